@@ -1,0 +1,285 @@
+//! The generic cell rate algorithm (ITU-T I.371, virtual scheduling), which is also the token bucket and the leaky
+//! bucket as a meter.
+//!
+//! State is one number, the theoretical arrival time (TAT): when the bucket would be empty again. A request of
+//! `cost` tokens at `now` conforms if `max(TAT, now) + cost·T ≤ now + burst·T`, with `T` the emission interval;
+//! it moves the TAT to `max(TAT, now) + cost·T`. A TAT beyond `now + burst·T` is a queue of reserved turns.
+
+use super::{Limit, Ticks};
+use crate::clock::Nanos;
+use std::time::Duration;
+
+/// Nobody may queue for a turn further away than this, nor pause for longer: 366 days.
+pub const MAX_WAIT: Duration = Duration::from_secs(366 * 86_400);
+
+/// A TAT is below this: 2^62 ticks, at least 73 years after the generation's base.
+pub(crate) const TAT_END: u64 = 1 << 62;
+
+/// What is taken as used when a queue is dropped: turns up to this long after the clock was read, because another
+/// CPU may have read a clock up to that much later before it saw the news.
+const CLOCK_SLACK: Duration = Duration::from_micros(1);
+
+/// One limit under one base time: everything a decision needs besides the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gcra {
+    pub(crate) ticks: Ticks,
+    pub(crate) burst: u64,
+    /// Tick 0.
+    pub(crate) base: Nanos,
+    /// The TAT counts as at least this: 0, or what holds everybody until a pause ends.
+    pub(crate) floor: u64,
+}
+
+/// How full a limiter is, seen at one instant. Nothing is taken by looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// Tokens that would be admitted at this instant.
+    pub available: u64,
+    /// When a request for one token would be admitted, if nobody else asks: now, or later.
+    pub next_at: Nanos,
+    /// Tokens reserved by those who wait for their turn.
+    pub queued: u64,
+}
+
+impl Gcra {
+    /// The limit, counting from `base`, admitting nothing before `not_before` and then at the pace, not in a burst.
+    pub fn new(limit: Limit, base: Nanos, not_before: Option<Nanos>) -> Gcra {
+        let ticks = Ticks::of(limit.rate());
+        let floor = not_before.map_or(0, |at| {
+            let tick = ticks.at(at.as_nanos().saturating_sub(base.as_nanos()));
+            tick + 1 + ticks.tokens(limit.burst() - 1)
+        });
+        Gcra { ticks, burst: limit.burst(), base, floor }
+    }
+
+    /// The tick of `now`; 0 for a clock read before the base.
+    #[inline]
+    fn tick(&self, now: Nanos) -> u64 {
+        self.ticks.at(now.as_nanos().saturating_sub(self.base.as_nanos()))
+    }
+
+    /// The first instant at which `cost` tokens conform: not a nanosecond before it, and from it on.
+    #[inline]
+    pub fn ready_at(&self, tat: u64, cost: u64) -> Nanos {
+        let slot = tat
+            .max(self.floor)
+            .saturating_add(self.ticks.tokens(cost))
+            .saturating_sub(self.ticks.tokens(self.burst))
+            .min(1 << 63);
+        Nanos::from_nanos(self.base.as_nanos().saturating_add(self.ticks.first_ns(slot)))
+    }
+
+    /// The TAT after `cost` tokens were taken, at once or as the next turn in the queue.
+    #[inline]
+    pub fn charge(&self, tat: u64, now: Nanos, cost: u64) -> u64 {
+        tat.max(self.floor).max(self.tick(now)).saturating_add(self.ticks.tokens(cost))
+    }
+
+    /// The TAT before the last charge of `cost` that led to `tat`. (At most: idle time before it stays forfeited.)
+    pub fn refund(&self, tat: u64, cost: u64) -> u64 {
+        tat.saturating_sub(self.ticks.tokens(cost))
+    }
+
+    /// Whether no sequence of calls can have led to this TAT: the wait it means is absurd.
+    pub(crate) fn is_absurd(&self, tat: u64, now: Nanos) -> bool {
+        let sane = self
+            .ticks
+            .at(2 * MAX_WAIT.as_nanos() as u64)
+            .saturating_add(self.ticks.tokens(self.burst).saturating_mul(2));
+        tat.max(self.floor) >= TAT_END || tat.max(self.floor).saturating_sub(self.tick(now)) > sane
+    }
+
+    /// How full it is at `now`.
+    pub fn outlook(&self, tat: u64, now: Nanos) -> Outlook {
+        let tick = self.tick(now);
+        let level = tat.max(self.floor).saturating_sub(tick);
+        let size = self.ticks.tokens(self.burst);
+        let token = self.ticks.tokens(1);
+        // A queue is what has been reserved, not what a pause holds back.
+        let queue = tat.saturating_sub(self.floor.max(tick + size));
+        Outlook {
+            available: self.ticks.whole_tokens(size.saturating_sub(level)),
+            next_at: self.ready_at(tat, 1).max(now),
+            queued: queue.div_ceil(token),
+        }
+    }
+
+    /// The state with which `next` takes over at `now` from this limit in state `tat`: the same number of tokens
+    /// used, in the new units. The queue is dropped, since those in it ask again, and a bucket is at most full.
+    pub fn carry(&self, tat: u64, now: Nanos, next: &Gcra) -> u64 {
+        let now = now.plus(CLOCK_SLACK);
+        let size = self.ticks.tokens(self.burst);
+        let token = self.ticks.tokens(1);
+        let tick = self.tick(now);
+        let level = tat.saturating_sub(tick);
+        // Turns come a token apart, counted back from the last one. The one whose time has come last may have been used.
+        let used = if level > size { size - (token - 1) + ((level - size - 1) & (token - 1)) } else { level };
+        let (from, to) = (self.ticks.shift, next.ticks.shift);
+        let used = if to >= from { used << (to - from) } else { used.div_ceil(1 << (from - to)) };
+        next.tick(now) + used.min(next.ticks.tokens(next.burst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::{Rate, audit};
+    use proptest::prelude::*;
+
+    const DAY: u64 = 86_400_000_000_000;
+
+    fn limits() -> impl Strategy<Value = Limit> {
+        (10u32..=54, any::<u64>(), any::<u64>(), 1u64..200).prop_map(|(bits, a, b, burst)| {
+            let per = (a % (1u64 << bits)).min(366 * DAY - 1) + 1;
+            let rate = Rate::new(b % per + 1, Duration::from_nanos(per)).unwrap();
+            Limit::with_burst(rate, burst).or_else(|_| Limit::with_burst(rate, 1)).unwrap()
+        })
+    }
+
+    fn at(ns: u64) -> Nanos {
+        Nanos::from_nanos(ns)
+    }
+
+    /// Takes `cost` at `now` if it conforms.
+    fn try_take(g: &Gcra, tat: &mut u64, now: Nanos, cost: u64) -> bool {
+        let ok = g.ready_at(*tat, cost) <= now;
+        if ok {
+            *tat = g.charge(*tat, now, cost);
+        }
+        ok
+    }
+
+    proptest! {
+        /// Denied until the promised instant, admitted exactly at it.
+        #[test]
+        fn the_promised_instant_is_exact(limit in limits(), costs in prop::collection::vec((1u64..200, 0u64..DAY), 1..50)) {
+            let g = Gcra::new(limit, at(5), None);
+            let (mut tat, mut now) = (0, 5);
+            for (cost, step) in costs {
+                let cost = cost.min(limit.burst());
+                now += step;
+                let ready = g.ready_at(tat, cost).as_nanos();
+                if ready > now {
+                    prop_assert!(!try_take(&g, &mut tat, at(ready - 1), cost));
+                    now = ready;
+                }
+                prop_assert!(try_take(&g, &mut tat, at(now), cost));
+            }
+        }
+
+        /// In no window of whole nanoseconds more than the definition allows, whoever asks whenever.
+        #[test]
+        fn never_over_in_any_window(limit in limits(), gaps in prop::collection::vec((1u64..5, prop::bool::ANY, 0u64..300), 1..300)) {
+            let g = Gcra::new(limit, at(0), None);
+            let interval = limit.rate().emission_interval().as_nanos() as u64;
+            let (mut tat, mut now, mut taken) = (0, 0u64, Vec::new());
+            for (cost, wait, percent) in gaps {
+                let cost = cost.min(limit.burst());
+                now += interval / 100 * percent + percent % 3;
+                let ready = g.ready_at(tat, cost).max(at(now));
+                // Either the turn is reserved, or it is only taken when free at once.
+                if wait || ready == at(now) {
+                    tat = g.charge(tat, at(now), cost);
+                    taken.push(audit::Admission { at: ready, tokens: cost });
+                }
+            }
+            prop_assert_eq!(audit::check(limit, &mut taken), Ok(()));
+        }
+
+        /// Somebody who always asks gets exactly `max` per `per` for a whole day, without drift.
+        #[test]
+        fn a_day_of_constant_demand_is_exact(max in 1u64..2_000, per in 1u64..=DAY, burst in 1u64..50) {
+            let rate = Rate::new(max.min(per), Duration::from_nanos(per)).unwrap();
+            let Ok(limit) = Limit::with_burst(rate, burst) else { return Ok(()) };
+            let g = Gcra::new(limit, at(0), None);
+            // Not each of up to 10^14 admissions: the TAT is linear, so jump to near the end of the day.
+            let last = (u128::from(rate.max()) * u128::from(DAY) / u128::from(per)) as u64 + burst;
+            let jump = last.saturating_sub(100).min((TAT_END - 1) >> g.ticks.shift);
+            let mut tat = g.ticks.tokens(jump);
+            let mut count = jump;
+            while g.ready_at(tat, 1) < at(DAY) {
+                tat = g.charge(tat, at(0), 1);
+                count += 1;
+            }
+            // burst at once, then number k at k·per/max: those strictly before the end of the day.
+            let exact = burst - 1 + (u128::from(rate.max()) * u128::from(DAY)).div_ceil(u128::from(per)) as u64;
+            prop_assert_eq!(count, exact);
+        }
+
+        /// What was used stays used, in the new units, and no more than a full bucket.
+        #[test]
+        fn a_change_keeps_what_was_used(old in limits(), new in limits(), tokens in 0u64..400, later in 0u64..DAY) {
+            let g = Gcra::new(old, at(0), None);
+            let n = Gcra::new(new, at(later), None);
+            let tat = g.charge(0, at(later), tokens);
+            let carried = n.outlook(g.carry(tat, at(later), &n), at(later));
+            let used = tokens.min(old.burst()).min(new.burst());
+            // The old rate goes on until `CLOCK_SLACK` after the change.
+            let in_slack = |g: &Gcra| g.ticks.whole_tokens(g.ticks.at(2 * CLOCK_SLACK.as_nanos() as u64));
+            let slack = in_slack(&g) + in_slack(&n) + 1;
+            prop_assert!(new.burst() - carried.available >= used.saturating_sub(slack), "{carried:?}");
+            prop_assert!(new.burst() - carried.available <= used + slack, "{carried:?}");
+            prop_assert_eq!(carried.queued.saturating_sub(slack), 0);
+        }
+    }
+
+    /// The rates of the design, each admission of a day counted one by one.
+    #[test]
+    fn awkward_rates_are_exact_over_a_day() {
+        for (max, per_ns) in [(10, 3_000_000_000), (7, 1_000_000_000), (3, 1_500_000_000), (1_000_000_007, 3_600 * 1_000_000_000_000 / 1000)] {
+            let rate = Rate::new(max, Duration::from_nanos(per_ns)).unwrap();
+            let g = Gcra::new(Limit::patient(rate), at(0), None);
+            let end = if max > 1_000_000 { 1_000_000_000 } else { DAY };
+            let (mut tat, mut count) = (0, 0u64);
+            while g.ready_at(tat, 1) < at(end) {
+                tat = g.charge(tat, g.ready_at(tat, 1), 1);
+                count += 1;
+            }
+            assert_eq!(u128::from(count), (u128::from(max) * u128::from(end)).div_ceil(per_ns.into()), "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_pause_holds_everybody_and_then_lets_go_at_the_pace() {
+        let limit = Limit::with_burst("10/s".parse().unwrap(), 5).unwrap();
+        let g = Gcra::new(limit, at(0), Some(at(1_000_000_000)));
+        let mut tat = 0;
+        for k in 0..20 {
+            let ready = g.ready_at(tat, 1).as_nanos();
+            assert!(ready.abs_diff(1_000_000_000 + k * 100_000_000) <= 1, "turn {k} at {ready}");
+            tat = g.charge(tat, at(0), 1);
+        }
+    }
+
+    #[test]
+    fn a_resumed_limiter_has_what_it_had_before() {
+        let limit = Limit::with_burst("1/m".parse().unwrap(), 5).unwrap();
+        let paused = Gcra::new(limit, at(0), Some(at(3_600_000_000_000)));
+        let resumed = Gcra::new(limit, at(10), None);
+        let used = paused.ticks.tokens(2);
+        assert_eq!(resumed.outlook(paused.carry(used, at(10), &resumed), at(2_000)).available, 3);
+        // Those who queued during the pause ask again; a full bucket is the most that can have been used.
+        let queued = paused.charge(used, at(5), 40);
+        assert_eq!(paused.outlook(queued, at(5)).queued, 40);
+        let after = resumed.carry(queued, at(10), &resumed);
+        assert_eq!(resumed.outlook(after, at(10)).queued, 0);
+    }
+
+    /// Another shared limiter skipped the refill when idle and threw fractions away when polled.
+    #[test]
+    fn idle_time_refills_to_the_burst_and_no_further_and_fractions_count() {
+        let limit = Limit::with_burst("100/s".parse().unwrap(), 100).unwrap();
+        let g = Gcra::new(limit, at(0), None);
+        let mut tat = 0;
+        let burst = |tat: &mut u64, now| (0..300).filter(|_| try_take(&g, tat, at(now), 1)).count();
+        assert_eq!(burst(&mut tat, 1_000), 100);
+        assert_eq!(burst(&mut tat, 1_200_001_000), 100);
+
+        let g = Gcra::new(Limit::with_burst("1000/s".parse().unwrap(), 3).unwrap(), at(0), None);
+        let mut tat = 0;
+        let got: usize = (0..=1579u64)
+            .map(|k| (0..3).filter(|_| try_take(&g, &mut tat, at(k * 1_900_000), 1)).count())
+            .sum();
+        assert!((3000..=3003).contains(&got), "{got} of 3000 in 3 s");
+    }
+}

@@ -1,0 +1,177 @@
+//! Names, and the directory in which they mean something.
+
+use crate::error::{Error, ErrorKind, Result};
+use std::fmt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The longest name, in bytes.
+pub const MAX_NAME: usize = 200;
+/// The environment variable that names the directory.
+pub const DIR_VARIABLE: &str = "SHM_LIMIT_DIR";
+
+/// A limiter's name: 1 to 200 bytes of UTF-8, without `/` or control characters, not beginning with a dot.
+///
+/// It is also the name of the file. Two names are the same if their bytes are (`é` can be written in two ways).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(String);
+
+impl Name {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidName`], with the rule that it breaks.
+    pub fn new(name: &str) -> Result<Name> {
+        let rule = if name.is_empty() {
+            "is empty"
+        } else if name.len() > MAX_NAME {
+            "is longer than 200 bytes"
+        } else if name.starts_with('.') {
+            "begins with a dot"
+        } else if name.contains('/') {
+            "contains a slash; choose the directory by SHM_LIMIT_DIR or --dir, not by the name"
+        } else if name.contains(char::is_control) {
+            "contains a control character"
+        } else {
+            return Ok(Name(name.to_owned()));
+        };
+        Err(Error::new(
+            ErrorKind::InvalidName,
+            format!("the name {name:?} {rule} (a name is 1 to 200 bytes of UTF-8, without slashes and control characters, not beginning with a dot)"),
+        ))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where limiters lie. The same name in the same directory is the same budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    path: PathBuf,
+    /// Ours alone: made by us when missing, and refused if anybody else could write to it.
+    private: bool,
+}
+
+impl Directory {
+    /// `$SHM_LIMIT_DIR` if that is set and not empty, otherwise `/dev/shm/shm-limit-<uid>`, readable by its owner only.
+    pub fn from_env() -> Directory {
+        match std::env::var_os(DIR_VARIABLE) {
+            Some(path) if !path.is_empty() => Directory::at(path),
+            _ => Directory {
+                path: format!("/dev/shm/shm-limit-{}", nix::unistd::geteuid()).into(),
+                private: true,
+            },
+        }
+    }
+
+    /// This directory, which must exist. Whoever can write in it is trusted, unless everybody can: then only files
+    /// of root, of the directory's owner and of the caller are.
+    pub fn at(path: impl Into<PathBuf>) -> Directory {
+        let path: PathBuf = path.into();
+        // A relative path would change its meaning with the working directory.
+        Directory { path: std::path::absolute(&path).unwrap_or(path), private: false }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file of a name.
+    pub fn file(&self, name: &Name) -> PathBuf {
+        self.path.join(name.as_str())
+    }
+
+    /// Makes sure that it can be used, creating the default one if it is missing and `create` is set.
+    pub(crate) fn check(&self, create: bool) -> Result<()> {
+        if !self.private {
+            return Ok(());
+        }
+        if create {
+            match std::fs::DirBuilder::new().mode(0o700).create(&self.path) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(Error::os(&format!("can't create the directory {}", self.path.display()), e));
+                }
+                _ => {}
+            }
+        }
+        let meta = match std::fs::symlink_metadata(&self.path) {
+            Ok(meta) => meta,
+            // Nothing was ever created: that is for the file's lookup to say.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(Error::os(&format!("can't look at the directory {}", self.path.display()), e)),
+        };
+        let me = nix::unistd::geteuid().as_raw();
+        if !meta.is_dir() || meta.uid() != me || meta.mode() & 0o022 != 0 {
+            return Err(Error::new(
+                ErrorKind::Untrusted,
+                format!(
+                    "{} is not a directory that only uid {me} can write to (owner uid {}, mode {:o}); remove it, or set {DIR_VARIABLE}",
+                    self.path.display(),
+                    meta.uid(),
+                    meta.mode() & 0o7777,
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a file of this owner in this directory can be believed.
+    pub(crate) fn trusts(&self, owner: u32) -> bool {
+        let me = nix::unistd::geteuid().as_raw();
+        if owner == me {
+            return true;
+        }
+        if self.private {
+            return false;
+        }
+        match std::fs::metadata(&self.path) {
+            Ok(dir) => owner == 0 || owner == dir.uid() || dir.mode() & 0o002 == 0,
+            Err(_) => false,
+        }
+    }
+
+    /// The names of all files here that could be limiters, sorted.
+    ///
+    /// # Errors
+    /// When the directory can't be read. A missing default directory is an empty one.
+    pub fn names(&self) -> Result<Vec<Name>> {
+        self.check(false)?;
+        let entries = match std::fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(e) if self.private && e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::os(&format!("can't read the directory {}", self.path.display()), e)),
+        };
+        let mut names: Vec<Name> = entries
+            .filter_map(|entry| Name::new(entry.ok()?.file_name().to_str()?).ok())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_file_names_and_say_which_rule_they_break() {
+        for good in ["api", "a b", "a:b.c", "日本語", "x".repeat(200).as_str(), "-v"] {
+            assert_eq!(Name::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", ".", "..", ".hidden", "a/b", "/abs", "a\0b", "a\nb", "x".repeat(201).as_str(), "ü".repeat(101).as_str()] {
+            let error = Name::new(bad).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::InvalidName);
+            assert!(error.to_string().contains("200 bytes"), "{error}");
+        }
+    }
+}

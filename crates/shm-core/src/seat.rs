@@ -1,0 +1,270 @@
+//! Seats: which processes are here, what each of them did, and who is dead.
+//!
+//! A seat is an index, held by a lock on one byte of the file. The kernel frees the lock when the process dies,
+//! whatever namespace it is in; a forked child has no seat until it takes its own.
+
+use crate::clock::{self, Nanos};
+use crate::error::Result;
+use crate::layout::{Lane, SEAT_LOCKS, Seat};
+use crate::segment::Segment;
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::fork::{NoFork, process_token, thread_mark};
+use crate::sys::{host, lock};
+use std::fs::File;
+use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::time::Duration;
+
+/// How long to do without after all seats were taken.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// This process's place at the table. All threads share it.
+pub(crate) struct Seating {
+    /// `process token << 16 | seat + 1`; the low half 0 while there is no seat.
+    sitting: std::sync::atomic::AtomicU64,
+    /// The thread that counts in the seat's own lane.
+    counter: AtomicUsize,
+    /// Keeps the seat's lock. A forked child leaves its parent's alone.
+    hold: AtomicPtr<lock::HeldByMapping>,
+    retry_ns: std::sync::atomic::AtomicU64,
+}
+
+/// Where to count.
+#[derive(Clone, Copy)]
+pub(crate) struct Counting<'a> {
+    lane: &'a Lane,
+    alone: bool,
+}
+
+impl Counting<'_> {
+    #[inline]
+    fn add(&self, counter: &AtomicU64, n: u64) {
+        if self.alone {
+            // One writer: no read-modify-write needed.
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        } else {
+            counter.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn admitted(&self, tokens: u64) {
+        self.add(&self.lane.admitted, 1);
+        if tokens > 1 {
+            self.add(&self.lane.extra_tokens, tokens - 1);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn denied(&self) {
+        self.add(&self.lane.denied, 1);
+    }
+
+    pub(crate) fn waited(&self, time: Duration) {
+        self.add(&self.lane.waited, 1);
+        self.add(&self.lane.waited_ns, time.as_nanos() as u64);
+    }
+}
+
+impl Seating {
+    pub(crate) fn none() -> Seating {
+        Seating {
+            sitting: std::sync::atomic::AtomicU64::new(0),
+            counter: AtomicUsize::new(0),
+            hold: AtomicPtr::new(std::ptr::null_mut()),
+            retry_ns: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// This process's lane; takes a seat if it has none. Never waits: while another thread takes the seat, and when
+    /// all seats are taken, counting is in the common lane.
+    #[inline]
+    pub(crate) fn counting<'a>(&self, segment: &'a Segment) -> Counting<'a> {
+        let sitting = self.sitting.load(Ordering::Acquire);
+        if sitting >> 16 == process_token()
+            && let Some(seat) = segment.seats().get((sitting as usize & 0xffff).wrapping_sub(1))
+        {
+            let alone = self.counter.load(Ordering::Relaxed) == thread_mark();
+            return Counting { lane: if alone { &seat.own } else { &seat.shared }, alone };
+        }
+        self.sit_down(segment, sitting)
+    }
+
+    #[cold]
+    fn sit_down<'a>(&self, segment: &'a Segment, before: u64) -> Counting<'a> {
+        let seatless = Counting { lane: &segment.fixed().seatless, alone: false };
+        let me = process_token();
+        let now = clock::now();
+        if before >> 16 == me && now.as_nanos() < self.retry_ns.load(Ordering::Relaxed) {
+            return seatless;
+        }
+        self.retry_ns.store(now.plus(RETRY).as_nanos(), Ordering::Relaxed);
+        if self.sitting.compare_exchange(before, me << 16, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return seatless;
+        }
+        let Ok(Some((index, hold))) = take(segment, now) else { return seatless };
+        // What is there belongs to a parent process: not ours to drop.
+        self.hold.store(Box::into_raw(Box::new(hold)), Ordering::Release);
+        self.counter.store(thread_mark(), Ordering::Relaxed);
+        self.sitting.store(me << 16 | (index as u64 + 1), Ordering::Release);
+        Counting { lane: &segment.seats()[index].own, alone: true }
+    }
+
+    /// Leaves the seat, if this process has one here.
+    #[allow(unsafe_code)]
+    pub(crate) fn leave(&self, segment: &Segment) {
+        let sitting = self.sitting.swap(0, Ordering::AcqRel);
+        let index = (sitting as usize & 0xffff).wrapping_sub(1);
+        if sitting >> 16 != process_token() || index >= segment.seats().len() {
+            return;
+        }
+        let hold = self.hold.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        let tenure = &segment.seats()[index].holder.tenure;
+        tenure.store(tenure.load(Ordering::Relaxed).wrapping_add(1) & !1, Ordering::Release);
+        if !hold.is_null() {
+            // SAFETY: made by Box::into_raw in `sit_down` of this process (the token says so), and taken once.
+            drop(unsafe { Box::from_raw(hold) });
+        }
+    }
+}
+
+/// Takes a free seat: one that was left if there is any, else one whose holder died.
+fn take(segment: &Segment, now: Nanos) -> Result<Option<(usize, lock::HeldByMapping)>> {
+    let gate = NoFork::enter();
+    let file = segment.reopen()?;
+    let vacant = |odd: u64| {
+        move |(_, seat): &(usize, &Seat)| seat.holder.tenure.load(Ordering::Acquire) & 1 == odd
+    };
+    let seats = || segment.seats().iter().enumerate();
+    for (index, seat) in seats().filter(vacant(0)).chain(seats().filter(vacant(1))) {
+        if lock::try_lock(&file, SEAT_LOCKS + index as i64).unwrap_or(false) {
+            let Ok(hold) = lock::HeldByMapping::keep(file, &gate) else { return Ok(None) };
+            drop(gate);
+            occupy(seat, now);
+            return Ok(Some((index, hold)));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes who sits here. Killed in the middle, the next holder writes it again.
+fn occupy(seat: &Seat, now: Nanos) {
+    let holder = &seat.holder;
+    holder.pid.store(std::process::id().into(), Ordering::Relaxed);
+    holder.pid_namespace.store(host::namespace("pid"), Ordering::Relaxed);
+    holder.since_ns.store(now.as_nanos(), Ordering::Relaxed);
+    for (word, value) in holder.command.iter().zip(host::command()) {
+        word.store(value, Ordering::Relaxed);
+    }
+    let so_far = Counts::of(&seat.own).plus(Counts::of(&seat.shared));
+    so_far.store(&seat.before);
+    let tenure = holder.tenure.load(Ordering::Relaxed);
+    holder.tenure.store((tenure.wrapping_add(1)) | 1, Ordering::Release);
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests admitted.
+    pub admitted: u64,
+    /// Tokens they took.
+    pub tokens: u64,
+    /// Requests denied or timed out.
+    pub denied: u64,
+    /// Admitted requests that had to wait.
+    pub waited: u64,
+    /// For how long they waited altogether.
+    pub waited_time: Duration,
+}
+
+impl Counts {
+    pub(crate) fn of(lane: &Lane) -> Counts {
+        let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+        let admitted = get(&lane.admitted);
+        Counts {
+            admitted,
+            tokens: admitted.wrapping_add(get(&lane.extra_tokens)),
+            denied: get(&lane.denied),
+            waited: get(&lane.waited),
+            waited_time: Duration::from_nanos(get(&lane.waited_ns)),
+        }
+    }
+
+    fn store(self, lane: &Lane) {
+        lane.admitted.store(self.admitted, Ordering::Relaxed);
+        lane.extra_tokens.store(self.tokens.wrapping_sub(self.admitted), Ordering::Relaxed);
+        lane.denied.store(self.denied, Ordering::Relaxed);
+        lane.waited.store(self.waited, Ordering::Relaxed);
+        lane.waited_ns.store(self.waited_time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn plus(self, other: Counts) -> Counts {
+        Counts {
+            admitted: self.admitted.wrapping_add(other.admitted),
+            tokens: self.tokens.wrapping_add(other.tokens),
+            denied: self.denied.wrapping_add(other.denied),
+            waited: self.waited.wrapping_add(other.waited),
+            waited_time: self.waited_time.saturating_add(other.waited_time),
+        }
+    }
+
+    fn since(self, before: Counts) -> Counts {
+        Counts {
+            admitted: self.admitted.wrapping_sub(before.admitted),
+            tokens: self.tokens.wrapping_sub(before.tokens),
+            denied: self.denied.wrapping_sub(before.denied),
+            waited: self.waited.wrapping_sub(before.waited),
+            waited_time: self.waited_time.saturating_sub(before.waited_time),
+        }
+    }
+}
+
+/// All that was ever counted, by the living and the dead.
+pub(crate) fn totals(segment: &Segment) -> Counts {
+    segment.seats().iter().fold(Counts::of(&segment.fixed().seatless), |sum, seat| {
+        sum.plus(Counts::of(&seat.own)).plus(Counts::of(&seat.shared))
+    })
+}
+
+/// A process that uses the limiter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Index of its seat.
+    pub seat: usize,
+    /// Its PID in its own PID namespace. For people: never used to tell who is alive.
+    pub pid: u32,
+    /// Whether that is another namespace than the caller's.
+    pub foreign_pid: bool,
+    /// Its command's name.
+    pub command: String,
+    /// Since when it is here.
+    pub since: Nanos,
+    /// What it did.
+    pub counts: Counts,
+}
+
+/// Who is attached now. The dead are left out: the kernel has freed their locks.
+pub(crate) fn attached(segment: &Segment, file: &File) -> Vec<Attached> {
+    let here = host::namespace("pid");
+    segment
+        .seats()
+        .iter()
+        .enumerate()
+        .filter(|(index, seat)| {
+            seat.holder.tenure.load(Ordering::Acquire) & 1 == 1
+                && lock::is_held(file, SEAT_LOCKS + *index as i64).unwrap_or(true)
+        })
+        .map(|(index, seat)| {
+            let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+            let bytes: Vec<u8> = seat.holder.command.iter().flat_map(|w| get(w).to_le_bytes()).take_while(|&b| b != 0).collect();
+            Attached {
+                seat: index,
+                pid: get(&seat.holder.pid) as u32,
+                foreign_pid: get(&seat.holder.pid_namespace) != here,
+                // Printed by people's terminals, so nothing but printable text leaves here.
+                command: String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect(),
+                since: Nanos::from_nanos(get(&seat.holder.since_ns)),
+                counts: Counts::of(&seat.own).plus(Counts::of(&seat.shared)).since(Counts::of(&seat.before)),
+            }
+        })
+        .collect()
+}

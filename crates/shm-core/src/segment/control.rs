@@ -1,0 +1,87 @@
+//! The control lock: one changer at a time. Decisions never take it.
+
+use super::{Segment, open};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::CONTROL_LOCK;
+use crate::sys::fork::NoFork;
+use crate::sys::lock;
+use nix::unistd::unlink;
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+/// How long a change waits for another one. Changes take microseconds: a holder for this long is stopped.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Proof that this thread is the only changer. The lock is the kernel's: it dies with this process.
+pub(crate) struct Control<'a> {
+    segment: &'a Segment,
+    _lock: File,
+    _no_fork: NoFork,
+}
+
+impl Segment {
+    /// Takes the control lock.
+    ///
+    /// The file is opened anew for it: no descriptor is kept open in between, so none can be closed by others
+    /// (`closefrom`) or inherited.
+    pub(crate) fn control(&self) -> Result<Control<'_>> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let no_fork = NoFork::enter();
+            let file = match open::file(&self.path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == ErrorKind::NotFound => return Err(self.gone()),
+                Err(e) => return Err(e.at(self.name.as_str(), &self.path)),
+            };
+            let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
+            if !self.is_this(&meta) {
+                return Err(self.gone());
+            }
+            if lock::try_lock(&file, CONTROL_LOCK)
+                .map_err(|e| Error::os("can't lock it for a change", e).at(self.name.as_str(), &self.path))?
+            {
+                return Ok(Control { segment: self, _lock: file, _no_fork: no_fork });
+            }
+            drop((file, no_fork));
+            if Instant::now() >= give_up {
+                return Err(self.error(
+                    ErrorKind::Busy,
+                    format!(
+                        "another process is in the middle of changing it and has stood still for {PATIENCE:?} (is it stopped? lslocks names it); \
+                         decisions go on unhindered; let it run or end it, then try again"
+                    ),
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn gone(&self) -> Error {
+        if self.is_retired() {
+            return self.halted(crate::commit::Halt::Retired, 0);
+        }
+        self.removed("its file is gone or replaced")
+    }
+
+    /// Takes the name of a retired limiter away, unless somebody else has done it.
+    pub(super) fn finish_removal(&self) -> Result<()> {
+        match self.control() {
+            Ok(control) => control.remove_name(),
+            Err(e) if e.kind() == ErrorKind::Retired => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Control<'_> {
+    /// Unlinks the path, if it still leads to this limiter. Only for a retired one: nobody uses it any more.
+    pub(crate) fn remove_name(&self) -> Result<()> {
+        debug_assert!(self.segment.is_retired());
+        // Whoever plays by the rules needs this lock to take the name away, so it can't change in between.
+        if self.segment.check_still_there().is_err() {
+            return Ok(());
+        }
+        unlink(self.segment.path.as_path())
+            .map_err(|e| Error::os("it is retired, but its file can't be removed", e).at(self.segment.name.as_str(), &self.segment.path))
+    }
+}

@@ -1,0 +1,129 @@
+//! Creating a file: finished before it has a name, so that nobody ever sees half of one, whoever dies when.
+
+use super::open::header_checksum;
+use super::{Plan, Segment};
+use crate::error::{Error, Result};
+use crate::layout::{FINGERPRINT, Fixed, MAGIC, VERSION, file_size};
+use crate::name::Name;
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::host;
+use crate::sys::map::Map;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, posix_fallocate};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{linkat, unlink};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seats of a limiter, unless said otherwise: this many processes are counted and named, each for 256 bytes.
+pub const DEFAULT_SEATS: usize = 128;
+/// The most seats a limiter can have.
+pub const MAX_SEATS: usize = 16_384;
+/// Permissions of a limiter's file, unless said otherwise: its owner alone.
+pub const DEFAULT_MODE: u32 = 0o600;
+
+/// A new file without a name, or with one that nobody looks for.
+struct Unnamed {
+    file: File,
+    /// Set where the file system knows no nameless files.
+    temporary: Option<PathBuf>,
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if let Some(path) = &self.temporary {
+            let _ = unlink(path.as_path());
+        }
+    }
+}
+
+/// Creates the limiter; `None` if the name was taken in the meantime.
+pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segment>> {
+    let unnamed = nameless(path).or_else(|e| if e.1 { hidden(path) } else { Err(e.0) })?;
+    let file = &unnamed.file;
+    let size = file_size(plan.seats);
+    // Now, not as a SIGBUS later.
+    posix_fallocate(file, 0, size as i64).map_err(|e| Error::os(&format!("can't make {size} bytes"), e))?;
+    fchmod(file, Mode::from_bits_truncate(plan.mode)).map_err(|e| Error::os("can't set its mode", e))?;
+    let map = Map::new(file, plan.seats).map_err(|e| Error::os("can't map it", e))?;
+    fill(map.fixed(), name, plan);
+    let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
+    if !publish(&unnamed, path)? {
+        return Ok(None);
+    }
+    Ok(Some(Segment { map, name: name.clone(), path: path.to_owned(), device: meta.dev(), inode: meta.ino() }))
+}
+
+/// A file that has no name. An error with `true` means: not on this file system.
+fn nameless(path: &Path) -> std::result::Result<Unnamed, (Error, bool)> {
+    let dir = path.parent().unwrap_or(path);
+    match open(dir, OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(fd) => Ok(Unnamed { file: fd.into(), temporary: None }),
+        Err(e) => {
+            let unknown = matches!(e, Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL);
+            let doing = match e {
+                Errno::ENOENT | Errno::ENOTDIR => {
+                    format!("there is no directory {}; make it first, can't create the limiter", dir.display())
+                }
+                _ => "can't create it".to_owned(),
+            };
+            Err((Error::os(&doing, e), unknown))
+        }
+    }
+}
+
+/// A file under a name that no limiter can have. Left behind only if this process is killed in the next microseconds.
+fn hidden(path: &Path) -> Result<Unnamed> {
+    let unique = crate::clock::now().as_nanos();
+    let temporary = path.with_file_name(format!(".shm-limit-{}-{unique}", std::process::id()));
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let fd = open(&temporary, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| Error::os("can't create it", e))?;
+    Ok(Unnamed { file: fd.into(), temporary: Some(temporary) })
+}
+
+/// Gives the finished file its name; false if the name is taken.
+fn publish(unnamed: &Unnamed, path: &Path) -> Result<bool> {
+    let linked = match &unnamed.temporary {
+        Some(temporary) => linkat(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, AtFlags::empty()),
+        None => {
+            let by_proc = format!("/proc/self/fd/{}", unnamed.file.as_raw_fd());
+            match linkat(AT_FDCWD, by_proc.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW) {
+                // No /proc here: needs a capability this way.
+                Err(Errno::ENOENT) => linkat(&unnamed.file, "", AT_FDCWD, path, AtFlags::AT_EMPTY_PATH),
+                other => other,
+            }
+        }
+    };
+    match linked {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(e) => Err(Error::os("can't give it its name", e)),
+    }
+}
+
+fn fill(fixed: &Fixed, name: &Name, plan: &Plan) {
+    let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
+    let (id, regions) = (&fixed.identity, &fixed.regions);
+    let clock = host::clock();
+    set(&id.magic, MAGIC);
+    set(&id.version, VERSION);
+    set(&id.layout, FINGERPRINT);
+    set(&id.file_size, file_size(plan.seats) as u64);
+    set(&id.boot_id[0], clock.boot_id[0]);
+    set(&id.boot_id[1], clock.boot_id[1]);
+    set(&id.time_namespace, clock.time_namespace);
+    set(&regions.seats, plan.seats as u64);
+    set(&regions.name_len, name.as_str().len() as u64);
+    set(&regions.created_ns, plan.terms.since.as_nanos());
+    set(&regions.created_unix, SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
+    for (word, chunk) in fixed.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        set(word, u64::from_le_bytes(bytes));
+    }
+    set(&id.checksum, header_checksum(fixed));
+    crate::commit::Generations::of(fixed).initialise(&plan.terms);
+}

@@ -1,0 +1,167 @@
+//! A limiter's file: open first, create second; validated; retired before it is removed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `open` | an existing file, checked as the untrusted input that it is |
+//! | `create` | a new one, finished before it has a name |
+//! | `control` | the lock of those who change it, and taking the name away |
+
+mod control;
+mod create;
+mod open;
+
+pub use create::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS};
+
+use crate::commit::{Generations, Halt, Terms};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Fixed, RETIRED, Seat};
+use crate::limit::format_span;
+use crate::name::{Directory, Name};
+use crate::sys::map::Map;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// How to make a limiter that isn't there yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) terms: Terms,
+    pub(crate) mode: u32,
+    pub(crate) seats: usize,
+}
+
+/// A validated limiter in memory. Shared with all other processes that have the same file mapped.
+pub(crate) struct Segment {
+    map: Map,
+    name: Name,
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Segment {
+    /// Joins the limiter of this name, or creates it when `plan` says how. Returns whether it was created here.
+    pub(crate) fn join(dir: &Directory, name: &Name, plan: Option<&Plan>) -> Result<(Segment, bool)> {
+        let path = dir.file(name);
+        dir.check(plan.is_some())?;
+        // Each turn of the loop means that another process created or removed the name in between.
+        for _ in 0..1_000 {
+            match open::existing(dir, name, &path) {
+                Ok(segment) if segment.is_retired() => {
+                    // Whoever retired it died before taking the name away, or is about to.
+                    segment.finish_removal()?;
+                    continue;
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                other => return other.map(|segment| (segment, false)).map_err(|e| e.at(name.as_str(), &path)),
+            }
+            let Some(plan) = plan else {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is none; create it: shm-limit create {} --rate 5/s, or RateLimit::open(name, max, per)", shell_word(name)),
+                )
+                .at(name.as_str(), &path));
+            };
+            match create::new(name, &path, plan) {
+                Ok(Some(segment)) => return Ok((segment, true)),
+                Ok(None) => {}
+                Err(e) => return Err(e.at(name.as_str(), &path)),
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, "others create and remove it all the time; try again").at(name.as_str(), &path))
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[inline]
+    pub(crate) fn fixed(&self) -> &Fixed {
+        self.map.fixed()
+    }
+
+    #[inline]
+    pub(crate) fn seats(&self) -> &[Seat] {
+        self.map.seats()
+    }
+
+    #[inline]
+    pub(crate) fn generations(&self) -> Generations<'_> {
+        Generations::of(self.fixed())
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.generations().epoch() & RETIRED != 0
+    }
+
+    /// Whether this path still leads to the file that is mapped here.
+    pub(crate) fn check_still_there(&self) -> Result<()> {
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(meta) if self.is_this(&meta) => Ok(()),
+            Ok(_) => Err(self.removed("another file has its name now")),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(self.removed("its file is gone")),
+            // Not allowed to look (any more) is no sign of removal.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The file once more, on a descriptor of its own.
+    pub(crate) fn reopen(&self) -> Result<std::fs::File> {
+        let name_it = |e: Error| e.at(self.name.as_str(), &self.path);
+        let file = open::file(&self.path).map_err(name_it)?;
+        match file.metadata() {
+            Ok(meta) if self.is_this(&meta) => Ok(file),
+            Ok(_) => Err(self.removed("another file has its name now")),
+            Err(e) => Err(name_it(Error::os("can't look at it", e))),
+        }
+    }
+
+    fn is_this(&self, meta: &std::fs::Metadata) -> bool {
+        meta.dev() == self.device && meta.ino() == self.inode
+    }
+
+    fn removed(&self, what: &str) -> Error {
+        self.error(
+            ErrorKind::Removed,
+            format!("{what}, though it was not retired; open it again to share the new budget (and remove limiters with `shm-limit remove`, not rm)"),
+        )
+    }
+
+    /// An error about this limiter.
+    pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error::new(kind, message).at(self.name.as_str(), &self.path)
+    }
+
+    /// A halt, in words.
+    pub(crate) fn halted(&self, halt: Halt, cost: u64) -> Error {
+        match halt {
+            Halt::Retired => self.error(ErrorKind::Retired, "it was retired; open it again to make or join a new one"),
+            Halt::Frozen => self.error(ErrorKind::Busy, "it is being repaired; try again"),
+            Halt::Damaged(what) => self.error(
+                ErrorKind::Corrupt,
+                format!("damaged: {what}; see it with `shm-limit inspect`, clear it with `shm-limit reset`, or remove and create it anew"),
+            ),
+            Halt::NeverAdmissible { burst } => self.error(
+                ErrorKind::NeverAdmissible,
+                format!("{cost} at once can never be admitted, its burst is {burst}; ask for less, or set a larger burst"),
+            ),
+            Halt::TooFar { ready, now } => self.error(
+                ErrorKind::TooFar,
+                format!("the turn would come in {}, over a year; nothing was reserved", format_span(ready.since(now))),
+            ),
+        }
+    }
+}
+
+/// The name as one word of a shell command.
+fn shell_word(name: &Name) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
+    if name.as_str().chars().all(plain) && !name.as_str().starts_with('-') {
+        name.to_string()
+    } else {
+        format!("'{}'", name.as_str().replace('\'', r"'\''"))
+    }
+}

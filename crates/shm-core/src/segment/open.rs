@@ -1,0 +1,158 @@
+//! Opening an existing file: nothing in it is believed before it is checked.
+
+use super::{MAX_SEATS, Segment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{FINGERPRINT, Fixed, Hash, MAGIC, NAME_WORDS, SEATS_OFFSET, Seat, VERSION, file_size};
+use crate::name::{Directory, MAX_NAME, Name};
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::host;
+use crate::sys::map::Map;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// Opens the file itself: never creates, follows no link, waits for nobody.
+pub(super) fn file(path: &Path) -> Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    match open(path, flags, Mode::empty()) {
+        Ok(fd) => Ok(File::from(fd)),
+        Err(Errno::ENOENT) => Err(Error::new(ErrorKind::NotFound, "there is none")),
+        Err(Errno::ELOOP) => Err(not_a_limiter("a symbolic link")),
+        Err(Errno::EISDIR) => Err(not_a_limiter("a directory")),
+        Err(Errno::ENXIO) => Err(not_a_limiter("a socket")),
+        Err(errno) => Err(Error::os("can't open it", errno)),
+    }
+}
+
+fn not_a_limiter(what: &str) -> Error {
+    Error::new(
+        ErrorKind::NotALimiter,
+        format!("{what} is in its place; move that away, or choose another name or directory"),
+    )
+}
+
+/// Opens, checks and maps.
+pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segment> {
+    let (file, meta) = settled_file(path)?;
+    let seats = check_file(dir, &file, &meta)?;
+    let map = Map::new(&file, seats).map_err(|e| Error::os("can't map it", e))?;
+    check_header(map.fixed(), seats, name)?;
+    Ok(Segment { map, name: name.clone(), path: path.to_owned(), device: meta.dev(), inode: meta.ino() })
+}
+
+/// The file, when it has exactly one name.
+fn settled_file(path: &Path) -> Result<(File, Metadata)> {
+    for _ in 0..50 {
+        let file = file(path)?;
+        let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
+        if !meta.is_file() || meta.nlink() == 1 {
+            return Ok((file, meta));
+        }
+        // 0: removed just now. 2: made just now on a file system without O_TMPFILE, its first name not yet gone.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(Error::new(
+        ErrorKind::Untrusted,
+        "its file has a second name (hard link), so somebody may reach it from elsewhere; remove the other link",
+    ))
+}
+
+fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<usize> {
+    if !meta.is_file() {
+        let kind = meta.file_type();
+        return Err(not_a_limiter(if kind.is_fifo() { "a FIFO" } else { "a device" }));
+    }
+    if !dir.trusts(meta.uid()) {
+        return Err(Error::new(
+            ErrorKind::Untrusted,
+            format!(
+                "its file belongs to uid {}, and not to you, root or the owner of a directory that everybody can write to; \
+                 remove it, or share a directory that only those you trust can write to",
+                meta.uid()
+            ),
+        ));
+    }
+    let beyond = (meta.size() as usize).wrapping_sub(SEATS_OFFSET);
+    let seats = beyond / size_of::<Seat>();
+    if beyond % size_of::<Seat>() != 0 || !(1..=MAX_SEATS).contains(&seats) {
+        // Another version may have another size: say which it is. A short read leaves zeros.
+        let mut words = [0; 16];
+        let _ = file.read_at(&mut words, 0);
+        let (magic, version) = words.split_at(8);
+        let word = |b: &[u8]| u64::from_ne_bytes(b.try_into().unwrap_or_default());
+        check_format(word(magic), word(version), FINGERPRINT)?;
+        return Err(Error::new(ErrorKind::Corrupt, format!("its size, {} bytes, is not one that was written; remove and create it anew", meta.size())));
+    }
+    Ok(seats)
+}
+
+fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
+    if magic != MAGIC {
+        return Err(not_a_limiter("a file that is no limiter"));
+    }
+    if version != VERSION || layout != FINGERPRINT {
+        return Err(Error::new(
+            ErrorKind::Incompatible,
+            format!(
+                "it has format {version} (layout {layout:016x}), this program reads format {VERSION} (layout {FINGERPRINT:016x}); \
+                 use one version of shm-limit for all, or remove it with the version that made it"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_header(fixed: &Fixed, seats: usize, name: &Name) -> Result<()> {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let id = &fixed.identity;
+    check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
+    let corrupt = |what: &str| Err(Error::new(ErrorKind::Corrupt, format!("damaged: {what}; remove and create it anew")));
+    if get(&id.checksum) != header_checksum(fixed) {
+        return corrupt("the header does not match its checksum");
+    }
+    if get(&id.file_size) != file_size(seats) as u64 || get(&fixed.regions.seats) != seats as u64 {
+        return corrupt("the file's size is not the one in its header");
+    }
+    if stored_name(fixed).as_deref() != Some(name.as_str().as_bytes()) {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("its file is that of the limiter {:?}, renamed or copied; remove it", String::from_utf8_lossy(&stored_name(fixed).unwrap_or_default())),
+        ));
+    }
+    let made_under = host::Clock {
+        boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
+        time_namespace: get(&id.time_namespace),
+    };
+    if host::clock().contradicts(made_under) {
+        return Err(Error::new(
+            ErrorKind::OtherClock,
+            "it was made before this machine was started, or in another time namespace, so its times mean nothing here; remove it \
+             (rm is right in this case) and open it again",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn header_checksum(fixed: &Fixed) -> u64 {
+    let (id, regions) = (&fixed.identity, &fixed.regions);
+    [&id.magic, &id.version, &id.layout, &id.file_size, &id.boot_id[0], &id.boot_id[1], &id.time_namespace]
+        .into_iter()
+        .chain([&regions.seats, &regions.name_len, &regions.created_ns, &regions.created_unix])
+        .chain(&regions.reserved)
+        .chain(&fixed.name)
+        .fold(Hash::new(), |hash, word| hash.word(word.load(Ordering::Relaxed)))
+        .0
+}
+
+fn stored_name(fixed: &Fixed) -> Option<Vec<u8>> {
+    let len = usize::try_from(fixed.regions.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
+    let mut bytes: Vec<u8> = fixed.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).collect();
+    bytes.truncate(len);
+    Some(bytes)
+}
+
+const _: () = assert!(MAX_NAME <= NAME_WORDS * 8);

@@ -1,0 +1,60 @@
+//! Sleeping on a shared word, and waking those who sleep.
+
+use crate::clock::{self, Nanos};
+use std::io;
+use std::ptr;
+use std::sync::atomic::AtomicU64;
+
+/// Why a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// The word changed, the time came, or for no reason: look again.
+    Look,
+    /// A signal handler ran.
+    Signal,
+}
+
+/// The low half of the word is what the kernel compares.
+fn low_half(word: &AtomicU64) -> *const u32 {
+    let low = if cfg!(target_endian = "little") { 0 } else { 1 };
+    word.as_ptr().cast::<u32>().cast_const().wrapping_add(low)
+}
+
+/// Sleeps until `deadline`, or until somebody wakes the sleepers of `word`; not at all if the word's low half is no
+/// longer that of `seen`.
+pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) -> Woken {
+    let left = deadline.since(clock::now());
+    let mut monotonic = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid timespec to write to.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut monotonic) };
+    let nanos = monotonic.tv_nsec + libc::c_long::from(left.subsec_nanos() as i32);
+    let until = libc::timespec {
+        tv_sec: monotonic.tv_sec.saturating_add(left.as_secs() as i64 + i64::from(nanos >= 1_000_000_000)),
+        tv_nsec: nanos % 1_000_000_000,
+    };
+    // The kernel knows no absolute sleep on CLOCK_BOOTTIME here. CLOCK_MONOTONIC stands still while the machine is
+    // suspended, which callers bound by sleeping a second at a time. Without FUTEX_PRIVATE_FLAG: sleepers are in
+    // other processes.
+    // SAFETY: `word` is valid for the whole call, `until` is a valid timespec; the kernel only reads both.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            low_half(word),
+            libc::FUTEX_WAIT_BITSET,
+            seen as u32,
+            &raw const until,
+            ptr::null::<u32>(),
+            libc::FUTEX_BITSET_MATCH_ANY,
+        )
+    };
+    if result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINTR) {
+        return Woken::Signal;
+    }
+    Woken::Look
+}
+
+/// Wakes everybody who sleeps on the word, in every process.
+pub(crate) fn wake_all(word: &AtomicU64) {
+    // SAFETY: `word` is valid for the whole call.
+    unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, i32::MAX) };
+}

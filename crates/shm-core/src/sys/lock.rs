@@ -1,0 +1,65 @@
+//! Locks that belong to the kernel and die with their holder (open-file-description locks on single bytes).
+
+use super::fork::{NoFork, process_token};
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use std::fs::File;
+use std::io;
+use std::mem::ManuallyDrop;
+
+fn byte(kind: i32, at: i64) -> libc::flock {
+    libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: at,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+/// Takes the lock on the byte at `at`, if it is free. It lives as long as the open file description.
+pub(crate) fn try_lock(file: &File, at: i64) -> io::Result<bool> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_WRLCK, at))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether some other open file description holds the lock on the byte at `at`.
+pub(crate) fn is_held(file: &File, at: i64) -> io::Result<bool> {
+    let mut lock = byte(libc::F_WRLCK, at);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// A lock that a mapping alone keeps: no descriptor, not inherited by `fork`, gone with `exec` and with death.
+///
+/// The mapping holds the open file description, and with it the lock, after its last descriptor is closed;
+/// `MADV_DONTFORK` keeps it out of children.
+pub(crate) struct HeldByMapping {
+    map: ManuallyDrop<MmapRaw>,
+    process: u64,
+}
+
+impl HeldByMapping {
+    /// Turns the lock that `file` holds into one held by a mapping. `file` must be the only descriptor of its open
+    /// file description; `_gate` keeps a concurrent fork from making another.
+    pub(crate) fn keep(file: File, _gate: &NoFork) -> io::Result<HeldByMapping> {
+        let map = MmapOptions::new().len(4096).map_raw(&file)?;
+        map.advise(Advice::DontFork)?;
+        drop(file);
+        Ok(HeldByMapping { map: ManuallyDrop::new(map), process: process_token() })
+    }
+}
+
+impl Drop for HeldByMapping {
+    fn drop(&mut self) {
+        // In a forked child there is no such mapping; something else may lie at its address.
+        if self.process == process_token() {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.map) };
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Everything that needs `unsafe`, or that is about the kernel rather than about limits.
+//!
+//! | file | what |
+//! |---|---|
+//! | `map` | a file as typed atomics |
+//! | `futex` | sleeping on a shared word |
+//! | `lock` | locks that die with their holder: on a descriptor, or held by a mapping |
+//! | `fork` | which process am I; forking kept out of the moments it must not happen in |
+//! | `host` | which boot, which clock, which PID namespace |
+
+#![allow(unsafe_code)]
+
+pub(crate) mod fork;
+pub(crate) mod futex;
+pub(crate) mod host;
+pub(crate) mod lock;
+pub(crate) mod map;
