@@ -80,10 +80,9 @@ impl Error {
                 ErrorKind::PermissionDenied,
                 "; run as its owner, or recreate it with a --mode/mode() that lets you in",
             ),
-            Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM) => (
-                ErrorKind::NoSpace,
-                "; free some space there or choose another directory (SHM_LIMIT_DIR)",
-            ),
+            Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM) => {
+                (ErrorKind::NoSpace, "; free some space there or choose another directory (SHM_LIMIT_DIR)")
+            }
             Some(libc::EMFILE | libc::ENFILE) => {
                 (ErrorKind::Io, "; close some files or raise the limit on open files (ulimit -n)")
             }

@@ -55,7 +55,10 @@ impl Settings {
         if self.mode > 0o777 || pairs[0] != 6 || pairs.iter().any(|&p| p != 6 && p != 0) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("mode {:o} can't work: whoever takes from a limiter must read and write its file; use 600, 660 or 666", self.mode),
+                format!(
+                    "mode {:o} can't work: whoever takes from a limiter must read and write its file; use 600, 660 or 666",
+                    self.mode
+                ),
             ));
         }
         if !(1..=MAX_SEATS).contains(&self.seats) {
@@ -296,7 +299,9 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].
     pub fn peek(&self) -> Result<(Outlook, Nanos)> {
-        self.segment.check_still_there().or_else(|e| if self.segment.is_retired() { Ok(()) } else { Err(e) })?;
+        self.segment
+            .check_still_there()
+            .or_else(|e| if self.segment.is_retired() { Ok(()) } else { Err(e) })?;
         loop {
             match self.segment.generations().outlook(clock::now) {
                 Ok(seen) => return Ok(seen),
@@ -306,7 +311,11 @@ impl Limiter {
     }
 
     fn terms(&self) -> Result<Terms> {
-        self.segment.generations().terms().map(|(_, terms)| terms).map_err(|halt| self.segment.halted(halt, 0))
+        self.segment
+            .generations()
+            .terms()
+            .map(|(_, terms)| terms)
+            .map_err(|halt| self.segment.halted(halt, 0))
     }
 
     /// The limit in force.
@@ -488,12 +497,17 @@ pub fn remove_by_force(dir: &Directory, name: &Name) -> Result<()> {
     }
     let path = dir.file(name);
     let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is none").at(name.as_str(), &path),
+        std::io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::NotFound, "there is none").at(name.as_str(), &path)
+        }
         _ => Error::os("can't look at it", e).at(name.as_str(), &path),
     })?;
     if !meta.is_file() {
-        return Err(Error::new(ErrorKind::NotALimiter, "this is no regular file; remove it by hand if it should go")
-            .at(name.as_str(), &path));
+        return Err(Error::new(
+            ErrorKind::NotALimiter,
+            "this is no regular file; remove it by hand if it should go",
+        )
+        .at(name.as_str(), &path));
     }
     std::fs::remove_file(&path).map_err(|e| Error::os("can't remove it", e).at(name.as_str(), &path))
 }

@@ -37,7 +37,9 @@ impl Name {
         };
         Err(Error::new(
             ErrorKind::InvalidName,
-            format!("the name {name:?} {rule} (a name is 1 to 200 bytes of UTF-8, without slashes and control characters, not beginning with a dot)"),
+            format!(
+                "the name {name:?} {rule} (a name is 1 to 200 bytes of UTF-8, without slashes and control characters, not beginning with a dot)"
+            ),
         ))
     }
 
@@ -108,7 +110,9 @@ impl Directory {
             Ok(meta) => meta,
             // Nothing was ever created: that is for the file's lookup to say.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(Error::os(&format!("can't look at the directory {}", self.path.display()), e)),
+            Err(e) => {
+                return Err(Error::os(&format!("can't look at the directory {}", self.path.display()), e));
+            }
         };
         let me = nix::unistd::geteuid().as_raw();
         if !meta.is_dir() || meta.uid() != me || meta.mode() & 0o022 != 0 {
@@ -151,9 +155,8 @@ impl Directory {
             Err(e) if self.private && e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(Error::os(&format!("can't read the directory {}", self.path.display()), e)),
         };
-        let mut names: Vec<Name> = entries
-            .filter_map(|entry| Name::new(entry.ok()?.file_name().to_str()?).ok())
-            .collect();
+        let mut names: Vec<Name> =
+            entries.filter_map(|entry| Name::new(entry.ok()?.file_name().to_str()?).ok()).collect();
         names.sort();
         Ok(names)
     }
@@ -168,7 +171,18 @@ mod tests {
         for good in ["api", "a b", "a:b.c", "日本語", "x".repeat(200).as_str(), "-v"] {
             assert_eq!(Name::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", ".hidden", "a/b", "/abs", "a\0b", "a\nb", "x".repeat(201).as_str(), "ü".repeat(101).as_str()] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "a/b",
+            "/abs",
+            "a\0b",
+            "a\nb",
+            "x".repeat(201).as_str(),
+            "ü".repeat(101).as_str(),
+        ] {
             let error = Name::new(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::InvalidName);
             assert!(error.to_string().contains("200 bytes"), "{error}");

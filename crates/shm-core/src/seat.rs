@@ -131,9 +131,8 @@ impl Seating {
 fn take(segment: &Segment, now: Nanos) -> Result<Option<(usize, lock::HeldByMapping)>> {
     let gate = NoFork::enter();
     let file = segment.reopen()?;
-    let vacant = |odd: u64| {
-        move |(_, seat): &(usize, &Seat)| seat.holder.tenure.load(Ordering::Acquire) & 1 == odd
-    };
+    let vacant =
+        |odd: u64| move |(_, seat): &(usize, &Seat)| seat.holder.tenure.load(Ordering::Acquire) & 1 == odd;
     let seats = || segment.seats().iter().enumerate();
     for (index, seat) in seats().filter(vacant(0)).chain(seats().filter(vacant(1))) {
         if lock::try_lock(&file, SEAT_LOCKS + index as i64).unwrap_or(false) {
@@ -255,7 +254,13 @@ pub(crate) fn attached(segment: &Segment, file: &File) -> Vec<Attached> {
         })
         .map(|(index, seat)| {
             let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-            let bytes: Vec<u8> = seat.holder.command.iter().flat_map(|w| get(w).to_le_bytes()).take_while(|&b| b != 0).collect();
+            let bytes: Vec<u8> = seat
+                .holder
+                .command
+                .iter()
+                .flat_map(|w| get(w).to_le_bytes())
+                .take_while(|&b| b != 0)
+                .collect();
             Attached {
                 seat: index,
                 pid: get(&seat.holder.pid) as u32,

@@ -218,7 +218,8 @@ impl<'a> Generations<'a> {
         if let Word::Unset(_) | Word::Invalid = Word::decode(word)
             && word != Word::Unset(epoch).encode()
         {
-            let _ = state.compare_exchange(word, Word::Frozen(0).encode(), Ordering::AcqRel, Ordering::Relaxed);
+            let _ =
+                state.compare_exchange(word, Word::Frozen(0).encode(), Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 

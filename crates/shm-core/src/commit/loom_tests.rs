@@ -21,7 +21,8 @@ fn word() -> AtomicU64 {
 
 impl Shared {
     fn new(burst: u64) -> Arc<Shared> {
-        let shared = Arc::new(Shared { epoch: word(), ring: std::array::from_fn(|_| Generation::for_loom(word)) });
+        let shared =
+            Arc::new(Shared { epoch: word(), ring: std::array::from_fn(|_| Generation::for_loom(word)) });
         shared.generations().initialise(&terms(burst));
         shared
     }
@@ -64,7 +65,10 @@ fn available(shared: &Shared) -> u64 {
 fn two_takers_never_share_a_token() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let other = { let s = shared.clone(); thread::spawn(move || take(&s)) };
+        let other = {
+            let s = shared.clone();
+            thread::spawn(move || take(&s))
+        };
         let mine = take(&shared);
         assert!(mine ^ other.join().unwrap());
     });
@@ -74,9 +78,15 @@ fn two_takers_never_share_a_token() {
 fn a_change_forgets_and_invents_no_admission() {
     loom::model(|| {
         let shared = Shared::new(3);
-        let other = { let s = shared.clone(); thread::spawn(move || u64::from(take(&s))) };
+        let other = {
+            let s = shared.clone();
+            thread::spawn(move || u64::from(take(&s)))
+        };
         // The changer dies right after publishing: nobody but the takers can finish it.
-        let changer = { let s = shared.clone(); thread::spawn(move || s.generations().publish(1, &terms(3), now).unwrap()) };
+        let changer = {
+            let s = shared.clone();
+            thread::spawn(move || s.generations().publish(1, &terms(3), now).unwrap())
+        };
         let taken = u64::from(take(&shared)) + other.join().unwrap();
         changer.join().unwrap();
         assert_eq!(taken, 2);
@@ -137,8 +147,13 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
 fn a_cancelled_token_can_be_taken_again_once() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let Ok(Decision::Admitted { epoch, tat, .. }) = shared.generations().reserve(1, at(0), now) else { panic!() };
-        let other = { let s = shared.clone(); thread::spawn(move || u64::from(take(&s))) };
+        let Ok(Decision::Admitted { epoch, tat, .. }) = shared.generations().reserve(1, at(0), now) else {
+            panic!()
+        };
+        let other = {
+            let s = shared.clone();
+            thread::spawn(move || u64::from(take(&s)))
+        };
         let cancelled = shared.generations().cancel(epoch, tat, 1);
         assert!(cancelled);
         let taken = u64::from(take(&shared)) + other.join().unwrap();
@@ -150,7 +165,10 @@ fn a_cancelled_token_can_be_taken_again_once() {
 fn after_retiring_nothing_is_admitted() {
     loom::model(|| {
         let shared = Shared::new(2);
-        let other = { let s = shared.clone(); thread::spawn(move || s.generations().reserve(1, at(0), now).is_ok()) };
+        let other = {
+            let s = shared.clone();
+            thread::spawn(move || s.generations().reserve(1, at(0), now).is_ok())
+        };
         shared.generations().retire();
         assert_eq!(shared.generations().reserve(1, at(0), now), Err(Halt::Retired));
         other.join().unwrap();

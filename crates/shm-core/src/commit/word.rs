@@ -79,9 +79,14 @@ pub(crate) enum Halt {
     Frozen,
     Damaged(&'static str),
     /// More tokens than the burst.
-    NeverAdmissible { burst: u64 },
+    NeverAdmissible {
+        burst: u64,
+    },
     /// The turn would come in more than [`MAX_WAIT`].
-    TooFar { ready: Nanos, now: Nanos },
+    TooFar {
+        ready: Nanos,
+        now: Nanos,
+    },
 }
 
 impl Generations<'_> {

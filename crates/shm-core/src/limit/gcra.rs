@@ -226,7 +226,12 @@ mod tests {
     /// The rates of the design, each admission of a day counted one by one.
     #[test]
     fn awkward_rates_are_exact_over_a_day() {
-        for (max, per_ns) in [(10, 3_000_000_000), (7, 1_000_000_000), (3, 1_500_000_000), (1_000_000_007, 3_600 * 1_000_000_000_000 / 1000)] {
+        for (max, per_ns) in [
+            (10, 3_000_000_000),
+            (7, 1_000_000_000),
+            (3, 1_500_000_000),
+            (1_000_000_007, 3_600 * 1_000_000_000_000 / 1000),
+        ] {
             let rate = Rate::new(max, Duration::from_nanos(per_ns)).unwrap();
             let g = Gcra::new(Limit::patient(rate), at(0), None);
             let end = if max > 1_000_000 { 1_000_000_000 } else { DAY };
@@ -235,7 +240,11 @@ mod tests {
                 tat = g.charge(tat, g.ready_at(tat, 1), 1);
                 count += 1;
             }
-            assert_eq!(u128::from(count), (u128::from(max) * u128::from(end)).div_ceil(per_ns.into()), "{rate}");
+            assert_eq!(
+                u128::from(count),
+                (u128::from(max) * u128::from(end)).div_ceil(per_ns.into()),
+                "{rate}"
+            );
         }
     }
 

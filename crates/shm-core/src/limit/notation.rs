@@ -72,9 +72,25 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_says_how_to_write_one() {
-        for text in ["", "5", "/s", "5/", "-5/s", "5.5/s", "+5/s", "0/s", "5/0s", "5/10", "5/s/s", "x/s", "5/parsec",
-            "5/99999999999999999999s", "99999999999999999999/s", "5/1000years", "2/1ns"]
-        {
+        for text in [
+            "",
+            "5",
+            "/s",
+            "5/",
+            "-5/s",
+            "5.5/s",
+            "+5/s",
+            "0/s",
+            "5/0s",
+            "5/10",
+            "5/s/s",
+            "x/s",
+            "5/parsec",
+            "5/99999999999999999999s",
+            "99999999999999999999/s",
+            "5/1000years",
+            "2/1ns",
+        ] {
             let error = text.parse::<Rate>().expect_err(text);
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
             assert!(!error.to_string().is_empty());

@@ -114,7 +114,9 @@ impl Limit {
         if refill_ns > MAX_REFILL.as_nanos() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("a burst of {burst} at {rate} takes over ten years to refill; ask for a smaller burst"),
+                format!(
+                    "a burst of {burst} at {rate} takes over ten years to refill; ask for a smaller burst"
+                ),
             ));
         }
         Ok(Limit { rate, burst: nonzero })

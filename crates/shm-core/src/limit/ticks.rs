@@ -46,11 +46,9 @@ impl Ticks {
     pub fn first_ns(self, tick: u64) -> u64 {
         // The smallest n with n·per_ns ≥ tick·2^63. The multiplication by the inverse is at most 2 below it.
         let guess = ((u128::from(tick) * u128::from(self.inverse)) >> 64) as u64;
-        let missing = (u128::from(tick) << 63)
-            .wrapping_sub(u128::from(guess).wrapping_mul(u128::from(self.per_ns)));
-        guess
-            .wrapping_add(u64::from(missing > 0))
-            .wrapping_add(u64::from(missing > u128::from(self.per_ns)))
+        let missing =
+            (u128::from(tick) << 63).wrapping_sub(u128::from(guess).wrapping_mul(u128::from(self.per_ns)));
+        guess.wrapping_add(u64::from(missing > 0)).wrapping_add(u64::from(missing > u128::from(self.per_ns)))
     }
 
     /// `tokens` in ticks.
@@ -118,7 +116,9 @@ mod tests {
 
     #[test]
     fn the_whole_range_of_rates_is_accepted() {
-        for (max, per) in [(1, 1), (1, 366 * 86_400_000_000_000), (1_000_000_007, 3_600_000_000_000), (10, 3_000_000_000)] {
+        for (max, per) in
+            [(1, 1), (1, 366 * 86_400_000_000_000), (1_000_000_007, 3_600_000_000_000), (10, 3_000_000_000)]
+        {
             let t = Ticks::of(Rate::new(max, Duration::from_nanos(per)).unwrap());
             for tick in [0, 1, 2, (1 << 62) - 1] {
                 assert!(t.at(t.first_ns(tick)) >= tick);

@@ -81,7 +81,9 @@ impl Control<'_> {
         if self.segment.check_still_there().is_err() {
             return Ok(());
         }
-        unlink(self.segment.path.as_path())
-            .map_err(|e| Error::os("it is retired, but its file can't be removed", e).at(self.segment.name.as_str(), &self.segment.path))
+        unlink(self.segment.path.as_path()).map_err(|e| {
+            Error::os("it is retired, but its file can't be removed", e)
+                .at(self.segment.name.as_str(), &self.segment.path)
+        })
     }
 }

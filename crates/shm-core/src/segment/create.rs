@@ -54,7 +54,13 @@ pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segmen
     if !publish(&unnamed, path)? {
         return Ok(None);
     }
-    Ok(Some(Segment { map, name: name.clone(), path: path.to_owned(), device: meta.dev(), inode: meta.ino() }))
+    Ok(Some(Segment {
+        map,
+        name: name.clone(),
+        path: path.to_owned(),
+        device: meta.dev(),
+        inode: meta.ino(),
+    }))
 }
 
 /// A file that has no name. An error with `true` means: not on this file system.
@@ -66,7 +72,10 @@ fn nameless(path: &Path) -> std::result::Result<Unnamed, (Error, bool)> {
             let unknown = matches!(e, Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL);
             let doing = match e {
                 Errno::ENOENT | Errno::ENOTDIR => {
-                    format!("there is no directory {}; make it first, can't create the limiter", dir.display())
+                    format!(
+                        "there is no directory {}; make it first, can't create the limiter",
+                        dir.display()
+                    )
                 }
                 _ => "can't create it".to_owned(),
             };
@@ -80,7 +89,8 @@ fn hidden(path: &Path) -> Result<Unnamed> {
     let unique = crate::clock::now().as_nanos();
     let temporary = path.with_file_name(format!(".shm-limit-{}-{unique}", std::process::id()));
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let fd = open(&temporary, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| Error::os("can't create it", e))?;
+    let fd = open(&temporary, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(|e| Error::os("can't create it", e))?;
     Ok(Unnamed { file: fd.into(), temporary: Some(temporary) })
 }
 

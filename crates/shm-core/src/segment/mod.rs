@@ -52,7 +52,9 @@ impl Segment {
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
-                other => return other.map(|segment| (segment, false)).map_err(|e| e.at(name.as_str(), &path)),
+                other => {
+                    return other.map(|segment| (segment, false)).map_err(|e| e.at(name.as_str(), &path));
+                }
             }
             let Some(plan) = plan else {
                 return Err(Error::new(
@@ -67,7 +69,8 @@ impl Segment {
                 Err(e) => return Err(e.at(name.as_str(), &path)),
             }
         }
-        Err(Error::new(ErrorKind::Busy, "others create and remove it all the time; try again").at(name.as_str(), &path))
+        Err(Error::new(ErrorKind::Busy, "others create and remove it all the time; try again")
+            .at(name.as_str(), &path))
     }
 
     pub(crate) fn name(&self) -> &Name {

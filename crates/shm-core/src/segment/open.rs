@@ -85,7 +85,13 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<usize> {
         let (magic, version) = words.split_at(8);
         let word = |b: &[u8]| u64::from_ne_bytes(b.try_into().unwrap_or_default());
         check_format(word(magic), word(version), FINGERPRINT)?;
-        return Err(Error::new(ErrorKind::Corrupt, format!("its size, {} bytes, is not one that was written; remove and create it anew", meta.size())));
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "its size, {} bytes, is not one that was written; remove and create it anew",
+                meta.size()
+            ),
+        ));
     }
     Ok(seats)
 }
@@ -110,7 +116,9 @@ fn check_header(fixed: &Fixed, seats: usize, name: &Name) -> Result<()> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let id = &fixed.identity;
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
-    let corrupt = |what: &str| Err(Error::new(ErrorKind::Corrupt, format!("damaged: {what}; remove and create it anew")));
+    let corrupt = |what: &str| {
+        Err(Error::new(ErrorKind::Corrupt, format!("damaged: {what}; remove and create it anew")))
+    };
     if get(&id.checksum) != header_checksum(fixed) {
         return corrupt("the header does not match its checksum");
     }
@@ -120,7 +128,10 @@ fn check_header(fixed: &Fixed, seats: usize, name: &Name) -> Result<()> {
     if stored_name(fixed).as_deref() != Some(name.as_str().as_bytes()) {
         return Err(Error::new(
             ErrorKind::Corrupt,
-            format!("its file is that of the limiter {:?}, renamed or copied; remove it", String::from_utf8_lossy(&stored_name(fixed).unwrap_or_default())),
+            format!(
+                "its file is that of the limiter {:?}, renamed or copied; remove it",
+                String::from_utf8_lossy(&stored_name(fixed).unwrap_or_default())
+            ),
         ));
     }
     let made_under = host::Clock {
@@ -149,8 +160,10 @@ pub(super) fn header_checksum(fixed: &Fixed) -> u64 {
 }
 
 fn stored_name(fixed: &Fixed) -> Option<Vec<u8>> {
-    let len = usize::try_from(fixed.regions.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
-    let mut bytes: Vec<u8> = fixed.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).collect();
+    let len =
+        usize::try_from(fixed.regions.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
+    let mut bytes: Vec<u8> =
+        fixed.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).collect();
     bytes.truncate(len);
     Some(bytes)
 }

@@ -9,13 +9,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 
 fn byte(kind: i32, at: i64) -> libc::flock {
-    libc::flock {
-        l_type: kind as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: at,
-        l_len: 1,
-        l_pid: 0,
-    }
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: at, l_len: 1, l_pid: 0 }
 }
 
 /// Takes the lock on the byte at `at`, if it is free. It lives as long as the open file description.

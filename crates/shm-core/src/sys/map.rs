@@ -34,8 +34,6 @@ impl Map {
     pub(crate) fn seats(&self) -> &[Seat] {
         // SAFETY: as above; `seats` places of `Seat` lie from `SEATS_OFFSET`, a multiple of their alignment, to the
         // end of the mapping.
-        unsafe {
-            std::slice::from_raw_parts(self.raw.as_ptr().add(SEATS_OFFSET).cast::<Seat>(), self.seats)
-        }
+        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(SEATS_OFFSET).cast::<Seat>(), self.seats) }
     }
 }

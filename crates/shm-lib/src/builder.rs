@@ -1,0 +1,116 @@
+//! Everything about a limiter that is not its rate.
+
+use crate::RateLimit;
+use shm_core::limit::{Limit, Rate};
+use shm_core::{Directory, Limiter, Name, OnMismatch, Result, Settings};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to open a limiter. Made by [`RateLimit::builder`], ended by [`open`](Builder::open) or
+/// [`attach`](Builder::attach).
+///
+/// ```
+/// # fn main() -> shm_lib::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let shared = dir.path();
+/// use shm_lib::{OnMismatch, RateLimit};
+/// use std::time::Duration;
+///
+/// let limit = RateLimit::builder("mail")
+///     .burst(20)
+///     .directory(shared)
+///     .mode(0o660)
+///     .on_mismatch(OnMismatch::Change)
+///     .open(600, Duration::from_secs(60))?;
+/// # let _ = limit;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `open` or `attach`"]
+pub struct Builder {
+    name: String,
+    burst: u64,
+    directory: Option<PathBuf>,
+    mode: u32,
+    seats: usize,
+    on_mismatch: OnMismatch,
+}
+
+impl Builder {
+    pub(crate) fn new(name: &str) -> Builder {
+        Builder {
+            name: name.to_owned(),
+            burst: 1,
+            directory: None,
+            mode: shm_core::DEFAULT_MODE,
+            seats: shm_core::DEFAULT_SEATS,
+            on_mismatch: OnMismatch::Error,
+        }
+    }
+
+    /// How many may pass at one instant after a quiet time. 1, the default, spaces them evenly.
+    pub fn burst(mut self, burst: u64) -> Self {
+        self.burst = burst;
+        self
+    }
+
+    /// The directory of the limiter's file, which must exist. The same name in the same directory is the same
+    /// budget: mount it into containers, give it to a group. Default: `$SHM_LIMIT_DIR`, else
+    /// `/dev/shm/shm-limit-<uid>`, which is made when needed and private to the user.
+    pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.directory = Some(path.into());
+        self
+    }
+
+    /// Permissions of the file if it is created here: `0o600` (the default), `0o660` or `0o666`. The umask plays no
+    /// part.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// For how many processes at once the limiter, if it is created here, keeps count of each. Default 128, 256 bytes
+    /// each. Processes beyond that are limited just the same; only their counts are added to a common one.
+    pub fn seats(mut self, seats: usize) -> Self {
+        self.seats = seats;
+        self
+    }
+
+    /// What to do if the limiter exists with another rate or burst. Default: an error that shows both.
+    pub fn on_mismatch(mut self, on_mismatch: OnMismatch) -> Self {
+        self.on_mismatch = on_mismatch;
+        self
+    }
+
+    fn place(&self) -> Result<(Directory, Name)> {
+        let dir = self.directory.as_ref().map_or_else(Directory::from_env, Directory::at);
+        Ok((dir, Name::new(&self.name)?))
+    }
+
+    /// Joins the limiter, or creates it with at most `max` per `per`.
+    ///
+    /// # Errors
+    /// See [`RateLimit::open`].
+    pub fn open(self, max: u64, per: Duration) -> Result<RateLimit> {
+        let limit = Limit::with_burst(Rate::new(max, per)?, self.burst)?;
+        let (dir, name) = self.place()?;
+        let settings = Settings {
+            mode: self.mode,
+            seats: self.seats,
+            on_mismatch: self.on_mismatch,
+            ..Settings::new(limit)
+        };
+        Limiter::open(&dir, &name, &settings).map(|limiter| RateLimit { limiter: Arc::new(limiter) })
+    }
+
+    /// Joins the limiter as it is. Of the builder, only the directory counts.
+    ///
+    /// # Errors
+    /// See [`RateLimit::attach`].
+    pub fn attach(self) -> Result<RateLimit> {
+        let (dir, name) = self.place()?;
+        Limiter::attach(&dir, &name).map(|limiter| RateLimit { limiter: Arc::new(limiter) })
+    }
+}
