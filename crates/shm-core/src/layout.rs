@@ -10,9 +10,10 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMLIMIT");
 /// Grows when the meaning of a word changes.
 pub(crate) const VERSION: u64 = 1;
 /// Generations in the ring. A generation's place is used again after this many changes.
-pub(crate) const GENERATIONS: usize = 8;
+/// (A model goes round a smaller ring.)
+pub(crate) const GENERATIONS: usize = if cfg!(loom) { 4 } else { 8 };
 /// Limits that one limiter can hold.
-pub(crate) const LIMITS: usize = 4;
+pub(crate) const LIMITS: usize = if cfg!(loom) { 1 } else { 4 };
 /// Words for the name.
 pub(crate) const NAME_WORDS: usize = 32;
 
@@ -236,3 +237,42 @@ const _: () = {
     assert!(size_of::<Seat>() == 256);
     assert!(SEATS_OFFSET == 8192);
 };
+
+/// Parts of the layout without a file around them, for models.
+#[cfg(all(loom, test))]
+mod model {
+    use super::*;
+    use std::array::from_fn;
+
+    fn words<const N: usize>() -> [AtomicU64; N] {
+        from_fn(|_| AtomicU64::new(0))
+    }
+
+    impl Generation {
+        pub(crate) fn model() -> Generation {
+            Generation {
+                about: About {
+                    number: AtomicU64::new(0),
+                    forget: AtomicU64::new(0),
+                    since_ns: AtomicU64::new(0),
+                    not_before_ns: AtomicU64::new(0),
+                    limits: AtomicU64::new(0),
+                    checksum: AtomicU64::new(0),
+                    _room: words(),
+                },
+                limits: from_fn(|_| LimitWords {
+                    max: AtomicU64::new(0),
+                    per_ns: AtomicU64::new(0),
+                    burst: AtomicU64::new(0),
+                    shift: AtomicU64::new(0),
+                    ticks_per_ns: AtomicU64::new(0),
+                    ns_per_tick: AtomicU64::new(0),
+                    base_ns: AtomicU64::new(0),
+                    floor: AtomicU64::new(0),
+                }),
+                state: State { word: AtomicU64::new(0), _room: words() },
+                _room: words(),
+            }
+        }
+    }
+}

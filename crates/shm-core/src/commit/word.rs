@@ -2,6 +2,7 @@
 
 use super::generation::Generations;
 use crate::clock::Nanos;
+use crate::layout::RETIRED;
 use crate::limit::{MAX_WAIT, Outlook};
 use crate::sync::Ordering;
 
@@ -106,7 +107,7 @@ impl Generations<'_> {
             let gcra = self.gcra(epoch);
             let state = &self.place(epoch).state.word;
             let mut word = state.load(Ordering::Acquire);
-            if word >= TAT_END || !self.is_current(epoch) || cost > gcra.burst {
+            if epoch >= RETIRED || word >= TAT_END || !self.is_current(epoch) || cost > gcra.burst {
                 self.obstacle(epoch, cost, &clock)?;
                 continue;
             }
@@ -143,7 +144,7 @@ impl Generations<'_> {
     /// Clears the way for another try, or says why there is none.
     #[cold]
     fn obstacle(&self, epoch: u64, cost: u64, clock: impl Fn() -> Nanos) -> Result<(), Halt> {
-        if epoch & crate::layout::RETIRED != 0 {
+        if epoch >= RETIRED {
             return Err(Halt::Retired);
         }
         self.settle(epoch, clock)?;
@@ -180,7 +181,7 @@ impl Generations<'_> {
     pub(crate) fn outlook(&self, clock: impl Fn() -> Nanos) -> Result<(Outlook, Nanos), Halt> {
         loop {
             let epoch = self.epoch();
-            if epoch & crate::layout::RETIRED != 0 {
+            if epoch >= RETIRED {
                 return Err(Halt::Retired);
             }
             let gcra = self.gcra(epoch);
