@@ -1,2 +1,52 @@
-//! x
-fn main() {}
+//! The process that the tests run many of. The first argument says what it does; see `work/`.
+
+#![deny(unsafe_code)]
+
+mod work {
+    pub(crate) mod control;
+    pub(crate) mod fork_storm;
+    pub(crate) mod hammer;
+    pub(crate) mod nursery;
+    pub(crate) mod race;
+    pub(crate) mod repl;
+    pub(crate) mod sleepers;
+}
+
+use harness::Job;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use shm_lib::RateLimit;
+use std::io::Read;
+
+fn main() {
+    // Whatever happens to the test, no worker is left behind.
+    set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
+    let job = Job::parse(std::env::args().skip(1));
+    match job.mode() {
+        "nursery" => work::nursery::run(&job),
+        _ => run(&job, None),
+    }
+}
+
+/// Does the job, with a handle inherited by fork if there is one.
+fn run(job: &Job, inherited: Option<RateLimit>) {
+    let limit = || inherited.unwrap_or_else(|| job.join().expect("the limiter"));
+    match job.mode() {
+        "hammer" => work::hammer::run(job, &limit()),
+        "brief" => work::hammer::brief(job, &limit()),
+        "race" => work::race::run(job),
+        "sleepers" => work::sleepers::run(job, &limit()),
+        "change" => work::control::change(job, &limit()),
+        "fire" => work::control::fire(job, &limit()),
+        "fork-storm" => work::fork_storm::run(job, &limit()),
+        "puppet" => work::repl::run(job),
+        "container" => work::repl::contained(job),
+        other => panic!("no such work: {other}"),
+    }
+}
+
+/// Says that this worker is ready, and waits until all may start.
+fn ready() {
+    println!("ready");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}

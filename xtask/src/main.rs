@@ -1,1 +1,100 @@
-fn main() {}
+//! `cargo xtask test`: everything that must hold, on a machine with only the Rust toolchain.
+
+use std::env;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+const HELP: &str = "\
+cargo xtask test [PART...]   run every test, or only these parts:
+  unit        properties, doctests, README, black-box tests of the command
+  processes   real processes: fork, kill, stop, namespaces (release build)
+  loom        every interleaving of the commit protocols
+  examples    the examples, run as a user would
+cargo xtask bench            the benchmark, each figure beside its floor";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["test", parts @ ..] => test(parts),
+        ["bench", more @ ..] => run("bench", &[], &[&["bench", "-p", "shm-limit-benches"], more].concat()),
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("xtask: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(parts: &[&str]) -> Result<(), String> {
+    let all = ["unit", "processes", "loom", "examples"];
+    if let Some(unknown) = parts.iter().find(|part| !all.contains(part)) {
+        return Err(format!("there is no part {unknown:?}\n{HELP}"));
+    }
+    for part in all.into_iter().filter(|part| parts.is_empty() || parts.contains(part)) {
+        match part {
+            "unit" => run(
+                part,
+                &[],
+                &["test", "--workspace", "--exclude", "shm-limit-suite", "--exclude", "shm-limit-benches"],
+            )?,
+            "processes" => run(part, &[], &["test", "--release", "-p", "shm-limit-suite", "--tests"])?,
+            "loom" => run(
+                part,
+                &[("RUSTFLAGS", "--cfg loom")],
+                &[
+                    "test",
+                    "--release",
+                    "-p",
+                    "shm-core",
+                    "--lib",
+                    "--target-dir",
+                    "target/loom",
+                    "loom_tests",
+                ],
+            )?,
+            _ => examples()?,
+        }
+    }
+    Ok(())
+}
+
+/// The shell example needs curl and the built command; the others are programs.
+fn examples() -> Result<(), String> {
+    run(
+        "examples",
+        &[],
+        &["build", "--release", "-p", "shm-cli", "-p", "shm-limit-suite", "--examples", "--bins"],
+    )?;
+    for example in ["forked_workers", "two_programs"] {
+        run("examples", &[], &["run", "--release", "-p", "shm-limit-suite", "--example", example])?;
+    }
+    if Command::new("curl").arg("--version").output().is_err() {
+        println!("SKIPPED examples/requests.sh: there is no curl here");
+        return Ok(());
+    }
+    finish("examples/requests.sh", Command::new("sh").arg("examples/requests.sh"))
+}
+
+fn run(part: &str, environment: &[(&str, &str)], args: &[&str]) -> Result<(), String> {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    println!("== {part}: cargo {}", args.join(" "));
+    let begun = Instant::now();
+    finish(part, Command::new(cargo).args(args).envs(environment.iter().copied()))?;
+    println!("== {part}: done in {} s", begun.elapsed().as_secs());
+    Ok(())
+}
+
+fn finish(what: &str, command: &mut Command) -> Result<(), String> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{what} failed: {status}")),
+        Err(why) => Err(format!("{what} can't be started: {why}")),
+    }
+}

@@ -1,2 +1,23 @@
-//! x
-fn main() {}
+//! The command `shm-limit`: parse, dispatch, exit.
+
+#![deny(unsafe_code)]
+
+mod args;
+mod commands;
+mod demo;
+mod exit;
+mod help;
+mod output;
+mod signals;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        // Help and version are "errors" too, for standard output.
+        Err(e) => return exit::code(output::clap_message(&e).map(|()| e.exit_code() as u8)),
+    };
+    exit::code(commands::run(args))
+}

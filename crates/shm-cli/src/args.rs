@@ -1,0 +1,220 @@
+//! The command line.
+
+use crate::help;
+use clap::{ArgGroup, Args as Group, Parser, Subcommand, ValueHint};
+use shm_lib::limit::parse_span;
+use shm_lib::{Name, Rate};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One rate limit for every process on the host: create, use, see and change limiters by name.
+#[derive(Parser)]
+#[command(name = "shm-limit", version, after_help = help::TOP, max_term_width = 100)]
+pub(crate) struct Args {
+    /// The directory of the limiters; the same name in the same directory is the same budget.
+    /// [default: $SHM_LIMIT_DIR, else /dev/shm/shm-limit-<uid>]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create a limiter, or make sure that it exists as asked for
+    #[command(after_help = help::CREATE)]
+    Create(Create),
+    /// Show all limiters in a table
+    #[command(visible_alias = "ls", after_help = help::LIST)]
+    List(List),
+    /// Show everything about one limiter, and who uses it
+    #[command(visible_alias = "show", after_help = help::INSPECT)]
+    Inspect(Inspect),
+    /// Change rate or burst, for every process and everyone who waits, at once
+    #[command(after_help = help::SET)]
+    Set(Set),
+    /// Forget what was used: as if new. Also clears a damaged state
+    #[command(after_help = help::RESET)]
+    Reset(Named),
+    /// Admit nothing for a while, in any process
+    #[command(after_help = help::PAUSE)]
+    Pause(Pause),
+    /// End a pause
+    Resume(Named),
+    /// End a limiter for every process and free its name
+    #[command(visible_alias = "rm", after_help = help::REMOVE)]
+    Remove(Remove),
+    /// Take from a limiter and wait for the turn; for scripts
+    #[command(visible_alias = "take", after_help = help::ACQUIRE)]
+    Acquire(Acquire),
+    /// Wait for a turn, then run a command (like flock(1), but for a rate)
+    #[command(after_help = help::RUN)]
+    Run(Run),
+    /// Let processes hammer one limiter, be killed and stopped, and check every admission
+    #[command(after_help = help::DEMO)]
+    Demo(Demo),
+    /// Print a completion script for a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// One executed process of the demo
+    #[command(hide = true)]
+    DemoWorker(DemoWorker),
+}
+
+#[derive(Group)]
+pub(crate) struct Named {
+    /// The limiter's name
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+}
+
+#[derive(Group)]
+pub(crate) struct Create {
+    /// The limiter's name
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    /// At most this many per this long, for example 5/s, 100/10s or 30/1m30s
+    #[arg(short, long, value_name = "MAX/PER")]
+    pub(crate) rate: Rate,
+    /// How many may pass at one instant after a quiet time; 1 spaces them evenly [default: 1]
+    #[arg(short, long, value_name = "N")]
+    pub(crate) burst: Option<u64>,
+    /// Who may use it: 600 (you), 660 (your group) or 666 (everybody) [default: 600]
+    #[arg(short, long, value_name = "MODE", value_parser = octal)]
+    pub(crate) mode: Option<u32>,
+    /// How many processes at once can be shown and counted each for itself [default: 128]
+    #[arg(long, value_name = "N")]
+    pub(crate) seats: Option<usize>,
+}
+
+#[derive(Group)]
+pub(crate) struct List {
+    /// Print a JSON array, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group)]
+pub(crate) struct Inspect {
+    /// The limiter's name
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    /// Print a JSON object, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group)]
+#[command(group = ArgGroup::new("what").args(["rate", "burst"]).required(true).multiple(true))]
+pub(crate) struct Set {
+    /// The limiter's name
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    /// The new rate, for example 5/s
+    #[arg(short, long, value_name = "MAX/PER")]
+    pub(crate) rate: Option<Rate>,
+    /// The new burst
+    #[arg(short, long, value_name = "N")]
+    pub(crate) burst: Option<u64>,
+}
+
+#[derive(Group)]
+pub(crate) struct Pause {
+    /// The limiter's name
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    /// For how long, for example 30s or 5m
+    #[arg(value_name = "TIME", value_parser = parse_span)]
+    pub(crate) time: Duration,
+}
+
+#[derive(Group)]
+pub(crate) struct Remove {
+    /// The limiter's name
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    /// Also remove a file that is damaged, of another version or from before the machine started
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// What to take from which limiter, and how patiently.
+#[derive(Group)]
+pub(crate) struct Take {
+    /// The limiter's name
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    /// Create it with this rate if it isn't there; if it is, it must have this rate
+    #[arg(short, long, value_name = "MAX/PER")]
+    pub(crate) rate: Option<Rate>,
+    /// The burst that goes with --rate [default: 1]
+    #[arg(short, long, value_name = "N", requires = "rate")]
+    pub(crate) burst: Option<u64>,
+    /// The permissions if it is created here: 600, 660 or 666 [default: 600]
+    #[arg(short, long, value_name = "MODE", value_parser = octal, requires = "rate")]
+    pub(crate) mode: Option<u32>,
+    /// How many tokens to take at once
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) tokens: u64,
+    /// Don't wait: take it now or exit with 75
+    #[arg(long = "try", conflicts_with = "timeout")]
+    pub(crate) try_only: bool,
+    /// Wait at most this long. A turn that would come later is not taken: exits with 75 at once
+    #[arg(short, long, value_name = "TIME", value_parser = parse_span)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Group)]
+pub(crate) struct Acquire {
+    #[command(flatten)]
+    pub(crate) take: Take,
+    /// Print a JSON object, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) take: Take,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Group)]
+pub(crate) struct Demo {
+    /// For how long
+    #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) seconds: u64,
+    /// The limiter's rate
+    #[arg(short, long, value_name = "MAX/PER", default_value = "200/s")]
+    pub(crate) rate: Rate,
+    /// The limiter's burst
+    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    pub(crate) burst: u64,
+    /// How many processes; half of them forked, half executed
+    #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(4..=64))]
+    pub(crate) workers: u64,
+}
+
+#[derive(Group)]
+pub(crate) struct DemoWorker {
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    #[arg(long)]
+    pub(crate) start_ns: u64,
+    #[arg(long)]
+    pub(crate) end_ns: u64,
+    #[arg(long)]
+    pub(crate) work_ns: Option<u64>,
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .map_err(|_| format!("{text:?} is no mode; write it in octal, for example 660"))
+}

@@ -1,0 +1,58 @@
+//! What changes a limiter for everybody: set, reset, pause, resume, remove.
+
+use crate::args::{Named, Pause, Remove, Set};
+use crate::exit::{DONE, Failure};
+use crate::output::{self, span};
+use shm_core::{Limiter, remove_by_force};
+use shm_lib::{Directory, Limit};
+
+/// `set NAME [--rate R] [--burst N]`.
+pub(crate) fn set(dir: &Directory, args: &Set) -> Result<u8, Failure> {
+    let limiter = Limiter::look_at(dir, &args.name)?;
+    let before = limiter.limit()?;
+    let rate = args.rate.unwrap_or(before.rate());
+    let after = Limit::with_burst(rate, args.burst.unwrap_or(before.burst()))?;
+    limiter.change(after)?;
+    done(&format!("{}: {after} (was {before})", args.name))
+}
+
+/// `reset NAME`.
+pub(crate) fn reset(dir: &Directory, args: &Named) -> Result<u8, Failure> {
+    Limiter::look_at(dir, &args.name)?.reset()?;
+    done(&format!("{}: as if new", args.name))
+}
+
+/// `pause NAME TIME`.
+pub(crate) fn pause(dir: &Directory, args: &Pause) -> Result<u8, Failure> {
+    let limiter = Limiter::look_at(dir, &args.name)?;
+    limiter.pause_for(args.time)?;
+    // An earlier pause may be the longer one.
+    let seen = limiter.inspect()?;
+    done(&match seen.paused_until {
+        Some(until) => format!("{}: paused for {}", args.name, span::short(until.since(seen.now))),
+        None => format!("{}: not paused", args.name),
+    })
+}
+
+/// `resume NAME`.
+pub(crate) fn resume(dir: &Directory, args: &Named) -> Result<u8, Failure> {
+    let limiter = Limiter::look_at(dir, &args.name)?;
+    let was_paused = limiter.inspect()?.paused_until.is_some();
+    limiter.resume()?;
+    done(&format!("{}: {}", args.name, if was_paused { "resumed" } else { "was not paused" }))
+}
+
+/// `remove NAME [--force]`.
+pub(crate) fn remove(dir: &Directory, args: &Remove) -> Result<u8, Failure> {
+    if args.force {
+        remove_by_force(dir, &args.name)?;
+    } else {
+        Limiter::look_at(dir, &args.name)?.retire()?;
+    }
+    done(&format!("{}: removed", args.name))
+}
+
+fn done(what: &str) -> Result<u8, Failure> {
+    output::print_line(what)?;
+    Ok(DONE)
+}

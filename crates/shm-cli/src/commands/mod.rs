@@ -1,0 +1,35 @@
+//! One file per command, or per handful of small ones.
+
+mod acquire;
+mod completions;
+mod control;
+mod create;
+mod inspect;
+mod list;
+mod run;
+mod take;
+
+use crate::args::{Args, Command};
+use crate::demo;
+use crate::exit::Failure;
+use shm_lib::Directory;
+
+/// Does what the command line says; the exit status.
+pub(crate) fn run(args: Args) -> Result<u8, Failure> {
+    let dir = args.dir.map_or_else(Directory::from_env, Directory::at);
+    match args.command {
+        Command::Create(args) => create::create(&dir, &args),
+        Command::List(args) => list::list(&dir, &args),
+        Command::Inspect(args) => inspect::inspect(&dir, &args),
+        Command::Set(args) => control::set(&dir, &args),
+        Command::Reset(args) => control::reset(&dir, &args),
+        Command::Pause(args) => control::pause(&dir, &args),
+        Command::Resume(args) => control::resume(&dir, &args),
+        Command::Remove(args) => control::remove(&dir, &args),
+        Command::Acquire(args) => acquire::acquire(&dir, &args),
+        Command::Run(args) => run::run(&dir, &args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::DemoWorker(args) => demo::executed_worker(&dir, &args),
+    }
+}

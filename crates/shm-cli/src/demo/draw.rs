@@ -1,0 +1,159 @@
+//! The demo while it runs: a block that is redrawn on a terminal, otherwise a line per second.
+
+use crate::demo::Script;
+use crate::demo::crew::{Crew, Fate, Worker};
+use crate::exit::Failure;
+use crate::output::{self, BAD, GOOD, STRONG, WEAK, paint, span};
+use anstream::{AutoStream, ColorChoice};
+use shm_lib::Nanos;
+use shm_lib::limit::format_span;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+use terminal_size::{Width, terminal_size};
+
+/// Columns that are not the bar, the longest fate included.
+const FIXED: usize = 66;
+/// The shortest bar. On a narrower screen lines would wrap, and could not be redrawn.
+const BAR: usize = 8;
+
+/// What is on the screen.
+pub(super) struct Picture {
+    start: Nanos,
+    rate: shm_lib::Rate,
+    /// What each process would get if all got the same; where the bars end.
+    share: f64,
+    live: bool,
+    bar: usize,
+    lines_on_screen: usize,
+    seconds_said: u64,
+    fates_said: Vec<Fate>,
+}
+
+impl Picture {
+    /// Says what is going to happen.
+    pub(super) fn begin(script: &Script, workers: usize) -> Result<Picture, Failure> {
+        let length = script.end.since(script.start);
+        output::print_line(&format!(
+            "One limiter, {}. {workers} processes, {}.\n",
+            paint(STRONG, script.limit),
+            format_span(length),
+        ))?;
+        let columns = terminal_size().map_or(80, |(Width(columns), _)| usize::from(columns));
+        let colours = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        Ok(Picture {
+            start: script.start,
+            rate: script.limit.rate(),
+            share: script.limit.rate().per_second() * length.as_secs_f64() / workers as f64,
+            live: colours && io::stdout().is_terminal() && columns >= FIXED + BAR,
+            bar: columns.saturating_sub(FIXED).min(40),
+            lines_on_screen: 0,
+            seconds_said: 0,
+            fates_said: vec![Fate::Works; workers],
+        })
+    }
+
+    /// Shows the present.
+    pub(super) fn draw(&mut self, crew: &Crew, t: Nanos) -> Result<(), Failure> {
+        if self.live { self.redraw(crew, t) } else { self.report(crew, t) }
+    }
+
+    /// Shows how it ended.
+    pub(super) fn end(&mut self, crew: &Crew) -> Result<(), Failure> {
+        if self.live {
+            self.redraw(crew, shm_lib::now())?;
+        }
+        output::print_line("")
+    }
+
+    fn redraw(&mut self, crew: &Crew, t: Nanos) -> Result<(), Failure> {
+        let room = self.bar;
+        let head = format!(
+            "  {:>7}  {:<8}  {:<5}  {:<room$} {:>8} {:>7}",
+            "PID", "STARTED", "ASKS", "ADMITTED", "", "DENIED"
+        );
+        let mut lines = vec![paint(WEAK, head)];
+        lines.extend(crew.workers().iter().map(|worker| self.row(worker)));
+        lines.push(String::new());
+        lines.push(self.pace(crew, t));
+        // Up to the block's first line; then each line anew.
+        let up = match self.lines_on_screen {
+            0 => String::new(),
+            n => format!("\x1b[{n}A"),
+        };
+        let block: String = lines.iter().map(|line| format!("\r\x1b[2K{line}\n")).collect();
+        self.lines_on_screen = lines.len();
+        output::print(&(up + &block))
+    }
+
+    fn row(&self, worker: &Worker) -> String {
+        let log = worker.log();
+        let (admitted, room) = (log.admissions.len(), self.bar);
+        // The greediest may well get more than its share.
+        let full = (admitted as f64 / (1.6 * self.share) * room as f64).ceil() as usize;
+        let bar = "█".repeat(full.min(room));
+        let fate = match worker.fate {
+            Fate::Works => String::new(),
+            Fate::Killed(at) => paint(BAD, format!("killed at {}", span::short(at.since(self.start)))),
+            Fate::Stopped(_) => paint(BAD, "stopped"),
+            Fate::WentOn(from, to) => format!("stood {}", span::short(to.since(from))),
+        };
+        let (started, asks) = words(worker);
+        format!(
+            "  {:>7}  {started:<8}  {asks:<5}  {}{:pad$} {admitted:>8} {:>7}  {fate}",
+            worker.pid,
+            paint(GOOD, bar),
+            "",
+            log.denied,
+            pad = room - full.min(room),
+        )
+    }
+
+    /// The rate over the last second, or since it began.
+    fn pace(&self, crew: &Crew, t: Nanos) -> String {
+        let second = Duration::from_secs(1);
+        let window = t.since(self.start).min(second);
+        let recent: usize = crew
+            .workers()
+            .iter()
+            .map(|w| w.log().admissions.iter().rev().take_while(|a| a.at.plus(window) > t).count())
+            .sum();
+        let pace = if window.is_zero() { 0.0 } else { recent as f64 / window.as_secs_f64() };
+        format!(
+            "  {:>5}  {} in the last second; the limit is {}",
+            span::short(t.since(self.start)),
+            paint(STRONG, format!("{pace:.0}/s")),
+            self.rate,
+        )
+    }
+
+    fn report(&mut self, crew: &Crew, t: Nanos) -> Result<(), Failure> {
+        for (worker, said) in crew.workers().iter().zip(&mut self.fates_said) {
+            if worker.fate == *said {
+                continue;
+            }
+            *said = worker.fate;
+            let what = match worker.fate {
+                Fate::Works => continue,
+                Fate::Killed(_) => "killed",
+                Fate::Stopped(_) => "stopped",
+                Fate::WentOn(..) => "goes on",
+            };
+            let (started, asks) = words(worker);
+            output::print_line(&format!("      pid {} ({started}, {asks}) {what}", worker.pid))?;
+        }
+        let seconds = t.since(self.start).as_secs();
+        if seconds > self.seconds_said {
+            self.seconds_said = seconds;
+            let (admitted, denied) = crew.workers().iter().fold((0, 0), |(admitted, denied), worker| {
+                let log = worker.log();
+                (admitted + log.admissions.len(), denied + log.denied)
+            });
+            output::print_line(&format!("{seconds:>3}s  {admitted} admitted, {denied} denied"))?;
+        }
+        Ok(())
+    }
+}
+
+fn words(worker: &Worker) -> (&'static str, &'static str) {
+    (if worker.forked { "forked" } else { "executed" }, if worker.waits { "waits" } else { "tries" })
+}

@@ -1,0 +1,31 @@
+//! Forking, which Rust can't make safe in general and which is safe here.
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, Pid, fork};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `child` in a forked process, which ends with it. Only while this process has a single thread.
+#[allow(unsafe_code)]
+pub(super) fn forked(child: impl FnOnce() -> u8) -> nix::Result<Pid> {
+    debug_assert!(is_alone());
+    // SAFETY: fork asks that the child of a process with several threads calls only what is async-signal-safe. This
+    // process has one thread: the demo forks before it starts any other.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(101);
+            // SAFETY: _exit has no preconditions. The parent's destructors and buffers are not this process's to run.
+            unsafe { libc::_exit(code.into()) }
+        }
+    }
+}
+
+/// Makes this process end with its parent, even if it is stopped.
+pub(super) fn end_with_parent() {
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+}
+
+fn is_alone() -> bool {
+    std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
+}

@@ -1,0 +1,76 @@
+//! Exit statuses, and how each failure ends.
+
+use shm_lib::{Error, ErrorKind};
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Done, or admitted.
+pub(crate) const DONE: u8 = 0;
+/// Something went wrong.
+pub(crate) const FAILED: u8 = 1;
+/// The command line, or what it asks for, can't be.
+pub(crate) const USAGE: u8 = 2;
+/// Denied, or the turn would come too late (`EX_TEMPFAIL`: try again later).
+pub(crate) const DENIED: u8 = 75;
+/// `run`: the command was found but can't be executed, as shells say it.
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
+/// `run`: there is no such command, as shells say it.
+pub(crate) const NO_COMMAND: u8 = 127;
+
+/// Why a command did not do what it was asked to.
+pub(crate) enum Failure {
+    /// The library's word on a limiter.
+    Limiter(Error),
+    /// Standard output can't be written.
+    Output(io::Error),
+    /// Anything else, with its exit status.
+    Other(u8, String),
+}
+
+impl Failure {
+    /// A failure with status 1.
+    pub(crate) fn new(message: impl Into<String>) -> Failure {
+        Failure::Other(FAILED, message.into())
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Failure::Limiter(e) => match e.kind() {
+                ErrorKind::InvalidName | ErrorKind::InvalidInput | ErrorKind::NeverAdmissible => USAGE,
+                _ => FAILED,
+            },
+            Failure::Output(_) => FAILED,
+            Failure::Other(status, _) => *status,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Limiter(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Limiter(e) => e.fmt(f),
+            Failure::Output(e) => write!(f, "can't write to standard output: {e}"),
+            Failure::Other(_, message) => f.write_str(message),
+        }
+    }
+}
+
+/// The process's exit code; says what failed.
+pub(crate) fn code(ended: Result<u8, Failure>) -> ExitCode {
+    ExitCode::from(ended.unwrap_or_else(|failure| {
+        complain(&failure);
+        failure.status()
+    }))
+}
+
+/// A line on standard error. If even that can't be written, the exit status has to do.
+pub(crate) fn complain(what: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "shm-limit: {what}");
+}

@@ -1,0 +1,108 @@
+//! `inspect` for people.
+
+use crate::output::{STRONG, WEAK, paint, span, table};
+use shm_lib::{Attached, Inspection, Name};
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// 9999-12-31: later years can't be written.
+const LAST_DAY: u64 = 253_402_214_400;
+
+/// A page about one limiter.
+pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
+    let (limit, outlook, counts) = (seen.limit, &seen.outlook, &seen.counts);
+    let (state, style) = table::state(seen);
+    let next = outlook.next_at.since(seen.now);
+    let mut page = Page(format!("{}  {}\n", paint(STRONG, name), paint(style, state)));
+    page.line("limit", limit);
+    page.line("free now", format_args!("{} of {}", outlook.available, limit.burst()));
+    page.line("used", limit.burst().saturating_sub(outlook.available));
+    page.line("next", if next.is_zero() { "now".to_owned() } else { format!("in {}", span::short(next)) });
+    page.line("queue", queue(outlook.queued));
+    if let Some(until) = seen.paused_until {
+        let left = span::short(until.since(seen.now));
+        page.line("paused", format_args!("for {left} more (shm-limit resume ends it)"));
+    }
+    page.line("admitted", admitted(counts.admitted, counts.tokens));
+    page.line("denied", counts.denied);
+    page.line("waited", waited(counts.waited, counts.waited_time));
+    page.line("attached", format_args!("{} of {} seats", seen.attached.len(), seen.seats));
+    page.processes(seen);
+    page.line("changed", times(seen.changes));
+    page.line(
+        "created",
+        format_args!("{} ago ({})", span::short(seen.now.since(seen.created)), date(seen.created_unix)),
+    );
+    page.line("file", path.display());
+    page.line("", format_args!("{} bytes, mode {:03o}, owner {}", seen.bytes, seen.mode, owner(seen.owner)));
+    page.line("health", "ok");
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, label: &str, value: impl std::fmt::Display) {
+        let label = format!("{label:<9}");
+        let _ = writeln!(self.0, "  {} {value}", paint(WEAK, label));
+    }
+
+    /// Who is attached, the busiest first.
+    fn processes(&mut self, seen: &Inspection) {
+        let mut all: Vec<&Attached> = seen.attached.iter().collect();
+        all.sort_by_key(|p| (std::cmp::Reverse(p.counts.admitted), p.pid));
+        for process in all {
+            let pid = format!("pid {}{}", process.pid, if process.foreign_pid { "*" } else { "" });
+            let since = span::short(seen.now.since(process.since));
+            let _ = writeln!(
+                self.0,
+                "    {pid:<12} {:<15} {since:>6}  admitted {}, denied {}, waited {}",
+                process.command, process.counts.admitted, process.counts.denied, process.counts.waited,
+            );
+        }
+        if seen.attached.iter().any(|p| p.foreign_pid) {
+            let _ = writeln!(self.0, "    * a process ID of another PID namespace (container)");
+        }
+    }
+}
+
+fn queue(queued: u64) -> String {
+    match queued {
+        0 => "nobody waits".to_owned(),
+        1 => "1 token reserved by those who wait".to_owned(),
+        n => format!("{n} tokens reserved by those who wait"),
+    }
+}
+
+fn admitted(requests: u64, tokens: u64) -> String {
+    if requests == tokens { requests.to_string() } else { format!("{requests} requests, {tokens} tokens") }
+}
+
+fn waited(requests: u64, time: Duration) -> String {
+    if requests == 0 {
+        return "0".to_owned();
+    }
+    let mean = Duration::from_nanos((time.as_nanos() / u128::from(requests)) as u64);
+    format!("{requests}, {} on average", span::short(mean))
+}
+
+fn times(n: u64) -> String {
+    match n {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        n => format!("{n} times"),
+    }
+}
+
+fn date(unix: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(unix.min(LAST_DAY));
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+fn owner(uid: u32) -> String {
+    match nix::unistd::User::from_uid(uid.into()) {
+        Ok(Some(user)) => user.name,
+        _ => format!("uid {uid}"),
+    }
+}

@@ -1,0 +1,82 @@
+//! What the black-box tests share: the command in a directory of its own.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use assert_cmd::Command;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A directory of limiters that nothing else uses.
+pub struct Place(pub TempDir);
+
+/// How a command ended.
+pub struct Ended {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs `shm-limit` with these arguments, to its end.
+    pub fn run(&self, args: &[&str]) -> Ended {
+        let mut command = Command::cargo_bin("shm-limit").unwrap();
+        let output = command
+            .env("SHM_LIMIT_DIR", self.path())
+            .args(args)
+            .timeout(Duration::from_secs(60))
+            .output()
+            .unwrap();
+        Ended {
+            status: output.status.code().expect("ended by a signal"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs it, expects status 0, and gives what it printed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let ended = self.run(args);
+        assert_eq!(ended.status, 0, "{args:?}: {}", ended.err);
+        ended.out
+    }
+
+    /// Runs it and reads its JSON.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.run(args).out).unwrap()
+    }
+
+    /// The command, not yet started.
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shm-limit"));
+        command.env("SHM_LIMIT_DIR", self.path()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it in the background.
+    pub fn start(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Waits until so many tokens are reserved by those who wait.
+    pub fn until_queue_is(&self, name: &str, queued: u64) {
+        until(|| self.json(&["inspect", name, "--json"])["queued"] == queued);
+    }
+}
+
+/// Waits for what must come, however busy the machine is.
+pub fn until(mut it_is_so: impl FnMut() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while !it_is_so() {
+        assert!(Instant::now() < give_up, "it never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,218 @@
+//! What is shown: for people, for programs, on outputs that fail.
+
+mod common;
+
+use common::Place;
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::process::Stdio;
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+const BRIEF: [&str; 24] = [
+    "admitted",
+    "age_s",
+    "available",
+    "burst",
+    "bytes",
+    "changes",
+    "created_unix",
+    "denied",
+    "directory",
+    "health",
+    "mode",
+    "name",
+    "next_in_s",
+    "owner_uid",
+    "path",
+    "paused_for_s",
+    "problem",
+    "queued",
+    "rate",
+    "seats",
+    "tokens",
+    "used",
+    "waited",
+    "waited_total_s",
+];
+
+/// The shape is a promise: fields may be added here, never taken away or renamed.
+#[test]
+fn json_has_the_promised_shape() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "100/10s", "--burst", "4"]);
+    let seen = place.json(&["inspect", "api", "--json"]);
+    let mut all = BRIEF.to_vec();
+    all.push("attached");
+    all.sort_unstable();
+    assert_eq!(keys(&seen), all);
+    assert_eq!(seen["rate"], serde_json::json!({"max": 100, "per_s": 10.0, "text": "100/10s"}));
+    assert_eq!(
+        (&seen["health"], &seen["problem"], &seen["available"]),
+        (&"ok".into(), &Value::Null, &4.into())
+    );
+    let list = place.json(&["list", "--json"]);
+    assert_eq!(keys(&list[0]), BRIEF);
+    let taken = place.json(&["acquire", "api", "-n", "4", "--json"]);
+    assert_eq!(keys(&taken), ["at_ns", "name", "outcome", "path", "retry_after_s", "tokens", "waited_s"]);
+    assert_eq!((&taken["outcome"], &taken["tokens"]), (&"admitted".into(), &4.into()));
+}
+
+#[test]
+fn inspect_names_those_who_are_attached() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "1/h"]);
+    place.ok(&["acquire", "api"]);
+    let mut waiter = place.start(&["acquire", "api"]);
+    place.until_queue_is("api", 1);
+    let seen = place.json(&["inspect", "api", "--json"]);
+    let who = &seen["attached"][0];
+    assert_eq!(
+        keys(who),
+        ["admitted", "attached", "command", "denied", "foreign_pid", "pid", "seat", "since_s", "waited"]
+            .into_iter()
+            .filter(|&k| k != "attached")
+            .collect::<Vec<_>>()
+    );
+    assert_eq!((&who["pid"], &who["command"]), (&waiter.id().into(), &"shm-limit".into()));
+    let page = place.ok(&["inspect", "api"]);
+    for word in [
+        &format!("pid {}", waiter.id()),
+        "1/h evenly spaced",
+        "1 token reserved",
+        "mode 600",
+        "1 of 128 seats",
+    ] {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+    waiter.kill().unwrap();
+    waiter.wait().unwrap();
+    assert_eq!(place.json(&["inspect", "api", "--json"])["attached"], serde_json::json!([]));
+}
+
+#[test]
+fn a_damaged_file_hides_no_other_and_says_what_it_is() {
+    let place = Place::new();
+    place.ok(&["create", "good", "--rate", "5/s"]);
+    place.ok(&["create", "bad", "--rate", "5/s"]);
+    std::fs::write(place.path().join("junk"), "junk").unwrap();
+    std::fs::create_dir(place.path().join("directory")).unwrap();
+    let cut = OpenOptions::new().write(true).open(place.path().join("bad")).unwrap();
+    cut.set_len(10_000).unwrap();
+    let listed = place.run(&["list"]);
+    assert_eq!(listed.status, 0);
+    for word in ["good", "corrupt", "not a limiter"] {
+        assert!(listed.out.contains(word), "{word}: {}", listed.out);
+    }
+    assert!(listed.err.contains("junk") && listed.err.contains("directory"), "{}", listed.err);
+    let list = place.json(&["list", "--json"]);
+    let health: Vec<&str> = list.as_array().unwrap().iter().map(|l| l["health"].as_str().unwrap()).collect();
+    assert_eq!(health, ["corrupt", "not_a_limiter", "ok", "not_a_limiter"]);
+    let bad = place.run(&["inspect", "bad", "--json"]);
+    assert_eq!(bad.status, 1);
+    assert_eq!(
+        keys(&serde_json::from_str(&bad.out).unwrap()),
+        ["directory", "health", "name", "path", "problem"]
+    );
+    assert_eq!(place.run(&["inspect", "bad"]).status, 1);
+}
+
+#[test]
+fn an_empty_directory_and_a_missing_one_are_different_things() {
+    let place = Place::new();
+    let empty = place.run(&["list"]);
+    assert_eq!((empty.status, empty.out.as_str()), (0, ""));
+    assert!(empty.err.contains(place.path().to_str().unwrap()), "{}", empty.err);
+    let nowhere = place.path().join("nowhere");
+    assert_eq!(place.run(&["--dir", nowhere.to_str().unwrap(), "list"]).status, 1);
+    let missing = place.run(&["create", "api", "--rate", "5/s", "--dir", nowhere.to_str().unwrap()]);
+    assert!(missing.status == 1 && missing.err.contains("nowhere"), "{}", missing.err);
+    assert_eq!(place.run(&["inspect", "api", "--json"]).out, "");
+}
+
+#[test]
+fn the_directory_can_be_said_before_and_after() {
+    let (place, other) = (Place::new(), Place::new());
+    let dir = other.path().to_str().unwrap();
+    place.ok(&["--dir", dir, "create", "api", "--rate", "5/s"]);
+    assert!(place.ok(&["list", "--dir", dir]).contains("api"));
+    assert!(!place.ok(&["list"]).contains("api"));
+}
+
+#[test]
+fn nobody_reading_is_no_failure() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "1/h"]);
+    for (args, status) in [
+        (&["list"][..], 0),
+        (&["inspect", "api", "--json"], 0),
+        (&["completions", "bash"], 0),
+        (&["--help"], 0),
+        (&["acquire", "api"], 0),
+        (&["acquire", "api", "--try"], 75),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output =
+            place.command(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(status), "{args:?}");
+        assert!(output.stderr.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_failure_and_no_panic() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "5/s"]);
+    for args in [
+        &["list"][..],
+        &["inspect", "api"],
+        &["completions", "zsh"],
+        &["--help"],
+        &["demo", "--seconds", "1"],
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output =
+            place.command(args).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("standard output") && !said.contains("panic"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn no_colours_without_a_terminal() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "5/s"]);
+    assert!(!place.ok(&["list"]).contains('\x1b') && !place.ok(&["inspect", "api"]).contains('\x1b'));
+}
+
+#[test]
+fn help_has_examples_and_completions_are_not_empty() {
+    let place = Place::new();
+    for command in [
+        "create",
+        "list",
+        "inspect",
+        "set",
+        "reset",
+        "pause",
+        "remove",
+        "acquire",
+        "run",
+        "demo",
+        "completions",
+    ] {
+        assert!(place.ok(&[command, "--help"]).contains("shm-limit "), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(place.ok(&["completions", shell]).contains("inspect"), "{shell}");
+    }
+    assert!(place.ok(&["--version"]).starts_with("shm-limit "));
+}

@@ -1,0 +1,182 @@
+//! `acquire` and `run`: admitted, denied, waiting, interrupted.
+
+mod common;
+
+use common::{Place, until};
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+fn signal(child: &Child, signal: i32) {
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::try_from(signal).unwrap()).unwrap();
+}
+
+#[test]
+fn sleeping_for_what_was_printed_is_enough() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "2/s"]);
+    assert_eq!(place.ok(&["acquire", "api"]), "");
+    let denied = place.run(&["acquire", "api", "--try"]);
+    assert_eq!(denied.status, 75);
+    let seconds: f64 = denied.out.trim().parse().unwrap();
+    assert!(seconds > 0.0 && seconds <= 0.5, "{seconds}");
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+    place.ok(&["acquire", "api", "--try"]);
+}
+
+#[test]
+fn a_turn_that_would_come_too_late_is_denied_at_once() {
+    let place = Place::new();
+    place.ok(&["acquire", "api", "--rate", "1/h"]);
+    let denied = place.run(&["acquire", "api", "--timeout", "30m", "--json"]);
+    assert_eq!(denied.status, 75);
+    let denied: serde_json::Value = serde_json::from_str(&denied.out).unwrap();
+    assert_eq!(denied["outcome"], "denied");
+    assert!(denied["retry_after_s"].as_f64().unwrap() > 3_000.0);
+    assert_eq!(place.json(&["inspect", "api", "--json"])["queued"], 0);
+}
+
+#[test]
+fn a_turn_that_comes_in_time_is_waited_for() {
+    let place = Place::new();
+    place.ok(&["acquire", "api", "--rate", "5/s"]);
+    let taken = place.json(&["acquire", "api", "--timeout", "1h", "--json"]);
+    assert_eq!(taken["outcome"], "admitted");
+    assert!(taken["waited_s"].as_f64().unwrap() >= 0.0);
+}
+
+#[test]
+fn without_a_rate_it_must_exist_with_one_it_must_agree() {
+    let place = Place::new();
+    assert_eq!(place.run(&["acquire", "api"]).status, 1);
+    place.ok(&["acquire", "api", "--rate", "100/s", "--burst", "5", "-n", "5"]);
+    assert_eq!(place.run(&["acquire", "api", "--rate", "100/s"]).status, 1);
+    let never = place.run(&["acquire", "api", "-n", "6"]);
+    assert!(never.status == 2 && never.err.contains("burst"), "{}", never.err);
+}
+
+#[test]
+fn the_command_passes_its_status_output_and_arguments_through() {
+    let place = Place::new();
+    let ended =
+        place.run(&["run", "api", "--rate", "1000/s", "--", "sh", "-c", "echo $1; exit 7", "sh", "--json"]);
+    assert_eq!((ended.status, ended.out.as_str(), ended.err.as_str()), (7, "--json\n", ""));
+    let plain = place.run(&["run", "api", "sh", "-c", "exit 3"]);
+    assert_eq!(plain.status, 3);
+    assert_eq!(place.run(&["run", "api", "--", "no-such-command-anywhere"]).status, 127);
+    assert_eq!(place.run(&["run", "api", "--", "/etc/passwd"]).status, 126);
+}
+
+#[test]
+fn a_denied_command_does_not_run() {
+    let place = Place::new();
+    place.ok(&["acquire", "api", "--rate", "1/h"]);
+    let denied = place.run(&["run", "api", "--try", "--", "echo", "ran"]);
+    assert_eq!((denied.status, denied.out.as_str()), (75, ""));
+    assert!(denied.err.contains("try again in"), "{}", denied.err);
+}
+
+#[test]
+fn a_signal_reaches_the_command() {
+    let place = Place::new();
+    let mut child = place
+        .command(&[
+            "run",
+            "api",
+            "--rate",
+            "1000/s",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 9' TERM; echo up; while :; do sleep 0.01; done",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut up = [0; 3];
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    signal(&child, 15);
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    let mut child = place.start(&["run", "api", "--", "sleep", "1000"]);
+    until(|| std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap() == "sleep\n");
+    signal(&child, 15);
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
+
+/// Signals, mask and descriptors are what they are without us.
+#[test]
+fn the_command_inherits_what_it_would_inherit_without_us() {
+    let place = Place::new();
+    let look = ["sh", "-c", "grep -E 'Sig(Ign|Blk)' /proc/self/status; ls /proc/self/fd"];
+    let alone = std::process::Command::new(look[0]).args(&look[1..]).stdin(Stdio::null()).output().unwrap();
+    let through =
+        place.command(&[&["run", "api", "--rate", "1000/s", "--"][..], &look].concat()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&through.stdout), String::from_utf8_lossy(&alone.stdout));
+}
+
+#[test]
+fn an_interrupted_wait_gives_its_turn_back() {
+    let place = Place::new();
+    place.ok(&["acquire", "api", "--rate", "1/h"]);
+    for (args, number) in
+        [(&["acquire", "api"][..], 2), (&["run", "api", "--", "true"], 15), (&["acquire", "api"], 1)]
+    {
+        let mut waiter = place.start(args);
+        place.until_queue_is("api", 1);
+        signal(&waiter, number);
+        assert_eq!(waiter.wait().unwrap().signal(), Some(number));
+        assert_eq!(place.json(&["inspect", "api", "--json"])["queued"], 0);
+    }
+}
+
+/// As under `nohup`: what was ignored stays ignored, also by the command.
+#[test]
+fn ignored_signals_stay_ignored() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "1/h"]);
+    place.ok(&["acquire", "api"]);
+    let program = env!("CARGO_BIN_EXE_shm-limit");
+    let mut waiter = std::process::Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" run api -- grep SigIgn /proc/self/status", program])
+        .env("SHM_LIMIT_DIR", place.path())
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    place.until_queue_is("api", 1);
+    signal(&waiter, 1);
+    place.ok(&["reset", "api"]);
+    let mut said = String::new();
+    waiter.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(waiter.wait().unwrap().code(), Some(0));
+    let ignored = u64::from_str_radix(said.split_whitespace().last().unwrap(), 16).unwrap();
+    assert_eq!(ignored & 0x7fff_ffff, 1, "{said}");
+}
+
+#[test]
+fn those_who_wait_hear_of_a_reset_and_of_the_end() {
+    let place = Place::new();
+    place.ok(&["acquire", "api", "--rate", "1/h"]);
+    let mut lucky = place.start(&["acquire", "api"]);
+    place.until_queue_is("api", 1);
+    place.ok(&["reset", "api"]);
+    assert_eq!(lucky.wait().unwrap().code(), Some(0));
+    let late = place.command(&["acquire", "api"]).stderr(Stdio::piped()).spawn().unwrap();
+    place.until_queue_is("api", 1);
+    place.ok(&["remove", "api"]);
+    let output = late.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("retired"));
+}
+
+#[test]
+fn many_at_once_are_one_budget() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "1/h", "--burst", "3"]);
+    let all: Vec<Child> = (0..8).map(|_| place.start(&["acquire", "api", "--try"])).collect();
+    let admitted =
+        all.into_iter().filter_map(|mut c| c.wait().unwrap().code()).filter(|&code| code == 0).count();
+    assert_eq!(admitted, 3);
+}

@@ -1,0 +1,124 @@
+//! A limiter in a directory of its own, and the log of its admissions.
+
+use crate::{Job, log};
+use shm_lib::limit::{audit, parse_span};
+use shm_lib::{Limit, Rate, RateLimit};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A new directory, in shared memory if there is any, gone when the test ends.
+pub fn shared_dir() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("shm-limit-test-")
+        .tempdir_in("/dev/shm")
+        .or_else(|_| TempDir::new())
+        .expect("a directory to work in")
+}
+
+/// Where one limiter is tested.
+pub struct Arena {
+    dir: TempDir,
+    logs: TempDir,
+    limit: Limit,
+    seats: usize,
+}
+
+impl Arena {
+    /// A place for the limiter `arena` with this rate (`5/s`) and burst.
+    pub fn new(rate: &str, burst: u64) -> Arena {
+        let rate: Rate = rate.parse().expect("a rate");
+        let limit = Limit::with_burst(rate, burst).expect("a limit");
+        Arena { dir: shared_dir(), logs: shared_dir(), limit, seats: shm_core::DEFAULT_SEATS }
+    }
+
+    /// A budget that does not grow while anybody watches: `tokens`, and then about none.
+    pub fn with_fixed_budget(tokens: u64) -> Arena {
+        let year = parse_span("366d").expect("a span");
+        let limit = Limit::with_burst(Rate::new(tokens, year).expect("a rate"), tokens).expect("a limit");
+        Arena { limit, ..Arena::new("1/s", 1) }
+    }
+
+    /// With this many seats.
+    #[must_use]
+    pub fn seats(mut self, seats: usize) -> Arena {
+        self.seats = seats;
+        self
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// The limiter's directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The limiter's file.
+    pub fn file(&self) -> PathBuf {
+        self.dir().join("arena")
+    }
+
+    /// Where the workers log.
+    pub fn logs(&self) -> &Path {
+        self.logs.path()
+    }
+
+    /// Orders that name this limiter.
+    pub fn job(&self, mode: &str) -> Job {
+        Job::new(mode)
+            .set("dir", self.dir().display())
+            .set("logs", self.logs().display())
+            .set("name", "arena")
+            .set("max", self.limit.rate().max())
+            .set("per", self.limit.rate().per().as_nanos())
+            .set("burst", self.limit.burst())
+            .set("seats", self.seats)
+    }
+
+    /// Opens the limiter in this process.
+    pub fn open(&self) -> RateLimit {
+        self.job("open").open().expect("the limiter")
+    }
+
+    /// All logged times, in order.
+    pub fn times(&self) -> Vec<u64> {
+        log::read(self.logs())
+    }
+
+    /// Checks that no window of all that was logged holds more than `limit` allows.
+    ///
+    /// # Panics
+    /// With the first window that does.
+    pub fn assert_never_over(&self, limit: Limit) {
+        assert_never_over(limit, &self.times());
+    }
+}
+
+/// Checks that no window holds more than `limit` allows.
+///
+/// # Panics
+/// With the first window that does.
+pub fn assert_never_over(limit: Limit, times: &[u64]) {
+    if let Err(over) = audit::check(limit, &mut log::admissions(times)) {
+        let span = over.to.since(over.from);
+        let allowed = limit.burst() as f64 + (span.as_nanos() + 1) as f64 * 1e-9 * limit.rate().per_second();
+        panic!(
+            "over the limit of {limit}: {over}, where fewer than {allowed:.6} may be (of {} admissions)",
+            times.len()
+        );
+    }
+}
+
+/// The rate that was delivered between two instants, as a part of the nominal one. Counts whole intervals between
+/// the first and the last admission, so that the edges don't matter.
+pub fn delivered(limit: Limit, times: &[u64], from: u64, span: Duration) -> f64 {
+    let until = from + span.as_nanos() as u64;
+    let (start, end) = (times.partition_point(|&t| t < from), times.partition_point(|&t| t <= until));
+    let Some([first, .., last]) = times.get(start..end) else { return 0.0 };
+    // Those at the very first instant belong to the time before it.
+    let counted = end - times.partition_point(|&t| t <= *first);
+    counted as f64 / (last - first) as f64 * 1e9 / limit.rate().per_second()
+}

@@ -1,0 +1,108 @@
+//! What a worker is told to do: a mode and `key=value` words, as its command line.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A worker's orders.
+#[derive(Clone, Debug)]
+pub struct Job {
+    mode: String,
+    words: BTreeMap<String, String>,
+}
+
+impl Job {
+    /// Orders for this mode.
+    pub fn new(mode: &str) -> Job {
+        Job { mode: mode.to_owned(), words: BTreeMap::new() }
+    }
+
+    /// With one more word.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Display) -> Job {
+        self.words.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// The same orders for another mode.
+    #[must_use]
+    pub fn as_mode(&self, mode: &str) -> Job {
+        Job { mode: mode.to_owned(), words: self.words.clone() }
+    }
+
+    /// As a command line.
+    pub fn args(&self) -> Vec<String> {
+        let words = self.words.iter().map(|(key, value)| format!("{key}={value}"));
+        std::iter::once(self.mode.clone()).chain(words).collect()
+    }
+
+    /// From a command line.
+    pub fn parse(args: impl IntoIterator<Item = String>) -> Job {
+        let mut args = args.into_iter();
+        let mode = args.next().expect("a mode");
+        args.fold(Job::new(&mode), |job, word| job.with_word(&word))
+    }
+
+    /// With one more `key=value`.
+    #[must_use]
+    pub fn with_word(self, word: &str) -> Job {
+        let (key, value) = word.split_once('=').expect("key=value");
+        self.set(key, value)
+    }
+
+    /// The mode.
+    pub fn mode(&self) -> &str {
+        &self.mode
+    }
+
+    /// A word that must be there.
+    pub fn text(&self, key: &str) -> &str {
+        self.words.get(key).unwrap_or_else(|| panic!("{} needs {key}=", self.mode))
+    }
+
+    /// A word that may be there.
+    pub fn text_or<'a>(&'a self, key: &str, otherwise: &'a str) -> &'a str {
+        self.words.get(key).map_or(otherwise, String::as_str)
+    }
+
+    /// A path.
+    pub fn path(&self, key: &str) -> PathBuf {
+        self.text(key).into()
+    }
+
+    /// A number that must be there.
+    pub fn number(&self, key: &str) -> u64 {
+        self.text(key).parse().expect("a number")
+    }
+
+    /// A number that may be there.
+    pub fn number_or(&self, key: &str, otherwise: u64) -> u64 {
+        self.words.get(key).map_or(otherwise, |n| n.parse().expect("a number"))
+    }
+
+    /// `for=`: how long to work, in milliseconds; for ever if it is not said.
+    pub fn duration(&self) -> Duration {
+        Duration::from_millis(self.number_or("for", 1_000_000))
+    }
+
+    /// Opens the limiter that the words describe; with `as=it-is`, joins it whatever its limit is now.
+    pub fn join(&self) -> shm_lib::Result<shm_lib::RateLimit> {
+        if self.text_or("as", "") == "it-is" { self.builder().attach() } else { self.open() }
+    }
+
+    /// Opens the limiter that the words describe.
+    pub fn open(&self) -> shm_lib::Result<shm_lib::RateLimit> {
+        self.builder().open(self.number("max"), Duration::from_nanos(self.number("per")))
+    }
+
+    /// The builder for the limiter that the words describe.
+    pub fn builder(&self) -> shm_lib::Builder {
+        let mode = u32::from_str_radix(self.text_or("mode", "600"), 8).expect("an octal mode");
+        shm_lib::RateLimit::builder(self.text("name"))
+            .directory(self.path("dir"))
+            .burst(self.number_or("burst", 1))
+            .seats(self.number_or("seats", shm_core::DEFAULT_SEATS as u64) as usize)
+            .mode(mode)
+    }
+}

@@ -1,0 +1,67 @@
+//! All that is unsafe: words shared by mapping, fork, and leaving without goodbye.
+
+#![allow(unsafe_code)]
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::unistd::{ForkResult, Pid};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+/// A file of 64-bit words, mapped by whoever wants.
+pub struct Words {
+    map: MmapRaw,
+    len: usize,
+}
+
+impl Words {
+    /// Maps `len` words, zero where they were never written. A page exists only once it is touched.
+    pub fn map(path: &Path, len: usize) -> io::Result<Words> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        if file.metadata()?.len() < 8 * len as u64 {
+            file.set_len(8 * len as u64)?;
+        }
+        Ok(Words { map: MmapOptions::new().len(8 * len).map_raw(&file)?, len })
+    }
+
+    /// Maps the whole file.
+    pub fn map_all(path: &Path) -> io::Result<Words> {
+        let len = std::fs::metadata(path)?.len() as usize / 8;
+        Words::map(path, len)
+    }
+
+    /// All words.
+    pub fn all(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is page-aligned, `8 * len` bytes long and lives as long as `self`; any bytes are valid
+        // atomics, and nobody shortens the file.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), self.len) }
+    }
+}
+
+/// Forks; `None` in the child.
+///
+/// Callers with other threads must do in the child only what the limiter promises to do there.
+pub fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the child of a single-threaded worker may do anything. Children of workers with threads only take from
+    // a limiter, map and write words, and leave by `exit_now`; glibc keeps its allocator usable across fork.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
+}
+
+/// Leaves the process at once: no destructors, no handlers, no flushing.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: never returns, touches nothing.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor from `first` on, as daemons and careful launchers do.
+pub fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: whoever owned one of them is a worker that was told to lose them and uses none afterwards.
+    match unsafe { libc::close_range(first, u32::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

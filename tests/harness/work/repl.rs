@@ -1,0 +1,210 @@
+//! Does what it is told, a line at a time, and answers each order with one line.
+
+use super::hammer::named;
+use harness::{Job, raw};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use shm_lib::{Error, Outcome, RateLimit};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+/// Runs on standard input and output.
+pub(crate) fn run(job: &Job) {
+    Puppet { job: job.clone(), limit: None, child: None }.obey(std::io::stdin().lock(), std::io::stdout());
+}
+
+/// The same as the first process of a new PID namespace. Says `contained`, or why it can't be.
+pub(crate) fn contained(job: &Job) {
+    if let Err(e) = unshare(CloneFlags::CLONE_NEWPID) {
+        println!("no namespace: {e}");
+        return;
+    }
+    match raw::fork().expect("the first process of the namespace") {
+        Some(first) => {
+            let _ = waitpid(first, None);
+        }
+        None => {
+            set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
+            println!("contained");
+            run(job);
+        }
+    }
+}
+
+struct Puppet {
+    job: Job,
+    limit: Option<RateLimit>,
+    child: Option<Child>,
+}
+
+/// A puppet forked by this one, with the same handle.
+struct Child {
+    pid: Pid,
+    strings: PipeWriter,
+    mouth: BufReader<PipeReader>,
+}
+
+type Answer = Result<String, Error>;
+
+impl Puppet {
+    fn obey(mut self, input: impl BufRead, mut output: impl Write) {
+        for line in input.lines().map_while(Result::ok) {
+            let answer = match self.act(&line) {
+                Ok(answer) => answer,
+                Err(e) => format!("error {} {:?}", named(e.kind()), e.to_string()),
+            };
+            if writeln!(output, "{answer}").and_then(|()| output.flush()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn act(&mut self, line: &str) -> Answer {
+        let (order, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let words: Vec<&str> = rest.split(' ').filter(|w| !w.is_empty()).collect();
+        let number = |i: usize| words[i].parse::<u64>().expect("a number");
+        match order {
+            "open" => {
+                let job = words.iter().fold(self.job.clone(), |job, word| job.with_word(word));
+                self.limit = Some(job.open()?);
+            }
+            "attach" => self.limit = Some(self.job.builder().attach()?),
+            "drop" => self.limit = None,
+            "child" => return Ok(self.child.as_mut().expect("a child").ask(rest)),
+            "fork" => return Ok(self.fork()),
+            "orphan" => return Ok(orphan()),
+            "reap" => return Ok(self.reap(None)),
+            "kill-child" => return Ok(self.reap(Some(Signal::SIGKILL))),
+            "exit" => std::process::exit(0),
+            "_exit" => raw::exit_now(0),
+            "closefrom" => raw::close_from(3).expect("to close them"),
+            "tmpfs" => mount_tmpfs(words[0], words[1]),
+            "fill" => fill(words[0]),
+            "rm" => std::fs::remove_file(words[0]).expect("to remove it"),
+            "ls" => return Ok(list(words[0])),
+            "pid" => return Ok(std::process::id().to_string()),
+            _ => return self.use_limit(order, number),
+        }
+        Ok("ok".to_owned())
+    }
+
+    fn use_limit(&self, order: &str, number: impl Fn(usize) -> u64) -> Answer {
+        let limit = self.limit.as_ref().expect("an open limiter");
+        let told = |outcome: Outcome| match outcome {
+            Outcome::Admitted(admission) => format!("admitted {}", admission.at().as_nanos()),
+            Outcome::Denied(denial) => format!("denied {}", denial.retry_after().as_nanos()),
+        };
+        match order {
+            "try" => return limit.try_acquire().map(told),
+            "wait-ms" => return limit.wait_timeout(Duration::from_millis(number(0))).map(told),
+            "take" => {
+                let mut got = 0;
+                for _ in 0..number(0) {
+                    got += u64::from(limit.try_acquire()?.is_admitted());
+                }
+                return Ok(got.to_string());
+            }
+            "stats" => {
+                let s = limit.stats();
+                return Ok(format!("{} {} {}", s.admitted, s.tokens, s.denied));
+            }
+            // PIDs and what each did: `seat:pid:tokens`.
+            "attached" => {
+                let all = limit.inspect()?.attached;
+                let one = |a: &shm_lib::Attached| format!("{}:{}:{}", a.seat, a.pid, a.counts.tokens);
+                return Ok(all.iter().map(one).collect::<Vec<_>>().join(" "));
+            }
+            "change" => limit.change(number(0), Duration::from_nanos(number(1)))?,
+            "pause-ms" => limit.pause_for(Duration::from_millis(number(0)))?,
+            "reset" => limit.reset()?,
+            "retire" => limit.retire()?,
+            "peek" => drop(limit.peek()?),
+            "inspect" => drop(limit.inspect()?),
+            "inode" => return Ok(std::fs::metadata(limit.path()).expect("its file").ino().to_string()),
+            other => panic!("no such order: {other}"),
+        }
+        Ok("ok".to_owned())
+    }
+
+    fn fork(&mut self) -> String {
+        let (input, strings) = std::io::pipe().expect("a pipe");
+        let (mouth, output) = std::io::pipe().expect("a pipe");
+        match raw::fork().expect("a child") {
+            Some(pid) => {
+                self.child = Some(Child { pid, strings, mouth: BufReader::new(mouth) });
+                pid.to_string()
+            }
+            None => {
+                set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
+                drop((strings, mouth));
+                let me = Puppet { job: self.job.clone(), limit: self.limit.take(), child: None };
+                me.obey(BufReader::new(input), output);
+                std::process::exit(0)
+            }
+        }
+    }
+
+    fn reap(&mut self, signal: Option<Signal>) -> String {
+        let child = self.child.take().expect("a child");
+        if let Some(signal) = signal {
+            kill(child.pid, signal).expect("to signal the child");
+        }
+        drop(child.strings);
+        match waitpid(child.pid, None).expect("the child's end") {
+            WaitStatus::Exited(_, code) => format!("exited {code}"),
+            WaitStatus::Signaled(_, signal, _) => format!("killed {signal}"),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+impl Child {
+    /// Passes an order on; no answer is an answer too.
+    fn ask(&mut self, order: &str) -> String {
+        writeln!(self.strings, "{order}").expect("a living child");
+        let mut answer = String::new();
+        match self.mouth.read_line(&mut answer) {
+            Ok(1..) => answer.trim_end().to_owned(),
+            _ => "gone".to_owned(),
+        }
+    }
+}
+
+/// Forks a child that outlives this process, for ten seconds at most, and uses nothing.
+fn orphan() -> String {
+    match raw::fork().expect("a child") {
+        Some(pid) => pid.to_string(),
+        None => {
+            std::thread::sleep(Duration::from_secs(10));
+            raw::exit_now(0);
+        }
+    }
+}
+
+/// In a mount namespace of this process's own, so that it goes with the process.
+fn mount_tmpfs(at: &str, size: &str) {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .expect("mounts of our own");
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(format!("size={size}").as_str()))
+        .expect("a tmpfs");
+}
+
+/// Writes a file `ballast` until nothing fits any more.
+fn fill(dir: &str) {
+    let mut file = std::fs::File::create(format!("{dir}/ballast")).expect("ballast");
+    while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+fn list(dir: &str) -> String {
+    let entries = std::fs::read_dir(dir).expect("the directory");
+    let mut names: Vec<String> =
+        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names.join(" ")
+}

@@ -1,0 +1,162 @@
+//! Limiters that are retired, removed underneath, or replaced.
+
+use harness::file::{Patch, RETIRED, offset};
+use harness::{Arena, Crew, Puppet};
+use shm_lib::{Error, ErrorKind, RateLimit};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+
+fn inode(limit: &RateLimit) -> u64 {
+    std::fs::metadata(limit.path()).unwrap().ino()
+}
+
+/// Asks until it fails.
+fn error_within(limit: &RateLimit, patience: Duration) -> Error {
+    let end = Instant::now() + patience;
+    loop {
+        match limit.try_acquire() {
+            Err(e) => return e,
+            Ok(_) => assert!(Instant::now() < end, "goes on as if nothing had happened"),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A busy process looks ten times a second.
+#[test]
+fn a_file_removed_underneath_is_noticed_by_the_next_decisions() {
+    let arena = Arena::new("1000/s", 10);
+    let limit = arena.open();
+    assert!(limit.try_acquire().unwrap().is_admitted());
+    std::fs::remove_file(arena.file()).unwrap();
+    let e = error_within(&limit, Duration::from_secs(1));
+    assert_eq!(e.kind(), ErrorKind::Removed);
+    assert!(e.to_string().contains("open it again"), "{e}");
+    // And from then on, whatever is asked.
+    for e in [
+        limit.change(5, Duration::from_secs(1)).unwrap_err(),
+        limit.pause_for(Duration::from_secs(1)).unwrap_err(),
+        limit.retire().unwrap_err(),
+        limit.inspect().unwrap_err(),
+    ] {
+        assert_eq!(e.kind(), ErrorKind::Removed, "{e}");
+    }
+}
+
+/// The budget must not split in two without anybody noticing.
+#[test]
+fn a_file_replaced_underneath_is_noticed_and_left_alone() {
+    let arena = Arena::new("1000/s", 10);
+    let limit = arena.open();
+    std::fs::remove_file(arena.file()).unwrap();
+    let mut other = Puppet::new(WORKER, &arena.job("puppet"));
+    other.must("open");
+    let e = error_within(&limit, Duration::from_secs(1));
+    assert_eq!(e.kind(), ErrorKind::Removed);
+    // The old handle can't take the new one away.
+    assert_eq!(limit.retire().unwrap_err().kind(), ErrorKind::Removed);
+    assert_eq!(other.takes(1), 1);
+    let again = arena.open();
+    assert_eq!(inode(&again), other.numbers("inode")[0]);
+    assert_eq!(again.inspect().unwrap().attached.len(), 2);
+}
+
+#[test]
+fn all_who_use_a_removed_limiter_hear_of_it() {
+    let arena = Arena::new("1000/s", 10);
+    let limit = arena.open();
+    let mut crew = Crew::new(WORKER);
+    let job = arena.job("hammer").set("how", "try").set("until", "Removed");
+    crew.hire_many(&job, 4);
+    crew.go();
+    std::thread::sleep(Duration::from_millis(100));
+    let removed = shm_lib::now();
+    std::fs::remove_file(limit.path()).unwrap();
+    let said = crew.finish();
+    assert_eq!(said.len(), 8);
+    for line in said {
+        let at = line.strip_prefix("Removed ").unwrap().parse().unwrap();
+        let after = shm_lib::Nanos::from_nanos(at).since(removed);
+        assert!(after < Duration::from_secs(1), "noticed after {after:?}");
+    }
+}
+
+#[test]
+fn retired_is_over_for_every_handle_and_the_name_is_free_again() {
+    let arena = Arena::with_fixed_budget(10);
+    let limit = arena.open();
+    let mut other = Puppet::new(WORKER, &arena.job("puppet"));
+    other.must("open");
+    assert_eq!(other.takes(4), 4);
+    let old = inode(&limit);
+    limit.retire().unwrap();
+    assert!(!arena.file().exists());
+    assert_eq!(limit.try_acquire().unwrap_err().kind(), ErrorKind::Retired);
+    assert_eq!(limit.wait().unwrap_err().kind(), ErrorKind::Retired);
+    for order in ["try", "change 1 1000000000", "reset", "retire", "peek", "inspect"] {
+        let answer = other.ask(order);
+        assert!(answer.starts_with("error Retired"), "{order}: {answer}");
+    }
+    // A new one of the same name is another one, with a whole budget.
+    let new = arena.open();
+    assert_ne!(inode(&new), old);
+    assert!(other.ask("try").starts_with("error Retired"), "an old handle never moves to the new one");
+    assert!(other.ask("retire").starts_with("error Retired"));
+    assert_eq!((0..20).filter(|_| new.try_acquire().unwrap().is_admitted()).count(), 10);
+    other.must("open");
+    assert_eq!(other.takes(1), 0);
+}
+
+/// A retirer killed between its mark and the removal of the name: whoever comes next finishes.
+#[test]
+fn a_half_done_retirement_is_finished_by_the_next_open() {
+    let arena = Arena::with_fixed_budget(10);
+    let limit = arena.open();
+    let old = inode(&limit);
+    let patch = Patch::of(&arena.file());
+    patch.set(offset::EPOCH, patch.get(offset::EPOCH) | RETIRED);
+    assert_eq!(limit.try_acquire().unwrap_err().kind(), ErrorKind::Retired);
+
+    let attach = || arena.job("attach").builder().attach();
+    assert_eq!(attach().unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!arena.file().exists());
+
+    let new = arena.open();
+    assert_ne!(inode(&new), old);
+    assert!(new.try_acquire().unwrap().is_admitted());
+
+    // The same when it is opened at once.
+    let patch = Patch::of(&arena.file());
+    patch.set(offset::EPOCH, patch.get(offset::EPOCH) | RETIRED);
+    let newer = arena.open();
+    assert!(newer.try_acquire().unwrap().is_admitted());
+    assert_eq!(new.try_acquire().unwrap_err().kind(), ErrorKind::Retired);
+}
+
+/// Retired and opened by many again and again: everybody always has either a good handle or a clear word.
+#[test]
+fn a_name_retired_all_the_time_never_splits() {
+    let arena = Arena::new("1000/s", 10);
+    let mut puppets: Vec<Puppet> = (0..6).map(|_| Puppet::new(WORKER, &arena.job("puppet"))).collect();
+    for _ in 0..50 {
+        puppets.iter_mut().for_each(|p| p.tell("open"));
+        puppets.iter_mut().for_each(|p| assert_eq!(p.answer(), "ok"));
+        let inodes: Vec<u64> = puppets.iter_mut().map(|p| p.numbers("inode")[0]).collect();
+        assert!(inodes.iter().all(|i| *i == inodes[0]), "{inodes:?}");
+        // Two retire, the others open at the same moment: they get the old one or the new one.
+        let (retirers, openers) = puppets.split_at_mut(2);
+        retirers.iter_mut().for_each(|p| p.tell("retire"));
+        openers.iter_mut().for_each(|p| p.tell("open"));
+        for p in retirers {
+            let answer = p.answer();
+            assert!(answer == "ok" || answer.starts_with("error Retired"), "{answer}");
+        }
+        openers.iter_mut().for_each(|p| assert_eq!(p.answer(), "ok"));
+        for p in openers {
+            let answer = p.ask("try");
+            assert!(answer.starts_with("error Retired") || !answer.starts_with("error"), "{answer}");
+        }
+    }
+}
