@@ -102,8 +102,8 @@ pub(crate) struct LimitWords {
     pub(crate) shift: AtomicU64,
     pub(crate) ticks_per_ns: AtomicU64,
     pub(crate) ns_per_tick: AtomicU64,
-    pub(crate) base_ns: AtomicU64,
     pub(crate) floor: AtomicU64,
+    pub(crate) _room: AtomicU64,
 }
 
 /// Written with every admission.
@@ -267,8 +267,8 @@ mod model {
                     shift: AtomicU64::new(0),
                     ticks_per_ns: AtomicU64::new(0),
                     ns_per_tick: AtomicU64::new(0),
-                    base_ns: AtomicU64::new(0),
                     floor: AtomicU64::new(0),
+                    _room: AtomicU64::new(0),
                 }),
                 state: State { word: AtomicU64::new(0), _room: words() },
                 _room: words(),

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limit::{Limit, MAX_WAIT, Outlook, Rate, format_span};
 use crate::name::{Directory, Name};
 use crate::seat::{self, Attached, Counts, Seating};
-use crate::segment::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS, Plan, Segment};
+use crate::segment::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS, Plan, Segment, shell_word};
 use crate::sync::Ordering;
 use crate::sys::futex;
 use std::os::unix::fs::MetadataExt;
@@ -174,8 +174,9 @@ impl Limiter {
                 ErrorKind::Mismatch,
                 format!(
                     "it exists with {there}, but {} was asked for; open it with those parameters, attach to it as it is, \
-                     or change it for everybody: shm-limit set NAME --rate {} --burst {}",
+                     or change it for everybody: shm-limit set {} --rate {} --burst {}",
                     settings.limit,
+                    shell_word(self.name()),
                     settings.limit.rate(),
                     settings.limit.burst(),
                 ),

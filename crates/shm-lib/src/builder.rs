@@ -32,7 +32,7 @@ use std::time::Duration;
 pub struct Builder {
     name: String,
     burst: u64,
-    directory: Option<PathBuf>,
+    directory: Option<Directory>,
     mode: u32,
     seats: usize,
     on_mismatch: OnMismatch,
@@ -59,8 +59,13 @@ impl Builder {
     /// The directory of the limiter's file, which must exist. The same name in the same directory is the same
     /// budget: mount it into containers, give it to a group. Default: `$SHM_LIMIT_DIR`, else
     /// `/dev/shm/shm-limit-<uid>`, which is made when needed and private to the user.
-    pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
-        self.directory = Some(path.into());
+    pub fn directory(self, path: impl Into<PathBuf>) -> Self {
+        self.in_directory(Directory::at(path))
+    }
+
+    /// The same, as a [`Directory`].
+    pub fn in_directory(mut self, directory: Directory) -> Self {
+        self.directory = Some(directory);
         self
     }
 
@@ -85,7 +90,7 @@ impl Builder {
     }
 
     fn place(&self) -> Result<(Directory, Name)> {
-        let dir = self.directory.as_ref().map_or_else(Directory::from_env, Directory::at);
+        let dir = self.directory.clone().unwrap_or_else(Directory::from_env);
         Ok((dir, Name::new(&self.name)?))
     }
 

@@ -31,6 +31,8 @@ pub struct RateLimit {
 pub struct Peek {
     /// Tokens that would be admitted now.
     pub available: u64,
+    /// Tokens of the burst that are used. (In a pause, those that are neither used nor available are held back.)
+    pub used: u64,
     /// After how long one token would be admitted, if nobody else asks.
     pub next_in: Duration,
     /// The same as an instant.
@@ -162,6 +164,7 @@ impl RateLimit {
         let (seen, now) = self.limiter.peek()?;
         Ok(Peek {
             available: seen.available,
+            used: seen.used,
             next_in: seen.next_at.since(now),
             next_at: seen.next_at,
             queued: seen.queued,

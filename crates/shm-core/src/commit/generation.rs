@@ -11,8 +11,10 @@
 //!    swaps in nothing.
 //! 4. A helper that slept through a whole turn of the ring may freeze the *current* state. That loses nothing: the
 //!    value is still there, and whoever meets it publishes the same terms again (`Halt::Frozen`).
-//! 5. A decision that slept that long may at worst charge the wrong generation, never go uncharged: see
-//!    `word::reserve`.
+//! 5. A decision that slept that long never goes uncharged: it notices, and starts over (`word::reserve`). To charge
+//!    the wrong generation first it would have to meet the very word that it once read. All generations count from
+//!    the same instant, so a word is a time: under the same rate the same word means the same, and the charge is one
+//!    that could have been made; under two rates the words differ for all practical purposes. It is undone in any case.
 
 use super::word::{Halt, Word};
 use crate::clock::Nanos;
@@ -25,7 +27,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) limit: Limit,
-    /// When it was asked for; tick 0.
+    /// When it was asked for.
     pub(crate) since: Nanos,
     /// Admit nothing before this.
     pub(crate) not_before: Option<Nanos>,
@@ -35,10 +37,10 @@ pub(crate) struct Terms {
 
 impl Terms {
     pub(crate) fn gcra(&self) -> Gcra {
-        Gcra::new(self.limit, self.since, self.not_before)
+        Gcra::new(self.limit, self.not_before)
     }
 
-    fn words(&self, number: u64) -> ([u64; 5], [u64; 8]) {
+    fn words(&self, number: u64) -> ([u64; 5], [u64; 7]) {
         let gcra = self.gcra();
         let about = [
             number,
@@ -54,7 +56,6 @@ impl Terms {
             u64::from(gcra.ticks.shift),
             gcra.ticks.per_ns,
             gcra.ticks.inverse,
-            gcra.base.as_nanos(),
             gcra.floor,
         ];
         (about, limit)
@@ -66,11 +67,11 @@ fn about_words(g: &Generation) -> [&AtomicU64; 5] {
     [&a.number, &a.forget, &a.since_ns, &a.not_before_ns, &a.limits]
 }
 
-fn limit_words(l: &LimitWords) -> [&AtomicU64; 8] {
-    [&l.max, &l.per_ns, &l.burst, &l.shift, &l.ticks_per_ns, &l.ns_per_tick, &l.base_ns, &l.floor]
+fn limit_words(l: &LimitWords) -> [&AtomicU64; 7] {
+    [&l.max, &l.per_ns, &l.burst, &l.shift, &l.ticks_per_ns, &l.ns_per_tick, &l.floor]
 }
 
-fn checksum(about: [u64; 5], limit: [u64; 8]) -> u64 {
+fn checksum(about: [u64; 5], limit: [u64; 7]) -> u64 {
     about.into_iter().chain(limit).fold(Hash::new(), Hash::word).0
 }
 
@@ -117,7 +118,6 @@ impl<'a> Generations<'a> {
                 inverse: get(&l.ns_per_tick),
             },
             burst: get(&l.burst),
-            base: Nanos::from_nanos(get(&l.base_ns)),
             floor: get(&l.floor),
         }
     }
@@ -174,7 +174,7 @@ impl<'a> Generations<'a> {
     /// Fills a segment that nobody else sees yet.
     pub(crate) fn initialise(&self, terms: &Terms) {
         self.fill(1, terms);
-        self.place(1).state.word.store(Word::Live(0).encode(), Ordering::Relaxed);
+        self.place(1).state.word.store(Word::live(terms.gcra().unused(terms.since)), Ordering::Relaxed);
         self.epoch.store(1, Ordering::Relaxed);
     }
 
@@ -255,7 +255,7 @@ impl<'a> Generations<'a> {
         // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
         let now = clock();
         let start = match Word::decode(frozen) {
-            Word::Live(_) | Word::Frozen(_) if forget => 0,
+            Word::Live(_) | Word::Frozen(_) if forget => to.unused(now),
             Word::Live(tat) | Word::Frozen(tat) => from.carry(tat, now, &to),
             Word::Unset(_) | Word::Invalid if self.epoch() != epoch => return Ok(()),
             Word::Unset(_) | Word::Invalid => return Err(Halt::Damaged("the state before is not a time")),

@@ -114,11 +114,13 @@ impl Generations<'_> {
             let mut ready = gcra.ready_at(word, cost);
             let now = clock();
             loop {
-                if ready > now && (ready > latest || ready.since(now) > MAX_WAIT) {
-                    if ready.since(now) > MAX_WAIT {
+                if ready > now {
+                    if ready.as_nanos() - now.as_nanos() > MAX_WAIT.as_nanos() as u64 {
                         self.far_away(epoch, word, now, ready, latest)?;
                     }
-                    return Ok(Decision::Denied { ready, now });
+                    if ready > latest {
+                        return Ok(Decision::Denied { ready, now });
+                    }
                 }
                 let tat = gcra.charge(word, now, cost);
                 if tat >= TAT_END {
@@ -129,9 +131,12 @@ impl Generations<'_> {
                     Ok(_) if self.still_in_place(epoch) => {
                         return Ok(Decision::Admitted { at: ready.max(now), now, epoch, tat });
                     }
-                    // Asleep for a whole turn of the ring: perhaps it was another generation that was charged.
-                    Ok(_) => break,
-                    Err(seen) if seen >= TAT_END => break,
+                    Ok(_) => {
+                        // Asleep for a whole turn of the ring: perhaps it was another generation that was charged.
+                        let _ = state.compare_exchange(tat, word, Ordering::AcqRel, Ordering::Relaxed);
+                        break;
+                    }
+                    Err(seen) if seen >= TAT_END || !self.is_current(epoch) => break,
                     Err(seen) => {
                         word = seen;
                         ready = gcra.ready_at(word, cost);

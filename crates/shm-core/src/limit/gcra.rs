@@ -12,20 +12,18 @@ use std::time::Duration;
 /// Nobody may queue for a turn further away than this, nor pause for longer: 366 days.
 pub const MAX_WAIT: Duration = Duration::from_secs(366 * 86_400);
 
-/// A TAT is below this: 2^62 ticks, at least 73 years after the generation's base.
+/// A TAT is below this: 2^62 ticks, at least 73 years after the machine started.
 pub(crate) const TAT_END: u64 = 1 << 62;
 
 /// What is taken as used when a queue is dropped: turns up to this long after the clock was read, because another
 /// CPU may have read a clock up to that much later before it saw the news.
 const CLOCK_SLACK: Duration = Duration::from_micros(1);
 
-/// One limit under one base time: everything a decision needs besides the state.
+/// One limit: everything a decision needs besides the state. Tick 0 is when the machine started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gcra {
     pub(crate) ticks: Ticks,
     pub(crate) burst: u64,
-    /// Tick 0.
-    pub(crate) base: Nanos,
     /// The TAT counts as at least this: 0, or what holds everybody until a pause ends.
     pub(crate) floor: u64,
 }
@@ -35,6 +33,8 @@ pub struct Gcra {
 pub struct Outlook {
     /// Tokens that would be admitted at this instant.
     pub available: u64,
+    /// Tokens of the burst that are used. In a pause, used and available ones don't add up to the burst.
+    pub used: u64,
     /// When a request for one token would be admitted, if nobody else asks: now, or later.
     pub next_at: Nanos,
     /// Tokens reserved by those who wait for their turn.
@@ -42,37 +42,35 @@ pub struct Outlook {
 }
 
 impl Gcra {
-    /// The limit, counting from `base`, admitting nothing before `not_before` and then at the pace, not in a burst.
-    pub fn new(limit: Limit, base: Nanos, not_before: Option<Nanos>) -> Gcra {
+    /// The limit, admitting nothing before `not_before` and then at the pace, not in a burst.
+    pub fn new(limit: Limit, not_before: Option<Nanos>) -> Gcra {
         let ticks = Ticks::of(limit.rate());
-        let floor = not_before.map_or(0, |at| {
-            let tick = ticks.at(at.as_nanos().saturating_sub(base.as_nanos()));
-            tick + 1 + ticks.tokens(limit.burst() - 1)
-        });
-        Gcra { ticks, burst: limit.burst(), base, floor }
+        let floor = not_before.map_or(0, |at| ticks.at(at.as_nanos()) + 1 + ticks.tokens(limit.burst() - 1));
+        Gcra { ticks, burst: limit.burst(), floor }
     }
 
-    /// The tick of `now`; 0 for a clock read before the base.
+    /// The state in which nothing is used at `now`.
+    pub(crate) fn unused(&self, now: Nanos) -> u64 {
+        self.ticks.at(now.as_nanos())
+    }
+
+    /// The first tick at which `cost` tokens conform.
     #[inline]
-    fn tick(&self, now: Nanos) -> u64 {
-        self.ticks.at(now.as_nanos().saturating_sub(self.base.as_nanos()))
+    pub(crate) fn slot(&self, tat: u64, cost: u64) -> u64 {
+        let after = tat.max(self.floor).wrapping_add(self.ticks.tokens(cost));
+        after.saturating_sub(self.ticks.tokens(self.burst))
     }
 
     /// The first instant at which `cost` tokens conform: not a nanosecond before it, and from it on.
     #[inline]
     pub fn ready_at(&self, tat: u64, cost: u64) -> Nanos {
-        let slot = tat
-            .max(self.floor)
-            .saturating_add(self.ticks.tokens(cost))
-            .saturating_sub(self.ticks.tokens(self.burst))
-            .min(1 << 63);
-        Nanos::from_nanos(self.base.as_nanos().saturating_add(self.ticks.first_ns(slot)))
+        Nanos::from_nanos(self.ticks.first_ns(self.slot(tat, cost)))
     }
 
     /// The TAT after `cost` tokens were taken, at once or as the next turn in the queue.
     #[inline]
     pub fn charge(&self, tat: u64, now: Nanos, cost: u64) -> u64 {
-        tat.max(self.floor).max(self.tick(now)).saturating_add(self.ticks.tokens(cost))
+        tat.max(self.floor).max(self.ticks.at(now.as_nanos())).wrapping_add(self.ticks.tokens(cost))
     }
 
     /// The TAT before the last charge of `cost` that led to `tat`. (At most: idle time before it stays forfeited.)
@@ -86,37 +84,43 @@ impl Gcra {
             .ticks
             .at(2 * MAX_WAIT.as_nanos() as u64)
             .saturating_add(self.ticks.tokens(self.burst).saturating_mul(2));
-        tat.max(self.floor) >= TAT_END || tat.max(self.floor).saturating_sub(self.tick(now)) > sane
+        let tat = tat.max(self.floor);
+        tat >= TAT_END || tat.saturating_sub(self.ticks.at(now.as_nanos())) > sane
     }
 
     /// How full it is at `now`.
     pub fn outlook(&self, tat: u64, now: Nanos) -> Outlook {
-        let tick = self.tick(now);
-        let level = tat.max(self.floor).saturating_sub(tick);
+        let tick = self.ticks.at(now.as_nanos());
         let size = self.ticks.tokens(self.burst);
         let token = self.ticks.tokens(1);
-        // A queue is what has been reserved, not what a pause holds back.
-        let queue = tat.saturating_sub(self.floor.max(tick + size));
+        let level = |tat: u64| tat.saturating_sub(tick).min(size);
         Outlook {
-            available: self.ticks.whole_tokens(size.saturating_sub(level)),
+            available: self.ticks.whole_tokens(size - level(tat.max(self.floor))),
+            used: level(tat).div_ceil(token),
             next_at: self.ready_at(tat, 1).max(now),
-            queued: queue.div_ceil(token),
+            // What has been reserved, not what a pause holds back.
+            queued: tat.saturating_sub(self.floor.max(tick.saturating_add(size))).div_ceil(token),
         }
     }
 
     /// The state with which `next` takes over at `now` from this limit in state `tat`: the same number of tokens
     /// used, in the new units. The queue is dropped, since those in it ask again, and a bucket is at most full.
+    ///
+    /// Under the same rate nothing is rounded, however often it is carried; under another rate it is rounded up.
     pub fn carry(&self, tat: u64, now: Nanos, next: &Gcra) -> u64 {
-        let now = now.plus(CLOCK_SLACK);
-        let size = self.ticks.tokens(self.burst);
-        let token = self.ticks.tokens(1);
-        let tick = self.tick(now);
-        let level = tat.saturating_sub(tick);
-        // Turns come a token apart, counted back from the last one. The one whose time has come last may have been used.
-        let used = if level > size { size - (token - 1) + ((level - size - 1) & (token - 1)) } else { level };
+        let now = now.plus(CLOCK_SLACK).as_nanos();
+        let (tick, size, token) = (self.ticks.at(now), self.ticks.tokens(self.burst), self.ticks.tokens(1));
+        // Turns come a token apart, counted back from the last one; the last whose time has come may have been used.
+        let queue = tat.saturating_sub(tick.saturating_add(size));
+        let tat = tat.saturating_sub(queue.div_ceil(token).saturating_mul(token));
+        let full = next.ticks.tokens(next.burst);
+        if self.ticks == next.ticks {
+            return tat.min(tick.saturating_add(full).saturating_add(1));
+        }
+        let used = tat.saturating_sub(tick);
         let (from, to) = (self.ticks.shift, next.ticks.shift);
         let used = if to >= from { used << (to - from) } else { used.div_ceil(1 << (from - to)) };
-        next.tick(now) + used.min(next.ticks.tokens(next.burst))
+        next.ticks.at(now).saturating_add(1).saturating_add(used.min(full))
     }
 }
 
@@ -153,7 +157,7 @@ mod tests {
         /// Denied until the promised instant, admitted exactly at it.
         #[test]
         fn the_promised_instant_is_exact(limit in limits(), costs in prop::collection::vec((1u64..200, 0u64..DAY), 1..50)) {
-            let g = Gcra::new(limit, at(5), None);
+            let g = Gcra::new(limit, None);
             let (mut tat, mut now) = (0, 5);
             for (cost, step) in costs {
                 let cost = cost.min(limit.burst());
@@ -170,7 +174,7 @@ mod tests {
         /// In no window of whole nanoseconds more than the definition allows, whoever asks whenever.
         #[test]
         fn never_over_in_any_window(limit in limits(), gaps in prop::collection::vec((1u64..5, prop::bool::ANY, 0u64..300), 1..300)) {
-            let g = Gcra::new(limit, at(0), None);
+            let g = Gcra::new(limit, None);
             let interval = limit.rate().emission_interval().as_nanos() as u64;
             let (mut tat, mut now, mut taken) = (0, 0u64, Vec::new());
             for (cost, wait, percent) in gaps {
@@ -191,7 +195,7 @@ mod tests {
         fn a_day_of_constant_demand_is_exact(max in 1u64..2_000, per in 1u64..=DAY, burst in 1u64..50) {
             let rate = Rate::new(max.min(per), Duration::from_nanos(per)).unwrap();
             let Ok(limit) = Limit::with_burst(rate, burst) else { return Ok(()) };
-            let g = Gcra::new(limit, at(0), None);
+            let g = Gcra::new(limit, None);
             // Not each of up to 10^14 admissions: the TAT is linear, so jump to near the end of the day.
             let last = (u128::from(rate.max()) * u128::from(DAY) / u128::from(per)) as u64 + burst;
             let jump = last.saturating_sub(100).min((TAT_END - 1) >> g.ticks.shift);
@@ -209,8 +213,8 @@ mod tests {
         /// What was used stays used, in the new units, and no more than a full bucket.
         #[test]
         fn a_change_keeps_what_was_used(old in limits(), new in limits(), tokens in 0u64..400, later in 0u64..DAY) {
-            let g = Gcra::new(old, at(0), None);
-            let n = Gcra::new(new, at(later), None);
+            let g = Gcra::new(old, None);
+            let n = Gcra::new(new, None);
             let tat = g.charge(0, at(later), tokens);
             let carried = n.outlook(g.carry(tat, at(later), &n), at(later));
             let used = tokens.min(old.burst()).min(new.burst());
@@ -220,6 +224,44 @@ mod tests {
             prop_assert!(new.burst() - carried.available >= used.saturating_sub(slack), "{carried:?}");
             prop_assert!(new.burst() - carried.available <= used + slack, "{carried:?}");
             prop_assert_eq!(carried.queued.saturating_sub(slack), 0);
+        }
+    }
+
+    proptest! {
+        /// However often the same limit takes over from itself, nobody is admitted a nanosecond sooner.
+        #[test]
+        fn a_storm_of_changes_wins_nothing(limit in limits(), steps in prop::collection::vec((0u64..300, 0u64..4), 1..200)) {
+            let g = Gcra::new(limit, None);
+            let interval = limit.rate().emission_interval().as_nanos() as u64;
+            let (mut now, mut tat, mut taken) = (DAY, 0, Vec::new());
+            for (percent, take) in steps {
+                now += interval / 100 * percent + percent % 3;
+                for _ in 0..take {
+                    // At once, or reserved: then it counts only if its turn comes before the next change.
+                    let ready = g.ready_at(tat, 1).max(at(now));
+                    tat = g.charge(tat, at(now), 1);
+                    taken.push(audit::Admission { at: ready, tokens: 1 });
+                }
+                now += interval / 100 * (percent / 2);
+                taken.retain(|t| t.at <= at(now));
+                tat = g.carry(tat, at(now), &g);
+            }
+            prop_assert_eq!(audit::check(limit, &mut taken), Ok(()));
+        }
+
+        /// Nor by going to another rate and back.
+        #[test]
+        fn going_to_another_rate_and_back_wins_nothing(limit in limits(), other in limits(), used in 1u64..200) {
+            let (g, o) = (Gcra::new(limit, None), Gcra::new(Limit::with_burst(other.rate(), limit.burst()).unwrap_or(limit), None));
+            let tat = g.charge(0, at(DAY), used.min(limit.burst()));
+            let before = g.ready_at(tat, limit.burst());
+            let after = g.ready_at(o.carry(g.carry(tat, at(DAY), &o), at(DAY), &g), limit.burst());
+            // In the slack the other rate goes on.
+            let slack = o.ticks.whole_tokens(o.ticks.at(2 * CLOCK_SLACK.as_nanos() as u64)) + 1;
+            prop_assert!(g.ready_at(g.refund(tat, slack), limit.burst()) <= after.max(before), "{before:?} {after:?}");
+            if slack == 1 && other.rate().emission_interval() > Duration::from_millis(1) {
+                prop_assert!(after.plus(2 * CLOCK_SLACK) >= before, "{before:?} {after:?}");
+            }
         }
     }
 
@@ -233,7 +275,7 @@ mod tests {
             (1_000_000_007, 3_600 * 1_000_000_000_000 / 1000),
         ] {
             let rate = Rate::new(max, Duration::from_nanos(per_ns)).unwrap();
-            let g = Gcra::new(Limit::patient(rate), at(0), None);
+            let g = Gcra::new(Limit::patient(rate), None);
             let end = if max > 1_000_000 { 1_000_000_000 } else { DAY };
             let (mut tat, mut count) = (0, 0u64);
             while g.ready_at(tat, 1) < at(end) {
@@ -251,7 +293,7 @@ mod tests {
     #[test]
     fn a_pause_holds_everybody_and_then_lets_go_at_the_pace() {
         let limit = Limit::with_burst("10/s".parse().unwrap(), 5).unwrap();
-        let g = Gcra::new(limit, at(0), Some(at(1_000_000_000)));
+        let g = Gcra::new(limit, Some(at(1_000_000_000)));
         let mut tat = 0;
         for k in 0..20 {
             let ready = g.ready_at(tat, 1).as_nanos();
@@ -263,8 +305,8 @@ mod tests {
     #[test]
     fn a_resumed_limiter_has_what_it_had_before() {
         let limit = Limit::with_burst("1/m".parse().unwrap(), 5).unwrap();
-        let paused = Gcra::new(limit, at(0), Some(at(3_600_000_000_000)));
-        let resumed = Gcra::new(limit, at(10), None);
+        let paused = Gcra::new(limit, Some(at(3_600_000_000_000)));
+        let resumed = Gcra::new(limit, None);
         let used = paused.ticks.tokens(2);
         assert_eq!(resumed.outlook(paused.carry(used, at(10), &resumed), at(2_000)).available, 3);
         // Those who queued during the pause ask again; a full bucket is the most that can have been used.
@@ -278,13 +320,13 @@ mod tests {
     #[test]
     fn idle_time_refills_to_the_burst_and_no_further_and_fractions_count() {
         let limit = Limit::with_burst("100/s".parse().unwrap(), 100).unwrap();
-        let g = Gcra::new(limit, at(0), None);
+        let g = Gcra::new(limit, None);
         let mut tat = 0;
         let burst = |tat: &mut u64, now| (0..300).filter(|_| try_take(&g, tat, at(now), 1)).count();
         assert_eq!(burst(&mut tat, 1_000), 100);
         assert_eq!(burst(&mut tat, 1_200_001_000), 100);
 
-        let g = Gcra::new(Limit::with_burst("1000/s".parse().unwrap(), 3).unwrap(), at(0), None);
+        let g = Gcra::new(Limit::with_burst("1000/s".parse().unwrap(), 3).unwrap(), None);
         let mut tat = 0;
         let got: usize = (0..=1579u64)
             .map(|k| (0..3).filter(|_| try_take(&g, &mut tat, at(k * 1_900_000), 1)).count())

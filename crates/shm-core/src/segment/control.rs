@@ -30,12 +30,14 @@ impl Segment {
             let no_fork = NoFork::enter();
             let file = match open::file(&self.path) {
                 Ok(file) => file,
-                Err(e) if e.kind() == ErrorKind::NotFound => return Err(self.gone()),
+                Err(e) if e.kind() == ErrorKind::NotFound => {
+                    return Err(self.removed("its file is gone or replaced"));
+                }
                 Err(e) => return Err(e.at(self.name.as_str(), &self.path)),
             };
             let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
             if !self.is_this(&meta) {
-                return Err(self.gone());
+                return Err(self.removed("its file is gone or replaced"));
             }
             if lock::try_lock(&file, CONTROL_LOCK)
                 .map_err(|e| Error::os("can't lock it for a change", e).at(self.name.as_str(), &self.path))?
@@ -54,13 +56,6 @@ impl Segment {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-    }
-
-    fn gone(&self) -> Error {
-        if self.is_retired() {
-            return self.halted(crate::commit::Halt::Retired, 0);
-        }
-        self.removed("its file is gone or replaced")
     }
 
     /// Takes the name of a retired limiter away, unless somebody else has done it.

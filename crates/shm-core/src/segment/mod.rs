@@ -59,7 +59,10 @@ impl Segment {
             let Some(plan) = plan else {
                 return Err(Error::new(
                     ErrorKind::NotFound,
-                    format!("there is none; create it: shm-limit create {} --rate 5/s, or RateLimit::open(name, max, per)", shell_word(name)),
+                    format!(
+                        "there is none; create it, for example: shm-limit create {} --rate 5/s",
+                        shell_word(name)
+                    ),
                 )
                 .at(name.as_str(), &path));
             };
@@ -127,6 +130,9 @@ impl Segment {
     }
 
     fn removed(&self, what: &str) -> Error {
+        if self.is_retired() {
+            return self.halted(Halt::Retired, 0);
+        }
         self.error(
             ErrorKind::Removed,
             format!("{what}, though it was not retired; open it again to share the new budget (and remove limiters with `shm-limit remove`, not rm)"),
@@ -160,7 +166,7 @@ impl Segment {
 }
 
 /// The name as one word of a shell command.
-fn shell_word(name: &Name) -> String {
+pub(crate) fn shell_word(name: &Name) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
     if name.as_str().chars().all(plain) && !name.as_str().starts_with('-') {
         name.to_string()

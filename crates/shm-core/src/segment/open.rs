@@ -31,7 +31,9 @@ pub(super) fn file(path: &Path) -> Result<File> {
 fn not_a_limiter(what: &str) -> Error {
     Error::new(
         ErrorKind::NotALimiter,
-        format!("{what} is in its place; move that away, or choose another name or directory"),
+        format!(
+            "{what} is in its place; move that away (shm-limit remove --force does, if it is a regular file), or choose another name or directory"
+        ),
     )
 }
 
@@ -78,7 +80,7 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<usize> {
     }
     let beyond = (meta.size() as usize).wrapping_sub(SEATS_OFFSET);
     let seats = beyond / size_of::<Seat>();
-    if beyond % size_of::<Seat>() != 0 || !(1..=MAX_SEATS).contains(&seats) {
+    if !beyond.is_multiple_of(size_of::<Seat>()) || !(1..=MAX_SEATS).contains(&seats) {
         // Another version may have another size: say which it is. A short read leaves zeros.
         let mut words = [0; 16];
         let _ = file.read_at(&mut words, 0);
@@ -88,7 +90,7 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<usize> {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
-                "its size, {} bytes, is not one that was written; remove and create it anew",
+                "its size, {} bytes, is not one that was written; shm-limit remove --force it and create it anew",
                 meta.size()
             ),
         ));
@@ -117,7 +119,10 @@ fn check_header(fixed: &Fixed, seats: usize, name: &Name) -> Result<()> {
     let id = &fixed.identity;
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
     let corrupt = |what: &str| {
-        Err(Error::new(ErrorKind::Corrupt, format!("damaged: {what}; remove and create it anew")))
+        Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("damaged: {what}; shm-limit remove --force it and create it anew"),
+        ))
     };
     if get(&id.checksum) != header_checksum(fixed) {
         return corrupt("the header does not match its checksum");
@@ -141,8 +146,8 @@ fn check_header(fixed: &Fixed, seats: usize, name: &Name) -> Result<()> {
     if host::clock().contradicts(made_under) {
         return Err(Error::new(
             ErrorKind::OtherClock,
-            "it was made before this machine was started, or in another time namespace, so its times mean nothing here; remove it \
-             (rm is right in this case) and open it again",
+            "it was made before this machine was started, or in another time namespace, so its times mean nothing here; \
+             shm-limit remove --force it, and open it again",
         ));
     }
     Ok(())
