@@ -202,8 +202,9 @@ impl<'a> Generations<'a> {
         // Pairs with the Acquire fence in `is_current`.
         fence(Ordering::Release);
         self.fill(next, terms);
-        // Release: pairs with the Acquire swap before `still_in_place`.
-        self.place(next).state.word.store(Word::Unset(next).encode(), Ordering::Release);
+        // Release: pairs with the Acquire swap before `still_in_place`. A swap and no store, so that it and the freeze
+        // of a helper that overslept have one order for loom too (it takes stores and swaps for unordered).
+        self.place(next).state.word.swap(Word::Unset(next).encode(), Ordering::AcqRel);
         // Release: pairs with the Acquire in `epoch`. A swap, because a second changer here means a lost lock.
         if self.epoch.compare_exchange(epoch, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return Err(Halt::Damaged("two changes at once, though one held the lock"));
