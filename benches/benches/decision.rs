@@ -133,7 +133,7 @@ fn together(c: &mut Criterion) {
     });
     let limit = open(&dir);
     beside_a_process(&mut g, "admitted: shm-limit, 2 processes", || {
-        black_box(limit.try_acquire().unwrap());
+        let _ = black_box(limit.try_acquire().unwrap());
     });
     let peer = governor_open(QuantaClock::default());
     beside_a_thread(&mut g, "admitted: governor quanta, 2 threads", || {
@@ -145,7 +145,7 @@ fn together(c: &mut Criterion) {
     });
     let limit = full(&dir);
     beside_a_process(&mut g, "denied: shm-limit, 2 processes", || {
-        black_box(limit.try_acquire().unwrap());
+        let _ = black_box(limit.try_acquire().unwrap());
     });
     let peer = governor_full(QuantaClock::default());
     beside_a_thread(&mut g, "denied: governor quanta, 2 threads", || {

@@ -98,7 +98,7 @@ impl Crew {
         }
         self.kill(index);
         let new = self.hire(job);
-        self.children.swap_remove(index);
+        let _ = self.children.swap_remove(index).wait();
         self.size -= 1;
         debug_assert_eq!(self.children.len(), new);
         // swap_remove put the newest in its place.

@@ -74,6 +74,9 @@ impl Settings {
 
 /// A limiter in shared memory, seen from this process.
 ///
+/// A process takes its seat with its first request, not when it opens: opening stays cheap, and who only looks is
+/// not shown as attached.
+///
 /// All methods take `&self` and may be called from any number of threads. After `fork`, parent and child both go on
 /// using it. No method waits for another process, except that changes wait up to two seconds for one another.
 /// A process killed in any of them leaves the limiter as it was before or as it is after.
@@ -131,7 +134,6 @@ impl Limiter {
         if !created {
             limiter.reconcile(settings)?;
         }
-        limiter.take_seat();
         Ok(limiter)
     }
 
@@ -140,26 +142,11 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, and everything in [`ErrorKind`] that concerns files.
     pub fn attach(dir: &Directory, name: &Name) -> Result<Limiter> {
-        let limiter = Limiter::look_at(dir, name)?;
-        limiter.take_seat();
-        Ok(limiter)
-    }
-
-    /// Like [`attach`](Self::attach), for a look only: takes no seat before the first decision.
-    ///
-    /// # Errors
-    /// As [`attach`](Self::attach).
-    pub fn look_at(dir: &Directory, name: &Name) -> Result<Limiter> {
         Segment::join(dir, name, None).map(|(segment, _)| Limiter::around(segment))
     }
 
     fn around(segment: Segment) -> Limiter {
         Limiter { segment, seating: Seating::none(), look_again_ns: AtomicU64::new(0) }
-    }
-
-    /// Shows this process among those attached from now on, not only from its first decision on.
-    fn take_seat(&self) {
-        let _ = self.seating.counting(&self.segment);
     }
 
     fn reconcile(&self, settings: &Settings) -> Result<()> {
@@ -215,6 +202,8 @@ impl Limiter {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire), and [`ErrorKind::TooFar`].
     pub fn reserve(&self, tokens: u64, latest: Nanos) -> Result<Decision> {
+        // Who waits is here, too.
+        let _ = self.seating.counting(&self.segment);
         self.decide(tokens, latest)
     }
 
@@ -493,7 +482,7 @@ pub struct Inspection {
 /// # Errors
 /// [`ErrorKind::NotFound`], [`ErrorKind::NotALimiter`] for what is not a regular file, or that it can't be removed.
 pub fn remove_by_force(dir: &Directory, name: &Name) -> Result<()> {
-    if let Ok(limiter) = Limiter::look_at(dir, name) {
+    if let Ok(limiter) = Limiter::attach(dir, name) {
         return limiter.retire();
     }
     let path = dir.file(name);

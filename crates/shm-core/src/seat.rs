@@ -149,9 +149,10 @@ fn take(segment: &Segment, now: Nanos) -> Result<Option<(usize, lock::HeldByMapp
 fn occupy(seat: &Seat, now: Nanos) {
     let holder = &seat.holder;
     holder.pid.store(std::process::id().into(), Ordering::Relaxed);
-    holder.pid_namespace.store(host::namespace("pid"), Ordering::Relaxed);
+    let me = host::me();
+    holder.pid_namespace.store(me.pid_namespace, Ordering::Relaxed);
     holder.since_ns.store(now.as_nanos(), Ordering::Relaxed);
-    for (word, value) in holder.command.iter().zip(host::command()) {
+    for (word, value) in holder.command.iter().zip(me.command) {
         word.store(value, Ordering::Relaxed);
     }
     let so_far = Counts::of(&seat.own).plus(Counts::of(&seat.shared));
@@ -243,7 +244,7 @@ pub struct Attached {
 
 /// Who is attached now. The dead are left out: the kernel has freed their locks.
 pub(crate) fn attached(segment: &Segment, file: &File) -> Vec<Attached> {
-    let here = host::namespace("pid");
+    let here = host::me().pid_namespace;
     segment
         .seats()
         .iter()

@@ -8,7 +8,7 @@ use shm_lib::{Directory, Limit};
 
 /// `set NAME [--rate R] [--burst N]`.
 pub(crate) fn set(dir: &Directory, args: &Set) -> Result<u8, Failure> {
-    let limiter = Limiter::look_at(dir, &args.name)?;
+    let limiter = Limiter::attach(dir, &args.name)?;
     let before = limiter.limit()?;
     let rate = args.rate.unwrap_or(before.rate());
     let after = Limit::with_burst(rate, args.burst.unwrap_or(before.burst()))?;
@@ -18,13 +18,13 @@ pub(crate) fn set(dir: &Directory, args: &Set) -> Result<u8, Failure> {
 
 /// `reset NAME`.
 pub(crate) fn reset(dir: &Directory, args: &Named) -> Result<u8, Failure> {
-    Limiter::look_at(dir, &args.name)?.reset()?;
+    Limiter::attach(dir, &args.name)?.reset()?;
     done(&format!("{}: as if new", args.name))
 }
 
 /// `pause NAME TIME`.
 pub(crate) fn pause(dir: &Directory, args: &Pause) -> Result<u8, Failure> {
-    let limiter = Limiter::look_at(dir, &args.name)?;
+    let limiter = Limiter::attach(dir, &args.name)?;
     limiter.pause_for(args.time)?;
     // An earlier pause may be the longer one.
     let seen = limiter.inspect()?;
@@ -36,7 +36,7 @@ pub(crate) fn pause(dir: &Directory, args: &Pause) -> Result<u8, Failure> {
 
 /// `resume NAME`.
 pub(crate) fn resume(dir: &Directory, args: &Named) -> Result<u8, Failure> {
-    let limiter = Limiter::look_at(dir, &args.name)?;
+    let limiter = Limiter::attach(dir, &args.name)?;
     let was_paused = limiter.inspect()?.paused_until.is_some();
     limiter.resume()?;
     done(&format!("{}: {}", args.name, if was_paused { "resumed" } else { "was not paused" }))
@@ -47,7 +47,7 @@ pub(crate) fn remove(dir: &Directory, args: &Remove) -> Result<u8, Failure> {
     if args.force {
         remove_by_force(dir, &args.name)?;
     } else {
-        Limiter::look_at(dir, &args.name)?.retire()?;
+        Limiter::attach(dir, &args.name)?.retire()?;
     }
     done(&format!("{}: removed", args.name))
 }

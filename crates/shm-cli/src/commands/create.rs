@@ -14,7 +14,7 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
         seats: args.seats.unwrap_or(DEFAULT_SEATS),
         ..Settings::new(limit)
     };
-    let was_there = match Limiter::look_at(dir, &args.name) {
+    let was_there = match Limiter::attach(dir, &args.name) {
         Ok(_) => true,
         Err(e) if e.kind() == ErrorKind::NotFound => false,
         Err(e) => return Err(e.into()),

@@ -30,7 +30,7 @@ impl Seen {
             name: name.clone(),
             directory: dir.path().to_owned(),
             path: dir.file(name),
-            inspection: Limiter::look_at(dir, name).and_then(|limiter| limiter.inspect()),
+            inspection: Limiter::attach(dir, name).and_then(|limiter| limiter.inspect()),
         }
     }
 

@@ -117,7 +117,7 @@ fn publish(unnamed: &Unnamed, path: &Path) -> Result<bool> {
 fn fill(fixed: &Fixed, name: &Name, plan: &Plan) {
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
     let (id, regions) = (&fixed.identity, &fixed.regions);
-    let clock = host::clock();
+    let clock = host::me().clock;
     set(&id.magic, MAGIC);
     set(&id.version, VERSION);
     set(&id.layout, FINGERPRINT);

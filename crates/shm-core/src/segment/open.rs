@@ -143,7 +143,7 @@ fn check_header(fixed: &Fixed, seats: usize, name: &Name) -> Result<()> {
         boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
         time_namespace: get(&id.time_namespace),
     };
-    if host::clock().contradicts(made_under) {
+    if host::me().clock.contradicts(made_under) {
         return Err(Error::new(
             ErrorKind::OtherClock,
             "it was made before this machine was started, or in another time namespace, so its times mean nothing here; \

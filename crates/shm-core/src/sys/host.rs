@@ -1,4 +1,4 @@
-//! What tells this machine's present clock from another one's.
+//! What tells this machine's present clock from another one's, and this process from others.
 
 use super::fork::process_token;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,29 +20,44 @@ impl Clock {
     }
 }
 
-/// The clock of this process. Read once a process: a child may be born into another time namespace.
-pub(crate) fn clock() -> Clock {
+/// What about this process the kernel tells slowly, so it is asked once a process. (A forked child asks again: it may be
+/// born into other namespaces.)
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Me {
+    pub(crate) clock: Clock,
+    /// 0 where the kernel doesn't say.
+    pub(crate) pid_namespace: u64,
+    /// The command's name, up to 16 bytes.
+    pub(crate) command: [u64; 2],
+}
+
+/// This process.
+pub(crate) fn me() -> Me {
     // Every thread that fills these stores the same values, so no lock is needed (and none can be left behind by a
     // fork). `KNOWN_BY` is stored last.
-    static BOOT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
-    static TIME: AtomicU64 = AtomicU64::new(0);
+    static WORDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
     static KNOWN_BY: AtomicU64 = AtomicU64::new(0);
-    let me = process_token();
-    if KNOWN_BY.load(Ordering::Acquire) != me {
-        let [high, low] = boot_id().unwrap_or_default();
-        BOOT[0].store(high, Ordering::Relaxed);
-        BOOT[1].store(low, Ordering::Relaxed);
-        TIME.store(namespace("time"), Ordering::Relaxed);
-        KNOWN_BY.store(me, Ordering::Release);
+    let token = process_token();
+    if KNOWN_BY.load(Ordering::Acquire) != token {
+        let [boot_high, boot_low] = boot_id().unwrap_or_default();
+        let [name_head, name_tail] = command();
+        let values = [boot_high, boot_low, namespace("time"), namespace("pid"), name_head, name_tail];
+        for (word, value) in WORDS.iter().zip(values) {
+            word.store(value, Ordering::Relaxed);
+        }
+        KNOWN_BY.store(token, Ordering::Release);
     }
-    Clock {
-        boot_id: [BOOT[0].load(Ordering::Relaxed), BOOT[1].load(Ordering::Relaxed)],
-        time_namespace: TIME.load(Ordering::Relaxed),
+    let [boot_high, boot_low, time_namespace, pid_namespace, name_head, name_tail] =
+        [0, 1, 2, 3, 4, 5].map(|i: usize| WORDS[i].load(Ordering::Relaxed));
+    Me {
+        clock: Clock { boot_id: [boot_high, boot_low], time_namespace },
+        pid_namespace,
+        command: [name_head, name_tail],
     }
 }
 
-/// Names a namespace of this process (`pid`, `time`); 0 when the kernel doesn't tell.
-pub(crate) fn namespace(kind: &str) -> u64 {
+/// Names a namespace of this process (`pid`, `time`).
+fn namespace(kind: &str) -> u64 {
     nix::sys::stat::stat(format!("/proc/self/ns/{kind}").as_str()).map_or(0, |s| s.st_ino)
 }
 
@@ -53,8 +68,7 @@ fn boot_id() -> Option<[u64; 2]> {
     Some([(id >> 64) as u64, id as u64])
 }
 
-/// This process's command name, up to 16 bytes, as two words.
-pub(crate) fn command() -> [u64; 2] {
+fn command() -> [u64; 2] {
     let mut bytes = [0; 16];
     if let Ok(name) = std::fs::read("/proc/self/comm") {
         for (to, from) in bytes.iter_mut().zip(name.iter().take_while(|&&b| b != b'\n')) {

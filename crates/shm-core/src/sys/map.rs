@@ -17,8 +17,8 @@ pub(crate) struct Map {
 impl Map {
     /// Maps a file that has room for this many seats: its size is `file_size(seats)`, checked by the caller.
     pub(crate) fn new(file: &File, seats: usize) -> io::Result<Map> {
-        // Populated, because every page faulted in later costs as much as twenty decisions.
-        let raw = MmapOptions::new().len(file_size(seats)).populate().map_raw(file)?;
+        // Not populated: the first touch maps all pages around it, for less.
+        let raw = MmapOptions::new().len(file_size(seats)).map_raw(file)?;
         debug_assert!(raw.as_ptr().cast::<Fixed>().is_aligned());
         Ok(Map { raw, seats })
     }
