@@ -13,7 +13,7 @@ use std::time::Duration;
 #[command(name = "shm-limit", version, after_help = help::TOP, max_term_width = 100)]
 pub(crate) struct Args {
     /// The directory of the limiters; the same name in the same directory is the same budget.
-    /// [default: $SHM_LIMIT_DIR, else /dev/shm/shm-limit-<uid>]
+    /// [default: $SHM_LIMIT_DIR, else /dev/shm/shm-limit-UID]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
     #[command(subcommand)]

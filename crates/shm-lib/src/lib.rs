@@ -30,6 +30,11 @@
 
 #![forbid(unsafe_code)]
 
+/// The program in the README is run, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod builder;
 mod outcome;
 mod rate_limit;

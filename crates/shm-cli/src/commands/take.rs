@@ -30,11 +30,7 @@ pub(crate) fn take(dir: &Directory, args: &Take) -> Result<(RateLimit, Outcome),
 }
 
 fn open(dir: &Directory, args: &Take) -> Result<RateLimit, Failure> {
-    let mut builder = RateLimit::builder(args.name.as_str());
-    // The default directory is made when missing; one that was named must exist.
-    if *dir != Directory::from_env() {
-        builder = builder.directory(dir.path());
-    }
+    let mut builder = RateLimit::builder(args.name.as_str()).in_directory(dir.clone());
     let Some(rate) = args.rate else { return Ok(builder.attach()?) };
     if let Some(burst) = args.burst {
         builder = builder.burst(burst);

@@ -32,7 +32,7 @@ struct Details {
     burst: u64,
     /// Tokens free now.
     available: u64,
-    /// The burst minus `available`.
+    /// Tokens of the burst that are used. In a pause those that are neither used nor available are held back.
     used: u64,
     /// Tokens reserved by those who wait.
     queued: u64,
@@ -180,7 +180,7 @@ impl Details {
             rate: Rate { max: rate.max(), per_s: rate.per().as_secs_f64(), text: rate.to_string() },
             burst: seen.limit.burst(),
             available: outlook.available,
-            used: seen.limit.burst().saturating_sub(outlook.available),
+            used: outlook.used,
             queued: outlook.queued,
             next_in_s: seconds_f64(outlook.next_at.since(seen.now)),
             paused_for_s: seen.paused_until.map(|until| seconds_f64(until.since(seen.now))),

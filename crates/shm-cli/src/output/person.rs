@@ -17,7 +17,7 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
     let mut page = Page(format!("{}  {}\n", paint(STRONG, name), paint(style, state)));
     page.line("limit", limit);
     page.line("free now", format_args!("{} of {}", outlook.available, limit.burst()));
-    page.line("used", limit.burst().saturating_sub(outlook.available));
+    page.line("used", outlook.used);
     page.line("next", if next.is_zero() { "now".to_owned() } else { format!("in {}", span::short(next)) });
     page.line("queue", queue(outlook.queued));
     if let Some(until) = seen.paused_until {

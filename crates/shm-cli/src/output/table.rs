@@ -46,7 +46,7 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
             let figures = [
                 found.limit.rate().to_string(),
                 found.limit.burst().to_string(),
-                found.limit.burst().saturating_sub(found.outlook.available).to_string(),
+                found.outlook.used.to_string(),
                 found.outlook.available.to_string(),
                 found.outlook.queued.to_string(),
                 if next.is_zero() { "now".to_owned() } else { span::short(next) },
