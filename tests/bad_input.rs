@@ -66,7 +66,7 @@ fn attaching_to_nothing_says_how_to_create_it() {
     let e = attach_in(dir.path(), "api").unwrap_err();
     assert_eq!(e.kind(), ErrorKind::NotFound);
     let text = e.to_string();
-    for words in ["\"api\"", "shm-limit create api --rate", "RateLimit::open("] {
+    for words in ["\"api\"", "shm-limit create api --rate", "open it with a rate"] {
         assert!(text.contains(words), "{words} is not in: {text}");
     }
     assert_eq!(entries(dir.path()), 0);

@@ -60,7 +60,7 @@ impl Segment {
                 return Err(Error::new(
                     ErrorKind::NotFound,
                     format!(
-                        "there is none; create it, for example: shm-limit create {} --rate 5/s",
+                        "there is none; open it with a rate, which creates it, or: shm-limit create {} --rate 5/s",
                         shell_word(name)
                     ),
                 )
