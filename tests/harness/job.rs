@@ -93,7 +93,9 @@ impl Job {
 
     /// Opens the limiter that the words describe.
     pub fn open(&self) -> shm_lib::Result<shm_lib::RateLimit> {
-        self.builder().open(self.number("max"), Duration::from_nanos(self.number("per")))
+        let limit = self.builder().open(self.number("max"), Duration::from_nanos(self.number("per")))?;
+        sit_down(&limit);
+        Ok(limit)
     }
 
     /// The builder for the limiter that the words describe.
@@ -105,4 +107,10 @@ impl Job {
             .seats(self.number_or("seats", shm_core::DEFAULT_SEATS as u64) as usize)
             .mode(mode)
     }
+}
+
+/// Takes a seat, as every process does with its first request: with one that can never be admitted, so that nothing
+/// is taken or counted.
+pub fn sit_down(limit: &shm_lib::RateLimit) {
+    let _ = limit.try_acquire_n(u64::MAX);
 }

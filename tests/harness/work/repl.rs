@@ -73,7 +73,11 @@ impl Puppet {
                 let job = words.iter().fold(self.job.clone(), |job, word| job.with_word(word));
                 self.limit = Some(job.open()?);
             }
-            "attach" => self.limit = Some(self.job.builder().attach()?),
+            "attach" => {
+                let limit = self.job.builder().attach()?;
+                harness::job::sit_down(&limit);
+                self.limit = Some(limit);
+            }
             "drop" => self.limit = None,
             "child" => return Ok(self.child.as_mut().expect("a child").ask(rest)),
             "fork" => return Ok(self.fork()),

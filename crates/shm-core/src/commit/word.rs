@@ -92,9 +92,6 @@ pub(crate) enum Halt {
 
 impl Generations<'_> {
     /// Takes `cost` tokens for the first instant at which they conform, if that is now or at most `latest`.
-    ///
-    /// All that does not depend on the time is done before the clock is read, so that a denial is little more than
-    /// the clock read and a comparison.
     #[inline]
     pub(crate) fn reserve(
         &self,
@@ -104,32 +101,37 @@ impl Generations<'_> {
     ) -> Result<Decision, Halt> {
         loop {
             let epoch = self.epoch();
-            let gcra = self.gcra(epoch);
             let state = &self.place(epoch).state.word;
             let mut word = state.load(Ordering::Acquire);
+            let gcra = self.gcra(epoch);
             if epoch >= RETIRED || word >= TAT_END || !self.is_current(epoch) || cost > gcra.burst {
                 self.obstacle(epoch, cost, &clock)?;
                 continue;
             }
-            let mut ready = gcra.ready_at(word, cost);
             let now = clock();
+            let tick = gcra.ticks.at(now.as_nanos());
             loop {
-                if ready > now {
-                    if ready.as_nanos() - now.as_nanos() > MAX_WAIT.as_nanos() as u64 {
+                let slot = gcra.slot(word, cost);
+                let at = if slot <= tick {
+                    now
+                } else {
+                    let ready = Nanos::from_nanos(gcra.ticks.first_ns(slot));
+                    if ready.as_nanos().saturating_sub(now.as_nanos()) > MAX_WAIT.as_nanos() as u64 {
                         self.far_away(epoch, word, now, ready, latest)?;
                     }
                     if ready > latest {
                         return Ok(Decision::Denied { ready, now });
                     }
-                }
-                let tat = gcra.charge(word, now, cost);
+                    ready
+                };
+                let tat = gcra.charge(word, tick, cost);
                 if tat >= TAT_END {
                     return Err(Halt::Damaged("the state is a time decades away"));
                 }
                 // AcqRel: see `still_in_place`.
                 match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) if self.still_in_place(epoch) => {
-                        return Ok(Decision::Admitted { at: ready.max(now), now, epoch, tat });
+                        return Ok(Decision::Admitted { at, now, epoch, tat });
                     }
                     Ok(_) => {
                         // Asleep for a whole turn of the ring: perhaps it was another generation that was charged.
@@ -137,10 +139,7 @@ impl Generations<'_> {
                         break;
                     }
                     Err(seen) if seen >= TAT_END || !self.is_current(epoch) => break,
-                    Err(seen) => {
-                        word = seen;
-                        ready = gcra.ready_at(word, cost);
-                    }
+                    Err(seen) => word = seen,
                 }
             }
         }

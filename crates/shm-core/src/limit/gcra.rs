@@ -67,10 +67,10 @@ impl Gcra {
         Nanos::from_nanos(self.ticks.first_ns(self.slot(tat, cost)))
     }
 
-    /// The TAT after `cost` tokens were taken, at once or as the next turn in the queue.
+    /// The TAT after `cost` tokens were taken at `tick`, for at once or for the next turn in the queue.
     #[inline]
-    pub fn charge(&self, tat: u64, now: Nanos, cost: u64) -> u64 {
-        tat.max(self.floor).max(self.ticks.at(now.as_nanos())).wrapping_add(self.ticks.tokens(cost))
+    pub fn charge(&self, tat: u64, tick: u64, cost: u64) -> u64 {
+        tat.max(self.floor).max(tick).wrapping_add(self.ticks.tokens(cost))
     }
 
     /// The TAT before the last charge of `cost` that led to `tat`. (At most: idle time before it stays forfeited.)
@@ -148,7 +148,7 @@ mod tests {
     fn try_take(g: &Gcra, tat: &mut u64, now: Nanos, cost: u64) -> bool {
         let ok = g.ready_at(*tat, cost) <= now;
         if ok {
-            *tat = g.charge(*tat, now, cost);
+            *tat = g.charge(*tat, g.unused(now), cost);
         }
         ok
     }
@@ -183,7 +183,7 @@ mod tests {
                 let ready = g.ready_at(tat, cost).max(at(now));
                 // Either the turn is reserved, or it is only taken when free at once.
                 if wait || ready == at(now) {
-                    tat = g.charge(tat, at(now), cost);
+                    tat = g.charge(tat, g.unused(at(now)), cost);
                     taken.push(audit::Admission { at: ready, tokens: cost });
                 }
             }
@@ -202,7 +202,7 @@ mod tests {
             let mut tat = g.ticks.tokens(jump);
             let mut count = jump;
             while g.ready_at(tat, 1) < at(DAY) {
-                tat = g.charge(tat, at(0), 1);
+                tat = g.charge(tat, g.unused(at(0)), 1);
                 count += 1;
             }
             // burst at once, then number k at k·per/max: those strictly before the end of the day.
@@ -215,7 +215,7 @@ mod tests {
         fn a_change_keeps_what_was_used(old in limits(), new in limits(), tokens in 0u64..400, later in 0u64..DAY) {
             let g = Gcra::new(old, None);
             let n = Gcra::new(new, None);
-            let tat = g.charge(0, at(later), tokens);
+            let tat = g.charge(0, g.unused(at(later)), tokens);
             let carried = n.outlook(g.carry(tat, at(later), &n), at(later));
             let used = tokens.min(old.burst()).min(new.burst());
             // The old rate goes on until `CLOCK_SLACK` after the change.
@@ -239,7 +239,7 @@ mod tests {
                 for _ in 0..take {
                     // At once, or reserved: then it counts only if its turn comes before the next change.
                     let ready = g.ready_at(tat, 1).max(at(now));
-                    tat = g.charge(tat, at(now), 1);
+                    tat = g.charge(tat, g.unused(at(now)), 1);
                     taken.push(audit::Admission { at: ready, tokens: 1 });
                 }
                 now += interval / 100 * (percent / 2);
@@ -253,7 +253,7 @@ mod tests {
         #[test]
         fn going_to_another_rate_and_back_wins_nothing(limit in limits(), other in limits(), used in 1u64..200) {
             let (g, o) = (Gcra::new(limit, None), Gcra::new(Limit::with_burst(other.rate(), limit.burst()).unwrap_or(limit), None));
-            let tat = g.charge(0, at(DAY), used.min(limit.burst()));
+            let tat = g.charge(0, g.unused(at(DAY)), used.min(limit.burst()));
             let before = g.ready_at(tat, limit.burst());
             let after = g.ready_at(o.carry(g.carry(tat, at(DAY), &o), at(DAY), &g), limit.burst());
             // In the slack the other rate goes on.
@@ -279,7 +279,7 @@ mod tests {
             let end = if max > 1_000_000 { 1_000_000_000 } else { DAY };
             let (mut tat, mut count) = (0, 0u64);
             while g.ready_at(tat, 1) < at(end) {
-                tat = g.charge(tat, g.ready_at(tat, 1), 1);
+                tat = g.charge(tat, g.unused(g.ready_at(tat, 1)), 1);
                 count += 1;
             }
             assert_eq!(
@@ -298,7 +298,7 @@ mod tests {
         for k in 0..20 {
             let ready = g.ready_at(tat, 1).as_nanos();
             assert!(ready.abs_diff(1_000_000_000 + k * 100_000_000) <= 1, "turn {k} at {ready}");
-            tat = g.charge(tat, at(0), 1);
+            tat = g.charge(tat, g.unused(at(0)), 1);
         }
     }
 
@@ -310,7 +310,7 @@ mod tests {
         let used = paused.ticks.tokens(2);
         assert_eq!(resumed.outlook(paused.carry(used, at(10), &resumed), at(2_000)).available, 3);
         // Those who queued during the pause ask again; a full bucket is the most that can have been used.
-        let queued = paused.charge(used, at(5), 40);
+        let queued = paused.charge(used, paused.unused(at(5)), 40);
         assert_eq!(paused.outlook(queued, at(5)).queued, 40);
         let after = resumed.carry(queued, at(10), &resumed);
         assert_eq!(resumed.outlook(after, at(10)).queued, 0);

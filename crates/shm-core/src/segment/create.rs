@@ -14,7 +14,6 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{linkat, unlink};
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -54,13 +53,7 @@ pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segmen
     if !publish(&unnamed, path)? {
         return Ok(None);
     }
-    Ok(Some(Segment {
-        map,
-        name: name.clone(),
-        path: path.to_owned(),
-        device: meta.dev(),
-        inode: meta.ino(),
-    }))
+    Ok(Some(Segment::new(map, name, path, &meta)))
 }
 
 /// A file that has no name. An error with `true` means: not on this file system.

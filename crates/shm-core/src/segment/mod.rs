@@ -39,6 +39,12 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    fn new(map: Map, name: &Name, path: &Path, meta: &std::fs::Metadata) -> Segment {
+        Segment { map, name: name.clone(), path: path.to_owned(), device: meta.dev(), inode: meta.ino() }
+    }
+}
+
+impl Segment {
     /// Joins the limiter of this name, or creates it when `plan` says how. Returns whether it was created here.
     pub(crate) fn join(dir: &Directory, name: &Name, plan: Option<&Plan>) -> Result<(Segment, bool)> {
         let path = dir.file(name);

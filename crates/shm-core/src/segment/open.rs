@@ -43,7 +43,7 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
     let seats = check_file(dir, &file, &meta)?;
     let map = Map::new(&file, seats).map_err(|e| Error::os("can't map it", e))?;
     check_header(map.fixed(), seats, name)?;
-    Ok(Segment { map, name: name.clone(), path: path.to_owned(), device: meta.dev(), inode: meta.ino() })
+    Ok(Segment::new(map, name, path, &meta))
 }
 
 /// The file, when it has exactly one name.
