@@ -19,16 +19,18 @@ pub(super) fn say(script: &Script, crew: &Crew, counted: Stats) -> Result<u8, Fa
             "nobody was admitted, so there is nothing to check; try a higher --rate or more --seconds",
         ));
     }
-    let length = script.end.since(script.start);
+    // A turn reserved before the end may come a little after it.
+    let last = all.iter().map(|a| a.at).max().unwrap_or_default();
+    let length = script.end.max(last.plus(Duration::from_nanos(1))).since(script.start);
     let allowed = most(script.limit, length);
     let mut text = Text(String::new());
     text.line("admitted", format!("{} times, {} processes; denied {denied} times", all.len(), crew.len()));
     text.line(
         "delivered",
         format!(
-            "{:.1}% of the most that the limit allows in {} ({allowed})",
+            "{:.1}% of the most that the limit allows in {:.2}s ({allowed})",
             100.0 * all.len() as f64 / allowed as f64,
-            format_span(length),
+            length.as_secs_f64(),
         ),
     );
     incidents(&mut text, crew, &all);
