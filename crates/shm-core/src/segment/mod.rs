@@ -48,7 +48,7 @@ impl Segment {
     /// Joins the limiter of this name, or creates it when `plan` says how. Returns whether it was created here.
     pub(crate) fn join(dir: &Directory, name: &Name, plan: Option<&Plan>) -> Result<(Segment, bool)> {
         let path = dir.file(name);
-        dir.check(plan.is_some())?;
+        dir.check(false)?;
         // Each turn of the loop means that another process created or removed the name in between.
         for _ in 0..1_000 {
             match open::existing(dir, name, &path) {
@@ -72,6 +72,7 @@ impl Segment {
                 )
                 .at(name.as_str(), &path));
             };
+            dir.check(true)?;
             match create::new(name, &path, plan) {
                 Ok(Some(segment)) => return Ok((segment, true)),
                 Ok(None) => {}
