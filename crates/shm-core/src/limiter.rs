@@ -87,7 +87,7 @@ pub struct Limiter {
 }
 
 /// Tokens taken for an instant: now or a later turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Reservation {
     /// When they may be used.
     pub at: Nanos,
@@ -100,7 +100,7 @@ pub struct Reservation {
 }
 
 /// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The tokens are taken.
     Admitted(Reservation),
@@ -240,7 +240,11 @@ impl Limiter {
             return Err(self.segment.halted(halt, tokens));
         }
         // A process that slept through many changes froze the state it once had to freeze. See `generation`.
-        self.publish(|terms| Some(Terms { forget: false, ..*terms }))
+        self.publish(|terms| {
+            let generations = self.segment.generations();
+            let still = generations.settle(generations.epoch(), clock::now) == Err(Halt::Frozen);
+            Ok(still.then_some(Terms { forget: false, ..*terms }))
+        })
     }
 
     /// Whether the terms have changed since: then the reservation is void, and its owner asks again.
@@ -266,7 +270,8 @@ impl Limiter {
     }
 
     /// Gives a reservation back, if nobody reserved after it; otherwise it is forfeited. Returns which.
-    pub fn cancel(&self, reservation: &Reservation) -> bool {
+    #[allow(clippy::needless_pass_by_value)] // given back once
+    pub fn cancel(&self, reservation: Reservation) -> bool {
         self.segment.generations().cancel(reservation.epoch, reservation.tat, reservation.tokens)
     }
 
@@ -322,7 +327,15 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Busy`], [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].
     pub fn change(&self, limit: Limit) -> Result<()> {
-        self.publish(|terms| Some(Terms { limit, forget: false, ..*terms }))
+        self.change_from(|_| Ok(limit))
+    }
+
+    /// Changes the limit to what `make` says of the one in force. Otherwise as [`change`](Self::change).
+    ///
+    /// # Errors
+    /// As [`change`](Self::change), and what `make` fails with.
+    pub fn change_from(&self, make: impl FnOnce(Limit) -> Result<Limit>) -> Result<()> {
+        self.publish(|terms| Ok(Some(Terms { limit: make(terms.limit)?, forget: false, ..*terms })))
     }
 
     /// Changes the rate and keeps the burst. Otherwise as [`change`](Self::change).
@@ -330,7 +343,7 @@ impl Limiter {
     /// # Errors
     /// As [`change`](Self::change), and [`ErrorKind::InvalidInput`] if the burst can't be kept at this rate.
     pub fn change_rate(&self, rate: Rate) -> Result<()> {
-        self.change(Limit::with_burst(rate, self.terms()?.limit.burst())?)
+        self.change_from(|there| Limit::with_burst(rate, there.burst()))
     }
 
     /// Forgets what was used: the limiter is as if new. A pause goes on. Also clears a damaged state.
@@ -338,7 +351,7 @@ impl Limiter {
     /// # Errors
     /// As [`change`](Self::change).
     pub fn reset(&self) -> Result<()> {
-        self.publish(|terms| Some(Terms { forget: true, ..*terms }))
+        self.publish(|terms| Ok(Some(Terms { forget: true, ..*terms })))
     }
 
     /// Admits nothing for `time`, for every process; then goes on at the pace, not in a burst. Never shortens a
@@ -356,7 +369,7 @@ impl Limiter {
         let until = clock::now().plus(time);
         self.publish(|terms| {
             let sooner = terms.not_before.is_none_or(|at| at < until);
-            sooner.then_some(Terms { not_before: Some(until), forget: false, ..*terms })
+            Ok(sooner.then_some(Terms { not_before: Some(until), forget: false, ..*terms }))
         })
     }
 
@@ -365,25 +378,30 @@ impl Limiter {
     /// # Errors
     /// As [`change`](Self::change).
     pub fn resume(&self) -> Result<()> {
-        self.publish(|terms| terms.not_before.map(|_| Terms { not_before: None, forget: false, ..*terms }))
+        self.publish(|terms| {
+            Ok(terms.not_before.map(|_| Terms { not_before: None, forget: false, ..*terms }))
+        })
     }
 
     /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper.
-    fn publish(&self, make: impl FnOnce(&Terms) -> Option<Terms>) -> Result<()> {
+    fn publish(&self, make: impl FnOnce(&Terms) -> Result<Option<Terms>>) -> Result<()> {
         let control = self.segment.control()?;
         let generations = self.segment.generations();
         let published = (|| {
+            let halted = |halt| self.segment.halted(halt, 0);
             if self.segment.is_retired() {
-                return Err(Halt::Retired);
+                return Err(halted(Halt::Retired));
             }
-            let (epoch, mut terms) = generations.terms()?;
+            let (epoch, mut terms) = generations.terms().map_err(halted)?;
             let now = clock::now();
-            terms.not_before = terms.not_before.filter(|&at| at > now);
-            let Some(next) = make(&terms) else { return Ok(()) };
+            // Past its end a pause still keeps a burst from leaving at once.
+            let gcra = terms.gcra();
+            terms.not_before = terms.not_before.filter(|_| gcra.floor > gcra.unused(now));
+            let Some(next) = make(&terms)? else { return Ok(()) };
             if next.forget {
                 generations.clear_damage(epoch);
             }
-            generations.publish(epoch, &Terms { since: now, ..next }, clock::now)?;
+            generations.publish(epoch, &Terms { since: now, ..next }, clock::now).map_err(halted)?;
             // Whoever comes first would do it; done now, fewest turns of the old queue count as used.
             let _ = generations.settle(epoch + 1, clock::now);
             Ok(())
@@ -391,7 +409,7 @@ impl Limiter {
         drop(control);
         // Also after a failure: another changer may have died before its wake.
         futex::wake_all(&self.segment.fixed().news.epoch);
-        published.map_err(|halt| self.segment.halted(halt, 0))
+        published.map_err(|e: Error| e.at(self.name().as_str(), self.path()))
     }
 
     /// Ends the limiter: every handle's next decision and every sleeper gets [`ErrorKind::Retired`], and the name is
@@ -400,6 +418,7 @@ impl Limiter {
     /// # Errors
     /// As [`change`](Self::change).
     pub fn retire(&self) -> Result<()> {
+        self.segment.check_removable()?;
         let control = self.segment.control()?;
         self.segment.generations().retire();
         futex::wake_all(&self.segment.fixed().news.epoch);
@@ -482,16 +501,31 @@ pub struct Inspection {
 /// # Errors
 /// [`ErrorKind::NotFound`], [`ErrorKind::NotALimiter`] for what is not a regular file, or that it can't be removed.
 pub fn remove_by_force(dir: &Directory, name: &Name) -> Result<()> {
-    if let Ok(limiter) = Limiter::attach(dir, name) {
-        return limiter.retire();
-    }
+    use ErrorKind::{Corrupt, Incompatible, NotALimiter, OtherClock, Untrusted};
     let path = dir.file(name);
-    let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::new(ErrorKind::NotFound, "there is none").at(name.as_str(), &path)
+    let look = || {
+        std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, "there is none").at(name.as_str(), &path)
+            }
+            _ => Error::os("can't look at it", e).at(name.as_str(), &path),
+        })
+    };
+    let meta = look()?;
+    match Limiter::attach(dir, name) {
+        Ok(limiter) => return limiter.retire(),
+        Err(e) if !matches!(e.kind(), Corrupt | Incompatible | NotALimiter | OtherClock | Untrusted) => {
+            return Err(e);
         }
-        _ => Error::os("can't look at it", e).at(name.as_str(), &path),
-    })?;
+        Err(_) => {}
+    }
+    // What was found unusable, not what somebody has put there since.
+    let again = look()?;
+    if (again.dev(), again.ino()) != (meta.dev(), meta.ino()) {
+        return Err(
+            Error::new(ErrorKind::Busy, "another file has its name now; look again").at(name.as_str(), &path)
+        );
+    }
     if !meta.is_file() {
         return Err(Error::new(
             ErrorKind::NotALimiter,

@@ -17,9 +17,12 @@ use std::time::Duration;
 /// How long to do without after all seats were taken.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// No seat has this number.
+const TAKING: u64 = 0xffff;
+
 /// This process's place at the table. All threads share it.
 pub(crate) struct Seating {
-    /// `process token << 16 | seat + 1`; the low half 0 while there is no seat.
+    /// `process token << 16 | seat + 1`; the low half is 0 while there is no seat, `TAKING` while a thread takes one.
     sitting: std::sync::atomic::AtomicU64,
     /// The thread that counts in the seat's own lane.
     counter: AtomicUsize,
@@ -94,14 +97,19 @@ impl Seating {
         let seatless = Counting { lane: &segment.fixed().seatless, alone: false };
         let me = process_token();
         let now = clock::now();
-        if before >> 16 == me && now.as_nanos() < self.retry_ns.load(Ordering::Relaxed) {
+        let again = before >> 16 == me;
+        if again && (before & 0xffff == TAKING || now.as_nanos() < self.retry_ns.load(Ordering::Relaxed)) {
             return seatless;
         }
         self.retry_ns.store(now.plus(RETRY).as_nanos(), Ordering::Relaxed);
-        if self.sitting.compare_exchange(before, me << 16, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        let taking = me << 16 | TAKING;
+        if self.sitting.compare_exchange(before, taking, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return seatless;
         }
-        let Ok(Some((index, hold))) = take(segment, now) else { return seatless };
+        let Ok(Some((index, hold))) = take(segment, now) else {
+            self.sitting.store(me << 16, Ordering::Release);
+            return seatless;
+        };
         // What is there belongs to a parent process: not ours to drop.
         self.hold.store(Box::into_raw(Box::new(hold)), Ordering::Release);
         self.counter.store(thread_mark(), Ordering::Relaxed);

@@ -25,42 +25,54 @@ pub(crate) fn wait(
                 return Ok(Outcome::Denied(Denial { ready, now }));
             }
         };
-        if let Some(now) = sleep_until_turn(limiter, &reservation, &mut stop)? {
-            let at_once = now == reservation.now && !heard_news;
-            let waited = if at_once { Duration::ZERO } else { now.since(began) };
-            limiter.count_admitted(&reservation, waited);
-            return Ok(Outcome::Admitted(Admission { at: reservation.at, waited }));
+        match sleep_until_turn(limiter, &reservation, &mut stop)? {
+            Turn::Come(now) => {
+                let at_once = now == reservation.now && !heard_news;
+                let waited = if at_once { Duration::ZERO } else { now.since(began) };
+                limiter.count_admitted(&reservation, waited);
+                return Ok(Outcome::Admitted(Admission { at: reservation.at, waited }));
+            }
+            // The terms have changed, and the queue is dropped: ask again.
+            Turn::Void => heard_news = true,
+            Turn::Unwanted => {
+                let what = if limiter.cancel(reservation) { "given back" } else { "forfeited" };
+                let message = format!("the wait was interrupted; the turn was {what}");
+                return Err(
+                    Error::new(ErrorKind::Interrupted, message).at(limiter.name().as_str(), limiter.path())
+                );
+            }
         }
-        // The terms have changed: the turn is void, and the queue with it.
-        heard_news = true;
     }
 }
 
-/// When the turn was found to have come; `None` if it is void.
+enum Turn {
+    /// Found to have come at this instant.
+    Come(Nanos),
+    /// The terms have changed.
+    Void,
+    /// The caller stopped waiting.
+    Unwanted,
+}
+
 fn sleep_until_turn(
     limiter: &Limiter,
     reservation: &Reservation,
     stop: &mut impl FnMut() -> bool,
-) -> Result<Option<Nanos>> {
+) -> Result<Turn> {
     if reservation.at == reservation.now {
-        return Ok(Some(reservation.now));
+        return Ok(Turn::Come(reservation.now));
     }
     loop {
         // In this order: a turn that came before the news counts as used, and is.
         let now = clock::now();
         if limiter.is_void(reservation) {
-            return Ok(None);
+            return Ok(Turn::Void);
         }
         if now >= reservation.at {
-            return Ok(Some(now));
+            return Ok(Turn::Come(now));
         }
         if stop() {
-            limiter.cancel(reservation);
-            return Err(Error::new(
-                ErrorKind::Interrupted,
-                "the wait was interrupted; the turn was given back",
-            )
-            .at(limiter.name().as_str(), limiter.path()));
+            return Ok(Turn::Unwanted);
         }
         limiter.sleep(reservation, now)?;
     }

@@ -10,10 +10,10 @@ use shm_lib::{Directory, Limit};
 pub(crate) fn set(dir: &Directory, args: &Set) -> Result<u8, Failure> {
     let limiter = Limiter::attach(dir, &args.name)?;
     let before = limiter.limit()?;
-    let rate = args.rate.unwrap_or(before.rate());
-    let after = Limit::with_burst(rate, args.burst.unwrap_or(before.burst()))?;
-    limiter.change(after)?;
-    done(&format!("{}: {after} (was {before})", args.name))
+    limiter.change_from(|there| {
+        Limit::with_burst(args.rate.unwrap_or(there.rate()), args.burst.unwrap_or(there.burst()))
+    })?;
+    done(&format!("{}: {} (was {before})", args.name, limiter.limit()?))
 }
 
 /// `reset NAME`.

@@ -14,12 +14,12 @@
 //! 5. A decision that slept that long never goes uncharged: it notices, and starts over (`word::reserve`). To charge
 //!    the wrong generation first it would have to meet the very word that it once read. All generations count from
 //!    the same instant, so a word is a time: under the same rate the same word means the same, and the charge is one
-//!    that could have been made; under two rates the words differ for all practical purposes. It is undone in any case.
+//!    that could have been made; under two rates the words differ for all practical purposes. It stays charged.
 
 use super::word::{Halt, Word};
 use crate::clock::Nanos;
 use crate::layout::{Fixed, GENERATIONS, Generation, Hash, LimitWords, RETIRED};
-use crate::limit::{Gcra, Limit, Rate, Ticks};
+use crate::limit::{Gcra, Limit, MAX_WAIT, Rate, Ticks};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
@@ -161,7 +161,8 @@ impl<'a> Generations<'a> {
                     forget: forget != 0,
                 };
                 // The numbers for decisions must be those that follow from the terms.
-                (terms.words(number) == (about, limit)).then_some(terms)
+                let pause_is_possible = terms.not_before.is_none_or(|at| at <= terms.since.plus(MAX_WAIT));
+                (pause_is_possible && terms.words(number) == (about, limit)).then_some(terms)
             };
             if number != epoch & !RETIRED || sum != checksum(about, limit) {
                 return Err(Halt::Damaged("the configuration does not match its checksum"));
@@ -217,7 +218,7 @@ impl<'a> Generations<'a> {
         let state = &self.place(epoch).state.word;
         let word = state.load(Ordering::Acquire);
         if let Word::Unset(_) | Word::Invalid = Word::decode(word)
-            && word != Word::Unset(epoch).encode()
+            && (word != Word::Unset(epoch).encode() || epoch == 1)
         {
             let _ =
                 state.compare_exchange(word, Word::Frozen(0).encode(), Ordering::AcqRel, Ordering::Relaxed);
@@ -259,6 +260,7 @@ impl<'a> Generations<'a> {
             Word::Live(_) | Word::Frozen(_) if forget => to.unused(now),
             Word::Live(tat) | Word::Frozen(tat) => from.carry(tat, now, &to),
             Word::Unset(_) | Word::Invalid if self.epoch() != epoch => return Ok(()),
+            Word::Unset(_) | Word::Invalid if forget => to.unused(now),
             Word::Unset(_) | Word::Invalid => return Err(Halt::Damaged("the state before is not a time")),
         };
         // If this succeeds, the state was unset until now, so no place that was read here has changed (invariant 1).

@@ -133,11 +133,9 @@ impl Generations<'_> {
                     Ok(_) if self.still_in_place(epoch) => {
                         return Ok(Decision::Admitted { at, now, epoch, tat });
                     }
-                    Ok(_) => {
-                        // Asleep for a whole turn of the ring: perhaps it was another generation that was charged.
-                        let _ = state.compare_exchange(tat, word, Ordering::AcqRel, Ordering::Relaxed);
-                        break;
-                    }
+                    // Asleep for a whole turn of the ring: perhaps it was another generation that was charged. Then it
+                    // stays charged: by now the same state may be somebody else's turn.
+                    Ok(_) => break,
                     Err(seen) if seen >= TAT_END || !self.is_current(epoch) => break,
                     Err(seen) => word = seen,
                 }
@@ -172,13 +170,18 @@ impl Generations<'_> {
     /// they are forfeited: the turns behind them are already promised.
     pub(crate) fn cancel(&self, epoch: u64, tat: u64, cost: u64) -> bool {
         let before = self.gcra(epoch).refund(tat, cost);
-        self.is_current(epoch)
-            && self
-                .place(epoch)
-                .state
-                .word
-                .compare_exchange(tat, before, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
+        let state = &self.place(epoch).state.word;
+        if !self.is_current(epoch)
+            || state.compare_exchange(tat, before, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        if self.still_in_place(epoch) {
+            return true;
+        }
+        // Asleep for a whole turn of the ring: it was the same turn, but somebody else's.
+        let _ = state.compare_exchange(before, tat, Ordering::AcqRel, Ordering::Relaxed);
+        false
     }
 
     /// How full it is now. Takes nothing.

@@ -45,7 +45,9 @@ impl Gcra {
     /// The limit, admitting nothing before `not_before` and then at the pace, not in a burst.
     pub fn new(limit: Limit, not_before: Option<Nanos>) -> Gcra {
         let ticks = Ticks::of(limit.rate());
-        let floor = not_before.map_or(0, |at| ticks.at(at.as_nanos()) + 1 + ticks.tokens(limit.burst() - 1));
+        let floor = not_before.map_or(0, |at| {
+            ticks.at(at.as_nanos()).saturating_add(1).saturating_add(ticks.tokens(limit.burst() - 1))
+        });
         Gcra { ticks, burst: limit.burst(), floor }
     }
 
@@ -110,16 +112,28 @@ impl Gcra {
     pub fn carry(&self, tat: u64, now: Nanos, next: &Gcra) -> u64 {
         let now = now.plus(CLOCK_SLACK).as_nanos();
         let (tick, size, token) = (self.ticks.at(now), self.ticks.tokens(self.burst), self.ticks.tokens(1));
-        // Turns come a token apart, counted back from the last one; the last whose time has come may have been used.
-        let queue = tat.saturating_sub(tick.saturating_add(size));
-        let tat = tat.saturating_sub(queue.div_ceil(token).saturating_mul(token));
+        let bound = tick.saturating_add(size).saturating_add(1);
+        let tat = if self.floor >= bound {
+            // A pause holds everybody: what is beyond a full bucket begins at the floor, not a token apart from what
+            // was used before.
+            tat.min(bound)
+        } else {
+            // Turns come a token apart, counted back from the last; the last whose time has come may have been used.
+            tat.saturating_sub(tat.saturating_sub(bound).div_ceil(token).saturating_mul(token))
+        };
         let full = next.ticks.tokens(next.burst);
         if self.ticks == next.ticks {
             return tat.min(tick.saturating_add(full).saturating_add(1));
         }
         let used = tat.saturating_sub(tick);
         let (from, to) = (self.ticks.shift, next.ticks.shift);
-        let used = if to >= from { used << (to - from) } else { used.div_ceil(1 << (from - to)) };
+        let used = if to < from {
+            used.div_ceil(1 << (from - to))
+        } else if used.leading_zeros() < to - from {
+            u64::MAX
+        } else {
+            used << (to - from)
+        };
         next.ticks.at(now).saturating_add(1).saturating_add(used.min(full))
     }
 }
@@ -132,12 +146,16 @@ mod tests {
 
     const DAY: u64 = 86_400_000_000_000;
 
+    /// Intervals from a nanosecond to a year, each magnitude as likely.
     fn limits() -> impl Strategy<Value = Limit> {
-        (10u32..=54, any::<u64>(), any::<u64>(), 1u64..200).prop_map(|(bits, a, b, burst)| {
-            let per = (a % (1u64 << bits)).min(366 * DAY - 1) + 1;
-            let rate = Rate::new(b % per + 1, Duration::from_nanos(per)).unwrap();
-            Limit::with_burst(rate, burst).or_else(|_| Limit::with_burst(rate, 1)).unwrap()
-        })
+        (10u32..=54, 0u32..=54, any::<u64>(), any::<u64>(), prop_oneof![1u64..4, 1u64..200]).prop_map(
+            |(per_bits, max_bits, a, b, burst)| {
+                let per = (a % (1u64 << per_bits)).min(366 * DAY - 1) + 1;
+                let max = (b % (1u64 << max_bits) + 1).min(per);
+                let rate = Rate::new(max, Duration::from_nanos(per)).unwrap();
+                Limit::with_burst(rate, burst).or_else(|_| Limit::with_burst(rate, 1)).unwrap()
+            },
+        )
     }
 
     fn at(ns: u64) -> Nanos {
@@ -249,6 +267,40 @@ mod tests {
             prop_assert_eq!(audit::check(limit, &mut taken), Ok(()));
         }
 
+        /// Nor by pauses, waiters in them, cancelled turns and early ends.
+        #[test]
+        fn a_storm_of_pauses_wins_nothing(
+            limit in limits(),
+            burst in 1u64..3,
+            steps in prop::collection::vec(
+                (prop_oneof![0u64..300, 0u64..20], 0u64..4, prop::option::of(0u64..500), prop::bool::weighted(0.2)),
+                1..200,
+            ),
+        ) {
+            let limit = Limit::with_burst(limit.rate(), burst).unwrap_or(limit);
+            let interval = limit.rate().emission_interval().as_nanos() as u64;
+            let (mut now, mut tat, mut taken) = (DAY, 0, Vec::new());
+            let mut g = Gcra::new(limit, None);
+            for (percent, take, pause, cancel) in steps {
+                now += interval / 100 * percent + percent % 3;
+                for _ in 0..take {
+                    let ready = g.ready_at(tat, 1).max(at(now));
+                    tat = g.charge(tat, g.unused(at(now)), 1);
+                    if cancel && ready > at(now) {
+                        tat = g.refund(tat, 1);
+                    } else {
+                        taken.push(audit::Admission { at: ready, tokens: 1 });
+                    }
+                }
+                now += interval / 100 * (percent / 2);
+                taken.retain(|t| t.at <= at(now));
+                let next = Gcra::new(limit, pause.map(|percent| at(now + interval / 100 * percent)));
+                tat = g.carry(tat, at(now), &next);
+                g = next;
+            }
+            prop_assert_eq!(audit::check(limit, &mut taken), Ok(()));
+        }
+
         /// Nor by going to another rate and back.
         #[test]
         fn going_to_another_rate_and_back_wins_nothing(limit in limits(), other in limits(), used in 1u64..200) {
@@ -262,6 +314,16 @@ mod tests {
             if slack == 1 && other.rate().emission_interval() > Duration::from_millis(1) {
                 prop_assert!(after.plus(2 * CLOCK_SLACK) >= before, "{before:?} {after:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_much_slower_rate_finds_the_bucket_full() {
+        let old = Gcra::new(Limit::with_burst("1/s".parse().unwrap(), 600).unwrap(), None);
+        let new = Gcra::new(Limit::with_burst("1/366d".parse().unwrap(), 9).unwrap(), None);
+        for used in [9, 255, 512, 513, 600] {
+            let tat = old.charge(0, old.unused(at(DAY)), used);
+            assert_eq!(new.outlook(old.carry(tat, at(DAY), &new), at(DAY)).available, 0, "{used}");
         }
     }
 

@@ -76,9 +76,10 @@ mod tests {
     use std::time::Duration;
 
     fn rates() -> impl Strategy<Value = Rate> {
-        (0u32..=54, any::<u64>(), any::<u64>()).prop_map(|(bits, a, b)| {
-            let per = (a % (1u64 << bits)).min(366 * 86_400_000_000_000 - 1) + 1;
-            Rate::new(b % per + 1, Duration::from_nanos(per)).unwrap()
+        (0u32..=54, 0u32..=54, any::<u64>(), any::<u64>()).prop_map(|(per_bits, max_bits, a, b)| {
+            let per = (a % (1u64 << per_bits)).min(366 * 86_400_000_000_000 - 1) + 1;
+            let max = (b % (1u64 << max_bits) + 1).min(per);
+            Rate::new(max, Duration::from_nanos(per)).unwrap()
         })
     }
 

@@ -5,8 +5,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::CONTROL_LOCK;
 use crate::sys::fork::NoFork;
 use crate::sys::lock;
-use nix::unistd::unlink;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat, geteuid, unlink};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 /// How long a change waits for another one. Changes take microseconds: a holder for this long is stopped.
@@ -15,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Proof that this thread is the only changer. The lock is the kernel's: it dies with this process.
 pub(crate) struct Control<'a> {
     segment: &'a Segment,
-    _lock: File,
+    lock: File,
     _no_fork: NoFork,
 }
 
@@ -42,7 +44,7 @@ impl Segment {
             if lock::try_lock(&file, CONTROL_LOCK)
                 .map_err(|e| Error::os("can't lock it for a change", e).at(self.name.as_str(), &self.path))?
             {
-                return Ok(Control { segment: self, _lock: file, _no_fork: no_fork });
+                return Ok(Control { segment: self, lock: file, _no_fork: no_fork });
             }
             drop((file, no_fork));
             if Instant::now() >= give_up {
@@ -56,6 +58,31 @@ impl Segment {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Fails if this process may not take the name away, before anything is changed.
+    pub(crate) fn check_removable(&self) -> Result<()> {
+        let dir = self.path.parent().unwrap_or(&self.path);
+        let allowed = faccessat(AT_FDCWD, dir, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS);
+        let sticky = |dir: std::fs::Metadata, file: std::fs::Metadata| {
+            let me = geteuid().as_raw();
+            dir.mode() & libc::S_ISVTX == 0 || [0, dir.uid(), file.uid()].contains(&me)
+        };
+        let sticky_allows = match (std::fs::metadata(dir), std::fs::symlink_metadata(&self.path)) {
+            (Ok(dir), Ok(file)) => sticky(dir, file),
+            // Gone: that is for others to say.
+            _ => true,
+        };
+        if allowed.is_ok() && sticky_allows {
+            return Ok(());
+        }
+        Err(self.error(
+            ErrorKind::PermissionDenied,
+            format!(
+                "its file can't be removed from {}, so it was not retired; do it as the owner",
+                dir.display()
+            ),
+        ))
     }
 
     /// Takes the name of a retired limiter away, unless somebody else has done it.
@@ -80,5 +107,12 @@ impl Control<'_> {
             Error::os("it is retired, but its file can't be removed", e)
                 .at(self.segment.name.as_str(), &self.segment.path)
         })
+    }
+}
+
+impl Drop for Control<'_> {
+    fn drop(&mut self) {
+        // Closing would do, but for a `vfork`ed child that has not yet come to its exec.
+        lock::unlock(&self.lock, CONTROL_LOCK);
     }
 }

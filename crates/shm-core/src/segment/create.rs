@@ -10,6 +10,8 @@ use crate::sys::host;
 use crate::sys::map::Map;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, posix_fallocate};
+#[cfg(target_env = "gnu")]
+use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{linkat, unlink};
 use std::fs::File;
@@ -20,7 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Seats of a limiter, unless said otherwise: this many processes are counted and named, each for 256 bytes.
 pub const DEFAULT_SEATS: usize = 128;
 /// The most seats a limiter can have.
-pub const MAX_SEATS: usize = 16_384;
+pub const MAX_SEATS: usize = 1_024;
 /// Permissions of a limiter's file, unless said otherwise: its owner alone.
 pub const DEFAULT_MODE: u32 = 0o600;
 
@@ -45,7 +47,13 @@ pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segmen
     let file = &unnamed.file;
     let size = file_size(plan.seats);
     // Now, not as a SIGBUS later.
-    posix_fallocate(file, 0, size as i64).map_err(|e| Error::os(&format!("can't make {size} bytes"), e))?;
+    let allocated = loop {
+        match posix_fallocate(file, 0, size as i64) {
+            Err(Errno::EINTR) => {}
+            other => break other,
+        }
+    };
+    allocated.map_err(|e| Error::os(&format!("can't make {size} bytes"), e))?;
     fchmod(file, Mode::from_bits_truncate(plan.mode)).map_err(|e| Error::os("can't set its mode", e))?;
     let map = Map::new(file, plan.seats).map_err(|e| Error::os("can't map it", e))?;
     fill(map.fixed(), name, plan);
@@ -90,6 +98,17 @@ fn hidden(path: &Path) -> Result<Unnamed> {
 /// Gives the finished file its name; false if the name is taken.
 fn publish(unnamed: &Unnamed, path: &Path) -> Result<bool> {
     let linked = match &unnamed.temporary {
+        // In one step, so that nobody killed in between leaves two names. Not every file system can.
+        #[cfg(target_env = "gnu")]
+        Some(temporary) => {
+            match renameat2(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE) {
+                Err(Errno::EINVAL | Errno::ENOSYS) => {
+                    linkat(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, AtFlags::empty())
+                }
+                other => other,
+            }
+        }
+        #[cfg(not(target_env = "gnu"))]
         Some(temporary) => linkat(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, AtFlags::empty()),
         None => {
             let by_proc = format!("/proc/self/fd/{}", unnamed.file.as_raw_fd());

@@ -21,6 +21,11 @@ pub(crate) fn try_lock(file: &File, at: i64) -> io::Result<bool> {
     }
 }
 
+/// Gives the lock on the byte at `at` back, also for descriptors that a child has inherited.
+pub(crate) fn unlock(file: &File, at: i64) {
+    let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_UNLCK, at)));
+}
+
 /// Whether some other open file description holds the lock on the byte at `at`.
 pub(crate) fn is_held(file: &File, at: i64) -> io::Result<bool> {
     let mut lock = byte(libc::F_WRLCK, at);
