@@ -366,7 +366,7 @@ fn a_full_file_system_is_an_error_and_leaves_nothing() {
     let mut puppet = Puppet::new(WORKER, &arena.job("puppet"));
     puppet.must(&format!("tmpfs {dir} 1m"));
     puppet.must(&format!("fill {dir}"));
-    for order in ["open", "open seats=16384"] {
+    for order in ["open", "open seats=4096"] {
         let answer = puppet.ask(order);
         assert!(answer.starts_with("error NoSpace"), "{answer}");
         assert!(answer.contains("free some space"), "{answer}");
@@ -374,7 +374,7 @@ fn a_full_file_system_is_an_error_and_leaves_nothing() {
     assert_eq!(puppet.ask(&format!("ls {dir}")), "ballast");
     puppet.must(&format!("rm {dir}/ballast"));
     // Larger than the file system.
-    assert!(puppet.ask("open seats=16384").starts_with("error NoSpace"));
+    assert!(puppet.ask("open seats=4096").starts_with("error NoSpace"));
     assert_eq!(puppet.ask(&format!("ls {dir}")), "");
     puppet.must("open");
     // Filled up afterwards: what is there has its space already.

@@ -22,7 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Seats of a limiter, unless said otherwise: this many processes are counted and named, each for 256 bytes.
 pub const DEFAULT_SEATS: usize = 128;
 /// The most seats a limiter can have.
-pub const MAX_SEATS: usize = 1_024;
+pub const MAX_SEATS: usize = 4_096;
 /// Permissions of a limiter's file, unless said otherwise: its owner alone.
 pub const DEFAULT_MODE: u32 = 0o600;
 
