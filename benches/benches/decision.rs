@@ -173,7 +173,7 @@ fn opening(c: &mut Criterion) {
             time
         });
     });
-    g.bench_function("floor: open, fstat, map 40 kB, close", |b| {
+    g.bench_function("floor: open, fstat, close", |b| {
         b.iter(|| {
             let file =
                 std::fs::OpenOptions::new().read(true).write(true).open(dir.path().join("full")).unwrap();

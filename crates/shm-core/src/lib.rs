@@ -34,7 +34,7 @@ mod sys;
 
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]
-pub use limiter::{Decision, Inspection, Limiter, OnMismatch, Reservation, Settings, Woken, remove_by_force};
+pub use limiter::{Decision, Inspection, Limiter, OnMismatch, Reservation, Settings, remove_by_force};
 #[cfg(not(loom))]
 pub use name::{DIR_VARIABLE, Directory, MAX_NAME, Name};
 #[cfg(not(loom))]

@@ -113,15 +113,6 @@ pub enum Decision {
     },
 }
 
-/// Why [`Limiter::sleep`] returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// The turn may have come, or the terms may have changed: look.
-    Look,
-    /// A signal handler ran in this thread.
-    Signal,
-}
-
 impl Limiter {
     /// Joins the limiter of this name, or creates it.
     ///
@@ -256,17 +247,14 @@ impl Limiter {
     ///
     /// # Errors
     /// [`ErrorKind::Removed`].
-    pub fn sleep(&self, reservation: &Reservation, now: Nanos) -> Result<Woken> {
+    pub fn sleep(&self, reservation: &Reservation, now: Nanos) -> Result<()> {
         let until = reservation.at.min(now.plus(LONGEST_SLEEP));
         let epoch = &self.segment.fixed().news.epoch;
-        let woken = futex::sleep(epoch, reservation.epoch, until);
+        futex::sleep(epoch, reservation.epoch, until);
         if until < reservation.at {
             self.segment.check_still_there()?;
         }
-        Ok(match woken {
-            futex::Woken::Look => Woken::Look,
-            futex::Woken::Signal => Woken::Signal,
-        })
+        Ok(())
     }
 
     /// Gives a reservation back, if nobody reserved after it; otherwise it is forfeited. Returns which.
@@ -294,9 +282,7 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].
     pub fn peek(&self) -> Result<(Outlook, Nanos)> {
-        self.segment
-            .check_still_there()
-            .or_else(|e| if self.segment.is_retired() { Ok(()) } else { Err(e) })?;
+        self.segment.check_still_there()?;
         loop {
             match self.segment.generations().outlook(clock::now) {
                 Ok(seen) => return Ok(seen),

@@ -257,10 +257,9 @@ impl<'a> Generations<'a> {
         // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
         let now = clock();
         let start = match Word::decode(frozen) {
-            Word::Live(_) | Word::Frozen(_) if forget => to.unused(now),
+            _ if forget => to.unused(now),
             Word::Live(tat) | Word::Frozen(tat) => from.carry(tat, now, &to),
             Word::Unset(_) | Word::Invalid if self.epoch() != epoch => return Ok(()),
-            Word::Unset(_) | Word::Invalid if forget => to.unused(now),
             Word::Unset(_) | Word::Invalid => return Err(Halt::Damaged("the state before is not a time")),
         };
         // If this succeeds, the state was unset until now, so no place that was read here has changed (invariant 1).

@@ -1,6 +1,6 @@
 //! The control lock: one changer at a time. Decisions never take it.
 
-use super::{Segment, open};
+use super::Segment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::CONTROL_LOCK;
 use crate::sys::fork::NoFork;
@@ -30,17 +30,7 @@ impl Segment {
         let give_up = Instant::now() + PATIENCE;
         loop {
             let no_fork = NoFork::enter();
-            let file = match open::file(&self.path) {
-                Ok(file) => file,
-                Err(e) if e.kind() == ErrorKind::NotFound => {
-                    return Err(self.removed("its file is gone or replaced"));
-                }
-                Err(e) => return Err(e.at(self.name.as_str(), &self.path)),
-            };
-            let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
-            if !self.is_this(&meta) {
-                return Err(self.removed("its file is gone or replaced"));
-            }
+            let file = self.reopen()?;
             if lock::try_lock(&file, CONTROL_LOCK)
                 .map_err(|e| Error::os("can't lock it for a change", e).at(self.name.as_str(), &self.path))?
             {

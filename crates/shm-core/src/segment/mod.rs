@@ -42,9 +42,7 @@ impl Segment {
     fn new(map: Map, name: &Name, path: &Path, meta: &std::fs::Metadata) -> Segment {
         Segment { map, name: name.clone(), path: path.to_owned(), device: meta.dev(), inode: meta.ino() }
     }
-}
 
-impl Segment {
     /// Joins the limiter of this name, or creates it when `plan` says how. Returns whether it was created here.
     pub(crate) fn join(dir: &Directory, name: &Name, plan: Option<&Plan>) -> Result<(Segment, bool)> {
         let path = dir.file(name);
@@ -124,7 +122,10 @@ impl Segment {
     /// The file once more, on a descriptor of its own.
     pub(crate) fn reopen(&self) -> Result<std::fs::File> {
         let name_it = |e: Error| e.at(self.name.as_str(), &self.path);
-        let file = open::file(&self.path).map_err(name_it)?;
+        let file = open::file(&self.path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => self.removed("its file is gone"),
+            _ => name_it(e),
+        })?;
         match file.metadata() {
             Ok(meta) if self.is_this(&meta) => Ok(file),
             Ok(_) => Err(self.removed("another file has its name now")),

@@ -1,18 +1,8 @@
 //! Sleeping on a shared word, and waking those who sleep.
 
 use crate::clock::{self, Nanos};
-use std::io;
 use std::ptr;
 use std::sync::atomic::AtomicU64;
-
-/// Why a sleep ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// The word changed, the time came, or for no reason: look again.
-    Look,
-    /// A signal handler ran.
-    Signal,
-}
 
 /// The low half of the word is what the kernel compares.
 fn low_half(word: &AtomicU64) -> *const u32 {
@@ -21,8 +11,8 @@ fn low_half(word: &AtomicU64) -> *const u32 {
 }
 
 /// Sleeps until `deadline`, or until somebody wakes the sleepers of `word`; not at all if the word's low half is no
-/// longer that of `seen`.
-pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) -> Woken {
+/// longer that of `seen`. Or until a signal handler ran: the caller looks again in any case.
+pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) {
     let left = deadline.since(clock::now());
     let mut monotonic = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a valid timespec to write to.
@@ -36,7 +26,7 @@ pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) -> Woken {
     // suspended, which callers bound by sleeping a second at a time. Without FUTEX_PRIVATE_FLAG: sleepers are in
     // other processes.
     // SAFETY: `word` is valid for the whole call, `until` is a valid timespec; the kernel only reads both.
-    let result = unsafe {
+    unsafe {
         libc::syscall(
             libc::SYS_futex,
             low_half(word),
@@ -47,10 +37,6 @@ pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) -> Woken {
             libc::FUTEX_BITSET_MATCH_ANY,
         )
     };
-    if result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINTR) {
-        return Woken::Signal;
-    }
-    Woken::Look
 }
 
 /// Wakes everybody who sleeps on the word, in every process.
