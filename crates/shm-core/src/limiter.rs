@@ -201,7 +201,7 @@ impl Limiter {
     #[inline]
     fn decide(&self, tokens: u64, latest: Nanos) -> Result<Decision> {
         loop {
-            let (decision, now) = match self.segment.generations().reserve(tokens, latest, clock::now) {
+            let (decision, now) = match self.segment.generations().reserve(tokens, latest, &clock::Host) {
                 Ok(commit::Decision::Admitted { at, now, epoch, tat }) => {
                     (Decision::Admitted(Reservation { at, now, tokens, epoch, tat }), now)
                 }
@@ -233,7 +233,7 @@ impl Limiter {
         // A process that slept through many changes froze the state it once had to freeze. See `generation`.
         self.publish(|terms| {
             let generations = self.segment.generations();
-            let still = generations.settle(generations.epoch(), clock::now) == Err(Halt::Frozen);
+            let still = generations.settle(generations.epoch(), &clock::Host) == Err(Halt::Frozen);
             Ok(still.then_some(Terms { forget: false, ..*terms }))
         })
     }
@@ -284,7 +284,7 @@ impl Limiter {
     pub fn peek(&self) -> Result<(Outlook, Nanos)> {
         self.segment.check_still_there()?;
         loop {
-            match self.segment.generations().outlook(clock::now) {
+            match self.segment.generations().outlook(&clock::Host) {
                 Ok(seen) => return Ok(seen),
                 Err(halt) => self.recover(halt, 0)?,
             }
@@ -387,9 +387,9 @@ impl Limiter {
             if next.forget {
                 generations.clear_damage(epoch);
             }
-            generations.publish(epoch, &Terms { since: now, ..next }, clock::now).map_err(halted)?;
+            generations.publish(epoch, &Terms { since: now, ..next }, &clock::Host).map_err(halted)?;
             // Whoever comes first would do it; done now, fewest turns of the old queue count as used.
-            let _ = generations.settle(epoch + 1, clock::now);
+            let _ = generations.settle(epoch + 1, &clock::Host);
             Ok(())
         })();
         drop(control);

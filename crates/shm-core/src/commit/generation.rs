@@ -17,7 +17,7 @@
 //!    that could have been made; under two rates the words differ for all practical purposes. It stays charged.
 
 use super::word::{Halt, Word};
-use crate::clock::Nanos;
+use crate::clock::{Clock, Nanos};
 use crate::layout::{Fixed, GENERATIONS, Generation, Hash, LimitWords, RETIRED};
 use crate::limit::{Gcra, Limit, MAX_WAIT, Rate, Ticks};
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -194,8 +194,8 @@ impl<'a> Generations<'a> {
     /// Makes `terms` the ones in force, in place of those of `epoch`. The caller holds the control lock.
     ///
     /// Killed before the last store nothing has happened; after it, it is done.
-    pub(crate) fn publish(&self, epoch: u64, terms: &Terms, clock: impl Fn() -> Nanos) -> Result<(), Halt> {
-        match self.settle(epoch, &clock) {
+    pub(crate) fn publish(&self, epoch: u64, terms: &Terms, clock: &impl Clock) -> Result<(), Halt> {
+        match self.settle(epoch, clock) {
             Ok(()) | Err(Halt::Frozen) => {}
             Err(halt) => return Err(halt),
         }
@@ -233,7 +233,7 @@ impl<'a> Generations<'a> {
     /// Makes sure that the state of `epoch` is set, if `epoch` is still current; does what a dead or slow changer
     /// left undone.
     #[cold]
-    pub(crate) fn settle(&self, epoch: u64, clock: impl Fn() -> Nanos) -> Result<(), Halt> {
+    pub(crate) fn settle(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
         let state = &self.place(epoch).state.word;
         let word = state.load(Ordering::Acquire);
         if self.epoch() != epoch {
@@ -248,14 +248,14 @@ impl<'a> Generations<'a> {
     }
 
     /// Freezes the state of the generation before `epoch` and starts this one from it.
-    fn take_over(&self, epoch: u64, clock: impl Fn() -> Nanos) -> Result<(), Halt> {
+    fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
         let (old, new) = (self.place(epoch - 1), self.place(epoch));
         // AcqRel: what was committed before is in the value, what comes after fails.
         let frozen = old.state.word.fetch_or(Word::FREEZE, Ordering::AcqRel);
         let forget = new.about.forget.load(Ordering::Relaxed) != 0;
         let (from, to) = (self.gcra(epoch - 1), self.gcra(epoch));
         // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
-        let now = clock();
+        let now = clock.exact();
         let start = match Word::decode(frozen) {
             _ if forget => to.unused(now),
             Word::Live(tat) | Word::Frozen(tat) => from.carry(tat, now, &to),

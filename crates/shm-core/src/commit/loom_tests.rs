@@ -44,7 +44,7 @@ fn now() -> Nanos {
 
 /// Whether one token was admitted at once.
 fn take(shared: &Shared) -> bool {
-    matches!(shared.generations().reserve(1, at(0), now).unwrap(), Decision::Admitted { .. })
+    matches!(shared.generations().reserve(1, at(0), &now).unwrap(), Decision::Admitted { .. })
 }
 
 /// A moment later: right after a change, a little more counts as used than was (`CLOCK_SLACK`).
@@ -53,7 +53,7 @@ fn later() -> Nanos {
 }
 
 fn available(shared: &Shared) -> u64 {
-    shared.generations().outlook(later).unwrap().0.available
+    shared.generations().outlook(&later).unwrap().0.available
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_change_forgets_and_invents_no_admission() {
         // The changer dies right after publishing: nobody but the takers can finish it.
         let changer = {
             let s = shared.clone();
-            thread::spawn(move || s.generations().publish(1, &terms(3), now).unwrap())
+            thread::spawn(move || s.generations().publish(1, &terms(3), &now).unwrap())
         };
         let taken = u64::from(take(&shared)) + other.join().unwrap();
         changer.join().unwrap();
@@ -96,8 +96,8 @@ fn two_changes_while_one_takes() {
         let changer = {
             let s = shared.clone();
             thread::spawn(move || {
-                s.generations().publish(1, &terms(2), now).unwrap();
-                s.generations().publish(2, &terms(2), now).unwrap();
+                s.generations().publish(1, &terms(2), &now).unwrap();
+                s.generations().publish(2, &terms(2), &now).unwrap();
             })
         };
         let taken = u64::from(take(&shared));
@@ -118,11 +118,11 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
             let s = shared.clone();
             thread::spawn(move || {
                 for epoch in 1..=GENERATIONS as u64 {
-                    s.generations().publish(epoch, &terms(3), now).unwrap();
+                    s.generations().publish(epoch, &terms(3), &now).unwrap();
                 }
             })
         };
-        let taken = match shared.generations().reserve(1, at(0), now) {
+        let taken = match shared.generations().reserve(1, at(0), &now) {
             Ok(Decision::Admitted { .. }) => 1,
             Ok(Decision::Denied { .. }) => 0,
             // A stalled helper froze the current state: nothing was admitted, the limiter republishes.
@@ -130,7 +130,7 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
             Err(halt) => panic!("{halt:?}"),
         };
         changer.join().unwrap();
-        match shared.generations().outlook(later) {
+        match shared.generations().outlook(&later) {
             Ok((seen, _)) => assert!(seen.available <= 3 - taken),
             Err(halt) => assert_eq!(halt, Halt::Frozen),
         }
@@ -150,14 +150,14 @@ fn a_decision_is_never_booked_in_another_generation() {
             let s = shared.clone();
             thread::spawn(move || {
                 for epoch in 1..last {
-                    s.generations().publish(epoch, &anew, now).unwrap();
+                    s.generations().publish(epoch, &anew, &now).unwrap();
                 }
-                let _ = s.generations().settle(last, now);
+                let _ = s.generations().settle(last, &now);
             })
         };
-        let decision = shared.generations().reserve(1, at(0), now);
+        let decision = shared.generations().reserve(1, at(0), &now);
         changer.join().unwrap();
-        let end = shared.generations().outlook(later);
+        let end = shared.generations().outlook(&later);
         match (decision, end) {
             (Ok(Decision::Admitted { epoch, .. }), Ok((seen, _))) if epoch == last => {
                 assert!(seen.available <= 2)
@@ -176,14 +176,14 @@ fn a_helper_that_overslept_sets_no_state() {
     model.check(|| {
         let shared = Shared::new(3);
         let last = 2 + GENERATIONS as u64;
-        shared.generations().publish(1, &terms(3), now).unwrap();
+        shared.generations().publish(1, &terms(3), &now).unwrap();
         let helper = {
             let s = shared.clone();
-            thread::spawn(move || s.generations().settle(2, now))
+            thread::spawn(move || s.generations().settle(2, &now))
         };
         for epoch in 2..last {
-            shared.generations().publish(epoch, &terms(3), now).unwrap();
-            if epoch == last - 2 && shared.generations().reserve(1, at(0), now).is_err() {
+            shared.generations().publish(epoch, &terms(3), &now).unwrap();
+            if epoch == last - 2 && shared.generations().reserve(1, at(0), &now).is_err() {
                 // Frozen by the helper, which the limiter heals under the control lock: not this scene.
                 let _ = helper.join().unwrap();
                 return;
@@ -191,7 +191,7 @@ fn a_helper_that_overslept_sets_no_state() {
         }
         // `last` begins with that one token used, whoever computes its state.
         let _ = helper.join().unwrap();
-        match shared.generations().outlook(later) {
+        match shared.generations().outlook(&later) {
             Ok((seen, _)) => assert_eq!(seen.available, 2),
             Err(halt) => assert_eq!(halt, Halt::Frozen),
         }
@@ -218,7 +218,7 @@ fn no_decision_uses_half_of_two_configurations() {
             })
         };
         for epoch in 1..last {
-            shared.generations().publish(epoch, &terms(epoch + 1), now).unwrap();
+            shared.generations().publish(epoch, &terms(epoch + 1), &now).unwrap();
         }
         reader.join().unwrap();
     });
@@ -228,7 +228,7 @@ fn no_decision_uses_half_of_two_configurations() {
 fn a_cancelled_token_can_be_taken_again_once() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let Ok(Decision::Admitted { epoch, tat, .. }) = shared.generations().reserve(1, at(0), now) else {
+        let Ok(Decision::Admitted { epoch, tat, .. }) = shared.generations().reserve(1, at(0), &now) else {
             panic!()
         };
         let other = {
@@ -248,10 +248,10 @@ fn after_retiring_nothing_is_admitted() {
         let shared = Shared::new(2);
         let other = {
             let s = shared.clone();
-            thread::spawn(move || s.generations().reserve(1, at(0), now).is_ok())
+            thread::spawn(move || s.generations().reserve(1, at(0), &now).is_ok())
         };
         shared.generations().retire();
-        assert_eq!(shared.generations().reserve(1, at(0), now), Err(Halt::Retired));
+        assert_eq!(shared.generations().reserve(1, at(0), &now), Err(Halt::Retired));
         other.join().unwrap();
         assert!(shared.generations().epoch() & RETIRED != 0);
     });

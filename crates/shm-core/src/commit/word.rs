@@ -1,12 +1,14 @@
 //! A decision as one compare-and-swap on one word.
 
 use super::generation::Generations;
-use crate::clock::Nanos;
+use crate::clock::{Clock, NEARLY, Nanos};
 use crate::layout::RETIRED;
 use crate::limit::{MAX_WAIT, Outlook};
 use crate::sync::Ordering;
 
 const TAT_END: u64 = crate::limit::gcra::TAT_END;
+/// At least [`NEARLY`] in the ticks of any rate: they are longer than half a nanosecond.
+const NEARLY_TICKS: u64 = 2 * NEARLY.as_nanos() as u64;
 
 /// What the state word can say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,28 +95,29 @@ pub(crate) enum Halt {
 impl Generations<'_> {
     /// Takes `cost` tokens for the first instant at which they conform, if that is now or at most `latest`.
     #[inline]
-    pub(crate) fn reserve(
-        &self,
-        cost: u64,
-        latest: Nanos,
-        clock: impl Fn() -> Nanos,
-    ) -> Result<Decision, Halt> {
+    pub(crate) fn reserve(&self, cost: u64, latest: Nanos, clock: &impl Clock) -> Result<Decision, Halt> {
         loop {
             let epoch = self.epoch();
+            let gcra = self.gcra(epoch);
+            // Read before the state: an older time charges no less, and the state is at hand for a shorter time.
+            let (mut now, mut exact) = clock.quick();
+            let mut tick = gcra.ticks.at(now.as_nanos());
             let state = &self.place(epoch).state.word;
             let mut word = state.load(Ordering::Acquire);
-            let gcra = self.gcra(epoch);
             if epoch >= RETIRED || word >= TAT_END || !self.is_current(epoch) || cost > gcra.burst {
-                self.obstacle(epoch, cost, &clock)?;
+                self.obstacle(epoch, cost, clock)?;
                 continue;
             }
-            let now = clock();
-            let tick = gcra.ticks.at(now.as_nanos());
             loop {
                 let slot = gcra.slot(word, cost);
                 let at = if slot <= tick {
                     now
                 } else {
+                    if slot - tick < NEARLY_TICKS && !exact {
+                        (now, exact) = (clock.exact(), true);
+                        tick = gcra.ticks.at(now.as_nanos());
+                        continue;
+                    }
                     let ready = Nanos::from_nanos(gcra.ticks.first_ns(slot));
                     if ready.as_nanos().saturating_sub(now.as_nanos()) > MAX_WAIT.as_nanos() as u64 {
                         self.far_away(epoch, word, now, ready, latest)?;
@@ -145,7 +148,7 @@ impl Generations<'_> {
 
     /// Clears the way for another try, or says why there is none.
     #[cold]
-    fn obstacle(&self, epoch: u64, cost: u64, clock: impl Fn() -> Nanos) -> Result<(), Halt> {
+    fn obstacle(&self, epoch: u64, cost: u64, clock: &impl Clock) -> Result<(), Halt> {
         if epoch >= RETIRED {
             return Err(Halt::Retired);
         }
@@ -185,7 +188,7 @@ impl Generations<'_> {
     }
 
     /// How full it is now. Takes nothing.
-    pub(crate) fn outlook(&self, clock: impl Fn() -> Nanos) -> Result<(Outlook, Nanos), Halt> {
+    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<(Outlook, Nanos), Halt> {
         loop {
             let epoch = self.epoch();
             if epoch >= RETIRED {
@@ -193,7 +196,7 @@ impl Generations<'_> {
             }
             let gcra = self.gcra(epoch);
             let word = self.place(epoch).state.word.load(Ordering::Acquire);
-            let now = clock();
+            let now = clock.exact();
             if !self.is_current(epoch) {
                 continue;
             }
@@ -202,7 +205,7 @@ impl Generations<'_> {
                     return Err(Halt::Damaged("the state is a time years away"));
                 }
                 Word::Live(tat) => return Ok((gcra.outlook(tat, now), now)),
-                _ => self.settle(epoch, &clock)?,
+                _ => self.settle(epoch, clock)?,
             }
         }
     }

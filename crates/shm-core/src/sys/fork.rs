@@ -100,6 +100,7 @@ extern "C" fn after_fork() {
 extern "C" fn in_child() {
     // The child's only thread is the one that locked it.
     GATE.unlock();
+    crate::clock::forget();
     let page = PAGE.load(Ordering::Relaxed);
     if !page.is_null() {
         // SAFETY: once published, the page is never unmapped.

@@ -1,5 +1,16 @@
-//! Instants, and the only clock read.
+//! Instants, and the only place that reads the clock.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` | [`Nanos`], and the clock itself |
+//! | `anchor` | pure: a cheap counter between two readings of the clock; never ahead of it, by little behind |
+//! | `quick` | that, with the processor's time-stamp counter, for each thread |
 
+mod anchor;
+mod quick;
+
+#[cfg(not(loom))]
+pub(crate) use quick::forget;
 use std::time::Duration;
 
 /// An instant: nanoseconds of `CLOCK_BOOTTIME`, the same for every process on the host.
@@ -30,6 +41,43 @@ impl Nanos {
         Nanos(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
+
+/// Where a decision gets its time from. A model brings its own.
+pub(crate) trait Clock {
+    /// The clock.
+    fn exact(&self) -> Nanos;
+
+    /// Cheaper: never ahead of the clock, and behind it by less than [`NEARLY`]. And whether it is the clock itself.
+    #[inline]
+    fn quick(&self) -> (Nanos, bool) {
+        (self.exact(), true)
+    }
+}
+
+impl<F: Fn() -> Nanos> Clock for F {
+    fn exact(&self) -> Nanos {
+        self()
+    }
+}
+
+/// This machine's.
+#[derive(Clone, Copy)]
+pub(crate) struct Host;
+
+impl Clock for Host {
+    #[inline]
+    fn exact(&self) -> Nanos {
+        now()
+    }
+
+    #[inline]
+    fn quick(&self) -> (Nanos, bool) {
+        quick::read()
+    }
+}
+
+/// By how much [`Clock::quick`] may be behind.
+pub(crate) const NEARLY: Duration = Duration::from_micros(1);
 
 /// Reads the clock. Costs a vDSO call: no system call where the kernel's clock source allows it.
 #[inline]
