@@ -4,7 +4,7 @@ use super::generation::Generations;
 use crate::clock::{Clock, NEARLY, Nanos};
 use crate::layout::RETIRED;
 use crate::limit::{MAX_WAIT, Outlook};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, back_off};
 
 const TAT_END: u64 = crate::limit::gcra::TAT_END;
 /// At least [`NEARLY`] in the ticks of any rate: they are longer than half a nanosecond.
@@ -139,8 +139,13 @@ impl Generations<'_> {
                     // Asleep for a whole turn of the ring: perhaps it was another generation that was charged. Then it
                     // stays charged: by now the same state may be somebody else's turn.
                     Ok(_) => break,
-                    Err(seen) if seen >= TAT_END || !self.is_current(epoch) => break,
-                    Err(seen) => word = seen,
+                    Err(_) => {
+                        back_off();
+                        word = state.load(Ordering::Acquire);
+                        if word >= TAT_END || !self.is_current(epoch) {
+                            break;
+                        }
+                    }
                 }
             }
         }
