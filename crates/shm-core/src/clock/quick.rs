@@ -1,0 +1,115 @@
+//! The clock by the processor's time-stamp counter, where the kernel itself trusts it.
+//!
+//! Each thread has its own anchor, so nothing is shared and nothing is locked. Where there is no such counter, or the
+//! kernel's clock source is another one, this is the clock itself.
+
+#[cfg(not(all(target_arch = "x86_64", not(loom))))]
+mod counted {
+    use crate::clock::{Nanos, now};
+
+    pub(crate) fn read() -> (Nanos, bool) {
+        (now(), true)
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn forget() {}
+}
+
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+#[allow(unsafe_code)]
+mod counted {
+    use crate::clock::anchor::{Anchor, MAX_GAP, Point};
+    use crate::clock::{Nanos, now};
+    use std::arch::x86_64::{_mm_lfence, _rdtsc};
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    thread_local! {
+        static ANCHOR: Cell<Anchor> = const { Cell::new(Anchor::NONE) };
+    }
+
+    /// Whether the kernel trusts the counter. Asked once a process.
+    static TRUSTED: AtomicU8 = AtomicU8::new(UNASKED);
+    const UNASKED: u8 = 0;
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+
+    fn is_trusted() -> bool {
+        match TRUSTED.load(Ordering::Relaxed) {
+            UNASKED => {
+                let file = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+                let trusted = std::fs::read(file).is_ok_and(|name| name.trim_ascii() == b"tsc");
+                TRUSTED.store(if trusted { YES } else { NO }, Ordering::Relaxed);
+                trusted
+            }
+            answer => answer == YES,
+        }
+    }
+
+    #[inline]
+    fn count() -> u64 {
+        // Without a fence: read early by speculation it is a little behind, which is allowed.
+        // SAFETY: reads a register. (A process that forbids itself this instruction, by PR_SET_TSC, can't read the
+        // clock either.)
+        unsafe { _rdtsc() }
+    }
+
+    /// The time, and whether it is the clock's own.
+    #[inline]
+    pub(crate) fn read() -> (Nanos, bool) {
+        ANCHOR.with(|cell| match cell.get().read(count()) {
+            Some(ns) => (Nanos::from_nanos(ns), false),
+            None => (move_anchor(cell), true),
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_anchor(cell: &Cell<Anchor>) -> Nanos {
+        let ns = now();
+        let anchor = cell.get();
+        if !anchor.wants(ns.as_nanos()) || !is_trusted() {
+            return ns;
+        }
+        let before = count();
+        let ns = now();
+        // SAFETY: a fence; part of every x86_64.
+        unsafe { _mm_lfence() };
+        let after = count();
+        if after.wrapping_sub(before) < MAX_GAP {
+            cell.set(anchor.moved(Point { ns: ns.as_nanos(), count: after }));
+        }
+        ns
+    }
+
+    /// A forked child may live in another time namespace.
+    pub(crate) fn forget() {
+        ANCHOR.with(|cell| cell.set(Anchor::NONE));
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::clock::NEARLY;
+
+        /// For half a second, against the clock before and after. A thread that is preempted in between proves
+        /// nothing, and is harmless.
+        #[test]
+        fn stays_between_two_readings_of_the_clock() {
+            let start = now();
+            let (mut quick, mut late) = (0u64, 0u64);
+            while now().since(start).as_millis() < 500 {
+                let before = now();
+                let (ns, exact) = read();
+                let after = now();
+                assert!(ns <= after, "ahead");
+                quick += u64::from(!exact);
+                late += u64::from(ns.plus(NEARLY) < before);
+            }
+            assert_eq!(late, 0, "of {quick}");
+            assert!(quick > 0 || !is_trusted());
+        }
+    }
+}
+
+pub(crate) use counted::*;
