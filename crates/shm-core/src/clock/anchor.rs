@@ -102,7 +102,7 @@ mod tests {
             for (step, ppm, gap) in steps {
                 // The counter runs evenly; the clock runs by `ppm` faster or slower.
                 count_ps += u128::from(step) * 1_000;
-                true_ns += u128::from(step) + (i128::from(step) * i128::from(ppm) / 1_000_000) as u128;
+                true_ns += u128::from(step) * (1_000_000 + ppm) as u128 / 1_000_000;
                 let count = (count_ps * u128::from(khz) / 1_000_000_000) as u64;
                 let ns = true_ns as u64;
                 if let Some(read) = anchor.read(count) {
