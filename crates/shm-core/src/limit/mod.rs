@@ -2,19 +2,34 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `rate` | how much per how long, and the burst; the validated way in |
+//! | `rate` | how much per how long |
+//! | `one` | one limit: a rate, how it is counted, what it counts; the validated way in |
+//! | `policy` | one to four limits taken together, and permits |
+//! | `request` | what one request takes of each |
 //! | `notation` | `5/s`, `30/1m30s`: rates and spans as people write them |
 //! | `ticks` | exact integer time: one token is a whole number of ticks |
 //! | `gcra` | the generic cell rate algorithm |
+//! | `log` | the exact sliding log |
+//! | `window` | fixed windows and the sliding counter |
+//! | `rules` | several limits decided at once, and the record that is their state |
 //! | `audit` | an independent check of admissions against a rate |
 
 pub mod audit;
 pub(crate) mod gcra;
+pub(crate) mod log;
 mod notation;
+mod one;
+mod policy;
 mod rate;
+mod request;
+pub(crate) mod rules;
 mod ticks;
+pub(crate) mod window;
 
 pub use gcra::{Gcra, MAX_WAIT, Outlook};
 pub use notation::{format_span, parse_span};
-pub use rate::{Limit, MAX_PER, MAX_REFILL, Rate};
+pub use one::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start, Unit};
+pub use policy::{MAX_LIMITS, MAX_PERMITS, Policy};
+pub use rate::{MAX_PER, Rate};
+pub use request::{Costs, Request};
 pub use ticks::Ticks;

@@ -1,4 +1,4 @@
-//! How much per how long, and the burst: checked once, here, so that the inside has nothing to check.
+//! How much per how long: checked once, here, so that the inside has nothing to check.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
@@ -7,8 +7,6 @@ use std::time::Duration;
 
 /// The longest `per`: 366 days.
 pub const MAX_PER: Duration = Duration::from_secs(366 * 86_400);
-/// The longest time an empty bucket may take to fill (`burst × per / max`): ten years.
-pub const MAX_REFILL: Duration = Duration::from_secs(3_653 * 86_400);
 
 /// At most `max` admissions per `per`. Written `5/s`, `100/10s`, `30/1m30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +64,7 @@ impl Rate {
         self.max() as f64 * 1e9 / self.per_ns() as f64
     }
 
-    fn same_ratio(self, other: Rate) -> bool {
+    pub(super) fn same_ratio(self, other: Rate) -> bool {
         u128::from(self.max()) * u128::from(other.per_ns())
             == u128::from(other.max()) * u128::from(self.per_ns())
     }
@@ -81,68 +79,5 @@ impl fmt::Display for Rate {
             _ => &span,
         };
         write!(f, "{}/{span}", self.max())
-    }
-}
-
-/// A rate, and how many may pass at one instant after a pause (the burst).
-///
-/// A burst of 1 is *patient*: admissions are evenly spaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Limit {
-    rate: Rate,
-    burst: NonZeroU64,
-}
-
-impl Limit {
-    /// Evenly spaced admissions: a burst of 1.
-    pub fn patient(rate: Rate) -> Self {
-        Limit { rate, burst: NonZeroU64::MIN }
-    }
-
-    /// On average `rate`, with bursts of at most `burst`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] when `burst` is zero or would take over ten years to refill.
-    pub fn with_burst(rate: Rate, burst: u64) -> Result<Self> {
-        let Some(nonzero) = NonZeroU64::new(burst) else {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "a burst of 0 would admit nothing; the smallest burst is 1 (evenly spaced)",
-            ));
-        };
-        let refill_ns = u128::from(burst) * u128::from(rate.per_ns()) / u128::from(rate.max());
-        if refill_ns > MAX_REFILL.as_nanos() {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "a burst of {burst} at {rate} takes over ten years to refill; ask for a smaller burst"
-                ),
-            ));
-        }
-        Ok(Limit { rate, burst: nonzero })
-    }
-
-    /// The rate on average.
-    pub fn rate(self) -> Rate {
-        self.rate
-    }
-
-    /// How many may pass at one instant.
-    pub fn burst(self) -> u64 {
-        self.burst.get()
-    }
-
-    /// Whether both admit exactly the same: 10/s is the same limit as 600/m.
-    pub fn is_equivalent(self, other: Limit) -> bool {
-        self.burst == other.burst && self.rate.same_ratio(other.rate)
-    }
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.burst() {
-            1 => write!(f, "{} evenly spaced", self.rate),
-            n => write!(f, "{} with bursts of {n}", self.rate),
-        }
     }
 }

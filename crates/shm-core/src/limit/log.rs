@@ -1,0 +1,219 @@
+//! The exact sliding log: at most `max` in any window of `span`, as fast as possible.
+//!
+//! Admissions have indices 0, 1, 2, … and times that never decrease. Number `i` may be admitted from
+//! `t[i − max] + span` on. That is all: between them lie `max` admissions, so no window of `span` holds more.
+//!
+//! The times lie in a ring of slots (index modulo capacity, which is at least `max`). The newest admission is
+//! *pending*: its slots are written by whoever commits next, before it commits. Slots only grow, so that writing
+//! twice, late, or by a process that was stopped for an hour changes nothing. For times to grow although a queue can be
+//! dropped, a slot is `era | time`, and each drop begins a new era.
+//!
+//! **A dropped queue** leaves a *gap* in the indices: those who stood in it count as never admitted. One gap is
+//! remembered exactly. If another drop comes while an earlier gap still matters, what was admitted before that one
+//! counts as admitted at its end: later than it was, so never too much is admitted.
+
+use std::ops::Range;
+
+/// Times are kept in steps of this many nanoseconds, rounded up: a slot has room for 36 years of them.
+pub(crate) const STEP_NS: u64 = 64;
+const TIME_BITS: u32 = 54;
+/// After this many dropped queues the next ones are kept.
+const LAST_ERA: u64 = (1 << (64 - TIME_BITS)) - 1;
+/// Words of state.
+pub(crate) const WORDS: usize = 8;
+
+/// The ring of slots, in whatever memory it is.
+pub(crate) trait Ring {
+    /// The slot of this index, 0 if there is none.
+    fn slot(&self, index: u64) -> u64;
+    /// Slots that there are.
+    fn capacity(&self) -> u64;
+}
+
+/// The numbers of one greedy limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) max: u64,
+    /// The window, with its guard.
+    pub(crate) span: u64,
+}
+
+/// The state, word by word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Admissions so far, those in gaps included.
+    pub(crate) count: u64,
+    /// How many of the newest are not in the ring yet.
+    pub(crate) pending: u64,
+    /// The time of the newest, whether pending or not.
+    pub(crate) newest: u64,
+    /// Indices that count for nothing.
+    pub(crate) gap: (u64, u64),
+    /// Everything before this index has the time `low_at`; 0 means that it doesn't count.
+    pub(crate) low: u64,
+    pub(crate) low_at: u64,
+    pub(crate) era: u64,
+}
+
+impl State {
+    pub(crate) fn read(words: &[u64]) -> State {
+        let w = |i: usize| words.get(i).copied().unwrap_or(0);
+        State {
+            count: w(0),
+            pending: w(1),
+            newest: w(2),
+            gap: (w(3), w(4)),
+            low: w(5),
+            low_at: w(6),
+            era: w(7).min(LAST_ERA),
+        }
+    }
+
+    pub(crate) fn write(self, words: &mut [u64]) {
+        let all =
+            [self.count, self.pending, self.newest, self.gap.0, self.gap.1, self.low, self.low_at, self.era];
+        for (to, from) in words.iter_mut().zip(all) {
+            *to = from;
+        }
+    }
+
+    /// The slots to write before anything follows, and what to.
+    pub(crate) fn unwritten(&self) -> (Range<u64>, u64) {
+        (self.count.saturating_sub(self.pending)..self.count, slot(self.era, self.newest))
+    }
+
+    /// The time of admission `index`, counted without the gap's end as the newest come last: never earlier than it
+    /// was. 0: there was none.
+    fn time_of(&self, index: u64, ring: &impl Ring) -> u64 {
+        if index >= self.count.saturating_sub(self.pending) {
+            return self.newest;
+        }
+        let (from, to) = self.gap;
+        match if index >= to { Some(index) } else { index.checked_sub(to.saturating_sub(from)) } {
+            Some(place) => self.time_at(place, ring),
+            None => self.low_at,
+        }
+    }
+
+    /// The time at this place of the ring. Nobody was admitted later than the newest: a slot that says so was written
+    /// for somebody in a gap, or long after.
+    fn time_at(&self, place: u64, ring: &impl Ring) -> u64 {
+        if place >= self.low { time(ring.slot(place)).min(self.newest) } else { self.low_at }
+    }
+
+    /// The oldest index since the gap that the ring remembers.
+    fn oldest(&self, ring: &impl Ring) -> u64 {
+        self.gap.1.max(self.count.saturating_sub(ring.capacity())).min(self.count)
+    }
+
+    /// The next era, as long as there is one.
+    fn next_era(&self) -> u64 {
+        (self.era + 1).min(LAST_ERA)
+    }
+}
+
+fn slot(era: u64, ns: u64) -> u64 {
+    era << TIME_BITS | ns.div_ceil(STEP_NS).min((1 << TIME_BITS) - 1)
+}
+
+fn time(slot: u64) -> u64 {
+    (slot & ((1 << TIME_BITS) - 1)) * STEP_NS
+}
+
+impl Log {
+    /// The first instant at which `cost` more conform.
+    #[inline]
+    pub(crate) fn ready(&self, state: &State, cost: u64, ring: &impl Ring) -> u64 {
+        let Some(index) = (state.count.saturating_add(cost)).checked_sub(self.max.saturating_add(1)) else {
+            return 0;
+        };
+        match state.time_of(index, ring) {
+            0 => 0,
+            at => at.saturating_add(self.span),
+        }
+    }
+
+    /// `cost` admitted at `at`. What was pending must be in the ring.
+    #[inline]
+    pub(crate) fn charge(state: &mut State, at: u64, cost: u64) {
+        state.count = state.count.saturating_add(cost);
+        state.pending = cost;
+        state.newest = at.div_ceil(STEP_NS).saturating_mul(STEP_NS).max(state.newest);
+    }
+
+    /// Nothing counts any more.
+    pub(crate) fn forget(state: &State) -> State {
+        let count = state.count;
+        let era = state.next_era();
+        State { count, pending: 0, newest: 0, gap: (count, count), low: count, low_at: 0, era }
+    }
+
+    /// As if `used` had been admitted at `now`, and nothing before.
+    pub(crate) fn as_if(state: &State, used: u64, now: u64) -> State {
+        let mut state = Log::forget(state);
+        if used > 0 {
+            Log::charge(&mut state, now, used);
+        }
+        state
+    }
+
+    /// Admissions in the window that ends at `now`, and those after it.
+    pub(crate) fn usage(&self, state: &State, now: u64, ring: &impl Ring) -> (u64, u64) {
+        let queued = state.count - Self::first_after(state, now, ring);
+        let window = now.saturating_sub(self.span);
+        let end = state.count - queued;
+        let gone = |i| {
+            let at = state.time_of(i, ring);
+            at == 0 || (at <= window && now >= self.span)
+        };
+        (end - partition(end.saturating_sub(self.max)..end, gone), queued)
+    }
+
+    /// The first index whose time is after `now`, as far back as can be told.
+    fn first_after(state: &State, now: u64, ring: &impl Ring) -> u64 {
+        if state.newest <= now {
+            return state.count;
+        }
+        partition(state.oldest(ring)..state.count, |i| state.time_of(i, ring) <= now)
+    }
+
+    /// The state with which `next` takes over at `now`: the queue is dropped, what was admitted stays.
+    pub(crate) fn carry(&self, state: &State, now: u64, next: &Log, ring: &impl Ring) -> State {
+        let first = Self::first_after(state, now, ring);
+        if first == state.count || state.era >= LAST_ERA {
+            return *state;
+        }
+        let newest = now.div_ceil(STEP_NS).saturating_mul(STEP_NS);
+        let mut s = State { pending: 0, newest, era: state.next_era(), gap: (first, state.count), ..*state };
+        if first == state.oldest(ring) && first > state.gap.1 {
+            // All that the ring remembers is queue: as many as can be were admitted just now.
+            (s.low, s.low_at) = (first, newest);
+        } else if first == state.gap.1 {
+            // Nobody was admitted since the last gap: it grows.
+            s.gap.0 = state.gap.0;
+        } else if state.gap.1 > state.gap.0 {
+            (s.low, s.low_at) = (state.gap.1, s.time_at(state.gap.1, ring));
+        }
+        // Newcomers will overwrite these places while they still matter.
+        let window = self.max.max(next.max);
+        let lost = (state.count.saturating_add(window)).saturating_sub(ring.capacity()).min(s.gap.0);
+        if lost > s.low {
+            (s.low, s.low_at) = (lost, s.time_at(lost - 1, ring));
+        }
+        s
+    }
+}
+
+/// The first of `range` for which `before` says no; it says yes for some, then no for the rest.
+fn partition(range: Range<u64>, before: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (range.start, range.end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}

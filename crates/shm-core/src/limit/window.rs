@@ -1,0 +1,186 @@
+//! Counting in windows: fixed ones, and the sliding counter that estimates from two of them.
+
+/// Words of state of either.
+pub(crate) const FIXED_WORDS: usize = 2;
+pub(crate) const SLIDING_WORDS: usize = 3;
+
+/// The numbers of one fixed window: at most `max` in each `per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fixed {
+    pub(crate) max: u64,
+    pub(crate) per: u64,
+    /// Windows begin at `origin` and whole periods after it; `None`: with the first use.
+    pub(crate) origin: Option<u64>,
+}
+
+/// The last window in which anything was admitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FixedState {
+    pub(crate) start: u64,
+    pub(crate) used: u64,
+}
+
+impl FixedState {
+    pub(crate) fn read(words: &[u64]) -> FixedState {
+        FixedState { start: words[0], used: words[1] }
+    }
+
+    pub(crate) fn write(self, words: &mut [u64]) {
+        (words[0], words[1]) = (self.start, self.used);
+    }
+}
+
+impl Fixed {
+    /// Where the window with the instant `at` in it begins, if nothing is open.
+    fn start_of(&self, at: u64) -> u64 {
+        match self.origin {
+            Some(origin) => at - (at.saturating_sub(origin)) % self.per.max(1),
+            None => at,
+        }
+    }
+
+    /// Whether `at` lies beyond the state's window.
+    fn is_over(&self, state: &FixedState, at: u64) -> bool {
+        at >= state.start.saturating_add(self.per)
+    }
+
+    /// The first instant at which `cost` more conform.
+    pub(crate) fn ready(&self, state: &FixedState, cost: u64) -> u64 {
+        if state.used.saturating_add(cost) <= self.max { 0 } else { state.start.saturating_add(self.per) }
+    }
+
+    /// `cost` admitted at `at`.
+    pub(crate) fn charge(&self, state: &mut FixedState, at: u64, cost: u64) {
+        if self.is_over(state, at) {
+            *state = FixedState { start: self.start_of(at), used: 0 };
+        }
+        state.used = state.used.saturating_add(cost);
+    }
+
+    /// Takes back `amount` of what was charged at `at`, if that window is still the last one.
+    pub(crate) fn refund(&self, state: &mut FixedState, at: u64, amount: u64) {
+        if at >= state.start && !self.is_over(state, at) {
+            state.used = state.used.saturating_sub(amount);
+        }
+    }
+
+    /// Used in the window of `now`; a window that was reached by a queue leaves all before it full.
+    pub(crate) fn used(&self, state: &FixedState, now: u64) -> u64 {
+        if state.start > now {
+            self.max
+        } else if self.is_over(state, now) {
+            0
+        } else {
+            state.used.min(self.max)
+        }
+    }
+
+    /// How many of the used are turns in windows to come.
+    pub(crate) fn queued(&self, state: &FixedState, now: u64) -> u64 {
+        let windows = state.start.saturating_sub(now).div_ceil(self.per.max(1));
+        windows.saturating_sub(1).saturating_mul(self.max).saturating_add(if windows > 0 {
+            state.used
+        } else {
+            0
+        })
+    }
+
+    /// The state in which `used` were admitted in the window of `now`.
+    pub(crate) fn as_if(&self, used: u64, now: u64) -> FixedState {
+        FixedState { start: self.start_of(now), used: used.min(self.max) }
+    }
+}
+
+/// The numbers of one sliding counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sliding {
+    pub(crate) max: u64,
+    pub(crate) per: u64,
+}
+
+/// The count of the last window with anything in it, and of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlidingState {
+    pub(crate) start: u64,
+    pub(crate) used: u64,
+    pub(crate) before: u64,
+}
+
+impl SlidingState {
+    pub(crate) fn read(words: &[u64]) -> SlidingState {
+        SlidingState { start: words[0], used: words[1], before: words[2] }
+    }
+
+    pub(crate) fn write(self, words: &mut [u64]) {
+        (words[0], words[1], words[2]) = (self.start, self.used, self.before);
+    }
+}
+
+impl Sliding {
+    /// The state as it is in the window of `at`.
+    fn at(&self, state: &SlidingState, at: u64) -> SlidingState {
+        let windows = at.saturating_sub(state.start) / self.per.max(1);
+        let start = state.start.saturating_add(windows.saturating_mul(self.per));
+        match windows {
+            0 => *state,
+            1 => SlidingState { start, used: 0, before: state.used },
+            _ => SlidingState { start, used: 0, before: 0 },
+        }
+    }
+
+    /// How long into a window `before` still weighs too much for `room` more.
+    fn too_early(&self, before: u64, room: u64) -> u64 {
+        if before <= room {
+            return 0;
+        }
+        // before·(per − o)/per ≤ room, that is o ≥ per − room·per/before.
+        self.per - (u128::from(room) * u128::from(self.per) / u128::from(before)) as u64
+    }
+
+    /// The first instant at which `cost` more conform.
+    pub(crate) fn ready(&self, state: &SlidingState, cost: u64) -> u64 {
+        match self.max.checked_sub(state.used.saturating_add(cost)) {
+            Some(room) => match self.too_early(state.before, room) {
+                0 => 0,
+                wait => state.start.saturating_add(wait),
+            },
+            None => {
+                let wait = self.too_early(state.used, self.max.saturating_sub(cost));
+                state.start.saturating_add(self.per).saturating_add(wait)
+            }
+        }
+    }
+
+    /// `cost` admitted at `at`.
+    pub(crate) fn charge(&self, state: &mut SlidingState, at: u64, cost: u64) {
+        *state = self.at(state, at);
+        state.used = state.used.saturating_add(cost);
+    }
+
+    /// Takes back `amount` of what was charged at `at`, where it is still counted.
+    pub(crate) fn refund(&self, state: &mut SlidingState, at: u64, amount: u64) {
+        if at >= state.start {
+            if at < state.start.saturating_add(self.per) {
+                state.used = state.used.saturating_sub(amount);
+            }
+        } else if at.saturating_add(self.per) >= state.start {
+            state.before = state.before.saturating_sub(amount);
+        }
+    }
+
+    /// The estimate at `now`, rounded up.
+    pub(crate) fn used(&self, state: &SlidingState, now: u64) -> u64 {
+        if state.start > now {
+            return self.max;
+        }
+        let s = self.at(state, now);
+        let left = s.start.saturating_add(self.per).saturating_sub(now).min(self.per);
+        let before = (u128::from(s.before) * u128::from(left)).div_ceil(u128::from(self.per.max(1))) as u64;
+        s.used.saturating_add(before).min(self.max)
+    }
+
+    /// The state in which the estimate at `now` is `used`.
+    pub(crate) fn as_if(&self, used: u64, now: u64) -> SlidingState {
+        SlidingState { start: now, used: used.min(self.max), before: 0 }
+    }
+}
