@@ -78,7 +78,7 @@ fn control_under_fire_leaves_a_healthy_limiter() {
 
     let calm = Limit::with_burst("5000/s".parse().unwrap(), 50).unwrap();
     limit.resume().unwrap();
-    limit.change_limit(calm).unwrap();
+    limit.change_policy(calm).unwrap();
     limit.reset().unwrap();
     let since = shm_lib::now().as_nanos();
     let mut crew = Crew::new(WORKER);
@@ -108,7 +108,7 @@ fn a_changer_killed_at_once_has_either_not_begun_or_is_done() {
         assert_eq!(watcher.limit().unwrap(), arena.limit());
         let _ = watcher.try_acquire().unwrap();
         // The lock died with its holder.
-        watcher.change_limit(arena.limit()).unwrap();
+        watcher.change_policy(arena.limit()).unwrap();
         watcher.inspect().unwrap();
     }
 }

@@ -41,6 +41,8 @@ pub enum ErrorKind {
     PermissionDenied,
     /// There is no room for a new limiter.
     NoSpace,
+    /// All seats are taken, and several limits or permits need one.
+    NoSeat,
     /// Another process is changing the limiter and has not finished.
     Busy,
     /// The caller's own `interrupted` answer ended the wait.

@@ -4,6 +4,7 @@
 //! with every decision lies apart from what is written with every admission, and both lie apart from the seats.
 
 use crate::sync::AtomicU64;
+use std::ops::Range;
 
 /// First word of every limiter: "SHMLIMIT" read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMLIMIT");
@@ -14,18 +15,26 @@ pub(crate) const VERSION: u64 = 1;
 pub(crate) const GENERATIONS: usize = if cfg!(loom) { 4 } else { 8 };
 /// Limits that one limiter can hold.
 pub(crate) const LIMITS: usize = if cfg!(loom) { 1 } else { 4 };
+/// Rings that a file can have.
+pub(crate) const RINGS: usize = 4;
 /// Words for the name.
 pub(crate) const NAME_WORDS: usize = 32;
 
-/// The whole fixed part; the seats follow it at [`SEATS_OFFSET`].
+/// Words of a cell: room for the largest record.
+pub(crate) const CELL_WORDS: usize = 40;
+/// Cells of each seat. One of them may be the current record, so there is always another to write to.
+pub(crate) const CELLS_PER_SEAT: usize = 2;
+
+/// The whole fixed part; the seats follow it at [`SEATS_OFFSET`], then what [`Shape`] says.
 #[repr(C, align(4096))]
 pub(crate) struct Fixed {
     pub(crate) identity: Identity,
     pub(crate) regions: Regions,
     pub(crate) name: [AtomicU64; NAME_WORDS],
     pub(crate) news: News,
+    pub(crate) releases: Releases,
     pub(crate) seatless: Lane,
-    pub(crate) _room: [AtomicU64; 448],
+    pub(crate) _room: [AtomicU64; 432],
     pub(crate) generations: [Generation; GENERATIONS],
 }
 
@@ -54,9 +63,15 @@ pub(crate) struct Regions {
     /// When it was made: nanoseconds of CLOCK_BOOTTIME, and seconds since 1970 for people.
     pub(crate) created_ns: AtomicU64,
     pub(crate) created_unix: AtomicU64,
-    /// Kept for the scratch cells of records, the rings of logs and the table of permits: offset and size of a
-    /// region each could have. 0 in segments that hold a single-word limit.
-    pub(crate) reserved: [AtomicU64; 4],
+    /// Cells in which records are prepared: 0, or [`CELLS_PER_SEAT`] for each seat.
+    pub(crate) cells: AtomicU64,
+    /// Permits that there is room for.
+    pub(crate) permits: AtomicU64,
+    /// Slots of each limit's ring; 0 or a power of two.
+    pub(crate) rings: [AtomicU64; RINGS],
+    /// What was to be added to CLOCK_BOOTTIME for nanoseconds since 1970 when it was made: where the windows begin.
+    pub(crate) wall_ns: AtomicU64,
+    pub(crate) _room: [AtomicU64; 5],
 }
 
 /// The word that everybody reads with every decision and sleeps on.
@@ -67,13 +82,21 @@ pub(crate) struct News {
     pub(crate) _room: [AtomicU64; 7],
 }
 
+/// What waiters for permits sleep on.
+#[repr(C, align(64))]
+pub(crate) struct Releases {
+    /// Its low half is the futex. Waiters count it up before they look once more and sleep; whoever gives a permit back
+    /// and finds it odd makes it even and wakes.
+    pub(crate) bell: AtomicU64,
+    pub(crate) _room: [AtomicU64; 7],
+}
+
 /// One whole configuration with its own state.
 #[repr(C, align(64))]
 pub(crate) struct Generation {
     pub(crate) about: About,
     pub(crate) limits: [LimitWords; LIMITS],
     pub(crate) state: State,
-    pub(crate) _room: [AtomicU64; 16],
 }
 
 #[repr(C, align(64))]
@@ -85,25 +108,46 @@ pub(crate) struct About {
     /// When it was published, and until when nothing is admitted (0: no pause). Nanoseconds of CLOCK_BOOTTIME.
     pub(crate) since_ns: AtomicU64,
     pub(crate) not_before_ns: AtomicU64,
-    /// How many of the limits count: 1 in this version.
-    pub(crate) limits: AtomicU64,
+    /// Low byte: how many of the limits count. Next byte: 1 in shadow. High half: permits.
+    pub(crate) shape: AtomicU64,
     /// A hash of this line and the limits.
     pub(crate) checksum: AtomicU64,
     pub(crate) _room: [AtomicU64; 2],
 }
 
-/// One limit: what it is (for people and comparisons), and the same as numbers ready for a decision.
+/// One limit: the numbers that a decision needs, then what else it is.
 #[repr(C, align(64))]
 pub(crate) struct LimitWords {
+    pub(crate) numbers: Numbers,
+    pub(crate) what: What,
+}
+
+/// Read with every decision. For buckets all follow from `What`; windows use other names for two of the words.
+#[repr(C, align(64))]
+pub(crate) struct Numbers {
+    /// Low byte: the shift (one token is 2^shift ticks). Next byte: kind. 0 bucket, 1 greedy, 2 fixed windows since the
+    /// epoch, 3 fixed windows from first use, 4 sliding counter.
+    pub(crate) kind: AtomicU64,
+    /// The most that one request can take: the burst, or `max`.
+    pub(crate) burst: AtomicU64,
+    /// Bucket: ticks per nanosecond. Windows: their length in nanoseconds, guard included.
+    pub(crate) ticks_per_ns: AtomicU64,
+    /// Bucket: nanoseconds per tick. Fixed windows since the epoch: an instant at which one begins.
+    pub(crate) ns_per_tick: AtomicU64,
+    /// Bucket: the least its TAT counts as.
+    pub(crate) floor: AtomicU64,
+    pub(crate) _room: [AtomicU64; 3],
+}
+
+/// For people, comparisons, and requests that name units.
+#[repr(C, align(64))]
+pub(crate) struct What {
     pub(crate) max: AtomicU64,
     pub(crate) per_ns: AtomicU64,
-    pub(crate) burst: AtomicU64,
-    /// Low byte: the shift (one token is 2^shift ticks). Next byte: kind, 0 for GCRA. Next: unit, 0 for calls.
-    pub(crate) shift: AtomicU64,
-    pub(crate) ticks_per_ns: AtomicU64,
-    pub(crate) ns_per_tick: AtomicU64,
-    pub(crate) floor: AtomicU64,
-    pub(crate) _room: AtomicU64,
+    pub(crate) guard_ns: AtomicU64,
+    /// The unit's name, padded with zeros; all zeros: calls.
+    pub(crate) unit: [AtomicU64; 3],
+    pub(crate) _room: [AtomicU64; 2],
 }
 
 /// Written with every admission.
@@ -154,6 +198,12 @@ pub(crate) struct Lane {
     pub(crate) _room: [AtomicU64; 3],
 }
 
+/// Where a record is prepared, and read when it is the current one.
+#[repr(C, align(64))]
+pub(crate) struct Cell {
+    pub(crate) words: [AtomicU64; CELL_WORDS],
+}
+
 /// Where the seats begin.
 pub(crate) const SEATS_OFFSET: usize = size_of::<Fixed>();
 /// The byte of the file whose lock a changer holds. Past any byte that exists; locks don't need them to.
@@ -163,9 +213,56 @@ pub(crate) const SEAT_LOCKS: i64 = 1 << 40;
 /// Set in `epoch` for good when the limiter is retired.
 pub(crate) const RETIRED: u64 = 1 << 63;
 
-/// The size of a file with this many seats.
-pub(crate) const fn file_size(seats: usize) -> usize {
-    SEATS_OFFSET + seats * size_of::<Seat>()
+/// The most seats a limiter can have.
+pub const MAX_SEATS: usize = 4_096;
+
+/// Which variable parts a file has. They follow the fixed part in this order: seats, cells, rings, permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) seats: usize,
+    pub(crate) cells: usize,
+    pub(crate) rings: [usize; RINGS],
+    pub(crate) permits: usize,
+}
+
+impl Shape {
+    /// From what a header says, if it can be.
+    pub(crate) fn checked(seats: u64, cells: u64, permits: u64, rings: [u64; RINGS]) -> Option<Shape> {
+        let most = |n: u64, most: u64| usize::try_from(n).ok().filter(|_| n <= most);
+        let shape = Shape {
+            seats: most(seats, MAX_SEATS as u64).filter(|&n| n > 0)?,
+            cells: most(cells, (MAX_SEATS * CELLS_PER_SEAT) as u64)?,
+            permits: most(permits, crate::limit::MAX_PERMITS.into())?,
+            rings: rings.map(|n| most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
+        };
+        let is_ring = |&n: &usize| n == 0 || (n.is_power_of_two() && n <= crate::limit::MAX_GREEDY as usize);
+        let sound = (shape.cells == 0 || shape.cells == shape.seats * CELLS_PER_SEAT)
+            && shape.rings.iter().all(is_ring);
+        sound.then_some(shape)
+    }
+
+    pub(crate) fn cells_at(&self) -> usize {
+        SEATS_OFFSET + self.seats * size_of::<Seat>()
+    }
+
+    fn rings_at(&self) -> usize {
+        self.cells_at() + self.cells * size_of::<Cell>()
+    }
+
+    /// The bytes of the ring of limit `i`.
+    pub(crate) fn ring(&self, i: usize) -> Range<usize> {
+        let start = self.rings_at() + self.rings[..i].iter().sum::<usize>() * 8;
+        start..start + self.rings[i] * 8
+    }
+
+    pub(crate) fn permits_at(&self) -> usize {
+        self.ring(RINGS - 1).end
+    }
+
+    /// The size of the file: whole lines.
+    pub(crate) fn file_size(&self) -> usize {
+        (self.permits_at() + self.permits * 8).next_multiple_of(64)
+    }
 }
 
 /// A hash of the layout, computed from the types themselves.
@@ -176,6 +273,7 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Fixed, regions),
         offset_of!(Fixed, name),
         offset_of!(Fixed, news),
+        offset_of!(Fixed, releases),
         offset_of!(Fixed, seatless),
         offset_of!(Fixed, generations),
         size_of::<Generation>(),
@@ -183,12 +281,16 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Generation, state),
         offset_of!(About, checksum),
         size_of::<LimitWords>(),
-        offset_of!(LimitWords, floor),
+        offset_of!(LimitWords, what),
+        offset_of!(Numbers, floor),
+        offset_of!(What, unit),
         size_of::<Seat>(),
         offset_of!(Seat, before),
         offset_of!(Seat, own),
         offset_of!(Seat, shared),
         offset_of!(Lane, waited_ns),
+        size_of::<Cell>(),
+        CELLS_PER_SEAT,
         GENERATIONS,
         LIMITS,
     ];
@@ -223,19 +325,22 @@ impl Hash {
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<Identity>() == 64);
-    assert!(size_of::<Regions>() == 64);
-    assert!(offset_of!(Fixed, name) == 128);
-    assert!(offset_of!(Fixed, news) == 384);
-    assert!(offset_of!(Fixed, seatless) == 448);
+    assert!(size_of::<Regions>() == 128);
+    assert!(offset_of!(Fixed, name) == 192);
+    assert!(offset_of!(Fixed, news) == 448);
+    assert!(offset_of!(Fixed, releases) == 512);
+    assert!(offset_of!(Fixed, seatless) == 576);
     assert!(offset_of!(Fixed, generations) == 4096);
     assert!(size_of::<About>() == 64);
-    assert!(size_of::<LimitWords>() == 64);
+    assert!(size_of::<LimitWords>() == 128);
     assert!(size_of::<State>() == 64);
-    assert!(size_of::<Generation>() == 512);
+    assert!(size_of::<Generation>() == 640);
+    assert!(size_of::<Cell>() == 320);
+    assert!(CELL_WORDS >= crate::limit::rules::RECORD_WORDS);
     assert!(size_of::<Holder>() == 64);
     assert!(size_of::<Lane>() == 64);
     assert!(size_of::<Seat>() == 256);
-    assert!(SEATS_OFFSET == 8192);
+    assert!(SEATS_OFFSET == 12_288);
 };
 
 /// Parts of the layout without a file around them, for models.
@@ -244,35 +349,43 @@ mod model {
     use super::*;
     use std::array::from_fn;
 
+    fn word() -> AtomicU64 {
+        AtomicU64::new(0)
+    }
+
     fn words<const N: usize>() -> [AtomicU64; N] {
-        from_fn(|_| AtomicU64::new(0))
+        from_fn(|_| word())
     }
 
     impl Generation {
         pub(crate) fn model() -> Generation {
-            Generation {
-                about: About {
-                    number: AtomicU64::new(0),
-                    forget: AtomicU64::new(0),
-                    since_ns: AtomicU64::new(0),
-                    not_before_ns: AtomicU64::new(0),
-                    limits: AtomicU64::new(0),
-                    checksum: AtomicU64::new(0),
+            let about = About {
+                number: word(),
+                forget: word(),
+                since_ns: word(),
+                not_before_ns: word(),
+                shape: word(),
+                checksum: word(),
+                _room: words(),
+            };
+            let limit = || LimitWords {
+                numbers: Numbers {
+                    kind: word(),
+                    burst: word(),
+                    ticks_per_ns: word(),
+                    ns_per_tick: word(),
+                    floor: word(),
                     _room: words(),
                 },
-                limits: from_fn(|_| LimitWords {
-                    max: AtomicU64::new(0),
-                    per_ns: AtomicU64::new(0),
-                    burst: AtomicU64::new(0),
-                    shift: AtomicU64::new(0),
-                    ticks_per_ns: AtomicU64::new(0),
-                    ns_per_tick: AtomicU64::new(0),
-                    floor: AtomicU64::new(0),
-                    _room: AtomicU64::new(0),
-                }),
-                state: State { word: AtomicU64::new(0), _room: words() },
-                _room: words(),
-            }
+                what: What { max: word(), per_ns: word(), guard_ns: word(), unit: words(), _room: words() },
+            };
+            Generation { about, limits: from_fn(|_| limit()), state: State { word: word(), _room: words() } }
+        }
+    }
+
+    impl Cell {
+        pub(crate) fn model() -> Cell {
+            Cell { words: words() }
         }
     }
 }

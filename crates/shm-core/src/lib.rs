@@ -1,12 +1,12 @@
 //! What is in the shared memory of a limiter, and how it may change. Knows no waiting: that is `shm-lib`, which is
 //! also what programs link.
 //!
-//! Imports run one way: `error`, `clock` → `limit` → `layout` → `commit` → `segment` → `seat` → `limiter`; `sys` holds
+//! Imports run one way: `error`, `clock` → `limit` → `layout` → `commit` → `segment` → `seat` → `permit` → `limiter`; `sys` holds
 //! what needs the kernel or `unsafe`.
 //!
 //! # Trade-offs
 //! - A decision is a clock read and one compare-and-swap. It takes no lock, so a process that is killed, stopped or
-//!   paused anywhere holds up nobody. The price: the state of a limiter must fit one word.
+//!   paused anywhere holds up nobody. What does not fit one word is prepared aside and committed by one.
 //! - Changes of the configuration do take a lock, of the kernel's kind that dies with its holder. They are rare.
 //! - The file may only be used by those who trust one another with the budget: who can write to it can take all.
 
@@ -26,6 +26,8 @@ mod limiter;
 #[cfg(not(loom))]
 mod name;
 #[cfg(not(loom))]
+mod permit;
+#[cfg(not(loom))]
 mod seat;
 #[cfg(not(loom))]
 mod segment;
@@ -34,9 +36,13 @@ mod sys;
 
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]
-pub use limiter::{Decision, Inspection, Limiter, OnMismatch, Reservation, Settings, remove_by_force};
+pub use limiter::{
+    Decision, Inspection, Limiter, OnMismatch, Receipt, Reservation, Settings, remove_by_force,
+};
 #[cfg(not(loom))]
 pub use name::{DIR_VARIABLE, Directory, MAX_NAME, Name};
+#[cfg(not(loom))]
+pub use permit::Held;
 #[cfg(not(loom))]
 pub use seat::{Attached, Counts};
 #[cfg(not(loom))]

@@ -29,6 +29,29 @@ pub(crate) struct Seating {
     /// Keeps the seat's lock. A forked child leaves its parent's alone.
     hold: AtomicPtr<lock::HeldByMapping>,
     retry_ns: std::sync::atomic::AtomicU64,
+    /// The process whose thread is writing the seat's cells; 0 for none.
+    turn: std::sync::atomic::AtomicU64,
+}
+
+/// Who sits where, and since which taking of the seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sitter {
+    pub(crate) seat: usize,
+    pub(crate) tenure: u64,
+}
+
+/// While this lives no other thread of this process writes the seat's cells. Threads of one process wait for each
+/// other here; processes never do.
+pub(crate) struct Turn<'a> {
+    pub(crate) seat: usize,
+    turn: &'a std::sync::atomic::AtomicU64,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire in `turn`.
+        self.turn.store(0, Ordering::Release);
+    }
 }
 
 /// Where to count.
@@ -75,6 +98,7 @@ impl Seating {
             counter: AtomicUsize::new(0),
             hold: AtomicPtr::new(std::ptr::null_mut()),
             retry_ns: std::sync::atomic::AtomicU64::new(0),
+            turn: std::sync::atomic::AtomicU64::new(0),
         }
     }
 
@@ -90,6 +114,60 @@ impl Seating {
             return Counting { lane: if alone { &seat.own } else { &seat.shared }, alone };
         }
         self.sit_down(segment, sitting)
+    }
+
+    /// This process's seat; takes one if it has none. `None` if all are taken.
+    #[inline]
+    fn seat(&self, segment: &Segment) -> Option<usize> {
+        // While another thread takes the seat there is none to be had yet. That is a few system calls.
+        for _ in 0..100_000 {
+            let sitting = self.sitting.load(Ordering::Acquire);
+            let index = (sitting as usize & 0xffff).wrapping_sub(1);
+            if sitting >> 16 == process_token() {
+                if index < segment.seats().len() {
+                    return Some(index);
+                }
+                if sitting & 0xffff == TAKING {
+                    std::thread::yield_now();
+                    continue;
+                }
+            }
+            let now = clock::now().as_nanos();
+            let refused = sitting >> 16 == process_token() && now < self.retry_ns.load(Ordering::Relaxed);
+            if refused {
+                return None;
+            }
+            self.sit_down(segment, sitting);
+        }
+        None
+    }
+
+    /// This process's seat, and the proof that it is still the same holder.
+    pub(crate) fn sitter(&self, segment: &Segment) -> Option<Sitter> {
+        let seat = self.seat(segment)?;
+        Some(Sitter { seat, tenure: segment.seats()[seat].holder.tenure.load(Ordering::Relaxed) })
+    }
+
+    /// The right to write this process's cells, for this thread alone.
+    #[inline]
+    pub(crate) fn turn(&self, segment: &Segment) -> Option<Turn<'_>> {
+        let seat = self.seat(segment)?;
+        let me = process_token();
+        let mut tries = 0u32;
+        loop {
+            let holder = self.turn.load(Ordering::Relaxed);
+            // Held by another process: that was the parent's thread, at the moment of the fork.
+            let free = holder != me;
+            if free && self.turn.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return Some(Turn { seat, turn: &self.turn });
+            }
+            tries += 1;
+            if tries < 100 {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+        }
     }
 
     #[cold]

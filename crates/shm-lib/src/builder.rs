@@ -1,7 +1,7 @@
 //! Everything about a limiter that is not its rate.
 
 use crate::RateLimit;
-use shm_core::limit::{Limit, Rate};
+use shm_core::limit::{Limit, Policy, Rate, Start};
 use shm_core::{Directory, Limiter, Name, OnMismatch, Result, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,18 +31,33 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until `open` or `attach`"]
 pub struct Builder {
     name: String,
-    burst: u64,
+    kind: How,
+    more: Vec<Limit>,
+    permits: Option<u32>,
+    shadow: bool,
     directory: Option<Directory>,
     mode: u32,
     seats: usize,
     on_mismatch: OnMismatch,
 }
 
+/// How the first limit counts.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Bucket(u64),
+    Greedy,
+    Fixed(Start),
+    Sliding,
+}
+
 impl Builder {
     pub(crate) fn new(name: &str) -> Builder {
         Builder {
             name: name.to_owned(),
-            burst: 1,
+            kind: How::Bucket(1),
+            more: Vec::new(),
+            permits: None,
+            shadow: false,
             directory: None,
             mode: shm_core::DEFAULT_MODE,
             seats: shm_core::DEFAULT_SEATS,
@@ -52,7 +67,43 @@ impl Builder {
 
     /// How many may pass at one instant after a quiet time. 1, the default, spaces them evenly.
     pub fn burst(mut self, burst: u64) -> Self {
-        self.burst = burst;
+        self.kind = How::Bucket(burst);
+        self
+    }
+
+    /// At most `max` in any window of `per`, as fast as possible: an exact sliding log. See [`Limit::greedy`].
+    pub fn greedy(mut self) -> Self {
+        self.kind = How::Greedy;
+        self
+    }
+
+    /// At most `max` per window, one window after the other. See [`Limit::fixed_window`].
+    pub fn fixed_window(mut self, start: Start) -> Self {
+        self.kind = How::Fixed(start);
+        self
+    }
+
+    /// At most `max` by an estimate over a sliding window. See [`Limit::sliding_counter`].
+    pub fn sliding_counter(mut self) -> Self {
+        self.kind = How::Sliding;
+        self
+    }
+
+    /// And this limit, too: a request takes from all, or from none. Up to four in all.
+    pub fn and(mut self, limit: Limit) -> Self {
+        self.more.push(limit);
+        self
+    }
+
+    /// And at most `n` at a time: an admission holds a [`Permit`](crate::Permit) until it is dropped.
+    pub fn permits(mut self, n: u32) -> Self {
+        self.permits = Some(n);
+        self
+    }
+
+    /// Decides and counts, but denies nobody: to see what a limit would do before it does.
+    pub fn shadow(mut self) -> Self {
+        self.shadow = true;
         self
     }
 
@@ -99,13 +150,33 @@ impl Builder {
     /// # Errors
     /// See [`RateLimit::open`].
     pub fn open(self, max: u64, per: Duration) -> Result<RateLimit> {
-        let limit = Limit::with_burst(Rate::new(max, per)?, self.burst)?;
+        let rate = Rate::new(max, per)?;
+        let first = match self.kind {
+            How::Bucket(burst) => Limit::with_burst(rate, burst),
+            How::Greedy => Limit::greedy(rate),
+            How::Fixed(start) => Limit::fixed_window(rate, start),
+            How::Sliding => Limit::sliding_counter(rate),
+        }?;
+        let limits: Vec<Limit> = std::iter::once(first).chain(self.more.iter().copied()).collect();
+        let mut policy = Policy::new(&limits)?.in_shadow(self.shadow);
+        if let Some(n) = self.permits {
+            policy = policy.with_permits(n)?;
+        }
+        self.open_policy(policy)
+    }
+
+    /// Joins the limiter, or creates it with this policy. Of the builder, only directory, mode, seats and
+    /// `on_mismatch` count.
+    ///
+    /// # Errors
+    /// See [`RateLimit::open`].
+    pub fn open_policy(self, policy: impl Into<Policy>) -> Result<RateLimit> {
         let (dir, name) = self.place()?;
         let settings = Settings {
             mode: self.mode,
             seats: self.seats,
             on_mismatch: self.on_mismatch,
-            ..Settings::new(limit)
+            ..Settings::new(policy)
         };
         Limiter::open(&dir, &name, &settings).map(|limiter| RateLimit { limiter: Arc::new(limiter) })
     }

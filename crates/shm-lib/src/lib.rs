@@ -25,7 +25,11 @@
 //! |---|---|
 //! | [`RateLimit`] | a handle to a limiter: open, take, wait, look, change |
 //! | [`Builder`] | burst, directory, permissions, seats |
+//! | [`Policy`], [`Limit`], [`Unit`] | what it keeps: one to four limits, of calls or of units, and permits |
+//! | [`Request`] | what one request takes, where that is more than calls |
 //! | [`Outcome`], [`Admission`], [`Denial`] | what was decided |
+//! | [`Permit`], [`Reservation`] | what is held, and turns taken ahead |
+//! | [`Fallback`] | fail-open or fail-closed, if the caller says so |
 //! | [`Error`], [`ErrorKind`] | what went wrong, and what to do next |
 
 #![forbid(unsafe_code)]
@@ -36,15 +40,21 @@
 struct Readme;
 
 mod builder;
+mod fallback;
 mod outcome;
+mod permit;
 mod rate_limit;
+mod reservation;
 mod wait;
 
 pub use builder::Builder;
+pub use fallback::Fallback;
 pub use outcome::{Admission, Denial, Outcome};
+pub use permit::Permit;
 pub use rate_limit::{Peek, RateLimit};
+pub use reservation::Reservation;
 pub use shm_core::clock::{Nanos, now};
-pub use shm_core::limit::{self, Limit, Rate};
+pub use shm_core::limit::{self, Kind, Limit, Policy, Rate, Request, Start, Unit};
 pub use shm_core::{
     Attached, Counts as Stats, DIR_VARIABLE, Directory, Error, ErrorKind, Inspection, Name, OnMismatch,
     Result,

@@ -1,11 +1,14 @@
 //! What was decided: values, not errors.
 
-use shm_core::Decision;
+use crate::Permit;
 use shm_core::clock::Nanos;
+use shm_core::limit::Request;
+use shm_core::{Decision, Receipt};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// What a request got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use = "a denied request must not be carried out"]
 pub enum Outcome {
     /// The tokens are taken; go ahead.
@@ -14,11 +17,24 @@ pub enum Outcome {
     Denied(Denial),
 }
 
-/// Tokens that were taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Tokens that were taken, and the permit if the limiter has permits: it is held until this is dropped.
+#[derive(Debug)]
 pub struct Admission {
     pub(crate) at: Nanos,
     pub(crate) waited: Duration,
+    pub(crate) permit: Option<Permit>,
+    pub(crate) paid: Paid,
+}
+
+/// For what an admission was charged.
+#[derive(Debug)]
+pub(crate) enum Paid {
+    Calls(u64, Receipt),
+    Units(Box<Request>, Receipt),
+    /// It has been settled, or was never charged.
+    Nothing,
+    /// The limiter is in shadow and would have denied.
+    Shadowed(Denial),
 }
 
 /// A refusal. Nothing was taken, nothing was written.
@@ -33,6 +49,14 @@ impl Outcome {
     #[inline]
     pub fn is_admitted(&self) -> bool {
         matches!(self, Outcome::Admitted(_))
+    }
+
+    /// The admission, if it is one.
+    pub fn admission(self) -> Option<Admission> {
+        match self {
+            Outcome::Admitted(admission) => Some(admission),
+            Outcome::Denied(_) => None,
+        }
     }
 
     /// After how long the same request would be admitted, if it was denied and nobody else asks.
@@ -55,12 +79,33 @@ impl Admission {
     pub fn waited(&self) -> Duration {
         self.waited
     }
+
+    /// The permit, to be kept longer or shorter than this. `None` if the limiter has none.
+    pub fn take_permit(&mut self) -> Option<Permit> {
+        self.permit.take()
+    }
+
+    /// What would have been the refusal, if the limiter is in shadow and would have refused.
+    pub fn shadowed(&self) -> Option<Denial> {
+        match self.paid {
+            Paid::Shadowed(denial) => Some(denial),
+            _ => None,
+        }
+    }
 }
 
 impl Denial {
-    /// After how long the same request would be admitted, if nobody else asks: not a nanosecond sooner.
+    /// After how long the same request would be admitted, if nobody else asks: not a nanosecond sooner. Where all
+    /// permits are held nobody knows; then it is zero.
     pub fn retry_after(&self) -> Duration {
         self.ready.since(self.now)
+    }
+
+    /// The same, and up to `spread` more, at random: so that those who were denied together don't come back together.
+    pub fn retry_after_jittered(&self, spread: Duration) -> Duration {
+        // A hasher's random keys differ each time.
+        let part = RandomState::new().hash_one(self.now.as_nanos()) as f64 / u64::MAX as f64;
+        self.retry_after() + spread.mul_f64(part)
     }
 
     /// The same as an instant.
@@ -69,12 +114,16 @@ impl Denial {
     }
 }
 
-impl From<Decision> for Outcome {
-    #[inline]
-    fn from(decision: Decision) -> Outcome {
-        match decision {
-            Decision::Admitted(r) => Outcome::Admitted(Admission { at: r.at, waited: Duration::ZERO }),
-            Decision::Denied { ready, now } => Outcome::Denied(Denial { ready, now }),
-        }
+/// An outcome without a permit.
+#[inline]
+pub(crate) fn of(decision: Decision, paid: impl FnOnce(Receipt) -> Paid) -> Outcome {
+    match decision {
+        Decision::Admitted(receipt) => Outcome::Admitted(Admission {
+            at: receipt.at,
+            waited: Duration::ZERO,
+            permit: None,
+            paid: paid(receipt),
+        }),
+        Decision::Denied { ready, now } => Outcome::Denied(Denial { ready, now }),
     }
 }

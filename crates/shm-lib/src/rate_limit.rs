@@ -1,8 +1,9 @@
 //! The handle.
 
-use crate::{Admission, Builder, Outcome};
+use crate::outcome::{self, Paid};
+use crate::{Admission, Builder, Denial, Outcome, Permit, Reservation};
 use shm_core::clock::Nanos;
-use shm_core::limit::{Limit, Rate};
+use shm_core::limit::{Limit, Outlook, Policy, Rate, Request};
 use shm_core::{Counts, Error, ErrorKind, Inspection, Limiter, Result};
 use std::fmt;
 use std::path::Path;
@@ -27,11 +28,11 @@ pub struct RateLimit {
 }
 
 /// How full a limiter is. Looking takes nothing, and the next moment may be different.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peek {
-    /// Tokens that would be admitted now.
+    /// Calls that would be admitted now by all limits that count calls. (Permits are not looked at.)
     pub available: u64,
-    /// Tokens of the burst that are used. (In a pause, those that are neither used nor available are held back.)
+    /// Tokens of the first limit's burst that are used. (In a pause, those that are neither used nor available are held back.)
     pub used: u64,
     /// After how long one token would be admitted, if nobody else asks.
     pub next_in: Duration,
@@ -39,6 +40,8 @@ pub struct Peek {
     pub next_at: Nanos,
     /// Tokens reserved by those who wait.
     pub queued: u64,
+    /// How full each limit is, in their order.
+    pub limits: Vec<Outlook>,
 }
 
 impl RateLimit {
@@ -69,10 +72,12 @@ impl RateLimit {
     ///
     /// # Errors
     /// [`ErrorKind::Retired`] or [`ErrorKind::Removed`]: open it again. [`ErrorKind::Corrupt`]: somebody wrote rubbish
-    /// into the file. Whether to go on without a limit then, is the caller's choice.
+    /// into the file. Whether to go on without a limit then, is the caller's choice: see [`Fallback`](crate::Fallback).
+    /// [`ErrorKind::InvalidInput`] if it counts units, see [`try_request`](Self::try_request); [`ErrorKind::NoSeat`] if
+    /// it has several limits or permits and more processes use it than it has [seats](Builder::seats).
     #[inline]
     pub fn try_acquire(&self) -> Result<Outcome> {
-        self.limiter.try_acquire(1).map(Outcome::from)
+        self.try_acquire_n(1)
     }
 
     /// Takes `n` tokens now, or nothing.
@@ -82,7 +87,49 @@ impl RateLimit {
     /// [`ErrorKind::InvalidInput`] if it is zero.
     #[inline]
     pub fn try_acquire_n(&self, n: u64) -> Result<Outcome> {
-        self.limiter.try_acquire(at_least_one(n)?).map(Outcome::from)
+        let n = at_least_one(n)?;
+        if self.limiter.has_permits() {
+            return self.try_request(&Request::calls(n));
+        }
+        let outcome = outcome::of(self.limiter.try_acquire(n)?, |receipt| Paid::Calls(n, receipt));
+        Ok(if outcome.is_admitted() { outcome } else { self.or_shadow(outcome) })
+    }
+
+    /// Takes what is requested now, of all limits and a permit if there are permits, or nothing.
+    ///
+    /// # Errors
+    /// As [`try_acquire_n`](Self::try_acquire_n).
+    pub fn try_request(&self, request: &Request) -> Result<Outcome> {
+        let mut permit = None;
+        if self.limiter.has_permits() {
+            permit = self.limiter.take_permit()?.map(|held| Permit::new(&self.limiter, held));
+            if permit.is_none() && !self.limiter.is_shadow() {
+                self.limiter.count_denied();
+                let now = shm_core::clock::now();
+                return Ok(Outcome::Denied(Denial { ready: now, now }));
+            }
+        }
+        let decision = self.limiter.try_request(request)?;
+        let mut outcome =
+            self.or_shadow(outcome::of(decision, |receipt| Paid::Units(Box::new(*request), receipt)));
+        if let Outcome::Admitted(admission) = &mut outcome {
+            admission.permit = permit;
+        }
+        Ok(outcome)
+    }
+
+    /// In shadow nobody is denied.
+    #[cold]
+    fn or_shadow(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Denied(denial) if self.limiter.is_shadow() => Outcome::Admitted(Admission {
+                at: denial.now,
+                waited: Duration::ZERO,
+                permit: None,
+                paid: Paid::Shadowed(denial),
+            }),
+            outcome => outcome,
+        }
     }
 
     /// Takes one token and waits for its turn. Among all processes, first come, first served.
@@ -101,7 +148,15 @@ impl RateLimit {
     /// # Errors
     /// As [`wait`](Self::wait) and [`try_acquire_n`](Self::try_acquire_n).
     pub fn wait_n(&self, n: u64) -> Result<Admission> {
-        match self.wait_unless(n, None, || false)? {
+        self.wait_request(&Request::calls(at_least_one(n)?))
+    }
+
+    /// Takes what is requested and waits for its turn: the one instant that satisfies all limits.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait) and [`try_request`](Self::try_request).
+    pub fn wait_request(&self, request: &Request) -> Result<Admission> {
+        match self.wait_request_unless(request, None, || false)? {
             Outcome::Admitted(admission) => Ok(admission),
             // Only a deadline denies.
             Outcome::Denied(_) => Err(Error::new(ErrorKind::Io, "denied without a deadline")),
@@ -153,7 +208,102 @@ impl RateLimit {
         deadline: Option<Instant>,
         stop: impl FnMut() -> bool,
     ) -> Result<Outcome> {
-        crate::wait::wait(&self.limiter, at_least_one(n)?, deadline, stop)
+        self.wait_request_unless(&Request::calls(at_least_one(n)?), deadline, stop)
+    }
+
+    /// The same for a request.
+    ///
+    /// # Errors
+    /// As [`wait_unless`](Self::wait_unless) and [`try_request`](Self::try_request).
+    pub fn wait_request_unless(
+        &self,
+        request: &Request,
+        deadline: Option<Instant>,
+        stop: impl FnMut() -> bool,
+    ) -> Result<Outcome> {
+        if self.limiter.is_shadow() {
+            return self.try_request(request);
+        }
+        crate::wait::wait(&self.limiter, request, deadline, stop)
+    }
+
+    /// Takes a turn for `n` tokens ahead of its time. Without a permit: those are held, not scheduled.
+    ///
+    /// # Errors
+    /// As [`wait_n`](Self::wait_n).
+    pub fn reserve(&self, n: u64) -> Result<Reservation> {
+        self.reserve_request(&Request::calls(at_least_one(n)?))
+    }
+
+    /// Takes a turn for what is requested ahead of its time.
+    ///
+    /// # Errors
+    /// As [`wait_request`](Self::wait_request).
+    pub fn reserve_request(&self, request: &Request) -> Result<Reservation> {
+        match self.limiter.reserve(request, Nanos::from_nanos(u64::MAX))? {
+            Ok(core) => Ok(Reservation::new(&self.limiter, core, *request)),
+            Err(_) => Err(Error::new(ErrorKind::Io, "denied without a deadline")),
+        }
+    }
+
+    /// Takes turns for the next `k` calls, in one step, and says when they are. They are kept whatever is changed later,
+    /// and count as used. With a greedy limit it takes a step for each, and other callers may come in between.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait); [`ErrorKind::InvalidInput`] for 0 calls and for more than a million.
+    pub fn schedule(&self, k: usize) -> Result<Vec<Nanos>> {
+        if !(1..=1_000_000).contains(&k) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("a schedule for {k} calls is not possible; ask for 1 to 1000000"),
+            ));
+        }
+        let turns = self.limiter.schedule(&Request::one(), k)?;
+        self.limiter.count_admitted(k as u64, Duration::ZERO);
+        Ok(turns)
+    }
+
+    /// Says what an admission really took, where its request was an estimate: less is given back, more is charged.
+    ///
+    /// What is given back is as if it had never been taken, under the terms it was taken; after a change it stays used.
+    /// A greedy limit takes only back what nobody came after. What is charged delays those who come later; it denies
+    /// nobody now. `actual` names the units that differ from the estimate; the others stay as they were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it was settled before, and as [`try_request`](Self::try_request).
+    pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<()> {
+        let (estimate, receipt) = match std::mem::replace(&mut admission.paid, Paid::Nothing) {
+            Paid::Calls(n, receipt) => (Request::calls(n), receipt),
+            Paid::Units(request, receipt) => (*request, receipt),
+            Paid::Nothing => {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    "this admission was settled before, or never charged; each is settled once",
+                )
+                .at(self.name(), self.path()));
+            }
+            shadowed @ Paid::Shadowed(_) => {
+                admission.paid = shadowed;
+                return Ok(());
+            }
+        };
+        let (unused, debt) = estimate.differences(actual);
+        if let Some(unused) = unused {
+            self.limiter.refund(&receipt, &unused)?;
+        }
+        match debt {
+            Some(debt) => self.charge(&debt),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what is named without asking: a penalty, or a debt. It denies nobody now, and delays those who come later,
+    /// as if so many had stood in the queue.
+    ///
+    /// # Errors
+    /// As [`wait_request`](Self::wait_request).
+    pub fn charge(&self, what: &Request) -> Result<()> {
+        self.limiter.charge(what)
     }
 
     /// How full it is. Takes nothing.
@@ -161,22 +311,36 @@ impl RateLimit {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn peek(&self) -> Result<Peek> {
-        let (seen, now) = self.limiter.peek()?;
+        let (limits, now) = self.limiter.peek()?;
+        let policy = self.limiter.policy()?;
+        let calls = || {
+            policy.limits().zip(&limits).filter(|(limit, _)| limit.unit().is_calls()).map(|(_, seen)| seen)
+        };
+        let next_at = limits.iter().map(|seen| seen.next_at).max().unwrap_or(now);
         Ok(Peek {
-            available: seen.available,
-            used: seen.used,
-            next_in: seen.next_at.since(now),
-            next_at: seen.next_at,
-            queued: seen.queued,
+            available: calls().map(|seen| seen.available).min().unwrap_or(u64::MAX),
+            used: limits.first().map_or(0, |seen| seen.used),
+            next_in: next_at.since(now),
+            next_at,
+            queued: limits.iter().map(|seen| seen.queued).max().unwrap_or(0),
+            limits,
         })
     }
 
-    /// The limit in force.
+    /// The limits and permits in force.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`].
+    pub fn policy(&self) -> Result<Policy> {
+        self.limiter.policy()
+    }
+
+    /// The first limit in force; often the only one.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`].
     pub fn limit(&self) -> Result<Limit> {
-        self.limiter.limit()
+        Ok(self.limiter.policy()?.first())
     }
 
     /// Admits nothing for `time`, in any process, then goes on at the pace and not in a burst. For a server's
@@ -207,12 +371,13 @@ impl RateLimit {
         self.limiter.change_rate(Rate::new(max, per)?)
     }
 
-    /// Changes rate and burst.
+    /// Changes to this limit or policy.
     ///
     /// # Errors
-    /// As [`change`](Self::change).
-    pub fn change_limit(&self, limit: Limit) -> Result<()> {
-        self.limiter.change(limit)
+    /// As [`change`](Self::change); [`ErrorKind::InvalidInput`] if its file has no room for it: a limiter that was made
+    /// for one bucket can't get a second limit, nor permits beyond those that it has room for.
+    pub fn change_policy(&self, policy: impl Into<Policy>) -> Result<()> {
+        self.limiter.change(policy)
     }
 
     /// Forgets what was used. Those who wait ask again.

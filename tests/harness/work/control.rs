@@ -11,7 +11,7 @@ pub(crate) fn change(job: &Job, limit: &RateLimit) {
     crate::ready();
     let end = Instant::now() + job.duration();
     while Instant::now() < end {
-        limit.change_limit(same).expect("a change");
+        limit.change_policy(same).expect("a change");
         if !gap.is_zero() {
             std::thread::sleep(gap);
         }
@@ -30,7 +30,7 @@ pub(crate) fn fire(job: &Job, limit: &RateLimit) {
             2 => limit.reset(),
             _ => {
                 let rate = Rate::new(1 + dice.roll(50_000), Duration::from_secs(1)).expect("a rate");
-                limit.change_limit(Limit::with_burst(rate, 1 + dice.roll(100)).expect("a limit"))
+                limit.change_policy(Limit::with_burst(rate, 1 + dice.roll(100)).expect("a limit"))
             }
         };
         done.expect("a change");

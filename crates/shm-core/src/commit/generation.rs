@@ -16,63 +16,34 @@
 //!    the same instant, so a word is a time: under the same rate the same word means the same, and the charge is one
 //!    that could have been made; under two rates the words differ for all practical purposes. It stays charged.
 
-use super::word::{Halt, Word};
+use super::terms::{self, Terms};
+use super::word::Word;
 use crate::clock::{Clock, Nanos};
-use crate::layout::{Fixed, GENERATIONS, Generation, Hash, LimitWords, RETIRED};
-use crate::limit::{Gcra, Limit, MAX_WAIT, Rate, Ticks};
+use crate::layout::{Fixed, GENERATIONS, Generation, RETIRED};
+use crate::limit::Gcra;
 use crate::sync::{AtomicU64, Ordering, fence};
-use std::time::Duration;
 
-/// A configuration, as somebody asked for it.
+/// Why no decision is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
-    pub(crate) limit: Limit,
-    /// When it was asked for.
-    pub(crate) since: Nanos,
-    /// Admit nothing before this.
-    pub(crate) not_before: Option<Nanos>,
-    /// Start with nothing used.
-    pub(crate) forget: bool,
-}
-
-impl Terms {
-    pub(crate) fn gcra(&self) -> Gcra {
-        Gcra::new(self.limit, self.not_before)
-    }
-
-    fn words(&self, number: u64) -> ([u64; 5], [u64; 7]) {
-        let gcra = self.gcra();
-        let about = [
-            number,
-            u64::from(self.forget),
-            self.since.as_nanos(),
-            self.not_before.map_or(0, Nanos::as_nanos),
-            1,
-        ];
-        let limit = [
-            self.limit.rate().max(),
-            self.limit.rate().per().as_nanos() as u64,
-            gcra.burst,
-            u64::from(gcra.ticks.shift),
-            gcra.ticks.per_ns,
-            gcra.ticks.inverse,
-            gcra.floor,
-        ];
-        (about, limit)
-    }
-}
-
-fn about_words(g: &Generation) -> [&AtomicU64; 5] {
-    let a = &g.about;
-    [&a.number, &a.forget, &a.since_ns, &a.not_before_ns, &a.limits]
-}
-
-fn limit_words(l: &LimitWords) -> [&AtomicU64; 7] {
-    [&l.max, &l.per_ns, &l.burst, &l.shift, &l.ticks_per_ns, &l.ns_per_tick, &l.floor]
-}
-
-fn checksum(about: [u64; 5], limit: [u64; 7]) -> u64 {
-    about.into_iter().chain(limit).fold(Hash::new(), Hash::word).0
+pub(crate) enum Halt {
+    Retired,
+    /// The current state is frozen: the same terms must be published again.
+    Frozen,
+    Damaged(&'static str),
+    /// It says nothing of a unit that is counted, or something of one that is not.
+    Miscounted,
+    /// It needs a seat, and all are taken.
+    Seatless,
+    /// More than one of the limits can ever admit.
+    NeverAdmissible {
+        limit: usize,
+        most: u64,
+    },
+    /// The turn would come in more than [`MAX_WAIT`](crate::limit::MAX_WAIT).
+    TooFar {
+        ready: Nanos,
+        now: Nanos,
+    },
 }
 
 /// The epoch word and the ring it points into.
@@ -80,17 +51,23 @@ fn checksum(about: [u64; 5], limit: [u64; 7]) -> u64 {
 pub(crate) struct Generations<'a> {
     pub(super) epoch: &'a AtomicU64,
     ring: &'a [Generation; GENERATIONS],
+    /// Where windows since 1970 begin.
+    wall_ns: &'a AtomicU64,
 }
 
 impl<'a> Generations<'a> {
     #[inline]
     pub(crate) fn of(fixed: &'a Fixed) -> Self {
-        Generations { epoch: &fixed.news.epoch, ring: &fixed.generations }
+        Generations { epoch: &fixed.news.epoch, ring: &fixed.generations, wall_ns: &fixed.regions.wall_ns }
     }
 
     #[cfg(loom)]
-    pub(super) fn for_loom(epoch: &'a AtomicU64, ring: &'a [Generation; GENERATIONS]) -> Self {
-        Generations { epoch, ring }
+    pub(super) fn for_loom(
+        epoch: &'a AtomicU64,
+        ring: &'a [Generation; GENERATIONS],
+        wall_ns: &'a AtomicU64,
+    ) -> Self {
+        Generations { epoch, ring, wall_ns }
     }
 
     /// The current epoch. Acquire: pairs with the Release in `publish`.
@@ -105,21 +82,15 @@ impl<'a> Generations<'a> {
         &self.ring[(epoch % GENERATIONS as u64) as usize]
     }
 
-    /// The numbers for a decision. Possibly rubbish: the caller checks that the epoch is still current
+    /// The numbers of the only limit. Possibly rubbish: the caller checks that the epoch is still current
     /// (`is_current`), and the arithmetic on them can't fail.
     #[inline]
     pub(super) fn gcra(&self, epoch: u64) -> Gcra {
-        let l = &self.place(epoch).limits[0];
-        let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-        Gcra {
-            ticks: Ticks {
-                shift: get(&l.shift) as u32 & 63,
-                per_ns: get(&l.ticks_per_ns),
-                inverse: get(&l.ns_per_tick),
-            },
-            burst: get(&l.burst),
-            floor: get(&l.floor),
-        }
+        terms::gcra(self.place(epoch))
+    }
+
+    fn wall_ns(&self) -> u64 {
+        self.wall_ns.load(Ordering::Relaxed)
     }
 
     /// Whether what was read from `epoch`'s place before this call is that generation's.
@@ -140,77 +111,46 @@ impl<'a> Generations<'a> {
         later.wrapping_sub(epoch) < GENERATIONS as u64 - 1
     }
 
+    /// Permits in force, the most that ever were, and the epoch that says so.
+    #[inline]
+    pub(crate) fn permits(&self) -> (usize, usize, u64) {
+        loop {
+            let epoch = self.epoch();
+            let (now, ever) = terms::permits(self.place(epoch));
+            if self.is_current(epoch) {
+                return (now, ever.max(now), epoch);
+            }
+        }
+    }
+
+    /// Whether nobody is denied.
+    pub(crate) fn is_shadow(&self) -> bool {
+        loop {
+            let epoch = self.epoch();
+            let shadow = terms::is_shadow(self.place(epoch));
+            if self.is_current(epoch) {
+                return shadow;
+            }
+        }
+    }
+
     /// The terms in force, fully checked.
     pub(crate) fn terms(&self) -> Result<(u64, Terms), Halt> {
         loop {
             let epoch = self.epoch();
-            let g = self.place(epoch);
-            let about = about_words(g).map(|w| w.load(Ordering::Relaxed));
-            let limit = limit_words(&g.limits[0]).map(|w| w.load(Ordering::Relaxed));
-            let sum = g.about.checksum.load(Ordering::Relaxed);
-            if !self.is_current(epoch) {
-                continue;
+            let words = Terms::load(self.place(epoch));
+            if self.is_current(epoch) {
+                let terms = words.check(epoch & !RETIRED, self.wall_ns()).map_err(Halt::Damaged)?;
+                return Ok((epoch, terms));
             }
-            let [number, forget, since, not_before, _] = about;
-            let terms = || {
-                let rate = Rate::new(limit[0], Duration::from_nanos(limit[1])).ok()?;
-                let terms = Terms {
-                    limit: Limit::with_burst(rate, limit[2]).ok()?,
-                    since: Nanos::from_nanos(since),
-                    not_before: (not_before != 0).then_some(Nanos::from_nanos(not_before)),
-                    forget: forget != 0,
-                };
-                // The numbers for decisions must be those that follow from the terms.
-                let pause_is_possible = terms.not_before.is_none_or(|at| at <= terms.since.plus(MAX_WAIT));
-                (pause_is_possible && terms.words(number) == (about, limit)).then_some(terms)
-            };
-            if number != epoch & !RETIRED || sum != checksum(about, limit) {
-                return Err(Halt::Damaged("the configuration does not match its checksum"));
-            }
-            let terms = terms().ok_or(Halt::Damaged("the configuration is not one that can be asked for"))?;
-            return Ok((epoch, terms));
         }
     }
 
     /// Fills a segment that nobody else sees yet.
-    pub(crate) fn initialise(&self, terms: &Terms) {
-        self.fill(1, terms);
-        self.place(1).state.word.store(Word::live(terms.gcra().unused(terms.since)), Ordering::Relaxed);
+    pub(crate) fn initialise(&self, terms: &Terms, state: u64) {
+        terms.store(1, self.wall_ns(), self.place(1));
+        self.place(1).state.word.store(state, Ordering::Relaxed);
         self.epoch.store(1, Ordering::Relaxed);
-    }
-
-    fn fill(&self, number: u64, terms: &Terms) {
-        let g = self.place(number);
-        let (about, limit) = terms.words(number);
-        for (word, value) in about_words(g).into_iter().zip(about) {
-            word.store(value, Ordering::Relaxed);
-        }
-        for (word, value) in limit_words(&g.limits[0]).into_iter().zip(limit) {
-            word.store(value, Ordering::Relaxed);
-        }
-        g.about.checksum.store(checksum(about, limit), Ordering::Relaxed);
-    }
-
-    /// Makes `terms` the ones in force, in place of those of `epoch`. The caller holds the control lock.
-    ///
-    /// Killed before the last store nothing has happened; after it, it is done.
-    pub(crate) fn publish(&self, epoch: u64, terms: &Terms, clock: &impl Clock) -> Result<(), Halt> {
-        match self.settle(epoch, clock) {
-            Ok(()) | Err(Halt::Frozen) => {}
-            Err(halt) => return Err(halt),
-        }
-        let next = epoch + 1;
-        // Pairs with the Acquire fence in `is_current`.
-        fence(Ordering::Release);
-        self.fill(next, terms);
-        // Release: pairs with the Acquire swap before `still_in_place`. A swap and no store, so that it and the freeze
-        // of a helper that overslept have one order for loom too (it takes stores and swaps for unordered).
-        self.place(next).state.word.swap(Word::Unset(next).encode(), Ordering::AcqRel);
-        // Release: pairs with the Acquire in `epoch`. A swap, because a second changer here means a lost lock.
-        if self.epoch.compare_exchange(epoch, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return Err(Halt::Damaged("two changes at once, though one held the lock"));
-        }
-        Ok(())
     }
 
     /// Replaces a state that can't be, before it is forgotten. The caller holds the control lock.
@@ -230,45 +170,72 @@ impl<'a> Generations<'a> {
         self.epoch.fetch_or(RETIRED, Ordering::AcqRel);
     }
 
+    /// Freezes the state of the generation before `epoch`, and says what it was.
+    pub(super) fn freeze_before(&self, epoch: u64) -> u64 {
+        // AcqRel: what was committed before is in the value, what comes after fails.
+        self.place(epoch - 1).state.word.fetch_or(Word::FREEZE, Ordering::AcqRel)
+    }
+
+    /// Whether the generation of `epoch` is to start with nothing used.
+    pub(super) fn forgets(&self, epoch: u64) -> bool {
+        self.place(epoch).about.forget.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets the state that was unset. If this succeeds it was unset until now, so no place that was read to compute it
+    /// has changed (invariant 1).
+    pub(super) fn set(&self, epoch: u64, state: u64) {
+        let _ = self.place(epoch).state.word.compare_exchange(
+            Word::Unset(epoch).encode(),
+            state,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+}
+
+/// One way to keep the state of a generation: in a word, or in a record that a word points to.
+pub(crate) trait Commit {
+    fn generations(&self) -> Generations<'_>;
+
+    /// Freezes the state of the generation before `epoch` and starts this one from it.
+    fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt>;
+
     /// Makes sure that the state of `epoch` is set, if `epoch` is still current; does what a dead or slow changer
     /// left undone.
     #[cold]
-    pub(crate) fn settle(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
-        let state = &self.place(epoch).state.word;
-        let word = state.load(Ordering::Acquire);
-        if self.epoch() != epoch {
+    fn settle(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
+        let word = self.generations().place(epoch).state.word.load(Ordering::Acquire);
+        if self.generations().epoch() != epoch {
             return Ok(());
         }
         match Word::decode(word) {
             Word::Live(_) => Ok(()),
             Word::Frozen(_) => Err(Halt::Frozen),
             Word::Unset(e) if e == epoch && epoch > 1 => self.take_over(epoch, clock),
-            Word::Unset(_) | Word::Invalid => Err(Halt::Damaged("the state is not a time")),
+            Word::Unset(_) | Word::Invalid => Err(Halt::Damaged("the state is none that was ever written")),
         }
     }
 
-    /// Freezes the state of the generation before `epoch` and starts this one from it.
-    fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
-        let (old, new) = (self.place(epoch - 1), self.place(epoch));
-        // AcqRel: what was committed before is in the value, what comes after fails.
-        let frozen = old.state.word.fetch_or(Word::FREEZE, Ordering::AcqRel);
-        let forget = new.about.forget.load(Ordering::Relaxed) != 0;
-        let (from, to) = (self.gcra(epoch - 1), self.gcra(epoch));
-        // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
-        let now = clock.exact();
-        let start = match Word::decode(frozen) {
-            _ if forget => to.unused(now),
-            Word::Live(tat) | Word::Frozen(tat) => from.carry(tat, now, &to),
-            Word::Unset(_) | Word::Invalid if self.epoch() != epoch => return Ok(()),
-            Word::Unset(_) | Word::Invalid => return Err(Halt::Damaged("the state before is not a time")),
-        };
-        // If this succeeds, the state was unset until now, so no place that was read here has changed (invariant 1).
-        let _ = new.state.word.compare_exchange(
-            Word::Unset(epoch).encode(),
-            Word::live(start),
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
+    /// Makes `terms` the ones in force, in place of those of `epoch`. The caller holds the control lock.
+    ///
+    /// Killed before the last store nothing has happened; after it, it is done.
+    fn publish(&self, epoch: u64, terms: &Terms, clock: &impl Clock) -> Result<(), Halt> {
+        match self.settle(epoch, clock) {
+            Ok(()) | Err(Halt::Frozen) => {}
+            Err(halt) => return Err(halt),
+        }
+        let g = self.generations();
+        let next = epoch + 1;
+        // Pairs with the Acquire fence in `is_current`.
+        fence(Ordering::Release);
+        terms.store(next, g.wall_ns(), g.place(next));
+        // Release: pairs with the Acquire swap before `still_in_place`. A swap and no store, so that it and the freeze
+        // of a helper that overslept have one order for loom too (it takes stores and swaps for unordered).
+        g.place(next).state.word.swap(Word::Unset(next).encode(), Ordering::AcqRel);
+        // Release: pairs with the Acquire in `epoch`. A swap, because a second changer here means a lost lock.
+        if g.epoch.compare_exchange(epoch, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return Err(Halt::Damaged("two changes at once, though one held the lock"));
+        }
         Ok(())
     }
 }

@@ -2,13 +2,19 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `terms` | a configuration, checked, and as words |
 //! | `generation` | configurations that follow one another, each with its own state; taking over |
-//! | `word` | a decision as one compare-and-swap |
+//! | `word` | a decision as one compare-and-swap, for a limiter whose state is one word |
+//! | `record` | the same for any other: prepared in a cell of one's own, committed by a compare-and-swap |
 
 mod generation;
 #[cfg(all(loom, test))]
 mod loom_tests;
+mod record;
+mod terms;
 mod word;
 
-pub(crate) use generation::{Generations, Terms};
-pub(crate) use word::{Decision, Halt};
+pub(crate) use generation::{Commit, Generations, Halt};
+pub(crate) use record::{Records, Table, Verdict};
+pub(crate) use terms::Terms;
+pub(crate) use word::{Decision, Words};

@@ -1,6 +1,7 @@
 //! A decision as one compare-and-swap on one word.
 
-use super::generation::Generations;
+use super::generation::{Commit, Generations, Halt};
+use super::terms::Terms;
 use crate::clock::{Clock, NEARLY, Nanos};
 use crate::layout::RETIRED;
 use crate::limit::{MAX_WAIT, Outlook};
@@ -74,37 +75,50 @@ pub(crate) enum Decision {
     },
 }
 
-/// Why no decision is possible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Halt {
-    Retired,
-    /// The current state is frozen: the same terms must be published again.
-    Frozen,
-    Damaged(&'static str),
-    /// More tokens than the burst.
-    NeverAdmissible {
-        burst: u64,
-    },
-    /// The turn would come in more than [`MAX_WAIT`].
-    TooFar {
-        ready: Nanos,
-        now: Nanos,
-    },
+/// A limiter whose state is one word.
+#[derive(Clone, Copy)]
+pub(crate) struct Words<'a>(pub(crate) Generations<'a>);
+
+impl Commit for Words<'_> {
+    fn generations(&self) -> Generations<'_> {
+        self.0
+    }
+
+    fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
+        let g = self.0;
+        let frozen = g.freeze_before(epoch);
+        let (from, to) = (g.gcra(epoch - 1), g.gcra(epoch));
+        // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
+        let now = clock.exact();
+        let start = match Word::decode(frozen) {
+            _ if g.forgets(epoch) => to.unused(now),
+            Word::Live(tat) | Word::Frozen(tat) => from.carry(tat, now, &to),
+            Word::Unset(_) | Word::Invalid if g.epoch() != epoch => return Ok(()),
+            Word::Unset(_) | Word::Invalid => return Err(Halt::Damaged("the state before is not a time")),
+        };
+        g.set(epoch, Word::live(start));
+        Ok(())
+    }
 }
 
-impl Generations<'_> {
+impl Words<'_> {
+    /// Fills a segment that nobody else sees yet.
+    pub(crate) fn initialise(&self, terms: &Terms) {
+        self.0.initialise(terms, Word::live(terms.gcra().unused(terms.since)));
+    }
+
     /// Takes `cost` tokens for the first instant at which they conform, if that is now or at most `latest`.
     #[inline]
     pub(crate) fn reserve(&self, cost: u64, latest: Nanos, clock: &impl Clock) -> Result<Decision, Halt> {
         loop {
-            let epoch = self.epoch();
-            let gcra = self.gcra(epoch);
+            let epoch = self.0.epoch();
+            let gcra = self.0.gcra(epoch);
             // Read before the state: an older time charges no less, and the state is at hand for a shorter time.
             let (mut now, mut exact) = clock.quick();
             let mut tick = gcra.ticks.at(now.as_nanos());
-            let state = &self.place(epoch).state.word;
+            let state = &self.0.place(epoch).state.word;
             let mut word = state.load(Ordering::Acquire);
-            if epoch >= RETIRED || word >= TAT_END || !self.is_current(epoch) || cost > gcra.burst {
+            if epoch >= RETIRED || word >= TAT_END || !self.0.is_current(epoch) || cost > gcra.burst {
                 self.obstacle(epoch, cost, clock)?;
                 continue;
             }
@@ -133,7 +147,7 @@ impl Generations<'_> {
                 }
                 // AcqRel: see `still_in_place`.
                 match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) if self.still_in_place(epoch) => {
+                    Ok(_) if self.0.still_in_place(epoch) => {
                         return Ok(Decision::Admitted { at, now, epoch, tat });
                     }
                     // Asleep for a whole turn of the ring: perhaps it was another generation that was charged. Then it
@@ -142,7 +156,7 @@ impl Generations<'_> {
                     Err(_) => {
                         back_off();
                         word = state.load(Ordering::Acquire);
-                        if word >= TAT_END || !self.is_current(epoch) {
+                        if word >= TAT_END || !self.0.is_current(epoch) {
                             break;
                         }
                     }
@@ -158,9 +172,9 @@ impl Generations<'_> {
             return Err(Halt::Retired);
         }
         self.settle(epoch, clock)?;
-        let burst = self.gcra(epoch).burst;
-        if cost > burst && self.is_current(epoch) {
-            return Err(Halt::NeverAdmissible { burst });
+        let burst = self.0.gcra(epoch).burst;
+        if cost > burst && self.0.is_current(epoch) {
+            return Err(Halt::NeverAdmissible { limit: 0, most: burst });
         }
         Ok(())
     }
@@ -168,23 +182,56 @@ impl Generations<'_> {
     /// A turn more than a year away: damage, a queue too long to join, or a very slow limiter.
     #[cold]
     fn far_away(&self, epoch: u64, tat: u64, now: Nanos, ready: Nanos, latest: Nanos) -> Result<(), Halt> {
-        if self.gcra(epoch).is_absurd(tat, now) && self.is_current(epoch) {
+        if self.0.gcra(epoch).is_absurd(tat, now) && self.0.is_current(epoch) {
             return Err(Halt::Damaged("the state is a time years away"));
         }
         if ready <= latest { Err(Halt::TooFar { ready, now }) } else { Ok(()) }
     }
 
+    /// Takes a turn for each of `k` requests of `cost` tokens, in one commit; says when they are, and the epoch.
+    pub(crate) fn schedule(&self, cost: u64, k: usize, clock: &impl Clock) -> Result<Vec<Nanos>, Halt> {
+        loop {
+            let epoch = self.0.epoch();
+            let gcra = self.0.gcra(epoch);
+            let state = &self.0.place(epoch).state.word;
+            let word = state.load(Ordering::Acquire);
+            if epoch >= RETIRED || word >= TAT_END || !self.0.is_current(epoch) || cost > gcra.burst {
+                self.obstacle(epoch, cost, clock)?;
+                continue;
+            }
+            let now = clock.exact();
+            let tick = gcra.ticks.at(now.as_nanos());
+            let mut tat = word;
+            let mut turns = Vec::with_capacity(k);
+            for _ in 0..k {
+                let at = gcra.ready_at(tat, cost).max(now);
+                tat = gcra.charge(tat, tick, cost);
+                if at.since(now) > MAX_WAIT || tat >= TAT_END {
+                    self.far_away(epoch, word, now, at, Nanos::from_nanos(u64::MAX))?;
+                    return Err(Halt::TooFar { ready: at, now });
+                }
+                turns.push(at);
+            }
+            if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                && self.0.still_in_place(epoch)
+            {
+                return Ok(turns);
+            }
+            back_off();
+        }
+    }
+
     /// Gives the tokens of an [`Admitted`](Decision::Admitted) back, if nothing was taken after them. Otherwise
     /// they are forfeited: the turns behind them are already promised.
     pub(crate) fn cancel(&self, epoch: u64, tat: u64, cost: u64) -> bool {
-        let before = self.gcra(epoch).refund(tat, cost);
-        let state = &self.place(epoch).state.word;
-        if !self.is_current(epoch)
+        let before = self.0.gcra(epoch).refund(tat, cost);
+        let state = &self.0.place(epoch).state.word;
+        if !self.0.is_current(epoch)
             || state.compare_exchange(tat, before, Ordering::AcqRel, Ordering::Relaxed).is_err()
         {
             return false;
         }
-        if self.still_in_place(epoch) {
+        if self.0.still_in_place(epoch) {
             return true;
         }
         // Asleep for a whole turn of the ring: it was the same turn, but somebody else's.
@@ -192,17 +239,33 @@ impl Generations<'_> {
         false
     }
 
+    /// Gives back `tokens` of what was admitted under the terms of `epoch`. Under other terms by now they stay used.
+    pub(crate) fn refund(&self, epoch: u64, tokens: u64) -> bool {
+        let state = &self.0.place(epoch).state.word;
+        let gcra = self.0.gcra(epoch);
+        let mut word = state.load(Ordering::Acquire);
+        // A swap that overslept meets the word it read only where the same usage is still counted (see `generation`).
+        while word < TAT_END && self.0.is_current(epoch) {
+            let less = gcra.refund(word, tokens);
+            match state.compare_exchange_weak(word, less, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(seen) => word = seen,
+            }
+        }
+        false
+    }
+
     /// How full it is now. Takes nothing.
     pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<(Outlook, Nanos), Halt> {
         loop {
-            let epoch = self.epoch();
+            let epoch = self.0.epoch();
             if epoch >= RETIRED {
                 return Err(Halt::Retired);
             }
-            let gcra = self.gcra(epoch);
-            let word = self.place(epoch).state.word.load(Ordering::Acquire);
+            let gcra = self.0.gcra(epoch);
+            let word = self.0.place(epoch).state.word.load(Ordering::Acquire);
             let now = clock.exact();
-            if !self.is_current(epoch) {
+            if !self.0.is_current(epoch) {
                 continue;
             }
             match Word::decode(word) {

@@ -141,6 +141,13 @@ impl Log {
         state.newest = at.div_ceil(STEP_NS).saturating_mul(STEP_NS).max(state.newest);
     }
 
+    /// The newest was `amount` less.
+    pub(crate) fn shorten(state: &mut State, amount: u64) {
+        let amount = amount.min(state.pending);
+        state.pending -= amount;
+        state.count = state.count.saturating_sub(amount);
+    }
+
     /// Nothing counts any more.
     pub(crate) fn forget(state: &State) -> State {
         let count = state.count;

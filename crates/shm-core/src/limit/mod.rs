@@ -31,5 +31,6 @@ pub use notation::{format_span, parse_span};
 pub use one::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start, Unit};
 pub use policy::{MAX_LIMITS, MAX_PERMITS, Policy};
 pub use rate::{MAX_PER, Rate};
-pub use request::{Costs, Request};
+pub(crate) use request::Costs;
+pub use request::Request;
 pub use ticks::Ticks;

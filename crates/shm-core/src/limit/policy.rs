@@ -7,7 +7,7 @@ use std::fmt;
 /// The most limits that one limiter can have.
 pub const MAX_LIMITS: usize = 4;
 /// The most permits that one limiter can have.
-pub const MAX_PERMITS: u32 = 1 << 16;
+pub const MAX_PERMITS: u32 = u16::MAX as u32;
 
 /// What a limiter keeps: one to four limits, taken all or none, and perhaps permits: how many may be held at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +96,14 @@ impl Policy {
         }
     }
 
+    /// The same, with another first limit.
+    #[must_use]
+    pub fn with_first(self, limit: Limit) -> Policy {
+        let mut limits = self.limits;
+        limits[0] = Some(limit);
+        Policy { limits, ..self }
+    }
+
     /// How many permits may be held at once; `None` if it has none.
     pub fn permits(&self) -> Option<u32> {
         (self.permits > 0).then_some(self.permits)
@@ -109,7 +117,11 @@ impl Policy {
     /// The only limit, if its state is a single word.
     pub(crate) fn single_word(&self) -> Option<Limit> {
         match self.limits {
-            [Some(limit), None, ..] if matches!(limit.kind(), Kind::Bucket { .. }) => Some(limit),
+            [Some(limit), None, ..]
+                if limit.unit().is_calls() && matches!(limit.kind(), Kind::Bucket { .. }) =>
+            {
+                Some(limit)
+            }
             _ => None,
         }
     }

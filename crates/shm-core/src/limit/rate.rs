@@ -16,6 +16,9 @@ pub struct Rate {
 }
 
 impl Rate {
+    pub(crate) const EVERY_SECOND: Rate =
+        Rate { max: NonZeroU64::MIN, per_ns: NonZeroU64::new(1_000_000_000).unwrap() };
+
     /// Checks that the rate can be kept exactly.
     ///
     /// # Errors

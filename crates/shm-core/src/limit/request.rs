@@ -1,6 +1,6 @@
 //! What one request takes: calls, and amounts of units.
 
-use super::{MAX_LIMITS, Policy, Unit};
+use super::{Limit, MAX_LIMITS, Policy, Unit};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a request takes of each unit. Made with [`calls`](Request::calls) or [`one`](Request::one), then
@@ -46,6 +46,39 @@ impl Request {
         self.calls
     }
 
+    /// By how much `actual` is less than this and by how much more; `None` for nothing. Units that `actual` does not name
+    /// are as they were here.
+    pub fn differences(&self, actual: &Request) -> (Option<Request>, Option<Request>) {
+        let (mut less, mut more) = (Request::calls(0), Request::calls(0));
+        less.calls = self.calls.saturating_sub(actual.calls);
+        more.calls = actual.calls.saturating_sub(self.calls);
+        for &(unit, estimate) in &self.amounts[..self.named] {
+            let actual = actual.amount(unit).unwrap_or(estimate);
+            less = less.and(unit, estimate.saturating_sub(actual));
+            more = more.and(unit, actual.saturating_sub(estimate));
+        }
+        let some = |request: Request| (request.largest() > 0).then_some(request);
+        (some(less), some(more))
+    }
+
+    /// As much of it as this policy can admit at once.
+    pub(crate) fn at_most(&self, policy: &Policy) -> Request {
+        let most = |unit: Unit| {
+            policy.limits().filter(|l| l.unit() == unit).map(Limit::burst).min().unwrap_or(u64::MAX)
+        };
+        let mut part = *self;
+        part.calls = part.calls.min(most(Unit::CALLS));
+        for (unit, amount) in &mut part.amounts[..part.named] {
+            *amount = (*amount).min(most(*unit));
+        }
+        part
+    }
+
+    /// How many units are named in it.
+    pub(crate) fn named(&self) -> usize {
+        self.named + usize::from(self.beyond.is_some())
+    }
+
     /// How much of this unit; `None` if nothing was said of it.
     pub fn amount(&self, unit: Unit) -> Option<u64> {
         if unit.is_calls() {
@@ -54,42 +87,44 @@ impl Request {
         self.amounts[..self.named].iter().find(|(named, _)| *named == unit).map(|(_, amount)| *amount)
     }
 
+    /// The amount of the unit with these words, and as the how-manieth it is named.
+    pub(crate) fn find(&self, unit: [u64; 3]) -> Option<(usize, u64)> {
+        self.amounts[..self.named]
+            .iter()
+            .enumerate()
+            .find(|(_, (named, _))| named.words() == unit)
+            .map(|(i, &(_, amount))| (i, amount))
+    }
+
     /// The largest part, for what is told about a request as a whole.
     pub(crate) fn largest(&self) -> u64 {
         self.amounts[..self.named].iter().map(|&(_, n)| n).fold(self.calls, u64::max)
     }
 
-    /// What it costs each limit of `policy`.
+    /// Whether a limiter with this policy can decide about it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it takes nothing at all, names a unit that no limit counts, or says nothing of a
     /// unit that one counts.
-    pub fn costs(&self, policy: &Policy) -> Result<Costs> {
+    pub(crate) fn check(&self, policy: &Policy) -> Result<()> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
-        let counted = || policy.limits().filter(|limit| !limit.unit().is_calls());
         if self.largest() == 0 {
             return bad("a request for nothing; ask for at least 1".into());
         }
-        let named = self.amounts[..self.named].iter().map(|&(unit, _)| unit).chain(self.beyond);
-        for unit in named {
-            if !counted().any(|limit| limit.unit() == unit) {
-                return bad(format!("nobody counts {unit} here; the limits are: {policy}"));
-            }
+        let counts = |unit: Unit| policy.limits().any(|limit| limit.unit() == unit);
+        let mut named = self.amounts[..self.named].iter().map(|&(unit, _)| unit).chain(self.beyond);
+        if let Some(unit) = named.find(|&unit| !counts(unit)) {
+            return bad(format!("nobody counts {unit} here; the limits are: {policy}"));
         }
-        let mut costs = Costs::default();
-        for (cost, limit) in costs.0.iter_mut().zip(policy.limits()) {
-            let Some(amount) = self.amount(limit.unit()) else {
-                return bad(format!(
-                    "this limiter also counts {}; say how many this call takes (0 is an answer)",
-                    limit.unit()
-                ));
-            };
-            *cost = amount;
+        match policy.limits().find(|limit| self.amount(limit.unit()).is_none()) {
+            Some(limit) => bad(format!(
+                "this limiter also counts {}; say how many this request takes (0 is an answer)",
+                limit.unit()
+            )),
+            None => Ok(()),
         }
-        Ok(costs)
     }
 }
 
-/// What a request costs each limit of one policy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Costs(pub(crate) [u64; MAX_LIMITS]);
+/// What a request costs each limit.
+pub(crate) type Costs = [u64; MAX_LIMITS];

@@ -7,7 +7,7 @@
 
 use super::log::{self, Log, Ring, State as LogState};
 use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
-use super::{Gcra, MAX_LIMITS, Outlook};
+use super::{Costs, Gcra, MAX_LIMITS, Outlook};
 use crate::clock::Nanos;
 
 /// Words of the largest record.
@@ -88,10 +88,13 @@ impl Rule {
         }
     }
 
-    /// `amount` of what was charged at `at` was not used. A log only remembers who came when, so there it stays used.
-    fn refund(&self, state: &mut [u64], at: u64, amount: u64) {
+    /// `amount` of what was charged at `at` was not used. A log can only take back what nobody came after.
+    fn refund(&self, state: &mut [u64], at: u64, amount: u64, is_newest: bool) {
         match self {
             Rule::Bucket(g) => state[0] = g.refund(state[0], amount),
+            Rule::Log(_) if is_newest => {
+                edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount));
+            }
             Rule::Log(_) => {}
             Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.refund(s, at, amount)),
             Rule::Sliding(w) => {
@@ -214,8 +217,9 @@ impl Rules {
         rules
     }
 
-    pub(crate) fn all(&self) -> &[Rule] {
-        &self.rules[..self.len]
+    /// Whether these costs concern a log.
+    pub(crate) fn has_log(&self, costs: &Costs) -> bool {
+        (0..self.len).any(|i| costs[i] > 0 && matches!(self.rules[i], Rule::Log(_)))
     }
 
     /// Words of a record under these rules.
@@ -245,19 +249,13 @@ impl Rules {
 
     /// The first limit that can never admit this cost, and the most that it can.
     #[inline]
-    pub(crate) fn never(&self, costs: &[u64; MAX_LIMITS]) -> Option<(usize, u64)> {
+    pub(crate) fn never(&self, costs: &Costs) -> Option<(usize, u64)> {
         (0..self.len).find(|&i| costs[i] > self.rules[i].most()).map(|i| (i, self.rules[i].most()))
     }
 
     /// The first instant at which all limits admit these costs; anything up to `now` if that is now.
     #[inline]
-    pub(crate) fn ready(
-        &self,
-        record: &Record,
-        costs: &[u64; MAX_LIMITS],
-        now: u64,
-        rings: &impl Rings,
-    ) -> u64 {
+    pub(crate) fn ready(&self, record: &Record, costs: &Costs, now: u64, rings: &impl Rings) -> u64 {
         let mut ready = record.last().max(self.not_before);
         for i in 0..self.len {
             if costs[i] > 0 {
@@ -270,7 +268,7 @@ impl Rules {
 
     /// The record after these costs were admitted at `at`.
     #[inline]
-    pub(crate) fn charge(&self, record: &mut Record, costs: &[u64; MAX_LIMITS], at: u64) {
+    pub(crate) fn charge(&self, record: &mut Record, costs: &Costs, at: u64) {
         record.0[0] = at.max(record.0[0]);
         for i in 0..self.len {
             if costs[i] > 0 {
@@ -279,11 +277,11 @@ impl Rules {
         }
     }
 
-    /// The record after `amounts` of what was charged at `at` turned out unused.
-    pub(crate) fn refund(&self, record: &mut Record, amounts: &[u64; MAX_LIMITS], at: u64) {
+    /// The record after `amounts` of what was charged at `at` turned out unused; `is_newest`: by the last admission.
+    pub(crate) fn refund(&self, record: &mut Record, amounts: &Costs, at: u64, is_newest: bool) {
         for i in 0..self.len {
             if amounts[i] > 0 {
-                self.rules[i].refund(&mut record.0[self.range(i)], at, amounts[i]);
+                self.rules[i].refund(&mut record.0[self.range(i)], at, amounts[i], is_newest);
             }
         }
     }

@@ -3,7 +3,8 @@
 use super::open::header_checksum;
 use super::{Plan, Segment};
 use crate::error::{Error, Result};
-use crate::layout::{FINGERPRINT, Fixed, MAGIC, VERSION, file_size};
+use crate::layout::{CELLS_PER_SEAT, FINGERPRINT, Fixed, MAGIC, RINGS, Shape, VERSION};
+use crate::limit::{Kind, Policy};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::host;
@@ -21,8 +22,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seats of a limiter, unless said otherwise: this many processes are counted and named, each for 256 bytes.
 pub const DEFAULT_SEATS: usize = 128;
-/// The most seats a limiter can have.
-pub const MAX_SEATS: usize = 4_096;
+/// Slots of the smallest ring, so that a small limit can be raised later.
+const MIN_RING: u64 = 1_024;
+/// Room for permits, at least.
+const MIN_PERMITS: usize = 64;
 /// Permissions of a limiter's file, unless said otherwise: its owner alone.
 pub const DEFAULT_MODE: u32 = 0o600;
 
@@ -41,11 +44,25 @@ impl Drop for Unnamed {
     }
 }
 
+/// What a file for this policy has.
+pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
+    let mut rings = [0; RINGS];
+    for (ring, limit) in rings.iter_mut().zip(policy.limits()) {
+        if limit.kind() == Kind::Greedy {
+            *ring = limit.rate().max().next_power_of_two().max(MIN_RING) as usize;
+        }
+    }
+    let permits = policy.permits().map_or(0, |n| (n as usize).next_power_of_two().max(MIN_PERMITS));
+    let cells = if policy.single_word().is_some() { 0 } else { seats * CELLS_PER_SEAT };
+    Shape { seats, cells, rings, permits }
+}
+
 /// Creates the limiter; `None` if the name was taken in the meantime.
 pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segment>> {
     let unnamed = nameless(path).or_else(|e| if e.1 { hidden(path) } else { Err(e.0) })?;
     let file = &unnamed.file;
-    let size = file_size(plan.seats);
+    let shape = shape_for(&plan.terms.policy, plan.seats);
+    let size = shape.file_size();
     // Now, not as a SIGBUS later.
     let allocated = loop {
         match posix_fallocate(file, 0, size as i64) {
@@ -55,13 +72,12 @@ pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segmen
     };
     allocated.map_err(|e| Error::os(&format!("can't make {size} bytes"), e))?;
     fchmod(file, Mode::from_bits_truncate(plan.mode)).map_err(|e| Error::os("can't set its mode", e))?;
-    let map = Map::new(file, plan.seats).map_err(|e| Error::os("can't map it", e))?;
-    fill(map.fixed(), name, plan);
+    let map = Map::new(file, shape).map_err(|e| Error::os("can't map it", e))?;
+    fill(map.fixed(), &shape, name, plan);
     let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
-    if !publish(&unnamed, path)? {
-        return Ok(None);
-    }
-    Ok(Some(Segment::new(map, name, path, &meta)))
+    let segment = Segment::new(map, name, path, &meta);
+    segment.initialise(&plan.terms);
+    Ok(publish(&unnamed, path)?.then_some(segment))
 }
 
 /// A file that has no name. An error with `true` means: not on this file system.
@@ -126,26 +142,32 @@ fn publish(unnamed: &Unnamed, path: &Path) -> Result<bool> {
     }
 }
 
-fn fill(fixed: &Fixed, name: &Name, plan: &Plan) {
+fn fill(fixed: &Fixed, shape: &Shape, name: &Name, plan: &Plan) {
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
     let (id, regions) = (&fixed.identity, &fixed.regions);
     let clock = host::me().clock;
     set(&id.magic, MAGIC);
     set(&id.version, VERSION);
     set(&id.layout, FINGERPRINT);
-    set(&id.file_size, file_size(plan.seats) as u64);
+    set(&id.file_size, shape.file_size() as u64);
     set(&id.boot_id[0], clock.boot_id[0]);
     set(&id.boot_id[1], clock.boot_id[1]);
     set(&id.time_namespace, clock.time_namespace);
-    set(&regions.seats, plan.seats as u64);
+    set(&regions.seats, shape.seats as u64);
+    set(&regions.cells, shape.cells as u64);
+    set(&regions.permits, shape.permits as u64);
+    for (word, &slots) in regions.rings.iter().zip(&shape.rings) {
+        set(word, slots as u64);
+    }
     set(&regions.name_len, name.as_str().len() as u64);
     set(&regions.created_ns, plan.terms.since.as_nanos());
-    set(&regions.created_unix, SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    set(&regions.created_unix, since_1970.as_secs());
+    set(&regions.wall_ns, (since_1970.as_nanos() as u64).saturating_sub(crate::clock::now().as_nanos()));
     for (word, chunk) in fixed.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
         set(word, u64::from_le_bytes(bytes));
     }
     set(&id.checksum, header_checksum(fixed));
-    crate::commit::Generations::of(fixed).initialise(&plan.terms);
 }

@@ -10,13 +10,16 @@ mod control;
 mod create;
 mod open;
 
-pub use create::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS};
+pub use crate::layout::MAX_SEATS;
+pub use create::{DEFAULT_MODE, DEFAULT_SEATS};
 
-use crate::commit::{Generations, Halt, Terms};
+use crate::commit::{Generations, Halt, Records, Table, Terms, Words};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Fixed, RETIRED, Seat};
 use crate::limit::format_span;
+use crate::limit::{Kind, Policy};
 use crate::name::{Directory, Name};
+use crate::sync::AtomicU64;
 use crate::sys::map::Map;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -99,6 +102,65 @@ impl Segment {
         self.map.seats()
     }
 
+    /// Whether its state is a record; otherwise it is a word.
+    #[inline]
+    pub(crate) fn has_records(&self) -> bool {
+        self.map.shape().cells > 0
+    }
+
+    /// Its state as a word.
+    #[inline]
+    pub(crate) fn words(&self) -> Words<'_> {
+        Words(self.generations())
+    }
+
+    /// Its state as records, to be written from this seat if any.
+    #[inline]
+    pub(crate) fn records(&self, seat: Option<usize>) -> Records<'_> {
+        let table = Table { cells: self.map.cells(), rings: self.map.rings() };
+        Records { generations: self.generations(), table, seat }
+    }
+
+    #[inline]
+    pub(crate) fn permits(&self) -> &[AtomicU64] {
+        self.map.permits()
+    }
+
+    /// Whether it could have permits.
+    #[inline]
+    pub(crate) fn has_room_for_permits(&self) -> bool {
+        self.map.shape().permits > 0
+    }
+
+    fn initialise(&self, terms: &Terms) {
+        if self.has_records() {
+            self.records(None).initialise(terms);
+        } else {
+            self.words().initialise(terms);
+        }
+    }
+
+    /// Whether this file has the room that a policy needs.
+    pub(crate) fn has_room_for(&self, policy: &Policy) -> std::result::Result<(), String> {
+        let shape = self.map.shape();
+        if (policy.single_word().is_none()) && shape.cells == 0 {
+            return Err("it was made for one limit that is a bucket".into());
+        }
+        for (i, limit) in policy.limits().enumerate() {
+            if limit.kind() == Kind::Greedy && limit.rate().max() > shape.rings[i] as u64 {
+                return Err(format!(
+                    "limit {} has room for a greedy limit of at most {}",
+                    i + 1,
+                    shape.rings[i]
+                ));
+            }
+        }
+        if policy.permits().unwrap_or(0) as usize > shape.permits {
+            return Err(format!("it has room for at most {} permits", shape.permits));
+        }
+        Ok(())
+    }
+
     #[inline]
     pub(crate) fn generations(&self) -> Generations<'_> {
         Generations::of(self.fixed())
@@ -161,9 +223,14 @@ impl Segment {
                 ErrorKind::Corrupt,
                 format!("damaged: {what}; see it with `shm-limit inspect`, clear it with `shm-limit reset`, or remove and create it anew"),
             ),
-            Halt::NeverAdmissible { burst } => self.error(
+            Halt::NeverAdmissible { most, .. } => self.error(
                 ErrorKind::NeverAdmissible,
-                format!("{cost} at once can never be admitted, its burst is {burst}; ask for less, or set a larger burst"),
+                format!("{cost} at once can never be admitted, the most is {most}; ask for less, or set a larger burst"),
+            ),
+            Halt::Miscounted => self.error(ErrorKind::InvalidInput, "its limits count other units"),
+            Halt::Seatless => self.error(
+                ErrorKind::NoSeat,
+                format!("all of its {} seats are taken, and several limits or permits need one; create it with more seats", self.seats().len()),
             ),
             Halt::TooFar { ready, now } => self.error(
                 ErrorKind::TooFar,

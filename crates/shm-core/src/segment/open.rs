@@ -1,8 +1,8 @@
 //! Opening an existing file: nothing in it is believed before it is checked.
 
-use super::{MAX_SEATS, Segment};
+use super::Segment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{FINGERPRINT, Fixed, Hash, MAGIC, NAME_WORDS, SEATS_OFFSET, Seat, VERSION, file_size};
+use crate::layout::{FINGERPRINT, Fixed, Hash, MAGIC, NAME_WORDS, Regions, Shape, VERSION};
 use crate::name::{Directory, MAX_NAME, Name};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::host;
@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::fs::{File, Metadata};
+use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
@@ -40,9 +41,9 @@ fn not_a_limiter(what: &str) -> Error {
 /// Opens, checks and maps.
 pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segment> {
     let (file, meta) = settled_file(path)?;
-    let seats = check_file(dir, &file, &meta)?;
-    let map = Map::new(&file, seats).map_err(|e| Error::os("can't map it", e))?;
-    check_header(map.fixed(), seats, name)?;
+    let shape = check_file(dir, &file, &meta)?;
+    let map = Map::new(&file, shape).map_err(|e| Error::os("can't map it", e))?;
+    check_header(map.fixed(), &shape, name)?;
     Ok(Segment::new(map, name, path, &meta))
 }
 
@@ -63,7 +64,7 @@ fn settled_file(path: &Path) -> Result<(File, Metadata)> {
     ))
 }
 
-fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<usize> {
+fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<Shape> {
     if !meta.is_file() {
         let kind = meta.file_type();
         return Err(not_a_limiter(if kind.is_fifo() { "a FIFO" } else { "a device" }));
@@ -78,25 +79,35 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<usize> {
             ),
         ));
     }
-    let beyond = (meta.size() as usize).wrapping_sub(SEATS_OFFSET);
-    let seats = beyond / size_of::<Seat>();
-    if !beyond.is_multiple_of(size_of::<Seat>()) || !(1..=MAX_SEATS).contains(&seats) {
-        // Another version may have another size: say which it is. A short read leaves zeros.
-        let mut words = [0; 16];
-        let _ = file.read_at(&mut words, 0);
-        let (magic, version) = words.split_at(8);
-        let word = |b: &[u8]| u64::from_ne_bytes(b.try_into().unwrap_or_default());
-        check_format(word(magic), word(version), FINGERPRINT)?;
-        return Err(Error::new(
+    // A short read leaves zeros, which are no magic word.
+    let mut bytes = [0; SHAPE_WORDS * 8];
+    let _ = file.read_at(&mut bytes, 0);
+    let word = |i: usize| u64::from_ne_bytes(std::array::from_fn(|k| bytes[i * 8 + k]));
+    check_format(word(0), word(1), word(2))?;
+    // By offset in words; see `layout::Regions`.
+    let regions = offset_of!(Fixed, regions) / 8;
+    let at = |offset: usize| word(regions + offset / 8);
+    let rings = offset_of!(Regions, rings);
+    Shape::checked(
+        at(offset_of!(Regions, seats)),
+        at(offset_of!(Regions, cells)),
+        at(offset_of!(Regions, permits)),
+        std::array::from_fn(|i| at(rings + 8 * i)),
+    )
+    .filter(|shape| shape.file_size() as u64 == meta.size())
+    .ok_or_else(|| {
+        Error::new(
             ErrorKind::Corrupt,
             format!(
-                "its size, {} bytes, is not one that was written; shm-limit remove --force it and create it anew",
+                "damaged: its size, {} bytes, is not the one that its header says; shm-limit remove --force it and create it anew",
                 meta.size()
             ),
-        ));
-    }
-    Ok(seats)
+        )
+    })
 }
+
+/// So many words of a file say what it is and which shape it has.
+const SHAPE_WORDS: usize = (offset_of!(Fixed, name)) / 8;
 
 fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     if magic != MAGIC {
@@ -114,7 +125,7 @@ fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     Ok(())
 }
 
-fn check_header(fixed: &Fixed, seats: usize, name: &Name) -> Result<()> {
+fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let id = &fixed.identity;
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
@@ -127,7 +138,9 @@ fn check_header(fixed: &Fixed, seats: usize, name: &Name) -> Result<()> {
     if get(&id.checksum) != header_checksum(fixed) {
         return corrupt("the header does not match its checksum");
     }
-    if get(&id.file_size) != file_size(seats) as u64 || get(&fixed.regions.seats) != seats as u64 {
+    let r = &fixed.regions;
+    let now = Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get));
+    if get(&id.file_size) != shape.file_size() as u64 || now != Some(*shape) {
         return corrupt("the file's size is not the one in its header");
     }
     if stored_name(fixed).as_deref() != Some(name.as_str().as_bytes()) {
@@ -158,7 +171,9 @@ pub(super) fn header_checksum(fixed: &Fixed) -> u64 {
     [&id.magic, &id.version, &id.layout, &id.file_size, &id.boot_id[0], &id.boot_id[1], &id.time_namespace]
         .into_iter()
         .chain([&regions.seats, &regions.name_len, &regions.created_ns, &regions.created_unix])
-        .chain(&regions.reserved)
+        .chain([&regions.cells, &regions.permits])
+        .chain(&regions.rings)
+        .chain([&regions.wall_ns])
         .chain(&fixed.name)
         .fold(Hash::new(), |hash, word| hash.word(word.load(Ordering::Relaxed)))
         .0

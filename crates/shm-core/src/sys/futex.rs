@@ -41,6 +41,15 @@ pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) {
 
 /// Wakes everybody who sleeps on the word, in every process.
 pub(crate) fn wake_all(word: &AtomicU64) {
+    wake(word, i32::MAX);
+}
+
+/// Wakes one of those who sleep on the word.
+pub(crate) fn wake_one(word: &AtomicU64) {
+    wake(word, 1);
+}
+
+fn wake(word: &AtomicU64, most: i32) {
     // SAFETY: `word` is valid for the whole call.
-    unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, i32::MAX) };
+    unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, most) };
 }

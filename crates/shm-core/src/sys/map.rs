@@ -1,6 +1,7 @@
 //! A limiter's file in memory, as typed atomics.
 
-use crate::layout::{Fixed, SEATS_OFFSET, Seat, file_size};
+use crate::layout::{Cell, Fixed, RINGS, SEATS_OFFSET, Seat, Shape};
+use crate::sync::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
@@ -11,29 +12,73 @@ use std::io;
 /// can be protected from that who maps a file others may write (see `docs/guarantees.md`).
 pub(crate) struct Map {
     raw: MmapRaw,
-    seats: usize,
+    shape: Shape,
+    /// Where the parts begin, in bytes; all follow from the shape.
+    cells_at: usize,
+    rings_at: [usize; RINGS],
+    permits_at: usize,
 }
 
 impl Map {
-    /// Maps a file that has room for this many seats: its size is `file_size(seats)`, checked by the caller.
-    pub(crate) fn new(file: &File, seats: usize) -> io::Result<Map> {
+    /// Maps a file of this shape: its size is `shape.file_size()`, checked by the caller.
+    pub(crate) fn new(file: &File, shape: Shape) -> io::Result<Map> {
         // Not populated: the first touch maps all pages around it, for less.
-        let raw = MmapOptions::new().len(file_size(seats)).map_raw(file)?;
+        let raw = MmapOptions::new().len(shape.file_size()).map_raw(file)?;
         debug_assert!(raw.as_ptr().cast::<Fixed>().is_aligned());
-        Ok(Map { raw, seats })
+        Ok(Map {
+            raw,
+            shape,
+            cells_at: shape.cells_at(),
+            rings_at: std::array::from_fn(|i| shape.ring(i).start),
+            permits_at: shape.permits_at(),
+        })
     }
 
     #[inline]
     pub(crate) fn fixed(&self) -> &Fixed {
-        // SAFETY: the mapping is page-aligned, at least `size_of::<Fixed>()` long (`file_size`) and lives as long as
+        // SAFETY: the mapping is page-aligned, at least `size_of::<Fixed>()` long and lives as long as
         // `self`. `Fixed` is atomics only, so any bytes are valid and others may write at any time.
         unsafe { &*self.raw.as_ptr().cast::<Fixed>() }
     }
 
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     #[inline]
     pub(crate) fn seats(&self) -> &[Seat] {
-        // SAFETY: as above; `seats` places of `Seat` lie from `SEATS_OFFSET`, a multiple of their alignment, to the
-        // end of the mapping.
-        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(SEATS_OFFSET).cast::<Seat>(), self.seats) }
+        // SAFETY: the shape says that `seats` of these lie there.
+        unsafe { self.part(SEATS_OFFSET, self.shape.seats) }
+    }
+
+    #[inline]
+    pub(crate) fn cells(&self) -> &[Cell] {
+        // SAFETY: the shape says that `cells` of these lie there.
+        unsafe { self.part(self.cells_at, self.shape.cells) }
+    }
+
+    /// The slots of each limit's ring.
+    #[inline]
+    pub(crate) fn rings(&self) -> [&[AtomicU64]; RINGS] {
+        // SAFETY: the shape says that so many slots lie there.
+        std::array::from_fn(|i| unsafe { self.part(self.rings_at[i], self.shape.rings[i]) })
+    }
+
+    #[inline]
+    pub(crate) fn permits(&self) -> &[AtomicU64] {
+        // SAFETY: the shape says that `permits` of these lie there.
+        unsafe { self.part(self.permits_at, self.shape.permits) }
+    }
+
+    /// `count` values of `T` from the byte `at` on.
+    ///
+    /// # Safety
+    /// They must lie within the mapping, `at` must be a multiple of `T`'s alignment (a mapping begins with a page), and
+    /// `T` must be made of atomics only: then any bytes are valid, and others may write at any time.
+    #[inline]
+    unsafe fn part<T>(&self, at: usize, count: usize) -> &[T] {
+        debug_assert!(at.is_multiple_of(align_of::<T>()) && at + count * size_of::<T>() <= self.raw.len());
+        // SAFETY: the caller's promise; the mapping lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(at).cast::<T>(), count) }
     }
 }

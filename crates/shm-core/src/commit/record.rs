@@ -1,0 +1,442 @@
+//! A decision on a state of several words: prepared in a cell of one's own, committed by one compare-and-swap.
+//!
+//! The state word says which cell holds the current record, and its version. To commit: copy that record, decide,
+//! write the new record to one of my two cells that is not the current one, swap the state word. Killed before the
+//! swap nothing has happened; after it, it is done. The invariants:
+//!
+//! 1. Only the holder of a seat writes its cells, one thread at a time (`Seating::turn`), and never the cell that the
+//!    state word it read points to. If that is outdated, the swap fails.
+//! 2. A copy is used only if the state word is still the same after it: whoever overwrites a cell has seen that it is
+//!    no longer current (release fence before writing, acquire fence after copying).
+//! 3. Versions never come again. So a swap that succeeds met the very record that was copied, in that generation, and
+//!    what overslept any number of changes changes nothing.
+//! 4. The slots of a log's newest entry are written before anything is committed after it. They only grow.
+
+use super::generation::{Commit, Generations, Halt};
+use super::terms::{self, Terms};
+use super::word::Word;
+use crate::clock::{Clock, NEARLY, Nanos};
+use crate::layout::{CELLS_PER_SEAT, Cell, LIMITS, RETIRED, RINGS};
+use crate::limit::log::Ring;
+use crate::limit::rules::{Record, Rings, Rules};
+use crate::limit::{Costs, MAX_LIMITS, MAX_WAIT, Outlook, Request};
+use crate::sync::{AtomicU64, Ordering, back_off, fence};
+
+const CELL_BITS: u32 = 14;
+const LIVE_END: u64 = crate::limit::gcra::TAT_END;
+
+/// The state word: which cell, and the how-manieth record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pointer(u64);
+
+impl Pointer {
+    fn cell(self) -> usize {
+        (self.0 & ((1 << CELL_BITS) - 1)) as usize
+    }
+
+    /// The pointer to the next record.
+    fn next(self, cell: usize) -> u64 {
+        let version = (self.0 & (LIVE_END - 1)) >> CELL_BITS;
+        ((version + 1) << CELL_BITS | cell as u64) & (LIVE_END - 1)
+    }
+}
+
+/// One limit's slots.
+#[derive(Clone, Copy)]
+pub(crate) struct Slots<'a>(&'a [AtomicU64]);
+
+impl Slots<'_> {
+    fn place(&self, index: u64) -> Option<&AtomicU64> {
+        // A power of two, or none.
+        self.0.get(index as usize & self.0.len().wrapping_sub(1))
+    }
+}
+
+impl Ring for Slots<'_> {
+    #[inline]
+    fn slot(&self, index: u64) -> u64 {
+        // Acquire: pairs with the raise in `write_pending`. Whoever reads what a later commit made room for also reads
+        // a later state word.
+        self.place(index).map_or(0, |slot| slot.load(Ordering::Acquire))
+    }
+
+    fn capacity(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// All cells and rings of a limiter.
+#[derive(Clone, Copy)]
+pub(crate) struct Table<'a> {
+    pub(crate) cells: &'a [Cell],
+    pub(crate) rings: [&'a [AtomicU64]; RINGS],
+}
+
+impl<'a> Rings for Table<'a> {
+    type Ring = Slots<'a>;
+
+    #[inline]
+    fn ring(&self, limit: usize) -> Slots<'a> {
+        Slots(self.rings.get(limit).copied().unwrap_or_default())
+    }
+}
+
+/// A limiter whose state is a record, seen by the holder of a seat (whose turn it is), or by somebody who only looks.
+#[derive(Clone, Copy)]
+pub(crate) struct Records<'a> {
+    pub(crate) generations: Generations<'a>,
+    pub(crate) table: Table<'a>,
+    /// The seat whose cells may be written; `None` for who only looks.
+    pub(crate) seat: Option<usize>,
+}
+
+/// What was decided about several limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Admitted {
+        at: Nanos,
+        now: Nanos,
+        epoch: u64,
+        /// The state word right after.
+        state: u64,
+    },
+    Denied {
+        ready: Nanos,
+        now: Nanos,
+    },
+}
+
+impl Commit for Records<'_> {
+    fn generations(&self) -> Generations<'_> {
+        self.generations
+    }
+
+    fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
+        let frozen = self.generations.freeze_before(epoch);
+        if let Some(record) = self.start_of(epoch, frozen, clock)? {
+            self.table_write(Pointer(frozen), &record, self.rules(epoch).words())
+                .map(|next| self.generations.set(epoch, next))?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Records<'a> {
+    /// Fills a segment that nobody else sees yet. Cell 0 belongs to a seat that nobody has taken.
+    pub(crate) fn initialise(&self, terms: &Terms) {
+        self.generations.initialise(terms, Pointer(0).next(0));
+        let rules = self.rules(1);
+        store(&self.table.cells[0], &rules.unused(terms.since), rules.words());
+    }
+
+    fn rules(&self, epoch: u64) -> Rules {
+        terms::rules(self.generations.place(epoch), self.table.rings.map(|ring| !ring.is_empty()))
+    }
+
+    /// The record that a state word of this generation points to, if it is still the one after the copy.
+    #[inline]
+    fn copy(&self, word: u64, epoch: u64, words: usize, to: &mut Record) -> Result<bool, Halt> {
+        let Some(cell) = self.table.cells.get(Pointer(word).cell()) else {
+            return Err(Halt::Damaged("the state points to no cell"));
+        };
+        for (to, from) in to.0.iter_mut().zip(&cell.words[..words]) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        // Pairs with the Release fence in `table_write`.
+        fence(Ordering::Acquire);
+        Ok(self.generations.place(epoch).state.word.load(Ordering::Relaxed) == word)
+    }
+
+    /// The record with which the generation of `epoch` starts, from the frozen state before it; `None` if that is
+    /// over.
+    fn start_of(&self, epoch: u64, frozen: u64, clock: &impl Clock) -> Result<Option<Record>, Halt> {
+        let g = self.generations;
+        let before = epoch - 1;
+        let (from, to) = (self.rules(before), self.rules(epoch));
+        let mut record = Record::EMPTY;
+        let readable = match Word::decode(frozen) {
+            Word::Live(_) | Word::Frozen(_) => {
+                self.copy(frozen | Word::FREEZE, before, from.words(), &mut record)?
+            }
+            Word::Unset(_) | Word::Invalid => false,
+        };
+        // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
+        let now = clock.exact();
+        let same_unit = {
+            let (a, b) = (terms::units(g.place(before)), terms::units(g.place(epoch)));
+            move |i: usize| i < LIMITS && a[i] == b[i]
+        };
+        let forgets = g.forgets(epoch);
+        if !readable && g.epoch() == epoch && !forgets {
+            return Err(Halt::Damaged("the state before is no record"));
+        }
+        let goes_on = |i| !forgets && same_unit(i);
+        Ok((readable || forgets).then(|| from.carry(&record, now, &to, goes_on, &self.table)))
+    }
+
+    /// Writes the record to my cell that is not the current one, and says what the state word is then.
+    #[inline]
+    fn table_write(&self, current: Pointer, record: &Record, words: usize) -> Result<u64, Halt> {
+        let Some(seat) = self.seat else { return Err(Halt::Seatless) };
+        let mine = seat * CELLS_PER_SEAT;
+        let free = if current.cell() == mine { mine + 1 } else { mine };
+        let Some(cell) = self.table.cells.get(free) else {
+            return Err(Halt::Damaged("the seat has no cells"));
+        };
+        // Pairs with the Acquire fence in `copy`: who reads a word of this also sees that the cell is not current.
+        fence(Ordering::Release);
+        store(cell, record, words);
+        Ok(current.next(free))
+    }
+
+    /// Writes the slots of what was admitted last, so that something can follow it.
+    #[inline]
+    fn write_pending(&self, rules: &Rules, record: &Record) -> Result<(), Halt> {
+        for (limit, range, value) in rules.unwritten(record) {
+            let ring = self.table.ring(limit);
+            if range.end.saturating_sub(range.start) > ring.capacity() {
+                return Err(Halt::Damaged("a log has more entries than room"));
+            }
+            for slot in range.filter_map(|index| ring.place(index)) {
+                // Release: pairs with the Acquire in `slot`.
+                if slot.load(Ordering::Relaxed) < value {
+                    slot.fetch_max(value, Ordering::Release);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is requested of all limits, or nothing, for the first instant at which it conforms, if that is now or
+    /// at most `latest`. After an admission `record` is what was before it.
+    #[inline]
+    pub(crate) fn reserve(
+        &self,
+        request: &Request,
+        latest: Nanos,
+        clock: &impl Clock,
+        record: &mut Record,
+    ) -> Result<Verdict, Halt> {
+        loop {
+            let (epoch, word, rules, costs) = match self.read(request, clock, record)? {
+                Some(read) => read,
+                None => continue,
+            };
+            let state = &self.generations.place(epoch).state.word;
+            let (mut now, exact) = clock.quick();
+            let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
+            if ready > now && !exact && ready.since(now) < NEARLY {
+                now = clock.exact();
+                ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
+            }
+            if ready > now {
+                // What was read of the rings was right if nothing was committed since.
+                if state.load(Ordering::Acquire) != word {
+                    continue;
+                }
+                if ready.since(now) > MAX_WAIT {
+                    self.far_away(&rules, record, now, ready, latest)?;
+                }
+                if ready > latest {
+                    return Ok(Verdict::Denied { ready, now });
+                }
+            }
+            let at = ready.max(now);
+            let mut next = *record;
+            rules.charge(&mut next, &costs, at.as_nanos());
+            self.write_pending(&rules, record)?;
+            let new = self.table_write(Pointer(word), &next, rules.words())?;
+            // AcqRel: publishes the record and the slots written before.
+            if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Ok(Verdict::Admitted { at, now, epoch, state: new });
+            }
+            back_off();
+        }
+    }
+
+    /// Takes a turn for each of `k` such requests, and says when they are. In one commit, except that a greedy limit
+    /// takes one for each: its newest admission has one time.
+    pub(crate) fn schedule(
+        &self,
+        request: &Request,
+        k: usize,
+        clock: &impl Clock,
+    ) -> Result<Vec<Nanos>, Halt> {
+        let mut turns = Vec::with_capacity(k);
+        let mut record = Record::EMPTY;
+        let now = clock.exact();
+        while turns.len() < k {
+            let (epoch, word, rules, costs) = match self.read(request, clock, &mut record)? {
+                Some(read) => read,
+                None => continue,
+            };
+            let together = if rules.has_log(&costs) { 1 } else { k };
+            let mut next = record;
+            let begun = turns.len();
+            for _ in 0..together {
+                let ready = rules.ready(&next, &costs, now.as_nanos(), &self.table);
+                let at = Nanos::from_nanos(ready).max(now);
+                if at.since(now) > MAX_WAIT {
+                    self.far_away(&rules, &record, now, at, Nanos::from_nanos(u64::MAX))?;
+                }
+                rules.charge(&mut next, &costs, at.as_nanos());
+                turns.push(at);
+            }
+            self.write_pending(&rules, &record)?;
+            if !self.replace(epoch, word, &next, rules.words()) {
+                turns.truncate(begun);
+                back_off();
+            }
+        }
+        Ok(turns)
+    }
+
+    /// The current record, and what the request costs; `None` to try again.
+    #[inline]
+    fn read(
+        &self,
+        request: &Request,
+        clock: &impl Clock,
+        record: &mut Record,
+    ) -> Result<Option<(u64, u64, Rules, Costs)>, Halt> {
+        let epoch = self.generations.epoch();
+        let place = self.generations.place(epoch);
+        let rules = self.rules(epoch);
+        let costs = terms::costs(place, request);
+        let word = place.state.word.load(Ordering::Acquire);
+        let costs = match costs {
+            Some(costs)
+                if epoch < RETIRED
+                    && word < LIVE_END
+                    && self.generations.is_current(epoch)
+                    && rules.never(&costs).is_none() =>
+            {
+                costs
+            }
+            costs => {
+                self.obstacle(epoch, costs, clock)?;
+                return Ok(None);
+            }
+        };
+        Ok(self.copy(word, epoch, rules.words(), record)?.then_some((epoch, word, rules, costs)))
+    }
+
+    /// Clears the way for another try, or says why there is none.
+    #[cold]
+    fn obstacle(&self, epoch: u64, costs: Option<Costs>, clock: &impl Clock) -> Result<(), Halt> {
+        if epoch >= RETIRED {
+            return Err(Halt::Retired);
+        }
+        self.settle(epoch, clock)?;
+        let rules = self.rules(epoch);
+        if !self.generations.is_current(epoch) {
+            return Ok(());
+        }
+        match costs.map(|costs| rules.never(&costs)) {
+            None => Err(Halt::Miscounted),
+            Some(Some((limit, most))) => Err(Halt::NeverAdmissible { limit, most }),
+            Some(None) => Ok(()),
+        }
+    }
+
+    /// A turn more than a year away: damage, a queue too long to join, or a very slow limiter.
+    #[cold]
+    fn far_away(
+        &self,
+        rules: &Rules,
+        record: &Record,
+        now: Nanos,
+        ready: Nanos,
+        latest: Nanos,
+    ) -> Result<(), Halt> {
+        if rules.is_absurd(record, now) {
+            return Err(Halt::Damaged("the state is a time years away"));
+        }
+        if ready <= latest { Err(Halt::TooFar { ready, now }) } else { Ok(()) }
+    }
+
+    /// Makes the admission that led to `state` undone, if nothing was committed after it. `before` is the record
+    /// before it. Otherwise it is forfeited.
+    pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> bool {
+        let words = self.rules(epoch).words();
+        if !self.generations.is_current(epoch) {
+            return false;
+        }
+        self.replace(epoch, state, before, words)
+    }
+
+    /// Gives back what is requested here of what was admitted at `at` in this epoch's generation and led to `state`.
+    /// Under other terms by now it stays used.
+    pub(crate) fn refund(&self, epoch: u64, state: u64, unused: &Request, at: Nanos) -> Result<bool, Halt> {
+        loop {
+            let rules = self.rules(epoch);
+            let Some(amounts) = terms::costs(self.generations.place(epoch), unused) else { return Ok(false) };
+            let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
+            if word >= LIVE_END || !self.generations.is_current(epoch) {
+                return Ok(false);
+            }
+            let mut record = Record::EMPTY;
+            if !self.copy(word, epoch, rules.words(), &mut record)? {
+                continue;
+            }
+            if word != state {
+                self.write_pending(&rules, &record)?;
+            }
+            rules.refund(&mut record, &amounts, at.as_nanos(), word == state);
+            if self.replace(epoch, word, &record, rules.words()) {
+                return Ok(true);
+            }
+            back_off();
+        }
+    }
+
+    fn replace(&self, epoch: u64, word: u64, record: &Record, words: usize) -> bool {
+        let state = &self.generations.place(epoch).state.word;
+        self.table_write(Pointer(word), record, words)
+            .is_ok_and(|new| state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+    }
+
+    /// How full each limit is now. Takes nothing, and writes nothing.
+    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<([Outlook; MAX_LIMITS], Nanos), Halt> {
+        loop {
+            let epoch = self.generations.epoch();
+            if epoch >= RETIRED {
+                return Err(Halt::Retired);
+            }
+            let rules = self.rules(epoch);
+            let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
+            let now = clock.exact();
+            let mut record = Record::EMPTY;
+            let readable = match Word::decode(word) {
+                Word::Live(_) => self.copy(word, epoch, rules.words(), &mut record)?,
+                Word::Unset(e) if e == epoch && epoch > 1 => {
+                    match self.start_of(epoch, self.generations.freeze_before(epoch), clock)? {
+                        Some(start) => {
+                            record = start;
+                            true
+                        }
+                        None => false,
+                    }
+                }
+                Word::Frozen(_) => return Err(Halt::Frozen),
+                _ => return Err(Halt::Damaged("the state is none that was ever written")),
+            };
+            let seen = rules.outlooks(&record, now, &self.table);
+            let same = self.generations.place(epoch).state.word.load(Ordering::Acquire) == word;
+            if !readable || !same || !self.generations.is_current(epoch) {
+                continue;
+            }
+            if rules.is_absurd(&record, now) {
+                return Err(Halt::Damaged("the state is a time years away"));
+            }
+            return Ok((seen, now));
+        }
+    }
+}
+
+#[inline]
+fn store(cell: &Cell, record: &Record, words: usize) {
+    for (to, &from) in cell.words.iter().zip(&record.0[..words]) {
+        to.store(from, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,269 @@
+//! A configuration, as somebody asked for it and as words.
+
+use crate::clock::Nanos;
+use crate::layout::{Generation, Hash, LIMITS, LimitWords, RINGS};
+use crate::limit::log::Log;
+use crate::limit::rules::{Rule, Rules};
+use crate::limit::window::{Fixed, Sliding};
+use crate::limit::{
+    Costs, Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Request, Start, Ticks, Unit,
+};
+use crate::sync::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) policy: Policy,
+    /// When it was asked for.
+    pub(crate) since: Nanos,
+    /// Admit nothing before this.
+    pub(crate) not_before: Option<Nanos>,
+    /// Start with nothing used.
+    pub(crate) forget: bool,
+    /// The most permits that were ever in force.
+    pub(crate) permits_ever: u32,
+}
+
+/// In the kind: not calls.
+const COUNTS_A_UNIT: u64 = 1 << 16;
+
+/// The words of a generation's `about` that say what it is, and those of one limit.
+type AboutWords = [u64; 5];
+type OneWords = [u64; 11];
+
+impl Terms {
+    /// A new limiter's.
+    pub(crate) fn new(policy: Policy, since: Nanos) -> Terms {
+        let permits_ever = policy.permits().unwrap_or(0);
+        Terms { policy, since, not_before: None, forget: true, permits_ever }
+    }
+
+    /// The same, with another policy.
+    pub(crate) fn with(self, policy: Policy) -> Terms {
+        Terms { policy, permits_ever: self.permits_ever.max(policy.permits().unwrap_or(0)), ..self }
+    }
+
+    /// Whether a pause that ends at `at` still matters at `now`: past its end it still keeps a burst from leaving at once.
+    pub(crate) fn is_held_at(&self, at: Nanos, now: Nanos) -> bool {
+        at > now
+            || self.policy.limits().any(|limit| {
+                let gcra = Gcra::new(limit, Some(at));
+                matches!(limit.kind(), Kind::Bucket { .. }) && gcra.floor > gcra.unused(now)
+            })
+    }
+
+    /// The numbers of its only limit, where that is a bucket.
+    pub(crate) fn gcra(&self) -> Gcra {
+        Gcra::new(self.policy.first(), self.not_before)
+    }
+
+    fn about(&self, number: u64) -> AboutWords {
+        let limits = self.policy.limits().count() as u64;
+        let shape = limits
+            | u64::from(self.policy.is_shadow()) << 8
+            | u64::from(self.policy.permits().unwrap_or(0)) << 32
+            | u64::from(self.permits_ever) << 48;
+        [
+            number,
+            u64::from(self.forget),
+            self.since.as_nanos(),
+            self.not_before.map_or(0, Nanos::as_nanos),
+            shape,
+        ]
+    }
+
+    /// Limit `i` as words; zeros beyond the last one. `wall_ns` is where windows since the epoch begin.
+    fn one(&self, i: usize, wall_ns: u64) -> OneWords {
+        let Some(limit) = self.policy.limits().nth(i) else { return [0; 11] };
+        let [a, b, c] = limit.unit().words();
+        let per = limit.rate().per_ns();
+        let span = per + limit.guard().as_nanos() as u64;
+        let (kind, x, y, floor) = match limit.kind() {
+            Kind::Bucket { .. } => {
+                let g = Gcra::new(limit, self.not_before);
+                (u64::from(g.ticks.shift), g.ticks.per_ns, g.ticks.inverse, g.floor)
+            }
+            Kind::Greedy => (1 << 8, span, 0, 0),
+            // Wall time is a multiple of `per` at this instant after the machine started.
+            Kind::FixedWindow(Start::Epoch) => (2 << 8, span, (per - wall_ns % per) % per, 0),
+            Kind::FixedWindow(Start::FirstUse) => (3 << 8, span, 0, 0),
+            Kind::SlidingCounter => (4 << 8, span, 0, 0),
+        };
+        let kind = kind | if limit.unit().is_calls() { 0 } else { COUNTS_A_UNIT };
+        [kind, limit.burst(), x, y, floor, limit.rate().max(), per, limit.guard().as_nanos() as u64, a, b, c]
+    }
+
+    /// Writes it to a place that nobody reads now.
+    pub(super) fn store(&self, number: u64, wall_ns: u64, to: &Generation) {
+        let mut sum = Hash::new();
+        let mut put = |word: &AtomicU64, value: u64| {
+            word.store(value, Ordering::Relaxed);
+            sum = sum.word(value);
+        };
+        for (word, value) in about_words(to).into_iter().zip(self.about(number)) {
+            put(word, value);
+        }
+        for (i, place) in to.limits.iter().enumerate() {
+            for (word, value) in one_words(place).into_iter().zip(self.one(i, wall_ns)) {
+                put(word, value);
+            }
+        }
+        to.about.checksum.store(sum.0, Ordering::Relaxed);
+    }
+
+    /// Reads it, possibly while it is being written: the caller looks whether that place was current throughout, then
+    /// asks [`check`](Words::check).
+    pub(super) fn load(from: &Generation) -> Words {
+        let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+        Words {
+            about: about_words(from).map(get),
+            limits: std::array::from_fn(|i| one_words(&from.limits[i]).map(get)),
+            checksum: get(&from.about.checksum),
+        }
+    }
+}
+
+/// Terms as they were found.
+pub(super) struct Words {
+    about: AboutWords,
+    limits: [OneWords; LIMITS],
+    checksum: u64,
+}
+
+impl Words {
+    /// The terms, if they are those of generation `number` and could have been asked for.
+    pub(super) fn check(&self, number: u64, wall_ns: u64) -> Result<Terms, &'static str> {
+        let sum =
+            self.about.into_iter().chain(self.limits.into_iter().flatten()).fold(Hash::new(), Hash::word);
+        let [found, forget, since, not_before, shape] = self.about;
+        if found != number || sum.0 != self.checksum {
+            return Err("the configuration does not match its checksum");
+        }
+        let impossible = "the configuration is not one that can be asked for";
+        let mut limits = [Limit::patient(Rate::EVERY_SECOND); MAX_LIMITS];
+        let count = (shape & 0xff) as usize;
+        if count > LIMITS {
+            return Err(impossible);
+        }
+        for (limit, words) in limits.iter_mut().zip(&self.limits).take(count) {
+            *limit = limit_of(words).ok_or(impossible)?;
+        }
+        let mut policy = Policy::new(&limits[..count]).map_err(|_| impossible)?;
+        if shape >> 32 & 0xffff > 0 {
+            policy = policy.with_permits((shape >> 32 & 0xffff) as u32).map_err(|_| impossible)?;
+        }
+        let terms = Terms {
+            policy: policy.in_shadow(shape >> 8 & 1 == 1),
+            since: Nanos::from_nanos(since),
+            not_before: (not_before != 0).then_some(Nanos::from_nanos(not_before)),
+            forget: forget != 0,
+            permits_ever: (shape >> 48) as u32,
+        };
+        // The numbers for decisions must be those that follow from the terms.
+        let pause_is_possible = terms.not_before.is_none_or(|at| at <= terms.since.plus(MAX_WAIT));
+        let same = terms.about(number) == self.about
+            && self.limits.iter().enumerate().all(|(i, words)| terms.one(i, wall_ns) == *words);
+        if pause_is_possible && same { Ok(terms) } else { Err(impossible) }
+    }
+}
+
+fn limit_of(words: &OneWords) -> Option<Limit> {
+    let [kind, burst, _, _, _, max, per_ns, guard_ns, a, b, c] = *words;
+    let rate = Rate::new(max, Duration::from_nanos(per_ns)).ok()?;
+    let limit = match kind >> 8 & 0xff {
+        0 => Limit::with_burst(rate, burst),
+        1 => Limit::greedy(rate),
+        2 => Limit::fixed_window(rate, Start::Epoch),
+        3 => Limit::fixed_window(rate, Start::FirstUse),
+        4 => Limit::sliding_counter(rate),
+        _ => return None,
+    };
+    Some(limit.ok()?.guarded(Duration::from_nanos(guard_ns)).ok()?.counting(Unit::from_words([a, b, c])?))
+}
+
+fn about_words(g: &Generation) -> [&AtomicU64; 5] {
+    let a = &g.about;
+    [&a.number, &a.forget, &a.since_ns, &a.not_before_ns, &a.shape]
+}
+
+fn one_words(l: &LimitWords) -> [&AtomicU64; 11] {
+    let (n, w) = (&l.numbers, &l.what);
+    let [a, b, c] = &w.unit;
+    [&n.kind, &n.burst, &n.ticks_per_ns, &n.ns_per_tick, &n.floor, &w.max, &w.per_ns, &w.guard_ns, a, b, c]
+}
+
+/// The numbers of the only limit. Possibly rubbish: the caller checks that the place was current, and the arithmetic
+/// on them can't fail.
+#[inline]
+pub(super) fn gcra(from: &Generation) -> Gcra {
+    gcra_of(&from.limits[0])
+}
+
+#[inline]
+fn gcra_of(l: &LimitWords) -> Gcra {
+    let n = &l.numbers;
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    Gcra {
+        ticks: Ticks {
+            shift: get(&n.kind) as u32 & 63,
+            per_ns: get(&n.ticks_per_ns),
+            inverse: get(&n.ns_per_tick),
+        },
+        burst: get(&n.burst),
+        floor: get(&n.floor),
+    }
+}
+
+/// The numbers of all limits. Possibly rubbish, as above.
+#[inline]
+pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let rule = |i: usize| {
+        let l = &from.limits[i % LIMITS];
+        let n = &l.numbers;
+        let (max, per) = (get(&n.burst), get(&n.ticks_per_ns));
+        match get(&n.kind) >> 8 & 0xff {
+            0 => Rule::Bucket(gcra_of(l)),
+            1 => Rule::Log(Log { max, span: per }),
+            2 => Rule::Fixed(Fixed { max, per, origin: Some(get(&n.ns_per_tick)) }),
+            3 => Rule::Fixed(Fixed { max, per, origin: None }),
+            _ => Rule::Sliding(Sliding { max, per }),
+        }
+    };
+    Rules::new((get(&from.about.shape) & 0xff) as usize, rule, ringed, get(&from.about.not_before_ns))
+}
+
+/// What a request costs each limit; `None` if it doesn't say, or says too much. Possibly rubbish, as above.
+#[inline]
+pub(super) fn costs(from: &Generation, request: &Request) -> Option<Costs> {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let mut costs = [request.call_count(); MAX_LIMITS];
+    let mut named = [false; MAX_LIMITS];
+    for (i, l) in from.limits.iter().enumerate().take((get(&from.about.shape) & 0xff) as usize) {
+        if get(&l.numbers.kind) & COUNTS_A_UNIT != 0 {
+            let (place, amount) = request.find(l.what.unit.each_ref().map(get))?;
+            named[place] = true;
+            costs[i] = amount;
+        }
+    }
+    let said = named.iter().filter(|&&n| n).count();
+    (said == request.named() && request.largest() > 0).then_some(costs)
+}
+
+/// Permits in force, and the most that ever were. Possibly rubbish, as above.
+#[inline]
+pub(super) fn permits(from: &Generation) -> (usize, usize) {
+    let shape = from.about.shape.load(Ordering::Relaxed);
+    ((shape >> 32 & 0xffff) as usize, (shape >> 48) as usize)
+}
+
+/// Whether nobody is denied. Possibly rubbish, as above.
+pub(super) fn is_shadow(from: &Generation) -> bool {
+    from.about.shape.load(Ordering::Relaxed) >> 8 & 1 == 1
+}
+
+/// Which unit each limit counts.
+pub(super) fn units(from: &Generation) -> [[u64; 3]; LIMITS] {
+    std::array::from_fn(|i| from.limits[i].what.unit.each_ref().map(|w| w.load(Ordering::Relaxed)))
+}

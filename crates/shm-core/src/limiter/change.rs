@@ -1,0 +1,141 @@
+//! What changes a limiter for everybody, and ends it.
+
+use super::{Limiter, State};
+use crate::clock;
+use crate::commit::{Commit, Halt, Terms};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limit::{MAX_WAIT, Policy, Rate, format_span};
+use crate::sys::futex;
+use std::time::Duration;
+
+impl Limiter {
+    /// Changes the limits, for every process and every sleeper at once. What was used stays used, up to a full
+    /// bucket; those who wait ask again under the new terms; a pause goes on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`], [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].
+    pub fn change(&self, policy: impl Into<Policy>) -> Result<()> {
+        let policy = policy.into();
+        self.change_from(|_| Ok(policy))
+    }
+
+    /// Changes the limits to what `make` says of those in force. Otherwise as [`change`](Self::change).
+    ///
+    /// # Errors
+    /// As [`change`](Self::change), and what `make` fails with.
+    pub fn change_from(&self, make: impl FnOnce(Policy) -> Result<Policy>) -> Result<()> {
+        self.publish(|terms| {
+            let policy = make(terms.policy)?;
+            self.segment.has_room_for(&policy).map_err(|why| {
+                self.segment.error(
+                    ErrorKind::InvalidInput,
+                    format!("{policy} does not fit into its file: {why}; retire it and create it anew"),
+                )
+            })?;
+            Ok(Some(Terms { forget: false, ..terms.with(policy) }))
+        })
+    }
+
+    /// Changes the rate of the first limit, usually the only one, and keeps the rest. Otherwise as
+    /// [`change`](Self::change).
+    ///
+    /// # Errors
+    /// As [`change`](Self::change), and [`ErrorKind::InvalidInput`] if the burst can't be kept at this rate.
+    pub fn change_rate(&self, rate: Rate) -> Result<()> {
+        self.change_from(|there| Ok(there.with_first(there.first().at_rate(rate)?)))
+    }
+
+    /// Forgets what was used: the limiter is as if new. A pause goes on. Also clears a damaged state.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub fn reset(&self) -> Result<()> {
+        self.publish(|terms| Ok(Some(Terms { forget: true, ..*terms })))
+    }
+
+    /// Admits nothing for `time`, for every process; then goes on at the pace, not in a burst. Never shortens a
+    /// pause: of several, the one that ends last counts.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change), and [`ErrorKind::InvalidInput`] for more than 366 days.
+    pub fn pause_for(&self, time: Duration) -> Result<()> {
+        if time > MAX_WAIT {
+            return Err(self.segment.error(
+                ErrorKind::InvalidInput,
+                format!("a pause of {} is too long; the longest is 366 days", format_span(time)),
+            ));
+        }
+        let until = clock::now().plus(time);
+        self.publish(|terms| {
+            let sooner = terms.not_before.is_none_or(|at| at < until);
+            Ok(sooner.then_some(Terms { not_before: Some(until), forget: false, ..*terms }))
+        })
+    }
+
+    /// Ends a pause. What was used before it is still used.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub fn resume(&self) -> Result<()> {
+        self.publish(|terms| {
+            Ok(terms.not_before.map(|_| Terms { not_before: None, forget: false, ..*terms }))
+        })
+    }
+
+    fn wake_everybody(&self) {
+        let fixed = self.segment.fixed();
+        futex::wake_all(&fixed.news.epoch);
+        futex::wake_all(&fixed.releases.bell);
+    }
+
+    /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper.
+    pub(super) fn publish(&self, make: impl FnOnce(&Terms) -> Result<Option<Terms>>) -> Result<()> {
+        let control = self.segment.control()?;
+        let generations = self.segment.generations();
+        let published = (|| {
+            let halted = |halt| self.segment.halted(halt, 0);
+            if self.segment.is_retired() {
+                return Err(halted(Halt::Retired));
+            }
+            let (epoch, mut terms) = generations.terms().map_err(halted)?;
+            let now = clock::now();
+            // Past its end a pause still keeps a burst from leaving at once.
+            terms.not_before = terms.not_before.filter(|&at| terms.is_held_at(at, now));
+            let Some(next) = make(&terms)? else { return Ok(()) };
+            if next.forget {
+                generations.clear_damage(epoch);
+            }
+            let next = Terms { since: now, ..next };
+            // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.
+            self.with_state(|state| match state {
+                State::Word(words) => {
+                    words.publish(epoch, &next, &clock::Host).map_err(halted)?;
+                    let _ = words.settle(epoch + 1, &clock::Host);
+                    Ok(())
+                }
+                State::Record(records) => {
+                    records.publish(epoch, &next, &clock::Host).map_err(halted)?;
+                    let _ = records.settle(epoch + 1, &clock::Host);
+                    Ok(())
+                }
+            })
+        })();
+        drop(control);
+        // Also after a failure: another changer may have died before its wake.
+        self.wake_everybody();
+        published.map_err(|e: Error| e.at(self.name().as_str(), self.path()))
+    }
+
+    /// Ends the limiter: every handle's next decision and every sleeper gets [`ErrorKind::Retired`], and the name is
+    /// free again.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub fn retire(&self) -> Result<()> {
+        self.segment.check_removable()?;
+        let control = self.segment.control()?;
+        self.segment.generations().retire();
+        self.wake_everybody();
+        control.remove_name()
+    }
+}

@@ -1,0 +1,321 @@
+//! Taking, and giving back.
+
+use super::{Limiter, State};
+use crate::clock::{self, Nanos};
+use crate::commit::{self, Commit, Halt, Terms, Verdict};
+use crate::error::{ErrorKind, Result};
+use crate::limit::Request;
+use crate::limit::rules::Record;
+use crate::sync::Ordering;
+use crate::sys::futex;
+use std::time::Duration;
+
+/// How often a busy process looks whether the file was removed underneath.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The longest sleep without looking around: for a removed file, a suspended machine, a signal just missed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// That something was taken for an instant: now, or a later turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// When it may be used.
+    pub at: Nanos,
+    /// The clock when it was taken.
+    pub now: Nanos,
+    epoch: u64,
+    /// The state word right after.
+    state: u64,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is taken.
+    Admitted(Receipt),
+    /// Nothing is taken.
+    Denied {
+        /// From when on the same request would be admitted, if nobody else asks.
+        ready: Nanos,
+        /// The clock when it was decided.
+        now: Nanos,
+    },
+}
+
+/// A turn that was taken and can still be given back.
+#[derive(Debug)]
+pub struct Reservation {
+    /// Which turn.
+    pub receipt: Receipt,
+    request: Request,
+    /// The record before it, where the state is one.
+    before: Option<Box<Record>>,
+}
+
+impl Limiter {
+    /// Takes `calls` now, or nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NeverAdmissible`], [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`];
+    /// [`ErrorKind::InvalidInput`] where units are counted, [`ErrorKind::NoSeat`] where a seat is needed.
+    #[inline]
+    pub fn try_acquire(&self, calls: u64) -> Result<Decision> {
+        if self.segment.has_records() {
+            return self.try_request(&Request::calls(calls));
+        }
+        let counting = self.seating.counting(&self.segment);
+        let decision = self.decide_word(calls, Nanos::from_nanos(0))?;
+        match decision {
+            Decision::Admitted(_) => counting.admitted(calls),
+            Decision::Denied { .. } => counting.denied(),
+        }
+        Ok(decision)
+    }
+
+    /// Takes what is requested now, or nothing.
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    pub fn try_request(&self, request: &Request) -> Result<Decision> {
+        let mut record = Record::EMPTY;
+        let decision = self.decide(request, Nanos::from_nanos(0), &mut record)?;
+        let counting = self.seating.counting(&self.segment);
+        match decision {
+            Decision::Admitted(_) => counting.admitted(request.call_count()),
+            Decision::Denied { .. } => counting.denied(),
+        }
+        Ok(decision)
+    }
+
+    /// Takes what is requested for the first turn that is free, if that is now or at most `latest`. Not yet counted:
+    /// see [`count_admitted`](Self::count_admitted) and [`count_denied`](Self::count_denied).
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire), and [`ErrorKind::TooFar`].
+    pub fn reserve(
+        &self,
+        request: &Request,
+        latest: Nanos,
+    ) -> Result<std::result::Result<Reservation, Decision>> {
+        // Who waits is here, too.
+        let _ = self.seating.counting(&self.segment);
+        let mut record = Record::EMPTY;
+        Ok(match self.decide(request, latest, &mut record)? {
+            Decision::Admitted(receipt) => Ok(Reservation {
+                receipt,
+                request: *request,
+                before: self.segment.has_records().then(|| Box::new(record)),
+            }),
+            denied @ Decision::Denied { .. } => Err(denied),
+        })
+    }
+
+    /// Takes turns for `k` such requests, and says when they are. In one step, unless there is a greedy limit among
+    /// them: then others may come in between. They are kept whatever is changed later.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn schedule(&self, request: &Request, k: usize) -> Result<Vec<Nanos>> {
+        let _ = self.seating.counting(&self.segment);
+        let words_can = request.named() == 0 && request.call_count() > 0;
+        if !self.segment.has_records() && !words_can {
+            return Err(self.miscounted(request));
+        }
+        self.segment.check_still_there()?;
+        loop {
+            let turns = self.with_state(|state| match state {
+                State::Word(words) => words.schedule(request.call_count(), k, &clock::Host),
+                State::Record(records) if records.seat.is_none() => Err(Halt::Seatless),
+                State::Record(records) => records.schedule(request, k, &clock::Host),
+            });
+            match turns {
+                Ok(turns) => return Ok(turns),
+                Err(Halt::Miscounted) => return Err(self.miscounted(request)),
+                Err(halt) => self.recover(halt, request.largest())?,
+            }
+        }
+    }
+
+    #[inline]
+    fn decide(&self, request: &Request, latest: Nanos, record: &mut Record) -> Result<Decision> {
+        if self.segment.has_records() {
+            self.decide_record(request, latest, record)
+        } else if request.named() > 0 || request.call_count() == 0 {
+            Err(self.miscounted(request))
+        } else {
+            self.decide_word(request.call_count(), latest)
+        }
+    }
+
+    #[inline]
+    fn decide_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
+        loop {
+            let decision = match self.segment.words().reserve(calls, latest, &clock::Host) {
+                Ok(commit::Decision::Admitted { at, now, epoch, tat }) => {
+                    Decision::Admitted(Receipt { at, now, epoch, state: tat })
+                }
+                Ok(commit::Decision::Denied { ready, now }) => Decision::Denied { ready, now },
+                Err(halt) => {
+                    self.recover(halt, calls)?;
+                    continue;
+                }
+            };
+            return self.seen_around(decision);
+        }
+    }
+
+    fn decide_record(&self, request: &Request, latest: Nanos, record: &mut Record) -> Result<Decision> {
+        loop {
+            let decided = {
+                let turn = self.seating.turn(&self.segment);
+                let Some(turn) = turn else { return Err(self.segment.halted(Halt::Seatless, 1)) };
+                self.segment.records(Some(turn.seat)).reserve(request, latest, &clock::Host, record)
+            };
+            let decision = match decided {
+                Ok(Verdict::Admitted { at, now, epoch, state }) => {
+                    Decision::Admitted(Receipt { at, now, epoch, state })
+                }
+                Ok(Verdict::Denied { ready, now }) => Decision::Denied { ready, now },
+                Err(Halt::Miscounted) => return Err(self.miscounted(request)),
+                Err(halt) => {
+                    self.recover(halt, request.largest())?;
+                    continue;
+                }
+            };
+            return self.seen_around(decision);
+        }
+    }
+
+    /// Looks around now and then: whether the file is still there.
+    #[inline]
+    fn seen_around(&self, decision: Decision) -> Result<Decision> {
+        let now = match &decision {
+            Decision::Admitted(receipt) => receipt.now,
+            Decision::Denied { now, .. } => *now,
+        };
+        if now.as_nanos() >= self.look_again_ns.load(Ordering::Relaxed) {
+            self.look_around(now)?;
+        }
+        Ok(decision)
+    }
+
+    #[cold]
+    fn look_around(&self, now: Nanos) -> Result<()> {
+        self.look_again_ns.store(now.plus(LOOK_EVERY).as_nanos(), Ordering::Relaxed);
+        self.segment.check_still_there()
+    }
+
+    #[cold]
+    fn miscounted(&self, request: &Request) -> crate::error::Error {
+        let policy = match self.policy() {
+            Ok(policy) => policy,
+            Err(e) => return e,
+        };
+        match request.check(&policy) {
+            Err(e) => e.at(self.name().as_str(), self.path()),
+            // It was changed in between.
+            Ok(()) => self.segment.error(ErrorKind::Busy, "its units were just changed; try again"),
+        }
+    }
+
+    /// Mends what can be mended without a person, or says what is wrong.
+    #[cold]
+    pub(super) fn recover(&self, halt: Halt, cost: u64) -> Result<()> {
+        if halt != Halt::Frozen {
+            return Err(self.segment.halted(halt, cost));
+        }
+        // A process that slept through many changes froze the state it once had to freeze. See `generation`.
+        self.publish(|terms| {
+            let epoch = self.segment.generations().epoch();
+            let still = self.with_state(|state| match state {
+                State::Word(words) => words.settle(epoch, &clock::Host),
+                State::Record(records) => records.settle(epoch, &clock::Host),
+            }) == Err(Halt::Frozen);
+            Ok(still.then_some(Terms { forget: false, ..*terms }))
+        })
+    }
+
+    /// Whether the terms have changed since: then a reserved turn is void, and its owner asks again.
+    pub fn is_void(&self, receipt: &Receipt) -> bool {
+        self.segment.generations().epoch() != receipt.epoch
+    }
+
+    /// Sleeps until the turn, news, a signal or one second, whichever comes first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Removed`].
+    pub fn sleep(&self, receipt: &Receipt, now: Nanos) -> Result<()> {
+        let until = receipt.at.min(now.plus(LONGEST_SLEEP));
+        futex::sleep(&self.segment.fixed().news.epoch, receipt.epoch, until);
+        if until < receipt.at {
+            self.segment.check_still_there()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the limiter's file still has its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Removed`], [`ErrorKind::Retired`].
+    pub fn check_still_there(&self) -> Result<()> {
+        self.segment.check_still_there()
+    }
+
+    /// Gives a turn back, if nobody took one after it; otherwise it is forfeited. Returns which.
+    #[allow(clippy::needless_pass_by_value)] // given back once
+    pub fn cancel(&self, reservation: Reservation) -> bool {
+        let Receipt { epoch, state, .. } = reservation.receipt;
+        match &reservation.before {
+            None => self.segment.words().cancel(epoch, state, reservation.request.call_count()),
+            Some(before) => self
+                .seating
+                .turn(&self.segment)
+                .is_some_and(|turn| self.segment.records(Some(turn.seat)).cancel(epoch, state, before)),
+        }
+    }
+
+    /// Gives back what was taken and not used, under the terms it was taken; under others by now it stays used. A
+    /// greedy limit takes only back what nobody came after. Returns whether anything was given back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`].
+    pub fn refund(&self, receipt: &Receipt, unused: &Request) -> Result<bool> {
+        if !self.segment.has_records() {
+            return Ok(self.segment.words().refund(receipt.epoch, unused.call_count()));
+        }
+        let turn = self.seating.turn(&self.segment);
+        let Some(turn) = turn else { return Err(self.segment.halted(Halt::Seatless, 1)) };
+        self.segment
+            .records(Some(turn.seat))
+            .refund(receipt.epoch, receipt.state, unused, receipt.at)
+            .map_err(|halt| self.segment.halted(halt, 0))
+    }
+
+    /// Takes what is named without asking, in portions that can be admitted: for turns to come, if need be.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn charge(&self, what: &Request) -> Result<()> {
+        let mut left = *what;
+        while left.largest() > 0 {
+            let portion = left.at_most(&self.policy()?);
+            let mut record = Record::EMPTY;
+            self.decide(&portion, Nanos::from_nanos(u64::MAX), &mut record)?;
+            left = left.differences(&portion).0.unwrap_or(Request::calls(0));
+        }
+        Ok(())
+    }
+
+    /// Counts a turn that is used now, after a wait (or none).
+    pub fn count_admitted(&self, calls: u64, waited: Duration) {
+        let counting = self.seating.counting(&self.segment);
+        counting.admitted(calls);
+        if !waited.is_zero() {
+            counting.waited(waited);
+        }
+    }
+
+    /// Counts a request that was not admitted.
+    pub fn count_denied(&self) {
+        self.seating.counting(&self.segment).denied();
+    }
+}

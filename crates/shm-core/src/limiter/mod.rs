@@ -1,0 +1,167 @@
+//! The one door to a limiter: open it, decide, reserve, cancel, change, look.
+//!
+//! | file | what |
+//! |---|---|
+//! | `settings` | what a limiter should be, when it may have to be created |
+//! | `decide` | taking and giving back |
+//! | `permits` | holding one of so many |
+//! | `change` | changing it for everybody, and ending it |
+//! | `inspect` | looking |
+//! | `remove` | removing what can't be retired |
+
+mod change;
+mod decide;
+mod inspect;
+mod permits;
+mod remove;
+mod settings;
+
+pub use decide::{Decision, Receipt, Reservation};
+pub use inspect::Inspection;
+pub use remove::remove_by_force;
+pub use settings::{OnMismatch, Settings};
+
+use crate::commit::{Records, Terms, Words};
+use crate::error::{ErrorKind, Result};
+use crate::limit::Policy;
+use crate::name::{Directory, Name};
+use crate::seat::Seating;
+use crate::segment::{Segment, shell_word};
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+/// A limiter in shared memory, seen from this process.
+///
+/// A process takes its seat with its first request, not when it opens: opening stays cheap, and who only looks is
+/// not shown as attached.
+///
+/// All methods take `&self` and may be called from any number of threads. After `fork`, parent and child both go on
+/// using it. No method waits for another process, except that changes wait up to two seconds for one another.
+/// A process killed in any of them leaves the limiter as it was before or as it is after.
+pub struct Limiter {
+    segment: Segment,
+    seating: Seating,
+    look_again_ns: AtomicU64,
+    /// Where a free permit was last seen.
+    permit_hint: AtomicUsize,
+}
+
+impl Limiter {
+    /// Joins the limiter of this name, or creates it.
+    ///
+    /// # Errors
+    /// Everything in [`ErrorKind`] that concerns files, and [`ErrorKind::Mismatch`].
+    pub fn open(dir: &Directory, name: &Name, settings: &Settings) -> Result<Limiter> {
+        let plan = settings.plan()?;
+        let (segment, created) = Segment::join(dir, name, Some(&plan))?;
+        let limiter = Limiter::around(segment);
+        if !created {
+            limiter.reconcile(settings)?;
+        }
+        Ok(limiter)
+    }
+
+    /// Joins the limiter of this name as it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, and everything in [`ErrorKind`] that concerns files.
+    pub fn attach(dir: &Directory, name: &Name) -> Result<Limiter> {
+        Segment::join(dir, name, None).map(|(segment, _)| Limiter::around(segment))
+    }
+
+    fn around(segment: Segment) -> Limiter {
+        Limiter {
+            segment,
+            seating: Seating::none(),
+            look_again_ns: AtomicU64::new(0),
+            permit_hint: AtomicUsize::new(0),
+        }
+    }
+
+    fn reconcile(&self, settings: &Settings) -> Result<()> {
+        let there = self.terms()?.policy;
+        if there.is_equivalent(&settings.policy) {
+            return Ok(());
+        }
+        match settings.on_mismatch {
+            OnMismatch::Keep => Ok(()),
+            OnMismatch::Change => self.change(settings.policy),
+            OnMismatch::Error => Err(self.segment.error(
+                ErrorKind::Mismatch,
+                format!(
+                    "it exists with {there}, but {} was asked for; open it with those parameters, attach to it as it is, \
+                     or change it for everybody: shm-limit set {} --rate {}{}",
+                    settings.policy,
+                    shell_word(self.name()),
+                    settings.policy.first().rate(),
+                    settings.burst_flag(),
+                ),
+            )),
+        }
+    }
+
+    /// The limiter's name.
+    pub fn name(&self) -> &Name {
+        self.segment.name()
+    }
+
+    /// The limiter's file.
+    pub fn path(&self) -> &Path {
+        self.segment.path()
+    }
+
+    fn terms(&self) -> Result<Terms> {
+        self.segment
+            .generations()
+            .terms()
+            .map(|(_, terms)| terms)
+            .map_err(|halt| self.segment.halted(halt, 0))
+    }
+
+    /// The limits and permits in force.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`].
+    pub fn policy(&self) -> Result<Policy> {
+        Ok(self.terms()?.policy)
+    }
+
+    /// Whether it denies nobody.
+    pub fn is_shadow(&self) -> bool {
+        self.segment.generations().is_shadow()
+    }
+}
+
+/// How its state is kept.
+enum State<'a> {
+    Word(Words<'a>),
+    Record(Records<'a>),
+}
+
+impl Limiter {
+    /// Its state, to be changed by this thread. Without a seat a record can be looked at only.
+    fn with_state<R>(&self, change: impl FnOnce(State<'_>) -> R) -> R {
+        if self.segment.has_records() {
+            let turn = self.seating.turn(&self.segment);
+            change(State::Record(self.segment.records(turn.as_ref().map(|turn| turn.seat))))
+        } else {
+            change(State::Word(self.segment.words()))
+        }
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter")
+            .field("name", &self.name())
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.seating.leave(&self.segment);
+    }
+}

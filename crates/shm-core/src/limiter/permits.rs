@@ -1,0 +1,79 @@
+//! Holding one of so many permits.
+
+use super::Limiter;
+use crate::clock::Nanos;
+use crate::commit::Halt;
+use crate::error::Result;
+use crate::permit::{self, Held};
+use crate::sync::Ordering;
+use crate::sys::futex;
+use std::time::Duration;
+
+/// The longest sleep of who waits for a permit. Whoever gave one back may have been killed before it woke anybody, and
+/// nobody wakes anybody for the permits of the dead.
+const LOOK_FOR_PERMITS_EVERY: Duration = Duration::from_millis(100);
+
+impl Limiter {
+    /// Whether permits are to be held here.
+    #[inline]
+    pub fn has_permits(&self) -> bool {
+        self.segment.has_room_for_permits() && self.segment.generations().permits().0 > 0
+    }
+
+    /// Takes a permit; `None` if all are held by the living.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
+    pub fn take_permit(&self) -> Result<Option<Held>> {
+        let segment = &self.segment;
+        let Some(sitter) = self.seating.sitter(segment) else {
+            return Err(segment.halted(Halt::Seatless, 1));
+        };
+        let mut looked = false;
+        loop {
+            let (n, ever, epoch) = segment.generations().permits();
+            let hint = self.permit_hint.load(Ordering::Relaxed);
+            match permit::take(segment, n, ever, hint, sitter) {
+                // Taken under the number that was in force when it was.
+                Some(held) if segment.generations().epoch() == epoch => {
+                    self.permit_hint.store(held.index(), Ordering::Relaxed);
+                    return Ok(Some(held));
+                }
+                Some(held) => permit::give_back(segment, held),
+                None if looked => return Ok(None),
+                None => {
+                    looked = true;
+                    if permit::reclaim(segment)? == 0 {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a permit back and wakes somebody who waits for one. Harmless if it was given back before.
+    pub fn give_back(&self, held: Held) {
+        permit::give_back(&self.segment, held);
+    }
+
+    /// Waits for a permit to become free, but at most to `until` and not much longer than a tenth of a second: then the
+    /// caller looks again, or wants no more. Takes one if there is one.
+    ///
+    /// # Errors
+    /// As [`take_permit`](Self::take_permit).
+    pub fn wait_for_permit(&self, now: Nanos, until: Nanos) -> Result<Option<Held>> {
+        let bell = permit::announce(&self.segment);
+        let held = self.take_permit()?;
+        if held.is_none() {
+            futex::sleep(
+                &self.segment.fixed().releases.bell,
+                bell,
+                until.min(now.plus(LOOK_FOR_PERMITS_EVERY)),
+            );
+        } else {
+            // Others may wait, too: the next one to be given back is for them.
+            permit::announce(&self.segment);
+        }
+        Ok(held)
+    }
+}

@@ -1,0 +1,64 @@
+//! What to do when the limiter itself fails: the caller's explicit choice.
+
+use crate::outcome::Paid;
+use crate::{Admission, Denial, ErrorKind, Outcome, Result};
+use shm_core::clock;
+use std::time::Duration;
+
+/// How a caller goes on when the limiter can't decide: its file was removed, damaged, or can't be reached.
+///
+/// Nothing here chooses for you: without one of these the error is yours to handle. A mistake in the request itself
+/// (`InvalidInput`, `NeverAdmissible`) stays an error.
+///
+/// ```
+/// # use shm_lib::{RateLimit, Fallback};
+/// # use std::time::Duration;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let limit = RateLimit::builder("x").directory(dir.path()).open(5, Duration::from_secs(1)).unwrap();
+/// std::fs::remove_file(limit.path()).unwrap();
+/// std::thread::sleep(Duration::from_millis(150));
+/// assert!(limit.try_acquire().fail_open().unwrap().is_admitted());
+/// assert!(!limit.try_acquire().fail_closed(Duration::from_secs(1)).unwrap().is_admitted());
+/// ```
+pub trait Fallback {
+    /// Admits what can't be decided.
+    ///
+    /// # Errors
+    /// Mistakes in the request.
+    fn fail_open(self) -> Result<Outcome>;
+
+    /// Denies what can't be decided, to be tried again after `retry_after`.
+    ///
+    /// # Errors
+    /// Mistakes in the request.
+    fn fail_closed(self, retry_after: Duration) -> Result<Outcome>;
+}
+
+impl Fallback for Result<Outcome> {
+    fn fail_open(self) -> Result<Outcome> {
+        undecided(self, || {
+            Outcome::Admitted(Admission {
+                at: clock::now(),
+                waited: Duration::ZERO,
+                permit: None,
+                paid: Paid::Nothing,
+            })
+        })
+    }
+
+    fn fail_closed(self, retry_after: Duration) -> Result<Outcome> {
+        undecided(self, || {
+            let now = clock::now();
+            Outcome::Denied(Denial { ready: now.plus(retry_after), now })
+        })
+    }
+}
+
+fn undecided(result: Result<Outcome>, otherwise: impl FnOnce() -> Outcome) -> Result<Outcome> {
+    match result {
+        Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NeverAdmissible) => {
+            Ok(otherwise())
+        }
+        decided => decided,
+    }
+}

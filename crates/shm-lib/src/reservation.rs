@@ -1,0 +1,82 @@
+//! A turn taken ahead of its time.
+
+use crate::outcome::Paid;
+use crate::{Admission, Result, wait};
+use shm_core::clock::Nanos;
+use shm_core::limit::Request;
+use shm_core::{Limiter, Receipt, Reservation as Core};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A turn. It is used by [`commit`](Reservation::commit) or [`wait`](Reservation::wait); dropped unused, it is
+/// [cancelled](Reservation::cancel).
+///
+/// It keeps its time whatever is changed later: who wants to obey a change asks [`is_void`](Reservation::is_void), or
+/// waits by [`RateLimit::wait`](crate::RateLimit::wait). When its process is killed the turn passes unused.
+#[derive(Debug)]
+#[must_use = "a turn that is dropped is given back"]
+pub struct Reservation {
+    limiter: Arc<Limiter>,
+    core: Option<Core>,
+    receipt: Receipt,
+    request: Request,
+}
+
+impl Reservation {
+    pub(crate) fn new(limiter: &Arc<Limiter>, core: Core, request: Request) -> Reservation {
+        Reservation { limiter: Arc::clone(limiter), receipt: core.receipt, core: Some(core), request }
+    }
+
+    /// When the turn is.
+    pub fn at(&self) -> Nanos {
+        self.receipt.at
+    }
+
+    /// In how long that is.
+    pub fn wait_time(&self) -> Duration {
+        self.receipt.at.since(shm_core::clock::now())
+    }
+
+    /// Whether the limiter was changed since. The turn itself stays as it is.
+    pub fn is_void(&self) -> bool {
+        self.limiter.is_void(&self.receipt)
+    }
+
+    /// Uses the turn. Whoever commits before its time is responsible for acting at it.
+    pub fn commit(mut self) -> Admission {
+        self.core = None;
+        self.limiter.count_admitted(self.request.call_count(), Duration::ZERO);
+        self.admission(Duration::ZERO)
+    }
+
+    /// Sleeps until the turn, then uses it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retired`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
+    pub fn wait(mut self) -> Result<Admission> {
+        let began = shm_core::clock::now();
+        let now = wait::until(&self.limiter, &self.receipt)?;
+        self.core = None;
+        let waited = now.since(began);
+        self.limiter.count_admitted(self.request.call_count(), waited);
+        Ok(self.admission(waited))
+    }
+
+    fn admission(&self, waited: Duration) -> Admission {
+        let paid = Paid::Units(Box::new(self.request), self.receipt);
+        Admission { at: self.receipt.at, waited, permit: None, paid }
+    }
+
+    /// Gives the turn back, if nobody took one after it; otherwise it is forfeited. Returns which.
+    pub fn cancel(mut self) -> bool {
+        self.core.take().is_some_and(|core| self.limiter.cancel(core))
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.take() {
+            self.limiter.cancel(core);
+        }
+    }
+}
