@@ -14,7 +14,7 @@ pub(crate) const VERSION: u64 = 1;
 /// (A model goes round a smaller ring.)
 pub(crate) const GENERATIONS: usize = if cfg!(loom) { 4 } else { 8 };
 /// Limits that one limiter can hold.
-pub(crate) const LIMITS: usize = if cfg!(loom) { 1 } else { 4 };
+pub(crate) const LIMITS: usize = if cfg!(loom) { 2 } else { 4 };
 /// Rings that a file can have.
 pub(crate) const RINGS: usize = 4;
 /// Words for the name.

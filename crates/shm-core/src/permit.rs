@@ -21,15 +21,18 @@ const TENURE: u64 = (1 << TENURE_BITS) - 1;
 /// A permit that this process holds: where, and the word that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    index: usize,
     word: u64,
-    /// A forked child has a copy of this, and no right to the permit.
-    process: u64,
+    /// `process token << 16 | index`: a forked child has a copy of this, and no right to the permit.
+    place: u64,
 }
 
 impl Held {
     pub(crate) fn index(self) -> usize {
-        self.index
+        self.place as usize & 0xffff
+    }
+
+    fn is_ours(self) -> bool {
+        self.place >> 16 == process_token()
     }
 }
 
@@ -54,7 +57,7 @@ pub(crate) fn take(segment: &Segment, n: usize, ever: usize, hint: usize, sitter
                 && place.compare_exchange(0, word, Ordering::SeqCst, Ordering::Relaxed).is_ok()
         })?
         .0;
-    let held = Held { index, word, process: process_token() };
+    let held = Held { word, place: process_token() << 16 | index as u64 };
     // There were more permits once, and some of those may still be held. Two takers who see each other both step back.
     if ever > n && all[..ever].iter().filter(|place| place.load(Ordering::SeqCst) != 0).count() > n {
         give_back(segment, held);
@@ -66,10 +69,8 @@ pub(crate) fn take(segment: &Segment, n: usize, ever: usize, hint: usize, sitter
 /// Gives a permit back, and wakes somebody who waits for one. Does nothing if it was given back before, and in a forked
 /// child of the holder.
 pub(crate) fn give_back(segment: &Segment, held: Held) {
-    let Some(place) = segment.permits().get(held.index) else { return };
-    if held.process == process_token()
-        && place.compare_exchange(held.word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
-    {
+    let Some(place) = segment.permits().get(held.index()) else { return };
+    if held.is_ours() && place.compare_exchange(held.word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
         ring_for_one(segment);
     }
 }

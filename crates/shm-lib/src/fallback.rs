@@ -36,14 +36,7 @@ pub trait Fallback {
 
 impl Fallback for Result<Outcome> {
     fn fail_open(self) -> Result<Outcome> {
-        undecided(self, || {
-            Outcome::Admitted(Admission {
-                at: clock::now(),
-                waited: Duration::ZERO,
-                permit: None,
-                paid: Paid::Nothing,
-            })
-        })
+        undecided(self, || Outcome::Admitted(Admission::unasked(clock::now(), None, Paid::Nothing)))
     }
 
     fn fail_closed(self, retry_after: Duration) -> Result<Outcome> {

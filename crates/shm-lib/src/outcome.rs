@@ -1,9 +1,9 @@
 //! What was decided: values, not errors.
 
 use crate::Permit;
+use shm_core::Receipt;
 use shm_core::clock::Nanos;
 use shm_core::limit::Request;
-use shm_core::{Decision, Receipt};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Admission {
     pub(crate) at: Nanos,
-    pub(crate) waited: Duration,
+    pub(crate) waited_ns: u64,
     pub(crate) permit: Option<Permit>,
     pub(crate) paid: Paid,
 }
@@ -30,7 +30,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub(crate) enum Paid {
     Calls(u64, Receipt),
-    Units(Box<Request>, Receipt),
+    Units(Box<(Request, Receipt)>),
     /// It has been settled, or was never charged.
     Nothing,
     /// The limiter is in shadow and would have denied.
@@ -77,7 +77,7 @@ impl Admission {
 
     /// How long the caller waited for it. Zero if it was admitted at once.
     pub fn waited(&self) -> Duration {
-        self.waited
+        Duration::from_nanos(self.waited_ns)
     }
 
     /// The permit, to be kept longer or shorter than this. `None` if the limiter has none.
@@ -114,16 +114,21 @@ impl Denial {
     }
 }
 
-/// An outcome without a permit.
-#[inline]
-pub(crate) fn of(decision: Decision, paid: impl FnOnce(Receipt) -> Paid) -> Outcome {
-    match decision {
-        Decision::Admitted(receipt) => Outcome::Admitted(Admission {
-            at: receipt.at,
-            waited: Duration::ZERO,
-            permit: None,
-            paid: paid(receipt),
-        }),
-        Decision::Denied { ready, now } => Outcome::Denied(Denial { ready, now }),
+impl Admission {
+    /// Admitted at once.
+    #[inline]
+    pub(crate) fn at_once(receipt: Receipt, permit: Option<Permit>, paid: Paid) -> Admission {
+        Admission { at: receipt.at, waited_ns: 0, permit, paid }
+    }
+
+    /// Admitted without asking the limits.
+    pub(crate) fn unasked(at: Nanos, permit: Option<Permit>, paid: Paid) -> Admission {
+        Admission { at, waited_ns: 0, permit, paid }
+    }
+}
+
+impl Paid {
+    pub(crate) fn for_request(request: &Request, receipt: Receipt) -> Paid {
+        Paid::Units(Box::new((*request, receipt)))
     }
 }

@@ -1,10 +1,10 @@
 //! The handle.
 
-use crate::outcome::{self, Paid};
+use crate::outcome::Paid;
 use crate::{Admission, Builder, Denial, Outcome, Permit, Reservation};
 use shm_core::clock::Nanos;
 use shm_core::limit::{Limit, Outlook, Policy, Rate, Request};
-use shm_core::{Counts, Error, ErrorKind, Inspection, Limiter, Result};
+use shm_core::{Counts, Decision, Error, ErrorKind, Inspection, Limiter, Result};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -89,10 +89,29 @@ impl RateLimit {
     pub fn try_acquire_n(&self, n: u64) -> Result<Outcome> {
         let n = at_least_one(n)?;
         if self.limiter.has_permits() {
-            return self.try_request(&Request::calls(n));
+            return self.try_with_permit(n);
         }
-        let outcome = outcome::of(self.limiter.try_acquire(n)?, |receipt| Paid::Calls(n, receipt));
-        Ok(if outcome.is_admitted() { outcome } else { self.or_shadow(outcome) })
+        match self.limiter.try_acquire(n)? {
+            Decision::Admitted { receipt, .. } => {
+                Ok(Outcome::Admitted(Admission::at_once(receipt, None, Paid::Calls(n, receipt))))
+            }
+            Decision::Denied { ready, now } => Ok(self.denied(Denial { ready, now }, None)),
+        }
+    }
+
+    /// Apart, so that limiters without permits move none about.
+    #[inline(never)]
+    fn try_with_permit(&self, n: u64) -> Result<Outcome> {
+        let permit = match self.permit_now()? {
+            Ok(permit) => permit,
+            Err(denial) => return Ok(Outcome::Denied(denial)),
+        };
+        match self.limiter.try_acquire(n)? {
+            Decision::Admitted { receipt, .. } => {
+                Ok(Outcome::Admitted(Admission::at_once(receipt, permit, Paid::Calls(n, receipt))))
+            }
+            Decision::Denied { ready, now } => Ok(self.denied(Denial { ready, now }, permit)),
+        }
     }
 
     /// Takes what is requested now, of all limits and a permit if there are permits, or nothing.
@@ -100,36 +119,41 @@ impl RateLimit {
     /// # Errors
     /// As [`try_acquire_n`](Self::try_acquire_n).
     pub fn try_request(&self, request: &Request) -> Result<Outcome> {
-        let mut permit = None;
-        if self.limiter.has_permits() {
-            permit = self.limiter.take_permit()?.map(|held| Permit::new(&self.limiter, held));
-            if permit.is_none() && !self.limiter.is_shadow() {
-                self.limiter.count_denied();
-                let now = shm_core::clock::now();
-                return Ok(Outcome::Denied(Denial { ready: now, now }));
+        let permit = match self.permit_now()? {
+            Ok(permit) => permit,
+            Err(denial) => return Ok(Outcome::Denied(denial)),
+        };
+        match self.limiter.try_request(request)? {
+            Decision::Admitted { receipt, .. } => {
+                let paid = Paid::for_request(request, receipt);
+                Ok(Outcome::Admitted(Admission::at_once(receipt, permit, paid)))
             }
+            Decision::Denied { ready, now } => Ok(self.denied(Denial { ready, now }, permit)),
         }
-        let decision = self.limiter.try_request(request)?;
-        let mut outcome =
-            self.or_shadow(outcome::of(decision, |receipt| Paid::Units(Box::new(*request), receipt)));
-        if let Outcome::Admitted(admission) = &mut outcome {
-            admission.permit = permit;
+    }
+
+    /// A permit, if there are permits (and none is needed in shadow); or the refusal, if all are held.
+    fn permit_now(&self) -> Result<std::result::Result<Option<Permit>, Denial>> {
+        if !self.limiter.has_permits() {
+            return Ok(Ok(None));
         }
-        Ok(outcome)
+        let held = self.limiter.take_permit()?;
+        if held.is_none() && !self.limiter.is_shadow() {
+            self.limiter.count_denied();
+            let now = shm_core::clock::now();
+            return Ok(Err(Denial { ready: now, now }));
+        }
+        Ok(Ok(held.map(|held| Permit::new(&self.limiter, held))))
     }
 
     /// In shadow nobody is denied.
-    #[cold]
-    fn or_shadow(&self, outcome: Outcome) -> Outcome {
-        match outcome {
-            Outcome::Denied(denial) if self.limiter.is_shadow() => Outcome::Admitted(Admission {
-                at: denial.now,
-                waited: Duration::ZERO,
-                permit: None,
-                paid: Paid::Shadowed(denial),
-            }),
-            outcome => outcome,
+    #[inline]
+    fn denied(&self, denial: Denial, permit: Option<Permit>) -> Outcome {
+        if self.limiter.is_shadow() {
+            let paid = Paid::Shadowed(denial);
+            return Outcome::Admitted(Admission::unasked(denial.now, permit, paid));
         }
+        Outcome::Denied(denial)
     }
 
     /// Takes one token and waits for its turn. Among all processes, first come, first served.
@@ -274,7 +298,7 @@ impl RateLimit {
     pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<()> {
         let (estimate, receipt) = match std::mem::replace(&mut admission.paid, Paid::Nothing) {
             Paid::Calls(n, receipt) => (Request::calls(n), receipt),
-            Paid::Units(request, receipt) => (*request, receipt),
+            Paid::Units(request) => *request,
             Paid::Nothing => {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,

@@ -40,18 +40,18 @@ pub(crate) fn wait(
                 limiter.count_denied();
                 return Ok(Outcome::Denied(Denial { ready, now }));
             }
-            Err(Decision::Admitted(_)) => unreachable!("admitted without a reservation"),
+            Err(Decision::Admitted { .. }) => unreachable!("admitted without a reservation"),
         };
-        match sleep_until_turn(limiter, &reservation.receipt, &mut stop)? {
+        match sleep_until_turn(limiter, &reservation, &mut stop)? {
             Turn::Come(now) => {
                 let receipt = reservation.receipt;
-                let at_once = now == receipt.now && !heard_news && permit.waited.is_zero();
+                let at_once = now == reservation.now && !heard_news && permit.waited.is_zero();
                 let waited = if at_once { Duration::ZERO } else { now.since(began) };
                 limiter.count_admitted(request.call_count(), waited);
-                let paid = Paid::Units(Box::new(*request), receipt);
+                let paid = Paid::for_request(request, receipt);
                 return Ok(Outcome::Admitted(Admission {
                     at: receipt.at,
-                    waited,
+                    waited_ns: waited.as_nanos() as u64,
                     permit: permit.permit,
                     paid,
                 }));
@@ -117,9 +117,10 @@ pub(crate) enum Turn {
 }
 
 /// Where a turn stands.
-pub(crate) fn look(limiter: &Limiter, receipt: &Receipt) -> Option<Turn> {
-    if receipt.at == receipt.now {
-        return Some(Turn::Come(receipt.now));
+pub(crate) fn look(limiter: &Limiter, reservation: &Reservation) -> Option<Turn> {
+    let receipt = &reservation.receipt;
+    if receipt.at == reservation.now {
+        return Some(Turn::Come(reservation.now));
     }
     // In this order: a turn that came before the news counts as used, and is.
     let now = clock::now();
@@ -129,15 +130,19 @@ pub(crate) fn look(limiter: &Limiter, receipt: &Receipt) -> Option<Turn> {
     (now >= receipt.at).then_some(Turn::Come(now))
 }
 
-fn sleep_until_turn(limiter: &Limiter, receipt: &Receipt, stop: &mut impl FnMut() -> bool) -> Result<Turn> {
+fn sleep_until_turn(
+    limiter: &Limiter,
+    reservation: &Reservation,
+    stop: &mut impl FnMut() -> bool,
+) -> Result<Turn> {
     loop {
-        if let Some(turn) = look(limiter, receipt) {
+        if let Some(turn) = look(limiter, reservation) {
             return Ok(turn);
         }
         if stop() {
             return Ok(Turn::Unwanted);
         }
-        limiter.sleep(receipt, clock::now())?;
+        limiter.sleep(&reservation.receipt, clock::now())?;
     }
 }
 

@@ -90,6 +90,21 @@ pub(crate) struct Records<'a> {
     pub(crate) seat: Option<usize>,
 }
 
+/// What a decision is made from: read from shared memory, and kept in one place, since it is large.
+pub(crate) struct Scene {
+    epoch: u64,
+    word: u64,
+    rules: Rules,
+    costs: Costs,
+    /// The current record; after an admission that was to be remembered, the one before it.
+    pub(crate) record: Record,
+}
+
+impl Scene {
+    pub(crate) const EMPTY: Scene =
+        Scene { epoch: 0, word: 0, rules: Rules::NONE, costs: [0; MAX_LIMITS], record: Record::EMPTY };
+}
+
 /// What was decided about several limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -130,7 +145,14 @@ impl<'a> Records<'a> {
     }
 
     fn rules(&self, epoch: u64) -> Rules {
-        terms::rules(self.generations.place(epoch), self.table.rings.map(|ring| !ring.is_empty()))
+        let mut rules = Rules::NONE;
+        self.load_rules(epoch, &mut rules);
+        rules
+    }
+
+    #[inline]
+    fn load_rules(&self, epoch: u64, rules: &mut Rules) {
+        terms::rules(self.generations.place(epoch), self.table.rings.map(|ring| !ring.is_empty()), rules);
     }
 
     /// The record that a state word of this generation points to, if it is still the one after the copy.
@@ -208,47 +230,51 @@ impl<'a> Records<'a> {
     }
 
     /// Takes what is requested of all limits, or nothing, for the first instant at which it conforms, if that is now or
-    /// at most `latest`. After an admission `record` is what was before it.
+    /// at most `latest`. If `remember`, the scene's record is afterwards the one before an admission.
     #[inline]
     pub(crate) fn reserve(
         &self,
         request: &Request,
         latest: Nanos,
         clock: &impl Clock,
-        record: &mut Record,
+        remember: bool,
+        scene: &mut Scene,
     ) -> Result<Verdict, Halt> {
         loop {
-            let (epoch, word, rules, costs) = match self.read(request, clock, record)? {
-                Some(read) => read,
-                None => continue,
-            };
-            let state = &self.generations.place(epoch).state.word;
+            if !self.read(request, clock, scene)? {
+                continue;
+            }
+            let Scene { epoch, word, rules, costs, record } = scene;
+            let state = &self.generations.place(*epoch).state.word;
             let (mut now, exact) = clock.quick();
-            let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
+            let mut ready = Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table));
             if ready > now && !exact && ready.since(now) < NEARLY {
                 now = clock.exact();
-                ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
+                ready = Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table));
             }
             if ready > now {
                 // What was read of the rings was right if nothing was committed since.
-                if state.load(Ordering::Acquire) != word {
+                if state.load(Ordering::Acquire) != *word {
                     continue;
                 }
                 if ready.since(now) > MAX_WAIT {
-                    self.far_away(&rules, record, now, ready, latest)?;
+                    self.far_away(rules, record, now, ready, latest)?;
                 }
                 if ready > latest {
                     return Ok(Verdict::Denied { ready, now });
                 }
             }
             let at = ready.max(now);
-            let mut next = *record;
-            rules.charge(&mut next, &costs, at.as_nanos());
-            self.write_pending(&rules, record)?;
-            let new = self.table_write(Pointer(word), &next, rules.words())?;
+            self.write_pending(rules, record)?;
+            let before = if remember { Some(Box::new(*record)) } else { None };
+            rules.charge(record, costs, at.as_nanos());
+            let new = self.table_write(Pointer(*word), record, rules.words())?;
             // AcqRel: publishes the record and the slots written before.
-            if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return Ok(Verdict::Admitted { at, now, epoch, state: new });
+            if state.compare_exchange(*word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                if let Some(before) = before {
+                    *record = *before;
+                }
+                return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new });
             }
             back_off();
         }
@@ -263,27 +289,26 @@ impl<'a> Records<'a> {
         clock: &impl Clock,
     ) -> Result<Vec<Nanos>, Halt> {
         let mut turns = Vec::with_capacity(k);
-        let mut record = Record::EMPTY;
+        let mut scene = Scene::EMPTY;
         let now = clock.exact();
         while turns.len() < k {
-            let (epoch, word, rules, costs) = match self.read(request, clock, &mut record)? {
-                Some(read) => read,
-                None => continue,
-            };
-            let together = if rules.has_log(&costs) { 1 } else { k };
-            let mut next = record;
+            if !self.read(request, clock, &mut scene)? {
+                continue;
+            }
+            let Scene { epoch, word, rules, costs, record } = &mut scene;
+            let together = if rules.has_log(costs) { 1 } else { k };
             let begun = turns.len();
+            self.write_pending(rules, record)?;
             for _ in 0..together {
-                let ready = rules.ready(&next, &costs, now.as_nanos(), &self.table);
+                let ready = rules.ready(record, costs, now.as_nanos(), &self.table);
                 let at = Nanos::from_nanos(ready).max(now);
                 if at.since(now) > MAX_WAIT {
-                    self.far_away(&rules, &record, now, at, Nanos::from_nanos(u64::MAX))?;
+                    self.far_away(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
                 }
-                rules.charge(&mut next, &costs, at.as_nanos());
+                rules.charge(record, costs, at.as_nanos());
                 turns.push(at);
             }
-            self.write_pending(&rules, &record)?;
-            if !self.replace(epoch, word, &next, rules.words()) {
+            if !self.replace(*epoch, *word, record, rules.words()) {
                 turns.truncate(begun);
                 back_off();
             }
@@ -291,34 +316,26 @@ impl<'a> Records<'a> {
         Ok(turns)
     }
 
-    /// The current record, and what the request costs; `None` to try again.
+    /// Reads the current record, and what the request costs; false to try again.
     #[inline]
-    fn read(
-        &self,
-        request: &Request,
-        clock: &impl Clock,
-        record: &mut Record,
-    ) -> Result<Option<(u64, u64, Rules, Costs)>, Halt> {
+    fn read(&self, request: &Request, clock: &impl Clock, scene: &mut Scene) -> Result<bool, Halt> {
         let epoch = self.generations.epoch();
         let place = self.generations.place(epoch);
-        let rules = self.rules(epoch);
+        self.load_rules(epoch, &mut scene.rules);
         let costs = terms::costs(place, request);
         let word = place.state.word.load(Ordering::Acquire);
-        let costs = match costs {
+        match costs {
             Some(costs)
                 if epoch < RETIRED
                     && word < LIVE_END
                     && self.generations.is_current(epoch)
-                    && rules.never(&costs).is_none() =>
+                    && scene.rules.never(&costs).is_none() =>
             {
-                costs
+                (scene.epoch, scene.word, scene.costs) = (epoch, word, costs);
+                self.copy(word, epoch, scene.rules.words(), &mut scene.record)
             }
-            costs => {
-                self.obstacle(epoch, costs, clock)?;
-                return Ok(None);
-            }
-        };
-        Ok(self.copy(word, epoch, rules.words(), record)?.then_some((epoch, word, rules, costs)))
+            costs => self.obstacle(epoch, costs, clock).map(|()| false),
+        }
     }
 
     /// Clears the way for another try, or says why there is none.

@@ -217,7 +217,7 @@ fn gcra_of(l: &LimitWords) -> Gcra {
 
 /// The numbers of all limits. Possibly rubbish, as above.
 #[inline]
-pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
+pub(super) fn rules(from: &Generation, ringed: [bool; RINGS], to: &mut Rules) {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let rule = |i: usize| {
         let l = &from.limits[i % LIMITS];
@@ -231,7 +231,7 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
             _ => Rule::Sliding(Sliding { max, per }),
         }
     };
-    Rules::new((get(&from.about.shape) & 0xff) as usize, rule, ringed, get(&from.about.not_before_ns))
+    to.set((get(&from.about.shape) & 0xff) as usize, rule, ringed, get(&from.about.not_before_ns));
 }
 
 /// What a request costs each limit; `None` if it doesn't say, or says too much. Possibly rubbish, as above.

@@ -36,6 +36,7 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
+    #[inline]
     fn words(&self) -> usize {
         match self {
             Rule::Bucket(_) => 1,
@@ -46,6 +47,7 @@ impl Rule {
     }
 
     /// The most that one request can take.
+    #[inline]
     pub(crate) fn most(&self) -> u64 {
         match self {
             Rule::Bucket(g) => g.burst,
@@ -196,25 +198,45 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    #[inline]
+    pub(crate) const NONE: Rules = Rules {
+        rules: [Rule::Fixed(Fixed { max: 0, per: 0, origin: None }); MAX_LIMITS],
+        len: 1,
+        offsets: [1; MAX_LIMITS + 1],
+        ringed: [false; MAX_LIMITS],
+        not_before: 0,
+    };
+
+    #[cfg(test)]
     pub(crate) fn new(
         len: usize,
         rule: impl Fn(usize) -> Rule,
         ringed: [bool; MAX_LIMITS],
         not_before: u64,
     ) -> Rules {
-        let len = len.clamp(1, MAX_LIMITS);
-        let first = rule(0);
-        let mut rules =
-            Rules { rules: [first; MAX_LIMITS], len, offsets: [1; MAX_LIMITS + 1], ringed, not_before };
-        let mut end = 1;
-        for i in 0..len {
-            rules.rules[i] = if i == 0 { first } else { rule(i) };
-            rules.offsets[i] = end;
-            end += if ringed[i] { log::WORDS } else { rules.rules[i].words() };
-            rules.offsets[i + 1] = end;
-        }
+        let mut rules = Rules::NONE;
+        rules.set(len, rule, ringed, not_before);
         rules
+    }
+
+    /// Makes these the rules. In place: they are large, and made anew for each decision.
+    #[inline]
+    pub(crate) fn set(
+        &mut self,
+        len: usize,
+        rule: impl Fn(usize) -> Rule,
+        ringed: [bool; MAX_LIMITS],
+        not_before: u64,
+    ) {
+        self.len = len.clamp(1, MAX_LIMITS);
+        self.ringed = ringed;
+        self.not_before = not_before;
+        let mut end = 1;
+        for i in 0..self.len {
+            self.rules[i] = rule(i);
+            self.offsets[i] = end;
+            end += if ringed[i] { log::WORDS } else { self.rules[i].words() };
+            self.offsets[i + 1] = end;
+        }
     }
 
     /// Whether these costs concern a log.
@@ -229,6 +251,7 @@ impl Rules {
     }
 
     /// The words of limit `i`. A limit with a ring that is no log now leaves the log's count and era alone.
+    #[inline]
     fn range(&self, i: usize) -> std::ops::Range<usize> {
         let start = self.offsets[i];
         let is_log = matches!(self.rules[i], Rule::Log(_));
@@ -240,6 +263,7 @@ impl Rules {
     }
 
     /// What the ring of limit `i` last held.
+    #[inline]
     fn log_state(&self, record: &Record, i: usize) -> LogState {
         if i >= self.len || !self.ringed[i] {
             return LogState::default();

@@ -2,7 +2,7 @@
 
 use super::{Limiter, State};
 use crate::clock::{self, Nanos};
-use crate::commit::{self, Commit, Halt, Terms, Verdict};
+use crate::commit::{self, Commit, Halt, Scene, Terms, Verdict};
 use crate::error::{ErrorKind, Result};
 use crate::limit::Request;
 use crate::limit::rules::Record;
@@ -15,13 +15,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The longest sleep without looking around: for a removed file, a suspended machine, a signal just missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// Where to put the record before an admission, for who may want to undo it.
+type Before<'a> = Option<&'a mut Option<Box<Record>>>;
+
 /// That something was taken for an instant: now, or a later turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// When it may be used.
     pub at: Nanos,
-    /// The clock when it was taken.
-    pub now: Nanos,
     epoch: u64,
     /// The state word right after.
     state: u64,
@@ -31,7 +32,12 @@ pub struct Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It is taken.
-    Admitted(Receipt),
+    Admitted {
+        /// For when.
+        receipt: Receipt,
+        /// The clock when it was decided.
+        now: Nanos,
+    },
     /// Nothing is taken.
     Denied {
         /// From when on the same request would be admitted, if nobody else asks.
@@ -46,6 +52,8 @@ pub enum Decision {
 pub struct Reservation {
     /// Which turn.
     pub receipt: Receipt,
+    /// The clock when it was taken.
+    pub now: Nanos,
     request: Request,
     /// The record before it, where the state is one.
     before: Option<Box<Record>>,
@@ -65,7 +73,7 @@ impl Limiter {
         let counting = self.seating.counting(&self.segment);
         let decision = self.decide_word(calls, Nanos::from_nanos(0))?;
         match decision {
-            Decision::Admitted(_) => counting.admitted(calls),
+            Decision::Admitted { .. } => counting.admitted(calls),
             Decision::Denied { .. } => counting.denied(),
         }
         Ok(decision)
@@ -76,11 +84,10 @@ impl Limiter {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn try_request(&self, request: &Request) -> Result<Decision> {
-        let mut record = Record::EMPTY;
-        let decision = self.decide(request, Nanos::from_nanos(0), &mut record)?;
+        let decision = self.decide(request, Nanos::from_nanos(0), None)?;
         let counting = self.seating.counting(&self.segment);
         match decision {
-            Decision::Admitted(_) => counting.admitted(request.call_count()),
+            Decision::Admitted { .. } => counting.admitted(request.call_count()),
             Decision::Denied { .. } => counting.denied(),
         }
         Ok(decision)
@@ -98,13 +105,9 @@ impl Limiter {
     ) -> Result<std::result::Result<Reservation, Decision>> {
         // Who waits is here, too.
         let _ = self.seating.counting(&self.segment);
-        let mut record = Record::EMPTY;
-        Ok(match self.decide(request, latest, &mut record)? {
-            Decision::Admitted(receipt) => Ok(Reservation {
-                receipt,
-                request: *request,
-                before: self.segment.has_records().then(|| Box::new(record)),
-            }),
+        let mut before = None;
+        Ok(match self.decide(request, latest, Some(&mut before))? {
+            Decision::Admitted { receipt, now } => Ok(Reservation { receipt, now, request: *request, before }),
             denied @ Decision::Denied { .. } => Err(denied),
         })
     }
@@ -136,9 +139,9 @@ impl Limiter {
     }
 
     #[inline]
-    fn decide(&self, request: &Request, latest: Nanos, record: &mut Record) -> Result<Decision> {
+    fn decide(&self, request: &Request, latest: Nanos, before: Before<'_>) -> Result<Decision> {
         if self.segment.has_records() {
-            self.decide_record(request, latest, record)
+            self.decide_record(request, latest, before)
         } else if request.named() > 0 || request.call_count() == 0 {
             Err(self.miscounted(request))
         } else {
@@ -149,53 +152,57 @@ impl Limiter {
     #[inline]
     fn decide_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
         loop {
-            let decision = match self.segment.words().reserve(calls, latest, &clock::Host) {
+            match self.segment.words().reserve(calls, latest, &clock::Host) {
                 Ok(commit::Decision::Admitted { at, now, epoch, tat }) => {
-                    Decision::Admitted(Receipt { at, now, epoch, state: tat })
+                    self.glance_around(now)?;
+                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state: tat }, now });
                 }
-                Ok(commit::Decision::Denied { ready, now }) => Decision::Denied { ready, now },
-                Err(halt) => {
-                    self.recover(halt, calls)?;
-                    continue;
+                Ok(commit::Decision::Denied { ready, now }) => {
+                    self.glance_around(now)?;
+                    return Ok(Decision::Denied { ready, now });
                 }
-            };
-            return self.seen_around(decision);
+                Err(halt) => self.recover(halt, calls)?,
+            }
         }
     }
 
-    fn decide_record(&self, request: &Request, latest: Nanos, record: &mut Record) -> Result<Decision> {
+    #[inline]
+    fn decide_record(&self, request: &Request, latest: Nanos, before: Before<'_>) -> Result<Decision> {
+        let mut scene = Scene::EMPTY;
         loop {
             let decided = {
-                let turn = self.seating.turn(&self.segment);
-                let Some(turn) = turn else { return Err(self.segment.halted(Halt::Seatless, 1)) };
-                self.segment.records(Some(turn.seat)).reserve(request, latest, &clock::Host, record)
+                let Some(turn) = self.seating.turn(&self.segment) else {
+                    return Err(self.segment.halted(Halt::Seatless, 1));
+                };
+                let records = self.segment.records(Some(turn.seat));
+                records.reserve(request, latest, &clock::Host, before.is_some(), &mut scene)
             };
-            let decision = match decided {
+            match decided {
                 Ok(Verdict::Admitted { at, now, epoch, state }) => {
-                    Decision::Admitted(Receipt { at, now, epoch, state })
+                    if let Some(before) = before {
+                        *before = Some(Box::new(scene.record));
+                    }
+                    self.glance_around(now)?;
+                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state }, now });
                 }
-                Ok(Verdict::Denied { ready, now }) => Decision::Denied { ready, now },
+                Ok(Verdict::Denied { ready, now }) => {
+                    self.glance_around(now)?;
+                    return Ok(Decision::Denied { ready, now });
+                }
                 Err(Halt::Miscounted) => return Err(self.miscounted(request)),
-                Err(halt) => {
-                    self.recover(halt, request.largest())?;
-                    continue;
-                }
-            };
-            return self.seen_around(decision);
+                Err(halt) => self.recover(halt, request.largest())?,
+            }
         }
     }
 
-    /// Looks around now and then: whether the file is still there.
+    /// Now and then: whether the file is still there.
     #[inline]
-    fn seen_around(&self, decision: Decision) -> Result<Decision> {
-        let now = match &decision {
-            Decision::Admitted(receipt) => receipt.now,
-            Decision::Denied { now, .. } => *now,
-        };
+    fn glance_around(&self, now: Nanos) -> Result<()> {
         if now.as_nanos() >= self.look_again_ns.load(Ordering::Relaxed) {
-            self.look_around(now)?;
+            self.look_around(now)
+        } else {
+            Ok(())
         }
-        Ok(decision)
     }
 
     #[cold]
@@ -298,8 +305,7 @@ impl Limiter {
         let mut left = *what;
         while left.largest() > 0 {
             let portion = left.at_most(&self.policy()?);
-            let mut record = Record::EMPTY;
-            self.decide(&portion, Nanos::from_nanos(u64::MAX), &mut record)?;
+            self.decide(&portion, Nanos::from_nanos(u64::MAX), None)?;
             left = left.differences(&portion).0.unwrap_or(Request::calls(0));
         }
         Ok(())

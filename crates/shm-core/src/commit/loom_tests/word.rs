@@ -1,59 +1,40 @@
-//! Every interleaving of small scenes, by loom. Run by `cargo xtask test loom`.
+//! Every interleaving of small scenes with a state of one word, by loom. Run by `cargo xtask test loom`.
 
 use super::*;
-use crate::clock::Nanos;
-use crate::layout::{GENERATIONS, Generation, RETIRED};
-use crate::limit::{Limit, Rate};
-use crate::sync::AtomicU64;
+use crate::layout::RETIRED;
 use loom::sync::Arc;
 use loom::thread;
-use std::time::Duration;
 
-/// The shared part, without a file around it.
-struct Shared {
-    epoch: AtomicU64,
-    ring: [Generation; GENERATIONS],
-}
+/// The shared part.
+struct Shared(Ring);
 
 impl Shared {
     fn new(burst: u64) -> Arc<Shared> {
-        let shared =
-            Arc::new(Shared { epoch: AtomicU64::new(0), ring: std::array::from_fn(|_| Generation::model()) });
-        shared.generations().initialise(&terms(burst));
+        let shared = Arc::new(Shared(Ring::new()));
+        shared.words().initialise(&terms(burst));
         shared
     }
 
     fn generations(&self) -> Generations<'_> {
-        Generations::for_loom(&self.epoch, &self.ring)
+        self.0.generations()
+    }
+
+    fn words(&self) -> Words<'_> {
+        Words(self.generations())
     }
 }
 
-/// So slow that time plays no part: what counts is the burst.
 fn terms(burst: u64) -> Terms {
-    let rate = Rate::new(1, Duration::from_secs(86_400)).unwrap();
-    Terms { limit: Limit::with_burst(rate, burst).unwrap(), since: at(0), not_before: None, forget: false }
-}
-
-fn at(ns: u64) -> Nanos {
-    Nanos::from_nanos(ns)
-}
-
-fn now() -> Nanos {
-    at(10)
+    keep(bucket(burst))
 }
 
 /// Whether one token was admitted at once.
 fn take(shared: &Shared) -> bool {
-    matches!(shared.generations().reserve(1, at(0), &now).unwrap(), Decision::Admitted { .. })
-}
-
-/// A moment later: right after a change, a little more counts as used than was (`CLOCK_SLACK`).
-fn later() -> Nanos {
-    at(1_000_000)
+    matches!(shared.words().reserve(1, at(0), &now).unwrap(), Decision::Admitted { .. })
 }
 
 fn available(shared: &Shared) -> u64 {
-    shared.generations().outlook(&later).unwrap().0.available
+    shared.words().outlook(&later).unwrap().0.available
 }
 
 #[test]
@@ -80,7 +61,7 @@ fn a_change_forgets_and_invents_no_admission() {
         // The changer dies right after publishing: nobody but the takers can finish it.
         let changer = {
             let s = shared.clone();
-            thread::spawn(move || s.generations().publish(1, &terms(3), &now).unwrap())
+            thread::spawn(move || s.words().publish(1, &terms(3), &now).unwrap())
         };
         let taken = u64::from(take(&shared)) + other.join().unwrap();
         changer.join().unwrap();
@@ -96,8 +77,8 @@ fn two_changes_while_one_takes() {
         let changer = {
             let s = shared.clone();
             thread::spawn(move || {
-                s.generations().publish(1, &terms(2), &now).unwrap();
-                s.generations().publish(2, &terms(2), &now).unwrap();
+                s.words().publish(1, &terms(2), &now).unwrap();
+                s.words().publish(2, &terms(2), &now).unwrap();
             })
         };
         let taken = u64::from(take(&shared));
@@ -118,11 +99,11 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
             let s = shared.clone();
             thread::spawn(move || {
                 for epoch in 1..=GENERATIONS as u64 {
-                    s.generations().publish(epoch, &terms(3), &now).unwrap();
+                    s.words().publish(epoch, &terms(3), &now).unwrap();
                 }
             })
         };
-        let taken = match shared.generations().reserve(1, at(0), &now) {
+        let taken = match shared.words().reserve(1, at(0), &now) {
             Ok(Decision::Admitted { .. }) => 1,
             Ok(Decision::Denied { .. }) => 0,
             // A stalled helper froze the current state: nothing was admitted, the limiter republishes.
@@ -130,7 +111,7 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
             Err(halt) => panic!("{halt:?}"),
         };
         changer.join().unwrap();
-        match shared.generations().outlook(&later) {
+        match shared.words().outlook(&later) {
             Ok((seen, _)) => assert!(seen.available <= 3 - taken),
             Err(halt) => assert_eq!(halt, Halt::Frozen),
         }
@@ -150,14 +131,14 @@ fn a_decision_is_never_booked_in_another_generation() {
             let s = shared.clone();
             thread::spawn(move || {
                 for epoch in 1..last {
-                    s.generations().publish(epoch, &anew, &now).unwrap();
+                    s.words().publish(epoch, &anew, &now).unwrap();
                 }
-                let _ = s.generations().settle(last, &now);
+                let _ = s.words().settle(last, &now);
             })
         };
-        let decision = shared.generations().reserve(1, at(0), &now);
+        let decision = shared.words().reserve(1, at(0), &now);
         changer.join().unwrap();
-        let end = shared.generations().outlook(&later);
+        let end = shared.words().outlook(&later);
         match (decision, end) {
             (Ok(Decision::Admitted { epoch, .. }), Ok((seen, _))) if epoch == last => {
                 assert!(seen.available <= 2)
@@ -176,14 +157,14 @@ fn a_helper_that_overslept_sets_no_state() {
     model.check(|| {
         let shared = Shared::new(3);
         let last = 2 + GENERATIONS as u64;
-        shared.generations().publish(1, &terms(3), &now).unwrap();
+        shared.words().publish(1, &terms(3), &now).unwrap();
         let helper = {
             let s = shared.clone();
-            thread::spawn(move || s.generations().settle(2, &now))
+            thread::spawn(move || s.words().settle(2, &now))
         };
         for epoch in 2..last {
-            shared.generations().publish(epoch, &terms(3), &now).unwrap();
-            if epoch == last - 2 && shared.generations().reserve(1, at(0), &now).is_err() {
+            shared.words().publish(epoch, &terms(3), &now).unwrap();
+            if epoch == last - 2 && shared.words().reserve(1, at(0), &now).is_err() {
                 // Frozen by the helper, which the limiter heals under the control lock: not this scene.
                 let _ = helper.join().unwrap();
                 return;
@@ -191,7 +172,7 @@ fn a_helper_that_overslept_sets_no_state() {
         }
         // `last` begins with that one token used, whoever computes its state.
         let _ = helper.join().unwrap();
-        match shared.generations().outlook(&later) {
+        match shared.words().outlook(&later) {
             Ok((seen, _)) => assert_eq!(seen.available, 2),
             Err(halt) => assert_eq!(halt, Halt::Frozen),
         }
@@ -218,7 +199,7 @@ fn no_decision_uses_half_of_two_configurations() {
             })
         };
         for epoch in 1..last {
-            shared.generations().publish(epoch, &terms(epoch + 1), &now).unwrap();
+            shared.words().publish(epoch, &terms(epoch + 1), &now).unwrap();
         }
         reader.join().unwrap();
     });
@@ -228,14 +209,14 @@ fn no_decision_uses_half_of_two_configurations() {
 fn a_cancelled_token_can_be_taken_again_once() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let Ok(Decision::Admitted { epoch, tat, .. }) = shared.generations().reserve(1, at(0), &now) else {
+        let Ok(Decision::Admitted { epoch, tat, .. }) = shared.words().reserve(1, at(0), &now) else {
             panic!()
         };
         let other = {
             let s = shared.clone();
             thread::spawn(move || u64::from(take(&s)))
         };
-        let cancelled = shared.generations().cancel(epoch, tat, 1);
+        let cancelled = shared.words().cancel(epoch, tat, 1);
         assert!(cancelled);
         let taken = u64::from(take(&shared)) + other.join().unwrap();
         assert!(taken <= 1);
@@ -248,10 +229,10 @@ fn after_retiring_nothing_is_admitted() {
         let shared = Shared::new(2);
         let other = {
             let s = shared.clone();
-            thread::spawn(move || s.generations().reserve(1, at(0), &now).is_ok())
+            thread::spawn(move || s.words().reserve(1, at(0), &now).is_ok())
         };
         shared.generations().retire();
-        assert_eq!(shared.generations().reserve(1, at(0), &now), Err(Halt::Retired));
+        assert_eq!(shared.words().reserve(1, at(0), &now), Err(Halt::Retired));
         other.join().unwrap();
         assert!(shared.generations().epoch() & RETIRED != 0);
     });

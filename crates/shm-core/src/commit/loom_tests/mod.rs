@@ -1,0 +1,54 @@
+//! What the scenes share.
+
+mod record;
+mod word;
+
+use super::*;
+use crate::clock::Nanos;
+use crate::layout::{GENERATIONS, Generation};
+use crate::limit::{Limit, Policy, Rate};
+use crate::sync::AtomicU64;
+use std::time::Duration;
+
+/// So slow that time plays no part: what counts is the burst.
+fn bucket(burst: u64) -> Limit {
+    Limit::with_burst(Rate::new(1, Duration::from_secs(86_400)).unwrap(), burst).unwrap()
+}
+
+fn keep(policy: impl Into<Policy>) -> Terms {
+    Terms { forget: false, ..Terms::new(policy.into(), at(0)) }
+}
+
+fn at(ns: u64) -> Nanos {
+    Nanos::from_nanos(ns)
+}
+
+fn now() -> Nanos {
+    at(10)
+}
+
+/// A moment later: right after a change, a little more counts as used than was (`CLOCK_SLACK`).
+fn later() -> Nanos {
+    at(1_000_000)
+}
+
+/// The generations, without a file around them.
+struct Ring {
+    epoch: AtomicU64,
+    places: [Generation; GENERATIONS],
+    wall_ns: AtomicU64,
+}
+
+impl Ring {
+    fn new() -> Ring {
+        Ring {
+            epoch: AtomicU64::new(0),
+            places: std::array::from_fn(|_| Generation::model()),
+            wall_ns: AtomicU64::new(0),
+        }
+    }
+
+    fn generations(&self) -> Generations<'_> {
+        Generations::for_loom(&self.epoch, &self.places, &self.wall_ns)
+    }
+}
