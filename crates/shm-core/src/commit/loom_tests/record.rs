@@ -115,17 +115,17 @@ fn a_change_forgets_and_invents_no_admission() {
 #[test]
 fn a_log_keeps_its_distance_whoever_writes_its_slots() {
     bounded(2, || {
-        let greedy = Limit::greedy(Rate::new(1, Duration::from_nanos(SECOND)).unwrap()).unwrap();
-        let shared = Shared::new(greedy.into(), 1);
+        let greedy = Limit::greedy(Rate::new(2, Duration::from_nanos(SECOND)).unwrap()).unwrap();
+        let shared = Shared::new(greedy.into(), 2);
         let other = {
             let s = shared.clone();
-            thread::spawn(move || s.take(1, at(u64::MAX)).unwrap())
+            thread::spawn(move || [s.take(1, at(u64::MAX)).unwrap(), s.take(1, at(u64::MAX)).unwrap()])
         };
         let mut all = vec![shared.take(2, at(u64::MAX)).unwrap(), shared.take(2, at(u64::MAX)).unwrap()];
-        all.push(other.join().unwrap());
+        all.extend(other.join().unwrap());
         all.sort_unstable();
-        assert!(all.windows(2).all(|pair| pair[1] - pair[0] >= SECOND), "{all:?}");
-        assert!(all[2] < 10 + 2 * SECOND + 1_000, "{all:?}");
+        assert!(all.windows(3).all(|three| three[2] - three[0] >= SECOND), "{all:?}");
+        assert!(all[3] < 10 + SECOND + 1_000, "{all:?}");
     });
 }
 
