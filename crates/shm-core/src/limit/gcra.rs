@@ -17,7 +17,7 @@ pub(crate) const TAT_END: u64 = 1 << 62;
 
 /// What is taken as used when a queue is dropped: turns up to this long after the clock was read, because another
 /// CPU may have read a clock up to that much later before it saw the news.
-const CLOCK_SLACK: Duration = Duration::from_micros(1);
+pub(super) const CLOCK_SLACK: Duration = Duration::from_micros(1);
 
 /// One limit: everything a decision needs besides the state. Tick 0 is when the machine started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,14 +105,20 @@ impl Gcra {
         }
     }
 
+    /// The TAT after the last turn that may have come by `now`, at most: a full bucket.
+    pub(crate) fn full(&self, now: Nanos) -> u64 {
+        let tick = self.ticks.at(now.plus(CLOCK_SLACK).as_nanos());
+        tick.saturating_add(self.ticks.tokens(self.burst)).saturating_add(1)
+    }
+
     /// The state with which `next` takes over at `now` from this limit in state `tat`: the same number of tokens
     /// used, in the new units. The queue is dropped, since those in it ask again, and a bucket is at most full.
     ///
     /// Under the same rate nothing is rounded, however often it is carried; under another rate it is rounded up.
     pub fn carry(&self, tat: u64, now: Nanos, next: &Gcra) -> u64 {
+        let bound = self.full(now);
         let now = now.plus(CLOCK_SLACK).as_nanos();
-        let (tick, size, token) = (self.ticks.at(now), self.ticks.tokens(self.burst), self.ticks.tokens(1));
-        let bound = tick.saturating_add(size).saturating_add(1);
+        let (tick, token) = (self.ticks.at(now), self.ticks.tokens(1));
         let tat = if self.floor >= bound {
             // A pause holds everybody: what is beyond a full bucket begins at the floor, not a token apart from what
             // was used before.

@@ -20,7 +20,7 @@ const TIME_BITS: u32 = 54;
 /// After this many dropped queues the next ones are kept.
 const LAST_ERA: u64 = (1 << (64 - TIME_BITS)) - 1;
 /// Words of state.
-pub(crate) const WORDS: usize = 8;
+pub(crate) const WORDS: usize = 9;
 
 /// The ring of slots, in whatever memory it is.
 pub(crate) trait Ring {
@@ -52,6 +52,8 @@ pub(crate) struct State {
     /// Everything before this index has the time `low_at`; 0 means that it doesn't count.
     pub(crate) low: u64,
     pub(crate) low_at: u64,
+    /// Turns up to this time were cancelled in this era. Slots may hold their times, whoever came instead.
+    pub(crate) void: u64,
     pub(crate) era: u64,
 }
 
@@ -65,13 +67,15 @@ impl State {
             gap: (w(3), w(4)),
             low: w(5),
             low_at: w(6),
-            era: w(7).min(LAST_ERA),
+            void: w(7),
+            era: w(8).min(LAST_ERA),
         }
     }
 
     pub(crate) fn write(self, words: &mut [u64]) {
+        let (from, to) = self.gap;
         let all =
-            [self.count, self.pending, self.newest, self.gap.0, self.gap.1, self.low, self.low_at, self.era];
+            [self.count, self.pending, self.newest, from, to, self.low, self.low_at, self.void, self.era];
         for (to, from) in words.iter_mut().zip(all) {
             *to = from;
         }
@@ -112,6 +116,11 @@ impl State {
     }
 }
 
+/// As the times of admissions are kept.
+fn round_up(ns: u64) -> u64 {
+    ns.div_ceil(STEP_NS).saturating_mul(STEP_NS)
+}
+
 fn slot(era: u64, ns: u64) -> u64 {
     era << TIME_BITS | ns.div_ceil(STEP_NS).min((1 << TIME_BITS) - 1)
 }
@@ -138,7 +147,14 @@ impl Log {
     pub(crate) fn charge(state: &mut State, at: u64, cost: u64) {
         state.count = state.count.saturating_add(cost);
         state.pending = cost;
-        state.newest = at.div_ceil(STEP_NS).saturating_mul(STEP_NS).max(state.newest);
+        state.newest = round_up(at).max(state.newest);
+    }
+
+    /// The state after what led from it to `newest` was cancelled.
+    pub(crate) fn cancel(state: &mut State, newest: &State) {
+        if newest.count > state.count {
+            state.void = state.void.max(newest.newest);
+        }
     }
 
     /// The newest was `amount` less.
@@ -150,9 +166,16 @@ impl Log {
 
     /// Nothing counts any more.
     pub(crate) fn forget(state: &State) -> State {
+        Log::all_at(state, 0)
+    }
+
+    /// As if all so far had been admitted at `at`, and nobody is queued; at 0 they don't count.
+    fn all_at(state: &State, at: u64) -> State {
         let count = state.count;
         let era = state.next_era();
-        State { count, pending: 0, newest: 0, gap: (count, count), low: count, low_at: 0, era }
+        // Without a new era the slots of a queue stay as those of cancelled turns do.
+        let void = if era > state.era { 0 } else { state.void.max(state.newest) };
+        State { count, pending: 0, newest: at, gap: (count, count), low: count, low_at: at, void, era }
     }
 
     /// As if `used` had been admitted at `now`, and nothing before.
@@ -166,6 +189,9 @@ impl Log {
 
     /// Admissions in the window that ends at `now`, and those after it.
     pub(crate) fn usage(&self, state: &State, now: u64, ring: &impl Ring) -> (u64, u64) {
+        if state.newest > now && state.void > now {
+            return (self.max.min(state.count), 0);
+        }
         let queued = state.count - Self::first_after(state, now, ring);
         let window = now.saturating_sub(self.span);
         let end = state.count - queued;
@@ -178,6 +204,7 @@ impl Log {
 
     /// The first index whose time is after `now`, as far back as can be told.
     fn first_after(state: &State, now: u64, ring: &impl Ring) -> u64 {
+        let now = round_up(now);
         if state.newest <= now {
             return state.count;
         }
@@ -190,8 +217,12 @@ impl Log {
         if first == state.count || state.era >= LAST_ERA {
             return *state;
         }
-        let newest = now.div_ceil(STEP_NS).saturating_mul(STEP_NS);
-        let mut s = State { pending: 0, newest, era: state.next_era(), gap: (first, state.count), ..*state };
+        let newest = round_up(now);
+        if state.void > now {
+            // A slot with a later time may be of one who came instead of a cancelled turn. Nobody can tell.
+            return Log::all_at(state, newest);
+        }
+        let mut s = State { pending: 0, newest, void: 0, era: state.next_era(), gap: (first, state.count), ..*state };
         if first == state.oldest(ring) && first > state.gap.1 {
             // All that the ring remembers is queue: as many as can be were admitted just now.
             (s.low, s.low_at) = (first, newest);

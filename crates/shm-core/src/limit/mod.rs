@@ -17,6 +17,8 @@
 pub mod audit;
 pub(crate) mod gcra;
 pub(crate) mod log;
+#[cfg(test)]
+mod models;
 mod notation;
 mod one;
 mod policy;

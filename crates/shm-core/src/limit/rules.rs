@@ -5,6 +5,7 @@
 //! every limit; each limit, once satisfied, stays so until the next admission, so that is the latest of their first
 //! instants.
 
+use super::gcra::CLOCK_SLACK;
 use super::log::{self, Log, Ring, State as LogState};
 use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
 use super::{Costs, Gcra, MAX_LIMITS, Outlook};
@@ -39,7 +40,7 @@ impl Rule {
     #[inline]
     fn words(&self) -> usize {
         match self {
-            Rule::Bucket(_) => 1,
+            Rule::Bucket(_) => 2,
             Rule::Log(_) => log::WORDS,
             Rule::Fixed(_) => FIXED_WORDS,
             Rule::Sliding(_) => SLIDING_WORDS,
@@ -79,8 +80,10 @@ impl Rule {
                 let slot = g.slot(state[0], cost);
                 let tick = g.ticks.at(at);
                 // Booked at the slot itself if that is what `at` is the first nanosecond of: so nothing drifts.
-                let tick = if tick.wrapping_sub(slot) < 2 { slot } else { tick };
+                let first = tick.wrapping_sub(slot) < 2 && g.ticks.first_ns(slot) == at;
+                let tick = if first { slot } else { tick };
                 state[0] = g.charge(state[0], tick, cost);
+                state[1] = state[1].wrapping_add(cost);
             }
             Rule::Log(_) => edit(state, LogState::read, LogState::write, |s| Log::charge(s, at, cost)),
             Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost)),
@@ -90,17 +93,24 @@ impl Rule {
         }
     }
 
-    /// `amount` of what was charged at `at` was not used. A log can only take back what nobody came after.
-    fn refund(&self, state: &mut [u64], at: u64, amount: u64, is_newest: bool) {
+    /// `amount` of what was charged was not used.
+    fn refund(&self, state: &mut [u64], amount: u64, unused: &Unused) {
         match self {
-            Rule::Bucket(g) => state[0] = g.refund(state[0], amount),
-            Rule::Log(_) if is_newest => {
+            Rule::Bucket(g) => {
+                // As if it had never been taken: but the bucket may have been empty at some time since, if it had not.
+                // Those who came after it would have left at most so much in it, had it been empty right after.
+                let after = g.ticks.at(unused.last).saturating_add(g.ticks.tokens(state[1].wrapping_sub(unused.then)));
+                state[0] = g.refund(state[0], amount).max(after).min(state[0]);
+            }
+            Rule::Log(_) if unused.is_newest => {
                 edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount));
             }
             Rule::Log(_) => {}
-            Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.refund(s, at, amount)),
+            Rule::Fixed(w) => {
+                edit(state, FixedState::read, FixedState::write, |s| w.refund(s, unused.at, amount));
+            }
             Rule::Sliding(w) => {
-                edit(state, SlidingState::read, SlidingState::write, |s| w.refund(s, at, amount));
+                edit(state, SlidingState::read, SlidingState::write, |s| w.refund(s, unused.at, amount));
             }
         }
     }
@@ -138,30 +148,21 @@ impl Rule {
         }
     }
 
-    /// The state with which `next` takes over at `now`.
-    fn carry(&self, state: &[u64], now: u64, next: &Rule, to: &mut [u64], log: &LogState, ring: &impl Ring) {
+    /// The state with which `next` takes over at `now`. Turns up to `CLOCK_SLACK` later count as admitted.
+    fn carry(&self, state: &[u64], now: Nanos, next: &Rule, to: &mut [u64], log: &LogState, ring: &impl Ring) {
+        let late = now.plus(CLOCK_SLACK).as_nanos();
         match (self, next) {
-            (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], Nanos::from_nanos(now), n),
-            (Rule::Log(l), Rule::Log(n)) => l.carry(&LogState::read(state), now, n, ring).write(to),
+            (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], now, n),
+            (Rule::Log(l), Rule::Log(n)) => l.carry(&LogState::read(state), late, n, ring).write(to),
             (Rule::Fixed(w), Rule::Fixed(n)) if (w.per, w.origin) == (n.per, n.origin) => {
-                let s = FixedState::read(state);
-                if s.start > now {
-                    n.as_if(w.max, now).write(to);
-                } else {
-                    FixedState { used: s.used.min(n.max), ..s }.write(to);
-                }
+                w.carry(&FixedState::read(state), late).write(to);
             }
             (Rule::Sliding(w), Rule::Sliding(n)) if w.per == n.per => {
-                let s = SlidingState::read(state);
-                if s.start > now {
-                    n.as_if(w.max, now).write(to);
-                } else {
-                    SlidingState { used: s.used.min(n.max), before: s.before.min(n.max), ..s }.write(to);
-                }
+                w.carry(&SlidingState::read(state), late).write(to);
             }
             _ => {
-                let (used, _) = self.usage(state, now, ring);
-                next.as_if(to, used, now, log);
+                let (used, _) = self.usage(state, late, ring);
+                next.as_if(to, used, late, log);
             }
         }
     }
@@ -176,6 +177,17 @@ fn edit<S>(
     let mut s = read(state);
     change(&mut s);
     write(s, state);
+}
+
+/// Which charge turned out unused.
+struct Unused {
+    at: u64,
+    /// The time of the last admission of all.
+    last: u64,
+    /// What the bucket was charged so far, right after this charge.
+    then: u64,
+    /// Nothing was admitted after it.
+    is_newest: bool,
 }
 
 /// The rings of all limits.
@@ -301,11 +313,36 @@ impl Rules {
         }
     }
 
-    /// The record after `amounts` of what was charged at `at` turned out unused; `is_newest`: by the last admission.
-    pub(crate) fn refund(&self, record: &mut Record, amounts: &Costs, at: u64, is_newest: bool) {
+    /// The record after the newest turn, which led from `old` to `newest`, was cancelled: `old`, and a log's note of it.
+    pub(crate) fn cancel(&self, newest: &Record, old: &Record) -> Record {
+        let mut record = *old;
+        for i in (0..self.len).filter(|&i| matches!(self.rules[i], Rule::Log(_))) {
+            let newest = LogState::read(&newest.0[self.range(i)]);
+            edit(&mut record.0[self.range(i)], LogState::read, LogState::write, |s| Log::cancel(s, &newest));
+        }
+        record
+    }
+
+    /// How much each bucket was charged so far, all in all: what a receipt needs for a refund.
+    #[inline]
+    pub(crate) fn charged(&self, record: &Record) -> Costs {
+        let mut charged = [0; MAX_LIMITS];
+        for i in 0..self.len {
+            if let Rule::Bucket(_) = self.rules[i] {
+                charged[i] = record.0[self.range(i).start + 1];
+            }
+        }
+        charged
+    }
+
+    /// The record after `amounts` of what was charged at `at` turned out unused. `then`: what was charged so far right
+    /// after it; `is_newest`: nothing was admitted after it.
+    pub(crate) fn refund(&self, record: &mut Record, amounts: &Costs, at: u64, then: &Costs, is_newest: bool) {
+        let last = record.last();
         for i in 0..self.len {
             if amounts[i] > 0 {
-                self.rules[i].refund(&mut record.0[self.range(i)], at, amounts[i], is_newest);
+                let unused = Unused { at, last, then: then[i], is_newest };
+                self.rules[i].refund(&mut record.0[self.range(i)], amounts[i], &unused);
             }
         }
     }
@@ -341,10 +378,10 @@ impl Rules {
         goes_on: impl Fn(usize) -> bool,
         rings: &impl Rings,
     ) -> Record {
-        let now = now.as_nanos();
+        let late = now.plus(CLOCK_SLACK).as_nanos();
         let mut to = Record::EMPTY;
         // The queue is dropped; a log that can't drop its own keeps everybody behind it.
-        to.0[0] = record.last().min(now);
+        to.0[0] = record.last().min(late);
         for i in 0..next.len {
             let log = self.log_state(record, i);
             let start = next.offsets[i];
@@ -353,17 +390,16 @@ impl Rules {
             }
             let range = next.range(i);
             if i < self.len && goes_on(i) {
-                let state = &record.0[self.range(i)];
-                self.rules[i].carry(
-                    state,
-                    now,
-                    &next.rules[i],
-                    &mut to.0[range.clone()],
-                    &log,
-                    &rings.ring(i),
-                );
+                let mut state = *record;
+                let state = &mut state.0[self.range(i)];
+                if let (Rule::Bucket(g), true) = (&self.rules[i], self.len > 1 || self.not_before > late) {
+                    // Its turns waited for others as well: they are not a token apart, as `carry` takes them to be.
+                    state[0] = state[0].min(g.full(now));
+                }
+                let to = &mut to.0[range.clone()];
+                self.rules[i].carry(state, now, &next.rules[i], to, &log, &rings.ring(i));
             } else {
-                next.rules[i].as_if(&mut to.0[range.clone()], 0, now, &log);
+                next.rules[i].as_if(&mut to.0[range.clone()], 0, now.as_nanos(), &log);
             }
             if let Rule::Log(_) = next.rules[i] {
                 to.0[0] = to.0[0].max(LogState::read(&to.0[range]).newest);

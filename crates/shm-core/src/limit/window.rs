@@ -33,20 +33,29 @@ impl FixedState {
 impl Fixed {
     /// Where the window with the instant `at` in it begins, if nothing is open.
     fn start_of(&self, at: u64) -> u64 {
+        let Some(origin) = self.origin else { return at };
+        let per = self.per.max(1);
+        let zero = if at >= origin { origin } else { origin % per };
+        // A window that began before time did begins with it.
+        at.checked_sub(zero).map_or(0, |since| at - since % per)
+    }
+
+    /// Where the window that begins at `start` ends.
+    fn end_of(&self, start: u64) -> u64 {
         match self.origin {
-            Some(origin) => at - (at.saturating_sub(origin)) % self.per.max(1),
-            None => at,
+            Some(origin) if start < origin && start < origin % self.per.max(1) => origin % self.per.max(1),
+            _ => start.saturating_add(self.per),
         }
     }
 
-    /// Whether `at` lies beyond the state's window.
+    /// Whether `at` lies beyond the state's window; there may not be one yet.
     fn is_over(&self, state: &FixedState, at: u64) -> bool {
-        at >= state.start.saturating_add(self.per)
+        at >= self.end_of(state.start) || *state == FixedState::default()
     }
 
     /// The first instant at which `cost` more conform.
     pub(crate) fn ready(&self, state: &FixedState, cost: u64) -> u64 {
-        if state.used.saturating_add(cost) <= self.max { 0 } else { state.start.saturating_add(self.per) }
+        if state.used.saturating_add(cost) <= self.max { 0 } else { self.end_of(state.start) }
     }
 
     /// `cost` admitted at `at`.
@@ -85,9 +94,18 @@ impl Fixed {
         })
     }
 
-    /// The state in which `used` were admitted in the window of `now`.
+    /// The state in which `used` were admitted in the window of `now`. With nothing used no window is open.
     pub(crate) fn as_if(&self, used: u64, now: u64) -> FixedState {
-        FixedState { start: self.start_of(now), used: used.min(self.max) }
+        match used {
+            0 => FixedState::default(),
+            _ => FixedState { start: self.start_of(now), used: used.min(self.max) },
+        }
+    }
+
+    /// The state with which the same windows go on at `now` under another `max`: what was used is not cut down to it,
+    /// for some may be given back. If turns in windows to come are dropped, this window is full, whatever is given back.
+    pub(crate) fn carry(&self, state: &FixedState, now: u64) -> FixedState {
+        if state.start > now { FixedState { start: self.start_of(now), used: u64::MAX } } else { *state }
     }
 }
 
@@ -182,5 +200,18 @@ impl Sliding {
     /// The state in which the estimate at `now` is `used`.
     pub(crate) fn as_if(&self, used: u64, now: u64) -> SlidingState {
         SlidingState { start: now, used: used.min(self.max), before: 0 }
+    }
+
+    /// The state with which the same windows go on at `now` under another `max`. If turns in windows to come are
+    /// dropped, nobody passes in the window of `now`.
+    pub(crate) fn carry(&self, state: &SlidingState, now: u64) -> SlidingState {
+        if state.start <= now {
+            return *state;
+        }
+        let windows = (state.start - now).div_ceil(self.per.max(1));
+        let start = state.start.saturating_sub(windows.saturating_mul(self.per));
+        // What was used in it is still known if it is the window before the last.
+        let used = if windows == 1 { state.before } else { u64::MAX };
+        SlidingState { start, used, before: u64::MAX }
     }
 }

@@ -1,0 +1,208 @@
+//! Several limits at once.
+
+use super::definition::Spec;
+use super::{Costs, Host, SLACK};
+use crate::limit::MAX_LIMITS;
+use crate::limit::rules::{Record, Rules};
+use proptest::prelude::*;
+
+const START: u64 = 1 << 24;
+const CAPACITY: u64 = 8;
+
+fn rules(specs: &[Spec]) -> Rules {
+    Rules::new(specs.len(), |i| specs[i].rule(), [true, true, false, false], 0)
+}
+
+/// Up to four of any kind. Only the first two have a ring.
+fn mixes(unit: u64) -> impl Strategy<Value = Vec<Spec>> {
+    let spec = move |ringed: bool| {
+        let per = move || unit..40 * unit;
+        let log = (1..=CAPACITY, per()).prop_map(|(max, span)| Spec::Log { max, span });
+        let others = prop_oneof![
+            (1..=CAPACITY, unit..8 * unit).prop_map(|(burst, interval)| Spec::Bucket { interval, burst }),
+            (1..=CAPACITY, per(), 0..2 * START)
+                .prop_map(|(max, per, origin)| Spec::Fixed { max, per, origin }),
+            (1..=CAPACITY, per()).prop_map(|(max, per)| Spec::First { max, per }),
+            (1..=CAPACITY, per()).prop_map(|(max, per)| Spec::Sliding { max, per, phase: START }),
+        ];
+        if ringed { prop_oneof![2 => log, 3 => others].boxed() } else { others.boxed() }
+    };
+    (spec(true), prop::option::of(spec(true)), prop::option::of(spec(false)), prop::option::of(spec(false)))
+        .prop_map(|(a, b, c, d)| [Some(a), b, c, d].into_iter().flatten().collect::<Vec<_>>())
+        // A ring belongs to a place, and those without one came after.
+        .prop_filter("a log without a ring", |all: &Vec<Spec>| {
+            all.iter().skip(2).all(|spec| !matches!(spec, Spec::Log { .. }))
+        })
+}
+
+/// What one turn takes; at least something.
+fn costs_of(specs: &[Spec], mut costs: Costs) -> Costs {
+    for (i, cost) in costs.iter_mut().enumerate() {
+        *cost = specs.get(i).map_or(0, |spec| (*cost).min(spec.most()));
+    }
+    if costs == [0; MAX_LIMITS] {
+        costs[0] = 1;
+    }
+    costs
+}
+
+fn some_costs() -> impl Strategy<Value = Costs> {
+    prop::array::uniform4(prop_oneof![Just(0), Just(1), 1u64..9])
+}
+
+/// A turn: its time, what it was charged, what it really took, under which limits.
+#[derive(Clone, Debug)]
+struct Turn {
+    at: u64,
+    charged: Costs,
+    actual: Costs,
+    specs: Vec<Spec>,
+}
+
+fn history(turns: &[Turn], limit: usize) -> Vec<(u64, u64)> {
+    turns.iter().filter(|t| t.charged[limit] > 0).map(|t| (t.at, t.actual[limit])).collect()
+}
+
+/// Each turn was within each of its limits.
+fn never_over(turns: &[Turn]) -> Result<(), TestCaseError> {
+    for (k, turn) in turns.iter().enumerate() {
+        prop_assert!(k == 0 || turn.at >= turns[k - 1].at);
+        for (i, spec) in turn.specs.iter().enumerate().filter(|(i, _)| turn.charged[*i] > 0) {
+            let before = history(&turns[..k], i);
+            prop_assert!(spec.conforms(&before, turn.at, turn.actual[i]), "turn {k}, limit {i} in {turns:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Where a sliding counter's windows or those from first use lie doesn't change; but a change can begin a new window.
+#[derive(Clone, Debug)]
+enum Step {
+    Take { gap: u64, costs: Costs },
+    Reserve { times: u64, costs: Costs },
+    Cancel,
+    Refund { back: usize, amounts: Costs },
+    Carry { gap: u64, maxes: Costs },
+    WriteLate { pick: usize },
+}
+
+fn steps(unit: u64, changes: u32) -> impl Strategy<Value = Vec<Step>> {
+    let gap = move || prop_oneof![3 => 0..4 * unit, 1 => 0..60 * unit, 1 => Just(0)];
+    let maxes = || prop::array::uniform4(1..=CAPACITY);
+    prop::collection::vec(
+        prop_oneof![
+            4 => (gap(), some_costs()).prop_map(|(gap, costs)| Step::Take { gap, costs }),
+            2 => (1u64..5, some_costs()).prop_map(|(times, costs)| Step::Reserve { times, costs }),
+            3 => Just(Step::Cancel),
+            2 => (0usize..4, some_costs()).prop_map(|(back, amounts)| Step::Refund { back, amounts }),
+            changes => (gap(), maxes()).prop_map(|(gap, maxes)| Step::Carry { gap, maxes }),
+            3 => any::<usize>().prop_map(|pick| Step::WriteLate { pick }),
+        ],
+        1..60,
+    )
+}
+
+/// Anything in any order. What counts is what was really taken, when its turn came.
+fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    let (mut now, mut turns) = (START, Vec::<Turn>::new());
+    // The record before the newest turn, as long as nothing came after.
+    let mut before: Option<Record> = None;
+    for step in steps {
+        match step {
+            Step::Take { gap, costs } => {
+                now += gap;
+                let charged = costs_of(&specs, costs);
+                before = Some(host.record);
+                let at = host.take(charged, now);
+                turns.push(Turn { at, charged, actual: charged, specs: specs.clone() });
+            }
+            Step::Reserve { times, costs } => {
+                for _ in 0..times {
+                    let charged = costs_of(&specs, costs);
+                    before = Some(host.record);
+                    let at = host.take(charged, now);
+                    turns.push(Turn { at, charged, actual: charged, specs: specs.clone() });
+                }
+            }
+            Step::Cancel => {
+                if let Some(old) = before.take() {
+                    host.commit(host.rules.cancel(&host.record, &old));
+                    turns.pop();
+                }
+            }
+            Step::Refund { back, amounts } => {
+                let place = turns.len().wrapping_sub(1 + back);
+                if let Some(turn) = turns.get_mut(place) {
+                    let mut unused = amounts;
+                    for (amount, actual) in unused.iter_mut().zip(&mut turn.actual) {
+                        *amount = (*amount).min(*actual);
+                        *actual -= *amount;
+                    }
+                    let at = turn.at;
+                    host.change(|rules, record| rules.refund(record, &unused, at));
+                    before = None;
+                }
+            }
+            Step::Carry { gap, maxes } => {
+                now += gap;
+                turns.retain(|t| t.at <= now + SLACK);
+                for (spec, max) in specs.iter_mut().zip(maxes) {
+                    // What is beyond a smaller bucket is forgotten, as it must be: not for this test.
+                    if !matches!(spec, Spec::Bucket { .. }) {
+                        *spec = spec.with_most(max);
+                    }
+                }
+                host.carry(rules(&specs), now, true);
+                before = None;
+            }
+            Step::WriteLate { pick } => host.write_late(pick),
+        }
+    }
+    never_over(&turns)
+}
+
+proptest! {
+    /// The instant is the first that suits every limit, and not before the turn before.
+    #[test]
+    fn the_instant_is_the_first_that_suits_all(
+        specs in prop_oneof![mixes(1), mixes(64), mixes(1 << 14)],
+        steps in prop::collection::vec((0u64..300, any::<bool>(), some_costs(), any::<usize>()), 1..40),
+    ) {
+        let unit = specs[0].memory() / 20 + 1;
+        let mut host = Host::new(rules(&specs), CAPACITY, START);
+        let (mut now, mut last, mut turns) = (START, 0, Vec::<Turn>::new());
+        for (percent, wait, costs, pick) in steps {
+            now += unit * percent / 100;
+            let charged = costs_of(&specs, costs);
+            let from = now.max(last);
+            let first = (0..specs.len())
+                .filter(|&i| charged[i] > 0)
+                .map(|i| specs[i].earliest(&history(&turns, i), charged[i], from))
+                .fold(from, u64::max);
+            prop_assert_eq!(host.ready(charged, now), first, "{:?} {:?}", charged, turns);
+            if wait || first == now {
+                if first > from {
+                    prop_assert_eq!(host.ready(charged, first - 1), first);
+                }
+                prop_assert_eq!(host.take(charged, now), first);
+                turns.push(Turn { at: first, charged, actual: charged, specs: specs.clone() });
+                last = first;
+            }
+            host.write_late(pick);
+        }
+        never_over(&turns)?;
+    }
+
+    /// Reserved, cancelled, given back, changed, written late, in any order: never over.
+    #[test]
+    fn a_storm_wins_nothing(specs in mixes(1 << 14), steps in steps(1 << 14, 1)) {
+        storm(specs, steps)?;
+    }
+
+    /// The same with one log, where there is most to get wrong.
+    #[test]
+    fn a_storm_on_a_log_wins_nothing(max in 1..=CAPACITY, span in 1u64..40, more in mixes(1 << 14), steps in steps(1 << 14, 3)) {
+        storm([Spec::Log { max, span: span << 14 }].into_iter().chain(more).take(2).collect(), steps)?;
+    }
+}

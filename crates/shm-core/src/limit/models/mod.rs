@@ -1,0 +1,128 @@
+//! The pure code held against the textbook: definitions written down literally, and looked at by brute force.
+//!
+//! | file | what |
+//! |---|---|
+//! | `definition` | what each kind of limit promises, word for word |
+//! | `bucket` | token bucket and leaky bucket as textbooks have them |
+//! | `log`, `window` | one limit of these kinds, with changes of the limit |
+//! | `mix` | several limits at once; cancels, refunds, changes in any order |
+//! | `damage` | rubbish in every word |
+
+mod bucket;
+mod damage;
+mod definition;
+mod log;
+mod mix;
+mod window;
+
+use super::MAX_LIMITS;
+use super::log::Ring;
+use super::rules::{Record, Rings, Rules};
+use crate::clock::Nanos;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+
+type Costs = [u64; MAX_LIMITS];
+
+/// By how much clocks may differ when a queue is dropped.
+const SLACK: u64 = 1_000;
+
+fn ns(ns: u64) -> Nanos {
+    Nanos::from_nanos(ns)
+}
+
+/// A ring in plain memory.
+#[derive(Clone)]
+struct Slots(Rc<RefCell<Vec<u64>>>);
+
+impl Ring for Slots {
+    fn slot(&self, index: u64) -> u64 {
+        let slots = self.0.borrow();
+        slots[(index % slots.len() as u64) as usize]
+    }
+
+    fn capacity(&self) -> u64 {
+        self.0.borrow().len() as u64
+    }
+}
+
+struct Memory([Slots; MAX_LIMITS]);
+
+impl Rings for Memory {
+    type Ring = Slots;
+
+    fn ring(&self, limit: usize) -> Slots {
+        self.0[limit].clone()
+    }
+}
+
+impl Memory {
+    fn new(capacity: u64) -> Memory {
+        Memory(std::array::from_fn(|_| Slots(Rc::new(RefCell::new(vec![0; capacity as usize])))))
+    }
+
+    fn write(&self, (limit, range, slot): (usize, Range<u64>, u64)) {
+        let mut slots = self.0[limit].0.borrow_mut();
+        let len = slots.len() as u64;
+        for index in range {
+            let place = &mut slots[(index % len) as usize];
+            *place = slot.max(*place);
+        }
+    }
+}
+
+/// A limiter in plain memory, with committers that are stopped now and then, and go on late.
+struct Host {
+    rules: Rules,
+    record: Record,
+    memory: Memory,
+    /// All writes to the rings that anybody was ever about to make.
+    writes: Vec<(usize, Range<u64>, u64)>,
+}
+
+impl Host {
+    fn new(rules: Rules, capacity: u64, now: u64) -> Host {
+        Host { rules, record: rules.unused(ns(now)), memory: Memory::new(capacity), writes: Vec::new() }
+    }
+
+    fn ready(&self, costs: Costs, now: u64) -> u64 {
+        self.rules.ready(&self.record, &costs, now, &self.memory).max(now)
+    }
+
+    /// The turn's time. What was pending is written first, as every committer does.
+    fn take(&mut self, costs: Costs, now: u64) -> u64 {
+        let at = self.ready(costs, now);
+        self.change(|rules, record| rules.charge(record, &costs, at));
+        at
+    }
+
+    fn change(&mut self, change: impl FnOnce(&Rules, &mut Record)) {
+        for write in self.rules.unwritten(&self.record) {
+            self.memory.write(write);
+        }
+        let mut next = self.record;
+        change(&self.rules, &mut next);
+        self.commit(next);
+    }
+
+    fn commit(&mut self, next: Record) {
+        self.record = next;
+        self.writes.extend(self.rules.unwritten(&next));
+    }
+
+    fn carry(&mut self, next: Rules, now: u64, goes_on: bool) {
+        let record = self.rules.carry(&self.record, ns(now), &next, |_| goes_on, &self.memory);
+        self.rules = next;
+        self.commit(record);
+    }
+
+    /// Somebody who was stopped before this write makes it now, or makes it twice.
+    fn write_late(&self, pick: usize) {
+        if !self.writes.is_empty() {
+            // Mostly recent ones.
+            let back = pick % self.writes.len().min(if pick % 3 == 0 { usize::MAX } else { 6 });
+            self.memory.write(self.writes[self.writes.len() - 1 - back].clone());
+        }
+    }
+}
