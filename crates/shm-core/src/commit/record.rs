@@ -13,7 +13,7 @@
 //! 4. The slots of a log's newest entry are written before anything is committed after it. They only grow.
 
 use super::generation::{Commit, Generations, Halt};
-use super::terms::{self, Terms};
+use super::terms::{self, Stored, Terms};
 use super::word::Word;
 use crate::clock::{Clock, NEARLY, Nanos};
 use crate::layout::{CELLS_PER_SEAT, Cell, LIMITS, RETIRED, RINGS};
@@ -94,7 +94,8 @@ pub(crate) struct Records<'a> {
 pub(crate) struct Scene {
     epoch: u64,
     word: u64,
-    rules: Rules,
+    /// How many words of the record count.
+    words: usize,
     costs: Costs,
     /// The current record; after an admission that was to be remembered, the one before it.
     pub(crate) record: Record,
@@ -102,7 +103,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) const EMPTY: Scene =
-        Scene { epoch: 0, word: 0, rules: Rules::NONE, costs: [0; MAX_LIMITS], record: Record::EMPTY };
+        Scene { epoch: 0, word: 0, words: 1, costs: [0; MAX_LIMITS], record: Record::EMPTY };
 }
 
 /// What was decided about several limits.
@@ -114,6 +115,8 @@ pub(crate) enum Verdict {
         epoch: u64,
         /// The state word right after.
         state: u64,
+        /// What each bucket was charged so far, right after.
+        charged: Costs,
     },
     Denied {
         ready: Nanos,
@@ -144,15 +147,9 @@ impl<'a> Records<'a> {
         store(&self.table.cells[0], &rules.unused(terms.since), rules.words());
     }
 
-    fn rules(&self, epoch: u64) -> Rules {
-        let mut rules = Rules::NONE;
-        self.load_rules(epoch, &mut rules);
-        rules
-    }
-
     #[inline]
-    fn load_rules(&self, epoch: u64, rules: &mut Rules) {
-        terms::rules(self.generations.place(epoch), self.table.rings.map(|ring| !ring.is_empty()), rules);
+    fn rules(&self, epoch: u64) -> Rules<Stored<'_>> {
+        Rules(Stored { place: self.generations.place(epoch), rings: &self.table.rings })
     }
 
     /// The record that a state word of this generation points to, if it is still the one after the copy.
@@ -213,7 +210,7 @@ impl<'a> Records<'a> {
 
     /// Writes the slots of what was admitted last, so that something can follow it.
     #[inline]
-    fn write_pending(&self, rules: &Rules, record: &Record) -> Result<(), Halt> {
+    fn write_pending(&self, rules: &Rules<Stored<'_>>, record: &Record) -> Result<(), Halt> {
         for (limit, range, value) in rules.unwritten(record) {
             let ring = self.table.ring(limit);
             if range.end.saturating_sub(range.start) > ring.capacity() {
@@ -244,7 +241,8 @@ impl<'a> Records<'a> {
             if !self.read(request, clock, scene)? {
                 continue;
             }
-            let Scene { epoch, word, rules, costs, record } = scene;
+            let Scene { epoch, word, words, costs, record } = scene;
+            let rules = &self.rules(*epoch);
             let state = &self.generations.place(*epoch).state.word;
             let (mut now, exact) = clock.quick();
             let mut ready = Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table));
@@ -268,13 +266,14 @@ impl<'a> Records<'a> {
             self.write_pending(rules, record)?;
             let before = if remember { Some(Box::new(*record)) } else { None };
             rules.charge(record, costs, at.as_nanos());
-            let new = self.table_write(Pointer(*word), record, rules.words())?;
+            let new = self.table_write(Pointer(*word), record, *words)?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(*word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                let charged = rules.charged(record);
                 if let Some(before) = before {
                     *record = *before;
                 }
-                return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new });
+                return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new, charged });
             }
             back_off();
         }
@@ -295,7 +294,8 @@ impl<'a> Records<'a> {
             if !self.read(request, clock, &mut scene)? {
                 continue;
             }
-            let Scene { epoch, word, rules, costs, record } = &mut scene;
+            let Scene { epoch, word, words, costs, record } = &mut scene;
+            let rules = &self.rules(*epoch);
             let together = if rules.has_log(costs) { 1 } else { k };
             let begun = turns.len();
             self.write_pending(rules, record)?;
@@ -308,7 +308,7 @@ impl<'a> Records<'a> {
                 rules.charge(record, costs, at.as_nanos());
                 turns.push(at);
             }
-            if !self.replace(*epoch, *word, record, rules.words()) {
+            if !self.replace(*epoch, *word, record, *words) {
                 turns.truncate(begun);
                 back_off();
             }
@@ -321,20 +321,17 @@ impl<'a> Records<'a> {
     fn read(&self, request: &Request, clock: &impl Clock, scene: &mut Scene) -> Result<bool, Halt> {
         let epoch = self.generations.epoch();
         let place = self.generations.place(epoch);
-        self.load_rules(epoch, &mut scene.rules);
         let costs = terms::costs(place, request);
+        let words = costs.and_then(|costs| self.rules(epoch).appraise(&costs));
         let word = place.state.word.load(Ordering::Acquire);
-        match costs {
-            Some(costs)
-                if epoch < RETIRED
-                    && word < LIVE_END
-                    && self.generations.is_current(epoch)
-                    && scene.rules.never(&costs).is_none() =>
+        match (costs, words) {
+            (Some(costs), Some(words))
+                if epoch < RETIRED && word < LIVE_END && self.generations.is_current(epoch) =>
             {
-                (scene.epoch, scene.word, scene.costs) = (epoch, word, costs);
-                self.copy(word, epoch, scene.rules.words(), &mut scene.record)
+                (scene.epoch, scene.word, scene.words, scene.costs) = (epoch, word, words, costs);
+                self.copy(word, epoch, words, &mut scene.record)
             }
-            costs => self.obstacle(epoch, costs, clock).map(|()| false),
+            _ => self.obstacle(epoch, costs, clock).map(|()| false),
         }
     }
 
@@ -360,7 +357,7 @@ impl<'a> Records<'a> {
     #[cold]
     fn far_away(
         &self,
-        rules: &Rules,
+        rules: &Rules<Stored<'_>>,
         record: &Record,
         now: Nanos,
         ready: Nanos,
@@ -374,33 +371,44 @@ impl<'a> Records<'a> {
 
     /// Makes the admission that led to `state` undone, if nothing was committed after it. `before` is the record
     /// before it. Otherwise it is forfeited.
-    pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> bool {
-        let words = self.rules(epoch).words();
-        if !self.generations.is_current(epoch) {
-            return false;
+    pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> Result<bool, Halt> {
+        let rules = self.rules(epoch);
+        let words = rules.words();
+        let mut newest = Record::EMPTY;
+        if !self.generations.is_current(epoch) || !self.copy(state, epoch, words, &mut newest)? {
+            return Ok(false);
         }
-        self.replace(epoch, state, before, words)
+        Ok(self.replace(epoch, state, &rules.cancel(&newest, before), words))
     }
 
-    /// Gives back what is requested here of what was admitted at `at` in this epoch's generation and led to `state`.
-    /// Under other terms by now it stays used.
-    pub(crate) fn refund(&self, epoch: u64, state: u64, unused: &Request, at: Nanos) -> Result<bool, Halt> {
+    /// Gives back what is requested here of an admission at `at`, in this epoch's generation, that led to `state` and
+    /// then to these charges. Under other terms by now it stays used.
+    pub(crate) fn refund(
+        &self,
+        epoch: u64,
+        state: u64,
+        charged: &Costs,
+        unused: &Request,
+        at: Nanos,
+    ) -> Result<bool, Halt> {
         loop {
             let rules = self.rules(epoch);
+            let words = rules.words();
             let Some(amounts) = terms::costs(self.generations.place(epoch), unused) else { return Ok(false) };
             let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
             if word >= LIVE_END || !self.generations.is_current(epoch) {
                 return Ok(false);
             }
             let mut record = Record::EMPTY;
-            if !self.copy(word, epoch, rules.words(), &mut record)? {
+            if !self.copy(word, epoch, words, &mut record)? {
                 continue;
             }
-            if word != state {
+            let is_newest = word == state;
+            if !is_newest {
                 self.write_pending(&rules, &record)?;
             }
-            rules.refund(&mut record, &amounts, at.as_nanos(), word == state);
-            if self.replace(epoch, word, &record, rules.words()) {
+            rules.refund(&mut record, &amounts, at.as_nanos(), charged, is_newest);
+            if self.replace(epoch, word, &record, words) {
                 return Ok(true);
             }
             back_off();

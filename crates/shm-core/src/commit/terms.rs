@@ -3,7 +3,7 @@
 use crate::clock::Nanos;
 use crate::layout::{Generation, Hash, LIMITS, LimitWords, RINGS};
 use crate::limit::log::Log;
-use crate::limit::rules::{Rule, Rules};
+use crate::limit::rules::{Rule, Source};
 use crate::limit::window::{Fixed, Sliding};
 use crate::limit::{
     Costs, Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Request, Start, Ticks, Unit,
@@ -215,12 +215,23 @@ fn gcra_of(l: &LimitWords) -> Gcra {
     }
 }
 
-/// The numbers of all limits. Possibly rubbish, as above.
-#[inline]
-pub(super) fn rules(from: &Generation, ringed: [bool; RINGS], to: &mut Rules) {
-    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-    let rule = |i: usize| {
-        let l = &from.limits[i % LIMITS];
+/// The numbers of all limits, where they are. Possibly rubbish, as above, and each time other rubbish.
+#[derive(Clone, Copy)]
+pub(super) struct Stored<'a> {
+    pub(super) place: &'a Generation,
+    pub(super) rings: &'a [&'a [AtomicU64]; RINGS],
+}
+
+impl Source for Stored<'_> {
+    #[inline]
+    fn len(&self) -> usize {
+        ((self.place.about.shape.load(Ordering::Relaxed) & 0xff) as usize).clamp(1, LIMITS)
+    }
+
+    #[inline]
+    fn rule(&self, limit: usize) -> Rule {
+        let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+        let l = &self.place.limits[limit % LIMITS];
         let n = &l.numbers;
         let (max, per) = (get(&n.burst), get(&n.ticks_per_ns));
         match get(&n.kind) >> 8 & 0xff {
@@ -230,8 +241,17 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS], to: &mut Rules) {
             3 => Rule::Fixed(Fixed { max, per, origin: None }),
             _ => Rule::Sliding(Sliding { max, per }),
         }
-    };
-    to.set((get(&from.about.shape) & 0xff) as usize, rule, ringed, get(&from.about.not_before_ns));
+    }
+
+    #[inline]
+    fn has_ring(&self, limit: usize) -> bool {
+        !self.rings[limit % RINGS].is_empty()
+    }
+
+    #[inline]
+    fn not_before(&self) -> u64 {
+        self.place.about.not_before_ns.load(Ordering::Relaxed)
+    }
 }
 
 /// What a request costs each limit; `None` if it doesn't say, or says too much. Possibly rubbish, as above.

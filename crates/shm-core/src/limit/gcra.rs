@@ -132,7 +132,8 @@ impl Gcra {
             return tat.min(tick.saturating_add(full).saturating_add(1));
         }
         let used = tat.saturating_sub(tick);
-        let (from, to) = (self.ticks.shift, next.ticks.shift);
+        // Masked, as in `tokens`.
+        let (from, to) = (self.ticks.shift & 63, next.ticks.shift & 63);
         let used = if to < from {
             used.div_ceil(1 << (from - to))
         } else if used.leading_zeros() < to - from {

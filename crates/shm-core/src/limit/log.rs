@@ -222,7 +222,8 @@ impl Log {
             // A slot with a later time may be of one who came instead of a cancelled turn. Nobody can tell.
             return Log::all_at(state, newest);
         }
-        let mut s = State { pending: 0, newest, void: 0, era: state.next_era(), gap: (first, state.count), ..*state };
+        let mut s =
+            State { pending: 0, newest, void: 0, era: state.next_era(), gap: (first, state.count), ..*state };
         if first == state.oldest(ring) && first > state.gap.1 {
             // All that the ring remembers is queue: as many as can be were admitted just now.
             (s.low, s.low_at) = (first, newest);

@@ -10,6 +10,7 @@ use super::log::{self, Log, Ring, State as LogState};
 use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
 use super::{Costs, Gcra, MAX_LIMITS, Outlook};
 use crate::clock::Nanos;
+use std::ops::Range;
 
 /// Words of the largest record.
 pub(crate) const RECORD_WORDS: usize = 1 + MAX_LIMITS * log::WORDS;
@@ -99,7 +100,10 @@ impl Rule {
             Rule::Bucket(g) => {
                 // As if it had never been taken: but the bucket may have been empty at some time since, if it had not.
                 // Those who came after it would have left at most so much in it, had it been empty right after.
-                let after = g.ticks.at(unused.last).saturating_add(g.ticks.tokens(state[1].wrapping_sub(unused.then)));
+                let after = g
+                    .ticks
+                    .at(unused.last)
+                    .saturating_add(g.ticks.tokens(state[1].wrapping_sub(unused.then)));
                 state[0] = g.refund(state[0], amount).max(after).min(state[0]);
             }
             Rule::Log(_) if unused.is_newest => {
@@ -140,7 +144,7 @@ impl Rule {
         let used = used.min(self.most());
         match self {
             Rule::Bucket(g) => {
-                state[0] = g.charge(g.unused(Nanos::from_nanos(now)), 0, 0).wrapping_add(g.ticks.tokens(used))
+                state[0] = g.unused(Nanos::from_nanos(now)).wrapping_add(g.ticks.tokens(used));
             }
             Rule::Log(_) => Log::as_if(log, used, now).write(state),
             Rule::Fixed(w) => w.as_if(used, now).write(state),
@@ -149,7 +153,15 @@ impl Rule {
     }
 
     /// The state with which `next` takes over at `now`. Turns up to `CLOCK_SLACK` later count as admitted.
-    fn carry(&self, state: &[u64], now: Nanos, next: &Rule, to: &mut [u64], log: &LogState, ring: &impl Ring) {
+    fn carry(
+        &self,
+        state: &[u64],
+        now: Nanos,
+        next: &Rule,
+        to: &mut [u64],
+        log: &LogState,
+        ring: &impl Ring,
+    ) {
         let late = now.plus(CLOCK_SLACK).as_nanos();
         match (self, next) {
             (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], now, n),
@@ -196,107 +208,112 @@ pub(crate) trait Rings {
     fn ring(&self, limit: usize) -> Self::Ring;
 }
 
-/// The numbers of all limits.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    rules: [Rule; MAX_LIMITS],
-    len: usize,
-    /// Where each limit's words begin in a record, and where the last one's end.
-    offsets: [usize; MAX_LIMITS + 1],
-    /// Which limits have a ring. Their words are those of a log, whatever they are now: a log can come back.
-    ringed: [bool; MAX_LIMITS],
+/// Where the numbers of all limits are.
+pub(crate) trait Source {
+    /// How many limits, 1 to 4.
+    fn len(&self) -> usize;
+    fn rule(&self, limit: usize) -> Rule;
+    /// Whether this limit has a ring. Its words are then those of a log, whatever it is now, or if there is no such
+    /// limit now: a log can come back.
+    fn has_ring(&self, limit: usize) -> bool;
     /// Nothing is admitted before this.
-    not_before: u64,
+    fn not_before(&self) -> u64;
 }
 
-impl Rules {
-    pub(crate) const NONE: Rules = Rules {
-        rules: [Rule::Fixed(Fixed { max: 0, per: 0, origin: None }); MAX_LIMITS],
-        len: 1,
-        offsets: [1; MAX_LIMITS + 1],
-        ringed: [false; MAX_LIMITS],
-        not_before: 0,
-    };
+/// All limits of one limiter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<S>(pub(crate) S);
 
-    #[cfg(test)]
-    pub(crate) fn new(
-        len: usize,
-        rule: impl Fn(usize) -> Rule,
-        ringed: [bool; MAX_LIMITS],
-        not_before: u64,
-    ) -> Rules {
-        let mut rules = Rules::NONE;
-        rules.set(len, rule, ringed, not_before);
-        rules
+/// One limit, and where its words are in a record.
+struct Place {
+    limit: usize,
+    rule: Rule,
+    /// All of its words.
+    whole: Range<usize>,
+    /// Those that are its own: a limit with a ring that is no log now leaves the log's count and era alone.
+    own: Range<usize>,
+}
+
+impl<S: Source> Rules<S> {
+    /// The limits one after the other.
+    #[inline]
+    fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let mut start = 1;
+        (0..self.0.len()).map(move |limit| {
+            let rule = self.0.rule(limit);
+            let (whole, own) = if !self.0.has_ring(limit) {
+                let own = start..start + rule.words();
+                (own.clone(), own)
+            } else if let Rule::Log(_) = rule {
+                let own = start..start + log::WORDS;
+                (own.clone(), own)
+            } else {
+                (start..start + log::WORDS, start + 1..start + log::WORDS - 1)
+            };
+            start = whole.end;
+            Place { limit, rule, whole, own }
+        })
     }
 
-    /// Makes these the rules. In place: they are large, and made anew for each decision.
-    #[inline]
-    pub(crate) fn set(
-        &mut self,
-        len: usize,
-        rule: impl Fn(usize) -> Rule,
-        ringed: [bool; MAX_LIMITS],
-        not_before: u64,
-    ) {
-        self.len = len.clamp(1, MAX_LIMITS);
-        self.ringed = ringed;
-        self.not_before = not_before;
-        let mut end = 1;
-        for i in 0..self.len {
-            self.rules[i] = rule(i);
-            self.offsets[i] = end;
-            end += if ringed[i] { log::WORDS } else { self.rules[i].words() };
-            self.offsets[i + 1] = end;
+    /// Where limit `limit`'s words begin, whether or not there is such a limit, and where those of all end.
+    fn starts(&self) -> ([usize; MAX_LIMITS], usize) {
+        let (mut starts, mut end) = ([1; MAX_LIMITS], 1);
+        for place in self.places() {
+            starts[place.limit] = place.whole.start;
+            end = place.whole.end;
         }
+        for limit in self.0.len()..MAX_LIMITS {
+            starts[limit] = end;
+            end += if self.0.has_ring(limit) { log::WORDS } else { 0 };
+        }
+        (starts, end)
+    }
+
+    /// Words of a record under these rules.
+    pub(crate) fn words(&self) -> usize {
+        self.starts().1
+    }
+
+    /// What the ring of a limit last held.
+    fn log_state(&self, record: &Record, limit: usize) -> LogState {
+        if !self.0.has_ring(limit) {
+            return LogState::default();
+        }
+        LogState::read(&record.0[self.starts().0[limit]..][..log::WORDS])
+    }
+
+    /// The words of a record, if it can ever admit these costs.
+    #[inline]
+    pub(crate) fn appraise(&self, costs: &Costs) -> Option<usize> {
+        let (mut end, mut possible) = (1, true);
+        for place in self.places() {
+            possible &= costs[place.limit] <= place.rule.most();
+            end = place.whole.end;
+        }
+        for limit in self.0.len()..MAX_LIMITS {
+            end += if self.0.has_ring(limit) { log::WORDS } else { 0 };
+        }
+        possible.then_some(end)
+    }
+
+    /// The first limit that can never admit this cost, and the most that it can.
+    pub(crate) fn never(&self, costs: &Costs) -> Option<(usize, u64)> {
+        self.places().find(|p| costs[p.limit] > p.rule.most()).map(|p| (p.limit, p.rule.most()))
     }
 
     /// Whether these costs concern a log.
     pub(crate) fn has_log(&self, costs: &Costs) -> bool {
-        (0..self.len).any(|i| costs[i] > 0 && matches!(self.rules[i], Rule::Log(_)))
-    }
-
-    /// Words of a record under these rules.
-    #[inline]
-    pub(crate) fn words(&self) -> usize {
-        self.offsets[self.len].min(RECORD_WORDS)
-    }
-
-    /// The words of limit `i`. A limit with a ring that is no log now leaves the log's count and era alone.
-    #[inline]
-    fn range(&self, i: usize) -> std::ops::Range<usize> {
-        let start = self.offsets[i];
-        let is_log = matches!(self.rules[i], Rule::Log(_));
-        if self.ringed[i] && !is_log {
-            start + 1..start + log::WORDS - 1
-        } else {
-            start..start + self.rules[i].words()
-        }
-    }
-
-    /// What the ring of limit `i` last held.
-    #[inline]
-    fn log_state(&self, record: &Record, i: usize) -> LogState {
-        if i >= self.len || !self.ringed[i] {
-            return LogState::default();
-        }
-        LogState::read(&record.0[self.offsets[i]..][..log::WORDS])
-    }
-
-    /// The first limit that can never admit this cost, and the most that it can.
-    #[inline]
-    pub(crate) fn never(&self, costs: &Costs) -> Option<(usize, u64)> {
-        (0..self.len).find(|&i| costs[i] > self.rules[i].most()).map(|i| (i, self.rules[i].most()))
+        self.places().any(|p| costs[p.limit] > 0 && matches!(p.rule, Rule::Log(_)))
     }
 
     /// The first instant at which all limits admit these costs; anything up to `now` if that is now.
     #[inline]
     pub(crate) fn ready(&self, record: &Record, costs: &Costs, now: u64, rings: &impl Rings) -> u64 {
-        let mut ready = record.last().max(self.not_before);
-        for i in 0..self.len {
-            if costs[i] > 0 {
-                ready =
-                    ready.max(self.rules[i].ready(&record.0[self.range(i)], costs[i], now, &rings.ring(i)));
+        let mut ready = record.last().max(self.0.not_before());
+        for p in self.places() {
+            if costs[p.limit] > 0 {
+                let state = &record.0[p.own];
+                ready = ready.max(p.rule.ready(state, costs[p.limit], now, &rings.ring(p.limit)));
             }
         }
         ready
@@ -306,9 +323,9 @@ impl Rules {
     #[inline]
     pub(crate) fn charge(&self, record: &mut Record, costs: &Costs, at: u64) {
         record.0[0] = at.max(record.0[0]);
-        for i in 0..self.len {
-            if costs[i] > 0 {
-                self.rules[i].charge(&mut record.0[self.range(i)], at, costs[i]);
+        for p in self.places() {
+            if costs[p.limit] > 0 {
+                p.rule.charge(&mut record.0[p.own], at, costs[p.limit]);
             }
         }
     }
@@ -316,9 +333,9 @@ impl Rules {
     /// The record after the newest turn, which led from `old` to `newest`, was cancelled: `old`, and a log's note of it.
     pub(crate) fn cancel(&self, newest: &Record, old: &Record) -> Record {
         let mut record = *old;
-        for i in (0..self.len).filter(|&i| matches!(self.rules[i], Rule::Log(_))) {
-            let newest = LogState::read(&newest.0[self.range(i)]);
-            edit(&mut record.0[self.range(i)], LogState::read, LogState::write, |s| Log::cancel(s, &newest));
+        for p in self.places().filter(|p| matches!(p.rule, Rule::Log(_))) {
+            let newest = LogState::read(&newest.0[p.own.clone()]);
+            edit(&mut record.0[p.own], LogState::read, LogState::write, |s| Log::cancel(s, &newest));
         }
         record
     }
@@ -327,9 +344,9 @@ impl Rules {
     #[inline]
     pub(crate) fn charged(&self, record: &Record) -> Costs {
         let mut charged = [0; MAX_LIMITS];
-        for i in 0..self.len {
-            if let Rule::Bucket(_) = self.rules[i] {
-                charged[i] = record.0[self.range(i).start + 1];
+        for p in self.places() {
+            if let Rule::Bucket(_) = p.rule {
+                charged[p.limit] = record.0[p.own.start + 1];
             }
         }
         charged
@@ -337,44 +354,48 @@ impl Rules {
 
     /// The record after `amounts` of what was charged at `at` turned out unused. `then`: what was charged so far right
     /// after it; `is_newest`: nothing was admitted after it.
-    pub(crate) fn refund(&self, record: &mut Record, amounts: &Costs, at: u64, then: &Costs, is_newest: bool) {
+    pub(crate) fn refund(
+        &self,
+        record: &mut Record,
+        amounts: &Costs,
+        at: u64,
+        then: &Costs,
+        is_newest: bool,
+    ) {
         let last = record.last();
-        for i in 0..self.len {
-            if amounts[i] > 0 {
-                let unused = Unused { at, last, then: then[i], is_newest };
-                self.rules[i].refund(&mut record.0[self.range(i)], amounts[i], &unused);
-            }
+        for p in self.places().filter(|p| amounts[p.limit] > 0) {
+            let unused = Unused { at, last, then: then[p.limit], is_newest };
+            p.rule.refund(&mut record.0[p.own], amounts[p.limit], &unused);
         }
     }
 
-    /// For each limit with one: the slots that must be written before anything is committed after this record.
+    /// For each log: the slots that must be written before anything is committed after this record.
     #[inline]
-    pub(crate) fn unwritten(
-        &self,
-        record: &Record,
-    ) -> impl Iterator<Item = (usize, std::ops::Range<u64>, u64)> {
-        let record = *record;
-        (0..self.len).filter(|&i| matches!(self.rules[i], Rule::Log(_))).map(move |i| {
-            let (range, slot) = self.log_state(&record, i).unwritten();
-            (i, range, slot)
+    pub(crate) fn unwritten<'r>(
+        &'r self,
+        record: &'r Record,
+    ) -> impl Iterator<Item = (usize, Range<u64>, u64)> + 'r {
+        self.places().filter(|p| matches!(p.rule, Rule::Log(_))).map(|p| {
+            let (range, slot) = LogState::read(&record.0[p.own]).unwritten();
+            (p.limit, range, slot)
         })
     }
 
     /// The record in which nothing is used at `now`.
     pub(crate) fn unused(&self, now: Nanos) -> Record {
         let mut record = Record::EMPTY;
-        for i in 0..self.len {
-            self.rules[i].as_if(&mut record.0[self.range(i)], 0, now.as_nanos(), &LogState::default());
+        for p in self.places() {
+            p.rule.as_if(&mut record.0[p.own], 0, now.as_nanos(), &LogState::default());
         }
         record
     }
 
-    /// The record with which `next` takes over. `same[i]` is the limit here that limit `i` there goes on from.
-    pub(crate) fn carry(
+    /// The record with which `next` takes over. Those limits that go on from the one here keep what was used.
+    pub(crate) fn carry<N: Source>(
         &self,
         record: &Record,
         now: Nanos,
-        next: &Rules,
+        next: &Rules<N>,
         goes_on: impl Fn(usize) -> bool,
         rings: &impl Rings,
     ) -> Record {
@@ -382,27 +403,28 @@ impl Rules {
         let mut to = Record::EMPTY;
         // The queue is dropped; a log that can't drop its own keeps everybody behind it.
         to.0[0] = record.last().min(late);
-        for i in 0..next.len {
-            let log = self.log_state(record, i);
-            let start = next.offsets[i];
-            if next.ringed[i] {
-                log.write(&mut to.0[start..start + log::WORDS]);
-            }
-            let range = next.range(i);
-            if i < self.len && goes_on(i) {
-                let mut state = *record;
-                let state = &mut state.0[self.range(i)];
-                if let (Rule::Bucket(g), true) = (&self.rules[i], self.len > 1 || self.not_before > late) {
-                    // Its turns waited for others as well: they are not a token apart, as `carry` takes them to be.
-                    state[0] = state[0].min(g.full(now));
+        let (starts, _) = next.starts();
+        for limit in (0..MAX_LIMITS).filter(|&limit| next.0.has_ring(limit)) {
+            self.log_state(record, limit).write(&mut to.0[starts[limit]..][..log::WORDS]);
+        }
+        for n in next.places() {
+            let log = self.log_state(record, n.limit);
+            let to_words = &mut to.0[n.own.clone()];
+            match self.places().nth(n.limit).filter(|_| goes_on(n.limit)) {
+                Some(p) => {
+                    let mut state = *record;
+                    let state = &mut state.0[p.own];
+                    if let (Rule::Bucket(g), true) = (&p.rule, self.0.len() > 1 || self.0.not_before() > late)
+                    {
+                        // Its turns waited for others as well: they are not a token apart, as `carry` takes them to be.
+                        state[0] = state[0].min(g.full(now));
+                    }
+                    p.rule.carry(state, now, &n.rule, to_words, &log, &rings.ring(n.limit));
                 }
-                let to = &mut to.0[range.clone()];
-                self.rules[i].carry(state, now, &next.rules[i], to, &log, &rings.ring(i));
-            } else {
-                next.rules[i].as_if(&mut to.0[range.clone()], 0, now.as_nanos(), &log);
+                None => n.rule.as_if(to_words, 0, now.as_nanos(), &log),
             }
-            if let Rule::Log(_) = next.rules[i] {
-                to.0[0] = to.0[0].max(LogState::read(&to.0[range]).newest);
+            if let Rule::Log(_) = n.rule {
+                to.0[0] = to.0[0].max(LogState::read(&to.0[n.own]).newest);
             }
         }
         to
@@ -410,38 +432,77 @@ impl Rules {
 
     /// How full each limit is at `now`.
     pub(crate) fn outlooks(&self, record: &Record, now: Nanos, rings: &impl Rings) -> [Outlook; MAX_LIMITS] {
-        let held_until = record.last().max(self.not_before);
-        std::array::from_fn(|i| {
-            let i = i.min(self.len - 1);
-            let (rule, ring) = (&self.rules[i], rings.ring(i));
-            let state = &record.0[self.range(i)];
-            let (used, queued) = rule.usage(state, now.as_nanos(), &ring);
-            let next_at =
-                Nanos::from_nanos(rule.ready(state, 1, now.as_nanos(), &ring).max(held_until)).max(now);
-            let available = match rule {
+        let held_until = record.last().max(self.0.not_before());
+        let nothing = Outlook { available: 0, used: 0, next_at: now, queued: 0 };
+        let mut seen = [nothing; MAX_LIMITS];
+        for p in self.places() {
+            let (state, ring) = (&record.0[p.own], rings.ring(p.limit));
+            let (used, queued) = p.rule.usage(state, now.as_nanos(), &ring);
+            let ready = p.rule.ready(state, 1, now.as_nanos(), &ring);
+            let next_at = Nanos::from_nanos(ready.max(held_until)).max(now);
+            let available = match &p.rule {
                 Rule::Bucket(g) => g.outlook(state[0], now).available,
-                _ => rule.most().saturating_sub(used),
+                rule => rule.most().saturating_sub(used),
             };
-            Outlook {
-                available: if held_until > now.as_nanos() || queued > 0 { 0 } else { available },
-                used,
-                next_at,
-                queued,
-            }
-        })
+            let available = if held_until > now.as_nanos() || queued > 0 { 0 } else { available };
+            seen[p.limit] = Outlook { available, used, next_at, queued };
+        }
+        seen
     }
 
     /// Whether no sequence of calls can have led to this record.
     pub(crate) fn is_absurd(&self, record: &Record, now: Nanos) -> bool {
         let far = now.as_nanos().saturating_add(2 * super::MAX_WAIT.as_nanos() as u64);
         record.last() > far
-            || (0..self.len).any(|i| {
-                let state = &record.0[self.range(i)];
-                match &self.rules[i] {
+            || self.places().any(|p| {
+                let state = &record.0[p.own];
+                match &p.rule {
                     Rule::Bucket(g) => g.is_absurd(state[0], now),
                     Rule::Log(_) => LogState::read(state).newest > far,
                     Rule::Fixed(_) | Rule::Sliding(_) => state[0] > far,
                 }
             })
+    }
+}
+
+/// Rules as a list, for tests.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed {
+    rules: [Rule; MAX_LIMITS],
+    len: usize,
+    ringed: [bool; MAX_LIMITS],
+    not_before: u64,
+}
+
+#[cfg(test)]
+impl Source for Listed {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn rule(&self, limit: usize) -> Rule {
+        self.rules[limit]
+    }
+
+    fn has_ring(&self, limit: usize) -> bool {
+        self.ringed[limit]
+    }
+
+    fn not_before(&self) -> u64 {
+        self.not_before
+    }
+}
+
+#[cfg(test)]
+impl Rules<Listed> {
+    pub(crate) fn new(
+        len: usize,
+        rule: impl Fn(usize) -> Rule,
+        ringed: [bool; MAX_LIMITS],
+        not_before: u64,
+    ) -> Rules<Listed> {
+        let len = len.clamp(1, MAX_LIMITS);
+        Rules(Listed { rules: std::array::from_fn(|i| rule(i.min(len - 1))), len, ringed, not_before })
     }
 }

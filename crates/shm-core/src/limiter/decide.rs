@@ -4,8 +4,8 @@ use super::{Limiter, State};
 use crate::clock::{self, Nanos};
 use crate::commit::{self, Commit, Halt, Scene, Terms, Verdict};
 use crate::error::{ErrorKind, Result};
-use crate::limit::Request;
 use crate::limit::rules::Record;
+use crate::limit::{Costs, MAX_LIMITS, Request};
 use crate::sync::Ordering;
 use crate::sys::futex;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub struct Receipt {
     epoch: u64,
     /// The state word right after.
     state: u64,
+    /// What each limit was charged so far, where that is known.
+    charged: Costs,
 }
 
 /// What was decided.
@@ -107,7 +109,9 @@ impl Limiter {
         let _ = self.seating.counting(&self.segment);
         let mut before = None;
         Ok(match self.decide(request, latest, Some(&mut before))? {
-            Decision::Admitted { receipt, now } => Ok(Reservation { receipt, now, request: *request, before }),
+            Decision::Admitted { receipt, now } => {
+                Ok(Reservation { receipt, now, request: *request, before })
+            }
             denied @ Decision::Denied { .. } => Err(denied),
         })
     }
@@ -155,7 +159,10 @@ impl Limiter {
             match self.segment.words().reserve(calls, latest, &clock::Host) {
                 Ok(commit::Decision::Admitted { at, now, epoch, tat }) => {
                     self.glance_around(now)?;
-                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state: tat }, now });
+                    return Ok(Decision::Admitted {
+                        receipt: Receipt { at, epoch, state: tat, charged: [0; MAX_LIMITS] },
+                        now,
+                    });
                 }
                 Ok(commit::Decision::Denied { ready, now }) => {
                     self.glance_around(now)?;
@@ -178,12 +185,12 @@ impl Limiter {
                 records.reserve(request, latest, &clock::Host, before.is_some(), &mut scene)
             };
             match decided {
-                Ok(Verdict::Admitted { at, now, epoch, state }) => {
+                Ok(Verdict::Admitted { at, now, epoch, state, charged }) => {
                     if let Some(before) = before {
                         *before = Some(Box::new(scene.record));
                     }
                     self.glance_around(now)?;
-                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state }, now });
+                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state, charged }, now });
                 }
                 Ok(Verdict::Denied { ready, now }) => {
                     self.glance_around(now)?;
@@ -273,10 +280,9 @@ impl Limiter {
         let Receipt { epoch, state, .. } = reservation.receipt;
         match &reservation.before {
             None => self.segment.words().cancel(epoch, state, reservation.request.call_count()),
-            Some(before) => self
-                .seating
-                .turn(&self.segment)
-                .is_some_and(|turn| self.segment.records(Some(turn.seat)).cancel(epoch, state, before)),
+            Some(before) => self.seating.turn(&self.segment).is_some_and(|turn| {
+                self.segment.records(Some(turn.seat)).cancel(epoch, state, before) == Ok(true)
+            }),
         }
     }
 
@@ -287,13 +293,14 @@ impl Limiter {
     /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`].
     pub fn refund(&self, receipt: &Receipt, unused: &Request) -> Result<bool> {
         if !self.segment.has_records() {
-            return Ok(self.segment.words().refund(receipt.epoch, unused.call_count()));
+            let words = self.segment.words();
+            return Ok(words.refund(receipt.epoch, receipt.at, unused.call_count(), &clock::Host));
         }
         let turn = self.seating.turn(&self.segment);
         let Some(turn) = turn else { return Err(self.segment.halted(Halt::Seatless, 1)) };
         self.segment
             .records(Some(turn.seat))
-            .refund(receipt.epoch, receipt.state, unused, receipt.at)
+            .refund(receipt.epoch, receipt.state, &receipt.charged, unused, receipt.at)
             .map_err(|halt| self.segment.halted(halt, 0))
     }
 

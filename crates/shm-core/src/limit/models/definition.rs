@@ -22,6 +22,11 @@ pub(super) enum Spec {
     Sliding { max: u64, per: u64, phase: u64 },
 }
 
+/// One per `interval`.
+pub(super) fn bucket(interval: u64, burst: u64) -> Limit {
+    Limit::with_burst(Rate::new(1, Duration::from_nanos(interval)).unwrap(), burst).unwrap()
+}
+
 fn round_up(at: u64) -> u64 {
     at.div_ceil(STEP_NS) * STEP_NS
 }
@@ -29,10 +34,7 @@ fn round_up(at: u64) -> u64 {
 impl Spec {
     pub(super) fn rule(self) -> Rule {
         match self {
-            Spec::Bucket { interval, burst } => {
-                let rate = Rate::new(1, Duration::from_nanos(interval)).unwrap();
-                Rule::Bucket(Gcra::new(Limit::with_burst(rate, burst).unwrap(), None))
-            }
+            Spec::Bucket { interval, burst } => Rule::Bucket(Gcra::new(bucket(interval, burst), None)),
             Spec::Log { max, span } => Rule::Log(Log { max, span }),
             Spec::Fixed { max, per, origin } => Rule::Fixed(Fixed { max, per, origin: Some(origin) }),
             Spec::First { max, per } => Rule::Fixed(Fixed { max, per, origin: None }),
@@ -105,8 +107,7 @@ impl Spec {
                 let into = (i128::from(t) - i128::from(phase)).rem_euclid(per.into()) as u64;
                 let this = sum(&|at| window(at) == window(t)) + cost;
                 let before = sum(&|at| window(at) == window(t) - 1);
-                let all =
-                    u128::from(this) * u128::from(per) + u128::from(before) * u128::from(per - into);
+                let all = u128::from(this) * u128::from(per) + u128::from(before) * u128::from(per - into);
                 all <= u128::from(max) * u128::from(per)
             }
         }

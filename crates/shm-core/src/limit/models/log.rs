@@ -3,13 +3,13 @@
 use super::definition::Spec;
 use super::{Costs, Host, SLACK};
 use crate::limit::log::{STEP_NS, State};
-use crate::limit::rules::Rules;
+use crate::limit::rules::{Listed, Rules};
 use proptest::prelude::*;
 
 /// Long against the slack of clocks.
 const UNIT: u64 = 256 * STEP_NS;
 
-fn rules(spec: Spec) -> Rules {
+fn rules(spec: Spec) -> Rules<Listed> {
     Rules::new(1, |_| spec.rule(), [true; 4], 0)
 }
 
@@ -71,11 +71,25 @@ fn exact(
 #[derive(Clone, Debug)]
 enum Step {
     /// So much later, by a clock that is so much behind.
-    Take { gap: u64, behind: u64, cost: u64 },
-    Reserve { times: u64, cost: u64 },
+    Take {
+        gap: u64,
+        behind: u64,
+        cost: u64,
+    },
+    Reserve {
+        times: u64,
+        cost: u64,
+    },
     /// To another `max`; or nothing is kept; or by way of another kind.
-    Carry { gap: u64, max: u64, span: u64, how: u8 },
-    WriteLate { pick: usize },
+    Carry {
+        gap: u64,
+        max: u64,
+        span: u64,
+        how: u8,
+    },
+    WriteLate {
+        pick: usize,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -208,4 +222,25 @@ fn eras_run_out_and_nothing_breaks() {
         }
     }
     assert_eq!(state(&host).era, 1023);
+}
+
+/// A limit that is taken away and comes back finds its ring as it left it, and isn't misled by it.
+#[test]
+fn a_log_that_comes_back_begins_anew() {
+    let spec = Spec::Log { max: 4, span: 100 * UNIT };
+    let with = |len| Rules::new(len, |_| spec.rule(), [true; 4], 0);
+    let mut now = UNIT;
+    let mut host = Host::new(with(2), 4, now);
+    for _ in 0..5 {
+        for _ in 0..9 {
+            host.take([0, 1, 0, 0], now);
+        }
+        host.carry(with(2), now, true);
+    }
+    now += 1_000 * UNIT;
+    host.carry(with(1), now, true);
+    host.take(one(1), now);
+    host.carry(with(2), now, true);
+    let turns: Vec<_> = (0..12).map(|_| host.take([0, 1, 0, 0], now) / (100 * UNIT) - 10).collect();
+    assert_eq!(turns, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
 }

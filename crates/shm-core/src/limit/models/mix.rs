@@ -1,16 +1,28 @@
 //! Several limits at once.
 
-use super::definition::Spec;
-use super::{Costs, Host, SLACK};
-use crate::limit::MAX_LIMITS;
-use crate::limit::rules::{Record, Rules};
+use super::definition::{Spec, bucket};
+use super::{Costs, Host, SLACK, ns};
+use crate::limit::log::STEP_NS;
+use crate::limit::rules::{Listed, Record, Rule, Rules};
+use crate::limit::{Gcra, MAX_LIMITS};
 use proptest::prelude::*;
 
 const START: u64 = 1 << 24;
 const CAPACITY: u64 = 8;
 
-fn rules(specs: &[Spec]) -> Rules {
-    Rules::new(specs.len(), |i| specs[i].rule(), [true, true, false, false], 0)
+fn rules(specs: &[Spec]) -> Rules<Listed> {
+    paused(specs, 0, false)
+}
+
+/// Nothing before `until`; and the buckets then begin at their pace, or with what they have.
+fn paused(specs: &[Spec], until: u64, at_pace: bool) -> Rules<Listed> {
+    let rule = |i: usize| match specs[i] {
+        Spec::Bucket { interval, burst } if at_pace => {
+            Rule::Bucket(Gcra::new(bucket(interval, burst), Some(ns(until))))
+        }
+        spec => spec.rule(),
+    };
+    Rules::new(specs.len(), rule, [true, true, false, false], until)
 }
 
 /// Up to four of any kind. Only the first two have a ring.
@@ -20,8 +32,11 @@ fn mixes(unit: u64) -> impl Strategy<Value = Vec<Spec>> {
         let log = (1..=CAPACITY, per()).prop_map(|(max, span)| Spec::Log { max, span });
         let others = prop_oneof![
             (1..=CAPACITY, unit..8 * unit).prop_map(|(burst, interval)| Spec::Bucket { interval, burst }),
-            (1..=CAPACITY, per(), 0..2 * START)
-                .prop_map(|(max, per, origin)| Spec::Fixed { max, per, origin }),
+            (1..=CAPACITY, per(), 0..2 * START).prop_map(|(max, per, origin)| Spec::Fixed {
+                max,
+                per,
+                origin
+            }),
             (1..=CAPACITY, per()).prop_map(|(max, per)| Spec::First { max, per }),
             (1..=CAPACITY, per()).prop_map(|(max, per)| Spec::Sliding { max, per, phase: START }),
         ];
@@ -75,15 +90,31 @@ fn never_over(turns: &[Turn]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Where a sliding counter's windows or those from first use lie doesn't change; but a change can begin a new window.
 #[derive(Clone, Debug)]
 enum Step {
-    Take { gap: u64, costs: Costs },
-    Reserve { times: u64, costs: Costs },
+    Take {
+        gap: u64,
+        costs: Costs,
+    },
+    Reserve {
+        times: u64,
+        costs: Costs,
+    },
     Cancel,
-    Refund { back: usize, amounts: Costs },
-    Carry { gap: u64, maxes: Costs },
-    WriteLate { pick: usize },
+    Refund {
+        back: usize,
+        amounts: Costs,
+    },
+    /// And perhaps a pause.
+    Carry {
+        gap: u64,
+        maxes: Costs,
+        pause: u64,
+        at_pace: bool,
+    },
+    WriteLate {
+        pick: usize,
+    },
 }
 
 fn steps(unit: u64, changes: u32) -> impl Strategy<Value = Vec<Step>> {
@@ -95,7 +126,8 @@ fn steps(unit: u64, changes: u32) -> impl Strategy<Value = Vec<Step>> {
             2 => (1u64..5, some_costs()).prop_map(|(times, costs)| Step::Reserve { times, costs }),
             3 => Just(Step::Cancel),
             2 => (0usize..4, some_costs()).prop_map(|(back, amounts)| Step::Refund { back, amounts }),
-            changes => (gap(), maxes()).prop_map(|(gap, maxes)| Step::Carry { gap, maxes }),
+            changes => (gap(), maxes(), prop_oneof![2 => Just(0), 1 => 0..60 * unit], any::<bool>())
+                .prop_map(|(gap, maxes, pause, at_pace)| Step::Carry { gap, maxes, pause, at_pace }),
             3 => any::<usize>().prop_map(|pick| Step::WriteLate { pick }),
         ],
         1..60,
@@ -108,6 +140,8 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let (mut now, mut turns) = (START, Vec::<Turn>::new());
     // The record before the newest turn, as long as nothing came after.
     let mut before: Option<Record> = None;
+    // What the buckets were charged right after each of the newest turns, since the last change.
+    let mut then = Vec::<Costs>::new();
     for step in steps {
         match step {
             Step::Take { gap, costs } => {
@@ -115,6 +149,7 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let charged = costs_of(&specs, costs);
                 before = Some(host.record);
                 let at = host.take(charged, now);
+                then.push(host.rules.charged(&host.record));
                 turns.push(Turn { at, charged, actual: charged, specs: specs.clone() });
             }
             Step::Reserve { times, costs } => {
@@ -122,6 +157,7 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
                     let charged = costs_of(&specs, costs);
                     before = Some(host.record);
                     let at = host.take(charged, now);
+                    then.push(host.rules.charged(&host.record));
                     turns.push(Turn { at, charged, actual: charged, specs: specs.clone() });
                 }
             }
@@ -129,22 +165,25 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 if let Some(old) = before.take() {
                     host.commit(host.rules.cancel(&host.record, &old));
                     turns.pop();
+                    then.pop();
                 }
             }
             Step::Refund { back, amounts } => {
                 let place = turns.len().wrapping_sub(1 + back);
-                if let Some(turn) = turns.get_mut(place) {
+                let charged = then.len().checked_sub(1 + back).map(|i| then[i]);
+                if let (Some(turn), Some(charged)) = (turns.get_mut(place), charged) {
                     let mut unused = amounts;
                     for (amount, actual) in unused.iter_mut().zip(&mut turn.actual) {
                         *amount = (*amount).min(*actual);
                         *actual -= *amount;
                     }
                     let at = turn.at;
-                    host.change(|rules, record| rules.refund(record, &unused, at));
+                    let is_newest = back == 0 && before.is_some();
+                    host.refund(&unused, at, &charged, is_newest);
                     before = None;
                 }
             }
-            Step::Carry { gap, maxes } => {
+            Step::Carry { gap, maxes, pause, at_pace } => {
                 now += gap;
                 turns.retain(|t| t.at <= now + SLACK);
                 for (spec, max) in specs.iter_mut().zip(maxes) {
@@ -153,8 +192,9 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
                         *spec = spec.with_most(max);
                     }
                 }
-                host.carry(rules(&specs), now, true);
+                host.carry(paused(&specs, now + pause, at_pace && pause > 0), now, true);
                 before = None;
+                then.clear();
             }
             Step::WriteLate { pick } => host.write_late(pick),
         }
@@ -205,4 +245,55 @@ proptest! {
     fn a_storm_on_a_log_wins_nothing(max in 1..=CAPACITY, span in 1u64..40, more in mixes(1 << 14), steps in steps(1 << 14, 3)) {
         storm([Spec::Log { max, span: span << 14 }].into_iter().chain(more).take(2).collect(), steps)?;
     }
+
+    /// Under another kind of limit as much is used as was.
+    #[test]
+    fn a_change_of_kind_keeps_what_is_used(
+        from in mixes(1 << 14), to in mixes(1 << 14), used in 1..=CAPACITY,
+        then in prop::collection::vec((0u64..1 << 17, 1..=CAPACITY), 0..20),
+    ) {
+        let (mut from, mut to) = (from[0], to[0]);
+        for spec in [&mut from, &mut to] {
+            if let Spec::Fixed { origin, .. } = spec {
+                *origin = START;
+            }
+        }
+        if std::mem::discriminant(&from) == std::mem::discriminant(&to) {
+            return Ok(());
+        }
+        let (mut host, used, mut now) = (Host::new(rules(&[from]), CAPACITY, START), used.min(from.most()), START + 1);
+        host.take([used, 0, 0, 0], now);
+        host.carry(rules(&[to]), now, true);
+        let most = to.most();
+        for cost in 1..=most {
+            let passes = host.ready([cost, 0, 0, 0], now) < now + SLACK + STEP_NS;
+            prop_assert_eq!(passes, cost + used <= most, "{} with {} used", cost, used);
+        }
+        let turn = |at, cost, spec| Turn {
+            at, charged: [cost, 0, 0, 0], actual: [cost, 0, 0, 0], specs: vec![spec],
+        };
+        let mut turns = vec![turn(now + SLACK, used.min(most), to)];
+        now += SLACK;
+        for (gap, cost) in then {
+            now += gap;
+            let cost = cost.min(most);
+            turns.push(turn(host.take([cost, 0, 0, 0], now), cost, to));
+        }
+        if let Spec::Sliding { phase, .. } = &mut to {
+            *phase = START + 1 + SLACK;
+        }
+        turns.iter_mut().for_each(|turn| turn.specs[0] = to);
+        never_over(&turns)?;
+    }
+}
+
+/// A bucket that is reset in a pause has its burst when the pause ends early.
+#[test]
+fn a_reset_in_a_pause_leaves_nothing_used() {
+    let specs = [Spec::Bucket { interval: 1 << 20, burst: 5 }];
+    let mut host = Host::new(rules(&specs), 1, START);
+    host.take([5, 0, 0, 0], START);
+    host.carry(paused(&specs, START << 4, true), START, false);
+    host.carry(rules(&specs), START, true);
+    assert!(host.ready([5, 0, 0, 0], START) <= START + SLACK);
 }

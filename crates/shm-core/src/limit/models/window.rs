@@ -2,12 +2,12 @@
 
 use super::definition::Spec;
 use super::{Costs, Host, SLACK};
-use crate::limit::rules::Rules;
+use crate::limit::rules::{Listed, Rules};
 use proptest::prelude::*;
 
 const START: u64 = 1 << 20;
 
-fn rules(spec: Spec) -> Rules {
+fn rules(spec: Spec) -> Rules<Listed> {
     Rules::new(1, |_| spec.rule(), [false; 4], 0)
 }
 
@@ -18,8 +18,11 @@ fn one(cost: u64) -> Costs {
 fn specs() -> impl Strategy<Value = Spec> {
     let per = || prop_oneof![1u64..40, 1u64..100_000];
     prop_oneof![
-        (1u64..9, per(), prop_oneof![0..START, 0..2 * START])
-            .prop_map(|(max, per, origin)| Spec::Fixed { max, per, origin }),
+        (1u64..9, per(), prop_oneof![0..START, 0..2 * START]).prop_map(|(max, per, origin)| Spec::Fixed {
+            max,
+            per,
+            origin
+        }),
         (1u64..9, per()).prop_map(|(max, per)| Spec::First { max, per }),
         (1u64..9, per()).prop_map(|(max, per)| Spec::Sliding { max, per, phase: START }),
     ]
