@@ -4,11 +4,13 @@
 //! whatever namespace it is in; a forked child has no seat until it takes its own.
 
 use crate::clock::{self, Nanos};
+use crate::commit::Desk;
 use crate::error::Result;
 use crate::layout::{Lane, SEAT_LOCKS, Seat};
 use crate::segment::Segment;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::fork::{NoFork, process_token, thread_mark};
+use crate::sys::process_lock::{Held, ProcessLock};
 use crate::sys::{host, lock};
 use std::fs::File;
 use std::sync::atomic::{AtomicPtr, AtomicUsize};
@@ -29,8 +31,8 @@ pub(crate) struct Seating {
     /// Keeps the seat's lock. A forked child leaves its parent's alone.
     hold: AtomicPtr<lock::HeldByMapping>,
     retry_ns: std::sync::atomic::AtomicU64,
-    /// The process whose thread is writing the seat's cells; 0 for none.
-    turn: std::sync::atomic::AtomicU64,
+    /// Where the seat's cells are prepared, by one thread at a time.
+    desk: ProcessLock<Desk>,
 }
 
 /// Who sits where, and since which taking of the seat.
@@ -40,18 +42,11 @@ pub(crate) struct Sitter {
     pub(crate) tenure: u64,
 }
 
-/// While this lives no other thread of this process writes the seat's cells. Threads of one process wait for each
-/// other here; processes never do.
+/// The right of this thread to write the seat's cells: no other thread of this process has it meanwhile. Threads of one
+/// process wait for each other here; processes never do.
 pub(crate) struct Turn<'a> {
     pub(crate) seat: usize,
-    turn: &'a std::sync::atomic::AtomicU64,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        // Release: pairs with the Acquire in `turn`.
-        self.turn.store(0, Ordering::Release);
-    }
+    pub(crate) desk: Held<'a, Desk>,
 }
 
 /// Where to count.
@@ -98,7 +93,7 @@ impl Seating {
             counter: AtomicUsize::new(0),
             hold: AtomicPtr::new(std::ptr::null_mut()),
             retry_ns: std::sync::atomic::AtomicU64::new(0),
-            turn: std::sync::atomic::AtomicU64::new(0),
+            desk: ProcessLock::new(),
         }
     }
 
@@ -148,26 +143,11 @@ impl Seating {
         Some(Sitter { seat, tenure: segment.seats()[seat].holder.tenure.load(Ordering::Relaxed) })
     }
 
-    /// The right to write this process's cells, for this thread alone.
+    /// The right to write this process's cells, for this thread alone. `None` if all seats are taken.
     #[inline]
     pub(crate) fn turn(&self, segment: &Segment) -> Option<Turn<'_>> {
         let seat = self.seat(segment)?;
-        let me = process_token();
-        let mut tries = 0u32;
-        loop {
-            let holder = self.turn.load(Ordering::Relaxed);
-            // Held by another process: that was the parent's thread, at the moment of the fork.
-            let free = holder != me;
-            if free && self.turn.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                return Some(Turn { seat, turn: &self.turn });
-            }
-            tries += 1;
-            if tries < 100 {
-                std::hint::spin_loop();
-            } else {
-                std::thread::yield_now();
-            }
-        }
+        Some(Turn { seat, desk: self.desk.lock() })
     }
 
     #[cold]

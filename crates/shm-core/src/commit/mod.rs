@@ -15,6 +15,6 @@ mod terms;
 mod word;
 
 pub(crate) use generation::{Commit, Generations, Halt};
-pub(crate) use record::{Records, Scene, Table, Verdict};
+pub(crate) use record::{Desk, Records, Table, Verdict};
 pub(crate) use terms::Terms;
 pub(crate) use word::{Decision, Words};

@@ -13,12 +13,13 @@
 //! 4. The slots of a log's newest entry are written before anything is committed after it. They only grow.
 
 use super::generation::{Commit, Generations, Halt};
-use super::terms::{self, Stored, Terms};
+use super::terms::{self, Terms};
 use super::word::Word;
 use crate::clock::{Clock, NEARLY, Nanos};
 use crate::layout::{CELLS_PER_SEAT, Cell, LIMITS, RETIRED, RINGS};
 use crate::limit::log::Ring;
-use crate::limit::rules::{Record, Rings, Rules};
+use crate::limit::rules::{Record, Rings, Rule, Rules};
+use crate::limit::window::Fixed;
 use crate::limit::{Costs, MAX_LIMITS, MAX_WAIT, Outlook, Request};
 use crate::sync::{AtomicU64, Ordering, back_off, fence};
 
@@ -90,20 +91,55 @@ pub(crate) struct Records<'a> {
     pub(crate) seat: Option<usize>,
 }
 
-/// What a decision is made from: read from shared memory, and kept in one place, since it is large.
-pub(crate) struct Scene {
+/// Where a process works: the terms it last read, and the record it is about to change. Kept between decisions, and
+/// large, so it is used in place.
+pub(crate) struct Desk {
+    /// The epoch of the terms; 0: none yet.
     epoch: u64,
-    word: u64,
-    /// How many words of the record count.
-    words: usize,
-    costs: Costs,
-    /// The current record; after an admission that was to be remembered, the one before it.
-    pub(crate) record: Record,
+    rules: Rules,
+    units: [Option<[u64; 3]>; LIMITS],
+    /// The most calls that can pass at once; 0 where units are counted, too.
+    most_calls: u64,
+    /// The current record; after an admission the one that it led to.
+    record: Record,
+    /// The one before it, if that was asked for.
+    before: Record,
 }
 
-impl Scene {
-    pub(crate) const EMPTY: Scene =
-        Scene { epoch: 0, word: 0, words: 1, costs: [0; MAX_LIMITS], record: Record::EMPTY };
+impl Default for Desk {
+    fn default() -> Desk {
+        let nothing = |_| Rule::Fixed(Fixed { max: 0, per: 0, origin: None });
+        Desk {
+            epoch: 0,
+            rules: Rules::new(1, nothing, [false; MAX_LIMITS], 0),
+            units: [None; LIMITS],
+            most_calls: 0,
+            record: Record::EMPTY,
+            before: Record::EMPTY,
+        }
+    }
+}
+
+impl Desk {
+    /// What a request costs, if it can ever pass.
+    fn costs(&self, request: &Request) -> Result<Costs, Halt> {
+        let costs = request.costs(&self.units).ok_or(Halt::Miscounted)?;
+        match self.rules.never(&costs) {
+            None => Ok(costs),
+            Some((limit, most)) => Err(Halt::NeverAdmissible { limit, most }),
+        }
+    }
+
+    /// How much each bucket was charged so far, after an admission.
+    #[inline]
+    pub(crate) fn charged(&self) -> Costs {
+        self.rules.charged(&self.record)
+    }
+
+    /// The record before an admission that was to be remembered.
+    pub(crate) fn before(&self) -> Box<Record> {
+        Box::new(self.before)
+    }
 }
 
 /// What was decided about several limits.
@@ -115,8 +151,6 @@ pub(crate) enum Verdict {
         epoch: u64,
         /// The state word right after.
         state: u64,
-        /// What each bucket was charged so far, right after.
-        charged: Costs,
     },
     Denied {
         ready: Nanos,
@@ -147,9 +181,8 @@ impl<'a> Records<'a> {
         store(&self.table.cells[0], &rules.unused(terms.since), rules.words());
     }
 
-    #[inline]
-    fn rules(&self, epoch: u64) -> Rules<Stored<'_>> {
-        Rules(Stored { place: self.generations.place(epoch), rings: &self.table.rings })
+    fn rules(&self, epoch: u64) -> Rules {
+        terms::rules(self.generations.place(epoch), self.table.rings.map(|ring| !ring.is_empty()))
     }
 
     /// The record that a state word of this generation points to, if it is still the one after the copy.
@@ -210,7 +243,7 @@ impl<'a> Records<'a> {
 
     /// Writes the slots of what was admitted last, so that something can follow it.
     #[inline]
-    fn write_pending(&self, rules: &Rules<Stored<'_>>, record: &Record) -> Result<(), Halt> {
+    fn write_pending(&self, rules: &Rules, record: &Record) -> Result<(), Halt> {
         for (limit, range, value) in rules.unwritten(record) {
             let ring = self.table.ring(limit);
             if range.end.saturating_sub(range.start) > ring.capacity() {
@@ -227,7 +260,7 @@ impl<'a> Records<'a> {
     }
 
     /// Takes what is requested of all limits, or nothing, for the first instant at which it conforms, if that is now or
-    /// at most `latest`. If `remember`, the scene's record is afterwards the one before an admission.
+    /// at most `latest`. If `remember`, the desk then has the record before the admission.
     #[inline]
     pub(crate) fn reserve(
         &self,
@@ -235,24 +268,21 @@ impl<'a> Records<'a> {
         latest: Nanos,
         clock: &impl Clock,
         remember: bool,
-        scene: &mut Scene,
+        desk: &mut Desk,
     ) -> Result<Verdict, Halt> {
         loop {
-            if !self.read(request, clock, scene)? {
-                continue;
-            }
-            let Scene { epoch, word, words, costs, record } = scene;
-            let rules = &self.rules(*epoch);
+            let Some((word, costs)) = self.read(request, clock, desk)? else { continue };
+            let Desk { epoch, rules, record, before, .. } = &mut *desk;
             let state = &self.generations.place(*epoch).state.word;
             let (mut now, exact) = clock.quick();
-            let mut ready = Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table));
+            let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
             if ready > now && !exact && ready.since(now) < NEARLY {
                 now = clock.exact();
-                ready = Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table));
+                ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
             }
             if ready > now {
                 // What was read of the rings was right if nothing was committed since.
-                if state.load(Ordering::Acquire) != *word {
+                if state.load(Ordering::Acquire) != word {
                     continue;
                 }
                 if ready.since(now) > MAX_WAIT {
@@ -264,16 +294,14 @@ impl<'a> Records<'a> {
             }
             let at = ready.max(now);
             self.write_pending(rules, record)?;
-            let before = if remember { Some(Box::new(*record)) } else { None };
-            rules.charge(record, costs, at.as_nanos());
-            let new = self.table_write(Pointer(*word), record, *words)?;
+            if remember {
+                *before = *record;
+            }
+            rules.charge(record, &costs, at.as_nanos());
+            let new = self.table_write(Pointer(word), record, rules.words())?;
             // AcqRel: publishes the record and the slots written before.
-            if state.compare_exchange(*word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                let charged = rules.charged(record);
-                if let Some(before) = before {
-                    *record = *before;
-                }
-                return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new, charged });
+            if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new });
             }
             back_off();
         }
@@ -286,29 +314,26 @@ impl<'a> Records<'a> {
         request: &Request,
         k: usize,
         clock: &impl Clock,
+        desk: &mut Desk,
     ) -> Result<Vec<Nanos>, Halt> {
         let mut turns = Vec::with_capacity(k);
-        let mut scene = Scene::EMPTY;
         let now = clock.exact();
         while turns.len() < k {
-            if !self.read(request, clock, &mut scene)? {
-                continue;
-            }
-            let Scene { epoch, word, words, costs, record } = &mut scene;
-            let rules = &self.rules(*epoch);
-            let together = if rules.has_log(costs) { 1 } else { k };
+            let Some((word, costs)) = self.read(request, clock, desk)? else { continue };
+            let Desk { epoch, rules, record, .. } = &mut *desk;
+            let together = if rules.has_log(&costs) { 1 } else { k };
             let begun = turns.len();
             self.write_pending(rules, record)?;
             for _ in 0..together {
-                let ready = rules.ready(record, costs, now.as_nanos(), &self.table);
+                let ready = rules.ready(record, &costs, now.as_nanos(), &self.table);
                 let at = Nanos::from_nanos(ready).max(now);
                 if at.since(now) > MAX_WAIT {
                     self.far_away(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
                 }
-                rules.charge(record, costs, at.as_nanos());
+                rules.charge(record, &costs, at.as_nanos());
                 turns.push(at);
             }
-            if !self.replace(*epoch, *word, record, *words) {
+            if !self.replace(*epoch, word, record, rules.words()) {
                 turns.truncate(begun);
                 back_off();
             }
@@ -316,48 +341,60 @@ impl<'a> Records<'a> {
         Ok(turns)
     }
 
-    /// Reads the current record, and what the request costs; false to try again.
+    /// Reads the current terms and record onto the desk; says the state word, and what the request costs. `None`: try
+    /// again.
     #[inline]
-    fn read(&self, request: &Request, clock: &impl Clock, scene: &mut Scene) -> Result<bool, Halt> {
+    fn read(
+        &self,
+        request: &Request,
+        clock: &impl Clock,
+        desk: &mut Desk,
+    ) -> Result<Option<(u64, Costs)>, Halt> {
         let epoch = self.generations.epoch();
-        let place = self.generations.place(epoch);
-        let costs = terms::costs(place, request);
-        let words = costs.and_then(|costs| self.rules(epoch).appraise(&costs));
-        let word = place.state.word.load(Ordering::Acquire);
-        match (costs, words) {
-            (Some(costs), Some(words))
-                if epoch < RETIRED && word < LIVE_END && self.generations.is_current(epoch) =>
-            {
-                (scene.epoch, scene.word, scene.words, scene.costs) = (epoch, word, words, costs);
-                self.copy(word, epoch, words, &mut scene.record)
-            }
-            _ => self.obstacle(epoch, costs, clock).map(|()| false),
+        if epoch != desk.epoch && !self.read_terms(epoch, desk)? {
+            return Ok(None);
         }
+        let calls = request.only_calls().filter(|&n| 0 < n && n <= desk.most_calls);
+        let costs = match calls {
+            Some(n) => [n; MAX_LIMITS],
+            None => desk.costs(request)?,
+        };
+        let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
+        // Then that word is this generation's.
+        if !self.generations.is_current(epoch) {
+            return Ok(None);
+        }
+        if word >= LIVE_END {
+            return self.settle(epoch, clock).map(|()| None);
+        }
+        Ok(self.copy(word, epoch, desk.rules.words(), &mut desk.record)?.then_some((word, costs)))
     }
 
-    /// Clears the way for another try, or says why there is none.
+    /// Reads the terms of this epoch onto the desk; false if they are no longer in force.
     #[cold]
-    fn obstacle(&self, epoch: u64, costs: Option<Costs>, clock: &impl Clock) -> Result<(), Halt> {
+    fn read_terms(&self, epoch: u64, desk: &mut Desk) -> Result<bool, Halt> {
         if epoch >= RETIRED {
             return Err(Halt::Retired);
         }
-        self.settle(epoch, clock)?;
-        let rules = self.rules(epoch);
-        if !self.generations.is_current(epoch) {
-            return Ok(());
+        desk.epoch = 0;
+        desk.rules = self.rules(epoch);
+        let units = terms::units(self.generations.place(epoch));
+        desk.units = [None; LIMITS];
+        desk.units[..units.len()].copy_from_slice(&units);
+        let only_calls = desk.units.iter().all(Option::is_none);
+        desk.most_calls = if only_calls { desk.rules.most() } else { 0 };
+        let current = self.generations.is_current(epoch);
+        if current {
+            desk.epoch = epoch;
         }
-        match costs.map(|costs| rules.never(&costs)) {
-            None => Err(Halt::Miscounted),
-            Some(Some((limit, most))) => Err(Halt::NeverAdmissible { limit, most }),
-            Some(None) => Ok(()),
-        }
+        Ok(current)
     }
 
     /// A turn more than a year away: damage, a queue too long to join, or a very slow limiter.
     #[cold]
     fn far_away(
         &self,
-        rules: &Rules<Stored<'_>>,
+        rules: &Rules,
         record: &Record,
         now: Nanos,
         ready: Nanos,
@@ -394,7 +431,9 @@ impl<'a> Records<'a> {
         loop {
             let rules = self.rules(epoch);
             let words = rules.words();
-            let Some(amounts) = terms::costs(self.generations.place(epoch), unused) else { return Ok(false) };
+            let Some(amounts) = unused.costs(&terms::units(self.generations.place(epoch))) else {
+                return Ok(false);
+            };
             let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
             if word >= LIVE_END || !self.generations.is_current(epoch) {
                 return Ok(false);

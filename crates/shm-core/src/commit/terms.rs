@@ -3,11 +3,9 @@
 use crate::clock::Nanos;
 use crate::layout::{Generation, Hash, LIMITS, LimitWords, RINGS};
 use crate::limit::log::Log;
-use crate::limit::rules::{Rule, Source};
+use crate::limit::rules::{Rule, Rules};
 use crate::limit::window::{Fixed, Sliding};
-use crate::limit::{
-    Costs, Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Request, Start, Ticks, Unit,
-};
+use crate::limit::{Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit};
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -215,23 +213,11 @@ fn gcra_of(l: &LimitWords) -> Gcra {
     }
 }
 
-/// The numbers of all limits, where they are. Possibly rubbish, as above, and each time other rubbish.
-#[derive(Clone, Copy)]
-pub(super) struct Stored<'a> {
-    pub(super) place: &'a Generation,
-    pub(super) rings: &'a [&'a [AtomicU64]; RINGS],
-}
-
-impl Source for Stored<'_> {
-    #[inline]
-    fn len(&self) -> usize {
-        ((self.place.about.shape.load(Ordering::Relaxed) & 0xff) as usize).clamp(1, LIMITS)
-    }
-
-    #[inline]
-    fn rule(&self, limit: usize) -> Rule {
-        let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-        let l = &self.place.limits[limit % LIMITS];
+/// The numbers of all limits. Possibly rubbish, as above.
+pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let rule = |i: usize| {
+        let l = &from.limits[i % LIMITS];
         let n = &l.numbers;
         let (max, per) = (get(&n.burst), get(&n.ticks_per_ns));
         match get(&n.kind) >> 8 & 0xff {
@@ -241,34 +227,17 @@ impl Source for Stored<'_> {
             3 => Rule::Fixed(Fixed { max, per, origin: None }),
             _ => Rule::Sliding(Sliding { max, per }),
         }
-    }
-
-    #[inline]
-    fn has_ring(&self, limit: usize) -> bool {
-        !self.rings[limit % RINGS].is_empty()
-    }
-
-    #[inline]
-    fn not_before(&self) -> u64 {
-        self.place.about.not_before_ns.load(Ordering::Relaxed)
-    }
+    };
+    let len = ((get(&from.about.shape) & 0xff) as usize).min(LIMITS);
+    Rules::new(len, rule, ringed, get(&from.about.not_before_ns))
 }
 
-/// What a request costs each limit; `None` if it doesn't say, or says too much. Possibly rubbish, as above.
-#[inline]
-pub(super) fn costs(from: &Generation, request: &Request) -> Option<Costs> {
-    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-    let mut costs = [request.call_count(); MAX_LIMITS];
-    let mut named = [false; MAX_LIMITS];
-    for (i, l) in from.limits.iter().enumerate().take((get(&from.about.shape) & 0xff) as usize) {
-        if get(&l.numbers.kind) & COUNTS_A_UNIT != 0 {
-            let (place, amount) = request.find(l.what.unit.each_ref().map(get))?;
-            named[place] = true;
-            costs[i] = amount;
-        }
-    }
-    let said = named.iter().filter(|&&n| n).count();
-    (said == request.named() && request.largest() > 0).then_some(costs)
+/// Which unit each limit counts; `None` for calls. Possibly rubbish, as above.
+pub(super) fn units(from: &Generation) -> [Option<[u64; 3]>; LIMITS] {
+    from.limits.each_ref().map(|l| {
+        let counts = l.numbers.kind.load(Ordering::Relaxed) & COUNTS_A_UNIT != 0;
+        counts.then(|| l.what.unit.each_ref().map(|w| w.load(Ordering::Relaxed)))
+    })
 }
 
 /// Permits in force, and the most that ever were. Possibly rubbish, as above.
@@ -281,9 +250,4 @@ pub(super) fn permits(from: &Generation) -> (usize, usize) {
 /// Whether nobody is denied. Possibly rubbish, as above.
 pub(super) fn is_shadow(from: &Generation) -> bool {
     from.about.shape.load(Ordering::Relaxed) >> 8 & 1 == 1
-}
-
-/// Which unit each limit counts.
-pub(super) fn units(from: &Generation) -> [[u64; 3]; LIMITS] {
-    std::array::from_fn(|i| from.limits[i].what.unit.each_ref().map(|w| w.load(Ordering::Relaxed)))
 }

@@ -74,6 +74,12 @@ impl Request {
         part
     }
 
+    /// How many calls, if that is all.
+    #[inline]
+    pub(crate) fn only_calls(&self) -> Option<u64> {
+        (self.named == 0 && self.beyond.is_none()).then_some(self.calls)
+    }
+
     /// How many units are named in it.
     pub(crate) fn named(&self) -> usize {
         self.named + usize::from(self.beyond.is_some())
@@ -87,13 +93,26 @@ impl Request {
         self.amounts[..self.named].iter().find(|(named, _)| *named == unit).map(|(_, amount)| *amount)
     }
 
-    /// The amount of the unit with these words, and as the how-manieth it is named.
-    pub(crate) fn find(&self, unit: [u64; 3]) -> Option<(usize, u64)> {
-        self.amounts[..self.named]
-            .iter()
-            .enumerate()
-            .find(|(_, (named, _))| named.words() == unit)
-            .map(|(i, &(_, amount))| (i, amount))
+    /// What it costs limits that count these units (`None`: calls). `None` if it takes nothing at all, says nothing of one
+    /// of them, or something of another.
+    #[inline]
+    pub(crate) fn costs(&self, units: &[Option<[u64; 3]>]) -> Option<Costs> {
+        if self.named() == 0 {
+            let only_calls = self.calls > 0 && units.iter().all(Option::is_none);
+            return only_calls.then_some([self.calls; MAX_LIMITS]);
+        }
+        let mut costs = [self.calls; MAX_LIMITS];
+        let mut named = [false; MAX_LIMITS];
+        for (cost, unit) in costs.iter_mut().zip(units) {
+            if let Some(unit) = unit {
+                let place =
+                    self.amounts[..self.named].iter().position(|(named, _)| named.words() == *unit)?;
+                named[place] = true;
+                *cost = self.amounts[place].1;
+            }
+        }
+        let said = named.iter().filter(|&&n| n).count();
+        (said == self.named() && self.largest() > 0).then_some(costs)
     }
 
     /// The largest part, for what is told about a request as a whole.

@@ -60,7 +60,7 @@ impl Rule {
     }
 
     /// The first instant, in nanoseconds, at which `cost` more conform; anything up to `now` if that is now.
-    #[inline]
+    #[inline(always)]
     fn ready(&self, state: &[u64], cost: u64, now: u64, ring: &impl Ring) -> u64 {
         match self {
             Rule::Bucket(g) => {
@@ -74,7 +74,7 @@ impl Rule {
     }
 
     /// `cost` admitted at `at`.
-    #[inline]
+    #[inline(always)]
     fn charge(&self, state: &mut [u64], at: u64, cost: u64) {
         match self {
             Rule::Bucket(g) => {
@@ -208,95 +208,100 @@ pub(crate) trait Rings {
     fn ring(&self, limit: usize) -> Self::Ring;
 }
 
-/// Where the numbers of all limits are.
-pub(crate) trait Source {
-    /// How many limits, 1 to 4.
-    fn len(&self) -> usize;
-    fn rule(&self, limit: usize) -> Rule;
-    /// Whether this limit has a ring. Its words are then those of a log, whatever it is now, or if there is no such
-    /// limit now: a log can come back.
-    fn has_ring(&self, limit: usize) -> bool;
+/// All limits of one limiter, decided together.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    places: [Place; MAX_LIMITS],
+    len: usize,
+    /// Where each limit's words begin, whether or not there is such a limit.
+    starts: [usize; MAX_LIMITS],
+    /// Words of a record.
+    words: usize,
+    /// Which limits have a ring. Their words are those of a log, whatever they are now, or if there is no such limit
+    /// now: a log can come back.
+    ringed: [bool; MAX_LIMITS],
     /// Nothing is admitted before this.
-    fn not_before(&self) -> u64;
+    not_before: u64,
 }
 
-/// All limits of one limiter.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules<S>(pub(crate) S);
-
 /// One limit, and where its words are in a record.
+#[derive(Clone, Copy, Debug)]
 struct Place {
     limit: usize,
     rule: Rule,
-    /// All of its words.
-    whole: Range<usize>,
-    /// Those that are its own: a limit with a ring that is no log now leaves the log's count and era alone.
-    own: Range<usize>,
+    /// The words that are its own: a limit with a ring that is no log now leaves the log's count and era alone.
+    start: usize,
+    end: usize,
 }
 
-impl<S: Source> Rules<S> {
-    /// The limits one after the other.
+impl Place {
     #[inline]
-    fn places(&self) -> impl Iterator<Item = Place> + '_ {
-        let mut start = 1;
-        (0..self.0.len()).map(move |limit| {
-            let rule = self.0.rule(limit);
-            let (whole, own) = if !self.0.has_ring(limit) {
-                let own = start..start + rule.words();
-                (own.clone(), own)
-            } else if let Rule::Log(_) = rule {
-                let own = start..start + log::WORDS;
-                (own.clone(), own)
-            } else {
-                (start..start + log::WORDS, start + 1..start + log::WORDS - 1)
-            };
-            start = whole.end;
-            Place { limit, rule, whole, own }
-        })
+    fn of<'r>(&self, record: &'r Record) -> &'r [u64] {
+        &record.0[self.start..self.end]
     }
 
-    /// Where limit `limit`'s words begin, whether or not there is such a limit, and where those of all end.
-    fn starts(&self) -> ([usize; MAX_LIMITS], usize) {
-        let (mut starts, mut end) = ([1; MAX_LIMITS], 1);
-        for place in self.places() {
-            starts[place.limit] = place.whole.start;
-            end = place.whole.end;
-        }
-        for limit in self.0.len()..MAX_LIMITS {
-            starts[limit] = end;
-            end += if self.0.has_ring(limit) { log::WORDS } else { 0 };
-        }
-        (starts, end)
+    #[inline]
+    fn of_mut<'r>(&self, record: &'r mut Record) -> &'r mut [u64] {
+        &mut record.0[self.start..self.end]
+    }
+}
+
+impl Rules {
+    /// `len` limits, where `rule` says what each is; `ringed` which have a ring.
+    pub(crate) fn new(
+        len: usize,
+        rule: impl Fn(usize) -> Rule,
+        ringed: [bool; MAX_LIMITS],
+        not_before: u64,
+    ) -> Rules {
+        let len = len.clamp(1, MAX_LIMITS);
+        let mut starts = [1; MAX_LIMITS];
+        let mut words = 1;
+        let places = std::array::from_fn(|limit| {
+            let rule = rule(limit.min(len - 1));
+            starts[limit] = words;
+            let is_log = matches!(rule, Rule::Log(_));
+            let (start, end) = match ringed[limit] {
+                true if !is_log => (words + 1, words + log::WORDS - 1),
+                _ => (words, words + rule.words()),
+            };
+            words += match limit < len {
+                _ if ringed[limit] => log::WORDS,
+                true => rule.words(),
+                false => 0,
+            };
+            Place { limit, rule, start, end: end.min(RECORD_WORDS) }
+        });
+        Rules { places, len, starts, words, ringed, not_before }
+    }
+
+    /// The limits one after the other.
+    #[inline]
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places[..self.len].iter()
     }
 
     /// Words of a record under these rules.
+    #[inline]
     pub(crate) fn words(&self) -> usize {
-        self.starts().1
+        self.words.min(RECORD_WORDS)
     }
 
     /// What the ring of a limit last held.
     fn log_state(&self, record: &Record, limit: usize) -> LogState {
-        if !self.0.has_ring(limit) {
+        if !self.ringed[limit] {
             return LogState::default();
         }
-        LogState::read(&record.0[self.starts().0[limit]..][..log::WORDS])
+        LogState::read(&record.0[self.starts[limit]..][..log::WORDS])
     }
 
-    /// The words of a record, if it can ever admit these costs.
-    #[inline]
-    pub(crate) fn appraise(&self, costs: &Costs) -> Option<usize> {
-        let (mut end, mut possible) = (1, true);
-        for place in self.places() {
-            possible &= costs[place.limit] <= place.rule.most();
-            end = place.whole.end;
-        }
-        for limit in self.0.len()..MAX_LIMITS {
-            end += if self.0.has_ring(limit) { log::WORDS } else { 0 };
-        }
-        possible.then_some(end)
+    /// The most that all of them can admit at once.
+    pub(crate) fn most(&self) -> u64 {
+        self.places().map(|p| p.rule.most()).min().unwrap_or(0)
     }
 
     /// The first limit that can never admit this cost, and the most that it can.
+    #[inline]
     pub(crate) fn never(&self, costs: &Costs) -> Option<(usize, u64)> {
         self.places().find(|p| costs[p.limit] > p.rule.most()).map(|p| (p.limit, p.rule.most()))
     }
@@ -309,10 +314,10 @@ impl<S: Source> Rules<S> {
     /// The first instant at which all limits admit these costs; anything up to `now` if that is now.
     #[inline]
     pub(crate) fn ready(&self, record: &Record, costs: &Costs, now: u64, rings: &impl Rings) -> u64 {
-        let mut ready = record.last().max(self.0.not_before());
+        let mut ready = record.last().max(self.not_before);
         for p in self.places() {
             if costs[p.limit] > 0 {
-                let state = &record.0[p.own];
+                let state = p.of(record);
                 ready = ready.max(p.rule.ready(state, costs[p.limit], now, &rings.ring(p.limit)));
             }
         }
@@ -325,7 +330,7 @@ impl<S: Source> Rules<S> {
         record.0[0] = at.max(record.0[0]);
         for p in self.places() {
             if costs[p.limit] > 0 {
-                p.rule.charge(&mut record.0[p.own], at, costs[p.limit]);
+                p.rule.charge(p.of_mut(record), at, costs[p.limit]);
             }
         }
     }
@@ -334,8 +339,8 @@ impl<S: Source> Rules<S> {
     pub(crate) fn cancel(&self, newest: &Record, old: &Record) -> Record {
         let mut record = *old;
         for p in self.places().filter(|p| matches!(p.rule, Rule::Log(_))) {
-            let newest = LogState::read(&newest.0[p.own.clone()]);
-            edit(&mut record.0[p.own], LogState::read, LogState::write, |s| Log::cancel(s, &newest));
+            let newest = LogState::read(p.of(newest));
+            edit(p.of_mut(&mut record), LogState::read, LogState::write, |s| Log::cancel(s, &newest));
         }
         record
     }
@@ -346,7 +351,7 @@ impl<S: Source> Rules<S> {
         let mut charged = [0; MAX_LIMITS];
         for p in self.places() {
             if let Rule::Bucket(_) = p.rule {
-                charged[p.limit] = record.0[p.own.start + 1];
+                charged[p.limit] = p.of(record)[1];
             }
         }
         charged
@@ -365,7 +370,7 @@ impl<S: Source> Rules<S> {
         let last = record.last();
         for p in self.places().filter(|p| amounts[p.limit] > 0) {
             let unused = Unused { at, last, then: then[p.limit], is_newest };
-            p.rule.refund(&mut record.0[p.own], amounts[p.limit], &unused);
+            p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
         }
     }
 
@@ -376,7 +381,7 @@ impl<S: Source> Rules<S> {
         record: &'r Record,
     ) -> impl Iterator<Item = (usize, Range<u64>, u64)> + 'r {
         self.places().filter(|p| matches!(p.rule, Rule::Log(_))).map(|p| {
-            let (range, slot) = LogState::read(&record.0[p.own]).unwritten();
+            let (range, slot) = LogState::read(p.of(record)).unwritten();
             (p.limit, range, slot)
         })
     }
@@ -385,17 +390,17 @@ impl<S: Source> Rules<S> {
     pub(crate) fn unused(&self, now: Nanos) -> Record {
         let mut record = Record::EMPTY;
         for p in self.places() {
-            p.rule.as_if(&mut record.0[p.own], 0, now.as_nanos(), &LogState::default());
+            p.rule.as_if(p.of_mut(&mut record), 0, now.as_nanos(), &LogState::default());
         }
         record
     }
 
     /// The record with which `next` takes over. Those limits that go on from the one here keep what was used.
-    pub(crate) fn carry<N: Source>(
+    pub(crate) fn carry(
         &self,
         record: &Record,
         now: Nanos,
-        next: &Rules<N>,
+        next: &Rules,
         goes_on: impl Fn(usize) -> bool,
         rings: &impl Rings,
     ) -> Record {
@@ -403,28 +408,25 @@ impl<S: Source> Rules<S> {
         let mut to = Record::EMPTY;
         // The queue is dropped; a log that can't drop its own keeps everybody behind it.
         to.0[0] = record.last().min(late);
-        let (starts, _) = next.starts();
-        for limit in (0..MAX_LIMITS).filter(|&limit| next.0.has_ring(limit)) {
-            self.log_state(record, limit).write(&mut to.0[starts[limit]..][..log::WORDS]);
+        for limit in (0..MAX_LIMITS).filter(|&limit| next.ringed[limit]) {
+            self.log_state(record, limit).write(&mut to.0[next.starts[limit]..][..log::WORDS]);
         }
         for n in next.places() {
             let log = self.log_state(record, n.limit);
-            let to_words = &mut to.0[n.own.clone()];
             match self.places().nth(n.limit).filter(|_| goes_on(n.limit)) {
                 Some(p) => {
                     let mut state = *record;
-                    let state = &mut state.0[p.own];
-                    if let (Rule::Bucket(g), true) = (&p.rule, self.0.len() > 1 || self.0.not_before() > late)
-                    {
+                    let state = p.of_mut(&mut state);
+                    if let (Rule::Bucket(g), true) = (&p.rule, self.len > 1 || self.not_before > late) {
                         // Its turns waited for others as well: they are not a token apart, as `carry` takes them to be.
                         state[0] = state[0].min(g.full(now));
                     }
-                    p.rule.carry(state, now, &n.rule, to_words, &log, &rings.ring(n.limit));
+                    p.rule.carry(state, now, &n.rule, n.of_mut(&mut to), &log, &rings.ring(n.limit));
                 }
-                None => n.rule.as_if(to_words, 0, now.as_nanos(), &log),
+                None => n.rule.as_if(n.of_mut(&mut to), 0, now.as_nanos(), &log),
             }
             if let Rule::Log(_) = n.rule {
-                to.0[0] = to.0[0].max(LogState::read(&to.0[n.own]).newest);
+                to.0[0] = to.0[0].max(LogState::read(n.of(&to)).newest);
             }
         }
         to
@@ -432,11 +434,11 @@ impl<S: Source> Rules<S> {
 
     /// How full each limit is at `now`.
     pub(crate) fn outlooks(&self, record: &Record, now: Nanos, rings: &impl Rings) -> [Outlook; MAX_LIMITS] {
-        let held_until = record.last().max(self.0.not_before());
+        let held_until = record.last().max(self.not_before);
         let nothing = Outlook { available: 0, used: 0, next_at: now, queued: 0 };
         let mut seen = [nothing; MAX_LIMITS];
         for p in self.places() {
-            let (state, ring) = (&record.0[p.own], rings.ring(p.limit));
+            let (state, ring) = (p.of(record), rings.ring(p.limit));
             let (used, queued) = p.rule.usage(state, now.as_nanos(), &ring);
             let ready = p.rule.ready(state, 1, now.as_nanos(), &ring);
             let next_at = Nanos::from_nanos(ready.max(held_until)).max(now);
@@ -455,54 +457,12 @@ impl<S: Source> Rules<S> {
         let far = now.as_nanos().saturating_add(2 * super::MAX_WAIT.as_nanos() as u64);
         record.last() > far
             || self.places().any(|p| {
-                let state = &record.0[p.own];
+                let state = p.of(record);
                 match &p.rule {
                     Rule::Bucket(g) => g.is_absurd(state[0], now),
                     Rule::Log(_) => LogState::read(state).newest > far,
                     Rule::Fixed(_) | Rule::Sliding(_) => state[0] > far,
                 }
             })
-    }
-}
-
-/// Rules as a list, for tests.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Listed {
-    rules: [Rule; MAX_LIMITS],
-    len: usize,
-    ringed: [bool; MAX_LIMITS],
-    not_before: u64,
-}
-
-#[cfg(test)]
-impl Source for Listed {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn rule(&self, limit: usize) -> Rule {
-        self.rules[limit]
-    }
-
-    fn has_ring(&self, limit: usize) -> bool {
-        self.ringed[limit]
-    }
-
-    fn not_before(&self) -> u64 {
-        self.not_before
-    }
-}
-
-#[cfg(test)]
-impl Rules<Listed> {
-    pub(crate) fn new(
-        len: usize,
-        rule: impl Fn(usize) -> Rule,
-        ringed: [bool; MAX_LIMITS],
-        not_before: u64,
-    ) -> Rules<Listed> {
-        let len = len.clamp(1, MAX_LIMITS);
-        Rules(Listed { rules: std::array::from_fn(|i| rule(i.min(len - 1))), len, ringed, not_before })
     }
 }

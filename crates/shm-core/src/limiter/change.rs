@@ -113,7 +113,7 @@ impl Limiter {
                     let _ = words.settle(epoch + 1, &clock::Host);
                     Ok(())
                 }
-                State::Record(records) => {
+                State::Record(records, _) => {
                     records.publish(epoch, &next, &clock::Host).map_err(halted)?;
                     let _ = records.settle(epoch + 1, &clock::Host);
                     Ok(())

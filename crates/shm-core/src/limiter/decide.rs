@@ -2,7 +2,7 @@
 
 use super::{Limiter, State};
 use crate::clock::{self, Nanos};
-use crate::commit::{self, Commit, Halt, Scene, Terms, Verdict};
+use crate::commit::{self, Commit, Halt, Terms, Verdict};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
 use crate::limit::{Costs, MAX_LIMITS, Request};
@@ -131,8 +131,8 @@ impl Limiter {
         loop {
             let turns = self.with_state(|state| match state {
                 State::Word(words) => words.schedule(request.call_count(), k, &clock::Host),
-                State::Record(records) if records.seat.is_none() => Err(Halt::Seatless),
-                State::Record(records) => records.schedule(request, k, &clock::Host),
+                State::Record(_, None) => Err(Halt::Seatless),
+                State::Record(records, Some(desk)) => records.schedule(request, k, &clock::Host, desk),
             });
             match turns {
                 Ok(turns) => return Ok(turns),
@@ -175,29 +175,33 @@ impl Limiter {
 
     #[inline]
     fn decide_record(&self, request: &Request, latest: Nanos, before: Before<'_>) -> Result<Decision> {
-        let mut scene = Scene::EMPTY;
         loop {
-            let decided = {
-                let Some(turn) = self.seating.turn(&self.segment) else {
-                    return Err(self.segment.halted(Halt::Seatless, 1));
-                };
-                let records = self.segment.records(Some(turn.seat));
-                records.reserve(request, latest, &clock::Host, before.is_some(), &mut scene)
+            let Some(mut turn) = self.seating.turn(&self.segment) else {
+                return Err(self.segment.halted(Halt::Seatless, 1));
             };
-            match decided {
-                Ok(Verdict::Admitted { at, now, epoch, state, charged }) => {
+            let records = self.segment.records(Some(turn.seat));
+            let halt = match records.reserve(request, latest, &clock::Host, before.is_some(), &mut turn.desk)
+            {
+                Ok(Verdict::Admitted { at, now, epoch, state }) => {
+                    let charged = turn.desk.charged();
                     if let Some(before) = before {
-                        *before = Some(Box::new(scene.record));
+                        *before = Some(turn.desk.before());
                     }
+                    drop(turn);
                     self.glance_around(now)?;
                     return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state, charged }, now });
                 }
                 Ok(Verdict::Denied { ready, now }) => {
+                    drop(turn);
                     self.glance_around(now)?;
                     return Ok(Decision::Denied { ready, now });
                 }
-                Err(Halt::Miscounted) => return Err(self.miscounted(request)),
-                Err(halt) => self.recover(halt, request.largest())?,
+                Err(halt) => halt,
+            };
+            drop(turn);
+            match halt {
+                Halt::Miscounted => return Err(self.miscounted(request)),
+                halt => self.recover(halt, request.largest())?,
             }
         }
     }
@@ -242,7 +246,7 @@ impl Limiter {
             let epoch = self.segment.generations().epoch();
             let still = self.with_state(|state| match state {
                 State::Word(words) => words.settle(epoch, &clock::Host),
-                State::Record(records) => records.settle(epoch, &clock::Host),
+                State::Record(records, _) => records.settle(epoch, &clock::Host),
             }) == Err(Halt::Frozen);
             Ok(still.then_some(Terms { forget: false, ..*terms }))
         })

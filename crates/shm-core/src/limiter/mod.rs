@@ -21,7 +21,7 @@ pub use inspect::Inspection;
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
 
-use crate::commit::{Records, Terms, Words};
+use crate::commit::{Desk, Records, Terms, Words};
 use crate::error::{ErrorKind, Result};
 use crate::limit::Policy;
 use crate::name::{Directory, Name};
@@ -136,15 +136,17 @@ impl Limiter {
 /// How its state is kept.
 enum State<'a> {
     Word(Words<'a>),
-    Record(Records<'a>),
+    /// Without a desk it can only be looked at: there was no seat.
+    Record(Records<'a>, Option<&'a mut Desk>),
 }
 
 impl Limiter {
-    /// Its state, to be changed by this thread. Without a seat a record can be looked at only.
+    /// Its state, to be changed by this thread.
     fn with_state<R>(&self, change: impl FnOnce(State<'_>) -> R) -> R {
         if self.segment.has_records() {
-            let turn = self.seating.turn(&self.segment);
-            change(State::Record(self.segment.records(turn.as_ref().map(|turn| turn.seat))))
+            let mut turn = self.seating.turn(&self.segment);
+            let records = self.segment.records(turn.as_ref().map(|turn| turn.seat));
+            change(State::Record(records, turn.as_mut().map(|turn| &mut *turn.desk)))
         } else {
             change(State::Word(self.segment.words()))
         }

@@ -6,6 +6,7 @@
 //! | `futex` | sleeping on a shared word |
 //! | `lock` | locks that die with their holder: on a descriptor, or held by a mapping |
 //! | `fork` | which process am I; forking kept out of the moments it must not happen in |
+//! | `process_lock` | a lock among the threads of one process |
 //! | `host` | which boot, which clock, which PID namespace |
 
 #![allow(unsafe_code)]
@@ -15,3 +16,4 @@ pub(crate) mod futex;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod map;
+pub(crate) mod process_lock;

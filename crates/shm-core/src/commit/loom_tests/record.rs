@@ -40,8 +40,8 @@ impl Shared {
 
     /// Takes one call from a seat of one's own, for a turn up to `latest`; says which.
     fn take(&self, seat: usize, latest: Nanos) -> Option<u64> {
-        let mut scene = Scene::EMPTY;
-        match self.records(seat).reserve(&Request::one(), latest, &now, false, &mut scene).unwrap() {
+        let mut desk = Desk::default();
+        match self.records(seat).reserve(&Request::one(), latest, &now, false, &mut desk).unwrap() {
             Verdict::Admitted { at, .. } => Some(at.as_nanos()),
             Verdict::Denied { .. } => None,
         }
@@ -133,14 +133,14 @@ fn a_log_keeps_its_distance_whoever_writes_its_slots() {
 fn a_cancelled_turn_can_be_taken_again_once() {
     bounded(3, || {
         let shared = Shared::new(twins(1), 0);
-        let mut scene = Scene::EMPTY;
-        let taken = shared.records(1).reserve(&Request::one(), at(0), &now, true, &mut scene).unwrap();
+        let mut desk = Desk::default();
+        let taken = shared.records(1).reserve(&Request::one(), at(0), &now, true, &mut desk).unwrap();
         let Verdict::Admitted { epoch, state, .. } = taken else { panic!() };
         let other = {
             let s = shared.clone();
             thread::spawn(move || u64::from(s.take(2, at(0)).is_some()))
         };
-        assert!(shared.records(1).cancel(epoch, state, &scene.record));
+        assert!(shared.records(1).cancel(epoch, state, &desk.before()).unwrap());
         assert!(u64::from(shared.take(1, at(0)).is_some()) + other.join().unwrap() <= 1);
     });
 }

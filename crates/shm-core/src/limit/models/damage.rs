@@ -2,7 +2,7 @@
 
 use super::{Costs, Memory, ns};
 use crate::limit::log::Log;
-use crate::limit::rules::{Listed, RECORD_WORDS, Record, Rule, Rules};
+use crate::limit::rules::{RECORD_WORDS, Record, Rule, Rules};
 use crate::limit::window::{Fixed, Sliding};
 use crate::limit::{Gcra, Ticks};
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn rule(word: &mut impl FnMut() -> u64) -> Rule {
     }
 }
 
-fn rules(word: &mut impl FnMut() -> u64) -> Rules<Listed> {
+fn rules(word: &mut impl FnMut() -> u64) -> Rules {
     let rules: [Rule; 4] = std::array::from_fn(|_| rule(word));
     let ringed = std::array::from_fn(|_| word() % 2 == 0);
     Rules::new((word() % 6) as usize, |i| rules[i], ringed, word())
@@ -51,7 +51,7 @@ proptest! {
         for (i, slot) in slots.into_iter().enumerate() {
             memory.write((i % 4, i as u64 / 4..i as u64 / 4 + 1, slot));
         }
-        let look = |rules: &Rules<Listed>, record: &Record| {
+        let look = |rules: &Rules, record: &Record| {
             rules.never(&costs);
             rules.ready(record, &costs, now, &memory);
             rules.outlooks(record, ns(now), &memory);

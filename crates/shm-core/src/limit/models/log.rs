@@ -3,13 +3,13 @@
 use super::definition::Spec;
 use super::{Costs, Host, SLACK};
 use crate::limit::log::{STEP_NS, State};
-use crate::limit::rules::{Listed, Rules};
+use crate::limit::rules::Rules;
 use proptest::prelude::*;
 
 /// Long against the slack of clocks.
 const UNIT: u64 = 256 * STEP_NS;
 
-fn rules(spec: Spec) -> Rules<Listed> {
+fn rules(spec: Spec) -> Rules {
     Rules::new(1, |_| spec.rule(), [true; 4], 0)
 }
 

@@ -3,19 +3,19 @@
 use super::definition::{Spec, bucket};
 use super::{Costs, Host, SLACK, ns};
 use crate::limit::log::STEP_NS;
-use crate::limit::rules::{Listed, Record, Rule, Rules};
+use crate::limit::rules::{Record, Rule, Rules};
 use crate::limit::{Gcra, MAX_LIMITS};
 use proptest::prelude::*;
 
 const START: u64 = 1 << 24;
 const CAPACITY: u64 = 8;
 
-fn rules(specs: &[Spec]) -> Rules<Listed> {
+fn rules(specs: &[Spec]) -> Rules {
     paused(specs, 0, false)
 }
 
 /// Nothing before `until`; and the buckets then begin at their pace, or with what they have.
-fn paused(specs: &[Spec], until: u64, at_pace: bool) -> Rules<Listed> {
+fn paused(specs: &[Spec], until: u64, at_pace: bool) -> Rules {
     let rule = |i: usize| match specs[i] {
         Spec::Bucket { interval, burst } if at_pace => {
             Rule::Bucket(Gcra::new(bucket(interval, burst), Some(ns(until))))

@@ -17,7 +17,7 @@ mod window;
 
 use super::MAX_LIMITS;
 use super::log::Ring;
-use super::rules::{Listed, Record, Rings, Rules};
+use super::rules::{Record, Rings, Rules};
 use crate::clock::Nanos;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -74,7 +74,7 @@ impl Memory {
 
 /// A limiter in plain memory, with committers that are stopped now and then, and go on late.
 struct Host {
-    rules: Rules<Listed>,
+    rules: Rules,
     record: Record,
     memory: Memory,
     /// All writes to the rings that anybody was ever about to make.
@@ -82,8 +82,8 @@ struct Host {
 }
 
 impl Host {
-    fn new(rules: Rules<Listed>, capacity: u64, now: u64) -> Host {
-        Host { rules, record: rules.unused(ns(now)), memory: Memory::new(capacity), writes: Vec::new() }
+    fn new(rules: Rules, capacity: u64, now: u64) -> Host {
+        Host { record: rules.unused(ns(now)), rules, memory: Memory::new(capacity), writes: Vec::new() }
     }
 
     fn ready(&self, costs: Costs, now: u64) -> u64 {
@@ -97,7 +97,7 @@ impl Host {
         at
     }
 
-    fn change(&mut self, change: impl FnOnce(&Rules<Listed>, &mut Record)) {
+    fn change(&mut self, change: impl FnOnce(&Rules, &mut Record)) {
         for write in self.rules.unwritten(&self.record) {
             self.memory.write(write);
         }
@@ -122,7 +122,7 @@ impl Host {
         self.writes.extend(self.rules.unwritten(&next));
     }
 
-    fn carry(&mut self, next: Rules<Listed>, now: u64, goes_on: bool) {
+    fn carry(&mut self, next: Rules, now: u64, goes_on: bool) {
         let record = self.rules.carry(&self.record, ns(now), &next, |_| goes_on, &self.memory);
         self.rules = next;
         self.commit(record);

@@ -2,12 +2,12 @@
 
 use super::definition::Spec;
 use super::{Costs, Host, SLACK};
-use crate::limit::rules::{Listed, Rules};
+use crate::limit::rules::Rules;
 use proptest::prelude::*;
 
 const START: u64 = 1 << 20;
 
-fn rules(spec: Spec) -> Rules<Listed> {
+fn rules(spec: Spec) -> Rules {
     Rules::new(1, |_| spec.rule(), [false; 4], 0)
 }
 
