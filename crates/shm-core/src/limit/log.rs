@@ -213,9 +213,18 @@ impl Log {
 
     /// The state with which `next` takes over at `now`: the queue is dropped, what was admitted stays.
     pub(crate) fn carry(&self, state: &State, now: u64, next: &Log, ring: &impl Ring) -> State {
+        // Newcomers overwrite the places before a gap while those still matter; with a larger `max` they matter longer.
+        let spared = |mut s: State| {
+            let window = self.max.max(next.max);
+            let lost = (state.count.saturating_add(window)).saturating_sub(ring.capacity()).min(s.gap.0);
+            if lost > s.low {
+                (s.low, s.low_at) = (lost, s.time_at(lost - 1, ring));
+            }
+            s
+        };
         let first = Self::first_after(state, now, ring);
         if first == state.count || state.era >= LAST_ERA {
-            return *state;
+            return spared(*state);
         }
         let newest = round_up(now);
         if state.void > now {
@@ -233,13 +242,7 @@ impl Log {
         } else if state.gap.1 > state.gap.0 {
             (s.low, s.low_at) = (state.gap.1, s.time_at(state.gap.1, ring));
         }
-        // Newcomers will overwrite these places while they still matter.
-        let window = self.max.max(next.max);
-        let lost = (state.count.saturating_add(window)).saturating_sub(ring.capacity()).min(s.gap.0);
-        if lost > s.low {
-            (s.low, s.low_at) = (lost, s.time_at(lost - 1, ring));
-        }
-        s
+        spared(s)
     }
 }
 

@@ -33,7 +33,7 @@ fn rule(word: &mut impl FnMut() -> u64) -> Rule {
 
 fn rules(word: &mut impl FnMut() -> u64) -> Rules {
     let rules: [Rule; 4] = std::array::from_fn(|_| rule(word));
-    let ringed = std::array::from_fn(|_| word() % 2 == 0);
+    let ringed = std::array::from_fn(|_| word().is_multiple_of(2));
     Rules::new((word() % 6) as usize, |i| rules[i], ringed, word())
 }
 

@@ -120,7 +120,8 @@ impl Spec {
             _ => history.to_vec(),
         };
         let conforms = |t| self.conforms(&kept, t, cost);
-        let (mut low, mut high) = (from, from + self.memory() + STEP_NS);
+        let newest = kept.iter().map(|&(at, _)| at).max().unwrap_or(0);
+        let (mut low, mut high) = (from, from.max(newest) + self.memory());
         assert!(conforms(high), "{self:?} never admits {cost} after {history:?}");
         while low < high {
             let middle = low + (high - low) / 2;

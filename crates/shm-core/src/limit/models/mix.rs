@@ -297,3 +297,38 @@ fn a_reset_in_a_pause_leaves_nothing_used() {
     host.carry(rules(&specs), START, true);
     assert!(host.ready([5, 0, 0, 0], START) <= START + SLACK);
 }
+
+/// The turns of a bucket that waited for another limit are not a token apart: the next isn't early by what they were.
+#[test]
+fn turns_that_waited_for_another_limit_are_dropped_safely() {
+    const T: u64 = 1 << 20;
+    let specs = [Spec::Bucket { interval: T, burst: 1 }, Spec::First { max: 1, per: T / 2 * 3 }];
+    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    assert_eq!(host.take([1, 0, 0, 0], START), START);
+    let turns = [0; 2].map(|_| host.take([1, 1, 0, 0], START) - START);
+    assert_eq!(turns, [T, T + T / 2 * 3]);
+    host.carry(rules(&specs), START + 1, true);
+    let at = host.ready([1, 0, 0, 0], START + 1);
+    assert!((START + T..START + T + 2 * SLACK).contains(&at), "{at}");
+}
+
+/// Somebody wrote down a turn before it was cancelled. Who came instead is not taken for one of the queue.
+#[test]
+fn a_cancelled_turn_in_the_ring_hides_nobody() {
+    const S: u64 = 1 << 20;
+    let specs = [Spec::Log { max: 2, span: S }, Spec::First { max: 1, per: 100 * S }];
+    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    assert_eq!(host.take([1, 1, 0, 0], START), START);
+    let old = host.record;
+    assert_eq!(host.take([1, 1, 0, 0], START), START + 100 * S);
+    host.write_late(0);
+    host.commit(host.rules.cancel(&host.record, &old));
+    assert_eq!(host.take([1, 0, 0, 0], START + 64), START + 64);
+    assert_eq!(host.take([1, 0, 0, 0], START + 64), START + S);
+    // Late, but not by a hundred spans.
+    let at = host.take([1, 0, 0, 0], START + 64);
+    assert!((START + 64 + S..=START + 2 * S).contains(&at), "{at}");
+    host.carry(rules(&specs), START + 128, true);
+    let at = host.ready([1, 0, 0, 0], START + 128);
+    assert!((START + S..=START + 2 * SLACK + S).contains(&at), "{at}");
+}

@@ -132,7 +132,7 @@ impl Host {
     fn write_late(&self, pick: usize) {
         if !self.writes.is_empty() {
             // Mostly recent ones.
-            let back = pick % self.writes.len().min(if pick % 3 == 0 { usize::MAX } else { 6 });
+            let back = pick % self.writes.len().min(if pick.is_multiple_of(3) { usize::MAX } else { 6 });
             self.memory.write(self.writes[self.writes.len() - 1 - back].clone());
         }
     }

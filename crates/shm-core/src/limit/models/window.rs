@@ -16,7 +16,7 @@ fn one(cost: u64) -> Costs {
 }
 
 fn specs() -> impl Strategy<Value = Spec> {
-    let per = || prop_oneof![1u64..40, 1u64..100_000];
+    let per = || prop_oneof![1u64..40, 1u64..100_000, 1..4 * START];
     prop_oneof![
         (1u64..9, per(), prop_oneof![0..START, 0..2 * START]).prop_map(|(max, per, origin)| Spec::Fixed {
             max,
