@@ -1,9 +1,9 @@
 //! What was decided: values, not errors.
 
 use crate::Permit;
-use shm_core::Receipt;
 use shm_core::clock::Nanos;
 use shm_core::limit::Request;
+use shm_core::{Charged, Receipt};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub(crate) enum Paid {
     Calls(u64, Receipt),
-    Units(Box<(Request, Receipt)>),
+    Units(Box<(Request, Receipt, Charged)>),
     /// It has been settled, or was never charged.
     Nothing,
     /// The limiter is in shadow and would have denied.
@@ -128,7 +128,7 @@ impl Admission {
 }
 
 impl Paid {
-    pub(crate) fn for_request(request: &Request, receipt: Receipt) -> Paid {
-        Paid::Units(Box::new((*request, receipt)))
+    pub(crate) fn for_request(request: &Request, receipt: Receipt, charged: Charged) -> Paid {
+        Paid::Units(Box::new((*request, receipt, charged)))
     }
 }

@@ -4,7 +4,7 @@ use crate::outcome::Paid;
 use crate::{Admission, Builder, Denial, Outcome, Permit, Reservation};
 use shm_core::clock::Nanos;
 use shm_core::limit::{Limit, Outlook, Policy, Rate, Request};
-use shm_core::{Counts, Decision, Error, ErrorKind, Inspection, Limiter, Result};
+use shm_core::{Charged, Counts, Decision, Error, ErrorKind, Inspection, Limiter, Result};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -124,11 +124,11 @@ impl RateLimit {
             Err(denial) => return Ok(Outcome::Denied(denial)),
         };
         match self.limiter.try_request(request)? {
-            Decision::Admitted { receipt, .. } => {
-                let paid = Paid::for_request(request, receipt);
+            (Decision::Admitted { receipt, .. }, charged) => {
+                let paid = Paid::for_request(request, receipt, charged);
                 Ok(Outcome::Admitted(Admission::at_once(receipt, permit, paid)))
             }
-            Decision::Denied { ready, now } => Ok(self.denied(Denial { ready, now }, permit)),
+            (Decision::Denied { ready, now }, _) => Ok(self.denied(Denial { ready, now }, permit)),
         }
     }
 
@@ -296,8 +296,8 @@ impl RateLimit {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it was settled before, and as [`try_request`](Self::try_request).
     pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<()> {
-        let (estimate, receipt) = match std::mem::replace(&mut admission.paid, Paid::Nothing) {
-            Paid::Calls(n, receipt) => (Request::calls(n), receipt),
+        let (estimate, receipt, charged) = match std::mem::replace(&mut admission.paid, Paid::Nothing) {
+            Paid::Calls(n, receipt) => (Request::calls(n), receipt, Charged::default()),
             Paid::Units(request) => *request,
             Paid::Nothing => {
                 return Err(Error::new(
@@ -313,7 +313,7 @@ impl RateLimit {
         };
         let (unused, debt) = estimate.differences(actual);
         if let Some(unused) = unused {
-            self.limiter.refund(&receipt, &unused)?;
+            self.limiter.refund(&receipt, &charged, &unused)?;
         }
         match debt {
             Some(debt) => self.charge(&debt),

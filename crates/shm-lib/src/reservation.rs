@@ -4,7 +4,7 @@ use crate::outcome::Paid;
 use crate::{Admission, Result, wait};
 use shm_core::clock::Nanos;
 use shm_core::limit::Request;
-use shm_core::{Limiter, Receipt, Reservation as Core};
+use shm_core::{Charged, Limiter, Receipt, Reservation as Core};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +19,19 @@ pub struct Reservation {
     limiter: Arc<Limiter>,
     core: Option<Core>,
     receipt: Receipt,
+    charged: Charged,
     request: Request,
 }
 
 impl Reservation {
     pub(crate) fn new(limiter: &Arc<Limiter>, core: Core, request: Request) -> Reservation {
-        Reservation { limiter: Arc::clone(limiter), receipt: core.receipt, core: Some(core), request }
+        Reservation {
+            limiter: Arc::clone(limiter),
+            receipt: core.receipt,
+            charged: core.charged,
+            core: Some(core),
+            request,
+        }
     }
 
     /// When the turn is.
@@ -63,7 +70,7 @@ impl Reservation {
     }
 
     fn admission(&self, waited: Duration) -> Admission {
-        let paid = Paid::for_request(&self.request, self.receipt);
+        let paid = Paid::for_request(&self.request, self.receipt, self.charged);
         Admission { at: self.receipt.at, waited_ns: waited.as_nanos() as u64, permit: None, paid }
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn wait(
                 let at_once = now == reservation.now && !heard_news && permit.waited.is_zero();
                 let waited = if at_once { Duration::ZERO } else { now.since(began) };
                 limiter.count_admitted(request.call_count(), waited);
-                let paid = Paid::for_request(request, receipt);
+                let paid = Paid::for_request(request, receipt, reservation.charged);
                 return Ok(Outcome::Admitted(Admission {
                     at: receipt.at,
                     waited_ns: waited.as_nanos() as u64,

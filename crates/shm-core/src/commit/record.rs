@@ -424,7 +424,7 @@ impl<'a> Records<'a> {
         &self,
         epoch: u64,
         state: u64,
-        charged: &Costs,
+        charged: Option<&Costs>,
         unused: &Request,
         at: Nanos,
     ) -> Result<bool, Halt> {

@@ -98,13 +98,23 @@ impl Rule {
     fn refund(&self, state: &mut [u64], amount: u64, unused: &Unused) {
         match self {
             Rule::Bucket(g) => {
-                // As if it had never been taken: but the bucket may have been empty at some time since, if it had not.
-                // Those who came after it would have left at most so much in it, had it been empty right after.
-                let after = g
-                    .ticks
-                    .at(unused.last)
-                    .saturating_add(g.ticks.tokens(state[1].wrapping_sub(unused.then)));
-                state[0] = g.refund(state[0], amount).max(after).min(state[0]);
+                // As if it had never been taken. But had it not been, the bucket may have been empty at some time since,
+                // and what leaked while it was not would not have leaked.
+                let (last, token) = (g.ticks.at(unused.last), g.ticks.tokens(1));
+                let less = match unused.then {
+                    // Those who came after would have left at most so much in it, had it been empty right after.
+                    Some(then) => {
+                        let since = g.ticks.tokens(state[1].wrapping_sub(then));
+                        g.refund(state[0], amount).max(last.saturating_add(since))
+                    }
+                    // In whole tokens, as turns are.
+                    None => {
+                        let leaked = last.saturating_sub(g.ticks.at(unused.at));
+                        let leaked = if leaked > 0 { leaked.saturating_add(1).div_ceil(token) } else { 0 };
+                        g.refund(state[0], amount.saturating_sub(leaked))
+                    }
+                };
+                state[0] = less.min(state[0]);
             }
             Rule::Log(_) if unused.is_newest => {
                 edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount));
@@ -196,8 +206,8 @@ struct Unused {
     at: u64,
     /// The time of the last admission of all.
     last: u64,
-    /// What the bucket was charged so far, right after this charge.
-    then: u64,
+    /// What the bucket was charged so far, right after this charge, if that is known.
+    then: Option<u64>,
     /// Nothing was admitted after it.
     is_newest: bool,
 }
@@ -364,12 +374,12 @@ impl Rules {
         record: &mut Record,
         amounts: &Costs,
         at: u64,
-        then: &Costs,
+        then: Option<&Costs>,
         is_newest: bool,
     ) {
         let last = record.last();
         for p in self.places().filter(|p| amounts[p.limit] > 0) {
-            let unused = Unused { at, last, then: then[p.limit], is_newest };
+            let unused = Unused { at, last, then: then.map(|then| then[p.limit]), is_newest };
             p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
         }
     }

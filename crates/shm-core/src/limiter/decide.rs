@@ -5,7 +5,7 @@ use crate::clock::{self, Nanos};
 use crate::commit::{self, Commit, Halt, Terms, Verdict};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
-use crate::limit::{Costs, MAX_LIMITS, Request};
+use crate::limit::{Costs, Request};
 use crate::sync::Ordering;
 use crate::sys::futex;
 use std::time::Duration;
@@ -15,8 +15,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The longest sleep without looking around: for a removed file, a suspended machine, a signal just missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// Where to put the record before an admission, for who may want to undo it.
-type Before<'a> = Option<&'a mut Option<Box<Record>>>;
+/// What to write down of an admission, for who may want to undo or settle it.
+#[derive(Default)]
+struct Notes {
+    keep_before: bool,
+    before: Option<Box<Record>>,
+    charged: Charged,
+}
 
 /// That something was taken for an instant: now, or a later turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +31,12 @@ pub struct Receipt {
     epoch: u64,
     /// The state word right after.
     state: u64,
-    /// What each limit was charged so far, where that is known.
-    charged: Costs,
 }
+
+/// What a settlement needs to know of an admission, besides the receipt: what each bucket was charged so far, right
+/// after it, where that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charged(Option<Costs>);
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +65,8 @@ pub struct Reservation {
     /// The clock when it was taken.
     pub now: Nanos,
     request: Request,
+    /// For a settlement.
+    pub charged: Charged,
     /// The record before it, where the state is one.
     before: Option<Box<Record>>,
 }
@@ -69,11 +79,12 @@ impl Limiter {
     /// [`ErrorKind::InvalidInput`] where units are counted, [`ErrorKind::NoSeat`] where a seat is needed.
     #[inline]
     pub fn try_acquire(&self, calls: u64) -> Result<Decision> {
-        if self.segment.has_records() {
-            return self.try_request(&Request::calls(calls));
-        }
         let counting = self.seating.counting(&self.segment);
-        let decision = self.decide_word(calls, Nanos::from_nanos(0))?;
+        let decision = if self.segment.has_records() {
+            self.decide_record(&Request::calls(calls), Nanos::from_nanos(0), None)?
+        } else {
+            self.decide_word(calls, Nanos::from_nanos(0))?
+        };
         match decision {
             Decision::Admitted { .. } => counting.admitted(calls),
             Decision::Denied { .. } => counting.denied(),
@@ -85,14 +96,15 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
-    pub fn try_request(&self, request: &Request) -> Result<Decision> {
-        let decision = self.decide(request, Nanos::from_nanos(0), None)?;
+    pub fn try_request(&self, request: &Request) -> Result<(Decision, Charged)> {
+        let mut notes = Notes::default();
+        let decision = self.decide(request, Nanos::from_nanos(0), Some(&mut notes))?;
         let counting = self.seating.counting(&self.segment);
         match decision {
             Decision::Admitted { .. } => counting.admitted(request.call_count()),
             Decision::Denied { .. } => counting.denied(),
         }
-        Ok(decision)
+        Ok((decision, notes.charged))
     }
 
     /// Takes what is requested for the first turn that is free, if that is now or at most `latest`. Not yet counted:
@@ -107,10 +119,11 @@ impl Limiter {
     ) -> Result<std::result::Result<Reservation, Decision>> {
         // Who waits is here, too.
         let _ = self.seating.counting(&self.segment);
-        let mut before = None;
-        Ok(match self.decide(request, latest, Some(&mut before))? {
+        let mut notes = Notes { keep_before: true, ..Notes::default() };
+        Ok(match self.decide(request, latest, Some(&mut notes))? {
             Decision::Admitted { receipt, now } => {
-                Ok(Reservation { receipt, now, request: *request, before })
+                let Notes { before, charged, .. } = notes;
+                Ok(Reservation { receipt, now, request: *request, charged, before })
             }
             denied @ Decision::Denied { .. } => Err(denied),
         })
@@ -143,9 +156,9 @@ impl Limiter {
     }
 
     #[inline]
-    fn decide(&self, request: &Request, latest: Nanos, before: Before<'_>) -> Result<Decision> {
+    fn decide(&self, request: &Request, latest: Nanos, notes: Option<&mut Notes>) -> Result<Decision> {
         if self.segment.has_records() {
-            self.decide_record(request, latest, before)
+            self.decide_record(request, latest, notes)
         } else if request.named() > 0 || request.call_count() == 0 {
             Err(self.miscounted(request))
         } else {
@@ -159,10 +172,7 @@ impl Limiter {
             match self.segment.words().reserve(calls, latest, &clock::Host) {
                 Ok(commit::Decision::Admitted { at, now, epoch, tat }) => {
                     self.glance_around(now)?;
-                    return Ok(Decision::Admitted {
-                        receipt: Receipt { at, epoch, state: tat, charged: [0; MAX_LIMITS] },
-                        now,
-                    });
+                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state: tat }, now });
                 }
                 Ok(commit::Decision::Denied { ready, now }) => {
                     self.glance_around(now)?;
@@ -174,22 +184,22 @@ impl Limiter {
     }
 
     #[inline]
-    fn decide_record(&self, request: &Request, latest: Nanos, before: Before<'_>) -> Result<Decision> {
+    fn decide_record(&self, request: &Request, latest: Nanos, notes: Option<&mut Notes>) -> Result<Decision> {
         loop {
             let Some(mut turn) = self.seating.turn(&self.segment) else {
                 return Err(self.segment.halted(Halt::Seatless, 1));
             };
             let records = self.segment.records(Some(turn.seat));
-            let halt = match records.reserve(request, latest, &clock::Host, before.is_some(), &mut turn.desk)
-            {
+            let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
+            let halt = match records.reserve(request, latest, &clock::Host, keep_before, &mut turn.desk) {
                 Ok(Verdict::Admitted { at, now, epoch, state }) => {
-                    let charged = turn.desk.charged();
-                    if let Some(before) = before {
-                        *before = Some(turn.desk.before());
+                    if let Some(notes) = notes {
+                        notes.charged = Charged(Some(turn.desk.charged()));
+                        notes.before = keep_before.then(|| turn.desk.before());
                     }
                     drop(turn);
                     self.glance_around(now)?;
-                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state, charged }, now });
+                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state }, now });
                 }
                 Ok(Verdict::Denied { ready, now }) => {
                     drop(turn);
@@ -295,7 +305,7 @@ impl Limiter {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`].
-    pub fn refund(&self, receipt: &Receipt, unused: &Request) -> Result<bool> {
+    pub fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<bool> {
         if !self.segment.has_records() {
             let words = self.segment.words();
             return Ok(words.refund(receipt.epoch, receipt.at, unused.call_count(), &clock::Host));
@@ -304,7 +314,7 @@ impl Limiter {
         let Some(turn) = turn else { return Err(self.segment.halted(Halt::Seatless, 1)) };
         self.segment
             .records(Some(turn.seat))
-            .refund(receipt.epoch, receipt.state, &receipt.charged, unused, receipt.at)
+            .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)
             .map_err(|halt| self.segment.halted(halt, 0))
     }
 

@@ -107,7 +107,7 @@ impl Host {
     }
 
     /// As a committer does: what is shortened is not written before.
-    fn refund(&mut self, unused: &Costs, at: u64, charged: &Costs, is_newest: bool) {
+    fn refund(&mut self, unused: &Costs, at: u64, charged: Option<&Costs>, is_newest: bool) {
         if is_newest {
             let mut next = self.record;
             self.rules.refund(&mut next, unused, at, charged, true);
