@@ -7,7 +7,7 @@ use criterion::{
 use governor::clock::{Clock, MonotonicClock, QuantaClock};
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use shm_lib::RateLimit;
+use shm_lib::{Limit, Policy, Rate, RateLimit};
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -183,9 +183,47 @@ fn opening(c: &mut Criterion) {
     g.finish();
 }
 
+/// Never full: a token a nanosecond.
+fn wide_open() -> Limit {
+    let rate = Rate::new(1_000_000_000, Duration::from_secs(1)).unwrap();
+    Limit::with_burst(rate, 1_000_000_000).unwrap()
+}
+
+/// Limiters of other kinds, beside one with one limit.
+fn several(c: &mut Criterion) {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut g = c.benchmark_group("several");
+    g.throughput(Throughput::Elements(1));
+    for limits in 1..=4 {
+        let policy = Policy::new(&vec![wide_open(); limits]).unwrap();
+        let name = format!("limits-{limits}");
+        let limit = RateLimit::builder(&name).directory(dir.path()).open_policy(policy).unwrap();
+        g.bench_function(format!("admitted: {limits} limits"), |b| b.iter(|| limit.try_acquire().unwrap()));
+    }
+    for entries in [100, 10_000, 1_000_000] {
+        let limit = RateLimit::builder(&format!("greedy-{entries}"))
+            .directory(dir.path())
+            .greedy()
+            .open(entries, Duration::from_nanos(entries))
+            .unwrap();
+        g.bench_function(format!("admitted: greedy, {entries} entries"), |b| {
+            b.iter(|| limit.try_acquire().unwrap());
+        });
+    }
+    let full = RateLimit::builder("full-2").directory(dir.path()).and(wide_open()).open(1, DAY).unwrap();
+    let _ = full.try_acquire().unwrap();
+    g.bench_function("denied: 2 limits", |b| b.iter(|| full.try_acquire().unwrap()));
+    let permits = RateLimit::builder("permits").directory(dir.path()).permits(8);
+    let permits = permits.burst(1_000_000_000).open(1_000_000_000, Duration::from_secs(1)).unwrap();
+    g.bench_function("admitted: 1 limit, permit taken and given back", |b| {
+        b.iter(|| permits.try_acquire().unwrap());
+    });
+    g.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = alone, together, opening
+    targets = alone, together, several, opening
 }
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! Which process am I, and moments in which this process must not fork.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -79,7 +79,7 @@ static GATE: Gate = Gate(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
 
 impl Gate {
     fn lock(&self) {
-        // SAFETY: statically initialised, never destroyed, never locked twice by one thread (`NoFork` isn't nested).
+        // SAFETY: statically initialised, never destroyed, never locked twice by one thread (`INSIDE`).
         unsafe { libc::pthread_mutex_lock(self.0.get()) };
     }
 
@@ -108,7 +108,13 @@ extern "C" fn in_child() {
     }
 }
 
-/// While this lives, `fork` in another thread waits. Short: held for a few system calls, never while sleeping.
+thread_local! {
+    /// How often this thread is inside.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// While this lives, `fork` in another thread waits. Short: held for a few system calls, never while sleeping. A thread
+/// may be inside several times.
 ///
 /// Without it a child forked in the moment in which a locked descriptor is open would inherit it, and with it the
 /// lock. It never waits for another process.
@@ -117,14 +123,20 @@ pub(crate) struct NoFork(std::marker::PhantomData<*const ()>);
 impl NoFork {
     pub(crate) fn enter() -> NoFork {
         process_token(); // the hooks are set with the page
-        GATE.lock();
+        if INSIDE.get() == 0 {
+            GATE.lock();
+        }
+        INSIDE.set(INSIDE.get() + 1);
         NoFork(std::marker::PhantomData)
     }
 }
 
 impl Drop for NoFork {
     fn drop(&mut self) {
-        GATE.unlock();
+        INSIDE.set(INSIDE.get() - 1);
+        if INSIDE.get() == 0 {
+            GATE.unlock();
+        }
     }
 }
 
