@@ -229,6 +229,7 @@ fn occupy(seat: &Seat, now: Nanos) {
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Counts {
     /// Requests admitted.
     pub admitted: u64,
@@ -239,6 +240,10 @@ pub struct Counts {
     /// Admitted requests that had to wait.
     pub waited: u64,
     /// For how long they waited altogether.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "waited_time_ns", serialize_with = "crate::limit::serial::nanos")
+    )]
     pub waited_time: Duration,
 }
 
@@ -293,6 +298,7 @@ pub(crate) fn totals(segment: &Segment) -> Counts {
 
 /// A process that uses the limiter.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Attached {
     /// Index of its seat.
     pub seat: usize,
@@ -303,6 +309,7 @@ pub struct Attached {
     /// Its command's name.
     pub command: String,
     /// Since when it is here.
+    #[cfg_attr(feature = "serde", serde(rename = "since_ns"))]
     pub since: Nanos,
     /// What it did.
     pub counts: Counts,

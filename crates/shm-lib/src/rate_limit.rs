@@ -29,14 +29,17 @@ pub struct RateLimit {
 
 /// How full a limiter is. Looking takes nothing, and the next moment may be different.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Peek {
     /// Calls that would be admitted now by all limits that count calls. (Permits are not looked at.)
     pub available: u64,
     /// Tokens of the first limit's burst that are used. (In a pause, those that are neither used nor available are held back.)
     pub used: u64,
     /// After how long one token would be admitted, if nobody else asks.
+    #[cfg_attr(feature = "serde", serde(rename = "next_in_ns", serialize_with = "nanos"))]
     pub next_in: Duration,
     /// The same as an instant.
+    #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
     /// Tokens reserved by those who wait.
     pub queued: u64,
@@ -443,6 +446,12 @@ impl RateLimit {
     pub fn path(&self) -> &Path {
         self.limiter.path()
     }
+}
+
+/// Spans in snapshots are nanoseconds, as instants are.
+#[cfg(feature = "serde")]
+fn nanos<S: serde::Serializer>(span: &Duration, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[inline]

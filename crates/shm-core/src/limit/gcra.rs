@@ -30,12 +30,14 @@ pub struct Gcra {
 
 /// How full a limiter is, seen at one instant. Nothing is taken by looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Outlook {
     /// Tokens that would be admitted at this instant.
     pub available: u64,
     /// Tokens of the burst that are used. In a pause, used and available ones don't add up to the burst.
     pub used: u64,
     /// When a request for one token would be admitted, if nobody else asks: now, or later.
+    #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
     /// Tokens reserved by those who wait for their turn.
     pub queued: u64,

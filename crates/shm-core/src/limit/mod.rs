@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `rate` | how much per how long |
 //! | `one` | one limit: a rate, how it is counted, what it counts; the validated way in |
+//! | `description` | one limit in the words of flags and files |
+//! | `serial` | the same for serde (feature `serde`) |
 //! | `policy` | one to four limits taken together, and permits |
 //! | `request` | what one request takes of each |
 //! | `notation` | `5/s`, `30/1m30s`: rates and spans as people write them |
@@ -15,6 +17,7 @@
 //! | `audit` | an independent check of admissions against a rate |
 
 pub mod audit;
+mod description;
 pub(crate) mod gcra;
 pub(crate) mod log;
 #[cfg(test)]
@@ -25,9 +28,12 @@ mod policy;
 mod rate;
 mod request;
 pub(crate) mod rules;
+#[cfg(feature = "serde")]
+pub(crate) mod serial;
 mod ticks;
 pub(crate) mod window;
 
+pub use description::{Description, KindName};
 pub use gcra::{Gcra, MAX_WAIT, Outlook};
 pub use notation::{format_span, parse_span};
 pub use one::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start, Unit};

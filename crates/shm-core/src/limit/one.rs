@@ -34,6 +34,7 @@ pub enum Kind {
 
 /// Where fixed windows begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Start {
     /// At multiples of `per` since 1970, by the wall clock as it was when the limiter was created: a minute's window
     /// begins with the minute.

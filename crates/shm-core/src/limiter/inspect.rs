@@ -72,10 +72,12 @@ impl Limiter {
 
 /// A limiter as seen at one instant.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Inspection {
     /// The limits and permits in force.
     pub policy: Policy,
     /// When this was seen.
+    #[cfg_attr(feature = "serde", serde(rename = "now_ns"))]
     pub now: Nanos,
     /// How full each limit is.
     pub limits: Vec<Outlook>,
@@ -84,6 +86,7 @@ pub struct Inspection {
     /// By which seat, how many. Look the seat up in `attached`.
     pub permit_holders: Vec<(usize, u64)>,
     /// Until when nothing is admitted.
+    #[cfg_attr(feature = "serde", serde(rename = "paused_until_ns"))]
     pub paused_until: Option<Nanos>,
     /// How often it was changed, paused, resumed or reset.
     pub changes: u64,
@@ -94,6 +97,7 @@ pub struct Inspection {
     /// How many could be attached at once and still be told apart.
     pub seats: usize,
     /// When it was created.
+    #[cfg_attr(feature = "serde", serde(rename = "created_ns"))]
     pub created: Nanos,
     /// The same in seconds since 1970, by the creator's wall clock.
     pub created_unix: u64,

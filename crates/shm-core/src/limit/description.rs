@@ -1,0 +1,158 @@
+//! One limit in the words of flags and files: what may be left out is left out, and what does not go together is
+//! refused here.
+
+use super::{Kind, Limit, Rate, Start, Unit};
+use crate::error::{Error, ErrorKind, Result};
+use std::fmt;
+use std::time::Duration;
+
+/// The kinds by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum KindName {
+    /// See [`Kind::Bucket`].
+    #[default]
+    Bucket,
+    /// See [`Kind::Greedy`].
+    Greedy,
+    /// See [`Kind::FixedWindow`].
+    FixedWindow,
+    /// See [`Kind::SlidingCounter`].
+    SlidingCounter,
+}
+
+/// A limit as it is described. Made into one by `Limit::try_from`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// At most so many per so long.
+    pub rate: Rate,
+    /// How it counts.
+    pub kind: KindName,
+    /// Of a bucket. Left out: 1 for calls, which spaces them evenly; the whole `max` for a unit, of which one call takes
+    /// many.
+    pub burst: Option<u64>,
+    /// Of fixed windows. Left out: by the clock.
+    pub start: Option<Start>,
+    /// Of a greedy limit.
+    pub guard: Option<Duration>,
+    /// What it counts.
+    pub unit: Unit,
+}
+
+impl Description {
+    /// A bucket of calls, evenly spaced.
+    pub fn of(rate: Rate) -> Description {
+        Description { rate, kind: KindName::Bucket, burst: None, start: None, guard: None, unit: Unit::CALLS }
+    }
+}
+
+impl KindName {
+    fn as_str(self) -> &'static str {
+        match self {
+            KindName::Bucket => "bucket",
+            KindName::Greedy => "greedy",
+            KindName::FixedWindow => "fixed-window",
+            KindName::SlidingCounter => "sliding-counter",
+        }
+    }
+}
+
+impl fmt::Display for KindName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<Kind> for KindName {
+    fn from(kind: Kind) -> KindName {
+        match kind {
+            Kind::Bucket { .. } => KindName::Bucket,
+            Kind::Greedy => KindName::Greedy,
+            Kind::FixedWindow(_) => KindName::FixedWindow,
+            Kind::SlidingCounter => KindName::SlidingCounter,
+        }
+    }
+}
+
+impl From<Limit> for Description {
+    fn from(limit: Limit) -> Description {
+        let (mut burst, mut start) = (None, None);
+        match limit.kind() {
+            Kind::Bucket { burst: b } => burst = Some(b.get()),
+            Kind::FixedWindow(s) => start = Some(s),
+            Kind::Greedy | Kind::SlidingCounter => {}
+        }
+        let guard = Some(limit.guard()).filter(|guard| !guard.is_zero());
+        Description { rate: limit.rate(), kind: limit.kind().into(), burst, start, guard, unit: limit.unit() }
+    }
+}
+
+impl TryFrom<Description> for Limit {
+    type Error = Error;
+
+    fn try_from(d: Description) -> Result<Limit> {
+        let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
+        let (rate, kind) = (d.rate, d.kind);
+        if d.burst.is_some() && kind != KindName::Bucket {
+            return bad(format!(
+                "{rate}: only a bucket has a burst, and this is {kind}; leave one of the two out"
+            ));
+        }
+        if d.start.is_some() && kind != KindName::FixedWindow {
+            return bad(format!("{rate}: only fixed windows have a start, and this is {kind}; leave it out"));
+        }
+        if d.guard.is_some() && kind != KindName::Greedy {
+            return bad(format!(
+                "{rate}: only a greedy limit has an exact window for a guard to lengthen, and this is {kind}; leave the \
+                 guard out, or make it greedy"
+            ));
+        }
+        let limit = match kind {
+            KindName::Bucket => {
+                let usual = if d.unit.is_calls() { 1 } else { rate.max() };
+                Limit::with_burst(rate, d.burst.unwrap_or(usual))
+            }
+            KindName::Greedy => {
+                Limit::greedy(rate).and_then(|limit| limit.guarded(d.guard.unwrap_or_default()))
+            }
+            KindName::FixedWindow => Limit::fixed_window(rate, d.start.unwrap_or(Start::Epoch)),
+            KindName::SlidingCounter => Limit::sliding_counter(rate),
+        }?;
+        Ok(limit.counting(d.unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(rate: &str) -> Description {
+        Description::of(rate.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_usual() {
+        assert_eq!(Limit::try_from(of("5/s")).unwrap(), Limit::patient("5/s".parse().unwrap()));
+        let tokens = Description { unit: Unit::named("tokens").unwrap(), ..of("200000/m") };
+        assert_eq!(Limit::try_from(tokens).unwrap().burst(), 200_000);
+        let window = Description { kind: KindName::FixedWindow, ..of("5/s") };
+        assert_eq!(Limit::try_from(window).unwrap().kind(), Kind::FixedWindow(Start::Epoch));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let guard = Some(Duration::from_millis(1));
+        for d in [
+            Description { guard, ..of("5/s") },
+            Description { start: Some(Start::FirstUse), ..of("5/s") },
+            Description { kind: KindName::Greedy, burst: Some(2), ..of("5/s") },
+            Description { kind: KindName::SlidingCounter, guard, ..of("5/s") },
+            Description { kind: KindName::Greedy, start: Some(Start::Epoch), ..of("5/s") },
+            Description { burst: Some(0), ..of("5/s") },
+        ] {
+            let error = Limit::try_from(d).expect_err(&format!("{d:?}"));
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
+    }
+}
