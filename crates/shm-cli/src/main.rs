@@ -3,11 +3,13 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod child;
 mod commands;
 mod demo;
 mod exit;
 mod help;
 mod output;
+mod policy_file;
 mod signals;
 
 use clap::Parser;

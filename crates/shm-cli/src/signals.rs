@@ -1,7 +1,7 @@
 //! Ctrl-C and its kin during a wait: noticed, so that the turn can be given back; then died by, so that the shell
 //! sees what it expects (130, 143).
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::{flag, low_level};
 use std::io;
 use std::sync::Arc;
@@ -13,13 +13,16 @@ pub(crate) struct Watch {
     came: Arc<AtomicUsize>,
     /// From when on a signal has its ordinary effect at once.
     over: Arc<AtomicBool>,
+    /// Which are caught.
+    signals: Vec<i32>,
 }
 
 impl Watch {
     /// Begins to catch.
     pub(crate) fn begin() -> io::Result<Watch> {
-        let watch = Watch { came: Arc::default(), over: Arc::default() };
-        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|&s| !is_ignored(s)) {
+        let signals = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|&s| !is_ignored(s)).collect();
+        let watch = Watch { came: Arc::default(), over: Arc::default(), signals };
+        for &signal in &watch.signals {
             flag::register_conditional_default(signal, watch.over.clone())?;
             flag::register_usize(signal, watch.came.clone(), signal as usize)?;
         }
@@ -28,14 +31,28 @@ impl Watch {
 
     /// Whether a signal came.
     pub(crate) fn came(&self) -> bool {
-        self.came.load(Ordering::SeqCst) != 0
+        self.which().is_some()
+    }
+
+    /// Which came last.
+    pub(crate) fn which(&self) -> Option<i32> {
+        Some(self.came.load(Ordering::SeqCst) as i32).filter(|&signal| signal != 0)
+    }
+
+    /// Which are caught.
+    pub(crate) fn signals(&self) -> &[i32] {
+        &self.signals
+    }
+
+    /// Makes sure that the end of a child is heard of. Whoever ignores it can't wait for one, and this is inherited.
+    pub(crate) fn children(&self) -> io::Result<()> {
+        flag::register(SIGCHLD, Arc::default()).map(|_| ())
     }
 
     /// Ends the catching. Dies by the signal, if one came: in this order, so that none is lost in between.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
-        let signal = self.came.load(Ordering::SeqCst) as i32;
-        if signal != 0 {
+        if let Some(signal) = self.which() {
             let _ = low_level::emulate_default_handler(signal);
             // Only if the signal is blocked: then at least the status says it.
             std::process::exit(128 + signal);

@@ -13,7 +13,7 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-const BRIEF: [&str; 24] = [
+const BRIEF: [&str; 29] = [
     "admitted",
     "age_s",
     "available",
@@ -23,17 +23,22 @@ const BRIEF: [&str; 24] = [
     "created_unix",
     "denied",
     "directory",
+    "full",
     "health",
+    "limits",
     "mode",
     "name",
     "next_in_s",
     "owner_uid",
     "path",
     "paused_for_s",
+    "permits",
     "problem",
     "queued",
     "rate",
     "seats",
+    "shadow",
+    "tightest",
     "tokens",
     "used",
     "waited",
@@ -55,10 +60,36 @@ fn json_has_the_promised_shape() {
         (&seen["health"], &seen["problem"], &seen["available"]),
         (&"ok".into(), &Value::Null, &4.into())
     );
+    let of_a_limit = [
+        "available",
+        "burst",
+        "guard_s",
+        "kind",
+        "next_in_s",
+        "queued",
+        "rate",
+        "start",
+        "text",
+        "unit",
+        "used",
+    ];
+    assert_eq!(keys(&seen["limits"][0]), of_a_limit);
     let list = place.json(&["list", "--json"]);
     assert_eq!(keys(&list[0]), BRIEF);
     let taken = place.json(&["acquire", "api", "-n", "4", "--json"]);
-    assert_eq!(keys(&taken), ["at_ns", "name", "outcome", "path", "retry_after_s", "tokens", "waited_s"]);
+    let promised = [
+        "at_ns",
+        "denied_by",
+        "name",
+        "outcome",
+        "path",
+        "retry_after_s",
+        "shadowed",
+        "tokens",
+        "units",
+        "waited_s",
+    ];
+    assert_eq!(keys(&taken), promised);
     assert_eq!((&taken["outcome"], &taken["tokens"]), (&"admitted".into(), &4.into()));
 }
 
@@ -73,17 +104,14 @@ fn inspect_names_those_who_are_attached() {
     let who = &seen["attached"][0];
     assert_eq!(
         keys(who),
-        ["admitted", "attached", "command", "denied", "foreign_pid", "pid", "seat", "since_s", "waited"]
-            .into_iter()
-            .filter(|&k| k != "attached")
-            .collect::<Vec<_>>()
+        ["admitted", "command", "denied", "foreign_pid", "permits", "pid", "seat", "since_s", "waited"]
     );
     assert_eq!((&who["pid"], &who["command"]), (&waiter.id().into(), &"shm-limit".into()));
     let page = place.ok(&["inspect", "api"]);
     for word in [
         &format!("pid {}", waiter.id()),
         "1/h evenly spaced",
-        "1 token reserved",
+        "1 call reserved",
         "mode 600",
         "1 of 128 seats",
     ] {

@@ -1,20 +1,10 @@
-//! What changes a limiter for everybody: set, reset, pause, resume, remove.
+//! What changes a limiter for everybody and is small: reset, pause, resume, remove.
 
-use crate::args::{Named, Pause, Remove, Set};
+use crate::args::{Named, Pause, Remove};
 use crate::exit::{DONE, Failure};
 use crate::output::{self, span};
 use shm_core::{Limiter, remove_by_force};
-use shm_lib::{Directory, Limit};
-
-/// `set NAME [--rate R] [--burst N]`.
-pub(crate) fn set(dir: &Directory, args: &Set) -> Result<u8, Failure> {
-    let limiter = Limiter::attach(dir, &args.name)?;
-    let before = limiter.limit()?;
-    limiter.change_from(|there| {
-        Limit::with_burst(args.rate.unwrap_or(there.rate()), args.burst.unwrap_or(there.burst()))
-    })?;
-    done(&format!("{}: {} (was {before})", args.name, limiter.limit()?))
-}
+use shm_lib::Directory;
 
 /// `reset NAME`.
 pub(crate) fn reset(dir: &Directory, args: &Named) -> Result<u8, Failure> {

@@ -7,6 +7,7 @@ mod create;
 mod inspect;
 mod list;
 mod run;
+mod set;
 mod take;
 
 use crate::args::{Args, Command};
@@ -21,7 +22,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Create(args) => create::create(&dir, &args),
         Command::List(args) => list::list(&dir, &args),
         Command::Inspect(args) => inspect::inspect(&dir, &args),
-        Command::Set(args) => control::set(&dir, &args),
+        Command::Set(args) => set::set(&dir, &args),
         Command::Reset(args) => control::reset(&dir, &args),
         Command::Pause(args) => control::pause(&dir, &args),
         Command::Resume(args) => control::resume(&dir, &args),

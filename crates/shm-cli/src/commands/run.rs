@@ -1,28 +1,46 @@
 //! `shm-limit run NAME -- COMMAND`.
 
 use crate::args::Run;
-use crate::commands::take;
+use crate::child;
+use crate::commands::take::{Taken, take};
 use crate::exit::{DENIED, Failure, NO_COMMAND, NOT_EXECUTABLE, complain};
-use crate::output::span;
+use crate::output::denial;
 use shm_lib::{Directory, Outcome};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Waits for a turn, then becomes the command: signals and exit status pass through because nobody is in between.
+/// With a permit it can't: the permit is this process's, so it stays until the command has ended.
 pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
-    let (limiter, outcome) = take::take(dir, &args.take)?;
-    if let Outcome::Denied(denial) = outcome {
-        complain(format_args!(
-            "limiter {:?}: denied, the command was not run; try again in {} s",
-            limiter.name(),
-            span::seconds(denial.retry_after()),
-        ));
-        return Ok(DENIED);
-    }
-    drop(limiter);
+    let Taken { limiter, outcome, watch } = take(dir, &args.take)?;
+    let mut admission = match outcome {
+        Outcome::Admitted(admission) => admission,
+        Outcome::Denied(denied) => {
+            drop(limiter);
+            watch.end();
+            complain(format_args!("limiter {:?}: {}", args.take.name.as_str(), denial::reason(&denied)));
+            return Ok(DENIED);
+        }
+    };
     let (program, arguments) = args.command.split_first().expect("clap requires a command");
-    let error = Command::new(program).args(arguments).exec();
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let error = match admission.take_permit() {
+        Some(permit) if !watch.came() => match child::run(&mut command, &watch) {
+            Ok(status) => {
+                // Before this process ends: somebody may wait for it.
+                drop((permit, admission, limiter));
+                return Ok(child::end_like(status));
+            }
+            Err(error) => error,
+        },
+        permit => {
+            drop((permit, admission, limiter));
+            watch.end();
+            command.exec()
+        }
+    };
     let status = if error.kind() == io::ErrorKind::NotFound { NO_COMMAND } else { NOT_EXECUTABLE };
     Err(Failure::Other(status, format!("can't run {}: {error}", program.display())))
 }

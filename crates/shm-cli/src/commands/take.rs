@@ -1,42 +1,65 @@
 //! What `acquire` and `run` have in common: open, then take and wait.
 
 use crate::args::Take;
-use crate::exit::Failure;
+use crate::exit::{Failure, USAGE};
 use crate::signals::Watch;
-use shm_lib::{Directory, ErrorKind, Outcome, RateLimit};
+use shm_lib::{Directory, Outcome, RateLimit, Request, Result};
 use std::time::{Duration, Instant};
 
+/// What was got. Signals are still caught: whoever goes on ends that.
+pub(crate) struct Taken {
+    pub(crate) limiter: RateLimit,
+    pub(crate) outcome: Outcome,
+    pub(crate) watch: Watch,
+}
+
 /// Takes what was asked for. Does not return if a signal ends the process.
-pub(crate) fn take(dir: &Directory, args: &Take) -> Result<(RateLimit, Outcome), Failure> {
+pub(crate) fn take(dir: &Directory, args: &Take) -> std::result::Result<Taken, Failure> {
+    let request = request(args).map_err(|why| Failure::Other(USAGE, why))?;
     let limiter = open(dir, args)?;
     let watch = Watch::begin().map_err(|e| Failure::new(format!("can't watch for signals: {e}")))?;
     let patience = if args.try_only { Some(Duration::ZERO) } else { args.timeout };
     let outcome = match patience {
-        Some(Duration::ZERO) => limiter.try_acquire_n(args.tokens),
+        Some(Duration::ZERO) => limiter.try_request(&request),
         // A time that doesn't fit the clock is no deadline.
         _ => {
             let deadline = patience.and_then(|time| Instant::now().checked_add(time));
-            limiter.wait_unless(args.tokens, deadline, || watch.came())
+            limiter.wait_request_unless(&request, deadline, || watch.came())
         }
     };
-    if outcome.as_ref().is_err_and(|e| e.kind() == ErrorKind::Interrupted) {
-        // The seat goes back at once, not when the kernel notices.
-        drop(limiter);
-        watch.end();
-        return Err(outcome.unwrap_err().into());
+    match outcome {
+        Ok(outcome) => Ok(Taken { limiter, outcome, watch }),
+        Err(e) => {
+            // The seat goes back at once, not when the kernel notices.
+            drop(limiter);
+            watch.end();
+            Err(e.into())
+        }
     }
-    watch.end();
-    Ok((limiter, outcome?))
 }
 
-fn open(dir: &Directory, args: &Take) -> Result<RateLimit, Failure> {
-    let mut builder = RateLimit::builder(args.name.as_str()).in_directory(dir.clone());
-    let Some(rate) = args.rate else { return Ok(builder.attach()?) };
-    if let Some(burst) = args.burst {
-        builder = builder.burst(burst);
+fn request(args: &Take) -> std::result::Result<Request, String> {
+    let mut request = Request::calls(args.calls);
+    for &(unit, amount) in &args.amounts {
+        if request.amount(unit).is_some() {
+            return Err(format!("--take {unit} is there twice; name each unit once"));
+        }
+        request = request.and(unit, amount);
     }
+    if args.calls == 0 && args.amounts.iter().all(|&(_, amount)| amount == 0) {
+        return Err("that would take nothing; ask for at least 1".into());
+    }
+    Ok(request)
+}
+
+fn open(dir: &Directory, args: &Take) -> Result<RateLimit> {
+    let mut builder = RateLimit::builder(args.name.as_str()).in_directory(dir.clone());
+    let Some(policy) = args.flags.policy()? else { return builder.attach() };
     if let Some(mode) = args.mode {
         builder = builder.mode(mode);
     }
-    Ok(builder.open(rate.max(), rate.per())?)
+    if let Some(seats) = args.seats {
+        builder = builder.seats(seats);
+    }
+    builder.open_policy(policy)
 }

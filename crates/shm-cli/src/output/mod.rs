@@ -1,6 +1,8 @@
 //! Standard output, in all its formats.
 
+pub(crate) mod denial;
 pub(crate) mod json;
+pub(crate) mod level;
 pub(crate) mod person;
 pub(crate) mod span;
 mod style;

@@ -1,7 +1,9 @@
 //! `inspect` for people.
 
-use crate::output::{STRONG, WEAK, paint, span, table};
-use shm_lib::{Attached, Inspection, Name};
+use crate::output::{BAD, STRONG, WEAK, level, paint, span, table};
+use shm_lib::limit::Outlook;
+use shm_lib::{Attached, Inspection, Limit, Name};
+use std::cmp::Reverse;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,15 +13,17 @@ const LAST_DAY: u64 = 253_402_214_400;
 
 /// A page about one limiter.
 pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
-    let (limit, outlook, counts) = (seen.limit, &seen.outlook, &seen.counts);
+    let counts = &seen.counts;
     let (state, style) = table::state(seen);
-    let next = outlook.next_at.since(seen.now);
     let mut page = Page(format!("{}  {}\n", paint(STRONG, name), paint(style, state)));
-    page.line("limit", limit);
-    page.line("free now", format_args!("{} of {}", outlook.available, limit.burst()));
-    page.line("used", outlook.used);
-    page.line("next", if next.is_zero() { "now".to_owned() } else { format!("in {}", span::short(next)) });
-    page.line("queue", queue(outlook.queued));
+    if seen.policy.is_shadow() {
+        page.line("shadow", "it decides and counts, and denies nobody (shm-limit set --no-shadow ends it)");
+    }
+    page.limits(seen);
+    if let Some(n) = seen.policy.permits() {
+        let held = format!("{} of {n} held", seen.permits_held);
+        page.line("permits", if level::no_permit_left(seen) { paint(BAD, held) } else { held });
+    }
     if let Some(until) = seen.paused_until {
         let left = span::short(until.since(seen.now));
         page.line("paused", format_args!("for {left} more (shm-limit resume ends it)"));
@@ -48,17 +52,31 @@ impl Page {
         let _ = writeln!(self.0, "  {} {value}", paint(WEAK, label));
     }
 
-    /// Who is attached, the busiest first.
+    /// Each limit, and below it how full it is. Numbered if there are several.
+    fn limits(&mut self, seen: &Inspection) {
+        let many = seen.limits.len() > 1;
+        for (index, (limit, outlook)) in level::of(seen).enumerate() {
+            let label = if many { format!("limit {}", index + 1) } else { "limit".to_owned() };
+            self.line(&label, limit);
+            self.line("", format_args!("{}, {}", free(limit, outlook, seen), queue(limit, outlook.queued)));
+        }
+    }
+
+    /// Who is attached, the holders of permits and the busiest first.
     fn processes(&mut self, seen: &Inspection) {
         let mut all: Vec<&Attached> = seen.attached.iter().collect();
-        all.sort_by_key(|p| (std::cmp::Reverse(p.counts.admitted), p.pid));
+        all.sort_by_key(|p| (Reverse(level::held_by(seen, p)), Reverse(p.counts.admitted), p.pid));
         for process in all {
             let pid = format!("pid {}{}", process.pid, if process.foreign_pid { "*" } else { "" });
             let since = span::short(seen.now.since(process.since));
             let _ = writeln!(
                 self.0,
-                "    {pid:<12} {:<15} {since:>6}  admitted {}, denied {}, waited {}",
-                process.command, process.counts.admitted, process.counts.denied, process.counts.waited,
+                "    {pid:<12} {:<15} {since:>6}  admitted {}, denied {}, waited {}{}",
+                process.command,
+                process.counts.admitted,
+                process.counts.denied,
+                process.counts.waited,
+                holds(level::held_by(seen, process)),
             );
         }
         if seen.attached.iter().any(|p| p.foreign_pid) {
@@ -67,16 +85,32 @@ impl Page {
     }
 }
 
-fn queue(queued: u64) -> String {
+fn free(limit: Limit, outlook: &Outlook, seen: &Inspection) -> String {
+    let next = outlook.next_at.since(seen.now);
+    let next = if next.is_zero() { "now".to_owned() } else { format!("in {}", span::short(next)) };
+    let free = format!("{} of {} free", outlook.available, limit.burst());
+    let free = if outlook.available == 0 { paint(BAD, free) } else { free };
+    format!("{free}, {} used, next {next}", outlook.used)
+}
+
+fn queue(limit: Limit, queued: u64) -> String {
     match queued {
         0 => "nobody waits".to_owned(),
-        1 => "1 token reserved by those who wait".to_owned(),
-        n => format!("{n} tokens reserved by those who wait"),
+        1 if limit.unit().is_calls() => "1 call reserved by those who wait".to_owned(),
+        n => format!("{n} {} reserved by those who wait", limit.unit()),
     }
 }
 
-fn admitted(requests: u64, tokens: u64) -> String {
-    if requests == tokens { requests.to_string() } else { format!("{requests} requests, {tokens} tokens") }
+fn holds(permits: u64) -> String {
+    match permits {
+        0 => String::new(),
+        1 => ", holds 1 permit".to_owned(),
+        n => format!(", holds {n} permits"),
+    }
+}
+
+fn admitted(requests: u64, calls: u64) -> String {
+    if requests == calls { requests.to_string() } else { format!("{requests} requests for {calls} calls") }
 }
 
 fn waited(requests: u64, time: Duration) -> String {

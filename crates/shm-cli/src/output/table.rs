@@ -1,11 +1,14 @@
-//! `list` for people: one row per limiter, and the full ones stand out.
+//! `list` for people: one row per limiter, which says how full the tightest of its limits is. The full ones stand out.
 
-use crate::output::{BAD, GOOD, STRONG, Seen, json, paint, span};
+use crate::output::{BAD, GOOD, STRONG, Seen, WEAK, json, level, paint, span};
 use anstyle::Style;
-use shm_lib::Inspection;
+use shm_lib::limit::{Description, KindName};
+use shm_lib::{Inspection, Limit};
 
-const HEAD: [&str; 11] =
-    ["NAME", "RATE", "BURST", "USED", "FREE", "QUEUE", "NEXT", "ADMITTED", "DENIED", "PROCS", "STATE"];
+const HEAD: [&str; 12] = [
+    "NAME", "LIMIT", "BURST", "USED", "FREE", "QUEUE", "NEXT", "PERMITS", "ADMITTED", "DENIED", "PROCS",
+    "STATE",
+];
 const STATE: usize = HEAD.len() - 1;
 
 /// The table, ready to print.
@@ -42,14 +45,17 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
     cells[0] = seen.name.to_string();
     let (state, style) = match &seen.inspection {
         Ok(found) => {
-            let next = found.outlook.next_at.since(found.now);
+            let mut limits = level::of(found);
+            let (limit, outlook) = limits.nth(level::tightest(found)).expect("a policy has a limit");
+            let next = outlook.next_at.since(found.now);
             let figures = [
-                found.limit.rate().to_string(),
-                found.limit.burst().to_string(),
-                found.outlook.used.to_string(),
-                found.outlook.available.to_string(),
-                found.outlook.queued.to_string(),
+                short(limit, found.limits.len() - 1),
+                limit.burst().to_string(),
+                outlook.used.to_string(),
+                outlook.available.to_string(),
+                outlook.queued.to_string(),
                 if next.is_zero() { "now".to_owned() } else { span::short(next) },
+                found.policy.permits().map_or("-".to_owned(), |n| format!("{}/{n}", found.permits_held)),
                 found.counts.admitted.to_string(),
                 found.counts.denied.to_string(),
                 found.attached.len().to_string(),
@@ -63,11 +69,24 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
     (cells, style)
 }
 
+/// A limit in a few words, and how many others there are.
+fn short(limit: Limit, others: usize) -> String {
+    let unit = if limit.unit().is_calls() { String::new() } else { format!("{} ", limit.unit()) };
+    let kind = match Description::from(limit).kind {
+        KindName::Bucket => String::new(),
+        kind => format!(" {kind}"),
+    };
+    let more = if others > 0 { format!(" +{others}") } else { String::new() };
+    format!("{unit}{}{kind}{more}", limit.rate())
+}
+
 /// What a person looks for first.
 pub(crate) fn state(found: &Inspection) -> (String, Style) {
-    match found.paused_until {
+    let (state, style) = match found.paused_until {
         Some(until) => (format!("paused {}", span::short(until.since(found.now))), BAD),
-        None if found.outlook.available == 0 => ("full".to_owned(), BAD),
+        None if level::is_full(found) => ("full".to_owned(), BAD),
         None => ("ok".to_owned(), GOOD),
-    }
+    };
+    // Nobody is denied: nobody need get up.
+    if found.policy.is_shadow() { (format!("{state} (shadow)"), WEAK) } else { (state, style) }
 }

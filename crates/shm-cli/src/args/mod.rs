@@ -1,10 +1,16 @@
 //! The command line.
 
+mod limits;
+mod policy;
+mod take;
+
+pub(crate) use policy::{Create, Set};
+pub(crate) use take::{Acquire, Run, Take};
+
 use crate::help;
-use clap::{ArgGroup, Args as Group, Parser, Subcommand, ValueHint};
+use clap::{Args as Group, Parser, Subcommand, ValueHint};
 use shm_lib::limit::parse_span;
 use shm_lib::{Name, Rate};
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,7 +37,7 @@ pub(crate) enum Command {
     /// Show everything about one limiter, and who uses it
     #[command(visible_alias = "show", after_help = help::INSPECT)]
     Inspect(Inspect),
-    /// Change rate or burst, for every process and everyone who waits, at once
+    /// Change limits, permits or shadow, for every process and everyone who waits, at once
     #[command(after_help = help::SET)]
     Set(Set),
     /// Forget what was used: as if new. Also clears a damaged state
@@ -73,25 +79,6 @@ pub(crate) struct Named {
 }
 
 #[derive(Group)]
-pub(crate) struct Create {
-    /// The limiter's name
-    #[arg(value_parser = Name::new)]
-    pub(crate) name: Name,
-    /// At most this many per this long, for example 5/s, 100/10s or 30/1m30s
-    #[arg(short, long, value_name = "MAX/PER")]
-    pub(crate) rate: Rate,
-    /// How many may pass at one instant after a quiet time; 1 spaces them evenly [default: 1]
-    #[arg(short, long, value_name = "N")]
-    pub(crate) burst: Option<u64>,
-    /// Who may use it: 600 (you), 660 (your group) or 666 (everybody) [default: 600]
-    #[arg(short, long, value_name = "MODE", value_parser = octal)]
-    pub(crate) mode: Option<u32>,
-    /// How many processes at once can be shown and counted each for itself [default: 128]
-    #[arg(long, value_name = "N")]
-    pub(crate) seats: Option<usize>,
-}
-
-#[derive(Group)]
 pub(crate) struct List {
     /// Print a JSON array, for programs
     #[arg(long)]
@@ -106,20 +93,6 @@ pub(crate) struct Inspect {
     /// Print a JSON object, for programs
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Group)]
-#[command(group = ArgGroup::new("what").args(["rate", "burst"]).required(true).multiple(true))]
-pub(crate) struct Set {
-    /// The limiter's name
-    #[arg(value_parser = Name::new)]
-    pub(crate) name: Name,
-    /// The new rate, for example 5/s
-    #[arg(short, long, value_name = "MAX/PER")]
-    pub(crate) rate: Option<Rate>,
-    /// The new burst
-    #[arg(short, long, value_name = "N")]
-    pub(crate) burst: Option<u64>,
 }
 
 #[derive(Group)]
@@ -140,50 +113,6 @@ pub(crate) struct Remove {
     /// Also remove a file that is damaged, of another version or from before the machine started
     #[arg(short, long)]
     pub(crate) force: bool,
-}
-
-/// What to take from which limiter, and how patiently.
-#[derive(Group)]
-pub(crate) struct Take {
-    /// The limiter's name
-    #[arg(value_parser = Name::new)]
-    pub(crate) name: Name,
-    /// Create it with this rate if it isn't there; if it is, it must have this rate
-    #[arg(short, long, value_name = "MAX/PER")]
-    pub(crate) rate: Option<Rate>,
-    /// The burst that goes with --rate [default: 1]
-    #[arg(short, long, value_name = "N", requires = "rate")]
-    pub(crate) burst: Option<u64>,
-    /// The permissions if it is created here: 600, 660 or 666 [default: 600]
-    #[arg(short, long, value_name = "MODE", value_parser = octal, requires = "rate")]
-    pub(crate) mode: Option<u32>,
-    /// How many tokens to take at once
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) tokens: u64,
-    /// Don't wait: take it now or exit with 75
-    #[arg(long = "try", conflicts_with = "timeout")]
-    pub(crate) try_only: bool,
-    /// Wait at most this long. A turn that would come later is not taken: exits with 75 at once
-    #[arg(short, long, value_name = "TIME", value_parser = parse_span)]
-    pub(crate) timeout: Option<Duration>,
-}
-
-#[derive(Group)]
-pub(crate) struct Acquire {
-    #[command(flatten)]
-    pub(crate) take: Take,
-    /// Print a JSON object, for programs
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Group)]
-pub(crate) struct Run {
-    #[command(flatten)]
-    pub(crate) take: Take,
-    /// The command and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
-    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Group)]

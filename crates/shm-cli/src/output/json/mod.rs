@@ -1,9 +1,15 @@
 //! The JSON that programs read. Fields are only ever added. Spans of time are in seconds (`_s`), instants in
 //! nanoseconds of `CLOCK_BOOTTIME` (`_ns`). `--help` of `inspect` and `acquire` says the same.
 
-use crate::output::{Seen, span::seconds_f64};
+mod parts;
+mod taken;
+
+pub(crate) use taken::Taken;
+
+use crate::output::{Seen, level, span::seconds_f64};
+use parts::{Attached, Limit, Permits, Rate};
 use serde::Serialize;
-use shm_lib::{Error, ErrorKind, Inspection, Outcome, RateLimit};
+use shm_lib::{Error, ErrorKind, Inspection};
 use std::path::Path;
 
 /// A limiter, for `list` and `inspect`.
@@ -26,23 +32,33 @@ pub(crate) struct Limiter<'a> {
 
 #[derive(Serialize)]
 struct Details {
+    /// Whether nothing would be admitted now.
+    full: bool,
+    /// Whether it denies nobody.
+    shadow: bool,
+    /// Which limit is nearest to full: from 1, as in `set --limit`. The next six fields are its.
+    tightest: usize,
     /// The rate in force.
     rate: Rate,
-    /// Tokens that may pass at one instant.
+    /// How many may pass at one instant.
     burst: u64,
-    /// Tokens free now.
+    /// How many are free now.
     available: u64,
-    /// Tokens of the burst that are used. In a pause those that are neither used nor available are held back.
+    /// How many of the burst are used. In a pause those that are neither used nor available are held back.
     used: u64,
-    /// Tokens reserved by those who wait.
+    /// How many are reserved by those who wait.
     queued: u64,
-    /// Until one token would be admitted.
+    /// Until one would be admitted.
     next_in_s: f64,
+    /// All limits.
+    limits: Vec<Limit>,
+    /// Null if it has none.
+    permits: Option<Permits>,
     /// Until a pause ends; null without one.
     paused_for_s: Option<f64>,
     /// Requests admitted since it was created.
     admitted: u64,
-    /// Tokens they took.
+    /// Calls that they were for.
     tokens: u64,
     /// Requests denied or timed out.
     denied: u64,
@@ -69,73 +85,6 @@ struct Details {
     bytes: u64,
 }
 
-#[derive(Serialize)]
-struct Rate {
-    /// Tokens per `per_s`.
-    max: u64,
-    /// The period.
-    per_s: f64,
-    /// As it is written on the command line.
-    text: String,
-}
-
-#[derive(Serialize)]
-struct Attached {
-    /// Its PID.
-    pid: u32,
-    /// Whether that is one of another PID namespace.
-    foreign_pid: bool,
-    /// Its command's name.
-    command: String,
-    /// Its seat.
-    seat: usize,
-    /// For how long it has been here.
-    since_s: f64,
-    /// Its requests admitted.
-    admitted: u64,
-    /// Its requests denied or timed out.
-    denied: u64,
-    /// Its requests admitted after a wait.
-    waited: u64,
-}
-
-/// What `acquire` got.
-#[derive(Serialize)]
-pub(crate) struct Taken<'a> {
-    /// The limiter's name.
-    name: &'a str,
-    /// The limiter's file.
-    path: &'a Path,
-    /// `admitted` or `denied`.
-    outcome: &'static str,
-    /// How many tokens were asked for.
-    tokens: u64,
-    /// How long it waited for its turn.
-    waited_s: f64,
-    /// After how long to try again; null if admitted.
-    retry_after_s: Option<f64>,
-    /// The instant that the tokens are for; null if denied.
-    at_ns: Option<u64>,
-}
-
-impl<'a> Taken<'a> {
-    pub(crate) fn new(limiter: &'a RateLimit, tokens: u64, outcome: Outcome) -> Taken<'a> {
-        let (word, waited_s, at_ns) = match outcome {
-            Outcome::Admitted(a) => ("admitted", seconds_f64(a.waited()), Some(a.at().as_nanos())),
-            Outcome::Denied(_) => ("denied", 0.0, None),
-        };
-        Taken {
-            name: limiter.name(),
-            path: limiter.path(),
-            outcome: word,
-            tokens,
-            waited_s,
-            retry_after_s: outcome.retry_after().map(seconds_f64),
-            at_ns,
-        }
-    }
-}
-
 impl<'a> Limiter<'a> {
     /// For `list`.
     pub(crate) fn brief(seen: &'a Seen) -> Limiter<'a> {
@@ -154,7 +103,7 @@ impl<'a> Limiter<'a> {
     pub(crate) fn with_attached(seen: &'a Seen) -> Limiter<'a> {
         let mut limiter = Limiter::brief(seen);
         if let (Some(details), Ok(inspection)) = (&mut limiter.details, &seen.inspection) {
-            details.attached = Some(attached(inspection));
+            details.attached = Some(Attached::all(inspection));
         }
         limiter
     }
@@ -175,14 +124,22 @@ pub(crate) fn health(error: &Error) -> &'static str {
 
 impl Details {
     fn of(seen: &Inspection) -> Details {
-        let (rate, counts, outlook) = (seen.limit.rate(), &seen.counts, &seen.outlook);
+        let counts = &seen.counts;
+        let limits: Vec<Limit> = Limit::all(seen);
+        let tightest = level::tightest(seen);
+        let Limit { rate, burst, available, used, queued, next_in_s, .. } = limits[tightest].clone();
         Details {
-            rate: Rate { max: rate.max(), per_s: rate.per().as_secs_f64(), text: rate.to_string() },
-            burst: seen.limit.burst(),
-            available: outlook.available,
-            used: outlook.used,
-            queued: outlook.queued,
-            next_in_s: seconds_f64(outlook.next_at.since(seen.now)),
+            full: level::is_full(seen),
+            shadow: seen.policy.is_shadow(),
+            tightest: tightest + 1,
+            rate,
+            burst,
+            available,
+            used,
+            queued,
+            next_in_s,
+            limits,
+            permits: Permits::of(seen),
             paused_for_s: seen.paused_until.map(|until| seconds_f64(until.since(seen.now))),
             admitted: counts.admitted,
             tokens: counts.tokens,
@@ -199,18 +156,4 @@ impl Details {
             bytes: seen.bytes,
         }
     }
-}
-
-fn attached(seen: &Inspection) -> Vec<Attached> {
-    let one = |process: &shm_lib::Attached| Attached {
-        pid: process.pid,
-        foreign_pid: process.foreign_pid,
-        command: process.command.clone(),
-        seat: process.seat,
-        since_s: seen.now.since(process.since).as_secs_f64(),
-        admitted: process.counts.admitted,
-        denied: process.counts.denied,
-        waited: process.counts.waited,
-    };
-    seen.attached.iter().map(one).collect()
 }

@@ -1,0 +1,62 @@
+//! What `acquire` and `run` take.
+
+use super::octal;
+use super::policy::Flags;
+use clap::{Args as Group, ValueHint};
+use shm_lib::limit::parse_span;
+use shm_lib::{Name, Unit};
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// What to take from which limiter, and how patiently.
+#[derive(Group)]
+pub(crate) struct Take {
+    /// The limiter's name
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+    /// The permissions if it is created here: 600, 660 or 666 [default: 600]
+    #[arg(short, long, value_name = "MODE", value_parser = octal, requires = "rate")]
+    pub(crate) mode: Option<u32>,
+    /// How many processes it is for, if it is created here [default: 128]
+    #[arg(long, value_name = "N", requires = "rate")]
+    pub(crate) seats: Option<usize>,
+    /// For how many calls; 0 only together with --take
+    #[arg(short = 'n', long, alias = "tokens", value_name = "N", default_value_t = 1)]
+    pub(crate) calls: u64,
+    /// How much of a unit that it counts, for example tokens=500; once for each of its units
+    #[arg(long = "take", value_name = "UNIT=AMOUNT", value_parser = amount)]
+    pub(crate) amounts: Vec<(Unit, u64)>,
+    /// Don't wait: take it now or exit with 75
+    #[arg(long = "try", conflicts_with = "timeout")]
+    pub(crate) try_only: bool,
+    /// Wait at most this long. A turn that would come later is not taken: exits with 75 at once
+    #[arg(short, long, value_name = "TIME", value_parser = parse_span)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Group)]
+pub(crate) struct Acquire {
+    #[command(flatten)]
+    pub(crate) take: Take,
+    /// Print a JSON object, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) take: Take,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
+}
+
+fn amount(text: &str) -> Result<(Unit, u64), String> {
+    let bad = || format!("{text:?} is no amount; write UNIT=AMOUNT, for example tokens=500");
+    let (unit, amount) = text.split_once('=').ok_or_else(bad)?;
+    let unit = Unit::named(unit).map_err(|e| e.to_string())?;
+    Ok((unit, amount.parse().map_err(|_| bad())?))
+}

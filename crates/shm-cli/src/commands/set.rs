@@ -1,0 +1,51 @@
+//! `shm-limit set NAME`.
+
+use crate::args::Set;
+use crate::exit::{DONE, Failure};
+use crate::{output, policy_file};
+use shm_core::Limiter;
+use shm_lib::{Directory, Error, ErrorKind, Kind, Limit, Policy, Result};
+
+/// Changes what is asked for, and keeps the rest.
+pub(crate) fn set(dir: &Directory, args: &Set) -> std::result::Result<u8, Failure> {
+    let whole = args.from.as_deref().map(policy_file::read).transpose()?;
+    let limiter = Limiter::attach(dir, &args.name)?;
+    let mut before = None;
+    limiter.change_from(|there| {
+        before = Some(there);
+        whole.map_or_else(|| changed(there, args), Ok)
+    })?;
+    let was = before.map_or_else(String::new, |before| format!(" (was {before})"));
+    output::print_line(&format!("{}: {}{was}", args.name, limiter.policy()?))?;
+    Ok(DONE)
+}
+
+fn changed(there: Policy, args: &Set) -> Result<Policy> {
+    let mut limits: Vec<Limit> = there.limits().collect();
+    let how_many = limits.len();
+    let Some(limit) = limits.get_mut(usize::from(args.limit) - 1) else {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("there is no limit {}, it has {how_many}: {there}", args.limit),
+        ));
+    };
+    *limit = at_pace(*limit, args)?;
+    let shadow = args.shadow || there.is_shadow() && !args.no_shadow;
+    let policy = Policy::new(&limits)?.in_shadow(shadow);
+    match args.permits.or(there.permits()) {
+        Some(n) if !args.no_permits => policy.with_permits(n),
+        _ => Ok(policy),
+    }
+}
+
+fn at_pace(limit: Limit, args: &Set) -> Result<Limit> {
+    let rate = args.rate.unwrap_or(limit.rate());
+    match (args.burst, limit.kind()) {
+        (None, _) => limit.at_rate(rate),
+        (Some(burst), Kind::Bucket { .. }) => Ok(Limit::with_burst(rate, burst)?.counting(limit.unit())),
+        (Some(_), _) => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("only a bucket has a burst, and limit {} is: {limit}; set its --rate", args.limit),
+        )),
+    }
+}

@@ -1,0 +1,53 @@
+//! What limits and permits there are: `create` and `set`.
+
+/// `create --help`.
+pub(crate) const CREATE: &str = "\
+Up to four limits, one for each --rate; a call passes all of them or takes nothing. What is said of
+a limit stands after its --rate:
+  --burst N            N at one instant after a quiet time, MAX per PER on average (a token bucket)
+  --greedy             never more than MAX in any window of PER, as fast as possible
+  --window fixed       MAX per minute, hour and so on, as the wall clock has them
+  --window first-use   the same, but a window begins with the first call after the last one
+  --window sliding     an estimate over a sliding window, in a few bytes for any MAX
+  --unit UNIT          counts not calls but what they say by --take UNIT=AMOUNT
+  --guard TIME         with --greedy: callers may be late by this and still keep the limit
+
+The same in a file for --from (or as JSON, in a file that ends in .json):
+  permits = 2                    # none if left out
+  shadow = false
+  [[limit]]
+  rate = \"500/m\"
+  kind = \"greedy\"                # bucket (if left out), greedy, fixed-window, sliding-counter
+  guard = \"50ms\"                 # greedy only
+  [[limit]]
+  rate = \"200000/m\"
+  burst = 1000                   # bucket only; if left out: 1 for calls, all of it for a unit
+  unit = \"tokens\"                # calls if left out
+  [[limit]]
+  rate = \"10000/1day\"
+  kind = \"fixed-window\"
+  start = \"epoch\"                # fixed-window only: epoch (if left out), first-use
+
+Succeeds too if the limiter exists with the same limits, permits and shadow (and the mode and seats
+that were asked for, if any). If it exists with others, it is left alone and the command fails.
+
+Examples:
+  shm-limit create api --rate 5/s
+  shm-limit create api --rate 100/10s --burst 20
+  shm-limit create model --rate 500/m --greedy --rate 200000/m --unit tokens --permits 8
+  shm-limit create model --from policy.toml
+  shm-limit --dir /srv/limits create shared --rate 30/1m30s --mode 660";
+
+/// `set --help`.
+pub(crate) const SET: &str = "\
+What is not named stays as it is. What was used stays used, up to a full burst; those who wait ask
+again under the new limits. With fewer permits nobody loses one: the next is given when enough are
+back. A limiter that was made for one bucket can't get more limits or permits, for its file has no
+room: remove it and create it anew.
+
+Examples:
+  shm-limit set api --rate 50/s
+  shm-limit set api --rate 1000/m --burst 100
+  shm-limit set model --limit 2 --rate 300000/m
+  shm-limit set model --permits 4 --no-shadow
+  shm-limit set model --from policy.toml";

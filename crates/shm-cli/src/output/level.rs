@@ -1,0 +1,34 @@
+//! How full a limiter is, as a person asks it.
+
+use shm_lib::limit::Outlook;
+use shm_lib::{Attached, Inspection, Limit};
+use std::cmp::Reverse;
+
+/// Its limits, each with how full it is.
+pub(crate) fn of(seen: &Inspection) -> impl Iterator<Item = (Limit, &Outlook)> {
+    seen.policy.limits().zip(&seen.limits)
+}
+
+/// The limit that is nearest to full: that admits last, and of those the one with the least of it left. From 0.
+pub(crate) fn tightest(seen: &Inspection) -> usize {
+    let left = |(limit, outlook): (Limit, &Outlook)| {
+        let part = |n: u64| (u128::from(n) << 64) / u128::from(limit.burst());
+        (Reverse(outlook.next_at), part(outlook.available), Reverse(part(outlook.used)))
+    };
+    of(seen).map(left).enumerate().min_by_key(|&(_, left)| left).map_or(0, |(index, _)| index)
+}
+
+/// Whether all permits are held.
+pub(crate) fn no_permit_left(seen: &Inspection) -> bool {
+    seen.policy.permits().is_some_and(|n| seen.permits_held >= u64::from(n))
+}
+
+/// Whether nothing would be admitted now.
+pub(crate) fn is_full(seen: &Inspection) -> bool {
+    no_permit_left(seen) || seen.limits.iter().any(|outlook| outlook.available == 0)
+}
+
+/// How many permits a process holds.
+pub(crate) fn held_by(seen: &Inspection, process: &Attached) -> u64 {
+    seen.permit_holders.iter().find(|(seat, _)| *seat == process.seat).map_or(0, |&(_, held)| held)
+}

@@ -1,0 +1,47 @@
+//! A policy from a file.
+
+use crate::exit::{Failure, USAGE};
+use shm_lib::Policy;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Reads TOML, or JSON if the file's name ends in `.json`; `-` is TOML on standard input.
+pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
+    let (called, text) = if path == Path::new("-") {
+        let mut text = String::new();
+        ("standard input".to_owned(), io::stdin().read_to_string(&mut text).map(|_| text))
+    } else {
+        (path.display().to_string(), std::fs::read_to_string(path))
+    };
+    let text = text.map_err(|e| Failure::new(format!("can't read the policy from {called}: {e}")))?;
+    let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let policy = if json {
+        serde_json::from_str(&text).map_err(|e| e.to_string())
+    } else {
+        toml::from_str(&text).map_err(|e| e.to_string())
+    };
+    policy.map_err(|why| {
+        let help = "`shm-limit create --help` shows a policy as it can be";
+        Failure::Other(USAGE, format!("{called} is no policy: {}\n{help}", why.trim_end()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::help;
+
+    #[test]
+    fn the_file_in_the_help_is_a_policy() {
+        let (_, file) = help::CREATE.split_once("ends in .json):\n").unwrap();
+        let (file, _) = file.split_once("\n\n").unwrap();
+        let policy: Policy = toml::from_str(file).unwrap();
+        assert_eq!(
+            policy.to_string(),
+            "500/m greedy, guarded by 50ms + tokens 200000/m with bursts of 1000 + 10000/day in fixed windows + at most 2 \
+             at a time"
+        );
+        // And is read as it is written.
+        assert_eq!(toml::from_str::<Policy>(&toml::to_string(&policy).unwrap()).unwrap(), policy);
+    }
+}

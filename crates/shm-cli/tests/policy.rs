@@ -1,0 +1,252 @@
+//! Several limits, units, shadow and files: created, changed, shown, and refused where they can't be.
+
+mod common;
+
+use common::Place;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::Stdio;
+
+const MODEL: &[&str] = &[
+    "create",
+    "model",
+    "--rate",
+    "500/m",
+    "--greedy",
+    "--guard",
+    "50ms",
+    "--rate",
+    "6000/m",
+    "--unit",
+    "tokens",
+    "--burst",
+    "1000",
+    "--rate",
+    "9/h",
+    "--window",
+    "first-use",
+    "--rate",
+    "8/h",
+    "--window",
+    "sliding",
+];
+
+const POLICY: &str = r#"
+permits = 2
+shadow = true
+[[limit]]
+rate = "500/m"
+kind = "greedy"
+guard = "50ms"
+[[limit]]
+rate = "6000/m"
+burst = 1000
+unit = "tokens"
+"#;
+
+fn limits(place: &Place, name: &str) -> Vec<Value> {
+    place.json(&["inspect", name, "--json"])["limits"].as_array().unwrap().clone()
+}
+
+#[test]
+fn what_is_said_of_a_limit_stands_after_its_rate() {
+    let place = Place::new();
+    place.ok(MODEL);
+    let limits = limits(&place, "model");
+    let of = |key: &str| limits.iter().map(|limit| limit[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("kind"), ["greedy", "bucket", "fixed-window", "sliding-counter"]);
+    assert_eq!(of("unit"), ["calls", "tokens", "calls", "calls"]);
+    assert_eq!(of("burst"), [500, 1000, 9, 8]);
+    assert_eq!(of("guard_s"), [0.05, 0.0, 0.0, 0.0]);
+    assert_eq!(of("start"), [Value::Null, Value::Null, "first-use".into(), Value::Null]);
+    assert!(place.ok(MODEL).contains("already there"));
+}
+
+#[test]
+fn with_one_rate_the_order_does_not_matter() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--window", "fixed", "--unit", "bytes", "--rate", "5/s"]);
+    let limits = limits(&place, "api");
+    assert_eq!((&limits[0]["kind"], &limits[0]["unit"]), (&"fixed-window".into(), &"bytes".into()));
+}
+
+#[test]
+fn a_unit_has_a_bucket_of_the_whole_amount_unless_said_otherwise() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "5000/h", "--unit", "tokens"]);
+    place.ok(&["acquire", "api", "--try", "--take", "tokens=5000"]);
+    assert_eq!(place.run(&["acquire", "api", "--try", "--take", "tokens=5"]).status, 75);
+}
+
+#[test]
+fn a_call_takes_of_all_limits_or_of_none() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "2/h", "--greedy", "--rate", "100/h", "--unit", "tokens"]);
+    place.ok(&["acquire", "api", "--try", "--take", "tokens=60"]);
+    let denied = place.run(&["acquire", "api", "--try", "--take", "tokens=60", "--json"]);
+    assert_eq!(denied.status, 75);
+    let said: Value = serde_json::from_str(&denied.out).unwrap();
+    assert_eq!((&said["denied_by"], &said["units"]), (&"limits".into(), &json!({"tokens": 60})));
+    let ran = place.run(&["run", "api", "--try", "--take", "tokens=10", "--", "sh", "-c", "exit 5"]);
+    assert_eq!(ran.status, 5);
+    let used: Vec<u64> = limits(&place, "api").iter().map(|l| l["used"].as_u64().unwrap()).collect();
+    assert!(used[0] == 2 && (69..=70).contains(&used[1]), "{used:?}");
+    // Full, and said to be so, by the limit that is.
+    let seen = place.json(&["inspect", "api", "--json"]);
+    assert_eq!((&seen["full"], &seen["tightest"], &seen["available"]), (&true.into(), &1.into(), &0.into()));
+    let row = place.ok(&["list"]);
+    assert!(row.contains("2/h greedy +1") && row.contains("full"), "{row}");
+    let page = place.ok(&["inspect", "api"]);
+    for word in ["limit 1   2/h greedy", "0 of 2 free", "limit 2   tokens 100/h with bursts of 100"] {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+}
+
+#[test]
+fn a_policy_comes_from_toml_from_json_and_from_standard_input() {
+    let place = Place::new();
+    let toml = place.path().join(".policy.toml");
+    std::fs::write(&toml, POLICY).unwrap();
+    let json = place.path().join(".policy.json");
+    let text = r#"{"permits": 2, "shadow": true, "limit": [{"rate": "500/m", "kind": "greedy", "guard": "50ms"},
+                   {"rate": "6000/m", "burst": 1000, "unit": "tokens"}]}"#;
+    std::fs::write(&json, text).unwrap();
+    assert!(place.ok(&["create", "api", "--from", toml.to_str().unwrap()]).contains("created"));
+    let same = place.ok(&["create", "api", "--from", json.to_str().unwrap()]);
+    let all =
+        "500/m greedy, guarded by 50ms + tokens 6000/m with bursts of 1000 + at most 2 at a time (shadow)";
+    assert!(same.contains("already there") && same.contains(all), "{same}");
+    let mut child = place
+        .command(&["create", "api", "--from", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(POLICY.as_bytes()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn each_part_can_be_changed_alone() {
+    let place = Place::new();
+    place.ok(&[
+        "create",
+        "api",
+        "--rate",
+        "50/m",
+        "--greedy",
+        "--rate",
+        "60/m",
+        "--unit",
+        "tokens",
+        "--permits",
+        "3",
+    ]);
+    place.ok(&["set", "api", "--limit", "2", "--rate", "90/m", "--burst", "30"]);
+    place.ok(&["set", "api", "--rate", "70/m"]);
+    place.ok(&["set", "api", "--permits", "5", "--shadow"]);
+    let said = place.ok(&["set", "api", "--no-shadow"]);
+    assert!(
+        said.contains("70/m greedy + tokens 90/m with bursts of 30 + at most 5 at a time (was"),
+        "{said}"
+    );
+    let said = place.ok(&["set", "api", "--no-permits"]);
+    assert!(said.contains("bursts of 30 (was"), "{said}");
+    let file = place.path().join(".new.toml");
+    std::fs::write(&file, "[[limit]]\nrate = '3/s'\nkind = 'sliding-counter'\n").unwrap();
+    let said = place.ok(&["set", "api", "--from", file.to_str().unwrap()]);
+    assert!(said.starts_with("api: 3/s by a sliding counter (was 70/m greedy"), "{said}");
+}
+
+/// As it is for one bucket, whose state is kept in another way.
+#[test]
+fn several_limits_are_paused_reset_and_removed_like_one() {
+    let place = Place::new();
+    place.ok(MODEL);
+    place.ok(&["pause", "model", "1h"]);
+    assert_eq!(place.run(&["acquire", "model", "--try", "--take", "tokens=1"]).status, 75);
+    place.ok(&["resume", "model"]);
+    place.ok(&["acquire", "model", "--take", "tokens=1000"]);
+    assert_eq!(place.run(&["acquire", "model", "--try", "--take", "tokens=1000"]).status, 75);
+    place.ok(&["reset", "model"]);
+    place.ok(&["acquire", "model", "--try", "--take", "tokens=1000"]);
+    place.ok(&["remove", "model"]);
+}
+
+#[test]
+fn in_shadow_nobody_is_denied_and_all_is_said() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "1/h", "--shadow"]);
+    place.ok(&["acquire", "api", "--try"]);
+    let second = place.json(&["acquire", "api", "--try", "--json"]);
+    assert_eq!((&second["outcome"], &second["shadowed"]), (&"admitted".into(), &true.into()));
+    assert_eq!(place.json(&["inspect", "api", "--json"])["denied"], 1);
+    assert!(place.ok(&["list"]).contains("full (shadow)"));
+    assert!(place.ok(&["inspect", "api"]).contains("--no-shadow"));
+    place.ok(&["set", "api", "--no-shadow"]);
+    assert_eq!(place.run(&["acquire", "api", "--try"]).status, 75);
+}
+
+#[test]
+fn what_does_not_go_together_is_wrong_usage_and_says_what_does() {
+    let place = Place::new();
+    place.ok(&["create", "two", "--rate", "50/m", "--greedy", "--rate", "60/m", "--unit", "tokens"]);
+    place.ok(&["create", "one", "--rate", "5/s"]);
+    let create = |rest: &[&'static str]| [&["create", "x"], rest].concat();
+    let five = create(&["-r", "1/s", "-r", "2/s", "-r", "3/s", "-r", "4/s", "-r", "5/s"]);
+    for (args, why) in [
+        (five, "at most 4"),
+        (create(&["-r", "1/s", "--permits", "0"]), "choose 1 to"),
+        (create(&["-r", "1/s", "--window", "hourly"]), "first-use"),
+        (create(&["-r", "1/s", "--guard", "1ms"]), "only a greedy limit"),
+        (create(&["-r", "1/s", "--greedy", "--burst", "2"]), "only a bucket has a burst"),
+        (create(&["-r", "1/s", "--greedy", "--window", "fixed"]), "choose one"),
+        (create(&["--greedy", "-r", "1/s", "-r", "2/s"]), "after the --rate it belongs to"),
+        (create(&["-r", "1/s", "--burst", "2", "--burst", "3"]), "said twice"),
+        (create(&["-r", "1/s", "--unit", "a b"]), "can't be a unit"),
+        (create(&["-r", "1/s", "--unit", "calls"]), "can't be a unit"),
+        (create(&["-r", "2000000/h", "--greedy"]), "sliding counter"),
+        (create(&["--permits", "2"]), "--rate"),
+        (create(&["--from", "x", "--permits", "2"]), "--permits"),
+        (vec!["acquire", "two"], "also counts tokens"),
+        (vec!["acquire", "two", "--take", "bytes=1"], "nobody counts bytes"),
+        (vec!["acquire", "two", "--take", "tokens"], "write UNIT=AMOUNT"),
+        (vec!["acquire", "two", "--take", "tokens=-1"], "write UNIT=AMOUNT"),
+        (vec!["acquire", "two", "--take", "tokens=1", "--take", "tokens=2"], "twice"),
+        (vec!["acquire", "two", "--take", "tokens=61"], "the most is 60"),
+        (vec!["acquire", "two", "-n", "0", "--take", "tokens=0"], "at least 1"),
+        (vec!["acquire", "one", "--take", "tokens=1"], "nobody counts tokens"),
+        (vec!["acquire", "one", "--greedy"], "--rate"),
+        (vec!["run", "two", "--take", "tokens=61", "--", "true"], "the most is 60"),
+        (vec!["set", "two", "--limit", "3", "--rate", "5/s"], "no limit 3, it has 2"),
+        (vec!["set", "two", "--limit", "2"], "--rate"),
+        (vec!["set", "two", "--burst", "2"], "only a bucket has a burst"),
+        (vec!["set", "two", "--permits", "2", "--no-permits"], "cannot be used with"),
+        (vec!["set", "two", "--from", "x", "--rate", "5/s"], "cannot be used with"),
+        (vec!["set", "one", "--permits", "2"], "create it anew"),
+    ] {
+        let ended = place.run(&args);
+        assert_eq!(ended.status, 2, "{args:?}: {}", ended.err);
+        assert!(ended.err.contains(why), "{args:?}: {}", ended.err);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_policy_is_wrong_usage_and_says_where() {
+    let place = Place::new();
+    let file = place.path().join(".policy.toml");
+    for (text, why) in [
+        ("permits = 2", "missing field `limit`"),
+        ("[[limit]]\nrate = '5/s'\nkind = 'leaky'", "expected one of `bucket`, `greedy`"),
+        ("[[limit]]\nrate = '5/s'\nbrust = 2", "unknown field `brust`"),
+        ("[[limit]]\nrate = '5'", "write MAX/PER"),
+        ("permits = 0\n[[limit]]\nrate = '5/s'", "choose 1 to"),
+        ("[[limit]\nrate = '5/s'", "line 1"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let ended = place.run(&["create", "api", "--from", file.to_str().unwrap()]);
+        assert_eq!(ended.status, 2, "{text}: {}", ended.err);
+        assert!(ended.err.contains(why) && ended.err.contains(".policy.toml"), "{text}: {}", ended.err);
+    }
+    assert_eq!(place.run(&["create", "api", "--from", "/nowhere/at.all"]).status, 1);
+}
