@@ -29,6 +29,7 @@
 //! | [`Request`] | what one request takes, where that is more than calls |
 //! | [`Outcome`], [`Admission`], [`Denial`] | what was decided |
 //! | [`Permit`], [`Reservation`] | what is held, and turns taken ahead |
+//! | [`Timer`] | waiting in futures: with the feature `tokio` [`acquire().await`](RateLimit#waiting-in-tokio), else with any timer |
 //! | [`Fallback`] | fail-open or fail-closed, if the caller says so |
 //! | [`Error`], [`ErrorKind`] | what went wrong, and what to do next |
 
@@ -39,6 +40,7 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+mod asynchronous;
 mod builder;
 mod fallback;
 mod outcome;
@@ -47,6 +49,9 @@ mod rate_limit;
 mod reservation;
 mod wait;
 
+pub use asynchronous::Timer;
+#[cfg(feature = "tokio")]
+pub use asynchronous::TokioTimer;
 pub use builder::Builder;
 pub use fallback::Fallback;
 pub use outcome::{Admission, Denial, Outcome};

@@ -455,7 +455,7 @@ fn nanos<S: serde::Serializer>(span: &Duration, to: S) -> std::result::Result<S:
 }
 
 #[inline]
-fn at_least_one(n: u64) -> Result<u64> {
+pub(crate) fn at_least_one(n: u64) -> Result<u64> {
     if n == 0 { Err(none_asked()) } else { Ok(n) }
 }
 
