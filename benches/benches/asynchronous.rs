@@ -16,7 +16,8 @@ fn open(dir: &tempfile::TempDir, name: &str, choose: impl FnOnce(Builder) -> Bui
 fn admissions(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    for (name, limit) in [("plain", open(&dir, "plain", |b| b)), ("permits", open(&dir, "permits", |b| b.permits(8)))]
+    for (name, limit) in
+        [("plain", open(&dir, "plain", |b| b)), ("permits", open(&dir, "permits", |b| b.permits(8)))]
     {
         let mut group = criterion.benchmark_group(name);
         group.bench_function("try_acquire()", |b| b.iter(|| black_box(limit.try_acquire().unwrap())));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
-  unit        properties, doctests, README, black-box tests of the command
+  unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
   processes   real processes: fork, kill, stop, namespaces (release build)
   loom        every interleaving of the commit protocols
   examples    the examples, run as a user would
@@ -43,7 +43,15 @@ fn test(parts: &[&str]) -> Result<(), String> {
             "unit" => run(
                 part,
                 &[("SHM_LIMIT_DIR", &scratch()?)],
-                &["test", "--workspace", "--exclude", "shm-limit-suite", "--exclude", "shm-limit-benches"],
+                &[
+                    "test",
+                    "--workspace",
+                    "--all-features",
+                    "--exclude",
+                    "shm-limit-suite",
+                    "--exclude",
+                    "shm-limit-benches",
+                ],
             )?,
             "processes" => run(part, &[], &["test", "--release", "-p", "shm-limit-suite", "--tests"])?,
             "loom" => run(

@@ -68,11 +68,7 @@ impl RateLimit {
     ///
     /// # Errors
     /// As [`wait_n_timeout`](Self::wait_n_timeout).
-    pub fn acquire_timeout(
-        &self,
-        n: u64,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<Outcome>> + Send {
+    pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> impl Future<Output = Result<Outcome>> + Send {
         // A time that doesn't fit the clock is no deadline.
         let latest = latest(Instant::now().checked_add(timeout));
         self.outcome(&TokioTimer, What::Calls(n), latest)

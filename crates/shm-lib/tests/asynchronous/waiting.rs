@@ -118,4 +118,3 @@ async fn in_shadow_nobody_waits() {
     let would_wait = timeout(LONG, place.limit.acquire()).await.unwrap().unwrap();
     assert!(would_wait.shadowed().unwrap().retry_after() > SECOND);
 }
-

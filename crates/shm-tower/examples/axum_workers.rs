@@ -1,0 +1,68 @@
+//! Several worker processes behind one port, under one limit: `cargo run -p shm-tower --example axum_workers -- 8080 4`
+//! and then `curl -i localhost:8080`. Each worker listens by itself (SO_REUSEPORT), and the kernel spreads connections.
+
+use axum::{Extension, Router, routing::get};
+use shm_lib::RateLimit;
+use shm_tower::{Admitted, Mode, OnError, RateLimitLayer};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["worker", port] => worker(port.parse()?).await,
+        [port, workers] => supervise(port.parse()?, workers.parse()?),
+        _ => Err("usage: axum_workers PORT WORKERS".into()),
+    }
+}
+
+async fn worker(port: u16) -> Result<()> {
+    // Workers that open this name take from the same budget: 100 a second together, 20 at one instant.
+    let limit = RateLimit::builder("axum-workers").burst(20).open(100, Duration::from_secs(1))?;
+    let layer = RateLimitLayer::new(limit, Mode::Reject, OnError::FailClosed);
+    let app = Router::new().route("/", get(hello)).layer(layer);
+    axum::serve(bound(port)?.listen(1024)?, app).with_graceful_shutdown(end_of_supervisor()).await?;
+    Ok(())
+}
+
+async fn hello(Extension(admitted): Extension<Admitted>) -> String {
+    format!("worker {} admitted you at {}\n", std::process::id(), admitted.at.as_nanos())
+}
+
+/// The supervisor holds the other end of our input, and never writes. However it ends, we read an end of file.
+async fn end_of_supervisor() {
+    let _ = tokio::io::stdin().read_u8().await;
+}
+
+/// Starts the workers, and waits for them.
+fn supervise(port: u16, workers: usize) -> Result<()> {
+    // Bound and not listening: it keeps the port, and 0 finds a free one.
+    let address = bound(port)?;
+    let port = address.local_addr()?.port();
+    let spawn = |_| {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["worker", &port.to_string()]).stdin(Stdio::piped()).spawn()
+    };
+    let mut children = (0..workers).map(spawn).collect::<std::io::Result<Vec<_>>>()?;
+    let pids: Vec<u32> = children.iter().map(Child::id).collect();
+    println!("http://127.0.0.1:{port} served by {pids:?}");
+    // `wait` would close their inputs.
+    let _inputs: Vec<_> = children.iter_mut().map(|child| child.stdin.take()).collect();
+    for child in &mut children {
+        child.wait()?;
+    }
+    Ok(())
+}
+
+fn bound(port: u16) -> Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseport(true)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    Ok(socket)
+}

@@ -1,0 +1,136 @@
+//! A response to come.
+
+use crate::layer::{Mode, Terms};
+use crate::service::{Undecided, Verdict};
+use crate::{LimitedBody, fields};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use shm_lib::{Outcome, Permit};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tower_service::Service;
+
+pin_project! {
+    /// The response of a [`Limited`](crate::Limited) service. Dropped, it gives back what it holds: a turn that it waits
+    /// for, its permit.
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        terms: Arc<Terms>,
+        #[pin]
+        state: State<S, B, S::Future>,
+    }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = shm_lib::Result<Outcome>> + Send>>;
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, B, F> {
+        Waiting { waiting: Waiting, then: Option<(S, Request<B>)> },
+        Inside { #[pin] inside: F, permit: Option<Permit>, undecided: Option<Undecided> },
+        Refused { verdict: Option<Verdict> },
+    }
+}
+
+impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
+    pub(crate) fn waiting(terms: &Arc<Terms>, inner: S, request: Request<B>) -> Self {
+        let its = Arc::clone(terms);
+        let waiting = Box::pin(async move {
+            match its.mode {
+                Mode::WaitUpTo(time) => its.limit.acquire_request_timeout(&its.takes, time).await,
+                _ => its.limit.acquire_request(&its.takes).await.map(Outcome::Admitted),
+            }
+        });
+        let state = State::Waiting { waiting, then: Some((inner, request)) };
+        ResponseFuture { terms: Arc::clone(terms), state }
+    }
+
+    pub(crate) fn judged(terms: &Arc<Terms>, verdict: Verdict, inner: &mut S, request: Request<B>) -> Self {
+        ResponseFuture { terms: Arc::clone(terms), state: State::after(verdict, inner, request) }
+    }
+}
+
+impl<S: Service<Request<B>>, B> State<S, B, S::Future> {
+    fn after(verdict: Verdict, inner: &mut S, mut request: Request<B>) -> Self {
+        match verdict {
+            Verdict::Pass(permit, admitted, undecided) => {
+                if let Some(admitted) = admitted {
+                    request.extensions_mut().insert(admitted);
+                }
+                if let Some(undecided) = &undecided {
+                    request.extensions_mut().insert(undecided.clone());
+                }
+                State::Inside { inside: inner.call(request), permit, undecided }
+            }
+            refused => State::Refused { verdict: Some(refused) },
+        }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Output = Result<Response<LimitedBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProjection::Waiting { waiting, then } => {
+                    let verdict = this.terms.judge(ready!(waiting.as_mut().poll(context)));
+                    let (mut inner, request) = then.take().expect("polled after it was ready");
+                    State::after(verdict, &mut inner, request)
+                }
+                StateProjection::Inside { inside, permit, undecided } => {
+                    let (mut head, body) = ready!(inside.poll(context))?.into_parts();
+                    match undecided.take() {
+                        Some(undecided) => {
+                            head.extensions.insert(undecided);
+                        }
+                        None => {
+                            fields::add(this.terms, None, &mut head.headers);
+                        }
+                    }
+                    return Poll::Ready(Ok(Response::from_parts(
+                        head,
+                        LimitedBody::new(body, permit.take()),
+                    )));
+                }
+                StateProjection::Refused { verdict } => {
+                    let verdict = verdict.take().expect("polled after it was ready");
+                    return Poll::Ready(Ok(refusal(this.terms, verdict)));
+                }
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+fn refusal<R>(terms: &Terms, verdict: Verdict) -> Response<LimitedBody<R>> {
+    let mut response = Response::new(LimitedBody::empty());
+    match verdict {
+        Verdict::Fail(status, undecided) => {
+            *response.status_mut() = status;
+            response.extensions_mut().insert(undecided);
+        }
+        Verdict::Refuse(retry_after) => {
+            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            let seconds = fields::add(terms, Some(retry_after), response.headers_mut());
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        Verdict::Pass(..) => unreachable!("a request that passed"),
+    }
+    response
+}
+
+impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

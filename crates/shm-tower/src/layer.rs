@@ -1,0 +1,86 @@
+//! What the user chooses.
+
+use crate::Limited;
+use crate::fields::Names;
+use shm_lib::{RateLimit, Request};
+use std::sync::Arc;
+use std::time::Duration;
+use tower_layer::Layer;
+
+/// What becomes of a request whose turn is not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is refused.
+    Reject,
+    /// It waits for its turn, however long; the client may give up first.
+    Wait,
+    /// It waits if its turn comes within this time, and is refused at once otherwise. For a permit it waits that long.
+    WaitUpTo(Duration),
+}
+
+/// What becomes of a request when the limiter can't decide: it was retired, its file was removed or damaged, there are
+/// more processes than seats. There is no default: it is either your service or your limit that gives way.
+///
+/// A mistake in what is asked (more than the limiter can ever admit, units that it doesn't count) is neither: then
+/// all requests get `500 Internal Server Error` until it is mended. The error is in the [`Undecided`](crate::Undecided)
+/// of the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// It is admitted, without a limit.
+    FailOpen,
+    /// It gets `503 Service Unavailable`.
+    FailClosed,
+}
+
+/// Puts a service under a limit that all processes on the host can share.
+///
+/// | the request | the answer |
+/// |---|---|
+/// | is admitted | the inner service's, with `RateLimit` and `RateLimit-Policy`; the request has [`Admitted`](crate::Admitted) in its extensions |
+/// | is refused | 429, with `Retry-After` in whole seconds, rounded up and at least 1, and both fields; an empty body |
+/// | can't be decided | by [`OnError`]; 503 and 500 have an empty body |
+#[derive(Clone, Debug)]
+pub struct RateLimitLayer {
+    pub(crate) terms: Arc<Terms>,
+}
+
+/// What all services of a layer share.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) limit: RateLimit,
+    pub(crate) mode: Mode,
+    pub(crate) on_error: OnError,
+    pub(crate) takes: Request,
+    pub(crate) names: Names,
+}
+
+impl RateLimitLayer {
+    /// Requests take one call each of `limit`.
+    pub fn new(limit: RateLimit, mode: Mode, on_error: OnError) -> RateLimitLayer {
+        let (takes, names) = (Request::one(), Names::of("default"));
+        RateLimitLayer { terms: Arc::new(Terms { limit, mode, on_error, takes, names }) }
+    }
+
+    /// Requests take so much each. Default: one call.
+    #[must_use]
+    pub fn taking(mut self, request: Request) -> RateLimitLayer {
+        Arc::make_mut(&mut self.terms).takes = request;
+        self
+    }
+
+    /// What clients read as the policy's name. Default: `default`. With several limits the further ones are `name-2`, …
+    /// What is not printable ASCII becomes `_`.
+    #[must_use]
+    pub fn policy_name(mut self, name: &str) -> RateLimitLayer {
+        Arc::make_mut(&mut self.terms).names = Names::of(name);
+        self
+    }
+}
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = Limited<S>;
+
+    fn layer(&self, inner: S) -> Limited<S> {
+        Limited { inner, terms: Arc::clone(&self.terms) }
+    }
+}

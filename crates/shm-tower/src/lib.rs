@@ -1,0 +1,45 @@
+//! One rate limit for all worker processes of an HTTP server, as a [tower] layer.
+//!
+//! ```
+//! use shm_lib::RateLimit;
+//! use shm_tower::{Mode, OnError, RateLimitLayer};
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//!
+//! # fn main() -> shm_lib::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let limit = RateLimit::builder("api").directory(dir.path()).burst(20).open(100, Duration::from_secs(1))?;
+//! # #[cfg(any())]
+//! let limit = RateLimit::open("api", 100, Duration::from_secs(1))?; // in each worker
+//! let layer = RateLimitLayer::new(limit, Mode::WaitUpTo(Duration::from_secs(1)), OnError::FailClosed);
+//! let service = ServiceBuilder::new()
+//!     .layer(layer)
+//!     .service_fn(|_: http::Request<String>| async { Ok::<_, std::io::Error>(http::Response::new("hello".to_owned())) });
+//! # let _ = service;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - Nothing is taken by `poll_ready`; a request takes its tokens when it is called.
+//! - A request that is refused gets `429 Too Many Requests` with `Retry-After`; see [`RateLimitLayer`].
+//! - All answers have the fields `RateLimit` and `RateLimit-Policy` of
+//!   [draft-ietf-httpapi-ratelimit-headers-11](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/).
+//! - If the limiter has permits, one is held until the response's body has ended or is dropped.
+//! - A client that goes away while its request waits gives its turn and its permit back, as
+//!   [dropping](shm_lib::RateLimit#waiting-in-futures) does.
+//! - A worker that is killed leaves nothing behind. Workers may be forked after the layer was made, or before.
+//!
+//! [tower]: https://docs.rs/tower
+
+#![forbid(unsafe_code)]
+
+mod body;
+mod fields;
+mod future;
+mod layer;
+mod service;
+
+pub use body::LimitedBody;
+pub use future::ResponseFuture;
+pub use layer::{Mode, OnError, RateLimitLayer};
+pub use service::{Admitted, Limited, Undecided};

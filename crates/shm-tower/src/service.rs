@@ -1,0 +1,84 @@
+//! The service: decides when called.
+
+use crate::LimitedBody;
+use crate::future::ResponseFuture;
+use crate::layer::{Mode, OnError, Terms};
+use http::{Request, Response, StatusCode};
+use shm_lib::{Error, ErrorKind, Nanos, Outcome, Permit};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower_service::Service;
+
+/// A service under a limit. Made by [`RateLimitLayer`](crate::RateLimitLayer).
+#[derive(Clone, Debug)]
+pub struct Limited<S> {
+    pub(crate) inner: S,
+    pub(crate) terms: Arc<Terms>,
+}
+
+/// In the extensions of a request that was admitted: when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The instant that the tokens were taken for.
+    pub at: Nanos,
+    /// How long the request waited for it.
+    pub waited: Duration,
+}
+
+/// In the extensions of a response whose request the limiter could not decide, and of the request if it was admitted
+/// all the same: why.
+#[derive(Clone, Debug)]
+pub struct Undecided(pub Arc<Error>);
+
+/// What a request got.
+pub(crate) enum Verdict {
+    Pass(Option<Permit>, Option<Admitted>, Option<Undecided>),
+    Refuse(Duration),
+    Fail(StatusCode, Undecided),
+}
+
+impl Terms {
+    pub(crate) fn judge(&self, outcome: shm_lib::Result<Outcome>) -> Verdict {
+        match outcome {
+            Ok(Outcome::Admitted(mut admission)) => {
+                let admitted = Admitted { at: admission.at(), waited: admission.waited() };
+                Verdict::Pass(admission.take_permit(), Some(admitted), None)
+            }
+            Ok(Outcome::Denied(denial)) => Verdict::Refuse(denial.retry_after()),
+            Err(error) => {
+                let mistake = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NeverAdmissible);
+                let undecided = Undecided(Arc::new(error));
+                match self.on_error {
+                    _ if mistake => Verdict::Fail(StatusCode::INTERNAL_SERVER_ERROR, undecided),
+                    OnError::FailOpen => Verdict::Pass(None, None, Some(undecided)),
+                    OnError::FailClosed => Verdict::Fail(StatusCode::SERVICE_UNAVAILABLE, undecided),
+                }
+            }
+        }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Limited<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Response = Response<LimitedBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    /// Whether the inner service is ready. Takes nothing: whoever asks need not call.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.terms.mode == Mode::Reject {
+            let verdict = self.terms.judge(self.terms.limit.try_request(&self.terms.takes));
+            return ResponseFuture::judged(&self.terms, verdict, &mut self.inner, request);
+        }
+        // The one that said it was ready goes with the request; the copy gets ready anew.
+        let copy = self.inner.clone();
+        ResponseFuture::waiting(&self.terms, std::mem::replace(&mut self.inner, copy), request)
+    }
+}

@@ -1,0 +1,72 @@
+//! A service under a limit: what passes, what is refused, what clients are told, what is given back.
+
+mod failing;
+mod fields;
+mod permits;
+mod taking;
+
+use http::{Request, Response};
+use http_body::Body;
+use shm_lib::{Builder, RateLimit};
+use shm_tower::{Admitted, LimitedBody, Mode, OnError, RateLimitLayer};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tempfile::TempDir;
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+/// More than any test waits, unless the machine stands still.
+const LONG: Duration = Duration::from_secs(20);
+
+type Answer = Response<LimitedBody<String>>;
+
+/// A limiter in a directory of its own.
+struct Place {
+    _dir: TempDir,
+    limit: RateLimit,
+}
+
+impl Place {
+    fn with(choose: impl FnOnce(Builder) -> Builder, max: u64, per: Duration) -> Place {
+        let dir = tempfile::tempdir().expect("a directory to work in");
+        let builder = RateLimit::builder("place").directory(dir.path());
+        let limit = choose(builder).open(max, per).expect("a limiter");
+        Place { _dir: dir, limit }
+    }
+
+    fn layer(&self, mode: Mode) -> RateLimitLayer {
+        RateLimitLayer::new(self.limit.clone(), mode, OnError::FailClosed)
+    }
+}
+
+/// Says hello to everybody, under a limit, and whether they know that they were admitted.
+fn hello(
+    layer: &RateLimitLayer,
+) -> impl Service<Request<()>, Response = Answer, Error = Infallible, Future: Send> + Clone + Send + use<> {
+    layer.layer(service_fn(|request: Request<()>| async move {
+        let admitted = request.extensions().get::<Admitted>().is_some();
+        Ok(Response::new(format!("hello, admitted: {admitted}")))
+    }))
+}
+
+async fn get(service: &(impl Service<Request<()>, Response = Answer, Error = Infallible> + Clone)) -> Answer {
+    tokio::time::timeout(LONG, service.clone().oneshot(Request::new(()))).await.expect("an answer").unwrap()
+}
+
+fn field<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+/// These bodies are one frame.
+fn text(mut answer: Answer) -> String {
+    let mut context = Context::from_waker(Waker::noop());
+    match Pin::new(answer.body_mut()).poll_frame(&mut context) {
+        Poll::Ready(Some(Ok(frame))) => {
+            String::from_utf8_lossy(&frame.into_data().expect("text")).into_owned()
+        }
+        _ => String::new(),
+    }
+}

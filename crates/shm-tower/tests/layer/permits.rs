@@ -1,0 +1,86 @@
+//! How long a permit is held.
+
+use crate::{MINUTE, Place, SECOND, get, hello};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use shm_tower::Mode;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+fn held(place: &Place) -> u64 {
+    place.limit.inspect().unwrap().permits_held
+}
+
+fn with_permits(n: u32) -> Place {
+    Place::with(|b| b.burst(1000).permits(n), 1000, SECOND)
+}
+
+#[tokio::test]
+async fn until_the_body_is_dropped() {
+    for mode in [Mode::Reject, Mode::Wait, Mode::WaitUpTo(SECOND)] {
+        let place = with_permits(2);
+        let service = hello(&place.layer(mode));
+        let answers = (get(&service).await, get(&service).await);
+        assert_eq!(held(&place), 2);
+        drop(answers);
+        assert_eq!(held(&place), 0);
+    }
+}
+
+#[tokio::test]
+async fn until_the_body_has_ended() {
+    let place = with_permits(1);
+    let mut answer = get(&hello(&place.layer(Mode::Reject))).await;
+    assert_eq!(held(&place), 1);
+    let mut context = Context::from_waker(Waker::noop());
+    let frame = Pin::new(answer.body_mut()).poll_frame(&mut context);
+    assert!(matches!(frame, Poll::Ready(Some(Ok(frame))) if frame.is_data()));
+    assert_eq!(held(&place), 0, "a body that knows its end needs no further poll");
+    assert!(matches!(Pin::new(answer.body_mut()).poll_frame(&mut context), Poll::Ready(None)));
+}
+
+#[tokio::test]
+async fn until_the_call_is_dropped_or_fails() {
+    for fails in [false, true] {
+        let place = with_permits(1);
+        let service = place.layer(Mode::Reject).layer(service_fn(move |_: Request<()>| async move {
+            if fails {
+                return Err("failed");
+            }
+            std::future::pending::<()>().await;
+            Ok(Response::new(String::new()))
+        }));
+        let mut call = Box::pin(service.oneshot(Request::new(())));
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = call.as_mut().poll(&mut context);
+        assert_eq!(matches!(polled, Poll::Ready(Err("failed"))), fails);
+        assert!(fails || held(&place) == 1);
+        drop(call);
+        assert_eq!(held(&place), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_holds_none() {
+    let place = Place::with(|b| b.burst(1).permits(5), 1, MINUTE);
+    let service = hello(&place.layer(Mode::Reject));
+    let first = get(&service).await;
+    let refused = get(&service).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(held(&place), 1);
+    drop(first);
+    assert_eq!(held(&place), 0);
+}
+
+#[tokio::test]
+async fn who_waits_for_one_gets_the_next() {
+    let place = with_permits(1);
+    let mut service = hello(&place.layer(Mode::Wait));
+    let first = get(&service).await;
+    let mut second = pin!(service.ready().await.unwrap().call(Request::new(())));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    drop(first);
+    assert_eq!(second.await.unwrap().status(), StatusCode::OK);
+}
