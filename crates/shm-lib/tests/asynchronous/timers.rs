@@ -96,9 +96,9 @@ fn futures_can_be_sent() {
     }
     let place = Place::new(1, SECOND);
     let request = Request::one();
-    let _ = sendable(place.limit.acquire_with(&Threads, &request));
-    let _ = sendable(place.limit.acquire_with_deadline(&Threads, &request, Instant::now()));
-    let _ = sendable(place.limit.acquire());
-    let _ = sendable(place.limit.acquire_timeout(1, SECOND));
-    let _ = sendable(place.limit.acquire_request(&request));
+    drop(sendable(place.limit.acquire_with(&Threads, &request)));
+    drop(sendable(place.limit.acquire_with_deadline(&Threads, &request, Instant::now())));
+    drop(sendable(place.limit.acquire()));
+    drop(sendable(place.limit.acquire_timeout(1, SECOND)));
+    drop(sendable(place.limit.acquire_request(&request)));
 }

@@ -1,0 +1,64 @@
+//! A future that is admitted at once allocates nothing. Alone in its program: the allocator counts for all threads.
+
+use shm_lib::{Builder, RateLimit, Request, Timer};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's own obligations.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: the caller's own obligations; it came from the system's allocator.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Nobody waits here.
+struct Untouched;
+
+impl Timer for Untouched {
+    async fn sleep(&self, _: Duration) {
+        panic!("there was nothing to wait for");
+    }
+}
+
+fn at_once(limit: &RateLimit) {
+    let request = Request::one();
+    let mut future = pin!(limit.acquire_with(&Untouched, &request));
+    let ready = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(ready, Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn admitted_at_once_nothing_is_allocated() {
+    let kinds: [fn(Builder) -> Builder; 2] = [|b| b, |b| b.permits(2)];
+    for kind in kinds {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = RateLimit::builder("place").directory(dir.path()).burst(1_000_000);
+        let limit = kind(builder).open(1_000_000, Duration::from_secs(1)).unwrap();
+        // Takes its seat.
+        at_once(&limit);
+        // Now and then it is looked whether the file is still there, so not each of them: the fewest of ten.
+        let fewest = (0..10).map(|_| {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            at_once(&limit);
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        });
+        assert_eq!(fewest.min(), Some(0));
+    }
+}
