@@ -70,8 +70,9 @@ impl Counting<'_> {
     #[inline]
     pub(crate) fn admitted(&self, tokens: u64) {
         self.add(&self.lane.admitted, 1);
-        if tokens > 1 {
-            self.add(&self.lane.extra_tokens, tokens - 1);
+        if tokens != 1 {
+            // None at all takes one back.
+            self.add(&self.lane.extra_tokens, tokens.wrapping_sub(1));
         }
     }
 

@@ -108,6 +108,11 @@ impl Denial {
         self.retry_after() + spread.mul_f64(part)
     }
 
+    /// Whether it is the permits that are all held, so that nobody knows when to come back.
+    pub fn is_for_permits(&self) -> bool {
+        self.ready <= self.now
+    }
+
     /// The same as an instant.
     pub fn ready_at(&self) -> Nanos {
         self.ready
@@ -129,6 +134,9 @@ impl Admission {
 
 impl Paid {
     pub(crate) fn for_request(request: &Request, receipt: Receipt, charged: Charged) -> Paid {
-        Paid::Units(Box::new((*request, receipt, charged)))
+        match request.only_calls() {
+            Some(n) => Paid::Calls(n, receipt),
+            None => Paid::Units(Box::new((*request, receipt, charged))),
+        }
     }
 }

@@ -105,9 +105,9 @@ impl RateLimit {
     /// Apart, so that limiters without permits move none about.
     #[inline(never)]
     fn try_with_permit(&self, n: u64) -> Result<Outcome> {
-        let permit = match self.permit_now()? {
+        let permit = match self.permit_now(&Request::calls(n))? {
             Ok(permit) => permit,
-            Err(denial) => return Ok(Outcome::Denied(denial)),
+            Err(outcome) => return Ok(outcome),
         };
         match self.limiter.try_acquire(n)? {
             Decision::Admitted { receipt, .. } => {
@@ -122,9 +122,9 @@ impl RateLimit {
     /// # Errors
     /// As [`try_acquire_n`](Self::try_acquire_n).
     pub fn try_request(&self, request: &Request) -> Result<Outcome> {
-        let permit = match self.permit_now()? {
+        let permit = match self.permit_now(request)? {
             Ok(permit) => permit,
-            Err(denial) => return Ok(Outcome::Denied(denial)),
+            Err(outcome) => return Ok(outcome),
         };
         match self.limiter.try_request(request)? {
             (Decision::Admitted { receipt, .. }, charged) => {
@@ -135,18 +135,19 @@ impl RateLimit {
         }
     }
 
-    /// A permit, if there are permits (and none is needed in shadow); or the refusal, if all are held.
-    fn permit_now(&self) -> Result<std::result::Result<Option<Permit>, Denial>> {
+    /// A permit, if there are permits; or the outcome, if all are held.
+    fn permit_now(&self, request: &Request) -> Result<std::result::Result<Option<Permit>, Outcome>> {
         if !self.limiter.has_permits() {
             return Ok(Ok(None));
         }
-        let held = self.limiter.take_permit()?;
-        if held.is_none() && !self.limiter.is_shadow() {
-            self.limiter.count_denied();
-            let now = shm_core::clock::now();
-            return Ok(Err(Denial { ready: now, now }));
+        if let Some(held) = self.limiter.take_permit()? {
+            return Ok(Ok(Some(Permit::new(&self.limiter, held))));
         }
-        Ok(Ok(held.map(|held| Permit::new(&self.limiter, held))))
+        // A mistake in the request is one also when no permit is free.
+        self.limiter.check(request)?;
+        self.limiter.count_denied();
+        let now = shm_core::clock::now();
+        Ok(Err(self.denied(Denial { ready: now, now }, None)))
     }
 
     /// In shadow nobody is denied.
@@ -248,10 +249,7 @@ impl RateLimit {
         deadline: Option<Instant>,
         stop: impl FnMut() -> bool,
     ) -> Result<Outcome> {
-        if self.limiter.is_shadow() {
-            return self.try_request(request);
-        }
-        crate::wait::wait(&self.limiter, request, deadline, stop)
+        crate::wait::wait(self, request, deadline, stop)
     }
 
     /// Takes a turn for `n` tokens ahead of its time. Without a permit: those are held, not scheduled.
@@ -300,7 +298,7 @@ impl RateLimit {
     /// [`ErrorKind::InvalidInput`] if it was settled before, and as [`try_request`](Self::try_request).
     pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<()> {
         let (estimate, receipt, charged) = match std::mem::replace(&mut admission.paid, Paid::Nothing) {
-            Paid::Calls(n, receipt) => (Request::calls(n), receipt, Charged::default()),
+            Paid::Calls(n, receipt) => (Request::calls(n), receipt, Charged::by_this_process()),
             Paid::Units(request) => *request,
             Paid::Nothing => {
                 return Err(Error::new(

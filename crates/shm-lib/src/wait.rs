@@ -1,7 +1,7 @@
 //! Waiting: reserve, then sleep. The turn is taken first, so waiting is first come, first served.
 
 use crate::outcome::Paid;
-use crate::{Admission, Denial, Outcome, Permit};
+use crate::{Admission, Denial, Outcome, Permit, RateLimit};
 use shm_core::clock::{self, Nanos};
 use shm_core::limit::Request;
 use shm_core::{Decision, Error, ErrorKind, Limiter, Receipt, Reservation, Result};
@@ -16,75 +16,81 @@ pub(crate) fn latest(deadline: Option<Instant>) -> Nanos {
 }
 
 /// Takes what is requested and sleeps until its turn. A turn after `deadline` is not taken. If there are permits it
-/// takes one first: it is held while the turn is waited for.
+/// takes one first: it is held while the turn is waited for. In shadow it never waits.
 pub(crate) fn wait(
-    limiter: &Arc<Limiter>,
+    limit: &RateLimit,
     request: &Request,
     deadline: Option<Instant>,
     mut stop: impl FnMut() -> bool,
 ) -> Result<Outcome> {
+    let limiter = &limit.limiter;
     let began = clock::now();
     let latest = latest(deadline);
-    let permit = match for_permit(limiter, latest, &mut stop)? {
-        Ok(permit) => permit,
-        Err(denial) => {
-            limiter.count_denied();
-            return Ok(Outcome::Denied(denial));
-        }
-    };
-    let mut heard_news = false;
+    let mut permit = None;
+    let mut slept = false;
+    // Once more after each change: there may be permits now, or shadow.
     loop {
+        if limiter.is_shadow() {
+            return limit.try_request(request);
+        }
+        if permit.is_none() {
+            match for_permit(limiter, request, latest, &mut stop)? {
+                Ok(found) => (permit, slept) = (found.permit, slept || found.slept),
+                Err(denial) => return Ok(denied(limiter, denial)),
+            }
+        }
         let reservation = match limiter.reserve(request, latest)? {
             Ok(reservation) => reservation,
-            Err(Decision::Denied { ready, now }) => {
-                limiter.count_denied();
-                return Ok(Outcome::Denied(Denial { ready, now }));
-            }
+            Err(Decision::Denied { ready, now }) => return Ok(denied(limiter, Denial { ready, now })),
             Err(Decision::Admitted { .. }) => unreachable!("admitted without a reservation"),
         };
-        match sleep_until_turn(limiter, &reservation, &mut stop)? {
-            Turn::Come(now) => {
+        match sleep_until_turn(limiter, &reservation, &mut stop) {
+            Ok(Turn::Come(now)) => {
                 let receipt = reservation.receipt;
-                let at_once = now == reservation.now && !heard_news && permit.waited.is_zero();
+                let at_once = now == reservation.now && !slept;
                 let waited = if at_once { Duration::ZERO } else { now.since(began) };
                 limiter.count_admitted(request.call_count(), waited);
                 let paid = Paid::for_request(request, receipt, reservation.charged);
-                return Ok(Outcome::Admitted(Admission {
-                    at: receipt.at,
-                    waited_ns: waited.as_nanos() as u64,
-                    permit: permit.permit,
-                    paid,
-                }));
+                let waited_ns = waited.as_nanos() as u64;
+                return Ok(Outcome::Admitted(Admission { at: receipt.at, waited_ns, permit, paid }));
             }
             // The terms have changed, and the queue is dropped: ask again.
-            Turn::Void => heard_news = true,
-            Turn::Unwanted => return Err(interrupted(limiter, Some(reservation))),
+            Ok(Turn::Void) => slept = true,
+            Ok(Turn::Unwanted) => return Err(interrupted(limiter, Some(reservation))),
+            Err(e) => {
+                limiter.cancel(reservation);
+                return Err(e);
+            }
         }
     }
 }
 
+fn denied(limiter: &Limiter, denial: Denial) -> Outcome {
+    limiter.count_denied();
+    Outcome::Denied(denial)
+}
+
 struct WithPermit {
     permit: Option<Permit>,
-    waited: Duration,
+    slept: bool,
 }
 
 /// A permit, where there are permits. A denial if none is free by `latest`.
 fn for_permit(
     limiter: &Arc<Limiter>,
+    request: &Request,
     latest: Nanos,
     stop: &mut impl FnMut() -> bool,
 ) -> Result<std::result::Result<WithPermit, Denial>> {
-    let began = clock::now();
-    while limiter.has_permits() {
-        let now = clock::now();
-        if let Some(held) = limiter.wait_for_permit(now, latest)? {
-            let waited = if clock::now().since(began) < Duration::from_millis(1) {
-                Duration::ZERO
-            } else {
-                now.since(began)
-            };
-            return Ok(Ok(WithPermit { permit: Some(Permit::new(limiter, held)), waited }));
+    let mut slept = false;
+    while limiter.has_permits() && !limiter.is_shadow() {
+        if let Some(held) = limiter.wait_for_permit(slept, clock::now(), latest)? {
+            return Ok(Ok(WithPermit { permit: Some(Permit::new(limiter, held)), slept }));
         }
+        if !slept {
+            limiter.check(request)?;
+        }
+        slept = true;
         limiter.check_still_there()?;
         let now = clock::now();
         if now >= latest {
@@ -94,7 +100,7 @@ fn for_permit(
             return Err(interrupted(limiter, None));
         }
     }
-    Ok(Ok(WithPermit { permit: None, waited: Duration::ZERO }))
+    Ok(Ok(WithPermit { permit: None, slept }))
 }
 
 fn interrupted(limiter: &Limiter, reservation: Option<Reservation>) -> Error {

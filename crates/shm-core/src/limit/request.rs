@@ -76,7 +76,7 @@ impl Request {
 
     /// How many calls, if that is all.
     #[inline]
-    pub(crate) fn only_calls(&self) -> Option<u64> {
+    pub fn only_calls(&self) -> Option<u64> {
         (self.named == 0 && self.beyond.is_none()).then_some(self.calls)
     }
 

@@ -7,6 +7,7 @@ use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
 use crate::limit::{Costs, Request};
 use crate::sync::Ordering;
+use crate::sys::fork::process_token;
 use crate::sys::futex;
 use std::time::Duration;
 
@@ -16,11 +17,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// What to write down of an admission, for who may want to undo or settle it.
-#[derive(Default)]
 struct Notes {
     keep_before: bool,
     before: Option<Box<Record>>,
     charged: Charged,
+}
+
+impl Notes {
+    fn new(keep_before: bool) -> Notes {
+        Notes { keep_before, before: None, charged: Charged::by_this_process() }
+    }
 }
 
 /// That something was taken for an instant: now, or a later turn.
@@ -35,8 +41,19 @@ pub struct Receipt {
 
 /// What a settlement needs to know of an admission, besides the receipt: what each bucket was charged so far, right
 /// after it, where that is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charged(Option<Costs>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charged {
+    so_far: Option<Costs>,
+    /// A forked child has a copy of this, and nothing to give back.
+    process: u64,
+}
+
+impl Charged {
+    /// Nothing is known but whose it is.
+    pub fn by_this_process() -> Charged {
+        Charged { so_far: None, process: process_token() }
+    }
+}
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +86,8 @@ pub struct Reservation {
     pub charged: Charged,
     /// The record before it, where the state is one.
     before: Option<Box<Record>>,
+    /// A forked child has a copy of this, and no right to the turn.
+    process: u64,
 }
 
 impl Limiter {
@@ -97,7 +116,7 @@ impl Limiter {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn try_request(&self, request: &Request) -> Result<(Decision, Charged)> {
-        let mut notes = Notes::default();
+        let mut notes = Notes::new(false);
         let decision = self.decide(request, Nanos::from_nanos(0), Some(&mut notes))?;
         let counting = self.seating.counting(&self.segment);
         match decision {
@@ -105,6 +124,22 @@ impl Limiter {
             Decision::Denied { .. } => counting.denied(),
         }
         Ok((decision, notes.charged))
+    }
+
+    /// Whether such a request could ever be admitted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`], [`ErrorKind::NeverAdmissible`], and as [`policy`](Self::policy).
+    pub fn check(&self, request: &Request) -> Result<()> {
+        let policy = self.policy()?;
+        request.check(&policy).map_err(|e| e.at(self.name().as_str(), self.path()))?;
+        let over = |limit: crate::limit::Limit| {
+            request.amount(limit.unit()).filter(|&n| n > limit.burst()).map(|n| (n, limit.burst()))
+        };
+        match policy.limits().enumerate().find_map(|(i, limit)| over(limit).map(|over| (i, over))) {
+            None => Ok(()),
+            Some((limit, (n, most))) => Err(self.segment.halted(Halt::NeverAdmissible { limit, most }, n)),
+        }
     }
 
     /// Takes what is requested for the first turn that is free, if that is now or at most `latest`. Not yet counted:
@@ -119,11 +154,11 @@ impl Limiter {
     ) -> Result<std::result::Result<Reservation, Decision>> {
         // Who waits is here, too.
         let _ = self.seating.counting(&self.segment);
-        let mut notes = Notes { keep_before: true, ..Notes::default() };
+        let mut notes = Notes::new(true);
         Ok(match self.decide(request, latest, Some(&mut notes))? {
             Decision::Admitted { receipt, now } => {
                 let Notes { before, charged, .. } = notes;
-                Ok(Reservation { receipt, now, request: *request, charged, before })
+                Ok(Reservation { receipt, now, request: *request, charged, before, process: process_token() })
             }
             denied @ Decision::Denied { .. } => Err(denied),
         })
@@ -194,7 +229,7 @@ impl Limiter {
             let halt = match records.reserve(request, latest, &clock::Host, keep_before, &mut turn.desk) {
                 Ok(Verdict::Admitted { at, now, epoch, state }) => {
                     if let Some(notes) = notes {
-                        notes.charged = Charged(Some(turn.desk.charged()));
+                        notes.charged.so_far = Some(turn.desk.charged());
                         notes.before = keep_before.then(|| turn.desk.before());
                     }
                     drop(turn);
@@ -288,9 +323,13 @@ impl Limiter {
         self.segment.check_still_there()
     }
 
-    /// Gives a turn back, if nobody took one after it; otherwise it is forfeited. Returns which.
+    /// Gives a turn back, if nobody took one after it; otherwise it is forfeited. Returns which. In a forked child of
+    /// the process that took it, it does nothing.
     #[allow(clippy::needless_pass_by_value)] // given back once
     pub fn cancel(&self, reservation: Reservation) -> bool {
+        if reservation.process != process_token() {
+            return false;
+        }
         let Receipt { epoch, state, .. } = reservation.receipt;
         match &reservation.before {
             None => self.segment.words().cancel(epoch, state, reservation.request.call_count()),
@@ -306,6 +345,9 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`].
     pub fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<bool> {
+        if charged.process != process_token() {
+            return Ok(false);
+        }
         if !self.segment.has_records() {
             let words = self.segment.words();
             return Ok(words.refund(receipt.epoch, receipt.at, unused.call_count(), &clock::Host));
@@ -314,7 +356,7 @@ impl Limiter {
         let Some(turn) = turn else { return Err(self.segment.halted(Halt::Seatless, 1)) };
         self.segment
             .records(Some(turn.seat))
-            .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)
+            .refund(receipt.epoch, receipt.state, charged.so_far.as_ref(), unused, receipt.at)
             .map_err(|halt| self.segment.halted(halt, 0))
     }
 

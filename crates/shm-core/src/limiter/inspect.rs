@@ -2,6 +2,8 @@
 
 use super::Limiter;
 use crate::clock::{self, Nanos};
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::limit::{Outlook, Policy};
 use crate::permit;
@@ -13,8 +15,8 @@ impl Limiter {
     /// How full each of its limits is, in their order. Takes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Retired`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind),
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind).
+    /// [`ErrorKind::Retired`], [`ErrorKind::Removed`],
+    /// [`ErrorKind::Corrupt`].
     pub fn peek(&self) -> Result<(Vec<Outlook>, Nanos)> {
         self.segment.check_still_there()?;
         loop {

@@ -87,17 +87,23 @@ impl Limiter {
         match settings.on_mismatch {
             OnMismatch::Keep => Ok(()),
             OnMismatch::Change => self.change(settings.policy),
-            OnMismatch::Error => Err(self.segment.error(
-                ErrorKind::Mismatch,
-                format!(
-                    "it exists with {there}, but {} was asked for; open it with those parameters, attach to it as it is, \
-                     or change it for everybody: shm-limit set {} --rate {}{}",
-                    settings.policy,
-                    shell_word(self.name()),
-                    settings.policy.first().rate(),
-                    settings.burst_flag(),
-                ),
-            )),
+            OnMismatch::Error => {
+                let name = shell_word(self.name());
+                let change = match (there.single_word(), settings.policy.single_word()) {
+                    (Some(_), Some(limit)) => {
+                        format!("shm-limit set {name} --rate {} --burst {}", limit.rate(), limit.burst())
+                    }
+                    _ => format!("shm-limit set {name} --from FILE"),
+                };
+                Err(self.segment.error(
+                    ErrorKind::Mismatch,
+                    format!(
+                        "it exists with {there}, but {} was asked for; open it with those parameters, attach to it as \
+                         it is, or change it for everybody: {change}",
+                        settings.policy,
+                    ),
+                ))
+            }
         }
     }
 

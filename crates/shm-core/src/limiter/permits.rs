@@ -56,23 +56,21 @@ impl Limiter {
         permit::give_back(&self.segment, held);
     }
 
-    /// Waits for a permit to become free, but at most to `until` and not much longer than a tenth of a second: then the
-    /// caller looks again, or wants no more. Takes one if there is one.
+    /// Takes a permit, or waits for one to become free: at most to `until`, and not much longer than a tenth of a second.
+    /// Then the caller calls again with `again`, or wants no more.
     ///
     /// # Errors
     /// As [`take_permit`](Self::take_permit).
-    pub fn wait_for_permit(&self, now: Nanos, until: Nanos) -> Result<Option<Held>> {
+    pub fn wait_for_permit(&self, again: bool, now: Nanos, until: Nanos) -> Result<Option<Held>> {
+        if !again && let Some(held) = self.take_permit()? {
+            return Ok(Some(held));
+        }
         let bell = permit::announce(&self.segment);
         let held = self.take_permit()?;
+        // With a permit: others may wait, too, and the next one that is given back is for them. So the bell stays set.
         if held.is_none() {
-            futex::sleep(
-                &self.segment.fixed().releases.bell,
-                bell,
-                until.min(now.plus(LOOK_FOR_PERMITS_EVERY)),
-            );
-        } else {
-            // Others may wait, too: the next one to be given back is for them.
-            permit::announce(&self.segment);
+            let until = until.min(now.plus(LOOK_FOR_PERMITS_EVERY));
+            futex::sleep(&self.segment.fixed().releases.bell, bell, until);
         }
         Ok(held)
     }

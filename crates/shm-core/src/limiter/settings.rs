@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::commit::Terms;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limit::{Kind, Policy};
+use crate::limit::Policy;
 use crate::segment::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS, Plan};
 
 /// What to do when the limiter exists with another rate or burst.
@@ -61,13 +61,5 @@ impl Settings {
         }
         let terms = Terms::new(self.policy, clock::now());
         Ok(Plan { terms, mode: self.mode, seats: self.seats })
-    }
-
-    /// The burst as a flag of the command, where it has one.
-    pub(super) fn burst_flag(&self) -> String {
-        match self.policy.first().kind() {
-            Kind::Bucket { burst } => format!(" --burst {burst}"),
-            _ => String::new(),
-        }
     }
 }

@@ -5,7 +5,7 @@ use crate::rate_limit::at_least_one;
 use crate::wait::{self, Turn};
 use crate::{Admission, Denial, Outcome, Permit, RateLimit, Request, Result};
 use shm_core::clock::{self, Nanos};
-use shm_core::{Decision, Receipt, Reservation};
+use shm_core::{Charged, Decision, Receipt, Reservation};
 use std::process;
 use std::time::Duration;
 
@@ -80,11 +80,12 @@ impl<'a> Line<'a> {
             self.permit = None;
             self.asleep = None;
         }
-        let Some(receipt) = self.turn.as_ref().map(|turn| turn.receipt) else { return Ok(None) };
-        Ok(match wait::look(&self.limit.limiter, &receipt) {
+        let Some(turn) = &self.turn else { return Ok(None) };
+        let (receipt, charged) = (turn.receipt, turn.charged);
+        Ok(match wait::look(&self.limit.limiter, turn) {
             Some(Turn::Come(now)) => {
                 self.turn = None;
-                Some(self.admitted(receipt, now))
+                Some(self.admitted(receipt, charged, now))
             }
             // The terms have changed, and the queue is dropped: ask again.
             Some(Turn::Void | Turn::Unwanted) => {
@@ -118,8 +119,8 @@ impl<'a> Line<'a> {
             }
         }
         match limiter.reserve(request, self.latest)? {
-            Ok(turn) if turn.receipt.at == turn.receipt.now => {
-                Ok(self.admitted(turn.receipt, turn.receipt.now))
+            Ok(turn) if turn.receipt.at == turn.now => {
+                Ok(self.admitted(turn.receipt, turn.charged, turn.now))
             }
             Ok(turn) => {
                 let at = turn.receipt.at;
@@ -127,20 +128,25 @@ impl<'a> Line<'a> {
                 self.sleep_until(at)
             }
             Err(Decision::Denied { ready, now }) => Ok(self.denied(Denial { ready, now })),
-            Err(Decision::Admitted(_)) => unreachable!("admitted without a reservation"),
+            Err(Decision::Admitted { .. }) => unreachable!("admitted without a reservation"),
         }
     }
 
     #[inline]
-    fn admitted(&mut self, receipt: Receipt, now: Nanos) -> Step {
+    fn admitted(&mut self, receipt: Receipt, charged: Charged, now: Nanos) -> Step {
         let waited = self.asleep.as_ref().map_or(Duration::ZERO, |asleep| now.since(asleep.since));
         let (calls, paid) = match self.what {
             What::Calls(n) => (n, Paid::Calls(n, receipt)),
-            What::Units(request) => (request.call_count(), Paid::Units(Box::new(*request), receipt)),
+            What::Units(request) => (request.call_count(), Paid::for_request(request, receipt, charged)),
         };
         self.limit.limiter.count_admitted(calls, waited);
         let permit = self.permit.take();
-        Step::Done(Outcome::Admitted(Admission { at: receipt.at, waited, permit, paid }))
+        Step::Done(Outcome::Admitted(Admission {
+            at: receipt.at,
+            waited_ns: waited.as_nanos() as u64,
+            permit,
+            paid,
+        }))
     }
 
     #[cold]
