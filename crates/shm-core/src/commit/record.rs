@@ -4,8 +4,8 @@
 //! write the new record to one of my two cells that is not the current one, swap the state word. Killed before the
 //! swap nothing has happened; after it, it is done. The invariants:
 //!
-//! 1. Only the holder of a seat writes its cells, one thread at a time (`Seating::turn`), and never the cell that the
-//!    state word it read points to. If that is outdated, the swap fails.
+//! 1. Only the holder of a seat writes its cells, one thread at a time (`Seating::turn`), and never the current one: the
+//!    state word is read in the same turn, and only the holder's own commits can make one of its cells current.
 //! 2. A copy is used only if the state word is still the same after it: whoever overwrites a cell has seen that it is
 //!    no longer current (release fence before writing, acquire fence after copying).
 //! 3. Versions never come again. So a swap that succeeds met the very record that was copied, in that generation, and
@@ -412,6 +412,7 @@ impl<'a> Records<'a> {
         let rules = self.rules(epoch);
         let words = rules.words();
         let mut newest = Record::EMPTY;
+        // If the copy fails something was committed since, perhaps by this process: then my free cell may be current.
         if !self.generations.is_current(epoch) || !self.copy(state, epoch, words, &mut newest)? {
             return Ok(false);
         }
