@@ -396,13 +396,14 @@ fn rubbish_in_the_file_is_survived() {
         early.must("attach");
         let patch = Patch::of(&arena.file());
         let size = patch.bytes().len() as u64;
+        let first = offset::GENERATIONS + offset::GENERATION_SIZE;
         // From a few words to all of them; some small numbers, since large ones are found out sooner.
         let count = [1, 3, 20, 2_000][round % 4];
         for _ in 0..count {
-            let hot = [offset::EPOCH, offset::GENERATIONS + 512 + offset::GENERATION_STATE];
+            let hot = [offset::EPOCH, first + offset::GENERATION_STATE];
             let at = match dice.roll(4) {
                 0 => hot[dice.roll(2) as usize],
-                1 => offset::GENERATIONS + 512 + 8 * dice.roll(64),
+                1 => first + 8 * dice.roll(offset::GENERATION_SIZE / 8),
                 _ => offset::EPOCH + 8 * dice.roll((size - offset::EPOCH) / 8),
             };
             let word = dice.roll(u64::MAX) >> dice.roll(64);

@@ -15,11 +15,15 @@ pub mod offset {
     pub const TIME_NAMESPACE: u64 = 48;
     pub const CHECKSUM: u64 = 56;
     pub const SEATS: u64 = 64;
-    pub const NAME: u64 = 128;
-    pub const EPOCH: u64 = 384;
+    pub const CREATED: u64 = 80;
+    pub const WALL: u64 = 144;
+    pub const REGIONS_END: u64 = 152;
+    pub const NAME: u64 = 192;
+    pub const EPOCH: u64 = 448;
     pub const GENERATIONS: u64 = 4096;
-    pub const GENERATION_STATE: u64 = 320;
-    pub const FIRST_SEAT: u64 = 8192;
+    pub const GENERATION_SIZE: u64 = 640;
+    pub const GENERATION_STATE: u64 = 576;
+    pub const FIRST_SEAT: u64 = 12_288;
 }
 
 /// Set in the epoch of a retired limiter.
@@ -53,7 +57,8 @@ impl Patch {
 
     /// Makes the header's checksum right again.
     pub fn seal(&self) -> &Patch {
-        let words = (0..384 / 8).map(|i| 8 * i).filter(|&at| at != offset::CHECKSUM);
+        let summed = |at: &u64| *at != offset::CHECKSUM && !(offset::REGIONS_END..offset::NAME).contains(at);
+        let words = (0..offset::EPOCH / 8).map(|i| 8 * i).filter(summed);
         let sum = words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, at| {
             let mixed = (hash ^ self.get(at)).wrapping_mul(0x0000_0100_0000_01b3);
             mixed ^ (mixed >> 29)
