@@ -106,10 +106,16 @@ impl Seating {
         if sitting >> 16 == process_token()
             && let Some(seat) = segment.seats().get((sitting as usize & 0xffff).wrapping_sub(1))
         {
-            let alone = self.counter.load(Ordering::Relaxed) == thread_mark();
-            return Counting { lane: if alone { &seat.own } else { &seat.shared }, alone };
+            return self.counting_at(seat);
         }
         self.sit_down(segment, sitting)
+    }
+
+    /// The lane of this thread at this process's seat.
+    #[inline]
+    pub(crate) fn counting_at<'a>(&self, seat: &'a Seat) -> Counting<'a> {
+        let alone = self.counter.load(Ordering::Relaxed) == thread_mark();
+        Counting { lane: if alone { &seat.own } else { &seat.shared }, alone }
     }
 
     /// This process's seat; takes one if it has none. `None` if all are taken.

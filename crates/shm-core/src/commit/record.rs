@@ -277,8 +277,7 @@ impl<'a> Records<'a> {
             let (mut now, exact) = clock.quick();
             let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
             if ready > now && !exact && ready.since(now) < NEARLY {
-                now = clock.exact();
-                ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
+                (now, ready) = self.look_closely(rules, record, &costs, clock);
             }
             if ready > now {
                 // What was read of the rings was right if nothing was committed since.
@@ -305,6 +304,19 @@ impl<'a> Records<'a> {
             }
             back_off();
         }
+    }
+
+    /// The clock itself, and the instant for these costs by it.
+    #[cold]
+    fn look_closely(
+        &self,
+        rules: &Rules,
+        record: &Record,
+        costs: &Costs,
+        clock: &impl Clock,
+    ) -> (Nanos, Nanos) {
+        let now = clock.exact();
+        (now, Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table)))
     }
 
     /// Takes a turn for each of `k` such requests, and says when they are. In one commit, except that a greedy limit

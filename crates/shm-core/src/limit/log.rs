@@ -142,9 +142,17 @@ impl Log {
         }
     }
 
-    /// `cost` admitted at `at`. What was pending must be in the ring.
+    /// `cost` admitted at `at`. What was pending must be in the ring. On the words themselves: most stay as they are.
     #[inline]
-    pub(crate) fn charge(state: &mut State, at: u64, cost: u64) {
+    pub(crate) fn charge_words(words: &mut [u64], at: u64, cost: u64) {
+        if let [count, pending, newest, ..] = words {
+            *count = count.saturating_add(cost);
+            *pending = cost;
+            *newest = round_up(at).max(*newest);
+        }
+    }
+
+    fn charge(state: &mut State, at: u64, cost: u64) {
         state.count = state.count.saturating_add(cost);
         state.pending = cost;
         state.newest = round_up(at).max(state.newest);

@@ -86,7 +86,7 @@ impl Rule {
                 state[0] = g.charge(state[0], tick, cost);
                 state[1] = state[1].wrapping_add(cost);
             }
-            Rule::Log(_) => edit(state, LogState::read, LogState::write, |s| Log::charge(s, at, cost)),
+            Rule::Log(_) => Log::charge_words(state, at, cost),
             Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost)),
             Rule::Sliding(w) => {
                 edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost))

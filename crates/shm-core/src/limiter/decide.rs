@@ -29,6 +29,9 @@ impl Notes {
     }
 }
 
+/// A latest turn that only those meet that come at once.
+const NOW: Nanos = Nanos::from_nanos(0);
+
 /// That something was taken for an instant: now, or a later turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -98,12 +101,11 @@ impl Limiter {
     /// [`ErrorKind::InvalidInput`] where units are counted, [`ErrorKind::NoSeat`] where a seat is needed.
     #[inline]
     pub fn try_acquire(&self, calls: u64) -> Result<Decision> {
+        if self.segment.has_records() {
+            return self.decide_record(&Request::calls(calls), NOW, None, true);
+        }
         let counting = self.seating.counting(&self.segment);
-        let decision = if self.segment.has_records() {
-            self.decide_record(&Request::calls(calls), Nanos::from_nanos(0), None)?
-        } else {
-            self.decide_word(calls, Nanos::from_nanos(0))?
-        };
+        let decision = self.decide_word(calls, NOW)?;
         match decision {
             Decision::Admitted { .. } => counting.admitted(calls),
             Decision::Denied { .. } => counting.denied(),
@@ -117,7 +119,11 @@ impl Limiter {
     /// As [`try_acquire`](Self::try_acquire).
     pub fn try_request(&self, request: &Request) -> Result<(Decision, Charged)> {
         let mut notes = Notes::new(false);
-        let decision = self.decide(request, Nanos::from_nanos(0), Some(&mut notes))?;
+        if self.segment.has_records() {
+            let decision = self.decide_record(request, NOW, Some(&mut notes), true)?;
+            return Ok((decision, notes.charged));
+        }
+        let decision = self.decide(request, NOW, None)?;
         let counting = self.seating.counting(&self.segment);
         match decision {
             Decision::Admitted { .. } => counting.admitted(request.call_count()),
@@ -193,7 +199,7 @@ impl Limiter {
     #[inline]
     fn decide(&self, request: &Request, latest: Nanos, notes: Option<&mut Notes>) -> Result<Decision> {
         if self.segment.has_records() {
-            self.decide_record(request, latest, notes)
+            self.decide_record(request, latest, notes, false)
         } else if request.named() > 0 || request.call_count() == 0 {
             Err(self.miscounted(request))
         } else {
@@ -219,7 +225,13 @@ impl Limiter {
     }
 
     #[inline]
-    fn decide_record(&self, request: &Request, latest: Nanos, notes: Option<&mut Notes>) -> Result<Decision> {
+    fn decide_record(
+        &self,
+        request: &Request,
+        latest: Nanos,
+        notes: Option<&mut Notes>,
+        count: bool,
+    ) -> Result<Decision> {
         loop {
             let Some(mut turn) = self.seating.turn(&self.segment) else {
                 return Err(self.segment.halted(Halt::Seatless, 1));
@@ -232,11 +244,18 @@ impl Limiter {
                         notes.charged.so_far = Some(turn.desk.charged());
                         notes.before = keep_before.then(|| turn.desk.before());
                     }
+                    if count {
+                        let seat = &self.segment.seats()[turn.seat];
+                        self.seating.counting_at(seat).admitted(request.call_count());
+                    }
                     drop(turn);
                     self.glance_around(now)?;
                     return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state }, now });
                 }
                 Ok(Verdict::Denied { ready, now }) => {
+                    if count {
+                        self.seating.counting_at(&self.segment.seats()[turn.seat]).denied();
+                    }
                     drop(turn);
                     self.glance_around(now)?;
                     return Ok(Decision::Denied { ready, now });

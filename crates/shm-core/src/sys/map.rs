@@ -60,6 +60,9 @@ impl Map {
     /// The slots of each limit's ring.
     #[inline]
     pub(crate) fn rings(&self) -> [&[AtomicU64]; RINGS] {
+        if self.rings_at[0] == self.permits_at {
+            return [&[]; RINGS];
+        }
         // SAFETY: the shape says that so many slots lie there.
         std::array::from_fn(|i| unsafe { self.part(self.rings_at[i], self.shape.rings[i]) })
     }
