@@ -7,8 +7,9 @@ use std::time::Duration;
 
 /// How a caller goes on when the limiter can't decide: its file was removed, damaged, or can't be reached.
 ///
-/// Nothing here chooses for you: without one of these the error is yours to handle. A mistake in the request itself
-/// (`InvalidInput`, `NeverAdmissible`) stays an error.
+/// Nothing here chooses for you: without one of these the error is yours to handle. What is no failure of the limiter
+/// stays an error: a mistake in the request (`InvalidInput`, `NeverAdmissible`), a queue of over a year (`TooFar`), the
+/// caller's own `Interrupted`. More processes than seats (`NoSeat`) is a failure.
 ///
 /// ```
 /// # use shm_lib::{RateLimit, Fallback};
@@ -24,13 +25,13 @@ pub trait Fallback {
     /// Admits what can't be decided.
     ///
     /// # Errors
-    /// Mistakes in the request.
+    /// What is no failure of the limiter.
     fn fail_open(self) -> Result<Outcome>;
 
     /// Denies what can't be decided, to be tried again after `retry_after`.
     ///
     /// # Errors
-    /// Mistakes in the request.
+    /// What is no failure of the limiter.
     fn fail_closed(self, retry_after: Duration) -> Result<Outcome>;
 }
 

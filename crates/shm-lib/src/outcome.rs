@@ -31,7 +31,9 @@ pub struct Admission {
 pub(crate) enum Paid {
     Calls(u64, Receipt),
     Units(Box<(Request, Receipt, Charged)>),
-    /// It has been settled, or was never charged.
+    /// It has been settled.
+    Settled,
+    /// The limiter could not decide, and it was admitted all the same.
     Nothing,
     /// The limiter is in shadow and would have denied.
     Shadowed(Denial),

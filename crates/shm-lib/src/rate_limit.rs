@@ -297,18 +297,19 @@ impl RateLimit {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it was settled before, and as [`try_request`](Self::try_request).
     pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<()> {
-        let (estimate, receipt, charged) = match std::mem::replace(&mut admission.paid, Paid::Nothing) {
+        let (estimate, receipt, charged) = match std::mem::replace(&mut admission.paid, Paid::Settled) {
             Paid::Calls(n, receipt) => (Request::calls(n), receipt, Charged::by_this_process()),
             Paid::Units(request) => *request,
-            Paid::Nothing => {
+            Paid::Settled => {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
-                    "this admission was settled before, or never charged; each is settled once",
+                    "this admission was settled before; each is settled once",
                 )
                 .at(self.name(), self.path()));
             }
-            shadowed @ Paid::Shadowed(_) => {
-                admission.paid = shadowed;
+            // Never charged.
+            unpaid @ (Paid::Nothing | Paid::Shadowed(_)) => {
+                admission.paid = unpaid;
                 return Ok(());
             }
         };
@@ -323,7 +324,7 @@ impl RateLimit {
     }
 
     /// Takes what is named without asking: a penalty, or a debt. It denies nobody now, and delays those who come later,
-    /// as if so many had stood in the queue.
+    /// as if so many had stood in the queue. Units that are not named are not charged.
     ///
     /// # Errors
     /// As [`wait_request`](Self::wait_request).
@@ -368,8 +369,8 @@ impl RateLimit {
         Ok(self.limiter.policy()?.first())
     }
 
-    /// Admits nothing for `time`, in any process, then goes on at the pace and not in a burst. For a server's
-    /// `429 Retry-After`. Never shortens a pause.
+    /// Admits nothing for `time`, in any process; then a bucket goes on at the pace and not in a burst. (Windows and greedy
+    /// limits admit what they have left.) For a server's `429 Retry-After`. Never shortens a pause.
     ///
     /// # Errors
     /// As [`change`](Self::change); [`ErrorKind::InvalidInput`] for more than 366 days.

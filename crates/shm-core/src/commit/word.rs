@@ -239,20 +239,18 @@ impl Words<'_> {
         false
     }
 
-    /// Gives back `tokens` of what was admitted for `at` under the terms of `epoch`; under other terms by now they stay
-    /// used. Less what has leaked since: a bucket that was empty meanwhile would not have leaked it, and one word can't
-    /// tell whether it was.
+    /// Gives back `tokens` of what was admitted for `at` under the terms of `epoch`, as far as one word can; under other
+    /// terms by now they stay used.
     pub(crate) fn refund(&self, epoch: u64, at: Nanos, tokens: u64, clock: &impl Clock) -> bool {
         let state = &self.0.place(epoch).state.word;
         let gcra = self.0.gcra(epoch);
-        let ticks = gcra.ticks;
-        let leaked = ticks.at(clock.exact().as_nanos()).saturating_sub(ticks.at(at.as_nanos()));
-        let leaked = ticks.whole_tokens(leaked).saturating_add(u64::from(leaked > 0));
-        let tokens = tokens.saturating_sub(leaked);
         let mut word = state.load(Ordering::Acquire);
         // A swap that overslept meets the word it read only where the same usage is still counted (see `generation`).
-        while tokens > 0 && word < TAT_END && self.0.is_current(epoch) {
-            let less = gcra.refund(word, tokens);
+        while word < TAT_END && self.0.is_current(epoch) {
+            let less = gcra.give_back(word, at, clock.exact(), tokens);
+            if less == word {
+                return false;
+            }
             match state.compare_exchange_weak(word, less, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(seen) => word = seen,

@@ -82,6 +82,22 @@ impl Gcra {
         tat.saturating_sub(self.ticks.tokens(cost))
     }
 
+    /// The TAT after `amount` of a charge at `at` turned out unused, where only the TAT is known.
+    ///
+    /// Had it not been charged, the bucket might have been empty at some time since, and what leaked until now would not
+    /// have leaked. So what could leak since is not given back: then what is left is at least what the others make who
+    /// came after, had it been empty just before them. If turns are reserved ahead nothing is: with a smaller TAT nobody
+    /// would know any more until when they reach.
+    pub(crate) fn give_back(&self, tat: u64, at: Nanos, now: Nanos, amount: u64) -> u64 {
+        let tick = self.ticks.at(now.as_nanos());
+        if self.slot(tat, 0) > tick {
+            return tat;
+        }
+        let leaked = tick.saturating_sub(self.ticks.at(at.as_nanos()));
+        let leaked = leaked.saturating_add(u64::from(leaked > 0)).div_ceil(self.ticks.tokens(1));
+        self.refund(tat, amount.saturating_sub(leaked))
+    }
+
     /// Whether no sequence of calls can have led to this TAT: the wait it means is absurd.
     pub(crate) fn is_absurd(&self, tat: u64, now: Nanos) -> bool {
         let sane = self
@@ -308,6 +324,41 @@ mod tests {
                 g = next;
             }
             prop_assert_eq!(audit::check(limit, &mut taken), Ok(()));
+        }
+
+        /// Nor by admissions that turn out smaller than they were charged for, whenever that is told.
+        #[test]
+        fn settling_wins_nothing(
+            limit in limits(),
+            burst in 1u64..12,
+            steps in prop::collection::vec((0u64..300, 1u64..12, 0u64..12, 0usize..5, prop::bool::ANY), 1..150),
+        ) {
+            let limit = Limit::with_burst(limit.rate(), burst).unwrap_or(limit);
+            let interval = limit.rate().emission_interval().as_nanos() as u64;
+            let g = Gcra::new(limit, None);
+            let (mut now, mut tat) = (DAY, 0);
+            // When for, and what was used.
+            let mut taken = Vec::new();
+            for (percent, cost, unused, back, settle) in steps {
+                now += interval / 100 * percent + percent % 3;
+                let cost = cost.min(limit.burst());
+                let ready = g.ready_at(tat, cost).max(at(now));
+                tat = g.charge(tat, g.unused(at(now)), cost);
+                taken.push((ready, cost));
+                let place = taken.len().saturating_sub(1 + back);
+                if settle {
+                    let (ready, used) = &mut taken[place];
+                    let unused = unused.min(*used);
+                    *used -= unused;
+                    tat = g.give_back(tat, *ready, at(now), unused);
+                }
+            }
+            let mut used: Vec<_> = taken
+                .into_iter()
+                .filter(|t| t.1 > 0)
+                .map(|(at, tokens)| audit::Admission { at, tokens })
+                .collect();
+            prop_assert_eq!(audit::check(limit, &mut used), Ok(()));
         }
 
         /// Nor by going to another rate and back.

@@ -61,6 +61,12 @@ impl Request {
         (some(less), some(more))
     }
 
+    /// The same, and nothing of the units that it does not name.
+    pub(crate) fn with_every_unit(self, policy: &Policy) -> Request {
+        let missing = policy.limits().map(Limit::unit).filter(|&unit| self.amount(unit).is_none());
+        missing.collect::<Vec<_>>().into_iter().fold(self, |request, unit| request.and(unit, 0))
+    }
+
     /// As much of it as this policy can admit at once.
     pub(crate) fn at_most(&self, policy: &Policy) -> Request {
         let most = |unit: Unit| {

@@ -386,7 +386,9 @@ impl Limiter {
     pub fn charge(&self, what: &Request) -> Result<()> {
         let mut left = *what;
         while left.largest() > 0 {
-            let portion = left.at_most(&self.policy()?);
+            let policy = self.policy()?;
+            left = left.with_every_unit(&policy);
+            let portion = left.at_most(&policy);
             self.decide(&portion, Nanos::from_nanos(u64::MAX), None)?;
             left = left.differences(&portion).0.unwrap_or(Request::calls(0));
         }
