@@ -1,0 +1,175 @@
+//! Rate Limiting Algorithms: leaky bucket, token bucket and GCRA, which "should all produce identical results with
+//! identical parameters". Capacity is the burst.
+
+use crate::{Place, ROUNDING, assert_times, error_of, is_denied, ms, rate, take_all};
+use shm_lib::{ErrorKind, Limit, Nanos, RateLimit, Request, Unit};
+use std::time::Duration;
+
+/// The same limit by its three names.
+fn by_every_name(capacity: u64, per: Duration) -> [(&'static str, Limit); 3] {
+    let rate = rate(capacity, per);
+    [
+        ("token", Limit::token_bucket(rate).unwrap()),
+        ("leaky", Limit::leaky_bucket(rate).unwrap()),
+        ("gcra", Limit::with_burst(rate, capacity).unwrap()),
+    ]
+}
+
+/// When each of these amounts is due after the first, by the book: `TAT = max(now, TAT) + n·T`, `τ = T·(capacity − n)`.
+fn by_the_book(amounts: &[u64], capacity: u64, per: Duration) -> Vec<Duration> {
+    let interval = per / capacity as u32;
+    let mut taken = 0;
+    amounts
+        .iter()
+        .map(|&n| {
+            taken += n;
+            interval * taken.saturating_sub(capacity) as u32
+        })
+        .collect()
+}
+
+/// Turns for these amounts, asked for one after the other, relative to the first.
+#[track_caller]
+fn assert_turns(name: &str, limit: &RateLimit, amounts: &[u64], expected: &[Duration]) {
+    let turns: Vec<Nanos> = amounts.iter().map(|&n| limit.reserve(n).unwrap().commit().at()).collect();
+    for (i, (at, &due)) in turns.iter().zip(expected).enumerate() {
+        let after = at.since(turns[0]);
+        // What is due at once is admitted when it is asked for.
+        let allowed = if due.is_zero() { ms(200) } else { ROUNDING };
+        assert!(after.abs_diff(due) <= allowed, "{name}: number {i} after {after:?}, not {due:?}");
+    }
+}
+
+#[test]
+fn gcra_of_3_per_1500_ms_gives_0_0_0_500_1000_1500() {
+    let place = Place::new();
+    for (name, limit) in by_every_name(3, ms(1_500)) {
+        let limit = place.policy(name, limit);
+        assert_times(&limit.schedule(7).unwrap(), &[0, 0, 0, 500, 1_000, 1_500, 2_000].map(ms));
+    }
+}
+
+#[test]
+fn ten_per_5_s_in_turns_of_1_and_2_is_the_same_by_every_name() {
+    let place = Place::new();
+    let amounts = [1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2];
+    let expected = by_the_book(&amounts, 10, ms(5_000));
+    assert_eq!(expected[6..9], [ms(0), ms(1_000), ms(1_500)]);
+    for (name, limit) in by_every_name(10, ms(5_000)) {
+        assert_turns(name, &place.policy(name, limit), &amounts, &expected);
+    }
+}
+
+#[test]
+fn a_leaky_bucket_of_4_per_2_s_lets_4_pass_then_one_every_half_second() {
+    let place = Place::new();
+    for (name, limit) in by_every_name(4, ms(2_000)) {
+        let amounts = [1; 10];
+        assert_turns(name, &place.policy(name, limit), &amounts, &by_the_book(&amounts, 4, ms(2_000)));
+    }
+}
+
+/// A second after it was full the level is 4 − 2; 100 ms here.
+#[test]
+fn the_level_leaks_evenly() {
+    let place = Place::new();
+    let limit = place.policy("leaky", Limit::leaky_bucket(rate(4, ms(200))).unwrap());
+    let first = limit.try_acquire_n(4).unwrap().admission().unwrap().at();
+    for _ in 0..5 {
+        let earliest = shm_lib::now();
+        let level = limit.peek().unwrap().used;
+        let latest = shm_lib::now();
+        let level_at =
+            |now: Nanos| (ms(200).saturating_sub(now.since(first))).as_nanos().div_ceil(50_000_000);
+        assert!((level_at(latest)..=level_at(earliest)).contains(&u128::from(level)), "{level}");
+        std::thread::sleep(ms(50));
+    }
+    assert_eq!(limit.peek().unwrap().used, 0);
+    assert_eq!(limit.peek().unwrap().available, 4);
+}
+
+/// Work of 30 ms after each of 7, 4 per 200 ms: the bucket leaks meanwhile.
+#[test]
+fn a_slow_caller_waits_less_and_never_goes_over() {
+    let place = Place::new();
+    for (name, limit) in by_every_name(4, ms(200)) {
+        let limit = place.policy(name, limit);
+        let mut times = Vec::new();
+        for _ in 0..7 {
+            times.push(limit.wait().unwrap().at());
+            std::thread::sleep(ms(30));
+        }
+        // Number k can't come before its tokens do.
+        for (k, at) in times.iter().enumerate().skip(4) {
+            assert!(at.since(times[0]) + ROUNDING >= ms(50) * (k as u32 - 3), "{name} {times:?}");
+        }
+        assert!(times[6].since(times[0]) < ms(1_500));
+    }
+}
+
+/// There, `acquire(n)` looks for room for one.
+#[test]
+fn n_tokens_need_room_for_n() {
+    let place = Place::new();
+    for (name, limit) in by_every_name(4, Duration::from_secs(4_000)) {
+        let limit = place.policy(name, limit);
+        assert!(limit.try_acquire_n(2).unwrap().is_admitted());
+        assert!(is_denied(&limit.try_acquire_n(3).unwrap()));
+        assert!(limit.try_acquire_n(2).unwrap().is_admitted());
+        assert!(is_denied(&limit.try_acquire().unwrap()));
+    }
+}
+
+/// A negative amount can't be written: amounts are unsigned.
+#[test]
+fn more_than_the_capacity_and_nothing_at_all_are_errors() {
+    let place = Place::new();
+    for (name, limit) in by_every_name(4, ms(2_000)) {
+        let limit = place.policy(name, limit);
+        let (kind, message) = error_of(limit.wait_n(5));
+        assert_eq!(kind, ErrorKind::NeverAdmissible);
+        assert!(message.contains('5') && message.contains('4'), "{message}");
+        assert_eq!(error_of(limit.try_acquire_n(5)).0, ErrorKind::NeverAdmissible);
+        assert_eq!(error_of(limit.reserve(u64::MAX)).0, ErrorKind::NeverAdmissible);
+        assert_eq!(error_of(limit.wait_n(0)).0, ErrorKind::InvalidInput);
+        assert_eq!(take_all(&limit).len(), 4);
+    }
+}
+
+/// "We wait until the request can be completed barring a timeout."
+#[test]
+fn a_timeout_that_can_not_be_met_takes_nothing_and_returns_at_once() {
+    let place = Place::new();
+    let limit = place.policy("leaky", Limit::leaky_bucket(rate(4, Duration::from_secs(4_000))).unwrap());
+    assert!(limit.wait_n_timeout(4, ms(10)).unwrap().is_admitted());
+    let asked = shm_lib::now();
+    assert!(is_denied(&limit.wait_timeout(Duration::from_secs(60)).unwrap()));
+    assert!(shm_lib::now().since(asked) < Duration::from_secs(30));
+    assert_eq!(limit.peek().unwrap().queued, 0);
+}
+
+/// `reconcile(actual, estimated)` for a model's tokens.
+#[test]
+fn an_estimate_is_settled_both_ways() {
+    let place = Place::new();
+    let tokens = Unit::named("tokens").unwrap();
+    let hour = Duration::from_secs(3_600);
+    let limit = Limit::token_bucket(rate(1_000, hour)).unwrap().counting(tokens);
+    let limit = place.policy("model", limit);
+    let ask = |n| Request::one().and(tokens, n);
+    let used = || limit.peek().unwrap().limits[0].used;
+
+    let mut less = limit.wait_request(&ask(500)).unwrap();
+    limit.settle(&mut less, &ask(200)).unwrap();
+    assert_eq!(used(), 200);
+    let mut more = limit.wait_request(&ask(100)).unwrap();
+    limit.settle(&mut more, &ask(400)).unwrap();
+    assert_eq!(used(), 600);
+    // A debt may go beyond the bucket: then those who come later wait for it.
+    let mut far_more = limit.wait_request(&ask(400)).unwrap();
+    limit.settle(&mut far_more, &ask(1_400)).unwrap();
+    assert_eq!(used(), 1_000);
+    let wait = limit.try_request(&ask(1)).unwrap().retry_after().unwrap();
+    assert!(wait > hour - ms(60_000) && wait <= hour + hour / 1_000, "{wait:?}");
+    assert_eq!(error_of(limit.settle(&mut less, &ask(0))).0, ErrorKind::InvalidInput);
+}

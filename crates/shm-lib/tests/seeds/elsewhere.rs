@@ -1,0 +1,155 @@
+//! What is broken, or asked for, elsewhere.
+
+use crate::{Place, is_denied, ms, rate, take_all, try_one};
+use shm_lib::{Limit, Nanos, Policy, RateLimit, Request, Start, Unit};
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// subetha-cxc: capacity 100 at 100/s, idle for 1.2 s, then 200 are admitted in 40 µs.
+#[test]
+fn after_an_idle_time_the_bucket_is_full_once() {
+    let place = Place::new();
+    let limit = place.limit("api").burst(100).open(100, Duration::from_secs(1)).unwrap();
+    assert!(take_all(&limit).len() >= 100);
+    std::thread::sleep(ms(1_200));
+    let times = take_all(&limit);
+    let span = times[times.len() - 1].since(times[0]);
+    let meanwhile = (span.as_nanos() / 10_000_000) as usize;
+    assert!((100..=100 + meanwhile).contains(&times.len()), "{} in {span:?}", times.len());
+}
+
+/// subetha-cxc: at 1000/s, polled every 1.9 ms, it delivers 1578 of 3000, for it throws fractions away.
+#[test]
+fn frequent_polling_loses_no_fraction_of_a_token() {
+    let place = Place::new();
+    let limit = place.limit("api").burst(1_000).open(1_000, Duration::from_secs(1)).unwrap();
+    let mut times = take_all(&limit);
+    let began = times[0];
+    while shm_lib::now().since(began) < ms(1_200) {
+        std::thread::sleep(Duration::from_micros(1_900));
+        times.extend(take_all(&limit));
+    }
+    let last = times[times.len() - 1].since(began);
+    // The bucket was never full, so nothing was lost: all there was, to the token.
+    let due = 1_000 + last.as_millis() as usize;
+    assert_eq!(times.len(), due);
+}
+
+/// "N workers, N times the limit", and the stock answer "run Redis".
+#[test]
+fn n_workers_share_one_limit() {
+    let place = Place::new();
+    let workers: Vec<RateLimit> =
+        (0..8).map(|_| place.limit("api").burst(40).open(40, HOUR).unwrap()).collect();
+    let each = crate::in_threads(8, |i| take_all(&workers[i]).len());
+    assert_eq!(each.iter().sum::<usize>(), 40);
+}
+
+#[test]
+fn several_limits_are_taken_all_or_none() {
+    let place = Place::new();
+    let bytes = Unit::named("bytes").unwrap();
+    let policy = Policy::new(&[
+        Limit::token_bucket(rate(10, HOUR)).unwrap(),
+        Limit::token_bucket(rate(1_000, HOUR)).unwrap().counting(bytes),
+        Limit::fixed_window(rate(100, HOUR * 24 * 366), Start::Epoch).unwrap(),
+        Limit::greedy(rate(3, HOUR)).unwrap(),
+    ]);
+    let limit = place.policy("api", policy.unwrap().with_permits(5).unwrap());
+    let ask = |n| Request::one().and(bytes, n);
+    let left = || limit.peek().unwrap().limits.iter().map(|seen| seen.available).collect::<Vec<_>>();
+    let held = limit.try_request(&ask(900)).unwrap().admission().unwrap();
+    assert!(is_denied(&limit.try_request(&ask(101)).unwrap()));
+    assert_eq!(left(), [9, 100, 99, 2]);
+    assert_eq!(limit.inspect().unwrap().permits_held, 1);
+    drop(held);
+    for _ in 0..2 {
+        assert!(limit.try_request(&ask(10)).unwrap().is_admitted());
+    }
+    assert!(is_denied(&limit.try_request(&ask(10)).unwrap()));
+    assert_eq!(left(), [7, 80, 97, 0]);
+}
+
+/// Reserve and release; a turn that nobody came after is as if it had never been taken.
+#[test]
+fn a_cancelled_reservation_is_given_back() {
+    let place = Place::new();
+    let bucket = place.limit("bucket").burst(3).open(3, HOUR).unwrap();
+    let greedy = place.limit("greedy").greedy().open(3, HOUR).unwrap();
+    for limit in [bucket, greedy] {
+        assert_eq!(take_all(&limit).len(), 3);
+        let first = limit.reserve(2).unwrap();
+        assert!(first.wait_time() > Duration::ZERO);
+        let at = first.at();
+        assert!(first.cancel());
+        let again = limit.reserve(2).unwrap();
+        assert_eq!(again.at(), at);
+        let behind = limit.reserve(1).unwrap();
+        // Somebody stands behind it now: it is forfeited.
+        assert!(!again.cancel());
+        assert!(behind.at() >= at);
+    }
+}
+
+/// First come, first served, although tokens are asked for in different numbers.
+#[test]
+fn nobody_who_came_later_is_served_earlier() {
+    let place = Place::new();
+    let limit = place.limit("api").burst(10).open(10, HOUR).unwrap();
+    let turns: Vec<Nanos> =
+        [10, 7, 1, 10, 1, 1].iter().map(|&n| limit.reserve(n).unwrap().commit().at()).collect();
+    assert!(turns.is_sorted(), "{turns:?}");
+    assert!(try_one(&limit).is_none());
+}
+
+/// A shadow says what it would have done.
+#[test]
+fn a_shadow_denies_nobody_and_tells_whom_it_would_have() {
+    let place = Place::new();
+    let limit = place.limit("api").burst(2).shadow().open(2, HOUR).unwrap();
+    let refused: Vec<bool> =
+        (0..5).map(|_| limit.try_acquire().unwrap().admission().unwrap().shadowed().is_some()).collect();
+    assert_eq!(refused, [false, false, true, true, true]);
+    assert!(limit.wait().unwrap().waited().is_zero());
+    let stats = limit.stats();
+    assert_eq!((stats.admitted, stats.denied), (2, 4));
+    // Now in earnest: what was used is used.
+    limit.change_policy(limit.policy().unwrap().in_shadow(false)).unwrap();
+    assert!(try_one(&limit).is_none());
+}
+
+/// What was not used comes back, but never so that more than a burst passes at once: by the time it is given back, time
+/// may have refilled it already.
+#[test]
+#[ignore = "a known fault: a late refund is over-generous, twenty pass at once where ten may"]
+fn settling_late_gives_nothing_back_that_time_has_refilled() {
+    let place = Place::new();
+    let tokens = Unit::named("tokens").unwrap();
+    let bucket = Limit::token_bucket(rate(10, ms(400))).unwrap();
+    for (name, limit) in [("calls", bucket), ("tokens", bucket.counting(tokens))] {
+        let limit = place.policy(name, limit);
+        let ask = |n| if name == "calls" { Request::calls(n) } else { Request::calls(0).and(tokens, n) };
+        let mut early = limit.try_request(&ask(10)).unwrap().admission().unwrap();
+        std::thread::sleep(ms(450));
+        // The bucket is full again. These ten are really used.
+        let ten = limit.try_request(&ask(10)).unwrap().admission().unwrap().at();
+        limit.settle(&mut early, &ask(0)).unwrap();
+        let more = limit.reserve_request(&ask(10)).unwrap();
+        assert!(more.at().since(ten) >= ms(390), "{name}: twenty within {:?}", more.at().since(ten));
+    }
+}
+
+/// Also where it is the first thing that a process does with it.
+#[test]
+#[ignore = "a known fault: it hangs, and with it every change and fork of the process"]
+fn a_limiter_of_several_words_can_be_changed_by_who_never_took_from_it() {
+    let place = Place::new();
+    place.limit("api").greedy().open(2, HOUR).unwrap();
+    let limit = place.limit("api").attach().unwrap();
+    limit.pause_for(HOUR).unwrap();
+    limit.resume().unwrap();
+    limit.reset().unwrap();
+    limit.change(3, HOUR).unwrap();
+    assert_eq!(take_all(&limit).len(), 3);
+}
