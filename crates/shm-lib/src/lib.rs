@@ -40,6 +40,11 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// And all that are in the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;
+
 mod asynchronous;
 mod builder;
 mod fallback;
