@@ -1,7 +1,7 @@
 //! What is broken, or asked for, elsewhere.
 
 use crate::{Place, is_denied, ms, rate, take_all, try_one};
-use shm_lib::{Limit, Nanos, Policy, RateLimit, Request, Start, Unit};
+use shm_lib::{Fallback, Limit, Nanos, Policy, RateLimit, Request, Start, Unit};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -152,4 +152,40 @@ fn a_limiter_of_several_words_can_be_changed_by_who_never_took_from_it() {
     limit.reset().unwrap();
     limit.change(3, HOUR).unwrap();
     assert_eq!(take_all(&limit).len(), 3);
+}
+
+/// The same while the bucket is nearly empty: what others took since, they took of what time had refilled.
+#[test]
+#[ignore = "a known fault: a late refund is over-generous, nineteen pass at once where ten may"]
+fn settling_counts_what_others_took_in_between() {
+    let place = Place::new();
+    let limit = place.limit("api").burst(10).open(10, ms(400)).unwrap();
+    let mut early = limit.try_acquire_n(10).unwrap().admission().unwrap();
+    std::thread::sleep(ms(370));
+    let nine = limit.wait_n(9).unwrap().at();
+    limit.settle(&mut early, &Request::calls(0)).unwrap();
+    let ten = limit.reserve(10).unwrap().at();
+    assert!(ten.since(nine) + crate::ROUNDING >= ms(360), "nineteen within {:?}", ten.since(nine));
+}
+
+/// Fail-open is for a limiter that can't decide; here somebody decided not to go on.
+#[test]
+#[ignore = "a known fault: fail_open admits a wait that was interrupted"]
+fn fail_open_admits_nobody_who_was_interrupted() {
+    let place = Place::new();
+    let limit = place.limit("api").open(1, HOUR).unwrap();
+    let _ = limit.wait().unwrap();
+    let interrupted = limit.wait_unless(1, None, || true).fail_open();
+    assert!(!interrupted.is_ok_and(|outcome| outcome.is_admitted()));
+}
+
+#[test]
+#[ignore = "a known fault: a shadow says nothing about permits"]
+fn a_shadow_tells_who_would_have_got_no_permit() {
+    let place = Place::new();
+    let limit = place.limit("api").burst(10).permits(1).shadow().open(10, HOUR).unwrap();
+    let _holder = limit.try_acquire().unwrap();
+    let second = limit.try_acquire().unwrap().admission().unwrap();
+    assert!(second.shadowed().is_some());
+    assert_eq!(limit.stats().denied, 1);
 }
