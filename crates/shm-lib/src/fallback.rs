@@ -49,8 +49,9 @@ impl Fallback for Result<Outcome> {
 }
 
 fn undecided(result: Result<Outcome>, otherwise: impl FnOnce() -> Outcome) -> Result<Outcome> {
+    use ErrorKind::{Interrupted, InvalidInput, NeverAdmissible, TooFar};
     match result {
-        Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NeverAdmissible) => {
+        Err(e) if !matches!(e.kind(), InvalidInput | NeverAdmissible | TooFar | Interrupted) => {
             Ok(otherwise())
         }
         decided => decided,
