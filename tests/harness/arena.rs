@@ -1,8 +1,11 @@
 //! A limiter in a directory of its own, and the log of its admissions.
 
-use crate::{Job, log};
+use crate::check::{self, Origins};
+use crate::file::{Patch, offset};
+use crate::{Job, log, policy};
+use shm_lib::limit::audit::Admission;
 use shm_lib::limit::{audit, parse_span};
-use shm_lib::{Limit, Rate, RateLimit};
+use shm_lib::{Limit, Nanos, Rate, RateLimit};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -21,6 +24,8 @@ pub struct Arena {
     dir: TempDir,
     logs: TempDir,
     limit: Limit,
+    /// Where it is more than one limit: as `policy::parse` reads it, and permits (0: none).
+    policy: Option<(String, u64)>,
     seats: usize,
 }
 
@@ -29,7 +34,13 @@ impl Arena {
     pub fn new(rate: &str, burst: u64) -> Arena {
         let rate: Rate = rate.parse().expect("a rate");
         let limit = Limit::with_burst(rate, burst).expect("a limit");
-        Arena { dir: shared_dir(), logs: shared_dir(), limit, seats: shm_core::DEFAULT_SEATS }
+        Arena { dir: shared_dir(), logs: shared_dir(), limit, policy: None, seats: shm_core::DEFAULT_SEATS }
+    }
+
+    /// A place for the limiter `arena` with this policy (see [`policy::parse`]) and so many permits (0: none).
+    pub fn with_policy(text: &str, permits: u64) -> Arena {
+        let limit = policy::parse(text, permits).first();
+        Arena { limit, policy: Some((text.to_owned(), permits)), ..Arena::new("1/s", 1) }
     }
 
     /// A budget that does not grow while anybody watches: `tokens`, and then about none.
@@ -68,7 +79,10 @@ impl Arena {
 
     /// Orders that name this limiter.
     pub fn job(&self, mode: &str) -> Job {
+        let (policy, permits) = self.policy.clone().unwrap_or_default();
         Job::new(mode)
+            .set("policy", policy)
+            .set("permits", permits)
             .set("dir", self.dir().display())
             .set("logs", self.logs().display())
             .set("name", "arena")
@@ -76,6 +90,27 @@ impl Arena {
             .set("per", self.limit.rate().per().as_nanos())
             .set("burst", self.limit.burst())
             .set("seats", self.seats)
+    }
+
+    /// Checks each of its limits by its own definition. The logs hold `amount`, `at` in turns, where the amount is what
+    /// was taken of units; calls count 1.
+    ///
+    /// # Panics
+    /// With the first window of the first limit that is over.
+    pub fn assert_all_kept(&self, logged: &[(u64, u64)]) {
+        let (text, permits) = self.policy.as_ref().expect("a policy");
+        let patch = Patch::of(&self.file());
+        let origins = Origins { wall_ns: patch.get(offset::WALL), created_ns: patch.get(offset::CREATED) };
+        for limit in policy::parse(text, *permits).limits() {
+            let tokens = |amount| if limit.unit().is_calls() { 1 } else { amount };
+            let mut admitted: Vec<Admission> = logged
+                .iter()
+                .map(|&(amount, at)| Admission { at: Nanos::from_nanos(at), tokens: tokens(amount) })
+                .collect();
+            if let Err(over) = check::kept(limit, origins, &mut admitted) {
+                panic!("over the limit of {limit}: {over} (of {} admissions)", logged.len());
+            }
+        }
     }
 
     /// Opens the limiter in this process.

@@ -1,5 +1,6 @@
 //! What a worker is told to do: a mode and `key=value` words, as its command line.
 
+use crate::policy;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -93,7 +94,10 @@ impl Job {
 
     /// Opens the limiter that the words describe.
     pub fn open(&self) -> shm_lib::Result<shm_lib::RateLimit> {
-        let limit = self.builder().open(self.number("max"), Duration::from_nanos(self.number("per")))?;
+        let limit = match self.text_or("policy", "") {
+            "" => self.builder().open(self.number("max"), Duration::from_nanos(self.number("per")))?,
+            text => self.builder().open_policy(policy::parse(text, self.number_or("permits", 0)))?,
+        };
         sit_down(&limit);
         Ok(limit)
     }

@@ -3,6 +3,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`arena`] | a limiter in a directory of its own, and the log of its admissions |
+//! | [`policy`] | a policy as one word of a job |
+//! | [`check`] | each kind of limit checked by its definition |
 //! | [`job`] | what a worker is told to do: a mode and `key=value` words |
 //! | [`crew`] | many workers that start together and never outlive the test |
 //! | [`puppet`] | one worker that does what it is told, line by line |
@@ -13,10 +15,12 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
+pub mod check;
 pub mod crew;
 pub mod file;
 pub mod job;
 pub mod log;
+pub mod policy;
 pub mod puppet;
 pub mod raw;
 

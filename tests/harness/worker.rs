@@ -6,6 +6,7 @@ mod work {
     pub(crate) mod control;
     pub(crate) mod fork_storm;
     pub(crate) mod hammer;
+    pub(crate) mod mixed;
     pub(crate) mod nursery;
     pub(crate) mod race;
     pub(crate) mod repl;
@@ -34,6 +35,7 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
     match job.mode() {
         "hammer" => work::hammer::run(job, &limit()),
         "brief" => work::hammer::brief(job, &limit()),
+        "mixed" => work::mixed::run(job, &limit()),
         "race" => work::race::run(job),
         "sleepers" => work::sleepers::run(job, &limit()),
         "change" => work::control::change(job, &limit()),

@@ -1,0 +1,32 @@
+//! A policy as one word of a job: `greedy:200/100ms+bucket:3000/s:50+fixed:800/500ms`.
+
+use shm_lib::{Limit, Policy, Start, Unit};
+
+/// Reads limits joined by `+`, each `KIND:RATE[:BURST][@UNIT][~GUARD]`, where the kind is `bucket`, `greedy`, `fixed`
+/// (since 1970), `first` (use) or `sliding`.
+///
+/// # Panics
+/// If it is none.
+pub fn parse(text: &str, permits: u64) -> Policy {
+    let limits: Vec<Limit> = text.split('+').map(one).collect();
+    let policy = Policy::new(&limits).expect("a policy");
+    if permits > 0 { policy.with_permits(permits as u32).expect("permits") } else { policy }
+}
+
+fn one(text: &str) -> Limit {
+    let (text, guard) = text.split_once('~').unwrap_or((text, "0s"));
+    let (text, unit) = text.split_once('@').map_or((text, None), |(text, unit)| (text, Some(unit)));
+    let words: Vec<&str> = text.split(':').collect();
+    let rate = words[1].parse().expect("a rate");
+    let limit = match words[0] {
+        "bucket" => Limit::with_burst(rate, words.get(2).map_or(1, |burst| burst.parse().expect("a burst"))),
+        "greedy" => Limit::greedy(rate),
+        "fixed" => Limit::fixed_window(rate, Start::Epoch),
+        "first" => Limit::fixed_window(rate, Start::FirstUse),
+        "sliding" => Limit::sliding_counter(rate),
+        other => panic!("no such kind: {other}"),
+    };
+    let guard = shm_lib::limit::parse_span(guard).expect("a span");
+    let limit = limit.and_then(|limit| limit.guarded(guard)).expect("a limit");
+    unit.map_or(limit, |unit| limit.counting(Unit::named(unit).expect("a unit")))
+}
