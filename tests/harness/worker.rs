@@ -3,9 +3,11 @@
 #![deny(unsafe_code)]
 
 mod work {
+    pub(crate) mod ahead;
     pub(crate) mod control;
     pub(crate) mod fork_storm;
     pub(crate) mod hammer;
+    pub(crate) mod holding;
     pub(crate) mod mixed;
     pub(crate) mod nursery;
     pub(crate) mod race;
@@ -36,6 +38,8 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "hammer" => work::hammer::run(job, &limit()),
         "brief" => work::hammer::brief(job, &limit()),
         "mixed" => work::mixed::run(job, &limit()),
+        "schedule" => work::ahead::schedule(job, &limit()),
+        "reserve" => work::ahead::reserve(job, &limit()),
         "race" => work::race::run(job),
         "sleepers" => work::sleepers::run(job, &limit()),
         "change" => work::control::change(job, &limit()),

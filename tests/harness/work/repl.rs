@@ -1,6 +1,7 @@
 //! Does what it is told, a line at a time, and answers each order with one line.
 
 use super::hammer::named;
+use super::holding::Holding;
 use harness::{Job, raw};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -15,7 +16,12 @@ use std::time::Duration;
 
 /// Runs on standard input and output.
 pub(crate) fn run(job: &Job) {
-    Puppet { job: job.clone(), limit: None, child: None }.obey(std::io::stdin().lock(), std::io::stdout());
+    if job.number_or("anew", 0) == 1 {
+        // The answer to `exec`.
+        println!("ok");
+    }
+    Puppet { job: job.clone(), limit: None, child: None, holding: Holding::default() }
+        .obey(std::io::stdin().lock(), std::io::stdout());
 }
 
 /// The same as the first process of a new PID namespace. Says `contained`, or why it can't be.
@@ -40,6 +46,7 @@ struct Puppet {
     job: Job,
     limit: Option<RateLimit>,
     child: Option<Child>,
+    holding: Holding,
 }
 
 /// A puppet forked by this one, with the same handle.
@@ -68,6 +75,9 @@ impl Puppet {
         let (order, rest) = line.split_once(' ').unwrap_or((line, ""));
         let words: Vec<&str> = rest.split(' ').filter(|w| !w.is_empty()).collect();
         let number = |i: usize| words[i].parse::<u64>().expect("a number");
+        if let Some(answer) = self.holding.act(self.limit.as_ref(), order, number) {
+            return answer;
+        }
         match order {
             "open" => {
                 let job = words.iter().fold(self.job.clone(), |job, word| job.with_word(word));
@@ -146,7 +156,12 @@ impl Puppet {
             None => {
                 set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
                 drop((strings, mouth));
-                let me = Puppet { job: self.job.clone(), limit: self.limit.take(), child: None };
+                let me = Puppet {
+                    job: self.job.clone(),
+                    limit: self.limit.take(),
+                    child: None,
+                    holding: std::mem::take(&mut self.holding),
+                };
                 me.obey(BufReader::new(input), output);
                 std::process::exit(0)
             }

@@ -1,0 +1,56 @@
+//! Turns taken ahead: schedules, and reservations that are used, given back or dropped.
+
+use harness::log::Log;
+use harness::{Dice, Job};
+use shm_lib::RateLimit;
+use std::time::{Duration, Instant};
+
+/// `rounds=` times a schedule for `calls=`; each instant is logged.
+pub(crate) fn schedule(job: &Job, limit: &RateLimit) {
+    crate::ready();
+    let mut log = Log::create(&job.path("logs"));
+    for _ in 0..job.number("rounds") {
+        let turns = limit.schedule(job.number("calls") as usize).expect("a schedule");
+        assert!(turns.is_sorted(), "turns out of order");
+        turns.into_iter().for_each(|at| log.admitted(at));
+    }
+}
+
+/// Reserves, and commits, waits, cancels, drops or settles for less, at random, for `for=` milliseconds or until killed.
+/// The instants of what was used are logged as `1, at`.
+pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
+    crate::ready();
+    let end = Instant::now() + job.duration();
+    std::thread::scope(|scope| {
+        for _ in 0..job.number_or("threads", 2) {
+            scope.spawn(|| {
+                let mut dice = Dice::new();
+                let mut log = Log::create(&job.path("logs"));
+                let mut used = |at| {
+                    log.push(1);
+                    log.admitted(at);
+                };
+                while Instant::now() < end {
+                    let turn = limit.reserve(1).expect("a turn");
+                    // A queue too long to be of use.
+                    if turn.wait_time() > Duration::from_millis(200) {
+                        turn.cancel();
+                        std::thread::sleep(Duration::from_millis(1));
+                        continue;
+                    }
+                    match dice.roll(6) {
+                        0 => used(turn.commit().at()),
+                        1 => used(turn.wait().expect("its turn").at()),
+                        2 => drop(turn),
+                        // Not the last one any more, more often than not.
+                        3 => {
+                            std::thread::sleep(Duration::from_micros(dice.roll(300)));
+                            turn.cancel();
+                        }
+                        _ => drop(turn.cancel()),
+                    }
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,333 @@
+//! Permits: at most so many held at once, by the living.
+
+use harness::{Arena, Crew, Dice, Puppet, alone, eventually, shout};
+use nix::sys::signal::Signal;
+use shm_lib::{Nanos, Policy, RateLimit};
+use std::time::{Duration, Instant};
+
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+/// A state in a word, and one in a record. Neither is what is scarce here.
+const BOTH: [&str; 2] = ["bucket:1000000/s:10000", "bucket:1000000/s:10000+fixed:1000000/s"];
+const EASY: &str = BOTH[1];
+/// On any machine, however busy.
+const SURELY: Duration = Duration::from_secs(1);
+
+fn puppet(arena: &Arena) -> Puppet {
+    let mut puppet = Puppet::new(WORKER, &arena.job("puppet"));
+    puppet.must("open");
+    puppet
+}
+
+fn puppets<const N: usize>(arena: &Arena) -> [Puppet; N] {
+    std::array::from_fn(|_| puppet(arena))
+}
+
+fn hold(puppet: &mut Puppet) {
+    let answer = puppet.ask("hold");
+    assert!(answer.starts_with("held"), "{answer}");
+}
+
+/// When it had its permit, by its own clock.
+fn had(answer: &str) -> Nanos {
+    let words: Vec<&str> = answer.split(' ').collect();
+    assert_eq!(words[0], "held", "{answer}");
+    Nanos::from_nanos(words[2].parse().unwrap())
+}
+
+fn held(limit: &RateLimit) -> u64 {
+    limit.inspect().unwrap().permits_held
+}
+
+fn with(limit: &RateLimit, permits: u32) -> Policy {
+    limit.policy().unwrap().with_permits(permits).unwrap()
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all[all.len() / 2]
+}
+
+/// 20 times: `end` frees the permit that one puppet holds while another one waits. How long until that one has it.
+fn handed_over(what: &str, end: impl Fn(&mut Puppet)) -> Vec<Duration> {
+    let arena = Arena::with_policy(EASY, 1);
+    let mut dice = Dice::new();
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        let [mut holder, mut waiter] = puppets(&arena);
+        hold(&mut holder);
+        waiter.tell("hold-wait");
+        std::thread::sleep(Duration::from_micros(30_000 + dice.roll(100_000)));
+        let freed = shm_lib::now();
+        end(&mut holder);
+        all.push(had(&waiter.answer()).since(freed));
+    }
+    let slowest = all.iter().max().unwrap();
+    shout(&format!(
+        "{what}: who waits has the permit after {:?} (median), {slowest:?} (slowest)",
+        median(all.clone())
+    ));
+    assert!(*slowest < SURELY);
+    all
+}
+
+/// Who asks after the death of a holder gets its permit, though nobody was there to give it back.
+#[test]
+fn a_killed_holders_permit_is_free_for_the_next_who_asks() {
+    for policy in BOTH {
+        let arena = Arena::with_policy(policy, 1);
+        let limit = arena.open();
+        for _ in 0..20 {
+            let mut holder = puppet(&arena);
+            hold(&mut holder);
+            assert!(!limit.try_acquire().unwrap().is_admitted());
+            holder.signal(Signal::SIGKILL);
+            holder.wait();
+            assert_eq!(held(&limit), 0);
+            assert!(limit.try_acquire().unwrap().is_admitted(), "the permit died with its holder");
+        }
+    }
+}
+
+/// Promised is about 0.1 s.
+#[test]
+fn a_killed_holders_permit_comes_to_who_waits_though_nobody_else_moves() {
+    let _alone = alone();
+    handed_over("holder killed", |holder| holder.signal(Signal::SIGKILL));
+}
+
+#[test]
+fn a_permit_given_back_comes_to_who_waits_at_once() {
+    let _alone = alone();
+    let all = handed_over("given back", |holder| holder.tell("release"));
+    assert!(median(all) < Duration::from_millis(50), "nobody is woken");
+}
+
+/// A forked child has copies of its parent's guards and of what they need to give a permit back.
+#[test]
+fn guards_are_inert_in_a_forked_child() {
+    for policy in BOTH {
+        for end in ["child release", "child drop", "child exit", "child _exit", "kill-child"] {
+            let arena = Arena::with_policy(policy, 2);
+            let limit = arena.open();
+            let mut parent = puppet(&arena);
+            hold(&mut parent);
+            parent.ask("fork");
+            // The child's own is another one.
+            assert!(parent.ask("child hold").starts_with("held"));
+            assert_eq!(held(&limit), 2);
+            parent.must("child release");
+            assert_eq!(held(&limit), 1);
+            parent.ask(end);
+            assert_eq!(held(&limit), 1, "{end}");
+            let second = limit.try_acquire().unwrap();
+            assert!(second.is_admitted());
+            assert!(!limit.try_acquire().unwrap().is_admitted(), "{end}");
+            drop(second);
+            parent.must("release");
+            assert_eq!(held(&limit), 0, "{end}");
+        }
+    }
+}
+
+#[test]
+fn a_permit_can_be_given_back_by_another_thread() {
+    let arena = Arena::with_policy(EASY, 1);
+    let limit = arena.open();
+    let mut holder = puppet(&arena);
+    hold(&mut holder);
+    holder.must("release-elsewhere");
+    assert!(limit.try_acquire().unwrap().is_admitted());
+}
+
+/// The program that comes next knows nothing of permits.
+#[test]
+fn exec_frees_the_permits() {
+    let arena = Arena::with_policy(EASY, 2);
+    let limit = arena.open();
+    let mut holder = puppet(&arena);
+    hold(&mut holder);
+    hold(&mut holder);
+    holder.must("exec");
+    assert_eq!(holder.ask("pid"), holder.pid().to_string());
+    assert_eq!(held(&limit), 0);
+    let both = [limit.try_acquire().unwrap(), limit.try_acquire().unwrap()];
+    assert!(both.iter().all(shm_lib::Outcome::is_admitted));
+}
+
+/// Who is stopped is alive: its permit stays its own, and the others' come and go.
+#[test]
+fn a_stopped_holder_keeps_its_permit_and_delays_nobody() {
+    let arena = Arena::with_policy(EASY, 2);
+    let limit = arena.open();
+    let [mut stopped, mut other] = puppets(&arena);
+    hold(&mut stopped);
+    stopped.signal(Signal::SIGSTOP);
+    let began = Instant::now();
+    for _ in 0..200 {
+        hold(&mut other);
+        assert_eq!(held(&limit), 2);
+        assert!(!limit.try_acquire().unwrap().is_admitted());
+        other.must("release");
+    }
+    assert!(began.elapsed() < 2 * SURELY, "{:?} for 200 permits", began.elapsed());
+    assert_eq!(held(&limit), 1);
+    stopped.signal(Signal::SIGCONT);
+    stopped.must("release");
+    assert_eq!(held(&limit), 0);
+}
+
+#[test]
+fn with_fewer_permits_nobody_is_admitted_until_fewer_are_held() {
+    let arena = Arena::with_policy(EASY, 4);
+    let limit = arena.open();
+    let [mut a, mut b] = puppets(&arena);
+    for _ in 0..2 {
+        hold(&mut a);
+        hold(&mut b);
+    }
+    limit.change_policy(with(&limit, 2)).unwrap();
+    for left in [4, 3, 2] {
+        assert_eq!(held(&limit), left);
+        assert!(!limit.try_acquire().unwrap().is_admitted(), "admitted beside {left} of 2");
+        if left % 2 == 0 { a.must("release") } else { b.must("release") }
+    }
+    let second = limit.try_acquire().unwrap();
+    assert!(second.is_admitted());
+    assert!(!limit.try_acquire().unwrap().is_admitted());
+    // The dead among those too many count no more.
+    drop(second);
+    limit.change_policy(with(&limit, 4)).unwrap();
+    (0..3).for_each(|_| hold(&mut a));
+    limit.change_policy(with(&limit, 1)).unwrap();
+    a.signal(Signal::SIGKILL);
+    a.wait();
+    assert!(!limit.try_acquire().unwrap().is_admitted(), "b holds the only one");
+    b.must("release");
+    assert!(limit.try_acquire().unwrap().is_admitted());
+}
+
+#[test]
+fn more_permits_wake_those_who_wait() {
+    let arena = Arena::with_policy(EASY, 1);
+    let limit = arena.open();
+    let _only = limit.try_acquire().unwrap();
+    let mut waiters: [Puppet; 3] = puppets(&arena);
+    waiters.iter_mut().for_each(|w| w.tell("hold-wait"));
+    std::thread::sleep(Duration::from_millis(50));
+    let raised = shm_lib::now();
+    limit.change_policy(with(&limit, 4)).unwrap();
+    let slowest = waiters.iter_mut().map(|w| had(&w.answer()).since(raised)).max().unwrap();
+    shout(&format!("raised: three who wait have theirs after {slowest:?}"));
+    assert!(slowest < SURELY);
+    assert_eq!(held(&limit), 4);
+}
+
+/// What is changed while somebody waits for a permit counts for it.
+#[test]
+fn changes_reach_those_who_wait_for_permits() {
+    let arena = Arena::with_policy(EASY, 1);
+    let limit = arena.open();
+    let only = limit.try_acquire().unwrap();
+    let mut waiter = puppet(&arena);
+
+    waiter.tell("hold-wait");
+    std::thread::sleep(Duration::from_millis(30));
+    limit.pause_for(Duration::from_millis(300)).unwrap();
+    let until = limit.inspect().unwrap().paused_until.unwrap();
+    drop(only);
+    let begun = had(&waiter.answer());
+    assert!(begun >= until, "admitted in a pause");
+    assert!(begun.since(until) < SURELY);
+
+    // Now the waiter has it, and we wait; without permits nobody has to.
+    let mut other = puppet(&arena);
+    other.tell("hold-wait");
+    std::thread::sleep(Duration::from_millis(30));
+    limit.reset().unwrap();
+    let permitted = limit.policy().unwrap();
+    let free = Policy::new(&permitted.limits().collect::<Vec<_>>()).unwrap();
+    let changed = shm_lib::now();
+    limit.change_policy(free).unwrap();
+    assert!(had(&other.answer()).since(changed) < SURELY);
+
+    // The first one's permit outlived that.
+    limit.change_policy(permitted).unwrap();
+    assert_eq!(held(&limit), 1);
+    other.tell("hold-wait");
+    std::thread::sleep(Duration::from_millis(30));
+    let retired = Instant::now();
+    limit.retire().unwrap();
+    let answer = other.answer();
+    assert!(answer.starts_with("error Retired"), "{answer}");
+    assert!(retired.elapsed() < SURELY, "{:?}", retired.elapsed());
+    waiter.must("release");
+}
+
+#[test]
+fn who_waits_for_a_permit_notices_that_the_file_was_removed() {
+    let arena = Arena::with_policy(EASY, 1);
+    let limit = arena.open();
+    let _only = limit.try_acquire().unwrap();
+    let mut waiter = puppet(&arena);
+    waiter.tell("hold-wait");
+    std::thread::sleep(Duration::from_millis(30));
+    std::fs::remove_file(arena.file()).unwrap();
+    let removed = Instant::now();
+    let answer = waiter.answer();
+    assert!(answer.starts_with("error Removed"), "{answer}");
+    assert!(removed.elapsed() < SURELY, "{:?}", removed.elapsed());
+}
+
+/// Who has no seat gets no permit and no record to write, and is told which setting to change.
+#[test]
+fn more_processes_than_seats_get_a_clear_error_and_a_seat_when_one_is_free() {
+    for (policy, permits) in [(BOTH[0], 4), (BOTH[1], 0), (BOTH[1], 4)] {
+        let arena = Arena::with_policy(policy, permits).seats(2);
+        let [mut a, mut b, mut late] = puppets(&arena);
+        for seated in [&mut a, &mut b] {
+            assert!(seated.ask("try").starts_with("admitted"));
+        }
+        for order in ["try", "wait-ms 50", "hold", "hold-wait"] {
+            let answer = late.ask(order);
+            assert!(answer.starts_with("error NoSeat"), "{order}: {answer}");
+            assert!(answer.contains("2 seats") && answer.contains("more seats"), "{answer}");
+        }
+        // Looking needs none.
+        late.must("peek");
+        late.must("inspect");
+        a.signal(Signal::SIGKILL);
+        a.wait();
+        let seated = eventually(Duration::from_secs(5), || late.ask("try").starts_with("admitted"));
+        assert!(seated, "{policy}: the seat of the dead stays taken");
+        assert!(b.ask("try").starts_with("admitted"));
+    }
+}
+
+/// 100 kills of holders and waiters at any instant: what the living hold is held, nothing else.
+#[test]
+fn kills_of_holders_and_waiters_leave_the_right_number() {
+    let _alone = alone();
+    let arena = Arena::with_policy(EASY, 7);
+    let limit = arena.open();
+    let mut steady: [Puppet; 3] = puppets(&arena);
+    steady.iter_mut().for_each(hold);
+    let mut crew = Crew::new(WORKER);
+    let job = arena.job("mixed").set("hold", 2_000);
+    crew.hire_many(&job, 8);
+    crew.go();
+    let mut dice = Dice::new();
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_micros(dice.roll(15_000)));
+        crew.replace(dice.roll(8) as usize, &job);
+        let seen = held(&limit);
+        assert!((3..=7).contains(&seen), "{seen} held");
+    }
+    crew.dismiss();
+    assert!(eventually(Duration::from_millis(200), || held(&limit) == 3), "{} held, not 3", held(&limit));
+    let rest: Vec<_> = (0..4).map(|_| limit.try_acquire().unwrap()).collect();
+    assert!(rest.iter().all(shm_lib::Outcome::is_admitted));
+    assert!(!limit.try_acquire().unwrap().is_admitted());
+    steady.iter_mut().for_each(|s| s.must("release"));
+    drop(rest);
+    assert_eq!(held(&limit), 0);
+}
