@@ -63,7 +63,7 @@ impl Storm {
     fn rage(&self) {
         let holds = shared_dir();
         let watcher = self.arena.open();
-        let job = self.job(holds.path());
+        let job = self.job(holds.path()).set("settle", 1);
         let nursery = job.as_mode("nursery").set("children", 4).set("work", "mixed");
         let mut crew = self.crew(&job);
         let mut dice = Dice::new();

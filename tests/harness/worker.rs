@@ -40,6 +40,7 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "mixed" => work::mixed::run(job, &limit()),
         "schedule" => work::ahead::schedule(job, &limit()),
         "reserve" => work::ahead::reserve(job, &limit()),
+        "late" => work::ahead::late(job, &limit()),
         "race" => work::race::run(job),
         "sleepers" => work::sleepers::run(job, &limit()),
         "change" => work::control::change(job, &limit()),

@@ -1,4 +1,4 @@
-//! Turns taken ahead: schedules, and reservations that are used, given back or dropped.
+//! Turns taken ahead: schedules, reservations that are used, given back or dropped, and calls made late.
 
 use harness::log::Log;
 use harness::{Dice, Job};
@@ -48,6 +48,33 @@ pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
                             turn.cancel();
                         }
                         _ => drop(turn.cancel()),
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Calls a server after each admission, late by up to `late=` µs, and logs when the call arrives. By itself it may not be
+/// later than that: a call that the scheduler has held up for longer is left out.
+pub(crate) fn late(job: &Job, limit: &RateLimit) {
+    crate::ready();
+    let end = Instant::now() + job.duration();
+    let latest = Duration::from_micros(job.number("late"));
+    std::thread::scope(|scope| {
+        for _ in 0..job.number_or("threads", 2) {
+            scope.spawn(|| {
+                let mut dice = Dice::new();
+                let mut log = Log::create(&job.path("logs"));
+                while Instant::now() < end {
+                    let at = limit.wait().expect("a turn").at();
+                    let arrival = at.plus(latest.mul_f64(dice.roll(96) as f64 / 100.0));
+                    std::thread::sleep(arrival.since(shm_lib::now()));
+                    let now = shm_lib::now();
+                    if now <= at.plus(latest) {
+                        log.admitted(now);
+                    } else {
+                        println!("held up");
                     }
                 }
             });

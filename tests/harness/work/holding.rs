@@ -1,6 +1,6 @@
-//! A puppet's permits: taken, kept, given back.
+//! A puppet's permits and turns: taken, kept, given back.
 
-use shm_lib::{Admission, Error, Outcome, RateLimit};
+use shm_lib::{Admission, Error, Outcome, RateLimit, Request};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -34,6 +34,19 @@ impl Holding {
                 std::thread::spawn(move || drop(admission)).join().expect("another thread");
                 Ok("ok".to_owned())
             }
+            "release-all" => {
+                self.0.clear();
+                Ok("ok".to_owned())
+            }
+            "schedule" => limit().schedule(number(0) as usize).map(|turns| turns.len().to_string()),
+            "reserve" => limit().reserve(1).map(|turn| turn.cancel().to_string()),
+            "settle" => match limit().try_acquire_n(2).map(Outcome::admission) {
+                Ok(Some(mut admission)) => {
+                    limit().settle(&mut admission, &Request::one()).map(|()| "ok".to_owned())
+                }
+                other => other.map(|_| "denied".to_owned()),
+            },
+            "charge" => limit().charge(&Request::calls(number(0))).map(|()| "ok".to_owned()),
             "exec" => {
                 let error =
                     Command::new("/proc/self/exe").args(std::env::args().skip(1)).arg("anew=1").exec();

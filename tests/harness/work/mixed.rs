@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Two threads ask for one call and `1..=amounts` of each of the `units=` (with commas), for `for=` milliseconds or until
 /// killed. Each logs `amount, at` of its admissions in `logs=`, and in `holds=` (if given) the process that must be
-/// killed to end it, then when it surely had each permit: from, to. Permits are held for up to `hold=` µs.
+/// killed to end it, then when it surely had each permit: from, to. Permits are held for up to `hold=` µs. With `settle=1` some turn
+/// out to have been for less, which is logged then.
 pub(crate) fn run(job: &Job, limit: &RateLimit) {
     crate::ready();
     std::thread::scope(|scope| {
@@ -39,9 +40,15 @@ fn one(job: &Job, limit: &RateLimit) {
             limit.wait_request_unless(&request, Some(deadline), || false)
         };
         match outcome {
-            Ok(Outcome::Admitted(admission)) => {
+            Ok(Outcome::Admitted(mut admission)) => {
                 let since = shm_lib::now().as_nanos();
-                log.push(amount);
+                let actual = if job.number_or("settle", 0) == 1 { 1 + dice.roll(amount) } else { amount };
+                if actual < amount {
+                    let request =
+                        units.iter().fold(Request::one(), |request, &unit| request.and(unit, actual));
+                    limit.settle(&mut admission, &request).expect("a settlement");
+                }
+                log.push(actual);
                 log.admitted(admission.at());
                 holds.iter_mut().for_each(|holds| holds.push(since));
                 sleep(Duration::from_micros(dice.roll(1 + job.number_or("hold", 0))));

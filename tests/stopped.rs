@@ -1,0 +1,132 @@
+//! A process stopped at any instant, a thousand times, in the middle of decisions on several limits.
+
+use harness::log::Log;
+use harness::{Arena, Crew, Dice, alone, log, shout};
+use nix::sys::signal::Signal;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+/// Phases with stops, and as many without, in turns.
+const PHASES: usize = 20;
+const STOPS_A_PHASE: u64 = 100;
+
+/// The median of the phases' 99.9th percentiles, and the slowest of all.
+fn typical(phases: &mut [Vec<u32>]) -> (Duration, Duration) {
+    let mut slow: Vec<u32> = phases
+        .iter_mut()
+        .filter(|times| times.len() >= 1_000)
+        .map(|times| {
+            let place = times.len() - 1 - times.len() / 1_000;
+            *times.select_nth_unstable(place).1
+        })
+        .collect();
+    slow.sort_unstable();
+    let slowest = phases.iter().flatten().max().copied().unwrap_or(0);
+    (Duration::from_nanos(slow[slow.len() / 2].into()), Duration::from_nanos(slowest.into()))
+}
+
+/// Asks all the time and times each answer, by the phase that it began in.
+fn ask(arena: &Arena, phase: &AtomicUsize) -> Vec<Vec<u32>> {
+    let limit = arena.open();
+    let mut log = Log::create(arena.logs());
+    let mut times: Vec<Vec<u32>> = (0..PHASES).map(|_| Vec::with_capacity(1 << 20)).collect();
+    loop {
+        let now = phase.load(Ordering::Relaxed);
+        let Some(times) = times.get_mut(now) else { return times };
+        let began = Instant::now();
+        let outcome = limit.try_acquire().expect("a decision");
+        times.push(began.elapsed().as_nanos() as u32);
+        if let Some(admission) = outcome.admission() {
+            log.admitted(admission.at());
+        }
+    }
+}
+
+/// Every other phase the victim is stopped for a while, again and again; in the others it goes on at its work.
+fn stop_and_go(crew: &Crew, phase: &AtomicUsize) {
+    let mut dice = Dice::new();
+    for k in 0..PHASES {
+        phase.store(k, Ordering::Relaxed);
+        let signal = |signal| {
+            if k % 2 == 0 {
+                crew.signal(0, signal);
+            }
+        };
+        for _ in 0..STOPS_A_PHASE {
+            std::thread::sleep(Duration::from_micros(dice.roll(300)));
+            signal(Signal::SIGSTOP);
+            std::thread::sleep(Duration::from_micros(100 + dice.roll(900)));
+            signal(Signal::SIGCONT);
+        }
+    }
+    phase.store(PHASES, Ordering::Relaxed);
+}
+
+/// Nobody waits for another process's hands: a decision takes as long beside a stopped process as beside a running one.
+/// On a shared machine there are disturbances, so a bad measurement is repeated. That nothing is over has no second try.
+#[test]
+fn a_process_stopped_a_thousand_times_delays_nobody() {
+    let _alone = alone();
+    for attempt in 1.. {
+        let arena = Arena::with_policy("bucket:200000/s:1000+fixed:15000/100ms", 0);
+        let mut crew = Crew::new(WORKER);
+        crew.hire(&arena.job("hammer").set("how", "try").set("threads", 1));
+        crew.go();
+        let phase = AtomicUsize::new(0);
+        let times = std::thread::scope(|scope| {
+            let asker = scope.spawn(|| ask(&arena, &phase));
+            stop_and_go(&crew, &phase);
+            asker.join().expect("the asker")
+        });
+        crew.dismiss();
+        let admitted: Vec<(u64, u64)> = log::read(arena.logs()).into_iter().map(|at| (1, at)).collect();
+        arena.assert_all_kept(&admitted);
+
+        let (mut with, mut without): (Vec<_>, Vec<_>) =
+            times.into_iter().enumerate().partition(|(k, _)| k % 2 == 0);
+        let strip = |phases: &mut Vec<(usize, Vec<u32>)>| {
+            typical(&mut phases.drain(..).map(|(_, times)| times).collect::<Vec<_>>())
+        };
+        let (with, without) = (strip(&mut with), strip(&mut without));
+        shout(&format!(
+            "p99.9 of a decision: {:?} beside a process stopped {} times (slowest {:?}), {:?} beside a running one (slowest {:?}); {} admitted",
+            with.0,
+            PHASES as u64 / 2 * STOPS_A_PHASE,
+            with.1,
+            without.0,
+            without.1,
+            admitted.len()
+        ));
+        if with.0 <= 2 * without.0 + Duration::from_micros(50) {
+            return;
+        }
+        assert!(attempt < 3, "{with:?} with, {without:?} without");
+    }
+}
+
+/// The same for who waits: turns come on time beside a process that is stopped while it has turns in the same queue.
+#[test]
+fn turns_come_on_time_beside_a_stopped_waiter() {
+    let _alone = alone();
+    let arena = Arena::with_policy("bucket:1000/s+greedy:100/100ms", 4);
+    let limit = arena.open();
+    let mut crew = Crew::new(WORKER);
+    crew.hire(&arena.job("mixed").set("threads", 2));
+    crew.go();
+    let mut dice = Dice::new();
+    let mut late = Vec::new();
+    for _ in 0..150 {
+        std::thread::sleep(Duration::from_micros(dice.roll(2_000)));
+        crew.signal(0, Signal::SIGSTOP);
+        let admission = limit.wait().expect("a turn");
+        late.push(shm_lib::now().since(admission.at()));
+        // It had two turns before ours at most.
+        assert!(admission.waited() < Duration::from_secs(2), "waited for {:?}", admission.waited());
+        crew.signal(0, Signal::SIGCONT);
+    }
+    crew.dismiss();
+    late.sort_unstable();
+    shout(&format!("a turn beside a stopped waiter comes {:?} late (median)", late[75]));
+    assert!(late[75] < Duration::from_millis(20));
+}
