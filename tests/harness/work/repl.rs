@@ -88,6 +88,8 @@ impl Puppet {
                 harness::job::sit_down(&limit);
                 self.limit = Some(limit);
             }
+            // Takes no seat yet.
+            "join" => self.limit = Some(self.job.builder().attach()?),
             "drop" => self.limit = None,
             "child" => return Ok(self.child.as_mut().expect("a child").ask(rest)),
             "fork" => return Ok(self.fork()),
