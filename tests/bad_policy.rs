@@ -260,36 +260,49 @@ fn a_change_can_be_the_first_request_of_a_process() {
     }
 }
 
-/// What is not the configuration is forgotten by a reset, damage and all.
-#[test]
-#[ignore = "open: see the report"]
-fn a_reset_clears_a_damaged_state() {
+/// What is not the configuration is forgotten by a reset, damage and all: afterwards the limits are kept, and all that
+/// they allow is delivered.
+fn reset_clears(from: u64, to: u64) {
     let mut dice = Dice::new();
-    for (what, from, to) in [
-        ("state", STATE, STATE + 8),
-        ("cells", CELLS, RINGS),
-        ("permits", PERMITS, END),
-        ("rings", RINGS, PERMITS),
-    ] {
-        for round in 0..10 {
-            let arena = arena();
-            let limit = arena.open();
-            let _ = limit.try_acquire().unwrap();
-            let patch = Patch::of(&arena.file());
-            for at in (from..to).step_by(8) {
-                patch.set(at, dice.roll(u64::MAX) >> dice.roll(64));
-            }
-            limit.reset().unwrap_or_else(|e| panic!("{what} {round}: {e}"));
-            let admitted = (0..50).filter(|_| limit.try_acquire().unwrap().is_admitted()).count();
-            assert_eq!(admitted, 50, "{what} {round}");
-            assert_eq!(limit.inspect().unwrap().permits_held, 0, "{what} {round}");
-            // A greedy limit goes on at its pace.
-            let until = Instant::now() + Duration::from_millis(450);
-            let mut more = 0;
-            while Instant::now() < until {
-                more += usize::from(limit.wait_timeout(Duration::from_millis(50)).unwrap().is_admitted());
-            }
-            assert!(more >= 300, "{what} {round}: only {more} in 450 ms at 100/100ms");
+    for round in 0..5 {
+        let arena = arena();
+        let limit = arena.open();
+        let _ = limit.try_acquire().unwrap();
+        let patch = Patch::of(&arena.file());
+        for at in (from..to).step_by(8) {
+            patch.set(at, dice.roll(u64::MAX) >> dice.roll(64));
         }
+        limit.reset().unwrap_or_else(|e| panic!("round {round}: {e}"));
+        assert_eq!(limit.inspect().unwrap().permits_held, 0, "round {round}");
+        let until = Instant::now() + Duration::from_millis(450);
+        let mut times = Vec::new();
+        while Instant::now() < until {
+            let outcome = limit.wait_timeout(Duration::from_millis(50)).unwrap();
+            times.extend(outcome.admission().map(|admission| (1, admission.at().as_nanos())));
+        }
+        arena.assert_all_kept(&times);
+        assert!(times.len() >= 300, "round {round}: only {} in 450 ms at 100/100ms", times.len());
     }
+}
+
+#[test]
+fn a_reset_clears_damaged_permits() {
+    reset_clears(PERMITS, END);
+}
+
+#[test]
+#[ignore = "open: the start of a generation copies the old record, though it is to be forgotten"]
+fn a_reset_clears_a_damaged_state() {
+    reset_clears(STATE, STATE + 8);
+}
+
+#[test]
+fn a_reset_clears_damaged_records() {
+    reset_clears(CELLS, RINGS);
+}
+
+#[test]
+#[ignore = "open: slots only grow, so rubbish in them stays"]
+fn a_reset_clears_damaged_rings() {
+    reset_clears(RINGS, PERMITS);
 }
