@@ -291,7 +291,7 @@ fn a_reset_clears_damaged_permits() {
 }
 
 #[test]
-#[ignore = "open: the start of a generation copies the old record, though it is to be forgotten"]
+
 fn a_reset_clears_a_damaged_state() {
     reset_clears(STATE, STATE + 8);
 }
@@ -302,7 +302,7 @@ fn a_reset_clears_damaged_records() {
 }
 
 #[test]
-#[ignore = "open: slots only grow, so rubbish in them stays"]
+
 fn a_reset_clears_damaged_rings() {
     reset_clears(RINGS, PERMITS);
 }

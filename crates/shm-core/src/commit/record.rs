@@ -205,20 +205,26 @@ impl<'a> Records<'a> {
         let g = self.generations;
         let before = epoch - 1;
         let (from, to) = (self.rules(before), self.rules(epoch));
+        let forgets = g.forgets(epoch);
         let mut record = Record::EMPTY;
         let readable = match Word::decode(frozen) {
             Word::Live(_) | Word::Frozen(_) => {
-                self.copy(frozen | Word::FREEZE, before, from.words(), &mut record)?
+                match self.copy(frozen | Word::FREEZE, before, from.words(), &mut record) {
+                    Err(_) if forgets => false,
+                    copied => copied?,
+                }
             }
             Word::Unset(_) | Word::Invalid => false,
         };
+        if !readable && forgets {
+            record = from.in_the_last_era_of(&self.table);
+        }
         // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
         let now = clock.exact();
         let same_unit = {
             let (a, b) = (terms::units(g.place(before)), terms::units(g.place(epoch)));
             move |i: usize| i < LIMITS && a[i] == b[i]
         };
-        let forgets = g.forgets(epoch);
         if !readable && g.epoch() == epoch && !forgets {
             return Err(Halt::Damaged("the state before is no record"));
         }
@@ -473,7 +479,31 @@ impl<'a> Records<'a> {
             .is_ok_and(|new| state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 
-    /// How full each limit is now. Takes nothing, and writes nothing.
+    /// Clears slots that nobody can have written, before everything is forgotten. The caller holds the control lock, so
+    /// there is no later generation yet in which they could be written.
+    pub(crate) fn clear_damage(&self, epoch: u64) {
+        self.generations.clear_damage(epoch);
+        let rules = self.rules(epoch);
+        let mut record = Record::EMPTY;
+        let mut read = || {
+            let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
+            self.copy(word, epoch, rules.words(), &mut record)
+        };
+        // Others may commit meanwhile. The era is the same all the time.
+        if !(0..1_000).map(|_| read()).take_while(Result::is_ok).any(|copied| copied == Ok(true)) {
+            return;
+        }
+        for (ring, end) in self.table.rings.iter().zip(rules.ends_of_eras(&record)) {
+            for slot in *ring {
+                let value = slot.load(Ordering::Relaxed);
+                if value >= end {
+                    let _ = slot.compare_exchange(value, 0, Ordering::AcqRel, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// How full each limit is now. Takes nothing.
     pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<([Outlook; MAX_LIMITS], Nanos), Halt> {
         loop {
             let epoch = self.generations.epoch();

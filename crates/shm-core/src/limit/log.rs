@@ -81,6 +81,17 @@ impl State {
         }
     }
 
+    /// A state of which nothing is known but the ring: its era is the last that was written.
+    pub(crate) fn in_the_last_era_of(ring: &impl Ring) -> State {
+        let last = (0..ring.capacity()).map(|i| ring.slot(i) >> TIME_BITS).max().unwrap_or(0);
+        State { era: last.min(LAST_ERA), ..State::default() }
+    }
+
+    /// Every slot is less than this until the next era begins.
+    pub(crate) fn end_of_era(&self) -> u64 {
+        (self.era + 1).checked_shl(TIME_BITS).filter(|_| self.era < LAST_ERA).unwrap_or(u64::MAX)
+    }
+
     /// The slots to write before anything follows, and what to.
     pub(crate) fn unwritten(&self) -> (Range<u64>, u64) {
         (self.count.saturating_sub(self.pending)..self.count, slot(self.era, self.newest))

@@ -396,6 +396,21 @@ impl Rules {
         })
     }
 
+    /// A record that nobody could read, for who only wants its rings to be followed by another era.
+    pub(crate) fn in_the_last_era_of(&self, rings: &impl Rings) -> Record {
+        let mut record = Record::EMPTY;
+        for limit in (0..MAX_LIMITS).filter(|&limit| self.ringed[limit]) {
+            let state = LogState::in_the_last_era_of(&rings.ring(limit));
+            state.write(&mut record.0[self.starts[limit]..][..log::WORDS]);
+        }
+        record
+    }
+
+    /// For each limit: slots are less than this, as long as its log's era lasts.
+    pub(crate) fn ends_of_eras(&self, record: &Record) -> [u64; MAX_LIMITS] {
+        std::array::from_fn(|limit| self.log_state(record, limit).end_of_era())
+    }
+
     /// The record in which nothing is used at `now`.
     pub(crate) fn unused(&self, now: Nanos) -> Record {
         let mut record = Record::EMPTY;

@@ -102,7 +102,9 @@ impl Limiter {
             // Past its end a pause still keeps a burst from leaving at once.
             terms.not_before = terms.not_before.filter(|&at| terms.is_held_at(at, now));
             let Some(next) = make(&terms)? else { return Ok(()) };
-            if next.forget {
+            if next.forget && self.segment.has_records() {
+                self.segment.records(None).clear_damage(epoch);
+            } else if next.forget {
                 generations.clear_damage(epoch);
             }
             let next = Terms { since: now, ..next };

@@ -144,3 +144,26 @@ fn a_cancelled_turn_can_be_taken_again_once() {
         assert!(u64::from(shared.take(1, at(0)).is_some()) + other.join().unwrap() <= 1);
     });
 }
+
+/// The same seat's other cell is current by then: it must not be written.
+#[test]
+fn an_earlier_turn_is_not_cancelled() {
+    bounded(3, || {
+        let shared = Shared::new(twins(9), 0);
+        let mut desk = Desk::default();
+        let taken = shared.records(1).reserve(&Request::one(), at(0), &now, true, &mut desk).unwrap();
+        let Verdict::Admitted { epoch, state, .. } = taken else { panic!() };
+        let before = desk.before();
+        assert!(shared.take(1, at(0)).is_some());
+        let reader = {
+            let s = shared.clone();
+            thread::spawn(move || {
+                let (seen, _) = s.records(2).outlook(&later).unwrap();
+                assert_eq!((seen[0].available, seen[1].available), (7, 7));
+            })
+        };
+        assert!(!shared.records(1).cancel(epoch, state, &before).unwrap());
+        reader.join().unwrap();
+        assert_eq!(shared.records(0).outlook(&later).unwrap().0[0].available, 7);
+    });
+}
