@@ -88,7 +88,7 @@ fn examples() -> Result<(), String> {
         &[],
         &["build", "--release", "-p", "shm-cli", "-p", "shm-limit-suite", "--examples", "--bins"],
     )?;
-    for example in ["forked_workers", "two_programs"] {
+    for example in ["forked_workers", "two_programs", "model_api"] {
         run("examples", &[], &["run", "--release", "-p", "shm-limit-suite", "--example", example])?;
     }
     if Command::new("curl").arg("--version").output().is_err() {
