@@ -120,7 +120,7 @@ fn an_admission_is_settled_once_and_a_turn_given_back_once() {
         assert_eq!(used(), 0, "{policy}: cancelled");
         drop(limit.reserve(5).unwrap());
         assert_eq!(used(), 0, "{policy}: dropped");
-        drop(limit.reserve(5).unwrap().commit());
+        drop(limit.reserve(5).unwrap().commit().unwrap());
         assert_eq!(used(), 5, "{policy}: used");
     }
 }

@@ -63,7 +63,7 @@ fn cancelling_an_earlier_turn_takes_nothing_from_later_ones() {
         let first = limit.reserve(1).unwrap();
         let second = limit.reserve(1).unwrap();
         assert!(!first.cancel(), "{policy}: not the last one");
-        second.commit();
+        let _ = second.commit().unwrap();
         assert_eq!(limit.peek().unwrap().used, 2, "{policy}");
         assert!(limit.reserve(1).unwrap().cancel(), "{policy}: the last one");
         let left = (0..20).filter(|_| limit.try_acquire().unwrap().is_admitted()).count();

@@ -232,7 +232,7 @@ impl Shape {
         let shape = Shape {
             seats: most(seats, MAX_SEATS as u64).filter(|&n| n > 0)?,
             cells: most(cells, (MAX_SEATS * CELLS_PER_SEAT) as u64)?,
-            permits: most(permits, crate::limit::MAX_PERMITS.into())?,
+            permits: most(permits, u64::from(crate::limit::MAX_PERMITS).next_power_of_two())?,
             rings: rings.map(|n| most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
         };
         let is_ring = |&n: &usize| n == 0 || (n.is_power_of_two() && n <= crate::limit::MAX_GREEDY as usize);

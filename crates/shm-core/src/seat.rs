@@ -157,6 +157,14 @@ impl Seating {
         Some(Turn { seat, desk: self.desk.lock() })
     }
 
+    /// The same, if this process has a seat already.
+    pub(crate) fn turn_if_seated(&self, segment: &Segment) -> Option<Turn<'_>> {
+        let sitting = self.sitting.load(Ordering::Acquire);
+        let seat = (sitting as usize & 0xffff).wrapping_sub(1);
+        let ours = sitting >> 16 == process_token() && seat < segment.seats().len();
+        ours.then(|| Turn { seat, desk: self.desk.lock() })
+    }
+
     #[cold]
     fn sit_down<'a>(&self, segment: &'a Segment, before: u64) -> Counting<'a> {
         let seatless = Counting { lane: &segment.fixed().seatless, alone: false };

@@ -292,13 +292,14 @@ impl RateLimit {
     ///
     /// What is given back is as if it had never been taken, under the terms it was taken; after a change it stays used.
     /// A greedy limit takes only back what nobody came after. What is charged delays those who come later; it denies
-    /// nobody now. `actual` names the units that differ from the estimate; the others stay as they were.
+    /// nobody now. In a forked child of who was admitted, and with a limiter that was made anew since, nothing happens.
+    /// `actual` names the units that differ from the estimate; the others stay as they were.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it was settled before, and as [`try_request`](Self::try_request).
     pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<()> {
         let (estimate, receipt, charged) = match std::mem::replace(&mut admission.paid, Paid::Settled) {
-            Paid::Calls(n, receipt) => (Request::calls(n), receipt, Charged::by_this_process()),
+            Paid::Calls(n, receipt) => (Request::calls(n), receipt, Charged::default()),
             Paid::Units(request) => *request,
             Paid::Settled => {
                 return Err(Error::new(
@@ -313,6 +314,9 @@ impl RateLimit {
                 return Ok(());
             }
         };
+        if !self.limiter.is_ours(&receipt) {
+            return Ok(());
+        }
         let (unused, debt) = estimate.differences(actual);
         if let Some(unused) = unused {
             self.limiter.refund(&receipt, &charged, &unused)?;

@@ -1,7 +1,7 @@
 //! A turn taken ahead of its time.
 
 use crate::outcome::Paid;
-use crate::{Admission, Result, wait};
+use crate::{Admission, Error, ErrorKind, Result, wait};
 use shm_core::clock::Nanos;
 use shm_core::limit::Request;
 use shm_core::{Charged, Limiter, Receipt, Reservation as Core};
@@ -50,23 +50,37 @@ impl Reservation {
     }
 
     /// Uses the turn. Whoever commits before its time is responsible for acting at it.
-    pub fn commit(mut self) -> Admission {
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind) in a forked child: the turn is its parent's.
+    pub fn commit(mut self) -> Result<Admission> {
+        self.check_ours()?;
         self.core = None;
         self.limiter.count_admitted(self.request.call_count(), Duration::ZERO);
-        self.admission(Duration::ZERO)
+        Ok(self.admission(Duration::ZERO))
     }
 
     /// Sleeps until the turn, then uses it.
     ///
     /// # Errors
-    /// [`ErrorKind::Retired`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
+    /// [`ErrorKind::Retired`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind), and as
+    /// [`commit`](Self::commit).
     pub fn wait(mut self) -> Result<Admission> {
+        self.check_ours()?;
         let began = shm_core::clock::now();
         let now = wait::until(&self.limiter, &self.receipt)?;
         self.core = None;
         let waited = now.since(began);
         self.limiter.count_admitted(self.request.call_count(), waited);
         Ok(self.admission(waited))
+    }
+
+    fn check_ours(&self) -> Result<()> {
+        if self.limiter.is_ours(&self.receipt) {
+            return Ok(());
+        }
+        let why = "this turn was taken by the parent process, and is the parent's; take one of your own";
+        Err(Error::new(ErrorKind::InvalidInput, why).at(self.limiter.name().as_str(), self.limiter.path()))
     }
 
     fn admission(&self, waited: Duration) -> Admission {

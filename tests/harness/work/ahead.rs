@@ -39,7 +39,7 @@ pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
                         continue;
                     }
                     match dice.roll(6) {
-                        0 => used(turn.commit().at()),
+                        0 => used(turn.commit().expect("its own turn").at()),
                         1 => used(turn.wait().expect("its turn").at()),
                         2 => drop(turn),
                         // Not the last one any more, more often than not.

@@ -153,15 +153,19 @@ impl<'a> Generations<'a> {
         self.epoch.store(1, Ordering::Relaxed);
     }
 
-    /// Replaces a state that can't be, before it is forgotten. The caller holds the control lock.
-    pub(crate) fn clear_damage(&self, epoch: u64) {
+    /// Replaces a state that can't be by `frozen`, before it is forgotten. The caller holds the control lock.
+    pub(super) fn clear_damage(&self, epoch: u64, frozen: u64) {
         let state = &self.place(epoch).state.word;
         let word = state.load(Ordering::Acquire);
         if let Word::Unset(_) | Word::Invalid = Word::decode(word)
             && (word != Word::Unset(epoch).encode() || epoch == 1)
         {
-            let _ =
-                state.compare_exchange(word, Word::Frozen(0).encode(), Ordering::AcqRel, Ordering::Relaxed);
+            let _ = state.compare_exchange(
+                word,
+                Word::Frozen(frozen).encode(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
         }
     }
 

@@ -325,8 +325,8 @@ impl<'a> Records<'a> {
         (now, Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table)))
     }
 
-    /// Takes a turn for each of `k` such requests, and says when they are. In one commit, except that a greedy limit
-    /// takes one for each: its newest admission has one time.
+    /// Takes a turn for each of `k` such requests, and says when they are. In one commit; in several if others commit all
+    /// the time; and in one for each if there is a greedy limit: its newest admission has one time.
     pub(crate) fn schedule(
         &self,
         request: &Request,
@@ -336,10 +336,11 @@ impl<'a> Records<'a> {
     ) -> Result<Vec<Nanos>, Halt> {
         let mut turns = Vec::with_capacity(k);
         let now = clock.exact();
+        let mut most = k;
         while turns.len() < k {
             let Some((word, costs)) = self.read(request, clock, desk)? else { continue };
             let Desk { epoch, rules, record, .. } = &mut *desk;
-            let together = if rules.has_log(&costs) { 1 } else { k };
+            let together = if rules.has_log(&costs) { 1 } else { most.min(k - turns.len()) };
             let begun = turns.len();
             self.write_pending(rules, record)?;
             for _ in 0..together {
@@ -353,6 +354,8 @@ impl<'a> Records<'a> {
             }
             if !self.replace(*epoch, word, record, rules.words()) {
                 turns.truncate(begun);
+                // In a crowd one large step never comes through.
+                most = (most / 2).max(16);
                 back_off();
             }
         }
@@ -482,7 +485,8 @@ impl<'a> Records<'a> {
     /// Clears slots that nobody can have written, before everything is forgotten. The caller holds the control lock, so
     /// there is no later generation yet in which they could be written.
     pub(crate) fn clear_damage(&self, epoch: u64) {
-        self.generations.clear_damage(epoch);
+        // To a cell that there is not: what is in one of those that there are may be long past.
+        self.generations.clear_damage(epoch, LIVE_END - 1);
         let rules = self.rules(epoch);
         let mut record = Record::EMPTY;
         let mut read = || {

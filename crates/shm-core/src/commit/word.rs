@@ -107,6 +107,11 @@ impl Words<'_> {
         self.0.initialise(terms, Word::live(terms.gcra().unused(terms.since)));
     }
 
+    /// Replaces a state that can't be, before it is forgotten. The caller holds the control lock.
+    pub(crate) fn clear_damage(&self, epoch: u64) {
+        self.0.clear_damage(epoch, 0);
+    }
+
     /// Takes `cost` tokens for the first instant at which they conform, if that is now or at most `latest`.
     #[inline]
     pub(crate) fn reserve(&self, cost: u64, latest: Nanos, clock: &impl Clock) -> Result<Decision, Halt> {
@@ -201,21 +206,28 @@ impl Words<'_> {
             }
             let now = clock.exact();
             let tick = gcra.ticks.at(now.as_nanos());
-            let mut tat = word;
-            let mut turns = Vec::with_capacity(k);
-            for _ in 0..k {
-                let at = gcra.ready_at(tat, cost).max(now);
-                tat = gcra.charge(tat, tick, cost);
-                if at.since(now) > MAX_WAIT || tat >= TAT_END {
-                    self.far_away(epoch, word, now, at, Nanos::from_nanos(u64::MAX))?;
-                    return Err(Halt::TooFar { ready: at, now });
-                }
-                turns.push(at);
+            // All at once, so that a crowd has no time to come in between; the instants are told afterwards.
+            let before_last =
+                gcra.charge(word, tick, 0).saturating_add(gcra.ticks.tokens_saturating(cost, k as u64 - 1));
+            let tat = before_last.saturating_add(gcra.ticks.tokens(cost));
+            let last = gcra.ready_at(before_last.min(TAT_END), cost);
+            if last.since(now) > MAX_WAIT || tat >= TAT_END {
+                self.far_away(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
+                return Err(Halt::TooFar { ready: last, now });
             }
             if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()
                 && self.0.still_in_place(epoch)
             {
-                return Ok(turns);
+                let first = gcra.charge(word, tick, 0);
+                // The first ones may come at once though the bucket is not full: their own slots say.
+                let mut tat = word;
+                return Ok((0..k)
+                    .map(|i| {
+                        let at = gcra.ready_at(tat, cost).max(now);
+                        tat = if i == 0 { first } else { tat } + gcra.ticks.tokens(cost);
+                        at
+                    })
+                    .collect());
             }
             back_off();
         }

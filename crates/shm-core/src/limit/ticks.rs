@@ -58,6 +58,12 @@ impl Ticks {
         tokens << (self.shift & 63)
     }
 
+    /// `times` times `tokens` in ticks.
+    pub(crate) fn tokens_saturating(self, tokens: u64, times: u64) -> u64 {
+        let all = (u128::from(tokens) * u128::from(times)) << (self.shift & 63);
+        u64::try_from(all).unwrap_or(u64::MAX)
+    }
+
     /// How many whole tokens `ticks` are.
     #[inline]
     pub fn whole_tokens(self, ticks: u64) -> u64 {

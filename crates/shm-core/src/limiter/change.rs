@@ -90,6 +90,10 @@ impl Limiter {
 
     /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper.
     pub(super) fn publish(&self, make: impl FnOnce(&Terms) -> Result<Option<Terms>>) -> Result<()> {
+        if self.segment.has_records() {
+            // Before the control lock, under which no seat can be taken.
+            let _ = self.seating.sitter(&self.segment);
+        }
         let control = self.segment.control()?;
         let generations = self.segment.generations();
         let published = (|| {
@@ -105,7 +109,7 @@ impl Limiter {
             if next.forget && self.segment.has_records() {
                 self.segment.records(None).clear_damage(epoch);
             } else if next.forget {
-                generations.clear_damage(epoch);
+                self.segment.words().clear_damage(epoch);
             }
             let next = Terms { since: now, ..next };
             // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.

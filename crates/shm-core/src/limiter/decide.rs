@@ -7,7 +7,6 @@ use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
 use crate::limit::{Costs, Request};
 use crate::sync::Ordering;
-use crate::sys::fork::process_token;
 use crate::sys::futex;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ struct Notes {
 
 impl Notes {
     fn new(keep_before: bool) -> Notes {
-        Notes { keep_before, before: None, charged: Charged::by_this_process() }
+        Notes { keep_before, before: None, charged: Charged::default() }
     }
 }
 
@@ -40,23 +39,13 @@ pub struct Receipt {
     epoch: u64,
     /// The state word right after.
     state: u64,
+    /// See [`Limiter::owner`].
+    owner: u64,
 }
 
-/// What a settlement needs to know of an admission, besides the receipt: what each bucket was charged so far, right
-/// after it, where that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Charged {
-    so_far: Option<Costs>,
-    /// A forked child has a copy of this, and nothing to give back.
-    process: u64,
-}
-
-impl Charged {
-    /// Nothing is known but whose it is.
-    pub fn by_this_process() -> Charged {
-        Charged { so_far: None, process: process_token() }
-    }
-}
+/// What a settlement needs to know of an admission, besides the receipt, where it is known: each bucket's charges so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charged(Option<Costs>);
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +78,6 @@ pub struct Reservation {
     pub charged: Charged,
     /// The record before it, where the state is one.
     before: Option<Box<Record>>,
-    /// A forked child has a copy of this, and no right to the turn.
-    process: u64,
 }
 
 impl Limiter {
@@ -164,7 +151,7 @@ impl Limiter {
         Ok(match self.decide(request, latest, Some(&mut notes))? {
             Decision::Admitted { receipt, now } => {
                 let Notes { before, charged, .. } = notes;
-                Ok(Reservation { receipt, now, request: *request, charged, before, process: process_token() })
+                Ok(Reservation { receipt, now, request: *request, charged, before })
             }
             denied @ Decision::Denied { .. } => Err(denied),
         })
@@ -182,6 +169,8 @@ impl Limiter {
             return Err(self.miscounted(request));
         }
         self.segment.check_still_there()?;
+        // Whose seat it takes, if it needs one.
+        let _ = self.seating.sitter(&self.segment);
         loop {
             let turns = self.with_state(|state| match state {
                 State::Word(words) => words.schedule(request.call_count(), k, &clock::Host),
@@ -213,7 +202,10 @@ impl Limiter {
             match self.segment.words().reserve(calls, latest, &clock::Host) {
                 Ok(commit::Decision::Admitted { at, now, epoch, tat }) => {
                     self.glance_around(now)?;
-                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state: tat }, now });
+                    return Ok(Decision::Admitted {
+                        receipt: Receipt { at, epoch, state: tat, owner: self.owner() },
+                        now,
+                    });
                 }
                 Ok(commit::Decision::Denied { ready, now }) => {
                     self.glance_around(now)?;
@@ -241,7 +233,7 @@ impl Limiter {
             let halt = match records.reserve(request, latest, &clock::Host, keep_before, &mut turn.desk) {
                 Ok(Verdict::Admitted { at, now, epoch, state }) => {
                     if let Some(notes) = notes {
-                        notes.charged.so_far = Some(turn.desk.charged());
+                        notes.charged = Charged(Some(turn.desk.charged()));
                         notes.before = keep_before.then(|| turn.desk.before());
                     }
                     if count {
@@ -250,7 +242,10 @@ impl Limiter {
                     }
                     drop(turn);
                     self.glance_around(now)?;
-                    return Ok(Decision::Admitted { receipt: Receipt { at, epoch, state }, now });
+                    return Ok(Decision::Admitted {
+                        receipt: Receipt { at, epoch, state, owner: self.owner() },
+                        now,
+                    });
                 }
                 Ok(Verdict::Denied { ready, now }) => {
                     if count {
@@ -316,6 +311,12 @@ impl Limiter {
         })
     }
 
+    /// Whether it was this process that was admitted, by this limiter: not a forked child with a copy, nor the next limiter
+    /// of that name.
+    pub fn is_ours(&self, receipt: &Receipt) -> bool {
+        receipt.owner == self.owner()
+    }
+
     /// Whether the terms have changed since: then a reserved turn is void, and its owner asks again.
     pub fn is_void(&self, receipt: &Receipt) -> bool {
         self.segment.generations().epoch() != receipt.epoch
@@ -334,11 +335,14 @@ impl Limiter {
         Ok(())
     }
 
-    /// Whether the limiter's file still has its name.
+    /// Whether the limiter goes on: not retired, and its file still has its name.
     ///
     /// # Errors
     /// [`ErrorKind::Removed`], [`ErrorKind::Retired`].
     pub fn check_still_there(&self) -> Result<()> {
+        if self.segment.is_retired() {
+            return Err(self.segment.halted(Halt::Retired, 0));
+        }
         self.segment.check_still_there()
     }
 
@@ -346,7 +350,7 @@ impl Limiter {
     /// the process that took it, it does nothing.
     #[allow(clippy::needless_pass_by_value)] // given back once
     pub fn cancel(&self, reservation: Reservation) -> bool {
-        if reservation.process != process_token() {
+        if !self.is_ours(&reservation.receipt) {
             return false;
         }
         let Receipt { epoch, state, .. } = reservation.receipt;
@@ -364,7 +368,7 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`].
     pub fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<bool> {
-        if charged.process != process_token() {
+        if !self.is_ours(receipt) {
             return Ok(false);
         }
         if !self.segment.has_records() {
@@ -375,7 +379,7 @@ impl Limiter {
         let Some(turn) = turn else { return Err(self.segment.halted(Halt::Seatless, 1)) };
         self.segment
             .records(Some(turn.seat))
-            .refund(receipt.epoch, receipt.state, charged.so_far.as_ref(), unused, receipt.at)
+            .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)
             .map_err(|halt| self.segment.halted(halt, 0))
     }
 

@@ -27,6 +27,8 @@ use crate::limit::Policy;
 use crate::name::{Directory, Name};
 use crate::seat::Seating;
 use crate::segment::{Segment, shell_word};
+use crate::sync::Ordering;
+use crate::sys::fork::process_token;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -45,6 +47,8 @@ pub struct Limiter {
     look_again_ns: AtomicU64,
     /// Where a free permit was last seen.
     permit_hint: AtomicUsize,
+    /// When its file was made: no other limiter of this machine was made then.
+    made_ns: u64,
 }
 
 impl Limiter {
@@ -72,11 +76,18 @@ impl Limiter {
 
     fn around(segment: Segment) -> Limiter {
         Limiter {
+            made_ns: segment.fixed().regions.created_ns.load(Ordering::Relaxed),
             segment,
             seating: Seating::none(),
             look_again_ns: AtomicU64::new(0),
             permit_hint: AtomicUsize::new(0),
         }
+    }
+
+    /// Whose an admission is: this process's, of this limiter. A forked child is somebody else.
+    #[inline]
+    fn owner(&self) -> u64 {
+        self.made_ns.rotate_left(16) ^ process_token()
     }
 
     fn reconcile(&self, settings: &Settings) -> Result<()> {
@@ -147,10 +158,11 @@ enum State<'a> {
 }
 
 impl Limiter {
-    /// Its state, to be changed by this thread.
+    /// Its state, to be changed by this thread. Takes no seat: whoever holds the control lock keeps other threads from
+    /// taking theirs.
     fn with_state<R>(&self, change: impl FnOnce(State<'_>) -> R) -> R {
         if self.segment.has_records() {
-            let mut turn = self.seating.turn(&self.segment);
+            let mut turn = self.seating.turn_if_seated(&self.segment);
             let records = self.segment.records(turn.as_ref().map(|turn| turn.seat));
             change(State::Record(records, turn.as_mut().map(|turn| &mut *turn.desk)))
         } else {

@@ -29,7 +29,7 @@ async fn an_earlier_turn_is_forfeited() {
     place.limit.acquire().await.unwrap();
     let mut first = Box::pin(place.limit.acquire());
     assert!(poll_once(first.as_mut()).is_none());
-    let second = place.limit.reserve(1).unwrap().commit();
+    let second = place.limit.reserve(1).unwrap().commit().unwrap();
     drop(first);
     assert_eq!(place.limit.reserve(1).unwrap().at().since(second.at()), MINUTE);
 }

@@ -31,7 +31,8 @@ fn by_the_book(amounts: &[u64], capacity: u64, per: Duration) -> Vec<Duration> {
 /// Turns for these amounts, asked for one after the other, relative to the first.
 #[track_caller]
 fn assert_turns(name: &str, limit: &RateLimit, amounts: &[u64], expected: &[Duration]) {
-    let turns: Vec<Nanos> = amounts.iter().map(|&n| limit.reserve(n).unwrap().commit().at()).collect();
+    let turns: Vec<Nanos> =
+        amounts.iter().map(|&n| limit.reserve(n).unwrap().commit().unwrap().at()).collect();
     for (i, (at, &due)) in turns.iter().zip(expected).enumerate() {
         let after = at.since(turns[0]);
         // What is due at once is admitted when it is asked for.

@@ -98,7 +98,7 @@ fn nobody_who_came_later_is_served_earlier() {
     let place = Place::new();
     let limit = place.limit("api").burst(10).open(10, HOUR).unwrap();
     let turns: Vec<Nanos> =
-        [10, 7, 1, 10, 1, 1].iter().map(|&n| limit.reserve(n).unwrap().commit().at()).collect();
+        [10, 7, 1, 10, 1, 1].iter().map(|&n| limit.reserve(n).unwrap().commit().unwrap().at()).collect();
     assert!(turns.is_sorted(), "{turns:?}");
     assert!(try_one(&limit).is_none());
 }

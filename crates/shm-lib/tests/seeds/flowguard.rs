@@ -80,7 +80,7 @@ fn around_an_edge(scout: &RateLimit, limit: &RateLimit) -> (Nanos, Vec<Nanos>) {
         crate::sleep_until(Nanos::from_nanos(edge.as_nanos() - 20_000_000));
         limit.reset().unwrap();
         let mut times = take_all(limit);
-        times.extend((0..5).map(|_| limit.reserve(1).unwrap().commit().at()));
+        times.extend((0..5).map(|_| limit.reserve(1).unwrap().commit().unwrap().at()));
         if times.len() == 10 && times[4] < edge && shm_lib::now() < edge {
             return (edge, times);
         }

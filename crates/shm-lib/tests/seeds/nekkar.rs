@@ -34,7 +34,7 @@ fn another_name_has_its_own_limit() {
 fn a_hundred_pass_at_once_and_the_next_a_minute_after_the_first() {
     let place = Place::new();
     let limit = named(&place, "id", 100);
-    let times: Vec<Nanos> = (0..100).map(|_| limit.reserve(1).unwrap().commit().at()).collect();
+    let times: Vec<Nanos> = (0..100).map(|_| limit.reserve(1).unwrap().commit().unwrap().at()).collect();
     let next = limit.reserve(1).unwrap();
     assert!(times[99].since(times[0]) < MINUTE);
     assert!(next.at().since(times[0]) >= MINUTE && next.at().since(times[0]) <= MINUTE + ROUNDING);
