@@ -174,12 +174,17 @@ impl Seating {
         if again && (before & 0xffff == TAKING || now.as_nanos() < self.retry_ns.load(Ordering::Relaxed)) {
             return seatless;
         }
+        // Before others can see that a seat is being taken: who is inside the gate may wait for that (`seat`).
+        let gate = NoFork::enter();
+        if self.sitting.load(Ordering::Relaxed) != before {
+            return seatless;
+        }
         self.retry_ns.store(now.plus(RETRY).as_nanos(), Ordering::Relaxed);
         let taking = me << 16 | TAKING;
         if self.sitting.compare_exchange(before, taking, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return seatless;
         }
-        let Ok(Some((index, hold))) = take(segment, now) else {
+        let Ok(Some((index, hold))) = take(segment, now, gate) else {
             self.sitting.store(me << 16, Ordering::Release);
             return seatless;
         };
@@ -209,14 +214,16 @@ impl Seating {
 }
 
 /// Takes a free seat: one that was left if there is any, else one whose holder died.
-fn take(segment: &Segment, now: Nanos) -> Result<Option<(usize, lock::HeldByMapping)>> {
-    let gate = NoFork::enter();
+fn take(segment: &Segment, now: Nanos, gate: NoFork) -> Result<Option<(usize, lock::HeldByMapping)>> {
+    // Asked before a seat is locked: between that and the next tenure the permits of a dead holder seem to be held.
+    host::me();
     let file = segment.reopen()?;
     let vacant =
         |odd: u64| move |(_, seat): &(usize, &Seat)| seat.holder.tenure.load(Ordering::Acquire) & 1 == odd;
     let seats = || segment.seats().iter().enumerate();
     for (index, seat) in seats().filter(vacant(0)).chain(seats().filter(vacant(1))) {
         if lock::try_lock(&file, SEAT_LOCKS + index as i64).unwrap_or(false) {
+            vacate(seat);
             let Ok(hold) = lock::HeldByMapping::keep(file, &gate) else { return Ok(None) };
             drop(gate);
             occupy(seat, now);
@@ -224,6 +231,12 @@ fn take(segment: &Segment, now: Nanos) -> Result<Option<(usize, lock::HeldByMapp
         }
     }
     Ok(None)
+}
+
+/// What its dead holder held is free from here on.
+fn vacate(seat: &Seat) {
+    let tenure = seat.holder.tenure.load(Ordering::Relaxed);
+    seat.holder.tenure.store(tenure.wrapping_add(tenure & 1), Ordering::Release);
 }
 
 /// Writes who sits here. Killed in the middle, the next holder writes it again.
