@@ -90,16 +90,21 @@ impl Gate {
 }
 
 extern "C" fn before_fork() {
-    GATE.lock();
+    // A thread that forks inside has it locked.
+    if INSIDE.get() == 0 {
+        GATE.lock();
+    }
 }
 
 extern "C" fn after_fork() {
-    GATE.unlock();
+    if INSIDE.get() == 0 {
+        GATE.unlock();
+    }
 }
 
 extern "C" fn in_child() {
     // The child's only thread is the one that locked it.
-    GATE.unlock();
+    after_fork();
     crate::clock::forget();
     let page = PAGE.load(Ordering::Relaxed);
     if !page.is_null() {
