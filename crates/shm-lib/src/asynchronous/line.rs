@@ -115,7 +115,13 @@ impl<'a> Line<'a> {
         if self.permit.is_none() && limiter.has_permits() {
             match limiter.take_permit()? {
                 Some(held) => self.permit = Some(Permit::new(limiter, held)),
-                None => return self.look_for_a_permit_later(),
+                None => {
+                    // A mistake in the request is one also when no permit is free.
+                    if self.asleep.is_none() {
+                        limiter.check(request)?;
+                    }
+                    return self.look_for_a_permit_later();
+                }
             }
         }
         match limiter.reserve(request, self.latest)? {
