@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::layout::SEAT_LOCKS;
 use crate::seat::Sitter;
 use crate::segment::Segment;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::sys::fork::process_token;
 use crate::sys::{futex, lock};
 use std::fs::File;
@@ -59,6 +59,8 @@ pub(crate) fn take(segment: &Segment, n: usize, ever: usize, hint: usize, sitter
         .0;
     let held = Held { word, place: process_token() << 16 | index as u64 };
     // There were more permits once, and some of those may still be held. Two takers who see each other both step back.
+    // Pairs with the fence in `Generations::is_still`.
+    fence(Ordering::SeqCst);
     if ever > n && all[..ever].iter().filter(|place| place.load(Ordering::SeqCst) != 0).count() > n {
         give_back(segment, held);
         return None;

@@ -35,7 +35,7 @@ impl Limiter {
             let hint = self.permit_hint.load(Ordering::Relaxed);
             match permit::take(segment, n, ever, hint, sitter) {
                 // Taken under the number that was in force when it was.
-                Some(held) if segment.generations().epoch() == epoch => {
+                Some(held) if segment.generations().is_still(epoch) => {
                     self.permit_hint.store(held.index(), Ordering::Relaxed);
                     return Ok(Some(held));
                 }
