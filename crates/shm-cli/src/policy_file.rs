@@ -8,10 +8,9 @@ use std::path::Path;
 /// Reads TOML, or JSON if the file's name ends in `.json`; `-` is TOML on standard input.
 pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
     let (called, text) = if path == Path::new("-") {
-        let mut text = String::new();
-        ("standard input".to_owned(), io::stdin().read_to_string(&mut text).map(|_| text))
+        ("standard input".to_owned(), all_of(io::stdin()))
     } else {
-        (path.display().to_string(), std::fs::read_to_string(path))
+        (path.display().to_string(), std::fs::File::open(path).and_then(all_of))
     };
     let text = text.map_err(|e| Failure::new(format!("can't read the policy from {called}: {e}")))?;
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
@@ -24,6 +23,12 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
         let help = "`shm-limit create --help` shows a policy as it can be";
         Failure::Other(USAGE, format!("{called} is no policy: {}\n{help}", why.trim_end()))
     })
+}
+
+/// A policy is short; what is longer than a megabyte is something else.
+fn all_of(from: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    from.take(1 << 20).read_to_string(&mut text).map(|_| text)
 }
 
 #[cfg(test)]

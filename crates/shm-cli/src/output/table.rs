@@ -54,7 +54,12 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
                 outlook.used.to_string(),
                 outlook.available.to_string(),
                 outlook.queued.to_string(),
-                if next.is_zero() { "now".to_owned() } else { span::short(next) },
+                match found.policy.permits() {
+                    // Nobody knows when one comes back.
+                    Some(n) if found.permits_held >= n.into() => "-".to_owned(),
+                    _ if next.is_zero() => "now".to_owned(),
+                    _ => span::short(next),
+                },
                 found.policy.permits().map_or("-".to_owned(), |n| format!("{}/{n}", found.permits_held)),
                 found.counts.admitted.to_string(),
                 found.counts.denied.to_string(),

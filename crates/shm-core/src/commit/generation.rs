@@ -21,6 +21,7 @@ use super::word::Word;
 use crate::clock::{Clock, Nanos};
 use crate::layout::{Fixed, GENERATIONS, Generation, RETIRED};
 use crate::limit::Gcra;
+use crate::limit::gcra::TAT_END;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Why no decision is possible.
@@ -111,6 +112,13 @@ impl<'a> Generations<'a> {
         later.wrapping_sub(epoch) < GENERATIONS as u64 - 1
     }
 
+    /// Whether this is the current epoch, asked after something was written. SeqCst: who then sees a later epoch, and looks
+    /// for what was written after the same fence (`permit::take`), sees it.
+    pub(crate) fn is_still(&self, epoch: u64) -> bool {
+        fence(Ordering::SeqCst);
+        self.epoch.load(Ordering::Acquire) == epoch
+    }
+
     /// Permits in force, the most that ever were, and the epoch that says so.
     #[inline]
     pub(crate) fn permits(&self) -> (usize, usize, u64) {
@@ -153,8 +161,9 @@ impl<'a> Generations<'a> {
         self.epoch.store(1, Ordering::Relaxed);
     }
 
-    /// Replaces a state that can't be by `frozen`, before it is forgotten. The caller holds the control lock.
-    pub(super) fn clear_damage(&self, epoch: u64, frozen: u64) {
+    /// Replaces a state that can't be, before it is forgotten: by all used, or by no record at all, for whoever goes on if
+    /// this process dies before it publishes. The caller holds the control lock.
+    pub(crate) fn clear_damage(&self, epoch: u64) {
         let state = &self.place(epoch).state.word;
         let word = state.load(Ordering::Acquire);
         if let Word::Unset(_) | Word::Invalid = Word::decode(word)
@@ -162,7 +171,7 @@ impl<'a> Generations<'a> {
         {
             let _ = state.compare_exchange(
                 word,
-                Word::Frozen(frozen).encode(),
+                Word::Frozen(TAT_END - 1).encode(),
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             );
@@ -226,6 +235,8 @@ pub(crate) trait Commit {
     fn publish(&self, epoch: u64, terms: &Terms, clock: &impl Clock) -> Result<(), Halt> {
         match self.settle(epoch, clock) {
             Ok(()) | Err(Halt::Frozen) => {}
+            // A state that nobody can take over is not needed: the next one starts with nothing.
+            Err(Halt::Damaged(_)) if terms.forget => {}
             Err(halt) => return Err(halt),
         }
         let g = self.generations();

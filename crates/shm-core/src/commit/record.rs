@@ -216,8 +216,8 @@ impl<'a> Records<'a> {
             }
             Word::Unset(_) | Word::Invalid => false,
         };
-        if !readable && forgets {
-            record = from.in_the_last_era_of(&self.table);
+        if forgets {
+            from.mend_logs(&mut record, &self.table);
         }
         // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
         let now = clock.exact();
@@ -485,8 +485,7 @@ impl<'a> Records<'a> {
     /// Clears slots that nobody can have written, before everything is forgotten. The caller holds the control lock, so
     /// there is no later generation yet in which they could be written.
     pub(crate) fn clear_damage(&self, epoch: u64) {
-        // To a cell that there is not: what is in one of those that there are may be long past.
-        self.generations.clear_damage(epoch, LIVE_END - 1);
+        self.generations.clear_damage(epoch);
         let rules = self.rules(epoch);
         let mut record = Record::EMPTY;
         let mut read = || {

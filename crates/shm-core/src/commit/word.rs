@@ -107,11 +107,6 @@ impl Words<'_> {
         self.0.initialise(terms, Word::live(terms.gcra().unused(terms.since)));
     }
 
-    /// Replaces a state that can't be, before it is forgotten. The caller holds the control lock.
-    pub(crate) fn clear_damage(&self, epoch: u64) {
-        self.0.clear_damage(epoch, 0);
-    }
-
     /// Takes `cost` tokens for the first instant at which they conform, if that is now or at most `latest`.
     #[inline]
     pub(crate) fn reserve(&self, cost: u64, latest: Nanos, clock: &impl Clock) -> Result<Decision, Halt> {

@@ -81,10 +81,11 @@ impl State {
         }
     }
 
-    /// A state of which nothing is known but the ring: its era is the last that was written.
-    pub(crate) fn in_the_last_era_of(ring: &impl Ring) -> State {
-        let last = (0..ring.capacity()).map(|i| ring.slot(i) >> TIME_BITS).max().unwrap_or(0);
-        State { era: last.min(LAST_ERA), ..State::default() }
+    /// The same, with an era that is not before that of any slot, and a count that can grow. To be forgotten.
+    pub(crate) fn mended(self, ring: &impl Ring) -> State {
+        let latest = (0..ring.capacity()).map(|i| ring.slot(i) >> TIME_BITS).max().unwrap_or(0);
+        let count = if self.count < 1 << 62 { self.count } else { 0 };
+        State { count, era: self.era.max(latest), ..self }
     }
 
     /// Every slot is less than this until the next era begins.

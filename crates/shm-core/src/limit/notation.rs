@@ -10,6 +10,12 @@ use std::time::Duration;
 /// # Errors
 /// [`ErrorKind::InvalidInput`], with an example of how to write it.
 pub fn parse_span(text: &str) -> Result<Duration> {
+    if text.contains('M') {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("{text:?}: is M a minute or a month? Write m, or month"),
+        ));
+    }
     humantime::parse_duration(text.trim()).map_err(|why| {
         Error::new(
             ErrorKind::InvalidInput,

@@ -396,14 +396,12 @@ impl Rules {
         })
     }
 
-    /// A record that nobody could read, for who only wants its rings to be followed by another era.
-    pub(crate) fn in_the_last_era_of(&self, rings: &impl Rings) -> Record {
-        let mut record = Record::EMPTY;
+    /// Before the record is forgotten, which may be damaged: logs go on in an era after all that their rings know of.
+    pub(crate) fn mend_logs(&self, record: &mut Record, rings: &impl Rings) {
         for limit in (0..MAX_LIMITS).filter(|&limit| self.ringed[limit]) {
-            let state = LogState::in_the_last_era_of(&rings.ring(limit));
+            let state = self.log_state(record, limit).mended(&rings.ring(limit));
             state.write(&mut record.0[self.starts[limit]..][..log::WORDS]);
         }
-        record
     }
 
     /// For each limit: slots are less than this, as long as its log's era lasts.

@@ -109,7 +109,7 @@ impl Limiter {
             if next.forget && self.segment.has_records() {
                 self.segment.records(None).clear_damage(epoch);
             } else if next.forget {
-                self.segment.words().clear_damage(epoch);
+                generations.clear_damage(epoch);
             }
             let next = Terms { since: now, ..next };
             // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.

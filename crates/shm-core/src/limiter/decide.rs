@@ -180,6 +180,7 @@ impl Limiter {
             match turns {
                 Ok(turns) => return Ok(turns),
                 Err(Halt::Miscounted) => return Err(self.miscounted(request)),
+                Err(Halt::Seatless) => return Err(self.seatless()),
                 Err(halt) => self.recover(halt, request.largest())?,
             }
         }
@@ -226,7 +227,7 @@ impl Limiter {
     ) -> Result<Decision> {
         loop {
             let Some(mut turn) = self.seating.turn(&self.segment) else {
-                return Err(self.segment.halted(Halt::Seatless, 1));
+                return Err(self.seatless());
             };
             let records = self.segment.records(Some(turn.seat));
             let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
@@ -376,7 +377,7 @@ impl Limiter {
             return Ok(words.refund(receipt.epoch, receipt.at, unused.call_count(), &clock::Host));
         }
         let turn = self.seating.turn(&self.segment);
-        let Some(turn) = turn else { return Err(self.segment.halted(Halt::Seatless, 1)) };
+        let Some(turn) = turn else { return Err(self.seatless()) };
         self.segment
             .records(Some(turn.seat))
             .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)

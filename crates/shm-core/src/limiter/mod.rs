@@ -21,7 +21,7 @@ pub use inspect::Inspection;
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
 
-use crate::commit::{Desk, Records, Terms, Words};
+use crate::commit::{Desk, Halt, Records, Terms, Words};
 use crate::error::{ErrorKind, Result};
 use crate::limit::Policy;
 use crate::name::{Directory, Name};
@@ -109,8 +109,8 @@ impl Limiter {
                 Err(self.segment.error(
                     ErrorKind::Mismatch,
                     format!(
-                        "it exists with {there}, but {} was asked for; open it with those parameters, attach to it as \
-                         it is, or change it for everybody: {change}",
+                        "it exists with {there}, but {} was asked for; open it with those parameters, join it as it \
+                         is (a command: leave out --rate; a program: attach), or change it for everybody: {change}",
                         settings.policy,
                     ),
                 ))
@@ -134,6 +134,13 @@ impl Limiter {
             .terms()
             .map(|(_, terms)| terms)
             .map_err(|halt| self.segment.halted(halt, 0))
+    }
+
+    /// Why there is no seat.
+    #[cold]
+    fn seatless(&self) -> crate::error::Error {
+        // Perhaps it is the file that can't be opened.
+        self.segment.reopen().err().unwrap_or_else(|| self.segment.halted(Halt::Seatless, 1))
     }
 
     /// The limits and permits in force.

@@ -2,7 +2,6 @@
 
 use super::Limiter;
 use crate::clock::Nanos;
-use crate::commit::Halt;
 use crate::error::Result;
 use crate::permit::{self, Held};
 use crate::sync::Ordering;
@@ -27,7 +26,7 @@ impl Limiter {
     pub fn take_permit(&self) -> Result<Option<Held>> {
         let segment = &self.segment;
         let Some(sitter) = self.seating.sitter(segment) else {
-            return Err(segment.halted(Halt::Seatless, 1));
+            return Err(self.seatless());
         };
         let mut looked = false;
         loop {

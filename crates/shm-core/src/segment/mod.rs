@@ -219,6 +219,10 @@ impl Segment {
         match halt {
             Halt::Retired => self.error(ErrorKind::Retired, "it was retired; open it again to make or join a new one"),
             Halt::Frozen => self.error(ErrorKind::Busy, "it is being repaired; try again"),
+            Halt::Damaged(what) if what.starts_with("the configuration") => self.error(
+                ErrorKind::Corrupt,
+                format!("damaged: {what}; nothing can mend that: shm-limit remove --force it and create it anew"),
+            ),
             Halt::Damaged(what) => self.error(
                 ErrorKind::Corrupt,
                 format!("damaged: {what}; see it with `shm-limit inspect`, clear it with `shm-limit reset`, or remove and create it anew"),

@@ -147,7 +147,7 @@ fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
-                "its file is that of the limiter {:?}, renamed or copied; remove it",
+                "its file is that of the limiter {:?}, renamed or copied; shm-limit remove --force it",
                 String::from_utf8_lossy(&stored_name(fixed).unwrap_or_default())
             ),
         ));
