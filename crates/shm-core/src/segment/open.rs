@@ -2,16 +2,15 @@
 
 use super::Segment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{FINGERPRINT, Fixed, Hash, MAGIC, NAME_WORDS, Regions, Shape, VERSION};
+use crate::layout::{FINGERPRINT, Fixed, Hash, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape, VERSION};
 use crate::name::{Directory, MAX_NAME, Name};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::host;
-use crate::sys::map::Map;
+use crate::sys::map::Whole;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::fs::{File, Metadata};
-use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
@@ -41,8 +40,12 @@ fn not_a_limiter(what: &str) -> Error {
 /// Opens, checks and maps.
 pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segment> {
     let (file, meta) = settled_file(path)?;
-    let shape = check_file(dir, &file, &meta)?;
-    let map = Map::new(&file, shape).map_err(|e| Error::os("can't map it", e))?;
+    check_file(dir, &file, &meta)?;
+    let size = usize::try_from(meta.size()).unwrap_or(usize::MAX);
+    // Mapped first: its own header says which shape it has.
+    let whole = Whole::of(&file, size).map_err(|e| Error::os("can't map it", e))?;
+    let shape = shape_of(whole.fixed(), size)?;
+    let map = whole.shaped(shape);
     check_header(map.fixed(), &shape, name)?;
     Ok(Segment::new(map, name, path, &meta))
 }
@@ -64,7 +67,7 @@ fn settled_file(path: &Path) -> Result<(File, Metadata)> {
     ))
 }
 
-fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<Shape> {
+fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<()> {
     if !meta.is_file() {
         let kind = meta.file_type();
         return Err(not_a_limiter(if kind.is_fifo() { "a FIFO" } else { "a device" }));
@@ -79,35 +82,35 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<Shape> {
             ),
         ));
     }
-    // A short read leaves zeros, which are no magic word.
-    let mut bytes = [0; SHAPE_WORDS * 8];
-    let _ = file.read_at(&mut bytes, 0);
-    let word = |i: usize| u64::from_ne_bytes(std::array::from_fn(|k| bytes[i * 8 + k]));
-    check_format(word(0), word(1), word(2))?;
-    // By offset in words; see `layout::Regions`.
-    let regions = offset_of!(Fixed, regions) / 8;
-    let at = |offset: usize| word(regions + offset / 8);
-    let rings = offset_of!(Regions, rings);
-    Shape::checked(
-        at(offset_of!(Regions, seats)),
-        at(offset_of!(Regions, cells)),
-        at(offset_of!(Regions, permits)),
-        std::array::from_fn(|i| at(rings + 8 * i)),
-    )
-    .filter(|shape| shape.file_size() as u64 == meta.size())
-    .ok_or_else(|| {
-        Error::new(
-            ErrorKind::Corrupt,
-            format!(
-                "damaged: its size, {} bytes, is not the one that its header says; shm-limit remove --force it and create it anew",
-                meta.size()
-            ),
-        )
-    })
+    if meta.size() < SEATS_OFFSET as u64 {
+        // Too short for a header. Another version may have been shorter: say which it is. A short read leaves zeros.
+        let mut bytes = [0; 24];
+        let _ = file.read_at(&mut bytes, 0);
+        let word = |i: usize| u64::from_ne_bytes(std::array::from_fn(|k| bytes[i * 8 + k]));
+        check_format(word(0), word(1), word(2))?;
+        return Err(wrong_size(meta.size()));
+    }
+    Ok(())
 }
 
-/// So many words of a file say what it is and which shape it has.
-const SHAPE_WORDS: usize = (offset_of!(Fixed, name)) / 8;
+fn wrong_size(size: u64) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!(
+            "damaged: its size, {size} bytes, is not the one that its header says; shm-limit remove --force it and create it anew"
+        ),
+    )
+}
+
+/// The shape that the header says, if the file is as large as that.
+fn shape_of(fixed: &Fixed, size: usize) -> Result<Shape> {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let (id, r) = (&fixed.identity, &fixed.regions);
+    check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
+    Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get))
+        .filter(|shape| shape.file_size() == size)
+        .ok_or_else(|| wrong_size(size as u64))
+}
 
 fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     if magic != MAGIC {

@@ -22,23 +22,12 @@ pub(crate) struct Map {
 impl Map {
     /// Maps a file of this shape: its size is `shape.file_size()`, checked by the caller.
     pub(crate) fn new(file: &File, shape: Shape) -> io::Result<Map> {
-        // Not populated: the first touch maps all pages around it, for less.
-        let raw = MmapOptions::new().len(shape.file_size()).map_raw(file)?;
-        debug_assert!(raw.as_ptr().cast::<Fixed>().is_aligned());
-        Ok(Map {
-            raw,
-            shape,
-            cells_at: shape.cells_at(),
-            rings_at: std::array::from_fn(|i| shape.ring(i).start),
-            permits_at: shape.permits_at(),
-        })
+        Whole::of(file, shape.file_size()).map(|whole| whole.shaped(shape))
     }
 
     #[inline]
     pub(crate) fn fixed(&self) -> &Fixed {
-        // SAFETY: the mapping is page-aligned, at least `size_of::<Fixed>()` long and lives as long as
-        // `self`. `Fixed` is atomics only, so any bytes are valid and others may write at any time.
-        unsafe { &*self.raw.as_ptr().cast::<Fixed>() }
+        fixed(&self.raw)
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -84,4 +73,43 @@ impl Map {
         // SAFETY: the caller's promise; the mapping lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(at).cast::<T>(), count) }
     }
+}
+
+/// A mapping of which only the fixed part is known.
+pub(crate) struct Whole(MmapRaw);
+
+impl Whole {
+    /// Maps a file of this size, which is at least that of the fixed part.
+    pub(crate) fn of(file: &File, size: usize) -> io::Result<Whole> {
+        // Not populated: the first touch maps all pages around it, for less.
+        let raw = MmapOptions::new().len(size.max(SEATS_OFFSET)).map_raw(file)?;
+        debug_assert!(raw.as_ptr().cast::<Fixed>().is_aligned());
+        Ok(Whole(raw))
+    }
+
+    pub(crate) fn fixed(&self) -> &Fixed {
+        fixed(&self.0)
+    }
+
+    /// With the shape that it turned out to have.
+    ///
+    /// # Panics
+    /// If the mapping is shorter than that.
+    pub(crate) fn shaped(self, shape: Shape) -> Map {
+        assert!(self.0.len() >= shape.file_size(), "the caller compares the sizes");
+        Map {
+            raw: self.0,
+            shape,
+            cells_at: shape.cells_at(),
+            rings_at: std::array::from_fn(|i| shape.ring(i).start),
+            permits_at: shape.permits_at(),
+        }
+    }
+}
+
+#[inline]
+fn fixed(raw: &MmapRaw) -> &Fixed {
+    // SAFETY: the mapping is page-aligned, at least `size_of::<Fixed>()` long (`Whole::of`) and lives as long as `raw`.
+    // `Fixed` is atomics only, so any bytes are valid and others may write at any time.
+    unsafe { &*raw.as_ptr().cast::<Fixed>() }
 }
