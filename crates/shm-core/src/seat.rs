@@ -103,12 +103,10 @@ impl Seating {
     #[inline]
     pub(crate) fn counting<'a>(&self, segment: &'a Segment) -> Counting<'a> {
         let sitting = self.sitting.load(Ordering::Acquire);
-        if sitting >> 16 == process_token()
-            && let Some(seat) = segment.seats().get((sitting as usize & 0xffff).wrapping_sub(1))
-        {
-            return self.counting_at(seat);
+        match seat_of(sitting, segment) {
+            Some(seat) => self.counting_at(&segment.seats()[seat]),
+            None => self.sit_down(segment, sitting),
         }
-        self.sit_down(segment, sitting)
     }
 
     /// The lane of this thread at this process's seat.
@@ -124,20 +122,17 @@ impl Seating {
         // While another thread takes the seat there is none to be had yet. That is a few system calls.
         for _ in 0..100_000 {
             let sitting = self.sitting.load(Ordering::Acquire);
-            let index = (sitting as usize & 0xffff).wrapping_sub(1);
+            if let Some(seat) = seat_of(sitting, segment) {
+                return Some(seat);
+            }
             if sitting >> 16 == process_token() {
-                if index < segment.seats().len() {
-                    return Some(index);
-                }
                 if sitting & 0xffff == TAKING {
                     std::thread::yield_now();
                     continue;
                 }
-            }
-            let now = clock::now().as_nanos();
-            let refused = sitting >> 16 == process_token() && now < self.retry_ns.load(Ordering::Relaxed);
-            if refused {
-                return None;
+                if clock::now().as_nanos() < self.retry_ns.load(Ordering::Relaxed) {
+                    return None;
+                }
             }
             self.sit_down(segment, sitting);
         }
@@ -159,10 +154,8 @@ impl Seating {
 
     /// The same, if this process has a seat already.
     pub(crate) fn turn_if_seated(&self, segment: &Segment) -> Option<Turn<'_>> {
-        let sitting = self.sitting.load(Ordering::Acquire);
-        let seat = (sitting as usize & 0xffff).wrapping_sub(1);
-        let ours = sitting >> 16 == process_token() && seat < segment.seats().len();
-        ours.then(|| Turn { seat, desk: self.desk.lock() })
+        let seat = seat_of(self.sitting.load(Ordering::Acquire), segment)?;
+        Some(Turn { seat, desk: self.desk.lock() })
     }
 
     #[cold]
@@ -199,10 +192,7 @@ impl Seating {
     #[allow(unsafe_code)]
     pub(crate) fn leave(&self, segment: &Segment) {
         let sitting = self.sitting.swap(0, Ordering::AcqRel);
-        let index = (sitting as usize & 0xffff).wrapping_sub(1);
-        if sitting >> 16 != process_token() || index >= segment.seats().len() {
-            return;
-        }
+        let Some(index) = seat_of(sitting, segment) else { return };
         let hold = self.hold.swap(std::ptr::null_mut(), Ordering::AcqRel);
         let tenure = &segment.seats()[index].holder.tenure;
         tenure.store(tenure.load(Ordering::Relaxed).wrapping_add(1) & !1, Ordering::Release);
@@ -211,6 +201,13 @@ impl Seating {
             drop(unsafe { Box::from_raw(hold) });
         }
     }
+}
+
+/// The seat that `sitting` says this process has.
+#[inline]
+fn seat_of(sitting: u64, segment: &Segment) -> Option<usize> {
+    let seat = (sitting as usize & 0xffff).wrapping_sub(1);
+    (sitting >> 16 == process_token() && seat < segment.seats().len()).then_some(seat)
 }
 
 /// Takes a free seat: one that was left if there is any, else one whose holder died.

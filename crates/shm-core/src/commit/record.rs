@@ -399,9 +399,7 @@ impl<'a> Records<'a> {
         }
         desk.epoch = 0;
         desk.rules = self.rules(epoch);
-        let units = terms::units(self.generations.place(epoch));
-        desk.units = [None; LIMITS];
-        desk.units[..units.len()].copy_from_slice(&units);
+        desk.units = terms::units(self.generations.place(epoch));
         let only_calls = desk.units.iter().all(Option::is_none);
         desk.most_calls = if only_calls { desk.rules.most() } else { 0 };
         let current = self.generations.is_current(epoch);

@@ -105,17 +105,11 @@ impl Limiter {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn try_request(&self, request: &Request) -> Result<(Decision, Charged)> {
+        if !self.segment.has_records() {
+            return Ok((self.try_acquire(self.only_calls(request)?)?, Charged::default()));
+        }
         let mut notes = Notes::new(false);
-        if self.segment.has_records() {
-            let decision = self.decide_record(request, NOW, Some(&mut notes), true)?;
-            return Ok((decision, notes.charged));
-        }
-        let decision = self.decide(request, NOW, None)?;
-        let counting = self.seating.counting(&self.segment);
-        match decision {
-            Decision::Admitted { .. } => counting.admitted(request.call_count()),
-            Decision::Denied { .. } => counting.denied(),
-        }
+        let decision = self.decide_record(request, NOW, Some(&mut notes), true)?;
         Ok((decision, notes.charged))
     }
 
@@ -163,13 +157,11 @@ impl Limiter {
     /// # Errors
     /// As [`reserve`](Self::reserve).
     pub fn schedule(&self, request: &Request, k: usize) -> Result<Vec<Nanos>> {
-        let _ = self.seating.counting(&self.segment);
-        let words_can = request.named() == 0 && request.call_count() > 0;
-        if !self.segment.has_records() && !words_can {
-            return Err(self.miscounted(request));
+        if !self.segment.has_records() {
+            self.only_calls(request)?;
         }
         self.segment.check_still_there()?;
-        // Whose seat it takes, if it needs one.
+        // Who takes turns is here, too; and a record needs the seat.
         let _ = self.seating.sitter(&self.segment);
         loop {
             let turns = self.with_state(|state| match state {
@@ -190,11 +182,15 @@ impl Limiter {
     fn decide(&self, request: &Request, latest: Nanos, notes: Option<&mut Notes>) -> Result<Decision> {
         if self.segment.has_records() {
             self.decide_record(request, latest, notes, false)
-        } else if request.named() > 0 || request.call_count() == 0 {
-            Err(self.miscounted(request))
         } else {
-            self.decide_word(request.call_count(), latest)
+            self.decide_word(self.only_calls(request)?, latest)
         }
+    }
+
+    /// How many calls a request takes of a limiter that counts nothing else.
+    #[inline]
+    fn only_calls(&self, request: &Request) -> Result<u64> {
+        request.only_calls().filter(|&n| n > 0).ok_or_else(|| self.miscounted(request))
     }
 
     #[inline]
