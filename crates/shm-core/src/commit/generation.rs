@@ -24,6 +24,28 @@ use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
 use crate::sync::{AtomicU64, Ordering, fence};
 
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Committed: the tokens are taken, for the instant `at` (`now`, or a later turn).
+    Admitted {
+        /// When the tokens may be used.
+        at: Nanos,
+        /// The clock when it was decided.
+        now: Nanos,
+        /// The generation that was charged, and its state word right after.
+        epoch: u64,
+        state: u64,
+    },
+    /// Nothing was written.
+    Denied {
+        /// From when on the same request would conform, if nobody else asks.
+        ready: Nanos,
+        /// The clock when it was decided.
+        now: Nanos,
+    },
+}
+
 /// Why no decision is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Halt {

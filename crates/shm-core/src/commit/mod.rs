@@ -14,7 +14,7 @@ mod record;
 mod terms;
 mod word;
 
-pub(crate) use generation::{Commit, Generations, Halt};
-pub(crate) use record::{Desk, Records, Table, Verdict};
+pub(crate) use generation::{Commit, Decision, Generations, Halt};
+pub(crate) use record::{Desk, Records, Table};
 pub(crate) use terms::Terms;
-pub(crate) use word::{Decision, Words};
+pub(crate) use word::Words;

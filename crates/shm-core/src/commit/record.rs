@@ -12,7 +12,7 @@
 //!    what overslept any number of changes changes nothing.
 //! 4. The slots of a log's newest entry are written before anything is committed after it. They only grow.
 
-use super::generation::{Commit, Generations, Halt};
+use super::generation::{Commit, Decision, Generations, Halt};
 use super::terms::{self, Terms};
 use super::word::Word;
 use crate::clock::{Clock, NEARLY, Nanos};
@@ -142,22 +142,6 @@ impl Desk {
     }
 }
 
-/// What was decided about several limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Admitted {
-        at: Nanos,
-        now: Nanos,
-        epoch: u64,
-        /// The state word right after.
-        state: u64,
-    },
-    Denied {
-        ready: Nanos,
-        now: Nanos,
-    },
-}
-
 impl Commit for Records<'_> {
     fn generations(&self) -> Generations<'_> {
         self.generations
@@ -275,7 +259,7 @@ impl<'a> Records<'a> {
         clock: &impl Clock,
         remember: bool,
         desk: &mut Desk,
-    ) -> Result<Verdict, Halt> {
+    ) -> Result<Decision, Halt> {
         loop {
             let Some((word, costs)) = self.read(request, clock, desk)? else { continue };
             let Desk { epoch, rules, record, before, .. } = &mut *desk;
@@ -294,7 +278,7 @@ impl<'a> Records<'a> {
                     self.far_away(rules, record, now, ready, latest)?;
                 }
                 if ready > latest {
-                    return Ok(Verdict::Denied { ready, now });
+                    return Ok(Decision::Denied { ready, now });
                 }
             }
             let at = ready.max(now);
@@ -306,7 +290,7 @@ impl<'a> Records<'a> {
             let new = self.table_write(Pointer(word), record, rules.words())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new });
+                return Ok(Decision::Admitted { at, now, epoch: *epoch, state: new });
             }
             back_off();
         }

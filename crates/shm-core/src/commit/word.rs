@@ -1,6 +1,6 @@
 //! A decision as one compare-and-swap on one word.
 
-use super::generation::{Commit, Generations, Halt};
+use super::generation::{Commit, Decision, Generations, Halt};
 use super::terms::Terms;
 use crate::clock::{Clock, NEARLY, Nanos};
 use crate::layout::RETIRED;
@@ -51,28 +51,6 @@ impl Word {
     pub(crate) fn live(tat: u64) -> u64 {
         tat.min(TAT_END - 1)
     }
-}
-
-/// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// Committed: the tokens are taken, for the instant `at` (`now`, or a later turn).
-    Admitted {
-        /// When the tokens may be used.
-        at: Nanos,
-        /// The clock when it was decided.
-        now: Nanos,
-        /// The generation that was charged, and its state right after.
-        epoch: u64,
-        tat: u64,
-    },
-    /// Nothing was written.
-    Denied {
-        /// From when on the same request would conform, if nobody else asks.
-        ready: Nanos,
-        /// The clock when it was decided.
-        now: Nanos,
-    },
 }
 
 /// A limiter whose state is one word.
@@ -148,7 +126,7 @@ impl Words<'_> {
                 // AcqRel: see `still_in_place`.
                 match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) if self.0.still_in_place(epoch) => {
-                        return Ok(Decision::Admitted { at, now, epoch, tat });
+                        return Ok(Decision::Admitted { at, now, epoch, state: tat });
                     }
                     // Asleep for a whole turn of the ring: perhaps it was another generation that was charged. Then it
                     // stays charged: by now the same state may be somebody else's turn.

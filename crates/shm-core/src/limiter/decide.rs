@@ -2,7 +2,7 @@
 
 use super::{Limiter, State};
 use crate::clock::{self, Nanos};
-use crate::commit::{self, Commit, Halt, Terms, Verdict};
+use crate::commit::{self, Commit, Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
 use crate::limit::{Costs, Request};
@@ -197,10 +197,10 @@ impl Limiter {
     fn decide_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
         loop {
             match self.segment.words().reserve(calls, latest, &clock::Host) {
-                Ok(commit::Decision::Admitted { at, now, epoch, tat }) => {
+                Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
                     self.glance_around(now)?;
                     return Ok(Decision::Admitted {
-                        receipt: Receipt { at, epoch, state: tat, owner: self.owner() },
+                        receipt: Receipt { at, epoch, state, owner: self.owner() },
                         now,
                     });
                 }
@@ -228,7 +228,7 @@ impl Limiter {
             let records = self.segment.records(Some(turn.seat));
             let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
             let halt = match records.reserve(request, latest, &clock::Host, keep_before, &mut turn.desk) {
-                Ok(Verdict::Admitted { at, now, epoch, state }) => {
+                Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
                     if let Some(notes) = notes {
                         notes.charged = Charged(Some(turn.desk.charged()));
                         notes.before = keep_before.then(|| turn.desk.before());
@@ -244,7 +244,7 @@ impl Limiter {
                         now,
                     });
                 }
-                Ok(Verdict::Denied { ready, now }) => {
+                Ok(commit::Decision::Denied { ready, now }) => {
                     if count {
                         self.seating.counting_at(&self.segment.seats()[turn.seat]).denied();
                     }

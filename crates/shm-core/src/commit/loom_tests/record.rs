@@ -42,8 +42,8 @@ impl Shared {
     fn take(&self, seat: usize, latest: Nanos) -> Option<u64> {
         let mut desk = Desk::default();
         match self.records(seat).reserve(&Request::one(), latest, &now, false, &mut desk).unwrap() {
-            Verdict::Admitted { at, .. } => Some(at.as_nanos()),
-            Verdict::Denied { .. } => None,
+            Decision::Admitted { at, .. } => Some(at.as_nanos()),
+            Decision::Denied { .. } => None,
         }
     }
 }
@@ -135,7 +135,7 @@ fn a_cancelled_turn_can_be_taken_again_once() {
         let shared = Shared::new(twins(1), 0);
         let mut desk = Desk::default();
         let taken = shared.records(1).reserve(&Request::one(), at(0), &now, true, &mut desk).unwrap();
-        let Verdict::Admitted { epoch, state, .. } = taken else { panic!() };
+        let Decision::Admitted { epoch, state, .. } = taken else { panic!() };
         let other = {
             let s = shared.clone();
             thread::spawn(move || u64::from(s.take(2, at(0)).is_some()))
@@ -152,7 +152,7 @@ fn an_earlier_turn_is_not_cancelled() {
         let shared = Shared::new(twins(9), 0);
         let mut desk = Desk::default();
         let taken = shared.records(1).reserve(&Request::one(), at(0), &now, true, &mut desk).unwrap();
-        let Verdict::Admitted { epoch, state, .. } = taken else { panic!() };
+        let Decision::Admitted { epoch, state, .. } = taken else { panic!() };
         let before = desk.before();
         assert!(shared.take(1, at(0)).is_some());
         let reader = {

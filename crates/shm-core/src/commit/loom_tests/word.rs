@@ -209,7 +209,7 @@ fn no_decision_uses_half_of_two_configurations() {
 fn a_cancelled_token_can_be_taken_again_once() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let Ok(Decision::Admitted { epoch, tat, .. }) = shared.words().reserve(1, at(0), &now) else {
+        let Ok(Decision::Admitted { epoch, state: tat, .. }) = shared.words().reserve(1, at(0), &now) else {
             panic!()
         };
         let other = {
