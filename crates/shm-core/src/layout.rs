@@ -4,7 +4,6 @@
 //! with every decision lies apart from what is written with every admission, and both lie apart from the seats.
 
 use crate::sync::AtomicU64;
-use std::ops::Range;
 
 /// First word of every limiter: "SHMLIMIT" read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMLIMIT");
@@ -245,18 +244,17 @@ impl Shape {
         SEATS_OFFSET + self.seats * size_of::<Seat>()
     }
 
-    fn rings_at(&self) -> usize {
+    /// Where the slots of all rings begin, one ring after the other.
+    pub(crate) fn slots_at(&self) -> usize {
         self.cells_at() + self.cells * size_of::<Cell>()
     }
 
-    /// The bytes of the ring of limit `i`.
-    pub(crate) fn ring(&self, i: usize) -> Range<usize> {
-        let start = self.rings_at() + self.rings[..i].iter().sum::<usize>() * 8;
-        start..start + self.rings[i] * 8
+    pub(crate) fn slots(&self) -> usize {
+        self.rings.iter().sum()
     }
 
     pub(crate) fn permits_at(&self) -> usize {
-        self.ring(RINGS - 1).end
+        self.slots_at() + self.slots() * 8
     }
 
     /// The size of the file: whole lines.

@@ -37,7 +37,8 @@ mod sys;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]
 pub use limiter::{
-    Charged, Decision, Inspection, Limiter, OnMismatch, Receipt, Reservation, Settings, remove_by_force,
+    Charged, Decision, Inspection, Limiter, OnMismatch, Receipt, Reservation, Reserved, Settings,
+    remove_by_force,
 };
 #[cfg(not(loom))]
 pub use name::{DIR_VARIABLE, Directory, MAX_NAME, Name};

@@ -20,7 +20,7 @@ pub enum Outcome {
 /// Tokens that were taken, and the permit if the limiter has permits: it is held until this is dropped.
 #[derive(Debug)]
 pub struct Admission {
-    pub(crate) at: Nanos,
+    pub(crate) receipt: Receipt,
     pub(crate) waited_ns: u64,
     pub(crate) permit: Option<Permit>,
     pub(crate) paid: Paid,
@@ -29,14 +29,14 @@ pub struct Admission {
 /// For what an admission was charged.
 #[derive(Debug)]
 pub(crate) enum Paid {
-    Calls(u64, Receipt),
-    Units(Box<(Request, Receipt, Charged)>),
+    Calls(u64),
+    Units(Box<(Request, Charged)>),
     /// It has been settled.
     Settled,
     /// The limiter could not decide, and it was admitted all the same.
     Nothing,
     /// The limiter is in shadow and would have denied.
-    Shadowed(Denial),
+    Shadowed(Box<Denial>),
 }
 
 /// A refusal. Nothing was taken, nothing was written.
@@ -74,7 +74,7 @@ impl Admission {
     /// The instant that the tokens were taken for. These instants keep the limit in every window; the caller's own
     /// action comes at this instant or later, whenever the operating system lets it run.
     pub fn at(&self) -> Nanos {
-        self.at
+        self.receipt.at
     }
 
     /// How long the caller waited for it. Zero if it was admitted at once.
@@ -89,8 +89,8 @@ impl Admission {
 
     /// What would have been the refusal, if the limiter is in shadow and would have refused.
     pub fn shadowed(&self) -> Option<Denial> {
-        match self.paid {
-            Paid::Shadowed(denial) => Some(denial),
+        match &self.paid {
+            Paid::Shadowed(denial) => Some(**denial),
             _ => None,
         }
     }
@@ -125,20 +125,20 @@ impl Admission {
     /// Admitted at once.
     #[inline]
     pub(crate) fn at_once(receipt: Receipt, permit: Option<Permit>, paid: Paid) -> Admission {
-        Admission { at: receipt.at, waited_ns: 0, permit, paid }
+        Admission { receipt, waited_ns: 0, permit, paid }
     }
 
     /// Admitted without asking the limits.
     pub(crate) fn unasked(at: Nanos, permit: Option<Permit>, paid: Paid) -> Admission {
-        Admission { at, waited_ns: 0, permit, paid }
+        Admission { receipt: Receipt::of_nothing(at), waited_ns: 0, permit, paid }
     }
 }
 
 impl Paid {
-    pub(crate) fn for_request(request: &Request, receipt: Receipt, charged: Charged) -> Paid {
+    pub(crate) fn for_request(request: &Request, charged: Charged) -> Paid {
         match request.only_calls() {
-            Some(n) => Paid::Calls(n, receipt),
-            None => Paid::Units(Box::new((*request, receipt, charged))),
+            Some(n) => Paid::Calls(n),
+            None => Paid::Units(Box::new((*request, charged))),
         }
     }
 }

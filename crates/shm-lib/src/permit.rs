@@ -9,24 +9,37 @@ use std::sync::Arc;
 /// In a forked child a copy of it does nothing: the permit stays the parent's. When the process that holds it is killed,
 /// or execs, the permit is free again: at once for whoever asks for one, within about 0.1 s for those who wait.
 pub struct Permit {
-    limiter: Arc<Limiter>,
+    /// There until it is given back.
+    limiter: Option<Arc<Limiter>>,
     held: Held,
 }
 
 impl Permit {
     pub(crate) fn new(limiter: &Arc<Limiter>, held: Held) -> Permit {
-        Permit { limiter: Arc::clone(limiter), held }
+        Permit { limiter: Some(Arc::clone(limiter)), held }
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        self.limiter.give_back(self.held);
+        if let Some(limiter) = self.limiter.take() {
+            give_back(limiter, self.held);
+        }
     }
+}
+
+/// Apart, and by value: so an admission without a permit is dropped without having been in memory.
+#[inline(never)]
+#[allow(clippy::needless_pass_by_value)]
+fn give_back(limiter: Arc<Limiter>, held: Held) {
+    limiter.give_back(held);
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("of", &self.limiter.name().as_str()).finish_non_exhaustive()
+        f.debug_struct("Permit")
+            .field("of", &self.limiter.as_ref().map(|limiter| limiter.name().as_str()))
+            .finish_non_exhaustive()
     }
 }

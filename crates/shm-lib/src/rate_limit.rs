@@ -4,7 +4,7 @@ use crate::outcome::Paid;
 use crate::{Admission, Builder, Denial, Outcome, Permit, Reservation};
 use shm_core::clock::Nanos;
 use shm_core::limit::{Limit, Outlook, Policy, Rate, Request};
-use shm_core::{Charged, Counts, Decision, Error, ErrorKind, Inspection, Limiter, Result};
+use shm_core::{Charged, Counts, Decision, Error, ErrorKind, Inspection, Limiter, Reserved, Result};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ impl RateLimit {
         }
         match self.limiter.try_acquire(n)? {
             Decision::Admitted { receipt, .. } => {
-                Ok(Outcome::Admitted(Admission::at_once(receipt, None, Paid::Calls(n, receipt))))
+                Ok(Outcome::Admitted(Admission::at_once(receipt, None, Paid::Calls(n))))
             }
             Decision::Denied { ready, now } => Ok(self.denied(Denial { ready, now }, None)),
         }
@@ -111,7 +111,7 @@ impl RateLimit {
         };
         match self.limiter.try_acquire(n)? {
             Decision::Admitted { receipt, .. } => {
-                Ok(Outcome::Admitted(Admission::at_once(receipt, permit, Paid::Calls(n, receipt))))
+                Ok(Outcome::Admitted(Admission::at_once(receipt, permit, Paid::Calls(n))))
             }
             Decision::Denied { ready, now } => Ok(self.denied(Denial { ready, now }, permit)),
         }
@@ -128,7 +128,7 @@ impl RateLimit {
         };
         match self.limiter.try_request(request)? {
             (Decision::Admitted { receipt, .. }, charged) => {
-                let paid = Paid::for_request(request, receipt, charged);
+                let paid = Paid::for_request(request, charged);
                 Ok(Outcome::Admitted(Admission::at_once(receipt, permit, paid)))
             }
             (Decision::Denied { ready, now }, _) => Ok(self.denied(Denial { ready, now }, permit)),
@@ -154,7 +154,7 @@ impl RateLimit {
     #[inline]
     fn denied(&self, denial: Denial, permit: Option<Permit>) -> Outcome {
         if self.limiter.is_shadow() {
-            let paid = Paid::Shadowed(denial);
+            let paid = Paid::Shadowed(Box::new(denial));
             return Outcome::Admitted(Admission::unasked(denial.now, permit, paid));
         }
         Outcome::Denied(denial)
@@ -266,8 +266,8 @@ impl RateLimit {
     /// As [`wait_request`](Self::wait_request).
     pub fn reserve_request(&self, request: &Request) -> Result<Reservation> {
         match self.limiter.reserve(request, Nanos::from_nanos(u64::MAX))? {
-            Ok(core) => Ok(Reservation::new(&self.limiter, core, *request)),
-            Err(_) => Err(Error::new(ErrorKind::Io, "denied without a deadline")),
+            Reserved::Turn(core) => Ok(Reservation::new(&self.limiter, core, *request)),
+            Reserved::Denied { .. } => Err(Error::new(ErrorKind::Io, "denied without a deadline")),
         }
     }
 
@@ -298,8 +298,9 @@ impl RateLimit {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it was settled before, and as [`try_request`](Self::try_request).
     pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<()> {
-        let (estimate, receipt, charged) = match std::mem::replace(&mut admission.paid, Paid::Settled) {
-            Paid::Calls(n, receipt) => (Request::calls(n), receipt, Charged::default()),
+        let receipt = admission.receipt;
+        let (estimate, charged) = match std::mem::replace(&mut admission.paid, Paid::Settled) {
+            Paid::Calls(n) => (Request::calls(n), Charged::default()),
             Paid::Units(request) => *request,
             Paid::Settled => {
                 return Err(Error::new(

@@ -84,8 +84,8 @@ impl Reservation {
     }
 
     fn admission(&self, waited: Duration) -> Admission {
-        let paid = Paid::for_request(&self.request, self.receipt, self.charged);
-        Admission { at: self.receipt.at, waited_ns: waited.as_nanos() as u64, permit: None, paid }
+        let paid = Paid::for_request(&self.request, self.charged);
+        Admission { receipt: self.receipt, waited_ns: waited.as_nanos() as u64, permit: None, paid }
     }
 
     /// Gives the turn back, if nobody took one after it; otherwise it is forfeited. Returns which.

@@ -4,7 +4,7 @@ use crate::outcome::Paid;
 use crate::{Admission, Denial, Outcome, Permit, RateLimit};
 use shm_core::clock::{self, Nanos};
 use shm_core::limit::Request;
-use shm_core::{Decision, Error, ErrorKind, Limiter, Receipt, Reservation, Result};
+use shm_core::{Error, ErrorKind, Limiter, Receipt, Reservation, Reserved, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,9 +40,8 @@ pub(crate) fn wait(
             }
         }
         let reservation = match limiter.reserve(request, latest)? {
-            Ok(reservation) => reservation,
-            Err(Decision::Denied { ready, now }) => return Ok(denied(limiter, Denial { ready, now })),
-            Err(Decision::Admitted { .. }) => unreachable!("admitted without a reservation"),
+            Reserved::Turn(reservation) => reservation,
+            Reserved::Denied { ready, now } => return Ok(denied(limiter, Denial { ready, now })),
         };
         match sleep_until_turn(limiter, &reservation, &mut stop) {
             Ok(Turn::Come(now)) => {
@@ -50,9 +49,9 @@ pub(crate) fn wait(
                 let at_once = now == reservation.now && !slept;
                 let waited = if at_once { Duration::ZERO } else { now.since(began) };
                 limiter.count_admitted(request.call_count(), waited);
-                let paid = Paid::for_request(request, receipt, reservation.charged);
+                let paid = Paid::for_request(request, reservation.charged);
                 let waited_ns = waited.as_nanos() as u64;
-                return Ok(Outcome::Admitted(Admission { at: receipt.at, waited_ns, permit, paid }));
+                return Ok(Outcome::Admitted(Admission { receipt, waited_ns, permit, paid }));
             }
             // The terms have changed, and the queue is dropped: ask again.
             Ok(Turn::Void) => slept = true,

@@ -6,15 +6,21 @@
 //! | `generation` | configurations that follow one another, each with its own state; taking over |
 //! | `word` | a decision as one compare-and-swap, for a limiter whose state is one word |
 //! | `record` | the same for any other: prepared in a cell of one's own, committed by a compare-and-swap |
+//! | `table` | the cells and rings that records are in |
+//! | `desk` | what a process keeps between its decisions on records |
 
+mod desk;
 mod generation;
 #[cfg(all(loom, test))]
 mod loom_tests;
 mod record;
+mod table;
 mod terms;
 mod word;
 
+pub(crate) use desk::Desk;
 pub(crate) use generation::{Commit, Decision, Generations, Halt};
-pub(crate) use record::{Desk, Records, Table};
+pub(crate) use record::Records;
+pub(crate) use table::Table;
 pub(crate) use terms::Terms;
 pub(crate) use word::Words;

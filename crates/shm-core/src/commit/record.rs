@@ -12,75 +12,17 @@
 //!    what overslept any number of changes changes nothing.
 //! 4. The slots of a log's newest entry are written before anything is committed after it. They only grow.
 
+use super::desk::Desk;
 use super::generation::{Commit, Decision, Generations, Halt};
+use super::table::{LIVE_END, Pointer, Table, load, store};
 use super::terms::{self, Terms};
 use super::word::Word;
 use crate::clock::{Clock, NEARLY, Nanos};
-use crate::layout::{CELLS_PER_SEAT, Cell, LIMITS, RETIRED, RINGS};
+use crate::layout::{CELLS_PER_SEAT, LIMITS, RETIRED};
 use crate::limit::log::Ring;
-use crate::limit::rules::{Record, Rings, Rule, Rules};
-use crate::limit::window::Fixed;
-use crate::limit::{Costs, MAX_LIMITS, MAX_WAIT, Outlook, Request};
-use crate::sync::{AtomicU64, Ordering, back_off, fence};
-
-const CELL_BITS: u32 = 14;
-const LIVE_END: u64 = crate::limit::gcra::TAT_END;
-
-/// The state word: which cell, and the how-manieth record it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pointer(u64);
-
-impl Pointer {
-    fn cell(self) -> usize {
-        (self.0 & ((1 << CELL_BITS) - 1)) as usize
-    }
-
-    /// The pointer to the next record.
-    fn next(self, cell: usize) -> u64 {
-        let version = (self.0 & (LIVE_END - 1)) >> CELL_BITS;
-        ((version + 1) << CELL_BITS | cell as u64) & (LIVE_END - 1)
-    }
-}
-
-/// One limit's slots.
-#[derive(Clone, Copy)]
-pub(crate) struct Slots<'a>(&'a [AtomicU64]);
-
-impl Slots<'_> {
-    fn place(&self, index: u64) -> Option<&AtomicU64> {
-        // A power of two, or none.
-        self.0.get(index as usize & self.0.len().wrapping_sub(1))
-    }
-}
-
-impl Ring for Slots<'_> {
-    #[inline]
-    fn slot(&self, index: u64) -> u64 {
-        // Acquire: pairs with the raise in `write_pending`. Whoever reads what a later commit made room for also reads
-        // a later state word.
-        self.place(index).map_or(0, |slot| slot.load(Ordering::Acquire))
-    }
-
-    fn capacity(&self) -> u64 {
-        self.0.len() as u64
-    }
-}
-
-/// All cells and rings of a limiter.
-#[derive(Clone, Copy)]
-pub(crate) struct Table<'a> {
-    pub(crate) cells: &'a [Cell],
-    pub(crate) rings: [&'a [AtomicU64]; RINGS],
-}
-
-impl<'a> Rings for Table<'a> {
-    type Ring = Slots<'a>;
-
-    #[inline]
-    fn ring(&self, limit: usize) -> Slots<'a> {
-        Slots(self.rings.get(limit).copied().unwrap_or_default())
-    }
-}
+use crate::limit::rules::{Record, Rings, Rules};
+use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Request};
+use crate::sync::{Ordering, back_off, fence};
 
 /// A limiter whose state is a record, seen by the holder of a seat (whose turn it is), or by somebody who only looks.
 #[derive(Clone, Copy)]
@@ -89,57 +31,6 @@ pub(crate) struct Records<'a> {
     pub(crate) table: Table<'a>,
     /// The seat whose cells may be written; `None` for who only looks.
     pub(crate) seat: Option<usize>,
-}
-
-/// Where a process works: the terms it last read, and the record it is about to change. Kept between decisions, and
-/// large, so it is used in place.
-pub(crate) struct Desk {
-    /// The epoch of the terms; 0: none yet.
-    epoch: u64,
-    rules: Rules,
-    units: [Option<[u64; 3]>; LIMITS],
-    /// The most calls that can pass at once; 0 where units are counted, too.
-    most_calls: u64,
-    /// The current record; after an admission the one that it led to.
-    record: Record,
-    /// The one before it, if that was asked for.
-    before: Record,
-}
-
-impl Default for Desk {
-    fn default() -> Desk {
-        let nothing = |_| Rule::Fixed(Fixed { max: 0, per: 0, origin: None });
-        Desk {
-            epoch: 0,
-            rules: Rules::new(1, nothing, [false; MAX_LIMITS], 0),
-            units: [None; LIMITS],
-            most_calls: 0,
-            record: Record::EMPTY,
-            before: Record::EMPTY,
-        }
-    }
-}
-
-impl Desk {
-    /// What a request costs, if it can ever pass.
-    fn costs(&self, request: &Request) -> Result<Costs, Halt> {
-        let costs = request.costs(&self.units).ok_or(Halt::Miscounted)?;
-        match self.rules.never(&costs) {
-            None => Ok(costs),
-            Some((limit, most)) => Err(Halt::NeverAdmissible { limit, most }),
-        }
-    }
-
-    /// How much each bucket was charged so far, after an admission.
-    #[inline]
-    pub(crate) fn charged(&self) -> Costs {
-        self.rules.charged(&self.record)
-    }
-
-    /// The record before an admission that was to be remembered.
-    pub(crate) fn before(&self) -> Box<Record> {
-        Box::new(self.before)
-    }
 }
 
 impl Commit for Records<'_> {
@@ -166,7 +57,7 @@ impl<'a> Records<'a> {
     }
 
     fn rules(&self, epoch: u64) -> Rules {
-        terms::rules(self.generations.place(epoch), self.table.rings.map(|ring| !ring.is_empty()))
+        terms::rules(self.generations.place(epoch), self.table.rings.map(|slots| slots > 0))
     }
 
     /// The record that a state word of this generation points to, if it is still the one after the copy.
@@ -175,9 +66,7 @@ impl<'a> Records<'a> {
         let Some(cell) = self.table.cells.get(Pointer(word).cell()) else {
             return Err(Halt::Damaged("the state points to no cell"));
         };
-        for (to, from) in to.0.iter_mut().zip(&cell.words[..words]) {
-            *to = from.load(Ordering::Relaxed);
-        }
+        load(cell, to, words);
         // Pairs with the Release fence in `table_write`.
         fence(Ordering::Acquire);
         Ok(self.generations.place(epoch).state.word.load(Ordering::Relaxed) == word)
@@ -254,14 +143,14 @@ impl<'a> Records<'a> {
     #[inline]
     pub(crate) fn reserve(
         &self,
-        request: &Request,
+        asked: Asked<'_>,
         latest: Nanos,
         clock: &impl Clock,
         remember: bool,
         desk: &mut Desk,
     ) -> Result<Decision, Halt> {
         loop {
-            let Some((word, costs)) = self.read(request, clock, desk)? else { continue };
+            let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
             let Desk { epoch, rules, record, before, .. } = &mut *desk;
             let state = &self.generations.place(*epoch).state.word;
             let (mut now, exact) = clock.quick();
@@ -281,12 +170,13 @@ impl<'a> Records<'a> {
                     return Ok(Decision::Denied { ready, now });
                 }
             }
+            let is_turn = ready > now;
             let at = ready.max(now);
             self.write_pending(rules, record)?;
             if remember {
                 *before = *record;
             }
-            rules.charge(record, &costs, at.as_nanos());
+            rules.charge(record, &costs, at.as_nanos(), is_turn);
             let new = self.table_write(Pointer(word), record, rules.words())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
@@ -313,7 +203,7 @@ impl<'a> Records<'a> {
     /// the time; and in one for each if there is a greedy limit: its newest admission has one time.
     pub(crate) fn schedule(
         &self,
-        request: &Request,
+        asked: Asked<'_>,
         k: usize,
         clock: &impl Clock,
         desk: &mut Desk,
@@ -322,7 +212,7 @@ impl<'a> Records<'a> {
         let now = clock.exact();
         let mut most = k;
         while turns.len() < k {
-            let Some((word, costs)) = self.read(request, clock, desk)? else { continue };
+            let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
             let Desk { epoch, rules, record, .. } = &mut *desk;
             let together = if rules.has_log(&costs) { 1 } else { most.min(k - turns.len()) };
             let begun = turns.len();
@@ -333,7 +223,7 @@ impl<'a> Records<'a> {
                 if at.since(now) > MAX_WAIT {
                     self.far_away(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
                 }
-                rules.charge(record, &costs, at.as_nanos());
+                rules.charge(record, &costs, at.as_nanos(), at > now);
                 turns.push(at);
             }
             if !self.replace(*epoch, word, record, rules.words()) {
@@ -351,7 +241,7 @@ impl<'a> Records<'a> {
     #[inline]
     fn read(
         &self,
-        request: &Request,
+        asked: Asked<'_>,
         clock: &impl Clock,
         desk: &mut Desk,
     ) -> Result<Option<(u64, Costs)>, Halt> {
@@ -359,10 +249,9 @@ impl<'a> Records<'a> {
         if epoch != desk.epoch && !self.read_terms(epoch, desk)? {
             return Ok(None);
         }
-        let calls = request.only_calls().filter(|&n| 0 < n && n <= desk.most_calls);
-        let costs = match calls {
-            Some(n) => [n; MAX_LIMITS],
-            None => desk.costs(request)?,
+        let costs = match asked {
+            Asked::Calls(n) if 0 < n && n <= desk.most_calls => [n; MAX_LIMITS],
+            asked => desk.costs(&asked.request())?,
         };
         let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
         // Then that word is this generation's.
@@ -478,8 +367,8 @@ impl<'a> Records<'a> {
         if !(0..1_000).map(|_| read()).take_while(Result::is_ok).any(|copied| copied == Ok(true)) {
             return;
         }
-        for (ring, end) in self.table.rings.iter().zip(rules.ends_of_eras(&record)) {
-            for slot in *ring {
+        for (limit, end) in rules.ends_of_eras(&record).into_iter().enumerate() {
+            for slot in self.table.ring(limit).0 {
                 let value = slot.load(Ordering::Relaxed);
                 if value >= end {
                     let _ = slot.compare_exchange(value, 0, Ordering::AcqRel, Ordering::Relaxed);
@@ -523,12 +412,5 @@ impl<'a> Records<'a> {
             }
             return Ok((seen, now));
         }
-    }
-}
-
-#[inline]
-fn store(cell: &Cell, record: &Record, words: usize) {
-    for (to, &from) in cell.words.iter().zip(&record.0[..words]) {
-        to.store(from, Ordering::Relaxed);
     }
 }

@@ -3,7 +3,8 @@
 use crate::clock::Nanos;
 use crate::layout::{Generation, Hash, LIMITS, LimitWords, RINGS};
 use crate::limit::log::Log;
-use crate::limit::rules::{Rule, Rules};
+use crate::limit::rule::Rule;
+use crate::limit::rules::Rules;
 use crate::limit::window::{Fixed, Sliding};
 use crate::limit::{Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit};
 use crate::sync::{AtomicU64, Ordering};

@@ -13,6 +13,7 @@
 //! | `gcra` | the generic cell rate algorithm |
 //! | `log` | the exact sliding log |
 //! | `window` | fixed windows and the sliding counter |
+//! | `rule` | one limit of several: its numbers, and its words of the record |
 //! | `rules` | several limits decided at once, and the record that is their state |
 //! | `audit` | an independent check of admissions against a rate |
 
@@ -27,6 +28,7 @@ mod one;
 mod policy;
 mod rate;
 mod request;
+pub(crate) mod rule;
 pub(crate) mod rules;
 #[cfg(feature = "serde")]
 pub(crate) mod serial;
@@ -39,6 +41,6 @@ pub use notation::{format_span, parse_span};
 pub use one::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start, Unit};
 pub use policy::{MAX_LIMITS, MAX_PERMITS, Policy};
 pub use rate::{MAX_PER, Rate};
-pub(crate) use request::Costs;
 pub use request::Request;
+pub(crate) use request::{Asked, Costs};
 pub use ticks::Ticks;

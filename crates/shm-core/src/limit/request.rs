@@ -151,5 +151,35 @@ impl Request {
     }
 }
 
+/// A request as a decision takes it: one for nothing but calls needs no more than their number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked<'a> {
+    Calls(u64),
+    Units(&'a Request),
+}
+
+impl<'a> Asked<'a> {
+    #[inline]
+    pub(crate) fn of(request: &'a Request) -> Asked<'a> {
+        request.only_calls().map_or(Asked::Units(request), Asked::Calls)
+    }
+
+    #[inline]
+    pub(crate) fn call_count(self) -> u64 {
+        match self {
+            Asked::Calls(n) => n,
+            Asked::Units(request) => request.calls,
+        }
+    }
+
+    /// As a request.
+    pub(crate) fn request(self) -> Request {
+        match self {
+            Asked::Calls(n) => Request::calls(n),
+            Asked::Units(request) => *request,
+        }
+    }
+}
+
 /// What a request costs each limit.
 pub(crate) type Costs = [u64; MAX_LIMITS];

@@ -7,13 +7,15 @@
 
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Log, Ring, State as LogState};
-use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
-use super::{Costs, Gcra, MAX_LIMITS, Outlook};
+use super::rule::{Rule, Unused, Words, edit};
+use super::{Costs, MAX_LIMITS, Outlook};
 use crate::clock::Nanos;
 use std::ops::Range;
 
-/// Words of the largest record.
-pub(crate) const RECORD_WORDS: usize = 1 + MAX_LIMITS * log::WORDS;
+/// Words of a record: room for the largest, in whole lines.
+pub(crate) const RECORD_WORDS: usize = (1 + MAX_LIMITS * log::WORDS).next_multiple_of(LINE);
+/// Words that are copied together.
+pub(crate) const LINE: usize = 8;
 
 /// A record, copied out of shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,190 +28,6 @@ impl Record {
     pub(crate) fn last(&self) -> u64 {
         self.0[0]
     }
-}
-
-/// One limit's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rule {
-    Bucket(Gcra),
-    Log(Log),
-    Fixed(Fixed),
-    Sliding(Sliding),
-}
-
-impl Rule {
-    #[inline]
-    fn words(&self) -> usize {
-        match self {
-            Rule::Bucket(_) => 2,
-            Rule::Log(_) => log::WORDS,
-            Rule::Fixed(_) => FIXED_WORDS,
-            Rule::Sliding(_) => SLIDING_WORDS,
-        }
-    }
-
-    /// The most that one request can take.
-    #[inline]
-    pub(crate) fn most(&self) -> u64 {
-        match self {
-            Rule::Bucket(g) => g.burst,
-            Rule::Log(l) => l.max,
-            Rule::Fixed(w) => w.max,
-            Rule::Sliding(w) => w.max,
-        }
-    }
-
-    /// The first instant, in nanoseconds, at which `cost` more conform; anything up to `now` if that is now.
-    #[inline(always)]
-    fn ready(&self, state: &[u64], cost: u64, now: u64, ring: &impl Ring) -> u64 {
-        match self {
-            Rule::Bucket(g) => {
-                let slot = g.slot(state[0], cost);
-                if slot <= g.ticks.at(now) { 0 } else { g.ticks.first_ns(slot) }
-            }
-            Rule::Log(l) => l.ready(&LogState::read(state), cost, ring),
-            Rule::Fixed(w) => w.ready(&FixedState::read(state), cost),
-            Rule::Sliding(w) => w.ready(&SlidingState::read(state), cost),
-        }
-    }
-
-    /// `cost` admitted at `at`.
-    #[inline(always)]
-    fn charge(&self, state: &mut [u64], at: u64, cost: u64) {
-        match self {
-            Rule::Bucket(g) => {
-                let slot = g.slot(state[0], cost);
-                let tick = g.ticks.at(at);
-                // Booked at the slot itself if that is what `at` is the first nanosecond of: so nothing drifts.
-                let first = tick.wrapping_sub(slot) < 2 && g.ticks.first_ns(slot) == at;
-                let tick = if first { slot } else { tick };
-                state[0] = g.charge(state[0], tick, cost);
-                state[1] = state[1].wrapping_add(cost);
-            }
-            Rule::Log(_) => Log::charge_words(state, at, cost),
-            Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost)),
-            Rule::Sliding(w) => {
-                edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost))
-            }
-        }
-    }
-
-    /// `amount` of what was charged was not used.
-    fn refund(&self, state: &mut [u64], amount: u64, unused: &Unused) {
-        match self {
-            Rule::Bucket(g) => {
-                // As if it had never been taken. But had it not been, the bucket may have been empty at some time since,
-                // and what leaked while it was not would not have leaked.
-                let (last, token) = (g.ticks.at(unused.last), g.ticks.tokens(1));
-                let less = match unused.then {
-                    // Those who came after would have left at most so much in it, had it been empty right after.
-                    Some(then) => {
-                        let since = g.ticks.tokens(state[1].wrapping_sub(then));
-                        g.refund(state[0], amount).max(last.saturating_add(since))
-                    }
-                    // In whole tokens, as turns are.
-                    None => {
-                        let leaked = last.saturating_sub(g.ticks.at(unused.at));
-                        let leaked = if leaked > 0 { leaked.saturating_add(1).div_ceil(token) } else { 0 };
-                        g.refund(state[0], amount.saturating_sub(leaked))
-                    }
-                };
-                state[0] = less.min(state[0]);
-            }
-            Rule::Log(_) if unused.is_newest => {
-                edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount));
-            }
-            Rule::Log(_) => {}
-            Rule::Fixed(w) => {
-                edit(state, FixedState::read, FixedState::write, |s| w.refund(s, unused.at, amount));
-            }
-            Rule::Sliding(w) => {
-                edit(state, SlidingState::read, SlidingState::write, |s| w.refund(s, unused.at, amount));
-            }
-        }
-    }
-
-    /// How much counts as used at `now`, and how much is queued behind that.
-    fn usage(&self, state: &[u64], now: u64, ring: &impl Ring) -> (u64, u64) {
-        match self {
-            Rule::Bucket(g) => {
-                let seen = g.outlook(state[0], Nanos::from_nanos(now));
-                (seen.used, seen.queued)
-            }
-            Rule::Log(l) => l.usage(&LogState::read(state), now, ring),
-            Rule::Fixed(w) => {
-                let s = FixedState::read(state);
-                (w.used(&s, now), w.queued(&s, now))
-            }
-            Rule::Sliding(w) => {
-                let s = SlidingState::read(state);
-                (w.used(&s, now), if s.start > now { s.used } else { 0 })
-            }
-        }
-    }
-
-    /// The state in which `used` were taken at `now`, and nothing is queued. A log goes on from `log`, what its ring
-    /// last held.
-    fn as_if(&self, state: &mut [u64], used: u64, now: u64, log: &LogState) {
-        let used = used.min(self.most());
-        match self {
-            Rule::Bucket(g) => {
-                state[0] = g.unused(Nanos::from_nanos(now)).wrapping_add(g.ticks.tokens(used));
-            }
-            Rule::Log(_) => Log::as_if(log, used, now).write(state),
-            Rule::Fixed(w) => w.as_if(used, now).write(state),
-            Rule::Sliding(w) => w.as_if(used, now).write(state),
-        }
-    }
-
-    /// The state with which `next` takes over at `now`. Turns up to `CLOCK_SLACK` later count as admitted.
-    fn carry(
-        &self,
-        state: &[u64],
-        now: Nanos,
-        next: &Rule,
-        to: &mut [u64],
-        log: &LogState,
-        ring: &impl Ring,
-    ) {
-        let late = now.plus(CLOCK_SLACK).as_nanos();
-        match (self, next) {
-            (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], now, n),
-            (Rule::Log(l), Rule::Log(n)) => l.carry(&LogState::read(state), late, n, ring).write(to),
-            (Rule::Fixed(w), Rule::Fixed(n)) if (w.per, w.origin) == (n.per, n.origin) => {
-                w.carry(&FixedState::read(state), late).write(to);
-            }
-            (Rule::Sliding(w), Rule::Sliding(n)) if w.per == n.per => {
-                w.carry(&SlidingState::read(state), late).write(to);
-            }
-            _ => {
-                let (used, _) = self.usage(state, late, ring);
-                next.as_if(to, used, late, log);
-            }
-        }
-    }
-}
-
-fn edit<S>(
-    state: &mut [u64],
-    read: impl Fn(&[u64]) -> S,
-    write: impl Fn(S, &mut [u64]),
-    change: impl FnOnce(&mut S),
-) {
-    let mut s = read(state);
-    change(&mut s);
-    write(s, state);
-}
-
-/// Which charge turned out unused.
-struct Unused {
-    at: u64,
-    /// The time of the last admission of all.
-    last: u64,
-    /// What the bucket was charged so far, right after this charge, if that is known.
-    then: Option<u64>,
-    /// Nothing was admitted after it.
-    is_newest: bool,
 }
 
 /// The rings of all limits.
@@ -239,20 +57,25 @@ pub(crate) struct Rules {
 struct Place {
     limit: usize,
     rule: Rule,
-    /// The words that are its own: a limit with a ring that is no log now leaves the log's count and era alone.
+    /// Where its own words begin: a limit with a ring that is no log now leaves the log's count and era alone.
     start: usize,
-    end: usize,
 }
 
 impl Place {
-    #[inline]
-    fn of<'r>(&self, record: &'r Record) -> &'r [u64] {
-        &record.0[self.start..self.end]
+    #[inline(always)]
+    fn of<'r>(&self, record: &'r Record) -> &'r Words {
+        record.0[self.start()..].first_chunk().unwrap_or(&[0; log::WORDS])
     }
 
-    #[inline]
-    fn of_mut<'r>(&self, record: &'r mut Record) -> &'r mut [u64] {
-        &mut record.0[self.start..self.end]
+    #[inline(always)]
+    fn of_mut<'r>(&self, record: &'r mut Record) -> &'r mut Words {
+        record.0[self.start()..].first_chunk_mut().expect("room for them")
+    }
+
+    /// Where there is room for them whatever happens: so nothing has to be checked.
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.start.min(RECORD_WORDS - log::WORDS)
     }
 }
 
@@ -271,16 +94,13 @@ impl Rules {
             let rule = rule(limit.min(len - 1));
             starts[limit] = words;
             let is_log = matches!(rule, Rule::Log(_));
-            let (start, end) = match ringed[limit] {
-                true if !is_log => (words + 1, words + log::WORDS - 1),
-                _ => (words, words + rule.words()),
-            };
+            let start = words + usize::from(ringed[limit] && !is_log);
             words += match limit < len {
                 _ if ringed[limit] => log::WORDS,
                 true => rule.words(),
                 false => 0,
             };
-            Place { limit, rule, start, end: end.min(RECORD_WORDS) }
+            Place { limit, rule, start }
         });
         Rules { places, len, starts, words, ringed, not_before }
     }
@@ -322,25 +142,24 @@ impl Rules {
     }
 
     /// The first instant at which all limits admit these costs; anything up to `now` if that is now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ready(&self, record: &Record, costs: &Costs, now: u64, rings: &impl Rings) -> u64 {
         let mut ready = record.last().max(self.not_before);
-        for p in self.places() {
-            if costs[p.limit] > 0 {
-                let state = p.of(record);
-                ready = ready.max(p.rule.ready(state, costs[p.limit], now, &rings.ring(p.limit)));
+        for (p, &cost) in self.places().zip(costs) {
+            if cost > 0 {
+                ready = ready.max(p.rule.ready(p.of(record), cost, now, || rings.ring(p.limit)));
             }
         }
         ready
     }
 
-    /// The record after these costs were admitted at `at`.
+    /// The record after these costs were admitted at `at`: now, or a turn to come.
     #[inline]
-    pub(crate) fn charge(&self, record: &mut Record, costs: &Costs, at: u64) {
+    pub(crate) fn charge(&self, record: &mut Record, costs: &Costs, at: u64, is_turn: bool) {
         record.0[0] = at.max(record.0[0]);
-        for p in self.places() {
-            if costs[p.limit] > 0 {
-                p.rule.charge(p.of_mut(record), at, costs[p.limit]);
+        for (p, &cost) in self.places().zip(costs) {
+            if cost > 0 {
+                p.rule.charge(p.of_mut(record), at, is_turn, cost);
             }
         }
     }
@@ -463,7 +282,7 @@ impl Rules {
         for p in self.places() {
             let (state, ring) = (p.of(record), rings.ring(p.limit));
             let (used, queued) = p.rule.usage(state, now.as_nanos(), &ring);
-            let ready = p.rule.ready(state, 1, now.as_nanos(), &ring);
+            let ready = p.rule.ready(state, 1, now.as_nanos(), || ring);
             let next_at = Nanos::from_nanos(ready.max(held_until)).max(now);
             let available = match &p.rule {
                 Rule::Bucket(g) => g.outlook(state[0], now).available,

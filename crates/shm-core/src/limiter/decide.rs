@@ -5,7 +5,7 @@ use crate::clock::{self, Nanos};
 use crate::commit::{self, Commit, Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
-use crate::limit::{Costs, Request};
+use crate::limit::{Asked, Costs, Request};
 use crate::sync::Ordering;
 use crate::sys::futex;
 use std::time::Duration;
@@ -43,6 +43,13 @@ pub struct Receipt {
     owner: u64,
 }
 
+impl Receipt {
+    /// For what was let through at this instant without having been taken: nobody's.
+    pub const fn of_nothing(at: Nanos) -> Receipt {
+        Receipt { at, epoch: 0, state: 0, owner: 0 }
+    }
+}
+
 /// What a settlement needs to know of an admission, besides the receipt, where it is known: each bucket's charges so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charged(Option<Costs>);
@@ -66,6 +73,20 @@ pub enum Decision {
     },
 }
 
+/// What became of the wish for a turn.
+#[derive(Debug)]
+pub enum Reserved {
+    /// It is taken.
+    Turn(Reservation),
+    /// It would come too late. Nothing is taken.
+    Denied {
+        /// When it would come.
+        ready: Nanos,
+        /// The clock when it was decided.
+        now: Nanos,
+    },
+}
+
 /// A turn that was taken and can still be given back.
 #[derive(Debug)]
 pub struct Reservation {
@@ -73,7 +94,7 @@ pub struct Reservation {
     pub receipt: Receipt,
     /// The clock when it was taken.
     pub now: Nanos,
-    request: Request,
+    calls: u64,
     /// For a settlement.
     pub charged: Charged,
     /// The record before it, where the state is one.
@@ -89,7 +110,7 @@ impl Limiter {
     #[inline]
     pub fn try_acquire(&self, calls: u64) -> Result<Decision> {
         if self.segment.has_records() {
-            return self.decide_record(&Request::calls(calls), NOW, None, true);
+            return self.decide_record(Asked::Calls(calls), NOW, None, true);
         }
         let counting = self.seating.counting(&self.segment);
         let decision = self.decide_word(calls, NOW)?;
@@ -109,7 +130,7 @@ impl Limiter {
             return Ok((self.try_acquire(self.only_calls(request)?)?, Charged::default()));
         }
         let mut notes = Notes::new(false);
-        let decision = self.decide_record(request, NOW, Some(&mut notes), true)?;
+        let decision = self.decide_record(Asked::of(request), NOW, Some(&mut notes), true)?;
         Ok((decision, notes.charged))
     }
 
@@ -134,20 +155,16 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire), and [`ErrorKind::TooFar`].
-    pub fn reserve(
-        &self,
-        request: &Request,
-        latest: Nanos,
-    ) -> Result<std::result::Result<Reservation, Decision>> {
+    pub fn reserve(&self, request: &Request, latest: Nanos) -> Result<Reserved> {
         // Who waits is here, too.
         let _ = self.seating.counting(&self.segment);
         let mut notes = Notes::new(true);
         Ok(match self.decide(request, latest, Some(&mut notes))? {
             Decision::Admitted { receipt, now } => {
                 let Notes { before, charged, .. } = notes;
-                Ok(Reservation { receipt, now, request: *request, charged, before })
+                Reserved::Turn(Reservation { receipt, now, calls: request.call_count(), charged, before })
             }
-            denied @ Decision::Denied { .. } => Err(denied),
+            Decision::Denied { ready, now } => Reserved::Denied { ready, now },
         })
     }
 
@@ -167,7 +184,9 @@ impl Limiter {
             let turns = self.with_state(|state| match state {
                 State::Word(words) => words.schedule(request.call_count(), k, &clock::Host),
                 State::Record(_, None) => Err(Halt::Seatless),
-                State::Record(records, Some(desk)) => records.schedule(request, k, &clock::Host, desk),
+                State::Record(records, Some(desk)) => {
+                    records.schedule(Asked::of(request), k, &clock::Host, desk)
+                }
             });
             match turns {
                 Ok(turns) => return Ok(turns),
@@ -181,7 +200,7 @@ impl Limiter {
     #[inline]
     fn decide(&self, request: &Request, latest: Nanos, notes: Option<&mut Notes>) -> Result<Decision> {
         if self.segment.has_records() {
-            self.decide_record(request, latest, notes, false)
+            self.decide_record(Asked::of(request), latest, notes, false)
         } else {
             self.decide_word(self.only_calls(request)?, latest)
         }
@@ -216,7 +235,7 @@ impl Limiter {
     #[inline]
     fn decide_record(
         &self,
-        request: &Request,
+        asked: Asked<'_>,
         latest: Nanos,
         notes: Option<&mut Notes>,
         count: bool,
@@ -227,7 +246,7 @@ impl Limiter {
             };
             let records = self.segment.records(Some(turn.seat));
             let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
-            let halt = match records.reserve(request, latest, &clock::Host, keep_before, &mut turn.desk) {
+            let halt = match records.reserve(asked, latest, &clock::Host, keep_before, &mut turn.desk) {
                 Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
                     if let Some(notes) = notes {
                         notes.charged = Charged(Some(turn.desk.charged()));
@@ -235,7 +254,7 @@ impl Limiter {
                     }
                     if count {
                         let seat = &self.segment.seats()[turn.seat];
-                        self.seating.counting_at(seat).admitted(request.call_count());
+                        self.seating.counting_at(seat).admitted(asked.call_count());
                     }
                     drop(turn);
                     self.glance_around(now)?;
@@ -256,8 +275,8 @@ impl Limiter {
             };
             drop(turn);
             match halt {
-                Halt::Miscounted => return Err(self.miscounted(request)),
-                halt => self.recover(halt, request.largest())?,
+                Halt::Miscounted => return Err(self.miscounted(&asked.request())),
+                halt => self.recover(halt, asked.request().largest())?,
             }
         }
     }
@@ -352,7 +371,7 @@ impl Limiter {
         }
         let Receipt { epoch, state, .. } = reservation.receipt;
         match &reservation.before {
-            None => self.segment.words().cancel(epoch, state, reservation.request.call_count()),
+            None => self.segment.words().cancel(epoch, state, reservation.calls),
             Some(before) => self.seating.turn(&self.segment).is_some_and(|turn| {
                 self.segment.records(Some(turn.seat)).cancel(epoch, state, before) == Ok(true)
             }),

@@ -16,7 +16,7 @@ mod permits;
 mod remove;
 mod settings;
 
-pub use decide::{Charged, Decision, Receipt, Reservation};
+pub use decide::{Charged, Decision, Receipt, Reservation, Reserved};
 pub use inspect::Inspection;
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};

@@ -117,7 +117,8 @@ impl Segment {
     /// Its state as records, to be written from this seat if any.
     #[inline]
     pub(crate) fn records(&self, seat: Option<usize>) -> Records<'_> {
-        let table = Table { cells: self.map.cells(), rings: self.map.rings() };
+        let table =
+            Table { cells: self.map.cells(), slots: self.map.slots(), rings: &self.map.shape().rings };
         Records { generations: self.generations(), table, seat }
     }
 

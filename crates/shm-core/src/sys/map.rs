@@ -1,6 +1,6 @@
 //! A limiter's file in memory, as typed atomics.
 
-use crate::layout::{Cell, Fixed, RINGS, SEATS_OFFSET, Seat, Shape};
+use crate::layout::{Cell, Fixed, SEATS_OFFSET, Seat, Shape};
 use crate::sync::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
@@ -15,7 +15,8 @@ pub(crate) struct Map {
     shape: Shape,
     /// Where the parts begin, in bytes; all follow from the shape.
     cells_at: usize,
-    rings_at: [usize; RINGS],
+    slots_at: usize,
+    slots: usize,
     permits_at: usize,
 }
 
@@ -46,14 +47,11 @@ impl Map {
         unsafe { self.part(self.cells_at, self.shape.cells) }
     }
 
-    /// The slots of each limit's ring.
+    /// The slots of all rings, one ring after the other.
     #[inline]
-    pub(crate) fn rings(&self) -> [&[AtomicU64]; RINGS] {
-        if self.rings_at[0] == self.permits_at {
-            return [&[]; RINGS];
-        }
+    pub(crate) fn slots(&self) -> &[AtomicU64] {
         // SAFETY: the shape says that so many slots lie there.
-        std::array::from_fn(|i| unsafe { self.part(self.rings_at[i], self.shape.rings[i]) })
+        unsafe { self.part(self.slots_at, self.slots) }
     }
 
     #[inline]
@@ -101,7 +99,8 @@ impl Whole {
             raw: self.0,
             shape,
             cells_at: shape.cells_at(),
-            rings_at: std::array::from_fn(|i| shape.ring(i).start),
+            slots_at: shape.slots_at(),
+            slots: shape.slots(),
             permits_at: shape.permits_at(),
         }
     }

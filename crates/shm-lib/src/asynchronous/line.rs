@@ -5,7 +5,7 @@ use crate::rate_limit::at_least_one;
 use crate::wait::{self, Turn};
 use crate::{Admission, Denial, Outcome, Permit, RateLimit, Request, Result};
 use shm_core::clock::{self, Nanos};
-use shm_core::{Charged, Decision, Receipt, Reservation};
+use shm_core::{Charged, Receipt, Reservation, Reserved};
 use std::process;
 use std::time::Duration;
 
@@ -125,16 +125,15 @@ impl<'a> Line<'a> {
             }
         }
         match limiter.reserve(request, self.latest)? {
-            Ok(turn) if turn.receipt.at == turn.now => {
+            Reserved::Turn(turn) if turn.receipt.at == turn.now => {
                 Ok(self.admitted(turn.receipt, turn.charged, turn.now))
             }
-            Ok(turn) => {
+            Reserved::Turn(turn) => {
                 let at = turn.receipt.at;
                 self.turn = Some(turn);
                 self.sleep_until(at)
             }
-            Err(Decision::Denied { ready, now }) => Ok(self.denied(Denial { ready, now })),
-            Err(Decision::Admitted { .. }) => unreachable!("admitted without a reservation"),
+            Reserved::Denied { ready, now } => Ok(self.denied(Denial { ready, now })),
         }
     }
 
@@ -142,13 +141,13 @@ impl<'a> Line<'a> {
     fn admitted(&mut self, receipt: Receipt, charged: Charged, now: Nanos) -> Step {
         let waited = self.asleep.as_ref().map_or(Duration::ZERO, |asleep| now.since(asleep.since));
         let (calls, paid) = match self.what {
-            What::Calls(n) => (n, Paid::Calls(n, receipt)),
-            What::Units(request) => (request.call_count(), Paid::for_request(request, receipt, charged)),
+            What::Calls(n) => (n, Paid::Calls(n)),
+            What::Units(request) => (request.call_count(), Paid::for_request(request, charged)),
         };
         self.limit.limiter.count_admitted(calls, waited);
         let permit = self.permit.take();
         Step::Done(Outcome::Admitted(Admission {
-            at: receipt.at,
+            receipt,
             waited_ns: waited.as_nanos() as u64,
             permit,
             paid,

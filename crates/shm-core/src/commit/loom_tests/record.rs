@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::layout::{CELLS_PER_SEAT, Cell, RINGS};
-use crate::limit::Request;
+use crate::limit::Asked;
 use loom::sync::Arc;
 use loom::thread;
 use std::time::Duration;
@@ -15,6 +15,7 @@ struct Shared {
     ring: Ring,
     cells: Vec<Cell>,
     slots: Vec<AtomicU64>,
+    rings: [usize; RINGS],
 }
 
 impl Shared {
@@ -23,17 +24,16 @@ impl Shared {
             ring: Ring::new(),
             cells: (0..SEATS * CELLS_PER_SEAT).map(|_| Cell::model()).collect(),
             slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            rings: [slots, 0, 0, 0],
         });
         shared.records(0).initialise(&keep(policy));
         shared
     }
 
     fn records(&self, seat: usize) -> Records<'_> {
-        let mut rings: [&[AtomicU64]; RINGS] = [&[]; RINGS];
-        rings[0] = &self.slots;
         Records {
             generations: self.ring.generations(),
-            table: Table { cells: &self.cells, rings },
+            table: Table { cells: &self.cells, slots: &self.slots, rings: &self.rings },
             seat: Some(seat),
         }
     }
@@ -41,7 +41,7 @@ impl Shared {
     /// Takes one call from a seat of one's own, for a turn up to `latest`; says which.
     fn take(&self, seat: usize, latest: Nanos) -> Option<u64> {
         let mut desk = Desk::default();
-        match self.records(seat).reserve(&Request::one(), latest, &now, false, &mut desk).unwrap() {
+        match self.records(seat).reserve(Asked::Calls(1), latest, &now, false, &mut desk).unwrap() {
             Decision::Admitted { at, .. } => Some(at.as_nanos()),
             Decision::Denied { .. } => None,
         }
@@ -134,7 +134,7 @@ fn a_cancelled_turn_can_be_taken_again_once() {
     bounded(3, || {
         let shared = Shared::new(twins(1), 0);
         let mut desk = Desk::default();
-        let taken = shared.records(1).reserve(&Request::one(), at(0), &now, true, &mut desk).unwrap();
+        let taken = shared.records(1).reserve(Asked::Calls(1), at(0), &now, true, &mut desk).unwrap();
         let Decision::Admitted { epoch, state, .. } = taken else { panic!() };
         let other = {
             let s = shared.clone();
@@ -151,7 +151,7 @@ fn an_earlier_turn_is_not_cancelled() {
     bounded(3, || {
         let shared = Shared::new(twins(9), 0);
         let mut desk = Desk::default();
-        let taken = shared.records(1).reserve(&Request::one(), at(0), &now, true, &mut desk).unwrap();
+        let taken = shared.records(1).reserve(Asked::Calls(1), at(0), &now, true, &mut desk).unwrap();
         let Decision::Admitted { epoch, state, .. } = taken else { panic!() };
         let before = desk.before();
         assert!(shared.take(1, at(0)).is_some());

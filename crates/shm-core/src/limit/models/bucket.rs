@@ -1,7 +1,8 @@
 //! Token bucket and leaky bucket as textbooks have them, in exact fractions: the same as our one bucket.
 
 use super::{Costs, Host, ns};
-use crate::limit::rules::{Rule, Rules};
+use crate::limit::rule::Rule;
+use crate::limit::rules::Rules;
 use crate::limit::{Gcra, Limit, Rate, audit};
 use proptest::prelude::*;
 use std::time::Duration;

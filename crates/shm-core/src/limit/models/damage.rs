@@ -2,7 +2,8 @@
 
 use super::{Costs, Memory, ns};
 use crate::limit::log::Log;
-use crate::limit::rules::{RECORD_WORDS, Record, Rule, Rules};
+use crate::limit::rule::Rule;
+use crate::limit::rules::{RECORD_WORDS, Record, Rules};
 use crate::limit::window::{Fixed, Sliding};
 use crate::limit::{Gcra, Ticks};
 use proptest::prelude::*;
@@ -58,7 +59,7 @@ proptest! {
             rules.is_absurd(record, ns(now));
             rules.unwritten(record).for_each(drop);
             let mut charged = *record;
-            rules.charge(&mut charged, &costs, at);
+            rules.charge(&mut charged, &costs, at, at > now);
             rules.refund(&mut charged, &costs, at, (at % 3 > 0).then_some(&costs), at % 2 == 0);
             rules.cancel(&charged, record);
         };

@@ -1,7 +1,7 @@
 //! What each kind of limit promises, as literally as it can be said.
 
 use crate::limit::log::{Log, STEP_NS};
-use crate::limit::rules::Rule;
+use crate::limit::rule::Rule;
 use crate::limit::window::{Fixed, Sliding};
 use crate::limit::{Gcra, Limit, Rate};
 use std::time::Duration;

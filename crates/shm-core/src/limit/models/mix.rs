@@ -3,7 +3,8 @@
 use super::definition::{Spec, bucket};
 use super::{Costs, Host, SLACK, ns};
 use crate::limit::log::STEP_NS;
-use crate::limit::rules::{Record, Rule, Rules};
+use crate::limit::rule::Rule;
+use crate::limit::rules::{Record, Rules};
 use crate::limit::{Gcra, MAX_LIMITS};
 use proptest::prelude::*;
 

@@ -1,0 +1,59 @@
+//! Where a process prepares its records.
+
+use super::generation::Halt;
+use crate::layout::LIMITS;
+use crate::limit::rule::Rule;
+use crate::limit::rules::{Record, Rules};
+use crate::limit::window::Fixed;
+use crate::limit::{Costs, MAX_LIMITS, Request};
+
+/// Where a process works: the terms it last read, and the record it is about to change. Kept between decisions, and
+/// large, so it is used in place.
+pub(crate) struct Desk {
+    /// The epoch of the terms; 0: none yet.
+    pub(super) epoch: u64,
+    pub(super) rules: Rules,
+    pub(super) units: [Option<[u64; 3]>; LIMITS],
+    /// The most calls that can pass at once; 0 where units are counted, too.
+    pub(super) most_calls: u64,
+    /// The current record; after an admission the one that it led to.
+    pub(super) record: Record,
+    /// The one before it, if that was asked for.
+    pub(super) before: Record,
+}
+
+impl Default for Desk {
+    fn default() -> Desk {
+        let nothing = |_| Rule::Fixed(Fixed { max: 0, per: 0, origin: None });
+        Desk {
+            epoch: 0,
+            rules: Rules::new(1, nothing, [false; MAX_LIMITS], 0),
+            units: [None; LIMITS],
+            most_calls: 0,
+            record: Record::EMPTY,
+            before: Record::EMPTY,
+        }
+    }
+}
+
+impl Desk {
+    /// What a request costs, if it can ever pass.
+    pub(super) fn costs(&self, request: &Request) -> Result<Costs, Halt> {
+        let costs = request.costs(&self.units).ok_or(Halt::Miscounted)?;
+        match self.rules.never(&costs) {
+            None => Ok(costs),
+            Some((limit, most)) => Err(Halt::NeverAdmissible { limit, most }),
+        }
+    }
+
+    /// How much each bucket was charged so far, after an admission.
+    #[inline]
+    pub(crate) fn charged(&self) -> Costs {
+        self.rules.charged(&self.record)
+    }
+
+    /// The record before an admission that was to be remembered.
+    pub(crate) fn before(&self) -> Box<Record> {
+        Box::new(self.before)
+    }
+}
