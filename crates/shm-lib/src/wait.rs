@@ -24,18 +24,18 @@ pub(crate) fn wait(
     mut stop: impl FnMut() -> bool,
 ) -> Result<Outcome> {
     let limiter = &limit.limiter;
-    let began = clock::now();
     let latest = latest(deadline);
     let mut permit = None;
-    let mut slept = false;
+    // When the first sleep began, if there was one.
+    let mut asleep = None;
     // Once more after each change: there may be permits now, or shadow.
     loop {
         if limiter.is_shadow() {
             return limit.try_request(request);
         }
         if permit.is_none() {
-            match for_permit(limiter, request, latest, &mut stop)? {
-                Ok(found) => (permit, slept) = (found.permit, slept || found.slept),
+            match for_permit(limiter, request, latest, &mut asleep, &mut stop)? {
+                Ok(found) => permit = found,
                 Err(denial) => return Ok(denied(limiter, denial)),
             }
         }
@@ -46,15 +46,15 @@ pub(crate) fn wait(
         match sleep_until_turn(limiter, &reservation, &mut stop) {
             Ok(Turn::Come(now)) => {
                 let receipt = reservation.receipt;
-                let at_once = now == reservation.now && !slept;
-                let waited = if at_once { Duration::ZERO } else { now.since(began) };
+                let began = asleep.unwrap_or(reservation.now);
+                let waited = now.since(began);
                 limiter.count_admitted(request.call_count(), waited);
                 let paid = Paid::for_request(request, reservation.charged);
                 let waited_ns = waited.as_nanos() as u64;
                 return Ok(Outcome::Admitted(Admission { receipt, waited_ns, permit, paid }));
             }
             // The terms have changed, and the queue is dropped: ask again.
-            Ok(Turn::Void) => slept = true,
+            Ok(Turn::Void) => asleep = asleep.or(Some(reservation.now)),
             Ok(Turn::Unwanted) => return Err(interrupted(limiter, Some(reservation))),
             Err(e) => {
                 limiter.cancel(reservation);
@@ -69,37 +69,35 @@ fn denied(limiter: &Limiter, denial: Denial) -> Outcome {
     Outcome::Denied(denial)
 }
 
-struct WithPermit {
-    permit: Option<Permit>,
-    slept: bool,
-}
-
 /// A permit, where there are permits. A denial if none is free by `latest`.
 fn for_permit(
     limiter: &Arc<Limiter>,
     request: &Request,
     latest: Nanos,
+    asleep: &mut Option<Nanos>,
     stop: &mut impl FnMut() -> bool,
-) -> Result<std::result::Result<WithPermit, Denial>> {
-    let mut slept = false;
-    while limiter.has_permits() && !limiter.is_shadow() {
-        if let Some(held) = limiter.wait_for_permit(slept, clock::now(), latest)? {
-            return Ok(Ok(WithPermit { permit: Some(Permit::new(limiter, held)), slept }));
-        }
-        if !slept {
-            limiter.check(request)?;
-        }
-        slept = true;
-        limiter.check_still_there()?;
+) -> Result<std::result::Result<Option<Permit>, Denial>> {
+    let wanted = || limiter.has_permits() && !limiter.is_shadow();
+    if !wanted() {
+        return Ok(Ok(None));
+    }
+    let mut held = limiter.take_permit()?;
+    if held.is_none() {
+        limiter.check(request)?;
+    }
+    while held.is_none() && wanted() {
         let now = clock::now();
+        asleep.get_or_insert(now);
         if now >= latest {
             return Ok(Err(Denial { ready: now, now }));
         }
         if stop() {
             return Err(interrupted(limiter, None));
         }
+        limiter.check_still_there()?;
+        held = limiter.wait_for_permit(now, latest)?;
     }
-    Ok(Ok(WithPermit { permit: None, slept }))
+    Ok(Ok(held.map(|held| Permit::new(limiter, held))))
 }
 
 fn interrupted(limiter: &Limiter, reservation: Option<Reservation>) -> Error {

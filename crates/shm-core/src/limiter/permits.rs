@@ -55,15 +55,12 @@ impl Limiter {
         permit::give_back(&self.segment, held);
     }
 
-    /// Takes a permit, or waits for one to become free: at most to `until`, and not much longer than a tenth of a second.
-    /// Then the caller calls again with `again`, or wants no more.
+    /// Waits for a permit to become free, and takes it: at most to `until`, and not much longer than a tenth of
+    /// a second. Then the caller calls again, or wants no more.
     ///
     /// # Errors
     /// As [`take_permit`](Self::take_permit).
-    pub fn wait_for_permit(&self, again: bool, now: Nanos, until: Nanos) -> Result<Option<Held>> {
-        if !again && let Some(held) = self.take_permit()? {
-            return Ok(Some(held));
-        }
+    pub fn wait_for_permit(&self, now: Nanos, until: Nanos) -> Result<Option<Held>> {
         let bell = permit::announce(&self.segment);
         let held = self.take_permit()?;
         // With a permit: others may wait, too, and the next one that is given back is for them. So the bell stays set.
