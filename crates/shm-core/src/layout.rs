@@ -157,7 +157,7 @@ pub(crate) struct State {
     pub(crate) _room: [AtomicU64; 7],
 }
 
-/// A process that uses the limiter. Held by a lock on byte `SEAT_LOCKS + index` of the file.
+/// A process that uses the limiter. Held by a lock on a byte of the file: see [`seat_lock`].
 #[repr(C, align(64))]
 pub(crate) struct Seat {
     pub(crate) holder: Holder,
@@ -207,8 +207,12 @@ pub(crate) struct Cell {
 pub(crate) const SEATS_OFFSET: usize = size_of::<Fixed>();
 /// The byte of the file whose lock a changer holds. Past any byte that exists; locks don't need them to.
 pub(crate) const CONTROL_LOCK: i64 = (1 << 40) - 1;
-/// The byte whose lock holds seat 0.
-pub(crate) const SEAT_LOCKS: i64 = 1 << 40;
+/// The byte whose lock the holder of a seat has, in this tenure. The bytes of a million tenures are apart.
+pub(crate) fn seat_lock(seat: usize, tenure: u64) -> i64 {
+    let tenure = tenure % (1 << 20);
+    (1 << 40) + tenure as i64 * MAX_SEATS as i64 + seat as i64
+}
+
 /// Set in `epoch` for good when the limiter is retired.
 pub(crate) const RETIRED: u64 = 1 << 63;
 
@@ -378,6 +382,28 @@ mod model {
                 what: What { max: word(), per_ns: word(), guard_ns: word(), unit: words(), _room: words() },
             };
             Generation { about, limits: from_fn(|_| limit()), state: State { word: word(), _room: words() } }
+        }
+    }
+
+    impl Seat {
+        pub(crate) fn model() -> Seat {
+            let lane = || Lane {
+                admitted: word(),
+                extra_tokens: word(),
+                denied: word(),
+                waited: word(),
+                waited_ns: word(),
+                _room: words(),
+            };
+            let holder = Holder {
+                tenure: word(),
+                pid: word(),
+                pid_namespace: word(),
+                since_ns: word(),
+                command: words(),
+                _room: words(),
+            };
+            Seat { holder, before: lane(), own: lane(), shared: lane() }
         }
     }
 

@@ -19,16 +19,14 @@ mod commit;
 mod error;
 mod layout;
 pub mod limit;
+mod permit;
+mod seat;
 mod sync;
 
 #[cfg(not(loom))]
 mod limiter;
 #[cfg(not(loom))]
 mod name;
-#[cfg(not(loom))]
-mod permit;
-#[cfg(not(loom))]
-mod seat;
 #[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]

@@ -12,7 +12,7 @@
 mod desk;
 mod generation;
 #[cfg(all(loom, test))]
-mod loom_tests;
+pub(crate) mod loom_tests;
 mod record;
 mod table;
 mod terms;

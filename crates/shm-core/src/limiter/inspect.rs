@@ -6,8 +6,7 @@ use crate::clock::{self, Nanos};
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::limit::{Outlook, Policy};
-use crate::permit;
-use crate::seat::{self, Attached, Counts};
+use crate::seat::{self, Attached, Counts, Probe};
 use crate::sync::Ordering;
 use std::os::unix::fs::MetadataExt;
 
@@ -48,7 +47,7 @@ impl Limiter {
     pub fn inspect(&self) -> Result<Inspection> {
         let (outlook, now) = self.peek()?;
         let terms = self.terms()?;
-        let (held_by, held) = permit::holders(&self.segment);
+        let (held_by, held) = self.permits().holders(&mut Probe::of(&self.segment));
         let file = self.segment.reopen()?;
         let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
         let regions = &self.segment.fixed().regions;
@@ -61,7 +60,7 @@ impl Limiter {
             paused_until: terms.not_before.filter(|&at| at > now),
             changes: self.segment.generations().epoch().saturating_sub(1),
             counts: self.counts(),
-            attached: seat::attached(&self.segment, &file),
+            attached: seat::attached(&self.segment),
             seats: self.segment.seats().len(),
             created: Nanos::from_nanos(regions.created_ns.load(Ordering::Relaxed)),
             created_unix: regions.created_unix.load(Ordering::Relaxed),

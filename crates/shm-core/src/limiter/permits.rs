@@ -3,8 +3,10 @@
 use super::Limiter;
 use crate::clock::Nanos;
 use crate::error::Result;
-use crate::permit::{self, Held};
+use crate::permit::{Held, Permits};
+use crate::seat::Probe;
 use crate::sync::Ordering;
+use crate::sys::fork::process_token;
 use crate::sys::futex;
 use std::time::Duration;
 
@@ -13,6 +15,16 @@ use std::time::Duration;
 const LOOK_FOR_PERMITS_EVERY: Duration = Duration::from_millis(100);
 
 impl Limiter {
+    pub(super) fn permits(&self) -> Permits<'_> {
+        let segment = &self.segment;
+        Permits {
+            places: segment.permits(),
+            bell: &segment.fixed().releases.bell,
+            seats: segment.seats(),
+            wake: futex::wake_one,
+        }
+    }
+
     /// Whether permits are to be held here.
     #[inline]
     pub fn has_permits(&self) -> bool {
@@ -28,21 +40,19 @@ impl Limiter {
         let Some(sitter) = self.seating.sitter(segment) else {
             return Err(self.seatless());
         };
+        let permits = self.permits();
         let mut looked = false;
         loop {
-            let (n, ever, epoch) = segment.generations().permits();
             let hint = self.permit_hint.load(Ordering::Relaxed);
-            match permit::take(segment, n, ever, hint, sitter) {
-                // Taken under the number that was in force when it was.
-                Some(held) if segment.generations().is_still(epoch) => {
+            match permits.take(&segment.generations(), hint, sitter, process_token()) {
+                Some(held) => {
                     self.permit_hint.store(held.index(), Ordering::Relaxed);
                     return Ok(Some(held));
                 }
-                Some(held) => permit::give_back(segment, held),
                 None if looked => return Ok(None),
                 None => {
                     looked = true;
-                    if permit::reclaim(segment)? == 0 {
+                    if permits.reclaim(&mut Probe::of(segment))? == 0 {
                         return Ok(None);
                     }
                 }
@@ -50,9 +60,10 @@ impl Limiter {
         }
     }
 
-    /// Gives a permit back and wakes somebody who waits for one. Harmless if it was given back before.
+    /// Gives a permit back and wakes somebody who waits for one. Harmless if it was given back before, and in a forked child
+    /// of the holder.
     pub fn give_back(&self, held: Held) {
-        permit::give_back(&self.segment, held);
+        self.permits().give_back(held, process_token());
     }
 
     /// Waits for a permit to become free, and takes it: at most to `until`, and not much longer than a tenth of
@@ -61,7 +72,7 @@ impl Limiter {
     /// # Errors
     /// As [`take_permit`](Self::take_permit).
     pub fn wait_for_permit(&self, now: Nanos, until: Nanos) -> Result<Option<Held>> {
-        let bell = permit::announce(&self.segment);
+        let bell = self.permits().announce();
         let held = self.take_permit()?;
         // With a permit: others may wait, too, and the next one that is given back is for them. So the bell stays set.
         if held.is_none() {

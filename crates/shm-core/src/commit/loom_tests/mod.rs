@@ -11,11 +11,11 @@ use crate::sync::AtomicU64;
 use std::time::Duration;
 
 /// So slow that time plays no part: what counts is the burst.
-fn bucket(burst: u64) -> Limit {
+pub(crate) fn bucket(burst: u64) -> Limit {
     Limit::with_burst(Rate::new(1, Duration::from_secs(86_400)).unwrap(), burst).unwrap()
 }
 
-fn keep(policy: impl Into<Policy>) -> Terms {
+pub(crate) fn keep(policy: impl Into<Policy>) -> Terms {
     Terms { forget: false, ..Terms::new(policy.into(), at(0)) }
 }
 
@@ -23,7 +23,7 @@ fn at(ns: u64) -> Nanos {
     Nanos::from_nanos(ns)
 }
 
-fn now() -> Nanos {
+pub(crate) fn now() -> Nanos {
     at(10)
 }
 
@@ -33,14 +33,14 @@ fn later() -> Nanos {
 }
 
 /// The generations, without a file around them.
-struct Ring {
+pub(crate) struct Ring {
     epoch: AtomicU64,
     places: [Generation; GENERATIONS],
     wall_ns: AtomicU64,
 }
 
 impl Ring {
-    fn new() -> Ring {
+    pub(crate) fn new() -> Ring {
         Ring {
             epoch: AtomicU64::new(0),
             places: std::array::from_fn(|_| Generation::model()),
@@ -48,7 +48,7 @@ impl Ring {
         }
     }
 
-    fn generations(&self) -> Generations<'_> {
+    pub(crate) fn generations(&self) -> Generations<'_> {
         Generations::for_loom(&self.epoch, &self.places, &self.wall_ns)
     }
 }

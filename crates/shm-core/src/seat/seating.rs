@@ -1,18 +1,17 @@
-//! Seats: which processes are here, what each of them did, and who is dead.
-//!
-//! A seat is an index, held by a lock on one byte of the file. The kernel frees the lock when the process dies,
-//! whatever namespace it is in; a forked child has no seat until it takes its own.
+//! This process's own seat.
 
+use super::Probe;
+use super::counts::{Counting, Counts};
+use super::tenure::{self, Sitter};
 use crate::clock::{self, Nanos};
 use crate::commit::Desk;
 use crate::error::Result;
-use crate::layout::{Lane, SEAT_LOCKS, Seat};
+use crate::layout::Seat;
 use crate::segment::Segment;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 use crate::sys::fork::{NoFork, process_token, thread_mark};
 use crate::sys::process_lock::{Held, ProcessLock};
 use crate::sys::{host, lock};
-use std::fs::File;
 use std::sync::atomic::{AtomicPtr, AtomicUsize};
 use std::time::Duration;
 
@@ -35,56 +34,11 @@ pub(crate) struct Seating {
     desk: ProcessLock<Desk>,
 }
 
-/// Who sits where, and since which taking of the seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sitter {
-    pub(crate) seat: usize,
-    pub(crate) tenure: u64,
-}
-
 /// The right of this thread to write the seat's cells: no other thread of this process has it meanwhile. Threads of one
 /// process wait for each other here; processes never do.
 pub(crate) struct Turn<'a> {
     pub(crate) seat: usize,
     pub(crate) desk: Held<'a, Desk>,
-}
-
-/// Where to count.
-#[derive(Clone, Copy)]
-pub(crate) struct Counting<'a> {
-    lane: &'a Lane,
-    alone: bool,
-}
-
-impl Counting<'_> {
-    #[inline]
-    fn add(&self, counter: &AtomicU64, n: u64) {
-        if self.alone {
-            // One writer: no read-modify-write needed.
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-        } else {
-            counter.fetch_add(n, Ordering::Relaxed);
-        }
-    }
-
-    #[inline]
-    pub(crate) fn admitted(&self, tokens: u64) {
-        self.add(&self.lane.admitted, 1);
-        if tokens != 1 {
-            // None at all takes one back.
-            self.add(&self.lane.extra_tokens, tokens.wrapping_sub(1));
-        }
-    }
-
-    #[inline]
-    pub(crate) fn denied(&self) {
-        self.add(&self.lane.denied, 1);
-    }
-
-    pub(crate) fn waited(&self, time: Duration) {
-        self.add(&self.lane.waited, 1);
-        self.add(&self.lane.waited_ns, time.as_nanos() as u64);
-    }
 }
 
 impl Seating {
@@ -194,8 +148,7 @@ impl Seating {
         let sitting = self.sitting.swap(0, Ordering::AcqRel);
         let Some(index) = seat_of(sitting, segment) else { return };
         let hold = self.hold.swap(std::ptr::null_mut(), Ordering::AcqRel);
-        let tenure = &segment.seats()[index].holder.tenure;
-        tenure.store(tenure.load(Ordering::Relaxed).wrapping_add(1) & !1, Ordering::Release);
+        tenure::end(&segment.seats()[index].holder);
         if !hold.is_null() {
             // SAFETY: made by Box::into_raw in `sit_down` of this process (the token says so), and taken once.
             drop(unsafe { Box::from_raw(hold) });
@@ -212,32 +165,25 @@ fn seat_of(sitting: u64, segment: &Segment) -> Option<usize> {
 
 /// Takes a free seat: one that was left if there is any, else one whose holder died.
 fn take(segment: &Segment, now: Nanos, gate: NoFork) -> Result<Option<(usize, lock::HeldByMapping)>> {
-    // Asked before a seat is locked: between that and the next tenure the permits of a dead holder seem to be held.
-    host::me();
-    let file = segment.reopen()?;
+    let mut locks = Probe::of(segment);
     let vacant =
-        |odd: u64| move |(_, seat): &(usize, &Seat)| seat.holder.tenure.load(Ordering::Acquire) & 1 == odd;
+        |odd: u64| move |(_, seat): &(usize, &Seat)| seat.holder.tenure.load(Ordering::Relaxed) & 1 == odd;
     let seats = || segment.seats().iter().enumerate();
     for (index, seat) in seats().filter(vacant(0)).chain(seats().filter(vacant(1))) {
-        if lock::try_lock(&file, SEAT_LOCKS + index as i64).unwrap_or(false) {
-            vacate(seat);
+        if let Some(sitter) = tenure::claim(index, &seat.holder, &mut locks)? {
+            let Some(file) = locks.into_file() else { return Ok(None) };
             let Ok(hold) = lock::HeldByMapping::keep(file, &gate) else { return Ok(None) };
             drop(gate);
-            occupy(seat, now);
+            introduce(seat, now);
+            tenure::begin(&seat.holder, sitter);
             return Ok(Some((index, hold)));
         }
     }
     Ok(None)
 }
 
-/// What its dead holder held is free from here on.
-fn vacate(seat: &Seat) {
-    let tenure = seat.holder.tenure.load(Ordering::Relaxed);
-    seat.holder.tenure.store(tenure.wrapping_add(tenure & 1), Ordering::Release);
-}
-
-/// Writes who sits here. Killed in the middle, the next holder writes it again.
-fn occupy(seat: &Seat, now: Nanos) {
+/// Writes who will sit here. Killed in the middle, the next one writes it again.
+fn introduce(seat: &Seat, now: Nanos) {
     let holder = &seat.holder;
     holder.pid.store(std::process::id().into(), Ordering::Relaxed);
     let me = host::me();
@@ -248,127 +194,4 @@ fn occupy(seat: &Seat, now: Nanos) {
     }
     let so_far = Counts::of(&seat.own).plus(Counts::of(&seat.shared));
     so_far.store(&seat.before);
-    let tenure = holder.tenure.load(Ordering::Relaxed);
-    holder.tenure.store((tenure.wrapping_add(1)) | 1, Ordering::Release);
-}
-
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Counts {
-    /// Requests admitted.
-    pub admitted: u64,
-    /// Tokens they took.
-    pub tokens: u64,
-    /// Requests denied or timed out.
-    pub denied: u64,
-    /// Admitted requests that had to wait.
-    pub waited: u64,
-    /// For how long they waited altogether.
-    #[cfg_attr(
-        feature = "serde",
-        serde(rename = "waited_time_ns", serialize_with = "crate::limit::serial::nanos")
-    )]
-    pub waited_time: Duration,
-}
-
-impl Counts {
-    pub(crate) fn of(lane: &Lane) -> Counts {
-        let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-        let admitted = get(&lane.admitted);
-        Counts {
-            admitted,
-            tokens: admitted.wrapping_add(get(&lane.extra_tokens)),
-            denied: get(&lane.denied),
-            waited: get(&lane.waited),
-            waited_time: Duration::from_nanos(get(&lane.waited_ns)),
-        }
-    }
-
-    fn store(self, lane: &Lane) {
-        lane.admitted.store(self.admitted, Ordering::Relaxed);
-        lane.extra_tokens.store(self.tokens.wrapping_sub(self.admitted), Ordering::Relaxed);
-        lane.denied.store(self.denied, Ordering::Relaxed);
-        lane.waited.store(self.waited, Ordering::Relaxed);
-        lane.waited_ns.store(self.waited_time.as_nanos() as u64, Ordering::Relaxed);
-    }
-
-    pub(crate) fn plus(self, other: Counts) -> Counts {
-        Counts {
-            admitted: self.admitted.wrapping_add(other.admitted),
-            tokens: self.tokens.wrapping_add(other.tokens),
-            denied: self.denied.wrapping_add(other.denied),
-            waited: self.waited.wrapping_add(other.waited),
-            waited_time: self.waited_time.saturating_add(other.waited_time),
-        }
-    }
-
-    fn since(self, before: Counts) -> Counts {
-        Counts {
-            admitted: self.admitted.wrapping_sub(before.admitted),
-            tokens: self.tokens.wrapping_sub(before.tokens),
-            denied: self.denied.wrapping_sub(before.denied),
-            waited: self.waited.wrapping_sub(before.waited),
-            waited_time: self.waited_time.saturating_sub(before.waited_time),
-        }
-    }
-}
-
-/// All that was ever counted, by the living and the dead.
-pub(crate) fn totals(segment: &Segment) -> Counts {
-    segment.seats().iter().fold(Counts::of(&segment.fixed().seatless), |sum, seat| {
-        sum.plus(Counts::of(&seat.own)).plus(Counts::of(&seat.shared))
-    })
-}
-
-/// A process that uses the limiter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Attached {
-    /// Index of its seat.
-    pub seat: usize,
-    /// Its PID in its own PID namespace. For people: never used to tell who is alive.
-    pub pid: u32,
-    /// Whether that is another namespace than the caller's.
-    pub foreign_pid: bool,
-    /// Its command's name.
-    pub command: String,
-    /// Since when it is here.
-    #[cfg_attr(feature = "serde", serde(rename = "since_ns"))]
-    pub since: Nanos,
-    /// What it did.
-    pub counts: Counts,
-}
-
-/// Who is attached now. The dead are left out: the kernel has freed their locks.
-pub(crate) fn attached(segment: &Segment, file: &File) -> Vec<Attached> {
-    let here = host::me().pid_namespace;
-    segment
-        .seats()
-        .iter()
-        .enumerate()
-        .filter(|(index, seat)| {
-            seat.holder.tenure.load(Ordering::Acquire) & 1 == 1
-                && lock::is_held(file, SEAT_LOCKS + *index as i64).unwrap_or(true)
-        })
-        .map(|(index, seat)| {
-            let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-            let bytes: Vec<u8> = seat
-                .holder
-                .command
-                .iter()
-                .flat_map(|w| get(w).to_le_bytes())
-                .take_while(|&b| b != 0)
-                .collect();
-            Attached {
-                seat: index,
-                pid: get(&seat.holder.pid) as u32,
-                foreign_pid: get(&seat.holder.pid_namespace) != here,
-                // Printed by people's terminals, so nothing but printable text leaves here.
-                command: String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect(),
-                since: Nanos::from_nanos(get(&seat.holder.since_ns)),
-                counts: Counts::of(&seat.own).plus(Counts::of(&seat.shared)).since(Counts::of(&seat.before)),
-            }
-        })
-        .collect()
 }

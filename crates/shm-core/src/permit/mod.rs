@@ -1,0 +1,191 @@
+//! Permits: at most so many held at once, each a word that names its holder's seat.
+//!
+//! How many are held is never stored, only counted. A permit is free when its word is 0, and as good as free when the
+//! seat that it names was left, taken by somebody else since, or held by somebody who died: then whoever looks for a
+//! permit frees it first. Freeing is one swap from the very word that was found, so doing it twice, or dying in
+//! between, is harmless.
+//!
+//! 1. A word names one tenure of one seat. Tenures never come again, so a word that was found dead stays dead.
+//! 2. Whoever takes one of fewer permits than there once were counts those held after its own is visible, and steps
+//!    back if they are too many: of two who take at once, one sees the other.
+//! 3. Whoever waits announces itself before it looks, and whoever gives back looks for announcements afterwards.
+
+#[cfg(all(loom, test))]
+mod loom_tests;
+
+use crate::commit::Generations;
+use crate::error::Result;
+use crate::layout::Seat;
+use crate::seat::{Locks, Sitter, TENURE_BITS, is_gone};
+use crate::sync::{AtomicU64, Ordering, fence, seq_cst_for_loom};
+
+const HELD: u64 = 1 << 63;
+
+/// A permit that this process holds: where, and the word that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    word: u64,
+    /// `process token << 16 | index`: a forked child has a copy of this, and no right to the permit.
+    place: u64,
+}
+
+impl Held {
+    pub(crate) fn index(self) -> usize {
+        self.place as usize & 0xffff
+    }
+
+    fn is_of(self, process: u64) -> bool {
+        self.place >> 16 == process
+    }
+}
+
+fn word_of(sitter: Sitter) -> u64 {
+    HELD | (sitter.seat as u64) << TENURE_BITS | sitter.tenure & ((1 << TENURE_BITS) - 1)
+}
+
+/// Whom a word names.
+fn sitter_of(word: u64) -> Sitter {
+    let seat = (word & !HELD) as usize >> TENURE_BITS;
+    Sitter { seat, tenure: word & ((1 << TENURE_BITS) - 1) }
+}
+
+/// All permits of a limiter.
+#[derive(Clone, Copy)]
+pub(crate) struct Permits<'a> {
+    pub(crate) places: &'a [AtomicU64],
+    /// Odd while somebody may be waiting. Changes with each permit that is given back to those who wait.
+    pub(crate) bell: &'a AtomicU64,
+    pub(crate) seats: &'a [Seat],
+    /// Wakes one of those who sleep on the bell.
+    pub(crate) wake: fn(&AtomicU64),
+}
+
+impl Permits<'_> {
+    /// Takes one of those in force. `hint` is where to look first.
+    pub(crate) fn take(
+        &self,
+        generations: &Generations<'_>,
+        hint: usize,
+        sitter: Sitter,
+        process: u64,
+    ) -> Option<Held> {
+        loop {
+            let (n, ever, epoch) = generations.permits();
+            let held = self.take_of(n, ever, hint, sitter, process)?;
+            // Taken under the number that was in force when it was.
+            if generations.is_still(epoch) {
+                return Some(held);
+            }
+            self.give_back(held, process);
+        }
+    }
+
+    /// Takes one of `n`; `ever` is the most there ever were.
+    fn take_of(&self, n: usize, ever: usize, hint: usize, sitter: Sitter, process: u64) -> Option<Held> {
+        let (n, ever) = (n.min(self.places.len()), ever.min(self.places.len()));
+        let word = word_of(sitter);
+        let mut places = self.places.iter().enumerate().take(n).cycle().skip(hint % n.max(1)).take(n);
+        // SeqCst, here and in `give_back`: see `ring_for_one`.
+        let index = places
+            .find(|(_, place)| {
+                place.load(Ordering::Relaxed) == 0
+                    && place.compare_exchange(0, word, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            })?
+            .0;
+        let held = Held { word, place: process << 16 | index as u64 };
+        // There were more permits once, and some of those may still be held. Two takers who see each other both step
+        // back. Pairs with the fence in `Generations::is_still`.
+        fence(Ordering::SeqCst);
+        let taken = || self.places[..ever].iter().filter(|place| place.load(Ordering::SeqCst) != 0).count();
+        if ever > n && taken() > n {
+            self.give_back(held, process);
+            return None;
+        }
+        Some(held)
+    }
+
+    /// Gives a permit back, and wakes somebody who waits for one. Does nothing the second time, nor in a process that is not
+    /// the holder's but has a copy.
+    pub(crate) fn give_back(&self, held: Held, process: u64) {
+        let Some(place) = self.places.get(held.index()) else { return };
+        let mine = held.is_of(process);
+        if mine && place.compare_exchange(held.word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            self.ring_for_one();
+        }
+    }
+
+    /// Wakes one waiter, if any announced itself.
+    ///
+    /// A waiter makes the bell odd, then looks for a permit, then sleeps unless the bell has changed. A releaser frees the
+    /// permit, then looks at the bell. All four are SeqCst, so one of the two sees the other.
+    fn ring_for_one(&self) {
+        seq_cst_for_loom();
+        let seen = self.bell.load(Ordering::SeqCst);
+        let next = seen.wrapping_add(1);
+        if seen & 1 == 1
+            && self.bell.compare_exchange(seen, next, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        {
+            (self.wake)(self.bell);
+        }
+    }
+
+    /// Announces that somebody is about to wait, and says what the bell must still be when it goes to sleep.
+    pub(crate) fn announce(&self) -> u64 {
+        let seen = self.bell.fetch_or(1, Ordering::SeqCst) | 1;
+        seq_cst_for_loom();
+        seen
+    }
+
+    /// Frees the permits of those who are gone. Returns how many.
+    pub(crate) fn reclaim(&self, locks: &mut impl Locks) -> Result<usize> {
+        let mut freed = 0;
+        let mut known: Vec<(u64, bool)> = Vec::new();
+        for place in self.places {
+            let word = place.load(Ordering::Acquire);
+            if word == 0 {
+                continue;
+            }
+            let gone = match known.iter().find(|(w, _)| *w == word) {
+                Some(&(_, gone)) => gone,
+                None => {
+                    let gone = self.is_dead(word, locks)?;
+                    known.push((word, gone));
+                    gone
+                }
+            };
+            // If its holder's seat was taken over in between, the word is as dead as before.
+            if gone && place.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                freed += 1;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Whether the holder that a word names is gone for good, or was never there.
+    fn is_dead(&self, word: u64, locks: &mut impl Locks) -> Result<bool> {
+        let sitter = sitter_of(word);
+        match self.seats.get(sitter.seat) {
+            Some(seat) if word & HELD != 0 => is_gone(&seat.holder, sitter, locks),
+            _ => Ok(true),
+        }
+    }
+
+    /// How many permits are held by each seat, the dead not counted, and how many in all.
+    pub(crate) fn holders(&self, locks: &mut impl Locks) -> (Vec<(usize, u64)>, u64) {
+        let mut by_seat: Vec<(usize, u64)> = Vec::new();
+        let mut all = 0;
+        for place in self.places {
+            let word = place.load(Ordering::Acquire);
+            if word == 0 || self.is_dead(word, locks).unwrap_or(false) {
+                continue;
+            }
+            all += 1;
+            let seat = sitter_of(word).seat;
+            match by_seat.iter_mut().find(|(s, _)| *s == seat) {
+                Some((_, held)) => *held += 1,
+                None => by_seat.push((seat, 1)),
+            }
+        }
+        (by_seat, all)
+    }
+}

@@ -1,0 +1,60 @@
+//! Everybody who is here.
+
+use super::{Counts, Locks, Probe, Sitter};
+use crate::clock::Nanos;
+use crate::segment::Segment;
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::host;
+
+/// A process that uses the limiter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Attached {
+    /// Index of its seat.
+    pub seat: usize,
+    /// Its PID in its own PID namespace. For people: never used to tell who is alive.
+    pub pid: u32,
+    /// Whether that is another namespace than the caller's.
+    pub foreign_pid: bool,
+    /// Its command's name.
+    pub command: String,
+    /// Since when it is here.
+    #[cfg_attr(feature = "serde", serde(rename = "since_ns"))]
+    pub since: Nanos,
+    /// What it did.
+    pub counts: Counts,
+}
+
+/// Who is attached now. The dead are left out: the kernel has freed their locks.
+pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
+    let mut locks = Probe::of(segment);
+    let here = host::me().pid_namespace;
+    segment
+        .seats()
+        .iter()
+        .enumerate()
+        .filter(|&(index, seat)| {
+            let tenure = seat.holder.tenure.load(Ordering::Acquire);
+            tenure & 1 == 1 && locks.is_held(Sitter { seat: index, tenure }).unwrap_or(true)
+        })
+        .map(|(index, seat)| {
+            let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+            let bytes: Vec<u8> = seat
+                .holder
+                .command
+                .iter()
+                .flat_map(|w| get(w).to_le_bytes())
+                .take_while(|&b| b != 0)
+                .collect();
+            Attached {
+                seat: index,
+                pid: get(&seat.holder.pid) as u32,
+                foreign_pid: get(&seat.holder.pid_namespace) != here,
+                // Printed by people's terminals, so nothing but printable text leaves here.
+                command: String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect(),
+                since: Nanos::from_nanos(get(&seat.holder.since_ns)),
+                counts: Counts::of(&seat.own).plus(Counts::of(&seat.shared)).since(Counts::of(&seat.before)),
+            }
+        })
+        .collect()
+}

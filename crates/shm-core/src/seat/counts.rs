@@ -1,0 +1,113 @@
+//! What was counted, in lanes of which each has one writer where it can.
+
+use crate::layout::Lane;
+use crate::segment::Segment;
+use crate::sync::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Where to count.
+#[derive(Clone, Copy)]
+pub(crate) struct Counting<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) alone: bool,
+}
+
+impl Counting<'_> {
+    #[inline]
+    fn add(&self, counter: &AtomicU64, n: u64) {
+        if self.alone {
+            // One writer: no read-modify-write needed.
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        } else {
+            counter.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn admitted(&self, tokens: u64) {
+        self.add(&self.lane.admitted, 1);
+        if tokens != 1 {
+            // None at all takes one back.
+            self.add(&self.lane.extra_tokens, tokens.wrapping_sub(1));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn denied(&self) {
+        self.add(&self.lane.denied, 1);
+    }
+
+    pub(crate) fn waited(&self, time: Duration) {
+        self.add(&self.lane.waited, 1);
+        self.add(&self.lane.waited_ns, time.as_nanos() as u64);
+    }
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Counts {
+    /// Requests admitted.
+    pub admitted: u64,
+    /// Tokens they took.
+    pub tokens: u64,
+    /// Requests denied or timed out.
+    pub denied: u64,
+    /// Admitted requests that had to wait.
+    pub waited: u64,
+    /// For how long they waited altogether.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "waited_time_ns", serialize_with = "crate::limit::serial::nanos")
+    )]
+    pub waited_time: Duration,
+}
+
+impl Counts {
+    pub(crate) fn of(lane: &Lane) -> Counts {
+        let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+        let admitted = get(&lane.admitted);
+        Counts {
+            admitted,
+            tokens: admitted.wrapping_add(get(&lane.extra_tokens)),
+            denied: get(&lane.denied),
+            waited: get(&lane.waited),
+            waited_time: Duration::from_nanos(get(&lane.waited_ns)),
+        }
+    }
+
+    pub(super) fn store(self, lane: &Lane) {
+        lane.admitted.store(self.admitted, Ordering::Relaxed);
+        lane.extra_tokens.store(self.tokens.wrapping_sub(self.admitted), Ordering::Relaxed);
+        lane.denied.store(self.denied, Ordering::Relaxed);
+        lane.waited.store(self.waited, Ordering::Relaxed);
+        lane.waited_ns.store(self.waited_time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn plus(self, other: Counts) -> Counts {
+        Counts {
+            admitted: self.admitted.wrapping_add(other.admitted),
+            tokens: self.tokens.wrapping_add(other.tokens),
+            denied: self.denied.wrapping_add(other.denied),
+            waited: self.waited.wrapping_add(other.waited),
+            waited_time: self.waited_time.saturating_add(other.waited_time),
+        }
+    }
+
+    pub(super) fn since(self, before: Counts) -> Counts {
+        Counts {
+            admitted: self.admitted.wrapping_sub(before.admitted),
+            tokens: self.tokens.wrapping_sub(before.tokens),
+            denied: self.denied.wrapping_sub(before.denied),
+            waited: self.waited.wrapping_sub(before.waited),
+            waited_time: self.waited_time.saturating_sub(before.waited_time),
+        }
+    }
+}
+
+/// All that was ever counted, by the living and the dead.
+pub(crate) fn totals(segment: &Segment) -> Counts {
+    segment.seats().iter().fold(Counts::of(&segment.fixed().seatless), |sum, seat| {
+        sum.plus(Counts::of(&seat.own)).plus(Counts::of(&seat.shared))
+    })
+}

@@ -1,0 +1,38 @@
+//! Seats: which processes are here, what each of them did, and who is dead.
+//!
+//! A seat is an index, held by a lock on one byte of the file: another byte for each time that it is taken. The kernel frees the lock when the process dies,
+//! whatever namespace it is in; a forked child has no seat until it takes its own.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tenure` | the number that tells one holder of a seat from the next, and the dead from the living |
+//! | `probe` | the locks of seats, as the kernel has them |
+//! | `seating` | this process's own seat, shared by its threads |
+//! | `counts` | what was counted, in whose lane |
+//! | `attached` | everybody who is here, for people |
+
+#[cfg(not(loom))]
+mod attached;
+#[cfg(not(loom))]
+mod counts;
+#[cfg(not(loom))]
+mod probe;
+#[cfg(not(loom))]
+mod seating;
+mod tenure;
+
+#[cfg(not(loom))]
+pub use attached::Attached;
+#[cfg(not(loom))]
+pub(crate) use attached::attached;
+#[cfg(not(loom))]
+pub use counts::Counts;
+#[cfg(not(loom))]
+pub(crate) use counts::totals;
+#[cfg(not(loom))]
+pub(crate) use probe::Probe;
+#[cfg(not(loom))]
+pub(crate) use seating::Seating;
+pub(crate) use tenure::{Locks, Sitter, TENURE_BITS, is_gone};
+#[cfg(all(loom, test))]
+pub(crate) use tenure::{begin, claim, end};

@@ -1,0 +1,67 @@
+//! Tenures: a seat's number grows whenever it is taken (to odd) and left (to even).
+//!
+//! 1. Each tenure has a lock of its own, held by its holder until it dies. So a tenure that is odd with its lock free is
+//!    that of a dead holder, also while somebody is taking the seat after it, however slowly.
+//! 2. Whoever takes a seat takes the next tenure's lock, then looks whether it is still the next. So of two who take the
+//!    same seat one sees the other, and only the holder of that lock writes the tenure.
+//! 3. A tenure that is over never comes again.
+
+use crate::error::Result;
+use crate::layout::Holder;
+use crate::sync::Ordering;
+
+/// So much of a tenure is told apart.
+pub(crate) const TENURE_BITS: u32 = 48;
+const TENURE: u64 = (1 << TENURE_BITS) - 1;
+
+/// Who sits where, and since which taking of the seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sitter {
+    pub(crate) seat: usize,
+    pub(crate) tenure: u64,
+}
+
+/// The locks of all tenures of all seats. They are the kernel's, and free when their holder is dead.
+pub(crate) trait Locks {
+    fn is_held(&mut self, by: Sitter) -> Result<bool>;
+    fn try_lock(&mut self, sitter: Sitter) -> Result<bool>;
+    fn unlock(&mut self, sitter: Sitter);
+}
+
+/// Takes the lock for the next tenure of a seat, if the seat is free. Then the caller writes who it is, and
+/// [`begin`]s; until then nothing has changed.
+pub(crate) fn claim(seat: usize, holder: &Holder, locks: &mut impl Locks) -> Result<Option<Sitter>> {
+    // Acquire: pairs with the Release in `begin` and `end`.
+    let tenure = holder.tenure.load(Ordering::Acquire);
+    if tenure & 1 == 1 && locks.is_held(Sitter { seat, tenure })? {
+        return Ok(None);
+    }
+    let next = Sitter { seat, tenure: tenure.wrapping_add(1) | 1 };
+    if !locks.try_lock(next)? {
+        return Ok(None);
+    }
+    if holder.tenure.load(Ordering::Acquire) != tenure {
+        // It was taken, and perhaps left, in between.
+        locks.unlock(next);
+        return Ok(None);
+    }
+    Ok(Some(next))
+}
+
+/// Begins the tenure that was claimed.
+pub(crate) fn begin(holder: &Holder, sitter: Sitter) {
+    holder.tenure.store(sitter.tenure, Ordering::Release);
+}
+
+/// Ends one's own tenure.
+pub(crate) fn end(holder: &Holder) {
+    let tenure = holder.tenure.load(Ordering::Relaxed);
+    holder.tenure.store(tenure.wrapping_add(1) & !1, Ordering::Release);
+}
+
+/// Whether this sitter is gone: left, dead, or another has its seat. Once it is, it stays gone.
+pub(crate) fn is_gone(holder: &Holder, sitter: Sitter, locks: &mut impl Locks) -> Result<bool> {
+    // Acquire: pairs with the Release in `begin` and `end`.
+    let now = holder.tenure.load(Ordering::Acquire);
+    Ok(sitter.tenure & 1 == 0 || now & TENURE != sitter.tenure & TENURE || !locks.is_held(sitter)?)
+}
