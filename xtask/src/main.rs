@@ -9,8 +9,9 @@ const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
   processes   real processes: fork, kill, stop, namespaces (release build)
-  loom        every interleaving of the commit protocols
+  loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
   examples    the examples, run as a user would
+cargo xtask interleave [N]   N random interleavings of each long scene (100000)
 cargo xtask bench            the benchmark, each figure beside its floor";
 
 fn main() -> ExitCode {
@@ -18,6 +19,8 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
+        ["interleave"] => interleave("100000"),
+        ["interleave", n] if n.parse::<u64>().is_ok() => interleave(n),
         ["bench", more @ ..] => run("bench", &[], &[&["bench", "-p", "shm-limit-benches"], more].concat()),
         _ => {
             eprintln!("{HELP}");
@@ -54,24 +57,25 @@ fn test(parts: &[&str]) -> Result<(), String> {
                 ],
             )?,
             "processes" => run(part, &[], &["test", "--release", "-p", "shm-limit-suite", "--tests"])?,
-            "loom" => run(
-                part,
-                &[("RUSTFLAGS", "--cfg loom")],
-                &[
-                    "test",
-                    "--release",
-                    "-p",
-                    "shm-core",
-                    "--lib",
-                    "--target-dir",
-                    "target/loom",
-                    "loom_tests",
-                ],
-            )?,
+            "loom" => {
+                let scenes = ["--target-dir", "target/loom", "scenes"];
+                run(part, &[("RUSTFLAGS", "--cfg model")], &[&CORE[..], &scenes].concat())?;
+                interleave("2000")?;
+            }
             _ => examples()?,
         }
     }
     Ok(())
+}
+
+/// The tests inside the core alone: models compile nothing else.
+const CORE: [&str; 5] = ["test", "--release", "-p", "shm-core", "--lib"];
+
+/// Long scenes, in so many random interleavings each.
+fn interleave(n: &str) -> Result<(), String> {
+    let scenes = ["--target-dir", "target/shuttle", "long_scenes"];
+    let environment = [("RUSTFLAGS", "--cfg model --cfg shuttle"), ("SHM_LIMIT_INTERLEAVINGS", n)];
+    run("interleave", &environment, &[&CORE[..], &scenes].concat())
 }
 
 /// Where programs in the documentation put their limiters, instead of the user's own directory.

@@ -11,9 +11,9 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMLIMIT");
 pub(crate) const VERSION: u64 = 1;
 /// Generations in the ring. A generation's place is used again after this many changes.
 /// (A model goes round a smaller ring.)
-pub(crate) const GENERATIONS: usize = if cfg!(loom) { 4 } else { 8 };
+pub(crate) const GENERATIONS: usize = if cfg!(all(model, not(shuttle))) { 4 } else { 8 };
 /// Limits that one limiter can hold.
-pub(crate) const LIMITS: usize = if cfg!(loom) { 2 } else { 4 };
+pub(crate) const LIMITS: usize = if cfg!(all(model, not(shuttle))) { 2 } else { 4 };
 /// Rings that a file can have.
 pub(crate) const RINGS: usize = 4;
 /// Words for the name.
@@ -323,7 +323,7 @@ impl Hash {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(model))]
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<Identity>() == 64);
@@ -346,7 +346,7 @@ const _: () = {
 };
 
 /// Parts of the layout without a file around them, for models.
-#[cfg(all(loom, test))]
+#[cfg(all(model, test))]
 mod model {
     use super::*;
     use std::array::from_fn;

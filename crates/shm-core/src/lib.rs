@@ -12,37 +12,39 @@
 
 #![deny(unsafe_code)]
 // A model compiles the protocols without the files around them.
-#![cfg_attr(loom, allow(dead_code, unreachable_pub))]
+#![cfg_attr(model, allow(dead_code, unreachable_pub))]
 
 pub mod clock;
 mod commit;
 mod error;
 mod layout;
 pub mod limit;
+#[cfg(all(shuttle, test))]
+mod long_scenes;
 mod permit;
 mod seat;
 mod sync;
 
-#[cfg(not(loom))]
+#[cfg(not(model))]
 mod limiter;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 mod name;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 mod segment;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 mod sys;
 
 pub use error::{Error, ErrorKind, Result};
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub use limiter::{
     Charged, Decision, Inspection, Limiter, OnMismatch, Receipt, Reservation, Reserved, Settings,
     remove_by_force,
 };
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub use name::{DIR_VARIABLE, Directory, MAX_NAME, Name};
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub use permit::Held;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub use seat::{Attached, Counts};
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub use segment::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS};

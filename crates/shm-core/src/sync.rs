@@ -1,15 +1,21 @@
-//! The seam between real atomics and loom's. Only what lies in shared memory goes through it.
+//! The seam between real atomics and those of models. Only what lies in shared memory goes through it.
+//!
+//! `--cfg model` takes loom's, which knows every interleaving and weak memory; with `--cfg shuttle` as well shuttle's,
+//! which knows neither but goes through long scenes at random.
 
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-#[cfg(loom)]
+#[cfg(all(model, not(shuttle)))]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Loom takes SeqCst accesses for AcqRel ones, and knows only fences. So there the order that they have is said aloud.
 #[inline]
 pub(crate) fn seq_cst_for_loom() {
-    #[cfg(loom)]
+    #[cfg(all(model, not(shuttle)))]
     fence(Ordering::SeqCst);
 }
 
@@ -18,7 +24,7 @@ pub(crate) fn seq_cst_for_loom() {
 /// for.
 #[inline]
 pub(crate) fn back_off() {
-    #[cfg(not(loom))]
+    #[cfg(not(model))]
     for _ in 0..32 {
         std::hint::spin_loop();
     }

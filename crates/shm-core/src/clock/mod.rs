@@ -9,7 +9,7 @@
 mod anchor;
 mod quick;
 
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use quick::forget;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! Each thread has its own anchor, so nothing is shared and nothing is locked. Where there is no such counter, or the
 //! kernel's clock source is another one, this is the clock itself.
 
-#[cfg(not(all(target_arch = "x86_64", not(loom))))]
+#[cfg(not(all(target_arch = "x86_64", not(model))))]
 mod counted {
     use crate::clock::{Nanos, now};
 
@@ -11,11 +11,11 @@ mod counted {
         (now(), true)
     }
 
-    #[cfg(not(loom))]
+    #[cfg(not(model))]
     pub(crate) fn forget() {}
 }
 
-#[cfg(all(target_arch = "x86_64", not(loom)))]
+#[cfg(all(target_arch = "x86_64", not(model)))]
 #[allow(unsafe_code)]
 mod counted {
     use crate::clock::anchor::{Anchor, MAX_GAP, Point};

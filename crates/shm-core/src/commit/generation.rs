@@ -84,8 +84,8 @@ impl<'a> Generations<'a> {
         Generations { epoch: &fixed.news.epoch, ring: &fixed.generations, wall_ns: &fixed.regions.wall_ns }
     }
 
-    #[cfg(loom)]
-    pub(super) fn for_loom(
+    #[cfg(model)]
+    pub(super) fn for_model(
         epoch: &'a AtomicU64,
         ring: &'a [Generation; GENERATIONS],
         wall_ns: &'a AtomicU64,

@@ -11,9 +11,9 @@
 
 mod desk;
 mod generation;
-#[cfg(all(loom, test))]
-pub(crate) mod loom_tests;
 mod record;
+#[cfg(all(model, test))]
+pub(crate) mod scenes;
 mod table;
 mod terms;
 mod word;

@@ -117,7 +117,7 @@ fn snapshots_have_their_unit_on_the_field() {
         serde_json::to_value(seen).unwrap(),
         serde_json::json!({"available": 1, "used": 2, "next_at_ns": 3, "queued": 4})
     );
-    #[cfg(not(loom))]
+    #[cfg(not(model))]
     {
         let counts = crate::Counts { waited_time: Duration::from_secs(1), ..Default::default() };
         assert_eq!(serde_json::to_value(counts).unwrap()["waited_time_ns"], 1_000_000_000u64);

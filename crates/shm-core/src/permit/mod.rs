@@ -10,8 +10,8 @@
 //!    back if they are too many: of two who take at once, one sees the other.
 //! 3. Whoever waits announces itself before it looks, and whoever gives back looks for announcements afterwards.
 
-#[cfg(all(loom, test))]
-mod loom_tests;
+#[cfg(all(model, not(shuttle), test))]
+mod scenes;
 
 use crate::commit::Generations;
 use crate::error::Result;

@@ -11,28 +11,28 @@
 //! | `counts` | what was counted, in whose lane |
 //! | `attached` | everybody who is here, for people |
 
-#[cfg(not(loom))]
+#[cfg(not(model))]
 mod attached;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 mod counts;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 mod probe;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 mod seating;
 mod tenure;
 
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub use attached::Attached;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use attached::attached;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub use counts::Counts;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use counts::totals;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use probe::Probe;
-#[cfg(not(loom))]
+#[cfg(not(model))]
 pub(crate) use seating::Seating;
 pub(crate) use tenure::{Locks, Sitter, TENURE_BITS, is_gone};
-#[cfg(all(loom, test))]
+#[cfg(all(model, test))]
 pub(crate) use tenure::{begin, claim, end};

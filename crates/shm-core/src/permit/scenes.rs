@@ -3,7 +3,7 @@
 //! The kernel's locks are words here: 1 while their holder lives.
 
 use super::*;
-use crate::commit::loom_tests::{Ring, bucket, keep, now};
+use crate::commit::scenes::{Ring, bucket, keep, now};
 use crate::commit::{Commit, Words};
 use crate::limit::Policy;
 use crate::seat::{begin, claim, end};

@@ -1,6 +1,8 @@
 //! What the scenes share.
 
+#[cfg(not(shuttle))]
 mod record;
+#[cfg(not(shuttle))]
 mod word;
 
 use super::*;
@@ -49,6 +51,6 @@ impl Ring {
     }
 
     pub(crate) fn generations(&self) -> Generations<'_> {
-        Generations::for_loom(&self.epoch, &self.places, &self.wall_ns)
+        Generations::for_model(&self.epoch, &self.places, &self.wall_ns)
     }
 }
