@@ -12,7 +12,7 @@ cargo xtask test [PART...]   run every test, or only these parts:
   loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
   examples    the examples, run as a user would
 cargo xtask interleave [N]   N random interleavings of each long scene (100000)
-cargo xtask bench            the benchmark, each figure beside its floor";
+cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         ["test", parts @ ..] => test(parts),
         ["interleave"] => interleave("100000"),
         ["interleave", n] if n.parse::<u64>().is_ok() => interleave(n),
-        ["bench", more @ ..] => run("bench", &[], &[&["bench", "-p", "shm-limit-benches"], more].concat()),
+        ["bench", more @ ..] => bench(more),
         _ => {
             eprintln!("{HELP}");
             return ExitCode::from(2);
@@ -76,6 +76,12 @@ fn interleave(n: &str) -> Result<(), String> {
     let scenes = ["--target-dir", "target/shuttle", "long_scenes"];
     let environment = [("RUSTFLAGS", "--cfg model --cfg shuttle"), ("SHM_LIMIT_INTERLEAVINGS", n)];
     run("interleave", &environment, &[&CORE[..], &scenes].concat())
+}
+
+/// The report: one run, one table.
+fn bench(more: &[&str]) -> Result<(), String> {
+    let report = ["run", "--release", "-p", "shm-limit-benches", "--bin", "report", "--"];
+    run("bench", &[], &[&report[..], more].concat())
 }
 
 /// Where programs in the documentation put their limiters, instead of the user's own directory.

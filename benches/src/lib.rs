@@ -1,1 +1,0 @@
-//! Nothing here: see `benches/`. `cargo bench -p shm-limit-benches` prints each figure beside its floor.

@@ -1,0 +1,62 @@
+//! One command, one run, one table: every figure beside its floor or peer. `cargo xtask bench`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `subject` | what is measured: a name, and one decision |
+//! | `floors` | what nothing can be under, and what one would write by hand |
+//! | `peers` | other limiters |
+//! | `ours` | shm-limit |
+//! | `alone` | one process: rounds in turns, so that ratios mean something on a noisy machine |
+//! | `crowd` | many processes: throughput, and each decision's time |
+//! | `instructions` | instructions of a decision, by callgrind |
+//! | `waiting` | lateness, sleepers, fairness |
+//! | `memory` | bytes |
+//! | `plot` | throughput and tail against the number of processes, as SVG |
+
+#![deny(unsafe_code)]
+
+mod alone;
+mod crowd;
+mod floors;
+mod instructions;
+mod memory;
+mod ours;
+mod peers;
+mod plot;
+mod subject;
+mod waiting;
+
+use std::path::Path;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["one", name, times] => instructions::run(name, times.parse().expect("a number")),
+        ["--svg", file] => all(Some(Path::new(file))),
+        parts => parts.iter().for_each(|part| match *part {
+            "alone" => alone::print(),
+            "crowd" => drop(crowd::print()),
+            "instructions" => instructions::print(),
+            "waiting" => waiting::print(),
+            "memory" => memory::print(),
+            other => {
+                panic!("no part {other}; choose of: alone crowd instructions waiting memory, or none for all")
+            }
+        }),
+    }
+    if args.is_empty() {
+        all(None);
+    }
+}
+
+fn all(svg: Option<&Path>) {
+    alone::print();
+    let crowds = crowd::print();
+    if let Some(file) = svg {
+        plot::draw(&crowds, file);
+    }
+    instructions::print();
+    waiting::print();
+    memory::print();
+}

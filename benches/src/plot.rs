@@ -1,0 +1,81 @@
+//! Throughput and tail against the number of processes.
+
+use crate::crowd::{CROWDS, Crowd};
+use plotters::prelude::*;
+use std::path::Path;
+
+const SHOWN: [(&str, RGBColor); 6] = [
+    ("floor: clock and compare-and-swap", RGBColor(150, 150, 150)),
+    ("shm-limit, admitted", RGBColor(0, 110, 60)),
+    ("shm-limit, two limits, admitted", RGBColor(110, 190, 60)),
+    ("governor, quanta clock, threads", RGBColor(40, 90, 200)),
+    ("robust mutex in shared memory, by hand", RGBColor(210, 60, 40)),
+    ("flock on a file, by hand", RGBColor(230, 150, 30)),
+];
+
+/// Draws both into one file.
+pub(crate) fn draw(crowds: &[Crowd], file: &Path) {
+    let page = SVGBackend::new(file, (1_000, 420)).into_drawing_area();
+    page.fill(&WHITE).expect("a file to write to");
+    let (left, right) = page.split_horizontally(500);
+    chart(
+        &left,
+        "million decisions a second, all together",
+        crowds,
+        |crowd| crowd.throughput,
+        0.01..100.0,
+        true,
+    );
+    let tail = |crowd: &Crowd| crowd.times.value_at_quantile(0.9999) as f64 / 1e3;
+    chart(&right, "99.99 % take at most, µs", crowds, tail, 0.05..1_000_000.0, false);
+    page.present().expect("a file to write to");
+}
+
+fn chart(
+    area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    title: &str,
+    crowds: &[Crowd],
+    value: impl Fn(&Crowd) -> f64,
+    range: std::ops::Range<f64>,
+    legend: bool,
+) {
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 16))
+        .margin(10)
+        .x_label_area_size(35)
+        .y_label_area_size(60)
+        .build_cartesian_2d((0.9f64..80.0).log_scale(), range.log_scale())
+        .expect("a chart");
+    chart
+        .configure_mesh()
+        .x_desc("processes")
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .light_line_style(WHITE)
+        .draw()
+        .expect("a mesh");
+    for (name, colour) in SHOWN {
+        let points = CROWDS.iter().filter_map(|&size| {
+            let crowd = crowds.iter().find(|crowd| crowd.size == size && crowd.name == name)?;
+            Some((size as f64, value(crowd)))
+        });
+        let points: Vec<(f64, f64)> = points.collect();
+        chart
+            .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))
+            .expect("a line")
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        chart
+            .draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour.filled())))
+            .expect("points");
+    }
+    if legend {
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerLeft)
+            .background_style(WHITE.mix(0.8))
+            .border_style(RGBColor(200, 200, 200))
+            .label_font(("sans-serif", 11))
+            .draw()
+            .expect("a legend");
+    }
+}
