@@ -88,7 +88,11 @@ impl Segment {
 impl Control<'_> {
     /// Unlinks the path, if it still leads to this limiter. Only for a retired one: nobody uses it any more.
     pub(crate) fn remove_name(&self) -> Result<()> {
-        debug_assert!(self.segment.is_retired());
+        if !self.segment.is_retired() {
+            let what =
+                "damaged: it was retired, and then somebody took the mark away; its file stays where it is";
+            return Err(self.segment.error(ErrorKind::Corrupt, what));
+        }
         // Whoever plays by the rules needs this lock to take the name away, so it can't change in between.
         if self.segment.check_still_there().is_err() {
             return Ok(());
