@@ -12,6 +12,7 @@ use crate::segment::Segment;
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::process_token;
 use crate::sys::{futex, lock};
+use std::collections::HashMap;
 use std::fs::File;
 
 const HELD: u64 = 1 << 63;
@@ -100,17 +101,18 @@ pub(crate) fn announce(segment: &Segment) -> u64 {
 pub(crate) fn reclaim(segment: &Segment) -> Result<usize> {
     let mut freed = 0;
     let mut probe = None;
-    let mut known: Vec<(u64, bool)> = Vec::new();
+    // Not a list: damaged words may all be different.
+    let mut known: HashMap<u64, bool> = HashMap::new();
     for place in segment.permits() {
         let word = place.load(Ordering::Acquire);
         if word == 0 {
             continue;
         }
-        let gone = match known.iter().find(|(w, _)| *w == word) {
-            Some(&(_, gone)) => gone,
+        let gone = match known.get(&word) {
+            Some(&gone) => gone,
             None => {
                 let gone = is_gone(segment, word, &mut probe)?;
-                known.push((word, gone));
+                known.insert(word, gone);
                 gone
             }
         };
