@@ -9,8 +9,11 @@ const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
   processes   real processes: fork, kill, stop, namespaces (release build)
+  fuzz        hostile bytes in limiters' files (with overflow checks)
   loom        every interleaving of the commit protocols
   examples    the examples, run as a user would
+cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
+                             hostile bytes for longer, from a seed, or one case again and again
 cargo xtask bench            the benchmark, each figure beside its floor";
 
 fn main() -> ExitCode {
@@ -18,6 +21,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
+        ["fuzz", more @ ..] => fuzz(more),
         ["bench", more @ ..] => run("bench", &[], &[&["bench", "-p", "shm-limit-benches"], more].concat()),
         _ => {
             eprintln!("{HELP}");
@@ -34,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn test(parts: &[&str]) -> Result<(), String> {
-    let all = ["unit", "processes", "loom", "examples"];
+    let all = ["unit", "processes", "fuzz", "loom", "examples"];
     if let Some(unknown) = parts.iter().find(|part| !all.contains(part)) {
         return Err(format!("there is no part {unknown:?}\n{HELP}"));
     }
@@ -53,7 +57,12 @@ fn test(parts: &[&str]) -> Result<(), String> {
                     "shm-limit-benches",
                 ],
             )?,
-            "processes" => run(part, &[], &["test", "--release", "-p", "shm-limit-suite", "--tests"])?,
+            "processes" => run(
+                part,
+                &[("SHM_FUZZ_SECONDS", "20")],
+                &["test", "--release", "-p", "shm-limit-suite", "--tests"],
+            )?,
+            "fuzz" => fuzz(&["25"])?,
             "loom" => run(
                 part,
                 &[("RUSTFLAGS", "--cfg loom")],
@@ -72,6 +81,29 @@ fn test(parts: &[&str]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// `tests/fuzz.rs` alone, in a build that checks what overflows unless it is to be fast.
+fn fuzz(args: &[&str]) -> Result<(), String> {
+    let mut settings = Vec::new();
+    let mut cargo = vec!["test", "-p", "shm-limit-suite", "--test", "fuzz"];
+    let mut args = args.iter().copied();
+    while let Some(arg) = args.next() {
+        let (name, value) = match arg {
+            "--release" => {
+                cargo.push("--release");
+                continue;
+            }
+            "--seed" => ("SHM_FUZZ_SEED", args.next()),
+            "--case" => ("SHM_FUZZ_CASE", args.next()),
+            seconds => ("SHM_FUZZ_SECONDS", Some(seconds)),
+        };
+        match value.filter(|text| text.parse::<u64>().is_ok()) {
+            Some(value) => settings.push((name, value)),
+            None => return Err(format!("{arg}: a number is needed\n{HELP}")),
+        }
+    }
+    run("fuzz", &settings, &cargo)
 }
 
 /// Where programs in the documentation put their limiters, instead of the user's own directory.
