@@ -1,4 +1,4 @@
-//! A single hostile word, anywhere but in the terms in force, never costs more than one burst: what refills in years is
+//! A single hostile word, anywhere but in terms, never costs more than one burst: what refills in years is
 //! used up, one word is changed, and what is admitted then is counted. (Who changes the terms changes the limit.)
 
 use super::act::Player;

@@ -132,13 +132,15 @@ impl<'a> Spoiler<'a> {
         self.set(start + offset::GENERATION_CHECKSUM, generation_checksum(place, |at| self.get(at)));
     }
 
-    /// Changes one word that belongs to nobody's terms, as the audit counts it; says where.
+    /// Changes one word that is not of any generation's terms; says where.
     pub(super) fn spoil_state(&mut self, dice: &mut Dice) -> u64 {
-        let start = offset::GENERATIONS + offset::GENERATION_SIZE * self.generation();
-        let terms = start..start + offset::GENERATION_STATE;
+        let is_terms = |at: u64| {
+            (offset::GENERATIONS..offset::FIRST_SEAT).contains(&at)
+                && (at - offset::GENERATIONS) % offset::GENERATION_SIZE < offset::GENERATION_STATE
+        };
         loop {
             let (at, other) = (self.place(dice), self.place(dice));
-            if !terms.contains(&at) && at >= offset::EPOCH {
+            if !is_terms(at) && at >= offset::EPOCH {
                 self.set(at, value(dice, self.get(at), self.get(other)));
                 return at;
             }
