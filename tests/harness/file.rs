@@ -15,13 +15,19 @@ pub mod offset {
     pub const TIME_NAMESPACE: u64 = 48;
     pub const CHECKSUM: u64 = 56;
     pub const SEATS: u64 = 64;
+    pub const CELLS: u64 = 96;
+    pub const PERMITS: u64 = 104;
+    pub const RINGS: u64 = 112;
     pub const CREATED: u64 = 80;
     pub const WALL: u64 = 144;
     pub const REGIONS_END: u64 = 152;
     pub const NAME: u64 = 192;
     pub const EPOCH: u64 = 448;
+    pub const BELL: u64 = 512;
+    pub const SEATLESS: u64 = 576;
     pub const GENERATIONS: u64 = 4096;
     pub const GENERATION_SIZE: u64 = 640;
+    pub const GENERATION_CHECKSUM: u64 = 40;
     pub const GENERATION_STATE: u64 = 576;
     pub const FIRST_SEAT: u64 = 12_288;
 }
@@ -57,17 +63,61 @@ impl Patch {
 
     /// Makes the header's checksum right again.
     pub fn seal(&self) -> &Patch {
-        let summed = |at: &u64| *at != offset::CHECKSUM && !(offset::REGIONS_END..offset::NAME).contains(at);
-        let words = (0..offset::EPOCH / 8).map(|i| 8 * i).filter(summed);
-        let sum = words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, at| {
-            let mixed = (hash ^ self.get(at)).wrapping_mul(0x0000_0100_0000_01b3);
-            mixed ^ (mixed >> 29)
-        });
-        self.set(offset::CHECKSUM, sum)
+        self.set(offset::CHECKSUM, header_checksum(|at| self.get(at)))
     }
 
     /// All its bytes.
     pub fn bytes(&self) -> Vec<u8> {
         std::fs::read(&self.path).expect("the limiter's file")
+    }
+}
+
+/// The header's checksum, from its words.
+pub fn header_checksum(get: impl Fn(u64) -> u64) -> u64 {
+    let summed = |at: &u64| *at != offset::CHECKSUM && !(offset::REGIONS_END..offset::NAME).contains(at);
+    hash((0..offset::EPOCH / 8).map(|i| 8 * i).filter(summed).map(get))
+}
+
+/// The checksum of the generation in this place of the ring, from its words.
+pub fn generation_checksum(place: u64, get: impl Fn(u64) -> u64) -> u64 {
+    let start = offset::GENERATIONS + place * offset::GENERATION_SIZE;
+    let about = (0..5).map(|i| start + 8 * i);
+    let limit = |i: u64| {
+        let numbers = start + 64 + 128 * i;
+        (0..5).map(move |k| numbers + 8 * k).chain((0..6).map(move |k| numbers + 64 + 8 * k))
+    };
+    hash(about.chain((0..4).flat_map(limit)).map(get))
+}
+
+fn hash(words: impl Iterator<Item = u64>) -> u64 {
+    words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| {
+        let mixed = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+        mixed ^ (mixed >> 29)
+    })
+}
+
+/// Where the parts of a file lie, in bytes, by what its header says. Meaningless numbers give meaningless places.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// Where the cells begin, and the seats end.
+    pub cells: u64,
+    /// Where the slots begin.
+    pub slots: u64,
+    /// Where the permits begin.
+    pub permits: u64,
+    /// The size of the file.
+    pub size: u64,
+}
+
+impl Parts {
+    /// From the header's words.
+    pub fn of(get: impl Fn(u64) -> u64) -> Parts {
+        let times = |at: u64, size: u64| get(at).saturating_mul(size);
+        let cells = offset::FIRST_SEAT.saturating_add(times(offset::SEATS, 256));
+        let slots = cells.saturating_add(times(offset::CELLS, 320));
+        let rings = (0..4).fold(0, |sum: u64, i| sum.saturating_add(times(offset::RINGS + 8 * i, 8)));
+        let permits = slots.saturating_add(rings);
+        let end = permits.saturating_add(times(offset::PERMITS, 8));
+        Parts { cells, slots, permits, size: end.checked_next_multiple_of(64).unwrap_or(u64::MAX) }
     }
 }

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`arena`] | a limiter in a directory of its own, and the log of its admissions |
+//! | [`board`] | what a fuzzing child is doing, for whoever watches it |
 //! | [`policy`] | a policy as one word of a job |
 //! | [`check`] | each kind of limit checked by its definition |
 //! | [`job`] | what a worker is told to do: a mode and `key=value` words |
@@ -15,6 +16,7 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
+pub mod board;
 pub mod check;
 pub mod crew;
 pub mod file;
@@ -83,6 +85,15 @@ impl Dice {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Dice {
         Dice(shm_lib::now().as_nanos() ^ u64::from(std::process::id()) << 40 | 1)
+    }
+
+    /// The sequence of this seed.
+    pub fn seeded(seed: u64) -> Dice {
+        // Seeds that are neighbours lead to sequences that are not (splitmix64).
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Dice((z ^ (z >> 31)) | 1)
     }
 
     /// A number in `0..below`.

@@ -26,7 +26,8 @@ impl Puppet {
         Puppet::from_command(Command::new(exe).args(job.args()).uid(uid).gid(uid).current_dir("/"))
     }
 
-    fn from_command(command: &mut Command) -> Puppet {
+    /// Starts it by a command that knows how.
+    pub fn from_command(command: &mut Command) -> Puppet {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the worker binary");
         let strings = child.stdin.take().expect("its input");

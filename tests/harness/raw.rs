@@ -57,6 +57,16 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// From now on a file that this process makes longer than this is the end of it (SIGXFSZ).
+pub fn limit_file_size(bytes: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: a valid limit, which is only read.
+    match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Closes every descriptor from `first` on, as daemons and careful launchers do.
 pub fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: whoever owned one of them is a worker that was told to lose them and uses none afterwards.

@@ -6,6 +6,7 @@ mod work {
     pub(crate) mod ahead;
     pub(crate) mod control;
     pub(crate) mod fork_storm;
+    pub(crate) mod fuzz;
     pub(crate) mod hammer;
     pub(crate) mod holding;
     pub(crate) mod mixed;
@@ -27,6 +28,7 @@ fn main() {
     let job = Job::parse(std::env::args().skip(1));
     match job.mode() {
         "nursery" => work::nursery::run(&job),
+        "fuzz" => work::fuzz::run(&job),
         _ => run(&job, None),
     }
 }

@@ -9,9 +9,12 @@ const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
   processes   real processes: fork, kill, stop, namespaces (release build)
+  fuzz        hostile bytes in limiters' files (with overflow checks)
   loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
   examples    the examples, run as a user would
 cargo xtask interleave [N]   N random interleavings of each long scene (100000)
+cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
+                             hostile bytes for longer, from a seed, or one case again and again
 cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
 
 fn main() -> ExitCode {
@@ -21,6 +24,7 @@ fn main() -> ExitCode {
         ["test", parts @ ..] => test(parts),
         ["interleave"] => interleave("100000"),
         ["interleave", n] if n.parse::<u64>().is_ok() => interleave(n),
+        ["fuzz", more @ ..] => fuzz(more),
         ["bench", more @ ..] => bench(more),
         _ => {
             eprintln!("{HELP}");
@@ -37,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn test(parts: &[&str]) -> Result<(), String> {
-    let all = ["unit", "processes", "loom", "examples"];
+    let all = ["unit", "processes", "fuzz", "loom", "examples"];
     if let Some(unknown) = parts.iter().find(|part| !all.contains(part)) {
         return Err(format!("there is no part {unknown:?}\n{HELP}"));
     }
@@ -56,7 +60,12 @@ fn test(parts: &[&str]) -> Result<(), String> {
                     "shm-limit-benches",
                 ],
             )?,
-            "processes" => run(part, &[], &["test", "--release", "-p", "shm-limit-suite", "--tests"])?,
+            "processes" => run(
+                part,
+                &[("SHM_FUZZ_SECONDS", "20")],
+                &["test", "--release", "-p", "shm-limit-suite", "--tests"],
+            )?,
+            "fuzz" => fuzz(&["25"])?,
             "loom" => {
                 let scenes = ["--target-dir", "target/loom", "scenes"];
                 run(part, &[("RUSTFLAGS", "--cfg model")], &[&CORE[..], &scenes].concat())?;
@@ -82,6 +91,29 @@ fn interleave(n: &str) -> Result<(), String> {
 fn bench(more: &[&str]) -> Result<(), String> {
     let report = ["run", "--release", "-p", "shm-limit-benches", "--bin", "report", "--"];
     run("bench", &[], &[&report[..], more].concat())
+}
+
+/// `tests/fuzz.rs` alone, in a build that checks what overflows unless it is to be fast.
+fn fuzz(args: &[&str]) -> Result<(), String> {
+    let mut settings = Vec::new();
+    let mut cargo = vec!["test", "-p", "shm-limit-suite", "--test", "fuzz"];
+    let mut args = args.iter().copied();
+    while let Some(arg) = args.next() {
+        let (name, value) = match arg {
+            "--release" => {
+                cargo.push("--release");
+                continue;
+            }
+            "--seed" => ("SHM_FUZZ_SEED", args.next()),
+            "--case" => ("SHM_FUZZ_CASE", args.next()),
+            seconds => ("SHM_FUZZ_SECONDS", Some(seconds)),
+        };
+        match value.filter(|text| text.parse::<u64>().is_ok()) {
+            Some(value) => settings.push((name, value)),
+            None => return Err(format!("{arg}: a number is needed\n{HELP}")),
+        }
+    }
+    run("fuzz", &settings, &cargo)
 }
 
 /// Where programs in the documentation put their limiters, instead of the user's own directory.

@@ -1,6 +1,7 @@
 //! Names, and the directory in which they mean something.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::host;
 use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -65,9 +66,12 @@ pub struct Directory {
 
 impl Directory {
     /// `$SHM_LIMIT_DIR` if that is set and not empty, otherwise `/dev/shm/shm-limit-<uid>`, readable by its owner only.
+    ///
+    /// A setuid or setgid program, or one with file capabilities, is not led by its caller's environment: it uses the
+    /// latter.
     pub fn from_env() -> Directory {
         match std::env::var_os(DIR_VARIABLE) {
-            Some(path) if !path.is_empty() => Directory::at(path),
+            Some(path) if !path.is_empty() && !host::is_elevated() => Directory::at(path),
             _ => Directory {
                 path: format!("/dev/shm/shm-limit-{}", nix::unistd::geteuid()).into(),
                 private: true,

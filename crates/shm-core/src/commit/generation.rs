@@ -255,6 +255,12 @@ pub(crate) trait Commit {
     ///
     /// Killed before the last store nothing has happened; after it, it is done.
     fn publish(&self, epoch: u64, terms: &Terms, clock: &impl Clock) -> Result<(), Halt> {
+        if epoch >= RETIRED {
+            return Err(Halt::Retired);
+        }
+        if epoch + 1 == RETIRED {
+            return Err(Halt::Damaged("the epoch is one that nobody reached"));
+        }
         match self.settle(epoch, clock) {
             Ok(()) | Err(Halt::Frozen) => {}
             // A state that nobody can take over is not needed: the next one starts with nothing.

@@ -61,7 +61,8 @@ impl Gcra {
     /// The first tick at which `cost` tokens conform.
     #[inline]
     pub(crate) fn slot(&self, tat: u64, cost: u64) -> u64 {
-        let after = tat.max(self.floor).wrapping_add(self.ticks.tokens(cost));
+        // Saturating: a damaged state must not come round to "now".
+        let after = tat.max(self.floor).saturating_add(self.ticks.tokens(cost));
         after.saturating_sub(self.ticks.tokens(self.burst))
     }
 

@@ -19,6 +19,8 @@ pub(crate) const STEP_NS: u64 = 64;
 const TIME_BITS: u32 = 54;
 /// After this many dropped queues the next ones are kept.
 const LAST_ERA: u64 = (1 << (64 - TIME_BITS)) - 1;
+/// No log has admitted so many.
+const COUNT_END: u64 = 1 << 62;
 /// Words of state.
 pub(crate) const WORDS: usize = 9;
 
@@ -84,8 +86,14 @@ impl State {
     /// The same, with an era that is not before that of any slot, and a count that can grow. To be forgotten.
     pub(crate) fn mended(self, ring: &impl Ring) -> State {
         let latest = (0..ring.capacity()).map(|i| ring.slot(i) >> TIME_BITS).max().unwrap_or(0);
-        let count = if self.count < 1 << 62 { self.count } else { 0 };
+        let count = if self.count < COUNT_END { self.count } else { 0 };
         State { count, era: self.era.max(latest), ..self }
+    }
+
+    /// Whether these can be the words of a log. A count that can't grow, or bounds that lie ahead of it, would let
+    /// everybody pass.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.count < COUNT_END && self.gap.1 <= self.count && self.low <= self.count
     }
 
     /// Every slot is less than this until the next era begins.
@@ -112,9 +120,14 @@ impl State {
     }
 
     /// The time at this place of the ring. Nobody was admitted later than the newest: a slot that says so was written
-    /// for somebody in a gap, or long after.
+    /// for somebody in a gap, or long after. A slot of an era to come is damaged: nothing can be written there any
+    /// more, so it must not be free for ever.
     fn time_at(&self, place: u64, ring: &impl Ring) -> u64 {
-        if place >= self.low { time(ring.slot(place)).min(self.newest) } else { self.low_at }
+        if place < self.low {
+            return self.low_at;
+        }
+        let slot = ring.slot(place);
+        if slot >> TIME_BITS > self.era { self.newest } else { time(slot).min(self.newest) }
     }
 
     /// The oldest index since the gap that the ring remembers.
@@ -145,6 +158,9 @@ impl Log {
     /// The first instant at which `cost` more conform.
     #[inline]
     pub(crate) fn ready(&self, state: &State, cost: u64, ring: &impl Ring) -> u64 {
+        if !state.is_sound() {
+            return u64::MAX;
+        }
         let Some(index) = (state.count.saturating_add(cost)).checked_sub(self.max.saturating_add(1)) else {
             return 0;
         };

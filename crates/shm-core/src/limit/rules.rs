@@ -302,7 +302,10 @@ impl Rules {
                 let state = p.of(record);
                 match &p.rule {
                     Rule::Bucket(g) => g.is_absurd(state[0], now),
-                    Rule::Log(_) => LogState::read(state).newest > far,
+                    Rule::Log(_) => {
+                        let state = LogState::read(state);
+                        state.newest > far || !state.is_sound()
+                    }
                     Rule::Fixed(_) | Rule::Sliding(_) => state[0] > far,
                 }
             })

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::layout::Seat;
 use crate::seat::{Locks, Sitter, TENURE_BITS, is_gone};
 use crate::sync::{AtomicU64, Ordering, fence, seq_cst_for_loom};
+use std::collections::HashMap;
 
 const HELD: u64 = 1 << 63;
 
@@ -139,17 +140,18 @@ impl Permits<'_> {
     /// Frees the permits of those who are gone. Returns how many.
     pub(crate) fn reclaim(&self, locks: &mut impl Locks) -> Result<usize> {
         let mut freed = 0;
-        let mut known: Vec<(u64, bool)> = Vec::new();
+        // Not a list: damaged words may all be different.
+        let mut known: HashMap<u64, bool> = HashMap::new();
         for place in self.places {
             let word = place.load(Ordering::Acquire);
             if word == 0 {
                 continue;
             }
-            let gone = match known.iter().find(|(w, _)| *w == word) {
-                Some(&(_, gone)) => gone,
+            let gone = match known.get(&word) {
+                Some(&gone) => gone,
                 None => {
                     let gone = self.is_dead(word, locks)?;
-                    known.push((word, gone));
+                    known.insert(word, gone);
                     gone
                 }
             };

@@ -25,6 +25,12 @@ pub struct Attached {
     pub counts: Counts,
 }
 
+/// Neither commands a terminal nor turns round what is written beside it.
+fn is_printable(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns
+}
+
 /// Who is attached now. The dead are left out: the kernel has freed their locks.
 pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
     let mut locks = Probe::of(segment);
@@ -51,7 +57,7 @@ pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
                 pid: get(&seat.holder.pid) as u32,
                 foreign_pid: get(&seat.holder.pid_namespace) != here,
                 // Printed by people's terminals, so nothing but printable text leaves here.
-                command: String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect(),
+                command: String::from_utf8_lossy(&bytes).chars().filter(|&c| is_printable(c)).collect(),
                 since: Nanos::from_nanos(get(&seat.holder.since_ns)),
                 counts: Counts::of(&seat.own).plus(Counts::of(&seat.shared)).since(Counts::of(&seat.before)),
             }

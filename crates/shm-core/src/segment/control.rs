@@ -5,10 +5,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::CONTROL_LOCK;
 use crate::sys::fork::NoFork;
 use crate::sys::lock;
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::{AccessFlags, faccessat, geteuid, unlink};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, geteuid, unlinkat};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a change waits for another one. Changes take microseconds: a holder for this long is stopped.
@@ -88,15 +91,30 @@ impl Segment {
 impl Control<'_> {
     /// Unlinks the path, if it still leads to this limiter. Only for a retired one: nobody uses it any more.
     pub(crate) fn remove_name(&self) -> Result<()> {
-        debug_assert!(self.segment.is_retired());
-        // Whoever plays by the rules needs this lock to take the name away, so it can't change in between.
-        if self.segment.check_still_there().is_err() {
-            return Ok(());
+        if !self.segment.is_retired() {
+            let what =
+                "damaged: it was retired, and then somebody took the mark away; its file stays where it is";
+            return Err(self.segment.error(ErrorKind::Corrupt, what));
         }
-        unlink(self.segment.path.as_path()).map_err(|e| {
+        // Whoever plays by the rules needs this lock to take the name away, so it can't change in between.
+        unlink_if(&self.segment.path, self.segment.device, self.segment.inode).map(|_| ()).map_err(|e| {
             Error::os("it is retired, but its file can't be removed", e)
                 .at(self.segment.name.as_str(), &self.segment.path)
         })
+    }
+}
+
+/// Unlinks the path if it leads to this file; whether it did. The directory is opened once: who puts another one in its
+/// place meanwhile loses no file there.
+pub(crate) fn unlink_if(path: &Path, device: u64, inode: u64) -> std::result::Result<bool, Errno> {
+    let (dir, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+    let dir = open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    match fstatat(&dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(found) if (found.st_dev, found.st_ino) == (device, inode) => {
+            unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir).map(|()| true)
+        }
+        Ok(_) | Err(Errno::ENOENT) => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

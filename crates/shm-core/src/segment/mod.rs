@@ -11,6 +11,7 @@ mod create;
 mod open;
 
 pub use crate::layout::MAX_SEATS;
+pub(crate) use control::unlink_if;
 pub use create::{DEFAULT_MODE, DEFAULT_SEATS};
 
 use crate::commit::{Generations, Halt, Records, Table, Terms, Words};

@@ -39,8 +39,7 @@ fn not_a_limiter(what: &str) -> Error {
 
 /// Opens, checks and maps.
 pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segment> {
-    let (file, meta) = settled_file(path)?;
-    check_file(dir, &file, &meta)?;
+    let (file, meta) = settled_file(dir, path)?;
     let size = usize::try_from(meta.size()).unwrap_or(usize::MAX);
     // Mapped first: its own header says which shape it has.
     let whole = Whole::of(&file, size).map_err(|e| Error::os("can't map it", e))?;
@@ -50,16 +49,19 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
     Ok(Segment::new(map, name, path, &meta))
 }
 
-/// The file, when it has exactly one name.
-fn settled_file(path: &Path) -> Result<(File, Metadata)> {
+/// The file, checked from outside, when it has exactly one name.
+fn settled_file(dir: &Directory, path: &Path) -> Result<(File, Metadata)> {
     for _ in 0..50 {
         let file = file(path)?;
         let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
-        if !meta.is_file() || meta.nlink() == 1 {
-            return Ok((file, meta));
+        // First, so that nobody is kept waiting by files that are refused anyway.
+        check_file(dir, &file, &meta)?;
+        match meta.nlink() {
+            1 => return Ok((file, meta)),
+            // 0: removed just now. 2: made just now on a file system without O_TMPFILE, its first name not yet gone.
+            0 | 2 => std::thread::sleep(Duration::from_millis(1)),
+            _ => break,
         }
-        // 0: removed just now. 2: made just now on a file system without O_TMPFILE, its first name not yet gone.
-        std::thread::sleep(Duration::from_millis(1));
     }
     Err(Error::new(
         ErrorKind::Untrusted,

@@ -56,6 +56,12 @@ pub(crate) fn me() -> Me {
     }
 }
 
+/// Whether this program has rights that whoever started it may not have: setuid, setgid, file capabilities.
+pub(crate) fn is_elevated() -> bool {
+    // SAFETY: only reads what the kernel told this process when it began.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// Names a namespace of this process (`pid`, `time`).
 fn namespace(kind: &str) -> u64 {
     nix::sys::stat::stat(format!("/proc/self/ns/{kind}").as_str()).map_or(0, |s| s.st_ino)

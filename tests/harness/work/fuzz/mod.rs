@@ -1,0 +1,165 @@
+//! Segment bytes that nobody should have written, under every operation. See `tests/fuzz.rs`, which watches this.
+//!
+//! | file | what |
+//! |---|---|
+//! | `spec` | limiters of all kinds |
+//! | `spoil` | what is done to their bytes |
+//! | `act` | what is then asked of them |
+//! | `audit` | that a single hostile word never costs more than a burst |
+
+mod act;
+mod audit;
+mod spec;
+mod spoil;
+
+use act::Player;
+use harness::board::Board;
+use harness::raw::{self, Words};
+use harness::{Dice, Job};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use shm_lib::ErrorKind;
+use spec::Spec;
+use spoil::Spoiler;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// One child's cases: `first`, `first + step` and so on until `for` is over, or the same one again and again.
+pub(crate) fn run(job: &Job) {
+    let (board, dir) = (Board::at(&job.path("board")), job.path("dir"));
+    let (seed, step) = (job.number("seed"), job.number_or("step", 1));
+    let end = Instant::now() + job.duration();
+    let corpus = spoil::corpus(&dir);
+    let mut case = job.number("first");
+    while Instant::now() < end {
+        board.case(case);
+        let dice = Dice::seeded(seed ^ case.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        Case { board: &board, file: dir.join("f"), dir: &dir, corpus: &corpus, dice }.play();
+        board.case_done();
+        case += step;
+    }
+}
+
+/// One limiter, from its making to its end.
+struct Case<'a> {
+    board: &'a Board,
+    dir: &'a Path,
+    file: PathBuf,
+    corpus: &'a [Vec<u8>],
+    dice: Dice,
+}
+
+impl Case<'_> {
+    fn play(mut self) {
+        match self.dice.roll(10) {
+            0..=3 => self.spoiled_before(),
+            4..=6 => self.spoiled_between(),
+            7 => self.spoiled_meanwhile(),
+            _ => audit::audit(self.board, self.dir, &mut self.dice),
+        }
+        // Retired, damaged, or in use: it goes.
+        let _ = std::fs::remove_file(&self.file);
+    }
+
+    /// A limiter that was used for a while, by handles that are gone or not.
+    fn made(&mut self) -> Player<'_> {
+        let spec = Spec::any(&mut self.dice);
+        let mut player = Player::new(self.board, self.dir, spec);
+        player.open(&mut self.dice);
+        for _ in 0..self.dice.roll(30) {
+            player.act_mildly(&mut self.dice);
+        }
+        player
+    }
+
+    /// Bytes are changed while nobody has it open, or somebody has.
+    fn spoiled_before(&mut self) {
+        let (corpus, file) = (self.corpus, self.file.clone());
+        let mut dice = Dice::seeded(self.dice.roll(u64::MAX));
+        let mut player = self.made();
+        let stay = dice.roll(3) == 0;
+        if !stay {
+            player.leave();
+        }
+        if let Ok(bytes) = std::fs::read(&file) {
+            let op = self_begin(player.board, "spoil");
+            // A file that somebody has mapped keeps its size: shortened, it would be a SIGBUS (docs/security.md).
+            let spoiled = spoil::file(&mut dice, bytes, corpus, !stay);
+            spoil::write(&file, &spoiled, stay);
+            self_end(player.board, op);
+        }
+        player.attach();
+        for _ in 0..10 + dice.roll(30) {
+            player.act(&mut dice);
+        }
+    }
+
+    /// Words are changed before operations, in the memory that handles have mapped.
+    fn spoiled_between(&mut self) {
+        let file = self.file.clone();
+        let mut dice = Dice::seeded(self.dice.roll(u64::MAX));
+        let mut player = self.made();
+        player.attach();
+        let Ok(words) = Words::map_all(&file) else { return };
+        let mut spoiler = Spoiler::new(&words);
+        for _ in 0..10 + dice.roll(60) {
+            if dice.roll(3) > 0 {
+                spoiler.spoil(&mut dice);
+            }
+            player.act(&mut dice);
+        }
+    }
+
+    /// Another process writes all the time.
+    fn spoiled_meanwhile(&mut self) {
+        let file = self.file.clone();
+        let mut dice = Dice::seeded(self.dice.roll(u64::MAX));
+        let mut player = self.made();
+        player.attach();
+        let Ok(words) = Words::map_all(&file) else { return };
+        let vandal = Vandal::start(&words, dice.roll(u64::MAX));
+        for _ in 0..20 + dice.roll(200) {
+            player.act(&mut dice);
+        }
+        drop(vandal);
+    }
+}
+
+fn self_begin(board: &Board, op: &str) -> (usize, u64) {
+    let now = shm_lib::now().as_nanos();
+    (board.begin(op, now), now)
+}
+
+fn self_end(board: &Board, (op, began): (usize, u64)) {
+    board.end(op, Ok::<_, ErrorKind>(true), shm_lib::now().as_nanos() - began);
+}
+
+/// A process that spoils words until this is dropped.
+struct Vandal(Pid);
+
+impl Vandal {
+    fn start(words: &Words, seed: u64) -> Vandal {
+        if let Some(pid) = raw::fork().expect("a vandal") {
+            return Vandal(pid);
+        }
+        set_pdeathsig(Signal::SIGKILL).expect("to die with the child");
+        let mut dice = Dice::seeded(seed);
+        let mut spoiler = Spoiler::new(words);
+        let pause = Duration::from_micros(dice.roll(200));
+        loop {
+            for _ in 0..dice.roll(8) {
+                spoiler.spoil(&mut dice);
+            }
+            std::thread::sleep(pause);
+        }
+    }
+}
+
+impl Drop for Vandal {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGKILL);
+        let _ = waitpid(self.0, None);
+    }
+}

@@ -1,0 +1,73 @@
+//! Limiters of all kinds.
+
+use harness::{Dice, policy};
+use shm_lib::{Builder, Policy, RateLimit, Request, Unit};
+use std::path::Path;
+
+/// Policies as `policy::parse` reads them, and permits. Fast ones and slow ones: `RATE` is put in.
+const POLICIES: [(&str, u64); 15] = [
+    ("bucket:RATE:1", 0),
+    ("bucket:RATE:5", 0),
+    ("greedy:RATE", 0),
+    ("fixed:RATE", 0),
+    ("first:RATE", 0),
+    ("sliding:RATE", 0),
+    ("bucket:RATE:5+greedy:RATE", 0),
+    ("greedy:RATE+greedy:RATE", 0),
+    ("bucket:RATE:3+greedy:RATE+fixed:RATE+sliding:RATE", 0),
+    ("bucket:RATE:5+bucket:RATE:9@tokens", 0),
+    ("greedy:RATE+sliding:RATE@tokens", 3),
+    ("bucket:RATE:5", 3),
+    ("greedy:RATE~1ms+first:RATE", 0),
+    ("bucket:RATE:5", 200),
+    ("bucket:RATE:2+greedy:RATE@tokens", 65_535),
+];
+const RATES: [&str; 5] = ["10/s", "1000/s", "10/10ms", "10/366d", "10/1h"];
+
+/// How one is made.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    pub(super) policy: Policy,
+    pub(super) seats: usize,
+    pub(super) has_units: bool,
+}
+
+impl Spec {
+    pub(super) fn any(dice: &mut Dice) -> Spec {
+        let rate = RATES[dice.roll(RATES.len() as u64) as usize];
+        let mut index = dice.roll(POLICIES.len() as u64) as usize;
+        // It is large: now and then only.
+        if index == POLICIES.len() - 1 && dice.roll(8) > 0 {
+            index = 0;
+        }
+        Spec::of(index, rate, dice.roll(12) == 0, [1, 4, 4, 9][dice.roll(4) as usize])
+    }
+
+    /// One that refills in years: what is admitted was there before.
+    pub(super) fn slow(dice: &mut Dice) -> Spec {
+        // Not fixed windows since 1970: one could begin.
+        let index = [0, 1, 2, 4, 5, 6, 7, 11][dice.roll(8) as usize];
+        Spec::of(index, "10/366d", false, 4)
+    }
+
+    fn of(index: usize, rate: &str, shadow: bool, seats: usize) -> Spec {
+        let (text, permits) = POLICIES[index];
+        let policy = policy::parse(&text.replace("RATE", rate), permits).in_shadow(shadow);
+        Spec { policy, seats, has_units: text.contains('@') }
+    }
+
+    pub(super) fn builder(&self, dir: &Path) -> Builder {
+        RateLimit::builder("f").directory(dir).seats(self.seats)
+    }
+
+    /// A small request that it understands.
+    pub(super) fn request(&self, n: u64) -> Request {
+        let tokens = Unit::named("tokens").expect("a unit");
+        if self.has_units { Request::calls(n).and(tokens, n) } else { Request::calls(n) }
+    }
+
+    /// The most that it admits at once.
+    pub(super) fn most(&self) -> u64 {
+        self.policy.limits().map(|limit| limit.burst()).min().expect("a limit")
+    }
+}

@@ -1,0 +1,268 @@
+//! What is done to the bytes: flipped bits, whole words of values that make trouble, lines swapped, parts of other
+//! files; with checksums made right again, so that more than the first check is reached.
+
+use super::spec::Spec;
+use harness::Dice;
+use harness::file::{Parts, generation_checksum, header_checksum, offset};
+use harness::raw::Words;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A few files of other kinds, to copy from.
+pub(super) fn corpus(dir: &Path) -> Vec<Vec<u8>> {
+    let mut dice = Dice::seeded(1);
+    (0..8)
+        .map(|_| {
+            let spec = Spec::any(&mut dice);
+            let limit = spec.builder(dir).open_policy(spec.policy).expect("a limiter");
+            for n in 0..6 {
+                let _ = limit.try_request(&spec.request(1 + n % 2));
+            }
+            let bytes = std::fs::read(limit.path()).expect("its file");
+            limit.retire().expect("to retire it");
+            bytes
+        })
+        .collect()
+}
+
+/// A value that makes trouble.
+fn value(dice: &mut Dice, old: u64, other: u64) -> u64 {
+    match dice.roll(12) {
+        0 => 0,
+        1 => 1,
+        2 => u64::MAX,
+        3 => 1 << 62,
+        4 => 1 << 63,
+        5 => old.wrapping_add(1),
+        6 => old.wrapping_sub(1),
+        7 => old ^ 1 << dice.roll(64),
+        8 => other,
+        9 => u64::MAX >> dice.roll(64),
+        10 => dice.roll(u64::MAX) >> dice.roll(64),
+        // Times not far from now.
+        _ => shm_lib::now().as_nanos().wrapping_add(dice.roll(1 << 40)).wrapping_sub(1 << 39),
+    }
+}
+
+/// Spoils words in memory that others have mapped.
+pub(super) struct Spoiler<'a> {
+    words: &'a Words,
+    parts: Parts,
+}
+
+impl<'a> Spoiler<'a> {
+    pub(super) fn new(words: &'a Words) -> Spoiler<'a> {
+        let get = |at: u64| words.all().get(at as usize / 8).map_or(0, |w| w.load(Relaxed));
+        Spoiler { words, parts: Parts::of(get) }
+    }
+
+    fn get(&self, at: u64) -> u64 {
+        self.words.all().get(at as usize / 8).map_or(0, |w| w.load(Relaxed))
+    }
+
+    fn set(&self, at: u64, word: u64) {
+        if let Some(place) = self.words.all().get(at as usize / 8) {
+            place.store(word, Relaxed);
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.words.all().len() as u64 * 8
+    }
+
+    fn generation(&self) -> u64 {
+        self.get(offset::EPOCH) % 8
+    }
+
+    /// Where something is, in words that operations use.
+    fn place(&self, dice: &mut Dice) -> u64 {
+        let Parts { cells, slots, permits, .. } = self.parts;
+        let start = offset::GENERATIONS + offset::GENERATION_SIZE * self.generation();
+        let mut within = |from: u64, to: u64| from + 8 * dice_word(dice, from, to);
+        let at = match within(0, 96) / 8 {
+            0 => offset::EPOCH,
+            1 | 2 => start + offset::GENERATION_STATE,
+            3 => within(start, start + offset::GENERATION_SIZE),
+            4 => within(offset::GENERATIONS, offset::FIRST_SEAT),
+            5 => within(offset::FIRST_SEAT, cells),
+            6 => within(cells, slots),
+            7 => {
+                // The current record.
+                let cell = self.get(start + offset::GENERATION_STATE) & 0x3fff;
+                let at = cells.saturating_add(cell.saturating_mul(320));
+                within(at, at.saturating_add(320))
+            }
+            8 => within(slots, permits),
+            9 => within(permits, self.len()),
+            10 => offset::BELL,
+            _ => within(offset::EPOCH, self.len()),
+        };
+        at.min(self.len() - 8)
+    }
+
+    /// Spoils one thing.
+    pub(super) fn spoil(&mut self, dice: &mut Dice) {
+        let (at, other) = (self.place(dice), self.place(dice));
+        match dice.roll(12) {
+            0..=8 => self.set(at, value(dice, self.get(at), self.get(other))),
+            9 => {
+                // Two lines change places.
+                for i in 0..8 {
+                    let (a, b) = (at / 64 * 64 + 8 * i, other / 64 * 64 + 8 * i);
+                    let (x, y) = (self.get(a), self.get(b));
+                    if a.min(b) >= offset::EPOCH {
+                        self.set(a, y);
+                        self.set(b, x);
+                    }
+                }
+            }
+            10 => (0..1 + dice.roll(40)).for_each(|i| self.set(at + 8 * i, dice.roll(u64::MAX))),
+            _ => self.seal_generation(),
+        }
+        if dice.roll(3) == 0 {
+            self.seal_generation();
+        }
+    }
+
+    /// As if the present terms had been asked for.
+    fn seal_generation(&self) {
+        let place = self.generation();
+        let start = offset::GENERATIONS + place * offset::GENERATION_SIZE;
+        self.set(start + offset::GENERATION_CHECKSUM, generation_checksum(place, |at| self.get(at)));
+    }
+
+    /// Changes one word that is not of any generation's terms; says where.
+    pub(super) fn spoil_state(&mut self, dice: &mut Dice) -> u64 {
+        let is_terms = |at: u64| {
+            (offset::GENERATIONS..offset::FIRST_SEAT).contains(&at)
+                && (at - offset::GENERATIONS) % offset::GENERATION_SIZE < offset::GENERATION_STATE
+        };
+        loop {
+            let (at, other) = (self.place(dice), self.place(dice));
+            if !is_terms(at) && at >= offset::EPOCH {
+                self.set(at, value(dice, self.get(at), self.get(other)));
+                return at;
+            }
+        }
+    }
+}
+
+/// A word's index between two bytes; 0 where there is none.
+fn dice_word(dice: &mut Dice, from: u64, to: u64) -> u64 {
+    match to.saturating_sub(from) / 8 {
+        0 => 0,
+        words => dice.roll(words),
+    }
+}
+
+/// A whole file, spoiled. Its size stays as it is unless it `may_resize`.
+pub(super) fn file(dice: &mut Dice, mut bytes: Vec<u8>, corpus: &[Vec<u8>], may_resize: bool) -> Vec<u8> {
+    for _ in 0..[1, 2, 5, 40][dice.roll(4) as usize] {
+        if bytes.len() < 8 {
+            break;
+        }
+        let words = bytes.len() as u64 / 8;
+        // The header, where decisions look, or anywhere.
+        let at = match dice.roll(4) {
+            0 => dice.roll(offset::EPOCH.min(8 * words) / 8),
+            1 => dice.roll((offset::FIRST_SEAT).min(8 * words) / 8),
+            _ => dice.roll(words),
+        } as usize
+            * 8;
+        let (old, other) = (word(&bytes, at), word(&bytes, dice.roll(words) as usize * 8));
+        match dice.roll(8) {
+            0 => bytes[at + dice.roll(8) as usize] ^= 1 << dice.roll(8),
+            1..=4 => put(&mut bytes, at, value(dice, old, other)),
+            5 => {
+                let to = dice.roll(words / 8) as usize * 64;
+                let from = at / 64 * 64;
+                for i in 0..64.min(bytes.len() - from.max(to)) {
+                    bytes.swap(from + i, to + i);
+                }
+            }
+            6 => {
+                let donor = &corpus[dice.roll(corpus.len() as u64) as usize];
+                let len = 8 * (1 + dice.roll(80)) as usize;
+                let end = (at + len).min(bytes.len()).min(donor.len());
+                if at < end {
+                    bytes[at..end].copy_from_slice(&donor[at..end]);
+                }
+            }
+            _ => {
+                let end = (at + 1 + dice.roll(200) as usize).min(bytes.len());
+                bytes[at..end].iter_mut().for_each(|b| *b = dice.roll(256) as u8);
+            }
+        }
+    }
+    if dice.roll(3) == 0 {
+        lie(dice, &mut bytes, may_resize);
+    }
+    if may_resize && dice.roll(20) == 0 {
+        bytes.truncate(dice.roll(bytes.len() as u64 + 1) as usize);
+    }
+    seal(dice, &mut bytes);
+    bytes
+}
+
+/// Another shape than it has, of a size that fits it if that may change.
+fn lie(dice: &mut Dice, bytes: &mut Vec<u8>, may_resize: bool) {
+    if bytes.len() < offset::FIRST_SEAT as usize {
+        return;
+    }
+    for _ in 0..1 + dice.roll(2) {
+        let small = [0, 1, 2, 4, 8, 64, 1_024, 4_096, 8_192][dice.roll(9) as usize];
+        let n = if dice.roll(3) == 0 { value(dice, small, small) } else { small };
+        let at = [offset::SEATS, offset::CELLS, offset::PERMITS, offset::RINGS + 8 * dice.roll(4)];
+        put(bytes, at[dice.roll(4) as usize] as usize, n);
+    }
+    if dice.roll(2) == 0 {
+        let twice = word(bytes, offset::SEATS as usize).wrapping_mul(2);
+        put(bytes, offset::CELLS as usize, if dice.roll(3) == 0 { 0 } else { twice });
+    }
+    let size = Parts::of(|at| word(bytes, at as usize)).size;
+    put(bytes, offset::FILE_SIZE as usize, size);
+    if may_resize && size < 8 << 20 {
+        bytes.resize(size as usize, 0);
+    }
+}
+
+/// Makes checksums right again, mostly, and says that it is the limiter `f` of this machine.
+fn seal(dice: &mut Dice, bytes: &mut [u8]) {
+    if bytes.len() < offset::FIRST_SEAT as usize {
+        return;
+    }
+    if dice.roll(2) == 0 {
+        let place = word(bytes, offset::EPOCH as usize) % 8;
+        let at = offset::GENERATIONS + place * offset::GENERATION_SIZE;
+        if dice.roll(2) == 0 {
+            put(bytes, at as usize, word(bytes, offset::EPOCH as usize) & !(1 << 63));
+        }
+        let sum = generation_checksum(place, |at| word(bytes, at as usize));
+        put(bytes, (at + offset::GENERATION_CHECKSUM) as usize, sum);
+    }
+    if dice.roll(5) > 0 {
+        let sum = header_checksum(|at| word(bytes, at as usize));
+        put(bytes, offset::CHECKSUM as usize, sum);
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).map_or(0, |b| u64::from_ne_bytes(b.try_into().expect("eight")))
+}
+
+fn put(bytes: &mut [u8], at: usize, word: u64) {
+    if let Some(place) = bytes.get_mut(at..at + 8) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+}
+
+/// Writes it to its file, or to another file under its name if nobody has that mapped.
+pub(super) fn write(path: &Path, bytes: &[u8], in_place: bool) {
+    if !in_place {
+        std::fs::remove_file(path).expect("to remove it");
+    }
+    let mut file =
+        std::fs::File::options().write(true).create(true).truncate(false).open(path).expect("its file");
+    file.write_all(bytes).expect("to write it");
+}
