@@ -8,11 +8,13 @@ mod work {
     pub(crate) mod fork_storm;
     pub(crate) mod hammer;
     pub(crate) mod holding;
+    pub(crate) mod marshal;
     pub(crate) mod mixed;
     pub(crate) mod nursery;
     pub(crate) mod race;
     pub(crate) mod repl;
     pub(crate) mod sleepers;
+    pub(crate) mod storm;
 }
 
 use harness::Job;
@@ -46,6 +48,8 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "change" => work::control::change(job, &limit()),
         "fire" => work::control::fire(job, &limit()),
         "fork-storm" => work::fork_storm::run(job, &limit()),
+        "storm" => work::storm::run(job),
+        "marshal" => work::marshal::run(job),
         "puppet" => work::repl::run(job),
         "container" => work::repl::contained(job),
         other => panic!("no such work: {other}"),

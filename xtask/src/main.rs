@@ -8,9 +8,10 @@ use std::time::Instant;
 const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
-  processes   real processes: fork, kill, stop, namespaces (release build)
+  processes   real processes: fork, kill, stop, namespaces, a minute of storm (release build)
   loom        every interleaving of the commit protocols
   examples    the examples, run as a user would
+cargo xtask storm [SECONDS]  64 processes that do everything at once, killed and stopped at random (600)
 cargo xtask bench            the benchmark, each figure beside its floor";
 
 fn main() -> ExitCode {
@@ -18,6 +19,8 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
+        ["storm"] => storm("600"),
+        ["storm", seconds] if seconds.parse::<u64>().is_ok() => storm(seconds),
         ["bench", more @ ..] => run("bench", &[], &[&["bench", "-p", "shm-limit-benches"], more].concat()),
         _ => {
             eprintln!("{HELP}");
@@ -72,6 +75,15 @@ fn test(parts: &[&str]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The same storm that is a part of `processes`, for longer.
+fn storm(seconds: &str) -> Result<(), String> {
+    run(
+        "storm",
+        &[("SHM_LIMIT_STORM", seconds)],
+        &["test", "--release", "-p", "shm-limit-suite", "--test", "storm"],
+    )
 }
 
 /// Where programs in the documentation put their limiters, instead of the user's own directory.
