@@ -6,6 +6,7 @@ mod work {
     pub(crate) mod ahead;
     pub(crate) mod control;
     pub(crate) mod fork_storm;
+    pub(crate) mod forks;
     pub(crate) mod hammer;
     pub(crate) mod holding;
     pub(crate) mod marshal;
@@ -15,9 +16,10 @@ mod work {
     pub(crate) mod repl;
     pub(crate) mod sleepers;
     pub(crate) mod storm;
+    pub(crate) mod straits;
 }
 
-use harness::Job;
+use harness::{Job, raw};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use shm_lib::RateLimit;
@@ -35,7 +37,13 @@ fn main() {
 
 /// Does the job, with a handle inherited by fork if there is one.
 fn run(job: &Job, inherited: Option<RateLimit>) {
-    let limit = || inherited.unwrap_or_else(|| job.join().expect("the limiter"));
+    let limit = || {
+        let limit = inherited.unwrap_or_else(|| job.join().expect("the limiter"));
+        if job.number_or("closefrom", 0) == 1 {
+            raw::close_from(3).expect("to close them");
+        }
+        limit
+    };
     match job.mode() {
         "hammer" => work::hammer::run(job, &limit()),
         "brief" => work::hammer::brief(job, &limit()),
@@ -47,6 +55,7 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "sleepers" => work::sleepers::run(job, &limit()),
         "change" => work::control::change(job, &limit()),
         "fire" => work::control::fire(job, &limit()),
+        "forks" => work::forks::run(job, &limit()),
         "fork-storm" => work::fork_storm::run(job, &limit()),
         "storm" => work::storm::run(job),
         "marshal" => work::marshal::run(job),
