@@ -5,7 +5,7 @@
 
 use crate::clock::{self, Nanos};
 use crate::commit::Desk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::{Lane, SEAT_LOCKS, Seat};
 use crate::segment::Segment;
 use crate::sync::{AtomicU64, Ordering};
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long to do without after all seats were taken.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same after there was no descriptor or no memory for one.
+const RETRY_SOON: Duration = Duration::from_millis(10);
 
 /// No seat has this number.
 const TAKING: u64 = 0xffff;
@@ -177,7 +179,11 @@ impl Seating {
         if self.sitting.compare_exchange(before, taking, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return seatless;
         }
-        let Ok(Some((index, hold))) = take(segment, now, gate) else {
+        let taken = take(segment, now, gate);
+        let Ok(Some((index, hold))) = taken else {
+            if taken.is_err() {
+                self.retry_ns.store(now.plus(RETRY_SOON).as_nanos(), Ordering::Relaxed);
+            }
             self.sitting.store(me << 16, Ordering::Release);
             return seatless;
         };
@@ -221,7 +227,8 @@ fn take(segment: &Segment, now: Nanos, gate: NoFork) -> Result<Option<(usize, lo
     for (index, seat) in seats().filter(vacant(0)).chain(seats().filter(vacant(1))) {
         if lock::try_lock(&file, SEAT_LOCKS + index as i64).unwrap_or(false) {
             vacate(seat);
-            let Ok(hold) = lock::HeldByMapping::keep(file, &gate) else { return Ok(None) };
+            let hold = lock::HeldByMapping::keep(file, &gate)
+                .map_err(|e| Error::os("can't map what holds its seat", e))?;
             drop(gate);
             occupy(seat, now);
             return Ok(Some((index, hold)));
