@@ -16,7 +16,8 @@ pub enum Kind {
     Admitted = 1,
     /// A permit, surely held from `a` to `b` (0: not given back).
     Held = 2,
-    /// A call that began at `a`, returned at `b` and was due at `c`; `extra`: which call.
+    /// A call that began at `a`, returned at `b` and was due at `c`; `extra`: which call. Due at 0: it was not late, but
+    /// denied for longer than anybody should have to wait.
     Slow = 3,
     /// A change that began at `a` and was done at `b` (0: perhaps never); `extra`: which, `c`: to what.
     Control = 4,
@@ -59,6 +60,11 @@ impl Journal {
             next += 1;
         }
         Journal { words, next }
+    }
+
+    /// How many entries there are.
+    pub fn entries(&self) -> usize {
+        self.next - 1
     }
 
     /// Writes an entry.

@@ -78,13 +78,13 @@ impl Verdict {
                         to: e.c,
                     }),
                     Kind::Slow => {
+                        let name = GROUNDS[e.ground].name;
                         let late = (e.b - e.c).saturating_sub(record.stopped(slot, e.a.min(e.c), e.b));
-                        if Duration::from_nanos(late) > PATIENCE {
-                            all.stalls.push(format!(
-                                "{}: {:?} came back {late} ns late",
-                                GROUNDS[e.ground].name,
-                                Call::of(e.extra)
-                            ));
+                        if e.c == 0 {
+                            all.stalls.push(format!("{name}: a queue of seconds, at {} ns", e.a));
+                        } else if Duration::from_nanos(late) > PATIENCE {
+                            let call = Call::of(e.extra);
+                            all.stalls.push(format!("{name}: {call:?} came back {late} ns late"));
                         }
                     }
                 }

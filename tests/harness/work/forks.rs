@@ -25,7 +25,7 @@ fn born(limit: &RateLimit, k: u64) -> bool {
         let outcome = limit.try_acquire();
         let Ok(outcome) = outcome else { raw::exit_now(3) };
         let admitted = outcome.is_admitted();
-        if k % 3 == 0 {
+        if k.is_multiple_of(3) {
             drop(outcome);
         }
         if k % 3 == 2 {
