@@ -29,8 +29,8 @@ pub(crate) struct Stop {
 /// What happened.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// Slot, and an instant right before.
-    pub(crate) kills: Vec<(usize, u64)>,
+    /// Slot, an instant right before, and one when it was surely dead.
+    pub(crate) kills: Vec<(usize, u64, u64)>,
     pub(crate) stops: Vec<Stop>,
     /// In words.
     pub(crate) stalls: Vec<String>,
@@ -38,6 +38,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Until when who was in this slot at `at` surely lived. That may be before `at`: some go on for a moment after the
+    /// instant that was noted right before they were killed.
+    pub(crate) fn lived_until(&self, slot: usize, at: u64) -> u64 {
+        let end = self.kills.iter().find(|(killed, _, dead)| *killed == slot && *dead >= at);
+        end.map_or(0, |(_, before, _)| *before)
+    }
+
     /// For how much of a time this slot's process was stopped.
     pub(crate) fn stopped(&self, slot: usize, from: u64, to: u64) -> u64 {
         self.stops
@@ -122,8 +129,9 @@ impl<'a> Troublemaker<'a> {
     }
 
     fn kill(&mut self, slot: usize) {
-        self.record.kills.push((slot, shm_lib::now().as_nanos()));
+        let before = shm_lib::now().as_nanos();
         self.crew.replace(slot, &self.jobs[slot]);
+        self.record.kills.push((slot, before, shm_lib::now().as_nanos()));
         for thread in 0..THREADS {
             self.board.clear(slot * THREADS + thread);
         }
@@ -210,8 +218,23 @@ impl<'a> Troublemaker<'a> {
     /// Ends it.
     pub(crate) fn end(mut self) -> Record {
         let now = shm_lib::now().as_nanos();
-        self.record.kills.extend((0..PROCESSES).map(|slot| (slot, now)));
+        self.record.kills.extend((0..PROCESSES).map(|slot| (slot, now, u64::MAX)));
         self.crew.dismiss();
         self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_began_while_its_process_was_killed_is_not_held_until_the_next_is() {
+        let kills = vec![(3, 100, 120), (5, 150, 160), (3, 900, 910)];
+        let record = Record { kills, ..Record::default() };
+        assert_eq!(record.lived_until(3, 90), 100);
+        assert_eq!(record.lived_until(3, 110), 100);
+        assert_eq!(record.lived_until(3, 130), 900);
+        assert_eq!(record.lived_until(4, 1), 0);
     }
 }

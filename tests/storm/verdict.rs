@@ -67,8 +67,7 @@ impl Verdict {
                         ground.used.push(Used { at: e.a, returned: e.b, amount: e.extra, made: e.c });
                     }
                     Kind::Held => {
-                        let killed = || record.kills.iter().find(|(s, at)| *s == slot && *at >= e.a);
-                        let to = if e.b > 0 { e.b } else { killed().map_or(0, |(_, at)| *at) };
+                        let to = if e.b > 0 { e.b } else { record.lived_until(slot, e.a) };
                         ground.held.push((e.a, to));
                     }
                     Kind::Control => ground.controls.push(Control {
@@ -153,7 +152,15 @@ impl Ground {
             kept(limit, origins, &mut all).map_err(|over| format!("{limit}: {over}"))?;
         }
         let most = most_at_once(&self.held);
-        if most > what.permits { Err(format!("{most} permits held at once")) } else { Ok(()) }
+        if most <= what.permits {
+            return Ok(());
+        }
+        // Those at the first instant that has too many.
+        let at_once = |at| self.held.iter().filter(move |(from, to)| (*from..*to).contains(&at));
+        let instant =
+            self.held.iter().map(|held| held.0).filter(|&at| at_once(at).count() as u64 > what.permits);
+        let all: Vec<_> = instant.min().map_or_else(Vec::new, |at| at_once(at).collect());
+        Err(format!("{most} permits held at once, from and to: {all:?}"))
     }
 
     /// When each of these may have happened. One that was cut off may be completed by whoever comes next: at the latest
