@@ -155,12 +155,19 @@ impl Ground {
         if most <= what.permits {
             return Ok(());
         }
-        // Those at the first instant that has too many.
-        let at_once = |at| self.held.iter().filter(move |(from, to)| (*from..*to).contains(&at));
-        let instant =
-            self.held.iter().map(|held| held.0).filter(|&at| at_once(at).count() as u64 > what.permits);
-        let all: Vec<_> = instant.min().map_or_else(Vec::new, |at| at_once(at).collect());
-        Err(format!("{most} permits held at once, from and to: {all:?}"))
+        // Those at the last instant that has too many: it begins with one of them.
+        let mut held: Vec<_> = self.held.iter().filter(|(from, to)| from < to).collect();
+        held.sort_unstable();
+        let mut at_once: Vec<&(u64, u64)> = Vec::new();
+        let mut all = String::new();
+        for one in held {
+            at_once.retain(|(_, to)| *to > one.0);
+            at_once.push(one);
+            if at_once.len() as u64 > what.permits {
+                all = format!("{at_once:?}");
+            }
+        }
+        Err(format!("{most} permits held at once, from and to: {all}"))
     }
 
     /// When each of these may have happened. One that was cut off may be completed by whoever comes next: at the latest
