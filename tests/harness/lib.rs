@@ -9,6 +9,8 @@
 //! | [`job`] | what a worker is told to do: a mode and `key=value` words |
 //! | [`crew`] | many workers that start together and never outlive the test |
 //! | [`puppet`] | one worker that does what it is told, line by line |
+//! | [`storm`] | the storm's limiters, and what each has to bear |
+//! | [`journal`] | what its threads write down |
 //! | [`log`] | admissions in mapped files, so that those of a killed worker count too |
 //! | [`file`](mod@file) | a limiter's file, read and patched from outside |
 //! | [`raw`] | all that is unsafe |
@@ -21,10 +23,12 @@ pub mod check;
 pub mod crew;
 pub mod file;
 pub mod job;
+pub mod journal;
 pub mod log;
 pub mod policy;
 pub mod puppet;
 pub mod raw;
+pub mod storm;
 
 pub use arena::{Arena, shared_dir};
 pub use crew::Crew;

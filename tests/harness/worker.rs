@@ -6,17 +6,21 @@ mod work {
     pub(crate) mod ahead;
     pub(crate) mod control;
     pub(crate) mod fork_storm;
+    pub(crate) mod forks;
     pub(crate) mod fuzz;
     pub(crate) mod hammer;
     pub(crate) mod holding;
+    pub(crate) mod marshal;
     pub(crate) mod mixed;
     pub(crate) mod nursery;
     pub(crate) mod race;
     pub(crate) mod repl;
     pub(crate) mod sleepers;
+    pub(crate) mod storm;
+    pub(crate) mod straits;
 }
 
-use harness::Job;
+use harness::{Job, raw};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use shm_lib::RateLimit;
@@ -35,7 +39,13 @@ fn main() {
 
 /// Does the job, with a handle inherited by fork if there is one.
 fn run(job: &Job, inherited: Option<RateLimit>) {
-    let limit = || inherited.unwrap_or_else(|| job.join().expect("the limiter"));
+    let limit = || {
+        let limit = inherited.unwrap_or_else(|| job.join().expect("the limiter"));
+        if job.number_or("closefrom", 0) == 1 {
+            raw::close_from(3).expect("to close them");
+        }
+        limit
+    };
     match job.mode() {
         "hammer" => work::hammer::run(job, &limit()),
         "brief" => work::hammer::brief(job, &limit()),
@@ -47,7 +57,10 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "sleepers" => work::sleepers::run(job, &limit()),
         "change" => work::control::change(job, &limit()),
         "fire" => work::control::fire(job, &limit()),
+        "forks" => work::forks::run(job, &limit()),
         "fork-storm" => work::fork_storm::run(job, &limit()),
+        "storm" => work::storm::run(job),
+        "marshal" => work::marshal::run(job),
         "puppet" => work::repl::run(job),
         "container" => work::repl::contained(job),
         other => panic!("no such work: {other}"),

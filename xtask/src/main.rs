@@ -8,11 +8,12 @@ use std::time::Instant;
 const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
-  processes   real processes: fork, kill, stop, namespaces (release build)
+  processes   real processes: fork, kill, stop, namespaces, a minute of storm (release build)
   fuzz        hostile bytes in limiters' files (with overflow checks)
   loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
   examples    the examples, run as a user would
 cargo xtask interleave [N]   N random interleavings of each long scene (100000)
+cargo xtask storm [SECONDS]  64 processes that do everything at once, killed and stopped at random (600)
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
 cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
@@ -22,6 +23,8 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
+        ["storm"] => storm("600"),
+        ["storm", seconds] if seconds.parse::<u64>().is_ok() => storm(seconds),
         ["interleave"] => interleave("100000"),
         ["interleave", n] if n.parse::<u64>().is_ok() => interleave(n),
         ["fuzz", more @ ..] => fuzz(more),
@@ -114,6 +117,15 @@ fn fuzz(args: &[&str]) -> Result<(), String> {
         }
     }
     run("fuzz", &settings, &cargo)
+}
+
+/// The same storm that is a part of `processes`, for longer.
+fn storm(seconds: &str) -> Result<(), String> {
+    run(
+        "storm",
+        &[("SHM_LIMIT_STORM", seconds)],
+        &["test", "--release", "-p", "shm-limit-suite", "--test", "storm"],
+    )
 }
 
 /// Where programs in the documentation put their limiters, instead of the user's own directory.

@@ -42,17 +42,20 @@ pub(crate) fn run(job: &Job, limit: &RateLimit) {
     });
 }
 
-/// Comes, asks `tries=` times and goes; or, with `linger=1`, stays to be killed.
+/// Comes, asks `tries=` times, says `done` or that it has no seat, and goes; or, with `linger=1`, stays to be killed.
 pub(crate) fn brief(job: &Job, limit: &RateLimit) {
     crate::ready();
     let mut log = Log::create(&job.path("logs"));
+    let mut end = "done".to_owned();
     for _ in 0..job.number("tries") {
-        match limit.try_acquire().expect("a decision") {
-            Outcome::Admitted(admission) => log.admitted(admission.at()),
-            Outcome::Denied(_) => {}
+        match limit.try_acquire() {
+            Ok(Outcome::Admitted(admission)) => log.admitted(admission.at()),
+            Ok(Outcome::Denied(_)) => {}
+            Err(e) if e.kind() == ErrorKind::NoSeat => end = named(e.kind()),
+            Err(e) => panic!("{e:?}"),
         }
     }
-    println!("done");
+    println!("{end}");
     while job.number_or("linger", 0) == 1 {
         std::thread::park();
     }

@@ -2,9 +2,8 @@
 
 use super::hammer::named;
 use super::holding::Holding;
+use super::straits;
 use harness::{Job, raw};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -24,10 +23,11 @@ pub(crate) fn run(job: &Job) {
         .obey(std::io::stdin().lock(), std::io::stdout());
 }
 
-/// The same as the first process of a new PID namespace. Says `contained`, or why it can't be.
+/// The same as the first process of a new PID namespace, and of others if the job says so. Says `contained`, or why it
+/// can't be.
 pub(crate) fn contained(job: &Job) {
-    if let Err(e) = unshare(CloneFlags::CLONE_NEWPID) {
-        println!("no namespace: {e}");
+    if let Err(why) = straits::leave(job) {
+        println!("{why}");
         return;
     }
     match raw::fork().expect("the first process of the namespace") {
@@ -78,6 +78,9 @@ impl Puppet {
         if let Some(answer) = self.holding.act(self.limit.as_ref(), order, number) {
             return answer;
         }
+        if let Some(answer) = straits::act(order, &words) {
+            return Ok(answer);
+        }
         match order {
             "open" => {
                 let job = words.iter().fold(self.job.clone(), |job, word| job.with_word(word));
@@ -103,10 +106,15 @@ impl Puppet {
             // Where whoever says nothing else has it.
             "open-default" => self.limit = Some(RateLimit::open("x", 10, Duration::from_secs(1))?),
             "where" => return Ok(shm_lib::Directory::from_env().path().display().to_string()),
-            "tmpfs" => mount_tmpfs(words[0], words[1]),
+            // From here on its children are elsewhere.
+            "leave" => {
+                let job = words.iter().fold(self.job.clone(), |job, word| job.with_word(word));
+                return Ok(straits::leave(&job).err().unwrap_or_else(|| "ok".to_owned()));
+            }
             "fill" => fill(words[0]),
             "rm" => std::fs::remove_file(words[0]).expect("to remove it"),
             "ls" => return Ok(list(words[0])),
+            "now" => return Ok(shm_lib::now().as_nanos().to_string()),
             "pid" => return Ok(std::process::id().to_string()),
             _ => return self.use_limit(order, number),
         }
@@ -209,15 +217,6 @@ fn orphan() -> String {
             raw::exit_now(0);
         }
     }
-}
-
-/// In a mount namespace of this process's own, so that it goes with the process.
-fn mount_tmpfs(at: &str, size: &str) {
-    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .expect("mounts of our own");
-    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(format!("size={size}").as_str()))
-        .expect("a tmpfs");
 }
 
 /// Writes a file `ballast` until nothing fits any more.

@@ -5,7 +5,7 @@ use super::counts::{Counting, Counts};
 use super::tenure::{self, Sitter};
 use crate::clock::{self, Nanos};
 use crate::commit::Desk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::Seat;
 use crate::segment::Segment;
 use crate::sync::Ordering;
@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How long to do without after all seats were taken.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same after there was no descriptor or no memory for one.
+const RETRY_SOON: Duration = Duration::from_millis(10);
 
 /// No seat has this number.
 const TAKING: u64 = 0xffff;
@@ -131,7 +133,11 @@ impl Seating {
         if self.sitting.compare_exchange(before, taking, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return seatless;
         }
-        let Ok(Some((index, hold))) = take(segment, now, gate) else {
+        let taken = take(segment, now, gate);
+        let Ok(Some((index, hold))) = taken else {
+            if taken.is_err() {
+                self.retry_ns.store(now.plus(RETRY_SOON).as_nanos(), Ordering::Relaxed);
+            }
             self.sitting.store(me << 16, Ordering::Release);
             return seatless;
         };
@@ -172,7 +178,8 @@ fn take(segment: &Segment, now: Nanos, gate: NoFork) -> Result<Option<(usize, lo
     for (index, seat) in seats().filter(vacant(0)).chain(seats().filter(vacant(1))) {
         if let Some(sitter) = tenure::claim(index, &seat.holder, &mut locks)? {
             let Some(file) = locks.into_file() else { return Ok(None) };
-            let Ok(hold) = lock::HeldByMapping::keep(file, &gate) else { return Ok(None) };
+            let hold = lock::HeldByMapping::keep(file, &gate)
+                .map_err(|e| Error::os("can't map what holds its seat", e))?;
             drop(gate);
             introduce(seat, now);
             tenure::begin(&seat.holder, sitter);

@@ -21,6 +21,7 @@ use crate::limit::format_span;
 use crate::limit::{Kind, Policy};
 use crate::name::{Directory, Name};
 use crate::sync::AtomicU64;
+use crate::sys::host;
 use crate::sys::map::Map;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,9 @@ impl Segment {
     pub(crate) fn join(dir: &Directory, name: &Name, plan: Option<&Plan>) -> Result<(Segment, bool)> {
         let path = dir.file(name);
         dir.check(false)?;
+        // While there is a descriptor to ask with: with the file open there may be none left, and the file's clock would be
+        // taken on trust.
+        host::me();
         // Each turn of the loop means that another process created or removed the name in between.
         for _ in 0..1_000 {
             match open::existing(dir, name, &path) {

@@ -39,13 +39,17 @@ pub(crate) fn me() -> Me {
     static KNOWN_BY: AtomicU64 = AtomicU64::new(0);
     let token = process_token();
     if KNOWN_BY.load(Ordering::Acquire) != token {
-        let [boot_high, boot_low] = boot_id().unwrap_or_default();
+        let boot = boot_id();
+        let [boot_high, boot_low] = boot.as_ref().map_or([0, 0], |id| id.unwrap_or_default());
         let [name_head, name_tail] = command();
         let values = [boot_high, boot_low, namespace("time"), namespace("pid"), name_head, name_tail];
         for (word, value) in WORDS.iter().zip(values) {
             word.store(value, Ordering::Relaxed);
         }
-        KNOWN_BY.store(token, Ordering::Release);
+        // Not for want of a descriptor only: then it is asked again.
+        if boot.is_ok() {
+            KNOWN_BY.store(token, Ordering::Release);
+        }
     }
     let [boot_high, boot_low, time_namespace, pid_namespace, name_head, name_tail] =
         [0, 1, 2, 3, 4, 5].map(|i: usize| WORDS[i].load(Ordering::Relaxed));
@@ -67,11 +71,15 @@ fn namespace(kind: &str) -> u64 {
     nix::sys::stat::stat(format!("/proc/self/ns/{kind}").as_str()).map_or(0, |s| s.st_ino)
 }
 
-fn boot_id() -> Option<[u64; 2]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+/// `None` where the kernel doesn't say; an error if there is no descriptor to ask with.
+fn boot_id() -> std::io::Result<Option<[u64; 2]>> {
+    let text = match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(text) => text,
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => return Err(e),
+        Err(_) => return Ok(None),
+    };
     let digits: String = text.trim().chars().filter(char::is_ascii_hexdigit).collect();
-    let id = u128::from_str_radix(&digits, 16).ok()?;
-    Some([(id >> 64) as u64, id as u64])
+    Ok(u128::from_str_radix(&digits, 16).ok().map(|id| [(id >> 64) as u64, id as u64]))
 }
 
 fn command() -> [u64; 2] {

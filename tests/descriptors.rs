@@ -1,0 +1,185 @@
+//! No descriptor to be had, or all of them closed by the program: a clear error or it works, and nothing is lost.
+
+use harness::file::{Patch, offset};
+use harness::{Arena, Crew, Dice, Puppet, alone, eventually, log};
+use std::time::Duration;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+/// One word, one with records, one with permits.
+const KINDS: [(&str, u64); 3] =
+    [("bucket:20/366d:20", 0), ("fixed:20/366d+greedy:20/366d", 0), ("bucket:20/366d:20", 4)];
+const PLENTY: &str = "nofile 1024";
+/// Standard input, output and error, and no more.
+const NONE: &str = "nofile 3";
+
+/// A puppet with three descriptors, whatever it was started with.
+fn bare(arena: &Arena) -> Puppet {
+    let mut puppet = Puppet::new(WORKER, &arena.job("puppet"));
+    puppet.must("closefrom");
+    puppet
+}
+
+fn no_descriptor(answer: &str) {
+    assert!(answer.starts_with("error Io"), "{answer}");
+    assert!(answer.contains("ulimit -n"), "{answer}");
+}
+
+fn admitted(answer: &str) -> bool {
+    answer.starts_with("admitted") || answer.starts_with("held")
+}
+
+#[test]
+fn opening_without_descriptors_is_a_clear_error_and_works_later() {
+    for (policy, permits) in KINDS {
+        for exists in [false, true] {
+            let arena = Arena::with_policy(policy, permits);
+            if exists {
+                drop(arena.open());
+            }
+            let mut puppet = bare(&arena);
+            puppet.must(NONE);
+            no_descriptor(&puppet.ask("open"));
+            no_descriptor(&puppet.ask("attach"));
+            assert_eq!(arena.file().exists(), exists, "half made");
+            puppet.must(PLENTY);
+            puppet.must("open");
+            assert_eq!(puppet.takes(100), 20);
+            // It knows which machine's clock it was made under, whatever could not be read at first.
+            let patch = Patch::of(&arena.file());
+            assert_ne!(patch.get(offset::BOOT_ID), 0, "the boot is not known");
+        }
+    }
+}
+
+/// With few descriptors it works or says why not, and is never a limiter that does not know its clock.
+#[test]
+fn opening_with_few_descriptors_knows_its_clock_or_fails() {
+    for few in 4..8 {
+        let arena = Arena::with_policy("bucket:20/366d:20", 0);
+        let mut puppet = bare(&arena);
+        puppet.must(&format!("nofile {few}"));
+        match puppet.ask("open").as_str() {
+            "ok" => {
+                assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known")
+            }
+            answer => no_descriptor(answer),
+        }
+        puppet.must(PLENTY);
+        puppet.must("open");
+        assert_eq!(puppet.takes(100), 20, "{few}");
+        assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known");
+    }
+}
+
+/// Who has no descriptor gets no seat: one word does without; what needs a seat says why there is none.
+#[test]
+fn taking_a_seat_without_descriptors_loses_nothing() {
+    for (policy, permits) in KINDS {
+        let arena = Arena::with_policy(policy, permits);
+        let watcher = arena.open();
+        let mut puppet = bare(&arena);
+        puppet.must("join");
+        puppet.must(NONE);
+        let seatless = permits == 0 && !policy.contains('+');
+        if seatless {
+            assert_eq!(puppet.takes(5), 5);
+        } else {
+            for order in ["try", "wait-ms 10", "hold", "reserve"] {
+                let answer = puppet.ask(order);
+                // A turn ahead needs no permit, and one word no seat.
+                if order == "reserve" && !policy.contains('+') {
+                    assert_eq!(answer, "true");
+                    continue;
+                }
+                no_descriptor(&answer);
+            }
+        }
+        assert_eq!(watcher.inspect().unwrap().attached.len(), 1, "only the watcher");
+        puppet.must(PLENTY);
+        // It looks for one again soon: not having found a descriptor is not having found all seats taken.
+        std::thread::sleep(Duration::from_millis(50));
+        let answer = puppet.ask("hold");
+        assert!(admitted(&answer), "{policy}: {answer}");
+        assert_eq!(watcher.inspect().unwrap().attached.len(), 2, "{policy}");
+        puppet.must("release-all");
+        let taken = if seatless { 6 } else { 1 };
+        assert_eq!(puppet.takes(100), 20 - taken, "{policy}");
+        assert_eq!(watcher.stats().tokens, 20, "{policy}: not all are counted");
+    }
+}
+
+/// Decisions need no descriptor; changes do, and fail as if they had never been asked for.
+#[test]
+fn changing_without_descriptors_changes_nothing_and_holds_up_nobody() {
+    for (policy, permits) in KINDS {
+        let arena = Arena::with_policy(policy, permits);
+        let watcher = arena.open();
+        let before = watcher.policy().unwrap();
+        let mut puppet = bare(&arena);
+        puppet.must("open");
+        puppet.must(NONE);
+        assert_eq!(puppet.takes(3), 3);
+        assert!(admitted(&puppet.ask("hold")), "a permit with a seat needs none");
+        for order in ["change 7 1000000000", "reset", "pause-ms 1000", "retire", "inspect"] {
+            no_descriptor(&puppet.ask(order));
+        }
+        assert_eq!(watcher.policy().unwrap(), before);
+        assert_eq!(watcher.inspect().unwrap().changes, 0);
+        assert!(watcher.try_acquire().unwrap().is_admitted());
+        puppet.must(PLENTY);
+        puppet.must("release-all");
+        puppet.must("reset");
+        assert_eq!(puppet.takes(100), 20);
+        puppet.must("retire");
+    }
+}
+
+/// To see whether holders are dead takes a descriptor. Without one that is an error, and no permit is lost.
+#[test]
+fn permits_of_the_dead_are_found_later_if_there_is_no_descriptor() {
+    let arena = Arena::with_policy("bucket:1000000/s:1000", 2);
+    let mut holder = bare(&arena);
+    holder.must("open");
+    assert!(admitted(&holder.ask("hold")) && admitted(&holder.ask("hold")));
+    let mut puppet = bare(&arena);
+    puppet.must("open");
+    puppet.must(NONE);
+    drop(holder);
+    no_descriptor(&puppet.ask("hold"));
+    puppet.must(PLENTY);
+    assert!(admitted(&puppet.ask("hold")) && admitted(&puppet.ask("hold")));
+    assert_eq!(puppet.ask("held"), "2");
+    assert_eq!(puppet.ask("hold"), "denied");
+}
+
+/// Every process closes all its descriptors right after it opened the limiter, and is killed at some time.
+#[test]
+fn processes_that_close_everything_keep_the_limits_under_kills() {
+    let _alone = alone();
+    let arena = Arena::with_policy("greedy:200/100ms+bucket:3000/s:50", 8);
+    let watcher = arena.open();
+    let job = arena.job("mixed").set("closefrom", 1).set("hold", 300);
+    let mut crew = Crew::new(WORKER);
+    crew.hire_many(&job, 16);
+    // And four that are forked by one.
+    crew.hire_forked(&job, 4);
+    crew.go();
+    let mut dice = Dice::new();
+    for _ in 0..60 {
+        std::thread::sleep(Duration::from_micros(dice.roll(25_000)));
+        crew.replace(dice.roll(16) as usize, &job);
+        assert!(watcher.inspect().unwrap().permits_held <= 8);
+    }
+    assert!(eventually(Duration::from_secs(5), || watcher.inspect().unwrap().attached.len() >= 20));
+    // All hear of a change, without a descriptor among them.
+    watcher.pause_for(Duration::from_secs(100)).unwrap();
+    watcher.resume().unwrap();
+    crew.dismiss();
+    let logs = log::read_each(arena.logs());
+    let admitted: Vec<(u64, u64)> =
+        logs.iter().flat_map(|words| words.chunks_exact(2).map(|w| (w[0], w[1]))).collect();
+    arena.assert_all_kept(&admitted);
+    assert!(admitted.len() > 500, "{} admitted", admitted.len());
+    let free = || watcher.inspect().is_ok_and(|seen| seen.permits_held == 0 && seen.attached.len() == 1);
+    assert!(eventually(Duration::from_secs(2), free), "{:?}", watcher.inspect());
+}

@@ -1,0 +1,132 @@
+//! The storm's limiters and what each has to bear: known to its workers, its marshals and its judge.
+
+use crate::{Job, policy};
+use shm_lib::{OnMismatch, RateLimit, Result};
+use std::path::Path;
+
+/// What a limiter has to bear, besides that its users are killed and stopped at any instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing else: every window of the whole time is checked.
+    Deaths,
+    /// Changes to what it is already: checked as if there were none.
+    Same,
+    /// Changes between [`RATES`]: each window is checked by the most generous that may have been in force in it.
+    Rates,
+    /// Resets, pauses and resumptions: a reset is worth a burst to the windows that it lies in; in a pause nothing may be.
+    Moods,
+    /// Removed and made anew: each by itself.
+    Phoenix,
+}
+
+/// One of the limiters.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground {
+    /// Its name.
+    pub name: &'static str,
+    /// As [`policy::parse`] reads it.
+    pub policy: &'static str,
+    /// 0: none.
+    pub permits: u64,
+    /// What it has to bear.
+    pub trouble: Trouble,
+    /// What it delivers, a second.
+    pub nominal: f64,
+}
+
+/// What the limiter under [`Trouble::Rates`] is changed between, a second. Its burst stays, so nothing is forgiven.
+pub const RATES: [u64; 2] = [400, 1_600];
+
+const fn ground(name: &'static str, policy: &'static str, trouble: Trouble, nominal: f64) -> Ground {
+    Ground { name, policy, permits: 0, trouble, nominal }
+}
+
+/// All of them.
+pub const GROUNDS: [Ground; 7] = [
+    ground("steady", "bucket:1000/s:20", Trouble::Deaths, 1_000.0),
+    Ground {
+        permits: 8,
+        ..ground(
+            "several",
+            "greedy:100/100ms+bucket:20000/s:5000@tokens+fixed:450/500ms",
+            Trouble::Deaths,
+            900.0,
+        )
+    },
+    ground("same", "bucket:701/s:10", Trouble::Same, 701.0),
+    ground("greedy", "greedy:80/100ms", Trouble::Same, 800.0),
+    ground("rates", "bucket:400/s:10", Trouble::Rates, 0.0),
+    ground("moods", "bucket:500/s:10", Trouble::Moods, 500.0),
+    ground("phoenix", "greedy:50/50ms+bucket:1000/s:20", Trouble::Phoenix, 1_000.0),
+];
+
+/// Threads of each worker.
+pub const THREADS: usize = 2;
+
+/// What is asked of a limiter, and done to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Call {
+    Try,
+    Wait,
+    WaitTimeout,
+    Reserve,
+    Schedule,
+    Settle,
+    Look,
+    Open,
+    Change,
+    Reset,
+    Pause,
+    Resume,
+    Retire,
+    Remove,
+}
+
+impl Call {
+    /// As it is in a journal.
+    pub fn of(code: u64) -> Option<Call> {
+        use Call::*;
+        [
+            Try,
+            Wait,
+            WaitTimeout,
+            Reserve,
+            Schedule,
+            Settle,
+            Look,
+            Open,
+            Change,
+            Reset,
+            Pause,
+            Resume,
+            Retire,
+            Remove,
+        ]
+        .into_iter()
+        .find(|&call| call as u64 == code)
+    }
+}
+
+impl Ground {
+    /// Whether a request names an amount of tokens.
+    pub fn has_units(&self) -> bool {
+        self.policy.contains('@')
+    }
+
+    /// Joins it in `dir`, or makes it.
+    ///
+    /// # Errors
+    /// As [`RateLimit::open`].
+    pub fn open(&self, dir: &Path) -> Result<RateLimit> {
+        RateLimit::builder(self.name)
+            .directory(dir)
+            .on_mismatch(OnMismatch::Keep)
+            .open_policy(policy::parse(self.policy, self.permits))
+    }
+
+    /// Orders for those who share it.
+    pub fn job(mode: &str, dir: &Path, logs: &Path) -> Job {
+        Job::new(mode).set("dir", dir.display()).set("logs", logs.display())
+    }
+}

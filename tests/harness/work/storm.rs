@@ -1,0 +1,279 @@
+//! Everything that can be asked, of all of the storm's limiters, in random order.
+
+use harness::journal::{Board, Entry, Journal, Kind};
+use harness::storm::{Call, GROUNDS, Ground, THREADS, Trouble};
+use harness::{Dice, Job};
+use shm_lib::{Admission, Error, ErrorKind, Nanos, Outcome, RateLimit, Request, Unit};
+use std::path::PathBuf;
+use std::sync::RwLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A call that returns later than this after it was due is written down.
+const LATE: Duration = Duration::from_millis(500);
+/// The longest that anybody should have to wait here without a deadline.
+const LONG: Duration = Duration::from_secs(3);
+/// A queue longer than this is not waited for ahead.
+const AHEAD: Duration = Duration::from_millis(200);
+
+/// A handle, and when its limiter was made.
+type Hand = (RateLimit, u64);
+
+/// The process's handles, and what it knows of the storm.
+struct Post {
+    dir: PathBuf,
+    hands: Vec<RwLock<Hand>>,
+    board: Board,
+}
+
+/// `slot=`: which of the `slots=` workers' places this is; journals and board are in `logs=`. Works until killed.
+pub(crate) fn run(job: &Job) {
+    let dir = job.path("dir");
+    let board = Board::map(&job.path("logs"), job.number("places") as usize);
+    let hands = GROUNDS.iter().map(|ground| RwLock::new(open(ground, &dir))).collect();
+    let post = Post { dir, hands, board };
+    crate::ready();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let place = job.number("slot") as usize * THREADS + thread;
+            let journal = Journal::resume(&job.path("logs"), place);
+            let post = &post;
+            scope.spawn(move || Hands { post, place, journal, dice: Dice::new(), quiet: false }.work());
+        }
+    });
+}
+
+/// Opens it, whoever removes it meanwhile.
+pub(crate) fn open(ground: &Ground, dir: &std::path::Path) -> Hand {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let opened = ground.open(dir).and_then(|limit| {
+            let made = limit.inspect()?.created.as_nanos();
+            harness::job::sit_down(&limit);
+            Ok((limit, made))
+        });
+        match opened {
+            Ok(hand) => return hand,
+            // Whoever retires it may be stopped in the middle of that.
+            Err(e) if is_over(&e) || e.kind() == ErrorKind::Busy => {
+                assert!(Instant::now() < end, "{e}");
+                sleep(Duration::from_millis(1));
+            }
+            Err(e) => panic!("{e:?}"),
+        }
+    }
+}
+
+fn is_over(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Retired | ErrorKind::Removed)
+}
+
+/// One thread.
+struct Hands<'a> {
+    post: &'a Post,
+    place: usize,
+    journal: Journal,
+    dice: Dice,
+    quiet: bool,
+}
+
+impl Hands<'_> {
+    fn work(mut self) {
+        loop {
+            self.quiet = self.post.board.is_quiet();
+            let ground = self.dice.roll(GROUNDS.len() as u64) as usize;
+            let (limit, made) = self.post.hands[ground].read().expect("a handle").clone();
+            let done = self.act(ground, &limit, made);
+            self.post.board.end(self.place);
+            match done {
+                Ok(()) => {}
+                Err(e) if GROUNDS[ground].trouble == Trouble::Phoenix && is_over(&e) => {
+                    drop(limit);
+                    self.join_anew(ground, made);
+                }
+                Err(e) => panic!("{}: {e:?}", GROUNDS[ground].name),
+            }
+        }
+    }
+
+    fn join_anew(&self, ground: usize, gone: u64) {
+        let mut hand = self.post.hands[ground].write().expect("a handle");
+        if hand.1 == gone {
+            *hand = open(&GROUNDS[ground], &self.post.dir);
+        }
+    }
+
+    /// Says what is done and until when it must be over at the latest.
+    fn begin(&self, call: Call, began: Nanos, may_take: Duration) {
+        self.post.board.begin(self.place, call as u64, began.plus(may_take).as_nanos());
+    }
+
+    /// Writes down a call that took too long.
+    fn timely(&mut self, ground: usize, call: Call, began: Nanos, due: Nanos) {
+        let now = shm_lib::now();
+        if now > due.plus(LATE) {
+            let (a, b, c) = (began.as_nanos(), now.as_nanos(), due.as_nanos());
+            self.journal.push(Entry { kind: Kind::Slow, ground, extra: call as u64, a, b, c });
+        }
+    }
+
+    fn used(&mut self, ground: usize, made: u64, amount: u64, at: Nanos) {
+        let (a, b) = (at.as_nanos(), shm_lib::now().as_nanos());
+        self.journal.push(Entry { kind: Kind::Admitted, ground, extra: amount, a, b, c: made });
+    }
+
+    fn pick(&mut self, ground: &Ground) -> Call {
+        let sides = if self.quiet { 8 } else { 20 };
+        match self.dice.roll(sides) {
+            0..=1 => Call::Try,
+            2..=7 => Call::WaitTimeout,
+            8..=10 => Call::Wait,
+            11..=14 => Call::Reserve,
+            15..=16 => Call::Settle,
+            17 => Call::Look,
+            // Turns of a schedule are kept whatever is changed: only where nothing is.
+            _ if ground.trouble == Trouble::Deaths && !ground.has_units() => Call::Schedule,
+            _ => Call::Try,
+        }
+    }
+
+    fn act(&mut self, ground: usize, limit: &RateLimit, made: u64) -> Result<(), Error> {
+        let what = &GROUNDS[ground];
+        let call = self.pick(what);
+        let most = if what.has_units() { 39 } else { 3 };
+        let amount = 1 + self.dice.roll(most);
+        let request = request(what, amount);
+        let began = shm_lib::now();
+        match call {
+            Call::Try | Call::Settle => {
+                self.begin(call, began, Duration::ZERO);
+                let outcome = limit.try_request(&request)?;
+                self.timely(ground, call, began, began);
+                match outcome {
+                    Outcome::Admitted(admission) => {
+                        self.use_it(ground, limit, made, amount, admission, call)?;
+                    }
+                    Outcome::Denied(denial) => {
+                        if denial.retry_after() > LONG {
+                            self.timely(ground, call, began, Nanos::from_nanos(0));
+                        }
+                        // Asking again at once is all that some programs do; most don't.
+                        sleep(denial.retry_after().min(Duration::from_millis(1 + self.dice.roll(5))));
+                    }
+                }
+            }
+            Call::Wait => {
+                self.begin(call, began, LONG);
+                let admission = limit.wait_request(&request)?;
+                self.timely(ground, call, began, admission.at().min(began.plus(LONG)).max(began));
+                self.use_it(ground, limit, made, amount, admission, call)?;
+            }
+            Call::WaitTimeout => {
+                let patience = Duration::from_micros(1_000 + self.dice.roll(100_000));
+                self.begin(call, began, patience);
+                let outcome =
+                    limit.wait_request_unless(&request, Some(Instant::now() + patience), || false)?;
+                let due = match &outcome {
+                    Outcome::Admitted(admission) => admission.at().max(began),
+                    Outcome::Denied(_) => began.plus(patience),
+                };
+                self.timely(ground, call, began, due);
+                match outcome {
+                    Outcome::Admitted(admission) => {
+                        self.use_it(ground, limit, made, amount, admission, call)?;
+                    }
+                    Outcome::Denied(_) => sleep(Duration::from_millis(1)),
+                }
+            }
+            Call::Reserve => self.reserve(ground, limit, made, amount, &request)?,
+            Call::Schedule => {
+                self.begin(call, began, Duration::ZERO);
+                let turns = limit.schedule(1 + self.dice.roll(5) as usize)?;
+                self.timely(ground, call, began, began);
+                turns.into_iter().for_each(|at| self.used(ground, made, 1, at));
+            }
+            _ => {
+                self.begin(Call::Look, began, Duration::ZERO);
+                let seen = limit.inspect()?;
+                self.timely(ground, Call::Look, began, began);
+                assert!(seen.permits_held <= what.permits, "{} permits held", seen.permits_held);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an admission down, for less than was asked for at times; holds its permit for a while.
+    fn use_it(
+        &mut self,
+        ground: usize,
+        limit: &RateLimit,
+        made: u64,
+        amount: u64,
+        mut admission: Admission,
+        call: Call,
+    ) -> Result<(), Error> {
+        let what = &GROUNDS[ground];
+        let since = shm_lib::now();
+        let mut actual = amount;
+        if call == Call::Settle && amount > 1 {
+            actual = 1 + self.dice.roll(amount);
+            self.begin(call, since, Duration::ZERO);
+            limit.settle(&mut admission, &self::request(what, actual))?;
+            self.timely(ground, call, since, since);
+        }
+        self.used(ground, made, actual, admission.at());
+        if what.permits > 0 {
+            let held = Entry { kind: Kind::Held, ground, extra: 0, a: since.as_nanos(), b: 0, c: 0 };
+            let held = self.journal.begin(held);
+            sleep(Duration::from_micros(self.dice.roll(500)));
+            self.journal.finish(held, shm_lib::now().as_nanos());
+        }
+        Ok(())
+    }
+
+    /// Takes a turn ahead, and uses it at its time, or gives it back, or forgets it. A turn that a change made void is not
+    /// used, as `RateLimit::wait` would not.
+    fn reserve(
+        &mut self,
+        ground: usize,
+        limit: &RateLimit,
+        made: u64,
+        amount: u64,
+        request: &Request,
+    ) -> Result<(), Error> {
+        let began = shm_lib::now();
+        self.begin(Call::Reserve, began, Duration::ZERO);
+        let turn = limit.reserve_request(request)?;
+        self.timely(ground, Call::Reserve, began, began);
+        if turn.wait_time() > AHEAD || self.dice.roll(3) == 0 {
+            let late = self.dice.roll(2) == 0 && turn.wait_time() <= AHEAD;
+            sleep(Duration::from_micros(if late { self.dice.roll(300) } else { 0 }));
+            let began = shm_lib::now();
+            turn.cancel();
+            self.timely(ground, Call::Reserve, began, began);
+            return Ok(());
+        }
+        loop {
+            // In this order: a turn that came before the change counts as used, and is.
+            let now = shm_lib::now();
+            if turn.is_void() {
+                return Ok(());
+            }
+            if now >= turn.at() {
+                let at = turn.commit()?.at();
+                self.used(ground, made, amount, at);
+                return Ok(());
+            }
+            self.begin(Call::Reserve, turn.at(), Duration::ZERO);
+            sleep(turn.at().since(now));
+        }
+    }
+}
+
+fn request(ground: &Ground, amount: u64) -> Request {
+    if ground.has_units() {
+        Request::one().and(Unit::named("tokens").expect("a unit"), amount)
+    } else {
+        Request::calls(amount)
+    }
+}
