@@ -13,6 +13,8 @@ mod work {
     pub(crate) mod race;
     pub(crate) mod repl;
     pub(crate) mod sleepers;
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) mod victim;
 }
 
 use harness::Job;
@@ -46,6 +48,10 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "change" => work::control::change(job, &limit()),
         "fire" => work::control::fire(job, &limit()),
         "fork-storm" => work::fork_storm::run(job, &limit()),
+        #[cfg(target_arch = "x86_64")]
+        "victim" => work::victim::run(job),
+        #[cfg(target_arch = "x86_64")]
+        "traceable" => work::victim::traceable(),
         "puppet" => work::repl::run(job),
         "container" => work::repl::contained(job),
         other => panic!("no such work: {other}"),

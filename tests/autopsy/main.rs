@@ -1,0 +1,67 @@
+//! Death at every instruction: an operation is led to one of its instructions and killed there, or left stopped there
+//! while others work and then let go on; and each time nothing is over, nothing torn, nothing left behind.
+//!
+//! | module | what |
+//! |---|---|
+//! | `operation` | what is cut off |
+//! | `route` | the way to the i-th instruction |
+//! | `victim` | a traced process |
+//! | `scene` | the limiter, and what others do with it |
+//! | `exam` | what must hold |
+//! | `round` | one operation at many of its instructions |
+
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod exam;
+mod operation;
+mod round;
+mod route;
+mod scene;
+mod victim;
+
+use harness::{Dice, shout, skip};
+use operation::Operation;
+use round::Round;
+use std::time::Instant;
+
+/// How many instructions of each operation are tried where not all are.
+const SAMPLE: usize = 60;
+
+/// Some of every operation's instructions, others each time.
+#[test]
+fn a_death_at_a_sample_of_instructions() {
+    if let Err(why) = victim::can_be_traced() {
+        skip!("{why}");
+    }
+    let first = Dice::new().roll(1 << 20) as usize;
+    run("", |len| (first % len.div_ceil(SAMPLE), len.div_ceil(SAMPLE)));
+}
+
+/// All of them: `cargo xtask autopsy [--op NAME] [--every N]`.
+#[test]
+#[ignore = "takes long"]
+fn a_death_at_every_instruction() {
+    if let Err(why) = victim::can_be_traced() {
+        skip!("{why}");
+    }
+    let word = |name| std::env::var(name).unwrap_or_default();
+    let every = word("AUTOPSY_EVERY").parse().unwrap_or(1).max(1);
+    run(&word("AUTOPSY_OP"), |_| (0, every));
+}
+
+/// Runs all operations with this in their names, each at `points(its length)`: the first and the distance.
+fn run(name: &str, points: impl Fn(usize) -> (usize, usize)) {
+    let begun = Instant::now();
+    let operations = Operation::matching(name);
+    assert!(!operations.is_empty(), "no operation is called {name:?}");
+    let mut failures = Vec::new();
+    shout(Round::HEADING);
+    for operation in &operations {
+        let mut round = Round::new(operation);
+        round.run(&points);
+        shout(&round.to_string());
+        failures.append(&mut round.failures);
+    }
+    shout(&format!("{} operations in {:?}", operations.len(), begun.elapsed()));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

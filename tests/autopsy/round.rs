@@ -1,0 +1,183 @@
+//! One operation at many of its instructions.
+
+use crate::operation::Operation;
+use crate::route::Path;
+use crate::scene::Scene;
+use crate::victim::{Reached, Result, Victim};
+use harness::shared_dir;
+use std::fmt;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// On any machine, however busy.
+const SURELY: Duration = Duration::from_secs(1);
+/// How often an instruction is looked for that is not always on the way.
+const TRIES: usize = 4;
+/// Enough to know what is wrong.
+const FAILURES: usize = 3;
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Killed,
+    Stopped,
+}
+
+/// What was found.
+pub(crate) struct Round<'a> {
+    operation: &'a Operation,
+    dir: TempDir,
+    /// Instructions on its way.
+    instructions: usize,
+    /// Those at which it was killed, and at which it was stopped.
+    passed: [usize; 2],
+    /// Visits that ended elsewhere: the operation was over before, or went another way, each time it was tried.
+    missed: usize,
+    /// The first instruction before which it had taken effect.
+    effect: Option<usize>,
+    /// The slowest of what others did beside a stopped one.
+    slowest: Duration,
+    took: Duration,
+    pub(crate) failures: Vec<String>,
+}
+
+/// What became of one visit.
+struct Visit {
+    reached: Reached,
+    effect: Option<bool>,
+    slowest: Duration,
+}
+
+impl<'a> Round<'a> {
+    /// The table's first line.
+    pub(crate) const HEADING: &'static str =
+        "operation                instructions   killed  stopped   missed   effect at   slowest beside      time";
+
+    pub(crate) fn new(operation: &'a Operation) -> Round<'a> {
+        Round {
+            operation,
+            dir: shared_dir(),
+            instructions: 0,
+            passed: [0; 2],
+            missed: 0,
+            effect: None,
+            slowest: Duration::ZERO,
+            took: Duration::ZERO,
+            failures: Vec::new(),
+        }
+    }
+
+    /// Goes to `points(instructions)`: the first, and the distance from each to the next.
+    pub(crate) fn run(&mut self, points: impl Fn(usize) -> (usize, usize)) {
+        let begun = Instant::now();
+        match self.record() {
+            Ok(path) => {
+                self.instructions = path.len();
+                let (first, distance) = points(path.len());
+                for point in (first..path.len()).step_by(distance) {
+                    self.visit(&path, point, End::Killed);
+                    self.visit(&path, point, End::Stopped);
+                    if self.failures.len() >= FAILURES {
+                        break;
+                    }
+                }
+                self.check_that_it_was_worth_it();
+            }
+            Err(why) => self.failures.push(format!("{}: {why}", self.operation.name)),
+        }
+        self.took = begun.elapsed();
+    }
+
+    /// The way that it takes usually: the first that it took twice.
+    fn record(&self) -> Result<Path> {
+        let mut known: Vec<Path> = Vec::new();
+        for _ in 0..10 {
+            let mut scene = Scene::new(self.operation, self.dir.path())?;
+            (self.operation.exam)().prepare(&mut scene)?;
+            let path = Victim::start(scene.job())?.record()?;
+            if known.contains(&path) {
+                return Ok(path);
+            }
+            known.push(path);
+        }
+        Err("it never takes the same way twice".into())
+    }
+
+    fn visit(&mut self, path: &Path, point: usize, end: End) {
+        for _ in 0..TRIES {
+            let mut at = String::new();
+            match self.cut_off(path, point, end, &mut at) {
+                Ok(Visit { reached: Reached::There, effect, slowest }) => {
+                    self.passed[end as usize] += 1;
+                    self.slowest = self.slowest.max(slowest);
+                    return self.note_effect(point, effect);
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    let (name, of) = (&self.operation.name, path.len());
+                    return self.failures.push(format!("{name}: {end:?} at {point} of {of} ({at}): {why}"));
+                }
+            }
+        }
+        self.missed += 1;
+    }
+
+    fn cut_off(&self, path: &Path, point: usize, end: End, at: &mut String) -> Result<Visit> {
+        let mut exam = (self.operation.exam)();
+        let mut scene = Scene::new(self.operation, self.dir.path())?;
+        exam.prepare(&mut scene)?;
+        let mut victim = Victim::start(scene.job())?;
+        let mut visit = Visit { reached: victim.lead(path.to(point))?, effect: None, slowest: Duration::ZERO };
+        if visit.reached != Reached::There {
+            return Ok(visit);
+        }
+        let begun = Instant::now();
+        match end {
+            End::Killed => {
+                *at = victim.describe(path.at(point));
+                victim.kill();
+                visit.effect = exam.after_death(&mut scene)?;
+            }
+            End::Stopped => {
+                *at = victim.describe(path.at(point));
+                exam.beside(&mut scene)?;
+                visit.slowest = scene.slowest;
+                victim.go_on()?;
+                exam.after_all(&mut scene, victim)?;
+            }
+        }
+        let took = begun.elapsed();
+        if took > SURELY { Err(format!("the others needed {took:?}")) } else { Ok(visit) }
+    }
+
+    /// There is one instruction that does it.
+    fn note_effect(&mut self, point: usize, effect: Option<bool>) {
+        match (effect, self.effect) {
+            (Some(true), None) => self.effect = Some(point),
+            (Some(false), Some(before)) => self.failures.push(format!(
+                "{}: it had taken effect at {before}, and not at {point}",
+                self.operation.name
+            )),
+            _ => {}
+        }
+    }
+
+    fn check_that_it_was_worth_it(&mut self) {
+        let visits = self.passed[0] + self.passed[1] + self.missed;
+        if self.failures.is_empty() && self.missed * 4 > visits {
+            self.failures.push(format!("{}: {} of {visits} missed", self.operation.name, self.missed));
+        }
+    }
+}
+
+impl fmt::Display for Round<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let effect = self.effect.map_or("-".into(), |point| point.to_string());
+        let (slowest, took) = (format!("{:.1?}", self.slowest), format!("{:.1?}", self.took));
+        let [killed, stopped] = self.passed;
+        write!(
+            f,
+            "{:<24} {:>12} {killed:>8} {stopped:>8} {:>8} {effect:>11} {slowest:>16} {took:>9}",
+            self.operation.name, self.instructions, self.missed
+        )
+    }
+}
