@@ -5,10 +5,19 @@ use std::collections::HashMap;
 /// What a breakpoint that is hit costs, in single steps.
 const HIT: usize = 3;
 
-/// All instructions of one operation, by address, in the order in which they were executed.
+/// A moment of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The address of the instruction that is next.
+    pub(crate) instruction: u64,
+    /// The stack pointer. So the same instruction, called from elsewhere, is hardly ever taken for it.
+    pub(crate) stack: u64,
+}
+
+/// All instructions of one operation, in the order in which they were executed.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Path {
-    instructions: Vec<u64>,
+    places: Vec<Place>,
     /// How often a breakpoint at the instruction has been hit when this one is reached. 0: it can't have one.
     hits: Vec<usize>,
 }
@@ -21,33 +30,34 @@ pub(crate) struct Route {
     /// Then so many single steps,
     pub(crate) steps: usize,
     /// which lead here.
-    pub(crate) to: u64,
+    pub(crate) to: Place,
 }
 
 impl Path {
-    pub(crate) fn new(instructions: Vec<u64>) -> Path {
+    pub(crate) fn new(places: Vec<Place>) -> Path {
         let mut seen = HashMap::new();
-        let hits = instructions
+        let hits = places
             .iter()
             .enumerate()
-            .map(|(i, &at)| {
+            .map(|(i, &Place { instruction: at, .. })| {
                 // A repeated instruction (`rep movs`) takes many steps and hits its breakpoint once; and where the
                 // recording begins nothing is hit.
-                let repeats = i == 0 || instructions[i - 1] == at;
+                let repeats = i == 0 || places[i - 1].instruction == at;
                 let count = seen.entry(at).or_insert(0);
                 *count += usize::from(i > 0 && !repeats);
                 if repeats { 0 } else { *count }
             })
             .collect();
-        Path { instructions, hits }
+        Path { places, hits }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.instructions.len()
+        self.places.len()
     }
 
-    pub(crate) fn at(&self, point: usize) -> u64 {
-        self.instructions[point]
+    /// Step by step.
+    pub(crate) fn on_foot(&self, point: usize) -> Route {
+        Route { breakpoint: None, steps: point, to: self.places[point] }
     }
 
     /// The cheapest way to the instruction with this index.
@@ -64,12 +74,13 @@ impl Path {
             }
             best = by_breakpoint(steps).filter(|way| way.0 < best.0).unwrap_or(best);
         }
-        let to = self.instructions[point];
         match best.1 {
-            None => Route { breakpoint: None, steps: point, to },
-            Some((at, hits)) => {
-                Route { breakpoint: Some((self.instructions[at], hits)), steps: point - at, to }
-            }
+            None => self.on_foot(point),
+            Some((at, hits)) => Route {
+                breakpoint: Some((self.places[at].instruction, hits)),
+                steps: point - at,
+                to: self.places[point],
+            },
         }
     }
 }
@@ -81,14 +92,15 @@ fn routes_lead_where_they_should() {
     walked.extend([2, 3].repeat(50));
     walked.extend([4; 30]);
     walked.extend([5, 6]);
-    let path = Path::new(walked.clone());
+    let place = |instruction| Place { instruction, stack: 0 };
+    let path = Path::new(walked.iter().copied().map(place).collect());
     for point in 0..walked.len() {
         let route = path.to(point);
         let begun = route.breakpoint.map_or(0, |(at, hits)| {
             let entered = |&i: &usize| i > 0 && walked[i] == at && walked[i - 1] != at;
             (0..walked.len()).filter(entered).nth(hits - 1).unwrap()
         });
-        assert_eq!((begun + route.steps, route.to), (point, walked[point]), "{route:?}");
+        assert_eq!((begun + route.steps, route.to), (point, place(walked[point])), "{route:?}");
     }
-    assert_eq!(path.to(132), Route { breakpoint: Some((6, 1)), steps: 0, to: 6 });
+    assert_eq!(path.to(132), Route { breakpoint: Some((6, 1)), steps: 0, to: place(6) });
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Tokens of the limits that give nothing back while anybody watches.
 pub(crate) const BUDGET: u64 = 1_000;
+/// In which the budget comes once.
+pub(crate) const YEAR: Duration = Duration::from_secs(366 * 86_400);
 /// How much of it the others take beside a victim that is stopped.
 pub(crate) const BESIDE: u64 = 300;
 /// The limiter, and this process as one of those who use it.
@@ -108,7 +110,9 @@ pub(crate) fn inspected(limit: &RateLimit, handles: usize, permits: u64, policie
     let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
     let pids: Vec<u32> = seen.attached.iter().map(|a| a.pid).collect();
     ensure(pids == vec![std::process::id(); handles], || format!("attached: {pids:?}"))?;
-    ensure(seen.permits_held == permits, || format!("{} permits are held, not {permits}", seen.permits_held))?;
+    ensure(seen.permits_held == permits, || {
+        format!("{} permits are held, not {permits}", seen.permits_held)
+    })?;
     ensure(policies.contains(&seen.policy), || format!("its policy is {}", seen.policy))
 }
 

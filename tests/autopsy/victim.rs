@@ -1,6 +1,6 @@
 //! A process that is led to an instruction, and killed or left stopped there.
 
-use crate::route::{Path, Route};
+use crate::route::{Path, Place, Route};
 use harness::Job;
 use nix::errno::Errno;
 use nix::sys::personality::{self, Persona};
@@ -24,7 +24,8 @@ pub(crate) fn can_be_traced() -> Result<()> {
         .and_then(|persona| personality::set(persona | Persona::ADDR_NO_RANDOMIZE))
         .map_err(|e| format!("addresses can't be fixed here: {e}"))?;
     // A policy of the host may forbid it; then it does so for every process.
-    let mut child = Command::new(WORKER).arg("traceable").stderr(Stdio::null()).spawn().map_err(|e| e.to_string())?;
+    let mut child =
+        Command::new(WORKER).arg("traceable").stderr(Stdio::null()).spawn().map_err(|e| e.to_string())?;
     let allowed = child.wait().is_ok_and(|status| status.success());
     if allowed { Ok(()) } else { Err("processes can't be traced here".into()) }
 }
@@ -72,19 +73,19 @@ impl Victim {
         let mut victim = Victim { child, pid, mark: 0, gone: false };
         victim.stopped()?;
         os(ptrace::setoptions(pid, Options::PTRACE_O_EXITKILL))?;
-        victim.mark = victim.place()?;
+        victim.mark = victim.place()?.instruction;
         Ok(victim)
     }
 
     /// Steps through the operation, and says by which instructions it went.
     pub(crate) fn record(&mut self) -> Result<Path> {
-        let mut instructions = Vec::new();
+        let mut places = Vec::new();
         loop {
             let place = self.place()?;
-            if place == self.mark - 1 {
-                return Ok(Path::new(instructions));
+            if place.instruction == self.mark - 1 {
+                return Ok(Path::new(places));
             }
-            instructions.push(place);
+            places.push(place);
             self.step()?;
         }
     }
@@ -113,7 +114,7 @@ impl Victim {
             }
         }
         for _ in 0..route.steps {
-            if self.place()? == self.mark - 1 {
+            if self.place()?.instruction == self.mark - 1 {
                 return Ok(Reached::End);
             }
             self.step()?;
@@ -125,7 +126,7 @@ impl Victim {
     pub(crate) fn go_on(&mut self) -> Result<()> {
         os(ptrace::cont(self.pid, None))?;
         self.stopped()?;
-        match self.place()? {
+        match self.place()?.instruction {
             place if place == self.mark => Ok(()),
             place => Err(format!("trapped at {place:#x} instead of the mark")),
         }
@@ -167,8 +168,9 @@ impl Victim {
         found.unwrap_or_else(|| format!("{at:#x}"))
     }
 
-    fn place(&self) -> Result<u64> {
-        os(ptrace::getregs(self.pid)).map(|registers| registers.rip)
+    fn place(&self) -> Result<Place> {
+        let registers = os(ptrace::getregs(self.pid))?;
+        Ok(Place { instruction: registers.rip, stack: registers.rsp })
     }
 
     fn step(&mut self) -> Result<()> {

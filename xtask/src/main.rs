@@ -11,6 +11,9 @@ cargo xtask test [PART...]   run every test, or only these parts:
   processes   real processes: fork, kill, stop, namespaces (release build)
   loom        every interleaving of the commit protocols
   examples    the examples, run as a user would
+cargo xtask autopsy          every public operation cut off at each of its instructions, by death and by a stop
+  --op NAME                  only operations with this in their names
+  --every N                  only every N-th instruction
 cargo xtask bench            the benchmark, each figure beside its floor";
 
 fn main() -> ExitCode {
@@ -18,6 +21,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
+        ["autopsy", options @ ..] => autopsy(options),
         ["bench", more @ ..] => run("bench", &[], &[&["bench", "-p", "shm-limit-benches"], more].concat()),
         _ => {
             eprintln!("{HELP}");
@@ -72,6 +76,22 @@ fn test(parts: &[&str]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Of `tests/autopsy`, of which a sample is a part of `processes`.
+fn autopsy(options: &[&str]) -> Result<(), String> {
+    let mut environment = Vec::new();
+    for option in options.chunks(2) {
+        match option {
+            ["--op", name] => environment.push(("AUTOPSY_OP", *name)),
+            ["--every", n] if n.parse::<usize>().is_ok_and(|n| n > 0) => {
+                environment.push(("AUTOPSY_EVERY", *n));
+            }
+            _ => return Err(format!("autopsy knows no {option:?}\n{HELP}")),
+        }
+    }
+    let test = ["test", "--release", "-p", "shm-limit-suite", "--test", "autopsy"];
+    run("autopsy", &environment, &[&test[..], &["--", "--ignored", "--nocapture"]].concat())
 }
 
 /// Where programs in the documentation put their limiters, instead of the user's own directory.

@@ -1,7 +1,7 @@
 //! Changes: the terms are the old or the new ones, what was used still counts, and the next change works.
 
 use super::Exam;
-use crate::scene::{BESIDE, BUDGET, Scene, drain, ensure, inspected, take};
+use crate::scene::{BESIDE, BUDGET, Scene, YEAR, drain, ensure, inspected, take};
 use crate::victim::{Result, Victim};
 use shm_lib::{Inspection, Kind, RateLimit};
 use std::time::Duration;
@@ -10,7 +10,6 @@ use std::time::Duration;
 const USED: u64 = 300;
 /// Max, before and after the victim's change, and after the next one.
 const MAX: [u64; 3] = [BUDGET, 1_010, 1_020];
-const YEAR: Duration = Duration::from_secs(366 * 86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What the victim does.

@@ -3,7 +3,8 @@
 use super::Exam;
 use crate::scene::{Scene, drain, ensure, inspected};
 use crate::victim::{Result, Victim};
-use shm_lib::{RateLimit, Reservation};
+use shm_lib::{Kind, RateLimit, Reservation};
+use std::ops::RangeInclusive;
 
 /// How often a turn is taken and given back beside the victim.
 const ROUNDS: usize = 150;
@@ -12,14 +13,26 @@ const ROUNDS: usize = 150;
 pub(crate) struct Turns {
     /// Whether the victim gives its turn back; otherwise it takes one.
     cancels: bool,
-    /// The next two.
-    next: [u64; 2],
+    /// The next one, and between what the one after it is.
+    first: u64,
+    second: RangeInclusive<u64>,
     kept: Option<Reservation>,
 }
 
 impl Turns {
     pub(crate) fn new(cancels: bool) -> Turns {
-        Turns { cancels, next: [0; 2], kept: None }
+        Turns { cancels, first: 0, second: 0..=0, kept: None }
+    }
+}
+
+impl Turns {
+    /// Whether this turn is the second one; otherwise it is the first.
+    fn is_second(&self, at: u64) -> Result<bool> {
+        let second = self.second.contains(&at);
+        ensure(second || at == self.first, || {
+            format!("a turn {} ns after the first", at.wrapping_sub(self.first))
+        })?;
+        Ok(second)
     }
 }
 
@@ -31,31 +44,37 @@ impl Exam for Turns {
     fn prepare(&mut self, scene: &mut Scene) -> Result<()> {
         let limit = scene.limit();
         drain(&limit)?;
-        let (first, second) = (turn(&limit)?, turn(&limit)?);
-        self.next = [first.at().as_nanos(), second.at().as_nanos()];
-        ensure(second.cancel() && first.cancel(), || "turns can't be given back".into())
+        let next = turn(&limit)?;
+        self.first = next.at().as_nanos();
+        let limit = limit.limit().map_err(|e| e.to_string())?;
+        self.second = if limit.kind() == Kind::Greedy {
+            // As long after it as the second admission was after the first.
+            self.first + 1..=self.first + 1_000_000_000
+        } else {
+            let gap = limit.rate().per().as_nanos() as u64 / limit.rate().max();
+            self.first + gap - 1..=self.first + gap + 1
+        };
+        ensure(next.cancel(), || "a turn can't be given back".into())
     }
 
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
         let limit = scene.limit();
         inspected(&limit, 1, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
-        let first = turn(&limit)?;
-        let at = first.at().as_nanos();
-        ensure(self.next.contains(&at), || format!("the next turn is at {at}, not one of {:?}", self.next))?;
-        let victim_has_it = at == self.next[1];
-        let second = turn(&limit)?;
-        let gap = second.at().as_nanos() - at;
-        ensure(victim_has_it || second.at().as_nanos() == self.next[1], || format!("{gap} ns to the next turn"))?;
-        ensure(second.cancel() && first.cancel(), || "turns can't be given back any more".into())?;
-        Ok(Some(victim_has_it != self.cancels))
+        let victim_has_one = self.is_second(turn(&limit)?.at().as_nanos())?;
+        let kept = turn(&limit)?;
+        ensure(self.is_second(kept.at().as_nanos())? == victim_has_one, || "another turn".into())?;
+        let next = turn(&limit)?;
+        let two_on =
+            if victim_has_one { next.at() > kept.at() } else { self.is_second(next.at().as_nanos())? };
+        ensure(two_on, || format!("a turn at {:?} after one at {:?}", next.at(), kept.at()))?;
+        Ok(Some(victim_has_one != self.cancels))
     }
 
     fn beside(&mut self, scene: &mut Scene) -> Result<()> {
         let limit = scene.limit();
         for round in 0..ROUNDS {
             let mine = scene.beside(|| turn(&limit))?;
-            let at = mine.at().as_nanos();
-            ensure(self.next.contains(&at), || format!("a turn at {at}, not one of {:?}", self.next))?;
+            self.is_second(mine.at().as_nanos())?;
             if round + 1 == ROUNDS {
                 self.kept = Some(mine);
             } else {
@@ -71,8 +90,8 @@ impl Exam for Turns {
         let kept = self.kept.take().ok_or("no turn was kept")?;
         let mine = kept.at().as_nanos();
         if report.tokens == 1 {
-            ensure(report.at != mine && self.next.contains(&report.at), || {
-                format!("the victim has the turn {}, this process {mine} of {:?}", report.at, self.next)
+            ensure(self.is_second(report.at)? != self.is_second(mine)?, || {
+                format!("the victim has the turn {}, this process {mine}", report.at)
             })?;
         }
         let later = turn(&scene.limit())?;

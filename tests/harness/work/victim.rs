@@ -69,6 +69,10 @@ fn with_seat(what: &str, limit: &RateLimit) -> Taken {
             let turn = observed(|| limit.reserve(1)).expect("a turn");
             (1, turn.commit().expect("our turn").at().as_nanos())
         }
+        "schedule" => {
+            let turns = observed(|| limit.schedule(3)).expect("turns");
+            (turns.len() as u64, 0)
+        }
         "cancel" => {
             let turn = limit.reserve(1).expect("a turn");
             let at = turn.at().as_nanos();
