@@ -9,9 +9,11 @@
 //! | `scene` | the limiter, and what others do with it |
 //! | `exam` | what must hold |
 //! | `round` | one operation at many of its instructions |
+//! | `busy` | changes beside a stopped changer |
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
+mod busy;
 mod exam;
 mod operation;
 mod round;
@@ -19,7 +21,7 @@ mod route;
 mod scene;
 mod victim;
 
-use harness::{Dice, shout, skip};
+use harness::{Dice, alone, shout, skip};
 use operation::Operation;
 use round::Round;
 use std::time::Instant;
@@ -33,6 +35,7 @@ fn a_death_at_a_sample_of_instructions() {
     if let Err(why) = victim::can_be_traced() {
         skip!("{why}");
     }
+    let _alone = alone();
     let first = Dice::new().roll(1 << 20) as usize;
     run("", |len| (first % len.div_ceil(SAMPLE), len.div_ceil(SAMPLE)));
 }
@@ -47,6 +50,20 @@ fn a_death_at_every_instruction() {
     let word = |name| std::env::var(name).unwrap_or_default();
     let every = word("AUTOPSY_EVERY").parse().unwrap_or(1).max(1);
     run(&word("AUTOPSY_OP"), |_| (0, every));
+}
+
+/// Changes wait for a stopped changer, for two seconds; nothing else does.
+#[test]
+fn a_change_beside_a_stopped_changer_is_done_or_refused_in_time() {
+    if let Err(why) = victim::can_be_traced() {
+        skip!("{why}");
+    }
+    let _alone = alone();
+    for operation in Operation::matching("change-").iter().take(2) {
+        let (done, busy) = busy::changes_beside(operation, 12).unwrap_or_else(|why| panic!("{why}"));
+        shout(&format!("beside a stopped {}: {done} changes done, {busy} refused", operation.name));
+        assert!(done > 0 && busy > 0);
+    }
 }
 
 /// Runs all operations with this in their names, each at `points(its length)`: the first and the distance.

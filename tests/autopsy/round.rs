@@ -88,7 +88,7 @@ impl<'a> Round<'a> {
     }
 
     /// The way that it takes usually: the first that it took three times, or the most common one.
-    fn record(&self) -> Result<Path> {
+    pub(crate) fn record(&self) -> Result<Path> {
         let mut known: Vec<(Path, usize)> = Vec::new();
         for _ in 0..20 {
             let mut scene = Scene::new(self.operation, self.dir.path())?;
@@ -120,8 +120,8 @@ impl<'a> Round<'a> {
                 Ok(Visit { reached: Reached::There, effect, slowest }) => {
                     self.passed[end as usize] += 1;
                     self.slowest = self.slowest.max(slowest);
-                    if effect == Some(true) {
-                        self.effect.get_or_insert(point);
+                    if effect == Some(true) && self.effect.is_none() && self.is_in_effect(path, point) {
+                        self.effect = Some(point);
                     }
                     return;
                 }
@@ -139,6 +139,12 @@ impl<'a> Round<'a> {
         self.missed[usize::from(elsewhere || undone > 0)] += 1;
     }
 
+    /// Whether that is so once more.
+    fn is_in_effect(&self, path: &Path, point: usize) -> bool {
+        let again = self.cut_off(path.on_foot(point), End::Killed, &mut String::new());
+        matches!(again, Ok(Visit { reached: Reached::There, effect: Some(true), .. }))
+    }
+
     fn cut_off(&self, route: Route, end: End, at: &mut String) -> Result<Visit> {
         let mut exam = (self.operation.exam)();
         let mut scene = Scene::new(self.operation, self.dir.path())?;
@@ -148,15 +154,14 @@ impl<'a> Round<'a> {
         if visit.reached != Reached::There {
             return Ok(visit);
         }
+        *at = victim.describe(route.to.instruction);
         let begun = Instant::now();
         match end {
             End::Killed => {
-                *at = victim.describe(route.to.instruction);
                 victim.kill();
                 visit.effect = exam.after_death(&mut scene)?;
             }
             End::Stopped => {
-                *at = victim.describe(route.to.instruction);
                 exam.beside(&mut scene)?;
                 visit.slowest = scene.slowest;
                 victim.go_on()?;
