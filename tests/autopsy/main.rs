@@ -60,7 +60,7 @@ fn a_change_beside_a_stopped_changer_is_done_or_refused_in_time() {
     }
     let _alone = alone();
     for operation in Operation::matching("change-").iter().take(2) {
-        let (done, busy) = busy::changes_beside(operation, 12).unwrap_or_else(|why| panic!("{why}"));
+        let (done, busy) = busy::changes_beside(operation, 6).unwrap_or_else(|why| panic!("{why}"));
         shout(&format!("beside a stopped {}: {done} changes done, {busy} refused", operation.name));
         assert!(done > 0 && busy > 0);
     }

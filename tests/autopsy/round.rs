@@ -90,7 +90,7 @@ impl<'a> Round<'a> {
     /// The way that it takes usually: the first that it took three times, or the most common one.
     pub(crate) fn record(&self) -> Result<Path> {
         let mut known: Vec<(Path, usize)> = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..10 {
             let mut scene = Scene::new(self.operation, self.dir.path())?;
             (self.operation.exam)().prepare(&mut scene)?;
             let path = Victim::start(scene.job())?.record()?;

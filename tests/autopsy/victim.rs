@@ -135,13 +135,15 @@ impl Victim {
     /// Lets it end, and returns what it says.
     pub(crate) fn leave(mut self) -> Result<Report> {
         os(ptrace::cont(self.pid, None))?;
+        match self.wait() {
+            Ok(WaitStatus::Exited(_, 0)) => {}
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => return Err("it hangs".into()),
+            other => return Err(format!("it ended badly: {other:?}")),
+        }
+        // One line: the pipe had room for it.
         let mut said = String::new();
         let mut mouth = self.child.stdout.take().ok_or("it has no output")?;
         mouth.read_to_string(&mut said).map_err(|e| e.to_string())?;
-        match self.wait() {
-            Ok(WaitStatus::Exited(_, 0)) => {}
-            other => return Err(format!("it ended badly: {other:?}")),
-        }
         let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         match numbers[..] {
             [tokens, at] => Ok(Report { tokens, at }),
