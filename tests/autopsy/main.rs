@@ -27,7 +27,7 @@ use round::Round;
 use std::time::Instant;
 
 /// How many instructions of each operation are tried where not all are.
-const SAMPLE: usize = 250;
+const SAMPLE: usize = 80;
 
 /// Some of every operation's instructions, others each time.
 #[test]
