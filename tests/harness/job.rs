@@ -92,14 +92,19 @@ impl Job {
         if self.text_or("as", "") == "it-is" { self.builder().attach() } else { self.open() }
     }
 
-    /// Opens the limiter that the words describe.
+    /// Opens the limiter that the words describe, and takes a seat.
     pub fn open(&self) -> shm_lib::Result<shm_lib::RateLimit> {
-        let limit = match self.text_or("policy", "") {
-            "" => self.builder().open(self.number("max"), Duration::from_nanos(self.number("per")))?,
-            text => self.builder().open_policy(policy::parse(text, self.number_or("permits", 0)))?,
-        };
+        let limit = self.open_only()?;
         sit_down(&limit);
         Ok(limit)
+    }
+
+    /// Opens it, and nothing more.
+    pub fn open_only(&self) -> shm_lib::Result<shm_lib::RateLimit> {
+        match self.text_or("policy", "") {
+            "" => self.builder().open(self.number("max"), Duration::from_nanos(self.number("per"))),
+            text => self.builder().open_policy(policy::parse(text, self.number_or("permits", 0))),
+        }
     }
 
     /// The builder for the limiter that the words describe.

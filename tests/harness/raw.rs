@@ -75,3 +75,11 @@ pub fn close_from(first: u32) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// A breakpoint for whoever traces this process, at the same address whenever it is called. Untraced, it is the end.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+pub fn mark() {
+    // SAFETY: traps into the tracer, which leaves registers and memory as they are.
+    unsafe { std::arch::asm!("int3", options(nostack)) };
+}

@@ -18,6 +18,8 @@ mod work {
     pub(crate) mod sleepers;
     pub(crate) mod storm;
     pub(crate) mod straits;
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) mod victim;
 }
 
 use harness::{Job, raw};
@@ -61,6 +63,10 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "fork-storm" => work::fork_storm::run(job, &limit()),
         "storm" => work::storm::run(job),
         "marshal" => work::marshal::run(job),
+        #[cfg(target_arch = "x86_64")]
+        "victim" => work::victim::run(job),
+        #[cfg(target_arch = "x86_64")]
+        "traceable" => work::victim::traceable(),
         "puppet" => work::repl::run(job),
         "container" => work::repl::contained(job),
         other => panic!("no such work: {other}"),

@@ -1,5 +1,8 @@
 //! `cargo xtask test`: everything that must hold, on a machine with only the Rust toolchain.
 
+mod long;
+
+use long::{autopsy, bench, fuzz, interleave, storm};
 use std::env;
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -14,6 +17,8 @@ cargo xtask test [PART...]   run every test, or only these parts:
   examples    the examples, run as a user would
 cargo xtask interleave [N]   N random interleavings of each long scene (100000)
 cargo xtask storm [SECONDS]  64 processes that do everything at once, killed and stopped at random (600)
+cargo xtask autopsy [--op NAME] [--every N]
+                             every public operation cut off at each of its instructions, by death and by a stop
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
 cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
@@ -23,6 +28,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
+        ["autopsy", options @ ..] => autopsy(options),
         ["storm"] => storm("600"),
         ["storm", seconds] if seconds.parse::<u64>().is_ok() => storm(seconds),
         ["interleave"] => interleave("100000"),
@@ -82,51 +88,6 @@ fn test(parts: &[&str]) -> Result<(), String> {
 
 /// The tests inside the core alone: models compile nothing else.
 const CORE: [&str; 5] = ["test", "--release", "-p", "shm-core", "--lib"];
-
-/// Long scenes, in so many random interleavings each.
-fn interleave(n: &str) -> Result<(), String> {
-    let scenes = ["--target-dir", "target/shuttle", "long_scenes"];
-    let environment = [("RUSTFLAGS", "--cfg model --cfg shuttle"), ("SHM_LIMIT_INTERLEAVINGS", n)];
-    run("interleave", &environment, &[&CORE[..], &scenes].concat())
-}
-
-/// The report: one run, one table.
-fn bench(more: &[&str]) -> Result<(), String> {
-    let report = ["run", "--release", "-p", "shm-limit-benches", "--bin", "report", "--"];
-    run("bench", &[], &[&report[..], more].concat())
-}
-
-/// `tests/fuzz.rs` alone, in a build that checks what overflows unless it is to be fast.
-fn fuzz(args: &[&str]) -> Result<(), String> {
-    let mut settings = Vec::new();
-    let mut cargo = vec!["test", "-p", "shm-limit-suite", "--test", "fuzz"];
-    let mut args = args.iter().copied();
-    while let Some(arg) = args.next() {
-        let (name, value) = match arg {
-            "--release" => {
-                cargo.push("--release");
-                continue;
-            }
-            "--seed" => ("SHM_FUZZ_SEED", args.next()),
-            "--case" => ("SHM_FUZZ_CASE", args.next()),
-            seconds => ("SHM_FUZZ_SECONDS", Some(seconds)),
-        };
-        match value.filter(|text| text.parse::<u64>().is_ok()) {
-            Some(value) => settings.push((name, value)),
-            None => return Err(format!("{arg}: a number is needed\n{HELP}")),
-        }
-    }
-    run("fuzz", &settings, &cargo)
-}
-
-/// The same storm that is a part of `processes`, for longer.
-fn storm(seconds: &str) -> Result<(), String> {
-    run(
-        "storm",
-        &[("SHM_LIMIT_STORM", seconds)],
-        &["test", "--release", "-p", "shm-limit-suite", "--test", "storm"],
-    )
-}
 
 /// Where programs in the documentation put their limiters, instead of the user's own directory.
 fn scratch() -> Result<String, String> {

@@ -1,0 +1,104 @@
+//! What takes tokens now or gives them back: all that is admitted is exactly the budget.
+
+use super::Exam;
+use crate::scene::{BESIDE, BUDGET, Scene, YEAR, attempt, drain, ensure, inspected, take};
+use crate::victim::{Result, Victim};
+use harness::file::{Patch, offset};
+
+/// Used before, where it matters that something is.
+const USED: u64 = 300;
+/// What a state word says.
+const FROZEN: u64 = 1 << 63;
+const UNSET: u64 = 3 << 62;
+
+/// A budget that does not grow.
+pub(crate) struct Budget {
+    /// Tokens that are used up before.
+    used: u64,
+    /// Tokens of the victim that are in force before its operation and after it.
+    tokens: [u64; 2],
+    /// Whether it takes them one by one.
+    one_by_one: bool,
+    /// Whether a changer died before, right after it had published.
+    unsettled: bool,
+    taken_beside: u64,
+}
+
+impl Budget {
+    pub(crate) fn of_victim(before: u64, after: u64) -> Budget {
+        Budget { used: 0, tokens: [before, after], one_by_one: false, unsettled: false, taken_beside: 0 }
+    }
+
+    /// Nothing is left for it.
+    pub(crate) fn used_up() -> Budget {
+        Budget { used: BUDGET, ..Budget::of_victim(0, 0) }
+    }
+
+    /// So many, one after the other.
+    pub(crate) fn one_by_one(n: u64) -> Budget {
+        Budget { one_by_one: true, ..Budget::of_victim(0, n) }
+    }
+
+    /// The victim does first what a dead changer left undone.
+    pub(crate) fn unsettled() -> Budget {
+        Budget { used: USED, unsettled: true, ..Budget::of_victim(0, 1) }
+    }
+}
+
+/// Makes the first change one whose changer died when it had published, and before anybody froze the state before.
+fn unsettle(file: &Patch) {
+    let state = |epoch| offset::GENERATIONS + offset::GENERATION_SIZE * epoch + offset::GENERATION_STATE;
+    assert_eq!(file.get(offset::EPOCH), 2);
+    file.set(state(1), file.get(state(1)) & !FROZEN).set(state(2), UNSET | 2);
+}
+
+impl Exam for Budget {
+    fn prepare(&mut self, scene: &mut Scene) -> Result<()> {
+        let limit = scene.limit();
+        take(&limit, self.used)?;
+        if self.unsettled {
+            limit.change(BUDGET, YEAR).map_err(|e| e.to_string())?;
+            unsettle(&Patch::of(limit.path()));
+        }
+        Ok(())
+    }
+
+    fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
+        let limit = scene.limit();
+        let policy = [limit.policy().map_err(|e| e.to_string())?];
+        inspected(&limit, 1, 0, &policy)?;
+        // The seat of the dead is free for the next process.
+        let newcomer = scene.open()?;
+        inspected(&limit, 2, 0, &policy)?;
+        let mut got = u64::from(attempt(&newcomer)?);
+        got += drain(&limit)?;
+        let taken = (BUDGET - self.used)
+            .checked_sub(got)
+            .ok_or_else(|| format!("{got} admitted of {}", BUDGET - self.used))?;
+        let partly = self.one_by_one && taken < self.tokens[1];
+        ensure(partly || self.tokens.contains(&taken), || format!("{taken} tokens are missing"))?;
+        // Counted right after it is taken: the last one of the victim perhaps is not.
+        let (counted, least) = (limit.stats().tokens, self.used + got + self.tokens[0].min(self.tokens[1]));
+        ensure(counted <= BUDGET + 2 && counted >= least, || {
+            format!("{counted} are counted, {least} were certainly taken")
+        })?;
+        Ok((self.tokens[0] != self.tokens[1]).then_some(taken == self.tokens[1]))
+    }
+
+    fn beside(&mut self, scene: &mut Scene) -> Result<()> {
+        let limit = scene.limit();
+        self.taken_beside = scene.take_beside(&limit, BESIDE)?;
+        let expected = BESIDE.min(BUDGET - self.used);
+        ensure(self.taken_beside == expected, || format!("{} of {expected} tries", self.taken_beside))
+    }
+
+    fn after_all(&mut self, scene: &mut Scene, victim: Victim) -> Result<()> {
+        let taken = victim.leave()?.tokens;
+        let rest = drain(&scene.limit())?;
+        let all = self.used + self.taken_beside + taken + rest;
+        // Nothing but an admission that was too large is ever forfeited.
+        let forfeited = self.tokens[0].saturating_sub(self.tokens[1]);
+        ensure((BUDGET - forfeited..=BUDGET).contains(&all), || format!("{all} admitted of {BUDGET}"))?;
+        inspected(&scene.limit(), 1, 0, &[scene.limit().policy().map_err(|e| e.to_string())?])
+    }
+}

@@ -1,0 +1,45 @@
+//! What must hold after a death, beside a stopped process, and when that has gone on.
+//!
+//! | file | for what is cut off while it |
+//! |---|---|
+//! | `budget` | takes tokens now or gives them back; takes its seat, or leaves |
+//! | `turns` | takes a turn or gives it back |
+//! | `waiting` | waits for a turn |
+//! | `permits` | takes, gives back or reclaims permits |
+//! | `terms` | changes, resets, pauses, resumes |
+//! | `ending` | retires the limiter |
+//! | `birth` | creates it |
+
+mod birth;
+mod budget;
+mod ending;
+mod permits;
+mod terms;
+mod turns;
+mod waiting;
+
+pub(crate) use birth::Birth;
+pub(crate) use budget::Budget;
+pub(crate) use ending::Ending;
+pub(crate) use permits::{PERMITS, Permits};
+pub(crate) use terms::Terms;
+pub(crate) use turns::Turns;
+pub(crate) use waiting::Waiting;
+
+use crate::scene::Scene;
+use crate::victim::{Result, Victim};
+
+/// The promises for one kind of operation. Made anew for each point, so it may remember.
+pub(crate) trait Exam {
+    /// Before the victim is started.
+    fn prepare(&mut self, scene: &mut Scene) -> Result<()>;
+
+    /// After it was killed. Says whether the operation took effect, if that can be told.
+    fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>>;
+
+    /// While it is stopped.
+    fn beside(&mut self, scene: &mut Scene) -> Result<()>;
+
+    /// When it has gone on, to the end of the operation, and lives.
+    fn after_all(&mut self, scene: &mut Scene, victim: Victim) -> Result<()>;
+}

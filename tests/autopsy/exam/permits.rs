@@ -1,0 +1,93 @@
+//! Permits: all are held by the living or free, never more than there are.
+
+use super::Exam;
+use crate::scene::{BESIDE, Scene, ensure, inspected};
+use crate::victim::{Result, Victim};
+use shm_lib::{Admission, RateLimit};
+
+/// As many as the victim's limiter has.
+pub(crate) const PERMITS: u64 = 4;
+
+/// One is taken or given back by the victim.
+pub(crate) struct Permits {
+    /// Whether all were held by a process that died before.
+    reclaimed: bool,
+    /// How many may be held by the victim: before it, and after it.
+    victim: [u64; 2],
+    held: Vec<Admission>,
+}
+
+impl Permits {
+    pub(crate) fn of_victim(before: u64, after: u64) -> Permits {
+        Permits { reclaimed: false, victim: [before, after], held: Vec::new() }
+    }
+
+    /// All were held by a process that is dead.
+    pub(crate) fn reclaimed() -> Permits {
+        Permits { reclaimed: true, ..Permits::of_victim(0, 1) }
+    }
+
+    fn take(&mut self, limit: &RateLimit) -> Result<bool> {
+        let admission = limit.try_acquire().map_err(|e| e.to_string())?.admission();
+        let got = admission.is_some();
+        self.held.extend(admission);
+        Ok(got)
+    }
+
+    fn take_all(&mut self, limit: &RateLimit) -> Result<u64> {
+        while self.take(limit)? {
+            ensure(self.held.len() as u64 <= PERMITS, || "more permits than there are".into())?;
+        }
+        Ok(self.held.len() as u64)
+    }
+}
+
+impl Exam for Permits {
+    fn prepare(&mut self, scene: &mut Scene) -> Result<()> {
+        if self.reclaimed {
+            Victim::start(&scene.job().clone().set("do", "hold-all"))?.kill();
+        }
+        Ok(())
+    }
+
+    fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
+        let limit = scene.limit();
+        let policy = [limit.policy().map_err(|e| e.to_string())?];
+        inspected(&limit, 1, 0, &policy)?;
+        // At once, and again.
+        for _ in 0..2 {
+            let all = self.take_all(&limit)?;
+            ensure(all == PERMITS, || format!("{all} permits are to be had"))?;
+            inspected(&limit, 1, PERMITS, &policy)?;
+            self.held.clear();
+        }
+        inspected(&limit, 1, 0, &policy)?;
+        Ok(None)
+    }
+
+    fn beside(&mut self, scene: &mut Scene) -> Result<()> {
+        let limit = scene.limit();
+        let all = scene.beside(|| self.take_all(&limit))?;
+        let victims = PERMITS.checked_sub(all).ok_or("more permits than there are")?;
+        ensure(self.victim.contains(&victims), || format!("the victim seems to hold {victims}"))?;
+        for _ in 0..BESIDE {
+            let released = self.held.pop();
+            scene.beside(|| drop(released));
+            let again = scene.beside(|| self.take(&limit))?;
+            ensure(again, || "a permit that was given back can't be taken again".into())?;
+        }
+        Ok(())
+    }
+
+    fn after_all(&mut self, scene: &mut Scene, victim: Victim) -> Result<()> {
+        let limit = scene.limit();
+        let seen = limit.inspect().map_err(|e| e.to_string())?.permits_held;
+        let mine = self.held.len() as u64;
+        ensure((mine..=PERMITS).contains(&seen), || format!("{seen} held, {mine} of them here"))?;
+        let report = victim.leave()?;
+        ensure(report.tokens == seen - mine, || format!("the victim had {}, of {seen}", report.tokens))?;
+        self.held.clear();
+        let all = self.take_all(&limit)?;
+        ensure(all == PERMITS, || format!("{all} permits are to be had in the end"))
+    }
+}

@@ -1,0 +1,84 @@
+//! Death at every instruction: an operation is led to one of its instructions and killed there, or left stopped there
+//! while others work and then let go on; and each time nothing is over, nothing torn, nothing left behind.
+//!
+//! | module | what |
+//! |---|---|
+//! | `operation` | what is cut off |
+//! | `route` | the way to the i-th instruction |
+//! | `victim` | a traced process |
+//! | `scene` | the limiter, and what others do with it |
+//! | `exam` | what must hold |
+//! | `round` | one operation at many of its instructions |
+//! | `busy` | changes beside a stopped changer |
+
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod busy;
+mod exam;
+mod operation;
+mod round;
+mod route;
+mod scene;
+mod victim;
+
+use harness::{Dice, alone, shout, skip};
+use operation::Operation;
+use round::Round;
+use std::time::Instant;
+
+/// How many instructions of each operation are tried where not all are.
+const SAMPLE: usize = 80;
+
+/// Some of every operation's instructions, others each time.
+#[test]
+fn a_death_at_a_sample_of_instructions() {
+    if let Err(why) = victim::can_be_traced() {
+        skip!("{why}");
+    }
+    let _alone = alone();
+    let first = Dice::new().roll(1 << 20) as usize;
+    run("", |len| (first % len.div_ceil(SAMPLE), len.div_ceil(SAMPLE)));
+}
+
+/// All of them: `cargo xtask autopsy [--op NAME] [--every N]`.
+#[test]
+#[ignore = "takes long"]
+fn a_death_at_every_instruction() {
+    if let Err(why) = victim::can_be_traced() {
+        skip!("{why}");
+    }
+    let word = |name| std::env::var(name).unwrap_or_default();
+    let every = word("AUTOPSY_EVERY").parse().unwrap_or(1).max(1);
+    run(&word("AUTOPSY_OP"), |_| (0, every));
+}
+
+/// Changes wait for a stopped changer, for two seconds; nothing else does.
+#[test]
+fn a_change_beside_a_stopped_changer_is_done_or_refused_in_time() {
+    if let Err(why) = victim::can_be_traced() {
+        skip!("{why}");
+    }
+    let _alone = alone();
+    for operation in Operation::matching("change-").iter().take(2) {
+        let (done, busy) = busy::changes_beside(operation, 6).unwrap_or_else(|why| panic!("{why}"));
+        shout(&format!("beside a stopped {}: {done} changes done, {busy} refused", operation.name));
+        assert!(done > 0 && busy > 0);
+    }
+}
+
+/// Runs all operations with this in their names, each at `points(its length)`: the first and the distance.
+fn run(name: &str, points: impl Fn(usize) -> (usize, usize)) {
+    let begun = Instant::now();
+    let operations = Operation::matching(name);
+    assert!(!operations.is_empty(), "no operation is called {name:?}");
+    let mut failures = Vec::new();
+    shout(Round::HEADING);
+    for operation in &operations {
+        let mut round = Round::new(operation);
+        round.run(&points);
+        shout(&round.to_string());
+        failures.append(&mut round.failures);
+    }
+    shout(&format!("{} operations in {:?}", operations.len(), begun.elapsed()));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

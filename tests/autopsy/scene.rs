@@ -1,0 +1,127 @@
+//! Where an operation is cut off: one limiter, made anew for each time, and what the others do with it.
+
+use crate::operation::Operation;
+use crate::victim::Result;
+use harness::Job;
+use shm_lib::{Outcome, Policy, RateLimit};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Tokens of the limits that give nothing back while anybody watches.
+pub(crate) const BUDGET: u64 = 1_000;
+/// In which the budget comes once.
+pub(crate) const YEAR: Duration = Duration::from_secs(366 * 86_400);
+/// How much of it the others take beside a victim that is stopped.
+pub(crate) const BESIDE: u64 = 300;
+/// The limiter, and this process as one of those who use it.
+pub(crate) struct Scene {
+    job: Job,
+    dir: std::path::PathBuf,
+    /// None before it is created.
+    limit: Option<RateLimit>,
+    /// The slowest of what was done beside the victim.
+    pub(crate) slowest: Duration,
+}
+
+impl Scene {
+    /// A new limiter for this operation, in a directory in which there is nothing else.
+    pub(crate) fn new(operation: &Operation, dir: &Path) -> Result<Scene> {
+        for entry in list(dir) {
+            std::fs::remove_file(dir.join(entry)).map_err(|e| e.to_string())?;
+        }
+        let job = Job::new("victim")
+            .set("do", operation.act)
+            .set("dir", dir.display())
+            .set("name", "arena")
+            .set("policy", operation.policy)
+            .set("permits", operation.permits)
+            .set("seats", operation.seats);
+        let mut scene = Scene { job, dir: dir.to_owned(), limit: None, slowest: Duration::ZERO };
+        if operation.act != "create" {
+            scene.limit = Some(scene.open()?);
+        }
+        Ok(scene)
+    }
+
+    /// What the victim is told.
+    pub(crate) fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// This process's handle.
+    pub(crate) fn limit(&self) -> RateLimit {
+        self.limit.clone().expect("a limiter that is there before the victim")
+    }
+
+    /// Opens the limiter once more, as another process would, and takes a seat.
+    pub(crate) fn open(&self) -> Result<RateLimit> {
+        self.job.open().map_err(|e| e.to_string())
+    }
+
+    /// What is in the directory.
+    pub(crate) fn files(&self) -> Vec<String> {
+        list(&self.dir)
+    }
+
+    /// Does something of which nobody may be held up by the victim.
+    pub(crate) fn beside<R>(&mut self, act: impl FnOnce() -> R) -> R {
+        let begun = Instant::now();
+        let result = act();
+        self.slowest = self.slowest.max(begun.elapsed());
+        result
+    }
+
+    /// Tries `n` times beside the victim; how often it was admitted.
+    pub(crate) fn take_beside(&mut self, limit: &RateLimit, n: u64) -> Result<u64> {
+        let mut got = 0;
+        for _ in 0..n {
+            got += u64::from(self.beside(|| attempt(limit))?);
+        }
+        Ok(got)
+    }
+}
+
+/// One try.
+pub(crate) fn attempt(limit: &RateLimit) -> Result<bool> {
+    limit.try_acquire().map(|outcome| outcome.is_admitted()).map_err(|e| e.to_string())
+}
+
+/// Takes `n`, which must be there.
+pub(crate) fn take(limit: &RateLimit, n: u64) -> Result<()> {
+    (0..n).try_for_each(|i| match limit.try_acquire().map_err(|e| e.to_string())? {
+        Outcome::Admitted(_) => Ok(()),
+        Outcome::Denied(_) => Err(format!("only {i} of {n} are to be had")),
+    })
+}
+
+/// Takes all that is left, and says how much that was.
+pub(crate) fn drain(limit: &RateLimit) -> Result<u64> {
+    let mut got = 0;
+    while attempt(limit)? {
+        got += 1;
+        // Far more than there is.
+        ensure(got < 10 * BUDGET, || format!("{got} and no end"))?;
+    }
+    Ok(got)
+}
+
+/// Whether those who are attached are this process alone, `handles` times, and they hold so many permits.
+pub(crate) fn inspected(limit: &RateLimit, handles: usize, permits: u64, policies: &[Policy]) -> Result<()> {
+    let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
+    let pids: Vec<u32> = seen.attached.iter().map(|a| a.pid).collect();
+    ensure(pids == vec![std::process::id(); handles], || format!("attached: {pids:?}"))?;
+    ensure(seen.permits_held == permits, || {
+        format!("{} permits are held, not {permits}", seen.permits_held)
+    })?;
+    ensure(policies.contains(&seen.policy), || format!("its policy is {}", seen.policy))
+}
+
+/// The error, unless it holds.
+pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+fn list(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("the directory");
+    entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}

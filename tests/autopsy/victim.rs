@@ -1,0 +1,216 @@
+//! A process that is led to an instruction, and killed or left stopped there.
+
+use crate::route::{Path, Place, Route};
+use harness::Job;
+use nix::errno::Errno;
+use nix::sys::personality::{self, Persona};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::ffi::{c_long, c_void};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+const INT3: c_long = 0xcc;
+
+/// What can go wrong with it.
+pub(crate) type Result<T> = std::result::Result<T, String>;
+
+/// Whether processes can be traced here. Those that are started from here on have their code at the same addresses.
+pub(crate) fn can_be_traced() -> Result<()> {
+    personality::get()
+        .and_then(|persona| personality::set(persona | Persona::ADDR_NO_RANDOMIZE))
+        .map_err(|e| format!("addresses can't be fixed here: {e}"))?;
+    // A policy of the host may forbid it; then it does so for every process.
+    let mut child =
+        Command::new(WORKER).arg("traceable").stderr(Stdio::null()).spawn().map_err(|e| e.to_string())?;
+    let allowed = child.wait().is_ok_and(|status| status.success());
+    if allowed { Ok(()) } else { Err("processes can't be traced here".into()) }
+}
+
+/// A traced worker in the mode `victim`, stopped at its first mark. Killed when dropped.
+pub(crate) struct Victim {
+    child: Child,
+    pid: Pid,
+    /// Where it stands after a mark.
+    mark: u64,
+    /// Reaped: its PID is nobody's, or somebody else's.
+    gone: bool,
+}
+
+/// Where it got to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// The instruction.
+    There,
+    /// The end of the operation: this time it was shorter.
+    End,
+    /// Some other instruction: this time it took another way.
+    Elsewhere,
+}
+
+/// What it says in the end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    /// Tokens it has.
+    pub(crate) tokens: u64,
+    /// When the turn of the last one is.
+    pub(crate) at: u64,
+}
+
+impl Victim {
+    pub(crate) fn start(job: &Job) -> Result<Victim> {
+        let child = Command::new(WORKER)
+            .args(job.as_mode("victim").args())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("the worker can't be started: {e}"))?;
+        let pid = Pid::from_raw(child.id() as i32);
+        let mut victim = Victim { child, pid, mark: 0, gone: false };
+        victim.stopped()?;
+        os(ptrace::setoptions(pid, Options::PTRACE_O_EXITKILL))?;
+        victim.mark = victim.place()?.instruction;
+        Ok(victim)
+    }
+
+    /// Steps through the operation, and says by which instructions it went.
+    pub(crate) fn record(&mut self) -> Result<Path> {
+        let mut places = Vec::new();
+        loop {
+            let place = self.place()?;
+            if place.instruction == self.mark - 1 {
+                return Ok(Path::new(places));
+            }
+            places.push(place);
+            self.step()?;
+        }
+    }
+
+    /// Leads it to the instruction, which is then the next one to be executed.
+    pub(crate) fn lead(&mut self, route: Route) -> Result<Reached> {
+        if let Some((at, hits)) = route.breakpoint {
+            let word = os(ptrace::read(self.pid, address(at)))?;
+            for hit in 0..hits {
+                if hit > 0 {
+                    self.step()?;
+                }
+                os(ptrace::write(self.pid, address(at), word & !0xff | INT3))?;
+                os(ptrace::cont(self.pid, None))?;
+                self.stopped()?;
+                os(ptrace::write(self.pid, address(at), word))?;
+                let mut registers = os(ptrace::getregs(self.pid))?;
+                if registers.rip == self.mark {
+                    return Ok(Reached::End);
+                }
+                if registers.rip != at + 1 {
+                    return Err(format!("trapped at {:#x} instead of {at:#x}", registers.rip));
+                }
+                registers.rip = at;
+                os(ptrace::setregs(self.pid, registers))?;
+            }
+        }
+        for _ in 0..route.steps {
+            if self.place()?.instruction == self.mark - 1 {
+                return Ok(Reached::End);
+            }
+            self.step()?;
+        }
+        Ok(if self.place()? == route.to { Reached::There } else { Reached::Elsewhere })
+    }
+
+    /// Lets it do the rest of the operation, to the mark after it.
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        os(ptrace::cont(self.pid, None))?;
+        self.stopped()?;
+        match self.place()?.instruction {
+            place if place == self.mark => Ok(()),
+            place => Err(format!("trapped at {place:#x} instead of the mark")),
+        }
+    }
+
+    /// Lets it end, and returns what it says.
+    pub(crate) fn leave(mut self) -> Result<Report> {
+        os(ptrace::cont(self.pid, None))?;
+        match self.wait() {
+            Ok(WaitStatus::Exited(_, 0)) => {}
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => return Err("it hangs".into()),
+            other => return Err(format!("it ended badly: {other:?}")),
+        }
+        // One line: the pipe had room for it.
+        let mut said = String::new();
+        let mut mouth = self.child.stdout.take().ok_or("it has no output")?;
+        mouth.read_to_string(&mut said).map_err(|e| e.to_string())?;
+        let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        match numbers[..] {
+            [tokens, at] => Ok(Report { tokens, at }),
+            _ => Err(format!("it said {said:?}")),
+        }
+    }
+
+    /// Kills it where it stands. When this returns, the kernel has taken back all that it had.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    /// The file and the offset in it of an instruction, for `addr2line`.
+    pub(crate) fn describe(&self, at: u64) -> String {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap_or_default();
+        let found = maps.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            let (from, to) = words.next()?.split_once('-')?;
+            let number = |hex| u64::from_str_radix(hex, 16).ok();
+            let (from, to, offset) = (number(from)?, number(to)?, number(words.nth(1)?)?);
+            let file = words.nth(2).unwrap_or("?").rsplit('/').next()?;
+            (from..to).contains(&at).then(|| format!("{file}, byte {:#x} of the file", at - from + offset))
+        });
+        found.unwrap_or_else(|| format!("{at:#x}"))
+    }
+
+    fn place(&self) -> Result<Place> {
+        let registers = os(ptrace::getregs(self.pid))?;
+        Ok(Place { instruction: registers.rip, stack: registers.rsp })
+    }
+
+    fn step(&mut self) -> Result<()> {
+        os(ptrace::step(self.pid, None))?;
+        self.stopped()
+    }
+
+    /// Waits until it has trapped.
+    fn stopped(&mut self) -> Result<()> {
+        match self.wait() {
+            Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => Ok(()),
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => Err("it hangs".into()),
+            other => Err(format!("it should have stopped, and did not: {other:?}")),
+        }
+    }
+
+    fn wait(&mut self) -> nix::Result<WaitStatus> {
+        let status = waitpid(self.pid, None);
+        self.gone = matches!(status, Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_));
+        status
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        if !self.gone {
+            let _ = self.child.kill();
+        }
+        while !self.gone {
+            let _ = self.wait();
+        }
+    }
+}
+
+fn address(at: u64) -> *mut c_void {
+    at as *mut c_void
+}
+
+fn os<T>(result: std::result::Result<T, Errno>) -> Result<T> {
+    result.map_err(|e| format!("ptrace: {e}"))
+}

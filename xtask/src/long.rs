@@ -1,0 +1,64 @@
+//! What runs for longer than a test: for a release, or to look for what is rare.
+
+use crate::{CORE, HELP, run};
+
+/// Long scenes, in so many random interleavings each.
+pub(crate) fn interleave(n: &str) -> Result<(), String> {
+    let scenes = ["--target-dir", "target/shuttle", "long_scenes"];
+    let environment = [("RUSTFLAGS", "--cfg model --cfg shuttle"), ("SHM_LIMIT_INTERLEAVINGS", n)];
+    run("interleave", &environment, &[&CORE[..], &scenes].concat())
+}
+
+/// The report: one run, one table.
+pub(crate) fn bench(more: &[&str]) -> Result<(), String> {
+    let report = ["run", "--release", "-p", "shm-limit-benches", "--bin", "report", "--"];
+    run("bench", &[], &[&report[..], more].concat())
+}
+
+/// `tests/fuzz.rs` alone, in a build that checks what overflows unless it is to be fast.
+pub(crate) fn fuzz(args: &[&str]) -> Result<(), String> {
+    let mut settings = Vec::new();
+    let mut cargo = vec!["test", "-p", "shm-limit-suite", "--test", "fuzz"];
+    let mut args = args.iter().copied();
+    while let Some(arg) = args.next() {
+        let (name, value) = match arg {
+            "--release" => {
+                cargo.push("--release");
+                continue;
+            }
+            "--seed" => ("SHM_FUZZ_SEED", args.next()),
+            "--case" => ("SHM_FUZZ_CASE", args.next()),
+            seconds => ("SHM_FUZZ_SECONDS", Some(seconds)),
+        };
+        match value.filter(|text| text.parse::<u64>().is_ok()) {
+            Some(value) => settings.push((name, value)),
+            None => return Err(format!("{arg}: a number is needed\n{HELP}")),
+        }
+    }
+    run("fuzz", &settings, &cargo)
+}
+
+/// The same storm that is a part of `processes`, for longer.
+pub(crate) fn storm(seconds: &str) -> Result<(), String> {
+    run(
+        "storm",
+        &[("SHM_LIMIT_STORM", seconds)],
+        &["test", "--release", "-p", "shm-limit-suite", "--test", "storm"],
+    )
+}
+
+/// Of `tests/autopsy`, of which a sample is a part of `processes`.
+pub(crate) fn autopsy(options: &[&str]) -> Result<(), String> {
+    let mut environment = Vec::new();
+    for option in options.chunks(2) {
+        match option {
+            ["--op", name] => environment.push(("AUTOPSY_OP", *name)),
+            ["--every", n] if n.parse::<usize>().is_ok_and(|n| n > 0) => {
+                environment.push(("AUTOPSY_EVERY", *n));
+            }
+            _ => return Err(format!("autopsy knows no {option:?}\n{HELP}")),
+        }
+    }
+    let test = ["test", "--release", "-p", "shm-limit-suite", "--test", "autopsy"];
+    run("autopsy", &environment, &[&test[..], &["--", "--ignored", "--nocapture"]].concat())
+}
