@@ -8,10 +8,6 @@ use shm_lib::{Error, ErrorKind};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// A greedy limit can drop its queue 1,023 times; after that, those who wait count as used, and wait behind themselves.
-/// See `docs/decisions/8-greedy-logs.md`.
-const QUEUES: usize = 900;
-
 /// `ground=`: which one. There is one marshal for each at a time, so their entries don't overlap.
 pub(crate) fn run(job: &Job) {
     let (dir, logs) = (job.path("dir"), job.path("logs"));
@@ -27,9 +23,6 @@ pub(crate) fn run(job: &Job) {
         sleep(Duration::from_micros(gap(what.trouble, what.name, &mut dice)));
         while board.is_quiet() {
             sleep(Duration::from_millis(2));
-        }
-        if what.policy.starts_with("greedy") && what.trouble == Trouble::Same && journal.entries() > QUEUES {
-            continue;
         }
         let (call, to) = match what.trouble {
             Trouble::Deaths => return,

@@ -17,7 +17,7 @@ use std::ops::Range;
 /// Times are kept in steps of this many nanoseconds, rounded up: a slot has room for 36 years of them.
 pub(crate) const STEP_NS: u64 = 64;
 const TIME_BITS: u32 = 54;
-/// After this many dropped queues the next ones are kept.
+/// After this many dropped queues all that was admitted counts as admitted when the next one is dropped.
 const LAST_ERA: u64 = (1 << (64 - TIME_BITS)) - 1;
 /// No log has admitted so many.
 const COUNT_END: u64 = 1 << 62;
@@ -259,12 +259,13 @@ impl Log {
             s
         };
         let first = Self::first_after(state, now, ring);
-        if first == state.count || state.era >= LAST_ERA {
+        if first == state.count {
             return spared(*state);
         }
         let newest = round_up(now);
-        if state.void > now {
-            // A slot with a later time may be of one who came instead of a cancelled turn. Nobody can tell.
+        if state.void > now || state.era >= LAST_ERA {
+            // A slot with a later time may be of one who came instead of a cancelled turn, or of a queue that is dropped
+            // without a new era. Nobody can tell.
             return Log::all_at(state, newest);
         }
         let mut s =
