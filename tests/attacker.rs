@@ -233,7 +233,8 @@ fn who_locks_all_seats_keeps_only_those_out_that_need_one() {
     for (policy, needs_a_seat) in [("bucket:10/1h:10", false), ("fixed:10/1h", true)] {
         let arena = Arena::with_policy(policy, 0).seats(4);
         let early = arena.open();
-        let lock = hold_lock(&arena.file(), (1 << 40) + 1, 1 << 20);
+        // Behind the first seat in its first tenure (see `layout::seat_lock`).
+        let lock = hold_lock(&arena.file(), (1 << 40) + 4_096 + 1, 1 << 20);
         let late = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
         let outcome = late.try_acquire();
         match needs_a_seat {
