@@ -46,7 +46,11 @@ pub(crate) fn several(limits: usize) -> Place {
 }
 
 fn try_it(name: &'static str, place: Place) -> Subject {
-    Subject::new(name, move || place.limit.try_acquire().expect("a decision"))
+    Subject::new(name, move || {
+        // All of it, so that the directory stays.
+        let place = &place;
+        place.limit.try_acquire().expect("a decision")
+    })
 }
 
 pub(crate) fn admitted() -> Subject {
@@ -86,7 +90,10 @@ pub(crate) fn with_permit() -> Subject {
 
 pub(crate) fn waited() -> Subject {
     let place = wide_open();
-    Subject::new("wait(), admitted at once", move || place.limit.wait().expect("an admission"))
+    Subject::new("wait(), admitted at once", move || {
+        let place = &place;
+        place.limit.wait().expect("an admission")
+    })
 }
 
 /// About half of them: a bucket that the crowd empties as fast as it fills.

@@ -65,7 +65,8 @@ fn lateness() {
     println!("|---|---|---|---|---|---|---|");
     for (wait, samples) in [(1, 1_000), (10, 200), (1_000, 10)] {
         let time = Duration::from_millis(wait);
-        let limit = place(|b| b.open(1, time)).limit;
+        let place = place(|b| b.open(1, time));
+        let limit = &place.limit;
         let (mut ours, mut plain) = (empty(), empty());
         for _ in 0..samples {
             let admission = limit.wait().expect("an admission");
@@ -117,15 +118,16 @@ fn sleepers() {
 fn fairness() {
     const PROCESSES: usize = 64;
     const TURNS: usize = 40;
-    let limit = place(|b| b.open(2_000, Duration::from_secs(1))).limit;
+    let place = place(|b| b.open(2_000, Duration::from_secs(1)));
+    let limit = &place.limit;
     let words = shared_words(PROCESSES * TURNS * 2);
     let work = |index: usize| {
         for turn in 0..TURNS {
             let arrived = shm_lib::now();
             let at = limit.wait().expect("an admission").at();
-            let place = 2 * (index * TURNS + turn);
-            words[place].store(arrived.as_nanos(), Ordering::Relaxed);
-            words[place + 1].store(at.as_nanos(), Ordering::Relaxed);
+            let word = 2 * (index * TURNS + turn);
+            words[word].store(arrived.as_nanos(), Ordering::Relaxed);
+            words[word + 1].store(at.as_nanos(), Ordering::Relaxed);
         }
     };
     Children::fork(PROCESSES, work).wait();
