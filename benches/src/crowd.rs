@@ -73,14 +73,15 @@ fn processes(size: usize, make: &dyn Fn() -> Subject) -> Crowd {
     let words = floors::shared_words(512);
     let signals = Signals { phase: &words[0], ready: &words[64], decided: &words[128] };
     let mut results: Vec<File> = (0..size).map(|_| tempfile::tempfile().expect("a file")).collect();
-    let subject = make();
+    let mut subject = make();
     let name = subject.name;
     let mut children = Vec::new();
     for result in &mut results {
         // SAFETY: this process has one thread here. The child works with what it inherits and exits.
         match unsafe { fork() }.expect("a process") {
             ForkResult::Child => {
-                let nanos = work(subject.run, &signals);
+                // By reference: its directory is the parent's to remove.
+                let nanos = work(&mut subject.run, &signals);
                 let written = V2Serializer::new().serialize(&nanos, result).is_ok();
                 // SAFETY: ends the child without running what belongs to the parent.
                 unsafe { libc::_exit(i32::from(!written)) };
