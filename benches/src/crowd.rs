@@ -3,7 +3,7 @@
 //! Peers that are for one process only run as threads of one process instead.
 #![allow(unsafe_code)]
 
-use crate::subject::Subject;
+use crate::subject::{Make, Subject};
 use crate::{floors, ours, peers};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
@@ -156,8 +156,6 @@ impl Drop for Child {
         let _ = waitpid(self.0, None);
     }
 }
-
-type Make = fn() -> Subject;
 
 /// The first is the floor of the others' throughput.
 const SUBJECTS: [Make; 9] = [

@@ -1,6 +1,6 @@
 //! Instructions of one decision, counted by callgrind: a run of many decisions less a run of few.
 
-use crate::subject::Subject;
+use crate::subject::Make;
 use crate::{floors, ours, peers};
 use std::process::Command;
 
@@ -8,7 +8,7 @@ const FEW: u64 = 1_000;
 const MANY: u64 = 101_000;
 
 /// Made one at a time: what making them takes varies.
-const SUBJECTS: [(&str, fn() -> Subject); 11] = [
+const SUBJECTS: [(&str, Make); 11] = [
     ("clock", floors::clock),
     ("swap", floors::clock_and_swap),
     ("admitted", ours::admitted),
