@@ -135,7 +135,7 @@ impl<'a> Generations<'a> {
     }
 
     /// Whether this is the current epoch, asked after something was written. SeqCst: who then sees a later epoch, and looks
-    /// for what was written after the same fence (`permit::take`), sees it.
+    /// for what was written after the same fence (`Permits::take_of`), sees it.
     pub(crate) fn is_still(&self, epoch: u64) -> bool {
         fence(Ordering::SeqCst);
         self.epoch.load(Ordering::Acquire) == epoch

@@ -60,6 +60,15 @@ impl Shared {
         Arc::new(shared)
     }
 
+    /// One permit, held by a process that was killed, at seat 0.
+    fn with_a_dead_holder() -> Arc<Shared> {
+        let shared = Shared::new(1);
+        let dead = shared.sit_down(0).unwrap();
+        shared.take(0, dead).unwrap();
+        shared.kill(dead);
+        shared
+    }
+
     fn words(&self) -> Words<'_> {
         Words(self.ring.generations())
     }
@@ -148,11 +157,8 @@ fn who_waits_hears_of_a_permit_that_is_given_back() {
 #[test]
 fn a_dead_holders_permit_goes_to_one_of_those_who_ask() {
     loom::model(|| {
-        let shared = Shared::new(1);
-        let dead = shared.sit_down(0).unwrap();
-        shared.take(0, dead).unwrap();
+        let shared = Shared::with_a_dead_holder();
         let (a, b) = (shared.sit_down(1).unwrap(), shared.sit_down(2).unwrap());
-        shared.kill(dead);
         let other = {
             let s = shared.clone();
             thread::spawn(move || s.ask(b).is_some())
@@ -165,10 +171,7 @@ fn a_dead_holders_permit_goes_to_one_of_those_who_ask() {
 #[test]
 fn a_permit_is_not_taken_from_a_holder_who_took_a_dead_ones_seat() {
     loom::model(|| {
-        let shared = Shared::new(1);
-        let dead = shared.sit_down(0).unwrap();
-        shared.take(0, dead).unwrap();
-        shared.kill(dead);
+        let shared = Shared::with_a_dead_holder();
         let a = shared.sit_down(1).unwrap();
         let heir = {
             let s = shared.clone();
@@ -268,10 +271,7 @@ fn a_seat_that_was_left_in_between_is_not_taken_by_a_sleeper() {
 #[test]
 fn who_takes_a_dead_ones_seat_slowly_keeps_nobody_from_its_permit() {
     loom::model(|| {
-        let shared = Shared::new(1);
-        let dead = shared.sit_down(0).unwrap();
-        shared.take(0, dead).unwrap();
-        shared.kill(dead);
+        let shared = Shared::with_a_dead_holder();
         let a = shared.sit_down(1).unwrap();
         let slow = {
             let s = shared.clone();
