@@ -69,6 +69,8 @@ pub(crate) fn print() {
     measure(
         "admitted",
         vec![
+            #[cfg(target_arch = "x86_64")]
+            line(floors::counter()),
             line(floors::clock()),
             line(floors::clock_and_swap()),
             line(peers::governor_quanta(true)),
@@ -86,6 +88,8 @@ pub(crate) fn print() {
     measure(
         "denied",
         vec![
+            #[cfg(target_arch = "x86_64")]
+            line(floors::counter()),
             line(floors::clock()),
             line(peers::governor_quanta(false)),
             line(ours::denied()).beside(peers::GOVERNOR).goal(1.0),

@@ -10,6 +10,8 @@ use shared_memory::ShmemConf;
 use std::fs::{File, OpenOptions};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(target_arch = "x86_64")]
+const COUNTER: &str = "floor: the processor's counter, read";
 pub(crate) const SWAP: &str = "floor: clock and compare-and-swap";
 pub(crate) const ROBUST: &str = "robust mutex in shared memory, by hand";
 pub(crate) const BY_HAND: &str = "shared_memory and raw_sync, by hand";
@@ -26,6 +28,13 @@ pub(crate) fn shared_words(words: usize) -> &'static [AtomicU64] {
 
 pub(crate) fn clock() -> Subject {
     Subject::new("floor: clock_gettime(CLOCK_BOOTTIME)", || shm_lib::now().as_nanos())
+}
+
+/// What the clocks of governor and of this limiter are made of.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn counter() -> Subject {
+    // SAFETY: reads a register.
+    Subject::new(COUNTER, || unsafe { std::arch::x86_64::_rdtsc() })
 }
 
 /// Takes a token as cheaply as can be: no limit is kept.

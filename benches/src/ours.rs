@@ -49,7 +49,7 @@ fn try_it(name: &'static str, place: Place) -> Subject {
     Subject::new(name, move || {
         // All of it, so that the directory stays.
         let place = &place;
-        place.limit.try_acquire().expect("a decision")
+        place.limit.try_acquire().expect("a decision").is_admitted()
     })
 }
 

@@ -125,7 +125,7 @@ pub(crate) struct LimitWords {
 #[repr(C, align(64))]
 pub(crate) struct Numbers {
     /// Low byte: the shift (one token is 2^shift ticks). Next byte: kind. 0 bucket, 1 greedy, 2 fixed windows since the
-    /// epoch, 3 fixed windows from first use, 4 sliding counter.
+    /// epoch, 3 fixed windows from first use, 4 sliding counter. Bit 16: counts a unit. Bit 17: in shadow.
     pub(crate) kind: AtomicU64,
     /// The most that one request can take: the burst, or `max`.
     pub(crate) burst: AtomicU64,

@@ -22,7 +22,8 @@ pub(crate) fn seq_cst_for_loom() {
 /// After a lost race: leaves the line to the winner for a few hundred nanoseconds, so that it makes several decisions
 /// while it holds it. Two processes then get more done together than without (docs/benchmarks.md). Nobody is waited
 /// for.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(crate) fn back_off() {
     #[cfg(not(model))]
     for _ in 0..32 {

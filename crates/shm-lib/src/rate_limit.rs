@@ -90,6 +90,18 @@ impl RateLimit {
     /// [`ErrorKind::InvalidInput`] if it is zero.
     #[inline]
     pub fn try_acquire_n(&self, n: u64) -> Result<Outcome> {
+        match self.limiter.try_at_once(n) {
+            Some(Decision::Admitted { receipt, .. }) => {
+                Ok(Outcome::Admitted(Admission::at_once(receipt, None, Paid::Calls(n))))
+            }
+            Some(Decision::Denied { ready, now, .. }) => Ok(Outcome::Denied(Denial { ready, now })),
+            None => self.try_thoroughly(n),
+        }
+    }
+
+    /// Whatever the limiter is, and whatever is in the way.
+    #[inline]
+    fn try_thoroughly(&self, n: u64) -> Result<Outcome> {
         let n = at_least_one(n)?;
         if self.limiter.has_permits() {
             return self.try_with_permit(n);
@@ -98,7 +110,7 @@ impl RateLimit {
             Decision::Admitted { receipt, .. } => {
                 Ok(Outcome::Admitted(Admission::at_once(receipt, None, Paid::Calls(n))))
             }
-            Decision::Denied { ready, now } => Ok(self.denied(Denial { ready, now }, None)),
+            Decision::Denied { ready, now, shadow } => Ok(denied(Denial { ready, now }, shadow, None)),
         }
     }
 
@@ -113,7 +125,7 @@ impl RateLimit {
             Decision::Admitted { receipt, .. } => {
                 Ok(Outcome::Admitted(Admission::at_once(receipt, permit, Paid::Calls(n))))
             }
-            Decision::Denied { ready, now } => Ok(self.denied(Denial { ready, now }, permit)),
+            Decision::Denied { ready, now, shadow } => Ok(denied(Denial { ready, now }, shadow, permit)),
         }
     }
 
@@ -131,7 +143,7 @@ impl RateLimit {
                 let paid = Paid::for_request(request, charged);
                 Ok(Outcome::Admitted(Admission::at_once(receipt, permit, paid)))
             }
-            (Decision::Denied { ready, now }, _) => Ok(self.denied(Denial { ready, now }, permit)),
+            (Decision::Denied { ready, now, shadow }, _) => Ok(denied(Denial { ready, now }, shadow, permit)),
         }
     }
 
@@ -147,17 +159,7 @@ impl RateLimit {
         self.limiter.check(request)?;
         self.limiter.count_denied();
         let now = shm_core::clock::now();
-        Ok(Err(self.denied(Denial { ready: now, now }, None)))
-    }
-
-    /// In shadow nobody is denied.
-    #[inline]
-    fn denied(&self, denial: Denial, permit: Option<Permit>) -> Outcome {
-        if self.limiter.is_shadow() {
-            let paid = Paid::Shadowed(Box::new(denial));
-            return Outcome::Admitted(Admission::unasked(denial.now, permit, paid));
-        }
-        Outcome::Denied(denial)
+        Ok(Err(denied(Denial { ready: now, now }, self.limiter.is_shadow(), None)))
     }
 
     /// Takes one token and waits for its turn. Among all processes, first come, first served.
@@ -456,6 +458,16 @@ impl RateLimit {
 #[cfg(feature = "serde")]
 fn nanos<S: serde::Serializer>(span: &Duration, to: S) -> std::result::Result<S::Ok, S::Error> {
     to.serialize_u64(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// In shadow nobody is denied.
+#[inline]
+fn denied(denial: Denial, shadow: bool, permit: Option<Permit>) -> Outcome {
+    if shadow {
+        let paid = Paid::Shadowed(Box::new(denial));
+        return Outcome::Admitted(Admission::unasked(denial.now, permit, paid));
+    }
+    Outcome::Denied(denial)
 }
 
 #[inline]

@@ -42,15 +42,36 @@ impl Nanos {
     }
 }
 
+/// A time that a decision was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) at: Nanos,
+    /// Whether it is the clock itself. A busy thread meets that every fifth of a millisecond, any other each time.
+    pub(crate) is_exact: bool,
+}
+
+impl Reading {
+    #[inline]
+    pub(crate) fn exact(at: Nanos) -> Reading {
+        Reading { at, is_exact: true }
+    }
+}
+
 /// Where a decision gets its time from. A model brings its own.
 pub(crate) trait Clock {
     /// The clock.
     fn exact(&self) -> Nanos;
 
-    /// Cheaper: never ahead of the clock, and behind it by less than [`NEARLY`]. And whether it is the clock itself.
+    /// Cheaper: never ahead of the clock, and behind it by less than [`NEARLY`]. `None`: not now.
     #[inline]
-    fn quick(&self) -> (Nanos, bool) {
-        (self.exact(), true)
+    fn quick(&self) -> Option<Reading> {
+        None
+    }
+
+    /// The cheaper one if it is to be had.
+    #[inline]
+    fn read(&self) -> Reading {
+        self.quick().unwrap_or_else(|| Reading::exact(self.exact()))
     }
 }
 
@@ -71,8 +92,13 @@ impl Clock for Host {
     }
 
     #[inline]
-    fn quick(&self) -> (Nanos, bool) {
-        quick::read()
+    fn quick(&self) -> Option<Reading> {
+        quick::read().map(|at| Reading { at, is_exact: false })
+    }
+
+    #[inline]
+    fn read(&self) -> Reading {
+        self.quick().unwrap_or_else(|| Reading::exact(quick::exact()))
     }
 }
 

@@ -18,7 +18,7 @@
 
 use super::terms::{self, Terms};
 use super::word::Word;
-use crate::clock::{Clock, Nanos};
+use crate::clock::{Clock, Nanos, Reading};
 use crate::layout::{Fixed, GENERATIONS, Generation, RETIRED};
 use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
@@ -32,7 +32,7 @@ pub(crate) enum Decision {
         /// When the tokens may be used.
         at: Nanos,
         /// The clock when it was decided.
-        now: Nanos,
+        now: Reading,
         /// The generation that was charged, and its state word right after.
         epoch: u64,
         state: u64,
@@ -42,7 +42,9 @@ pub(crate) enum Decision {
         /// From when on the same request would conform, if nobody else asks.
         ready: Nanos,
         /// The clock when it was decided.
-        now: Nanos,
+        now: Reading,
+        /// Whether nobody is to be denied, so that this is only what would have been.
+        shadow: bool,
     },
 }
 
@@ -109,6 +111,12 @@ impl<'a> Generations<'a> {
     /// (`is_current`), and the arithmetic on them can't fail.
     #[inline]
     pub(super) fn gcra(&self, epoch: u64) -> Gcra {
+        self.gcra_and_shadow(epoch).0
+    }
+
+    /// The same, and whether nobody is denied.
+    #[inline]
+    pub(super) fn gcra_and_shadow(&self, epoch: u64) -> (Gcra, bool) {
         terms::gcra(self.place(epoch))
     }
 
@@ -130,8 +138,8 @@ impl<'a> Generations<'a> {
     pub(super) fn still_in_place(&self, epoch: u64) -> bool {
         // The swap was an Acquire; a new tenant's state is stored with Release after the epoch before it was
         // published. So if the swap met a new tenant, this load sees an epoch at least GENERATIONS - 1 further.
-        let later = self.epoch.load(Ordering::Relaxed) & !RETIRED;
-        later.wrapping_sub(epoch) < GENERATIONS as u64 - 1
+        let later = self.epoch.load(Ordering::Relaxed);
+        later == epoch || is_near(later, epoch)
     }
 
     /// Whether this is the current epoch, asked after something was written. SeqCst: who then sees a later epoch, and looks
@@ -226,6 +234,12 @@ impl<'a> Generations<'a> {
             Ordering::Relaxed,
         );
     }
+}
+
+/// Whether a place of this epoch can't be another generation's yet, at a later one.
+#[cold]
+fn is_near(later: u64, epoch: u64) -> bool {
+    (later & !RETIRED).wrapping_sub(epoch) < GENERATIONS as u64 - 1
 }
 
 /// One way to keep the state of a generation: in a word, or in a record that a word points to.

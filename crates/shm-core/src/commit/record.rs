@@ -17,7 +17,7 @@ use super::generation::{Commit, Decision, Generations, Halt};
 use super::table::{LIVE_END, Pointer, Table, load, store};
 use super::terms::{self, Terms};
 use super::word::Word;
-use crate::clock::{Clock, NEARLY, Nanos};
+use crate::clock::{Clock, NEARLY, Nanos, Reading};
 use crate::layout::{CELLS_PER_SEAT, LIMITS, RETIRED};
 use crate::limit::log::Ring;
 use crate::limit::rules::{Record, Rings, Rules};
@@ -153,25 +153,25 @@ impl<'a> Records<'a> {
             let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
             let Desk { epoch, rules, record, before, .. } = &mut *desk;
             let state = &self.generations.place(*epoch).state.word;
-            let (mut now, exact) = clock.quick();
-            let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.as_nanos(), &self.table));
-            if ready > now && !exact && ready.since(now) < NEARLY {
+            let mut now = clock.read();
+            let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.at.as_nanos(), &self.table));
+            if ready > now.at && !now.is_exact && ready.since(now.at) < NEARLY {
                 (now, ready) = self.look_closely(rules, record, &costs, clock);
             }
-            if ready > now {
+            if ready > now.at {
                 // What was read of the rings was right if nothing was committed since.
                 if state.load(Ordering::Acquire) != word {
                     continue;
                 }
-                if ready.since(now) > MAX_WAIT {
-                    self.far_away(rules, record, now, ready, latest)?;
+                if ready.since(now.at) > MAX_WAIT {
+                    self.far_away(rules, record, now.at, ready, latest)?;
                 }
                 if ready > latest {
-                    return Ok(Decision::Denied { ready, now });
+                    return Ok(Decision::Denied { ready, now, shadow: self.generations.is_shadow() });
                 }
             }
-            let is_turn = ready > now;
-            let at = ready.max(now);
+            let is_turn = ready > now.at;
+            let at = ready.max(now.at);
             self.write_pending(rules, record)?;
             if remember {
                 *before = *record;
@@ -194,9 +194,9 @@ impl<'a> Records<'a> {
         record: &Record,
         costs: &Costs,
         clock: &impl Clock,
-    ) -> (Nanos, Nanos) {
+    ) -> (Reading, Nanos) {
         let now = clock.exact();
-        (now, Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table)))
+        (Reading::exact(now), Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table)))
     }
 
     /// Takes a turn for each of `k` such requests, and says when they are. In one commit; in several if others commit all

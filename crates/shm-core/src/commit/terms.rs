@@ -26,6 +26,8 @@ pub(crate) struct Terms {
 
 /// In the kind: not calls.
 const COUNTS_A_UNIT: u64 = 1 << 16;
+/// In the kind: nobody is denied.
+const SHADOW: u64 = 1 << 17;
 
 /// The words of a generation's `about` that say what it is, and those of one limit.
 type AboutWords = [u64; 5];
@@ -89,7 +91,9 @@ impl Terms {
             Kind::FixedWindow(Start::FirstUse) => (3 << 8, span, 0, 0),
             Kind::SlidingCounter => (4 << 8, span, 0, 0),
         };
-        let kind = kind | if limit.unit().is_calls() { 0 } else { COUNTS_A_UNIT };
+        let kind = kind
+            | if limit.unit().is_calls() { 0 } else { COUNTS_A_UNIT }
+            | if self.policy.is_shadow() { SHADOW } else { 0 };
         [kind, limit.burst(), x, y, floor, limit.rate().max(), per, limit.guard().as_nanos() as u64, a, b, c]
     }
 
@@ -192,23 +196,21 @@ fn one_words(l: &LimitWords) -> [&AtomicU64; 11] {
     [&n.kind, &n.burst, &n.ticks_per_ns, &n.ns_per_tick, &n.floor, &w.max, &w.per_ns, &w.guard_ns, a, b, c]
 }
 
-/// The numbers of the only limit. Possibly rubbish: the caller checks that the place was current, and the arithmetic
-/// on them can't fail.
+/// The numbers of the only limit, and whether nobody is denied. Possibly rubbish: the caller checks that the place was
+/// current, and the arithmetic on them can't fail.
 #[inline]
-pub(super) fn gcra(from: &Generation) -> Gcra {
-    gcra_of(&from.limits[0])
+pub(super) fn gcra(from: &Generation) -> (Gcra, bool) {
+    let limit = &from.limits[0];
+    let kind = limit.numbers.kind.load(Ordering::Relaxed);
+    (gcra_of(limit, kind), kind & SHADOW != 0)
 }
 
 #[inline]
-fn gcra_of(l: &LimitWords) -> Gcra {
+fn gcra_of(l: &LimitWords, kind: u64) -> Gcra {
     let n = &l.numbers;
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     Gcra {
-        ticks: Ticks {
-            shift: get(&n.kind) as u32 & 63,
-            per_ns: get(&n.ticks_per_ns),
-            inverse: get(&n.ns_per_tick),
-        },
+        ticks: Ticks { shift: kind as u32 & 63, per_ns: get(&n.ticks_per_ns), inverse: get(&n.ns_per_tick) },
         burst: get(&n.burst),
         floor: get(&n.floor),
     }
@@ -221,8 +223,9 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
         let l = &from.limits[i % LIMITS];
         let n = &l.numbers;
         let (max, per) = (get(&n.burst), get(&n.ticks_per_ns));
-        match get(&n.kind) >> 8 & 0xff {
-            0 => Rule::Bucket(gcra_of(l)),
+        let kind = get(&n.kind);
+        match kind >> 8 & 0xff {
+            0 => Rule::Bucket(gcra_of(l, kind)),
             1 => Rule::Log(Log { max, span: per }),
             2 => Rule::Fixed(Fixed { max, per, origin: Some(get(&n.ns_per_tick)) }),
             3 => Rule::Fixed(Fixed { max, per, origin: None }),

@@ -2,7 +2,7 @@
 
 use super::generation::{Commit, Decision, Generations, Halt};
 use super::terms::Terms;
-use crate::clock::{Clock, NEARLY, Nanos};
+use crate::clock::{Clock, NEARLY, Nanos, Reading};
 use crate::layout::RETIRED;
 use crate::limit::{MAX_WAIT, Outlook};
 use crate::sync::{Ordering, back_off};
@@ -53,6 +53,24 @@ impl Word {
     }
 }
 
+/// Why an attempt decided nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Miss {
+    /// There was no cheap time.
+    NoTime,
+    /// Too close to be decided by a cheap time.
+    Close,
+    /// This epoch is over, or retired, or its state is to be settled; or so much is never admitted.
+    Blocked(u64),
+    /// Somebody else came first. Or this one was asleep for a whole turn of the ring, and perhaps it was another
+    /// generation that was charged. Then it stays charged: by now the same state may be somebody else's turn.
+    Lost,
+    /// The turn is more than a year away.
+    Far { epoch: u64, tat: u64, ready: Nanos, now: Reading },
+    /// The state is none that anybody can have reached.
+    Damaged,
+}
+
 /// A limiter whose state is one word.
 #[derive(Clone, Copy)]
 pub(crate) struct Words<'a>(pub(crate) Generations<'a>);
@@ -86,66 +104,79 @@ impl Words<'_> {
     }
 
     /// Takes `cost` tokens for the first instant at which they conform, if that is now or at most `latest`.
-    #[inline]
     pub(crate) fn reserve(&self, cost: u64, latest: Nanos, clock: &impl Clock) -> Result<Decision, Halt> {
+        let mut closely = false;
         loop {
-            let epoch = self.0.epoch();
-            let gcra = self.0.gcra(epoch);
-            // Read before the state: an older time charges no less, and the state is at hand for a shorter time.
-            let (mut now, mut exact) = clock.quick();
-            let mut tick = gcra.ticks.at(now.as_nanos());
-            let state = &self.0.place(epoch).state.word;
-            let mut word = state.load(Ordering::Acquire);
-            if epoch >= RETIRED || word >= TAT_END || !self.0.is_current(epoch) || cost > gcra.burst {
-                self.obstacle(epoch, cost, clock)?;
-                continue;
+            let read = || Some(if closely { Reading::exact(clock.exact()) } else { clock.read() });
+            match self.attempt(cost, latest, read) {
+                Ok(decision) => return Ok(decision),
+                Err(Miss::Close) => closely = true,
+                Err(Miss::Blocked(epoch)) => self.obstacle(epoch, cost, clock)?,
+                Err(Miss::Lost | Miss::NoTime) => {}
+                Err(Miss::Far { epoch, tat, ready, now }) => {
+                    self.far_away(epoch, tat, now.at, ready, latest)?;
+                    return Ok(Decision::Denied { ready, now, shadow: self.0.is_shadow() });
+                }
+                Err(Miss::Damaged) => return Err(Halt::Damaged("the state is a time decades away")),
             }
-            loop {
-                let slot = gcra.slot(word, cost);
-                let at = if slot <= tick {
-                    now
-                } else {
-                    if slot - tick < NEARLY_TICKS && !exact {
-                        (now, exact) = (clock.exact(), true);
-                        tick = gcra.ticks.at(now.as_nanos());
-                        continue;
-                    }
-                    let ready = Nanos::from_nanos(gcra.ticks.first_ns(slot));
-                    if ready.as_nanos().saturating_sub(now.as_nanos()) > MAX_WAIT.as_nanos() as u64 {
-                        self.far_away(epoch, word, now, ready, latest)?;
-                    }
-                    if ready > latest {
-                        return Ok(Decision::Denied { ready, now });
-                    }
-                    ready
-                };
-                let tat = gcra.charge(word, tick, cost);
-                if tat >= TAT_END {
-                    return Err(Halt::Damaged("the state is a time decades away"));
-                }
-                // AcqRel: see `still_in_place`.
-                match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) if self.0.still_in_place(epoch) => {
-                        return Ok(Decision::Admitted { at, now, epoch, state: tat });
-                    }
-                    // Asleep for a whole turn of the ring: perhaps it was another generation that was charged. Then it
-                    // stays charged: by now the same state may be somebody else's turn.
-                    Ok(_) => break,
-                    Err(_) => {
-                        back_off();
-                        word = state.load(Ordering::Acquire);
-                        if word >= TAT_END || !self.0.is_current(epoch) {
-                            break;
-                        }
-                    }
-                }
+        }
+    }
+
+    /// The same in one attempt that takes the short way everywhere. It may fail for any reason; then nothing was taken
+    /// (but see [`Miss::Lost`]).
+    #[inline]
+    pub(crate) fn attempt(
+        &self,
+        cost: u64,
+        latest: Nanos,
+        read: impl FnOnce() -> Option<Reading>,
+    ) -> Result<Decision, Miss> {
+        let epoch = self.0.epoch();
+        let (gcra, shadow) = self.0.gcra_and_shadow(epoch);
+        // Read before the state: an older time charges no less, and the state is at hand for a shorter time.
+        let Some(now) = read() else { return Err(Miss::NoTime) };
+        let state = &self.0.place(epoch).state.word;
+        let word = state.load(Ordering::Acquire);
+        // Together: retired, or not a time.
+        if word | epoch >> 1 >= TAT_END || !self.0.is_current(epoch) || cost > gcra.burst {
+            return Err(Miss::Blocked(epoch));
+        }
+        let tick = gcra.ticks.at(now.at.as_nanos());
+        let at = if gcra.conforms(word, tick, cost) {
+            now.at
+        } else {
+            let slot = gcra.slot(word, cost);
+            if slot - tick < NEARLY_TICKS && !now.is_exact {
+                return Err(Miss::Close);
+            }
+            let ready = Nanos::from_nanos(gcra.ticks.first_ns(slot));
+            // First in ticks, of which a nanosecond has one or more: who asks only whether, is spared the instant.
+            if slot - tick > MAX_WAIT.as_nanos() as u64 && ready.since(now.at) > MAX_WAIT {
+                return Err(Miss::Far { epoch, tat: word, ready, now });
+            }
+            if slot > gcra.ticks.at(latest.as_nanos().min(u64::MAX >> 1)) {
+                return Ok(Decision::Denied { ready, now, shadow });
+            }
+            ready
+        };
+        let tat = gcra.charge(word, tick, cost);
+        if tat >= TAT_END {
+            return Err(Miss::Damaged);
+        }
+        // AcqRel: see `still_in_place`.
+        match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) if self.0.still_in_place(epoch) => Ok(Decision::Admitted { at, now, epoch, state: tat }),
+            Ok(_) => Err(Miss::Lost),
+            Err(_) => {
+                back_off();
+                Err(Miss::Lost)
             }
         }
     }
 
     /// Clears the way for another try, or says why there is none.
     #[cold]
-    fn obstacle(&self, epoch: u64, cost: u64, clock: &impl Clock) -> Result<(), Halt> {
+    fn obstacle(self, epoch: u64, cost: u64, clock: &impl Clock) -> Result<(), Halt> {
         if epoch >= RETIRED {
             return Err(Halt::Retired);
         }
@@ -159,7 +190,7 @@ impl Words<'_> {
 
     /// A turn more than a year away: damage, a queue too long to join, or a very slow limiter.
     #[cold]
-    fn far_away(&self, epoch: u64, tat: u64, now: Nanos, ready: Nanos, latest: Nanos) -> Result<(), Halt> {
+    fn far_away(self, epoch: u64, tat: u64, now: Nanos, ready: Nanos, latest: Nanos) -> Result<(), Halt> {
         if self.0.gcra(epoch).is_absurd(tat, now) && self.0.is_current(epoch) {
             return Err(Halt::Damaged("the state is a time years away"));
         }

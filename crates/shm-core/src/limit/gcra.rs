@@ -58,12 +58,16 @@ impl Gcra {
         self.ticks.at(now.as_nanos())
     }
 
-    /// The first tick at which `cost` tokens conform.
+    /// Whether `cost` tokens, at most `burst`, conform at this tick. (With numbers from damaged memory it says anything.)
+    #[inline]
+    pub(crate) fn conforms(&self, tat: u64, tick: u64, cost: u64) -> bool {
+        tat.max(self.floor) <= tick.wrapping_add(self.ticks.tokens(self.burst.saturating_sub(cost)))
+    }
+
+    /// The first tick at which `cost` tokens conform: at most `burst`.
     #[inline]
     pub(crate) fn slot(&self, tat: u64, cost: u64) -> u64 {
-        // Saturating: a damaged state must not come round to "now".
-        let after = tat.max(self.floor).saturating_add(self.ticks.tokens(cost));
-        after.saturating_sub(self.ticks.tokens(self.burst))
+        tat.max(self.floor).saturating_sub(self.ticks.tokens(self.burst.saturating_sub(cost)))
     }
 
     /// The first instant at which `cost` tokens conform: not a nanosecond before it, and from it on.

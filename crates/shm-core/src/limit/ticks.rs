@@ -34,10 +34,11 @@ impl Ticks {
         Ticks { shift, per_ns, inverse: inverse_of(per_ns) }
     }
 
-    /// The tick in which the nanosecond `ns` begins.
+    /// The tick in which the nanosecond `ns` begins; of `ns` below 2^63, which is 292 years.
     #[inline]
     pub fn at(self, ns: u64) -> u64 {
-        ((u128::from(ns) * u128::from(self.per_ns)) >> 63) as u64
+        // Doubled first: the high half of a product is at hand.
+        ((u128::from(ns << 1) * u128::from(self.per_ns)) >> 64) as u64
     }
 
     /// The first nanosecond that is in tick `tick` or later; the exact counterpart of [`at`](Self::at):

@@ -1,12 +1,13 @@
 //! Taking, and giving back.
 
 use super::{Limiter, State};
-use crate::clock::{self, Nanos};
+use crate::clock::{self, Clock, Nanos, Reading};
 use crate::commit::{self, Commit, Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
 use crate::limit::{Asked, Costs, Request};
 use crate::sync::Ordering;
+use crate::sys::fork::process_token;
 use crate::sys::futex;
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub enum Decision {
         ready: Nanos,
         /// The clock when it was decided.
         now: Nanos,
+        /// Whether the limiter is in shadow, so that this is only what would have been.
+        shadow: bool,
     },
 }
 
@@ -102,6 +105,27 @@ pub struct Reservation {
 }
 
 impl Limiter {
+    /// Takes `calls` now, or nothing, where that is decided in one attempt: by a limiter that is one bucket without
+    /// permits, undisturbed. Otherwise `None`, and nobody was admitted: [`try_acquire`](Self::try_acquire) decides.
+    #[inline]
+    pub fn try_at_once(&self, calls: u64) -> Option<Decision> {
+        if calls == 0 || !self.segment.is_one_word() {
+            return None;
+        }
+        match self.segment.words().attempt(calls, NOW, || clock::Host.quick()) {
+            Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
+                self.seating.counting(&self.segment).admitted(calls);
+                let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
+                Some(Decision::Admitted { receipt, now: now.at })
+            }
+            Ok(commit::Decision::Denied { ready, now, shadow: false }) => {
+                self.seating.counting(&self.segment).denied();
+                Some(Decision::Denied { ready, now: now.at, shadow: false })
+            }
+            _ => None,
+        }
+    }
+
     /// Takes `calls` now, or nothing.
     ///
     /// # Errors
@@ -112,8 +136,8 @@ impl Limiter {
         if self.segment.has_records() {
             return self.decide_record(Asked::Calls(calls), NOW, None, true);
         }
-        let counting = self.seating.counting(&self.segment);
         let decision = self.decide_word(calls, NOW)?;
+        let counting = self.seating.counting(&self.segment);
         match decision {
             Decision::Admitted { .. } => counting.admitted(calls),
             Decision::Denied { .. } => counting.denied(),
@@ -164,7 +188,7 @@ impl Limiter {
                 let Notes { before, charged, .. } = notes;
                 Reserved::Turn(Reservation { receipt, now, calls: request.call_count(), charged, before })
             }
-            Decision::Denied { ready, now } => Reserved::Denied { ready, now },
+            Decision::Denied { ready, now, .. } => Reserved::Denied { ready, now },
         })
     }
 
@@ -212,20 +236,17 @@ impl Limiter {
         request.only_calls().filter(|&n| n > 0).ok_or_else(|| self.miscounted(request))
     }
 
-    #[inline]
     fn decide_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
         loop {
             match self.segment.words().reserve(calls, latest, &clock::Host) {
                 Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
                     self.glance_around(now)?;
-                    return Ok(Decision::Admitted {
-                        receipt: Receipt { at, epoch, state, owner: self.owner() },
-                        now,
-                    });
+                    let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
+                    return Ok(Decision::Admitted { receipt, now: now.at });
                 }
-                Ok(commit::Decision::Denied { ready, now }) => {
+                Ok(commit::Decision::Denied { ready, now, shadow }) => {
                     self.glance_around(now)?;
-                    return Ok(Decision::Denied { ready, now });
+                    return Ok(Decision::Denied { ready, now: now.at, shadow });
                 }
                 Err(halt) => self.recover(halt, calls)?,
             }
@@ -258,18 +279,16 @@ impl Limiter {
                     }
                     drop(turn);
                     self.glance_around(now)?;
-                    return Ok(Decision::Admitted {
-                        receipt: Receipt { at, epoch, state, owner: self.owner() },
-                        now,
-                    });
+                    let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
+                    return Ok(Decision::Admitted { receipt, now: now.at });
                 }
-                Ok(commit::Decision::Denied { ready, now }) => {
+                Ok(commit::Decision::Denied { ready, now, shadow }) => {
                     if count {
                         self.seating.counting_at(&self.segment.seats()[turn.seat]).denied();
                     }
                     drop(turn);
                     self.glance_around(now)?;
-                    return Ok(Decision::Denied { ready, now });
+                    return Ok(Decision::Denied { ready, now: now.at, shadow });
                 }
                 Err(halt) => halt,
             };
@@ -283,9 +302,10 @@ impl Limiter {
 
     /// Now and then: whether the file is still there.
     #[inline]
-    fn glance_around(&self, now: Nanos) -> Result<()> {
-        if now.as_nanos() >= self.look_again_ns.load(Ordering::Relaxed) {
-            self.look_around(now)
+    fn glance_around(&self, now: Reading) -> Result<()> {
+        // The clock itself is read often enough for this.
+        if now.is_exact && now.at.as_nanos() >= self.look_again_ns.load(Ordering::Relaxed) {
+            self.look_around(now.at)
         } else {
             Ok(())
         }
@@ -330,7 +350,7 @@ impl Limiter {
     /// Whether it was this process that was admitted, by this limiter: not a forked child with a copy, nor the next limiter
     /// of that name.
     pub fn is_ours(&self, receipt: &Receipt) -> bool {
-        receipt.owner == self.owner()
+        receipt.owner == self.owner(process_token())
     }
 
     /// Whether the terms have changed since: then a reserved turn is void, and its owner asks again.

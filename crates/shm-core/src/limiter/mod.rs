@@ -28,7 +28,6 @@ use crate::name::{Directory, Name};
 use crate::seat::Seating;
 use crate::segment::{Segment, shell_word};
 use crate::sync::Ordering;
-use crate::sys::fork::process_token;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -84,10 +83,10 @@ impl Limiter {
         }
     }
 
-    /// Whose an admission is: this process's, of this limiter. A forked child is somebody else.
+    /// Whose an admission is: this process's (by its token), of this limiter. A forked child is somebody else.
     #[inline]
-    fn owner(&self) -> u64 {
-        self.made_ns.rotate_left(16) ^ process_token()
+    fn owner(&self, process: u64) -> u64 {
+        self.made_ns.rotate_left(16) ^ process
     }
 
     fn reconcile(&self, settings: &Settings) -> Result<()> {

@@ -107,8 +107,8 @@ impl Scene {
             self.records(Some(seat)).reserve(Asked::Calls(cost), latest, &self.clock(), true, desk)
         };
         let (at, now, epoch, state) = match decided {
-            Ok(Decision::Admitted { at, now, epoch, state }) => (at, now, epoch, state),
-            Ok(Decision::Denied { ready, now }) => return assert!(ready > now && ready > latest),
+            Ok(Decision::Admitted { at, now, epoch, state }) => (at, now.at, epoch, state),
+            Ok(Decision::Denied { ready, now, .. }) => return assert!(ready > now.at && ready > latest),
             // A helper that overslept froze it: the limiter heals that under the control lock, which is not played here.
             Err(Halt::Frozen) => return,
             Err(halt) => panic!("{halt:?}"),

@@ -8,38 +8,39 @@ use std::time::Duration;
 /// Where to count.
 #[derive(Clone, Copy)]
 pub(crate) struct Counting<'a> {
-    pub(super) lane: &'a Lane,
-    pub(super) alone: bool,
+    /// The lane that only this thread writes, where it has one.
+    pub(super) own: Option<&'a Lane>,
+    pub(super) shared: &'a Lane,
 }
 
 impl Counting<'_> {
     #[inline]
-    fn add(&self, counter: &AtomicU64, n: u64) {
-        if self.alone {
+    fn add(&self, counter: impl Fn(&Lane) -> &AtomicU64, n: u64) {
+        if let Some(own) = self.own.map(&counter) {
             // One writer: no read-modify-write needed.
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+            own.store(own.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
         } else {
-            counter.fetch_add(n, Ordering::Relaxed);
+            counter(self.shared).fetch_add(n, Ordering::Relaxed);
         }
     }
 
     #[inline]
     pub(crate) fn admitted(&self, tokens: u64) {
-        self.add(&self.lane.admitted, 1);
+        self.add(|lane| &lane.admitted, 1);
         if tokens != 1 {
             // None at all takes one back.
-            self.add(&self.lane.extra_tokens, tokens.wrapping_sub(1));
+            self.add(|lane| &lane.extra_tokens, tokens.wrapping_sub(1));
         }
     }
 
     #[inline]
     pub(crate) fn denied(&self) {
-        self.add(&self.lane.denied, 1);
+        self.add(|lane| &lane.denied, 1);
     }
 
     pub(crate) fn waited(&self, time: Duration) {
-        self.add(&self.lane.waited, 1);
-        self.add(&self.lane.waited_ns, time.as_nanos() as u64);
+        self.add(|lane| &lane.waited, 1);
+        self.add(|lane| &lane.waited_ns, time.as_nanos() as u64);
     }
 }
 

@@ -59,7 +59,7 @@ impl Seating {
     #[inline]
     pub(crate) fn counting<'a>(&self, segment: &'a Segment) -> Counting<'a> {
         let sitting = self.sitting.load(Ordering::Acquire);
-        match seat_of(sitting, segment) {
+        match seat_of(sitting, process_token(), segment) {
             Some(seat) => self.counting_at(&segment.seats()[seat]),
             None => self.sit_down(segment, sitting),
         }
@@ -69,7 +69,7 @@ impl Seating {
     #[inline]
     pub(crate) fn counting_at<'a>(&self, seat: &'a Seat) -> Counting<'a> {
         let alone = self.counter.load(Ordering::Relaxed) == thread_mark();
-        Counting { lane: if alone { &seat.own } else { &seat.shared }, alone }
+        Counting { own: alone.then_some(&seat.own), shared: &seat.shared }
     }
 
     /// This process's seat; takes one if it has none. `None` if all are taken.
@@ -78,7 +78,7 @@ impl Seating {
         // While another thread takes the seat there is none to be had yet. That is a few system calls.
         for _ in 0..100_000 {
             let sitting = self.sitting.load(Ordering::Acquire);
-            if let Some(seat) = seat_of(sitting, segment) {
+            if let Some(seat) = seat_of(sitting, process_token(), segment) {
                 return Some(seat);
             }
             if sitting >> 16 == process_token() {
@@ -110,13 +110,13 @@ impl Seating {
 
     /// The same, if this process has a seat already.
     pub(crate) fn turn_if_seated(&self, segment: &Segment) -> Option<Turn<'_>> {
-        let seat = seat_of(self.sitting.load(Ordering::Acquire), segment)?;
+        let seat = seat_of(self.sitting.load(Ordering::Acquire), process_token(), segment)?;
         Some(Turn { seat, desk: self.desk.lock() })
     }
 
     #[cold]
     fn sit_down<'a>(&self, segment: &'a Segment, before: u64) -> Counting<'a> {
-        let seatless = Counting { lane: &segment.fixed().seatless, alone: false };
+        let seatless = Counting { own: None, shared: &segment.fixed().seatless };
         let me = process_token();
         let now = clock::now();
         let again = before >> 16 == me;
@@ -145,14 +145,14 @@ impl Seating {
         self.hold.store(Box::into_raw(Box::new(hold)), Ordering::Release);
         self.counter.store(thread_mark(), Ordering::Relaxed);
         self.sitting.store(me << 16 | (index as u64 + 1), Ordering::Release);
-        Counting { lane: &segment.seats()[index].own, alone: true }
+        self.counting_at(&segment.seats()[index])
     }
 
     /// Leaves the seat, if this process has one here.
     #[allow(unsafe_code)]
     pub(crate) fn leave(&self, segment: &Segment) {
         let sitting = self.sitting.swap(0, Ordering::AcqRel);
-        let Some(index) = seat_of(sitting, segment) else { return };
+        let Some(index) = seat_of(sitting, process_token(), segment) else { return };
         let hold = self.hold.swap(std::ptr::null_mut(), Ordering::AcqRel);
         tenure::end(&segment.seats()[index].holder);
         if !hold.is_null() {
@@ -162,11 +162,12 @@ impl Seating {
     }
 }
 
-/// The seat that `sitting` says this process has.
+/// The seat that `sitting` says the process with this token has.
 #[inline]
-fn seat_of(sitting: u64, segment: &Segment) -> Option<usize> {
-    let seat = (sitting as usize & 0xffff).wrapping_sub(1);
-    (sitting >> 16 == process_token() && seat < segment.seats().len()).then_some(seat)
+fn seat_of(sitting: u64, process: u64, segment: &Segment) -> Option<usize> {
+    // Another process's, none and `TAKING` are all larger than any seat.
+    let seat = sitting.wrapping_sub(process << 16).wrapping_sub(1);
+    (seat < segment.seats().len() as u64).then_some(seat as usize)
 }
 
 /// Takes a free seat: one that was left if there is any, else one whose holder died.

@@ -37,6 +37,8 @@ pub(crate) struct Plan {
 /// A validated limiter in memory. Shared with all other processes that have the same file mapped.
 pub(crate) struct Segment {
     map: Map,
+    /// It has no records and no room for permits.
+    is_one_word: bool,
     name: Name,
     path: PathBuf,
     device: u64,
@@ -45,7 +47,15 @@ pub(crate) struct Segment {
 
 impl Segment {
     fn new(map: Map, name: &Name, path: &Path, meta: &std::fs::Metadata) -> Segment {
-        Segment { map, name: name.clone(), path: path.to_owned(), device: meta.dev(), inode: meta.ino() }
+        let is_one_word = map.shape().cells == 0 && map.shape().permits == 0;
+        Segment {
+            map,
+            is_one_word,
+            name: name.clone(),
+            path: path.to_owned(),
+            device: meta.dev(),
+            inode: meta.ino(),
+        }
     }
 
     /// Joins the limiter of this name, or creates it when `plan` says how. Returns whether it was created here.
@@ -111,6 +121,12 @@ impl Segment {
     #[inline]
     pub(crate) fn has_records(&self) -> bool {
         self.map.shape().cells > 0
+    }
+
+    /// Whether there is nothing to decide but its word: no records, no permits.
+    #[inline]
+    pub(crate) fn is_one_word(&self) -> bool {
+        self.is_one_word
     }
 
     /// Its state as a word.

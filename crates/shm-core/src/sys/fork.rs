@@ -2,73 +2,57 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A page that the kernel wipes in a forked child. Its first word is this process's token, 0 for "not known yet".
-static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+/// Pages of our own that the kernel wipes in a forked child. In static memory, so that the token is one load away.
+/// (As large as the largest page that Linux has on this processor: a part of a page can't be wiped.)
+#[cfg_attr(target_arch = "x86_64", repr(C, align(4096)))]
+#[cfg_attr(not(target_arch = "x86_64"), repr(C, align(65536)))]
+struct Wiped {
+    /// This process's token, 0 for "not known yet".
+    token: AtomicU64,
+}
+
+static WIPED: Wiped = Wiped { token: AtomicU64::new(0) };
+/// Whether the hooks are set, by this process or one that it was forked from.
+static HOOKED: AtomicBool = AtomicBool::new(false);
 /// The next token. A child inherits the value, so its token differs from those of all its ancestors, which is what
 /// matters: only what they left in memory can be mistaken for the child's own.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// A number that is this process's own: a forked child has another one. Under 2^48.
+/// A number that is this process's own: a forked child has another one. Not 0, and under 2^48.
 #[inline]
 pub(crate) fn process_token() -> u64 {
-    let page = PAGE.load(Ordering::Acquire);
-    if !page.is_null() {
-        // SAFETY: once published, the page is never unmapped.
-        let token = unsafe { &*page }.load(Ordering::Relaxed);
-        if token != 0 {
-            return token;
-        }
+    match WIPED.token.load(Ordering::Relaxed) {
+        0 => new_token(),
+        token => token,
     }
-    new_token()
 }
 
 #[cold]
+#[inline(never)]
 fn new_token() -> u64 {
-    let mut page = PAGE.load(Ordering::Acquire);
-    if page.is_null() {
-        page = publish_page();
-    }
-    // SAFETY: once published, the page is never unmapped.
-    let word = unsafe { &*page };
+    prepare();
     let token = NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << 48) - 1);
-    match word.compare_exchange(0, token, Ordering::Relaxed, Ordering::Relaxed) {
+    match WIPED.token.compare_exchange(0, token, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => token,
         Err(another_threads) => another_threads,
     }
 }
 
 /// No lock here: a fork in the middle of it by another thread would leave the lock taken in the child for good.
-fn publish_page() -> *mut AtomicU64 {
-    const LEN: usize = 4096;
-    // SAFETY: a fresh anonymous mapping; no memory in use is touched.
-    let page = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            LEN,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    assert!(page != libc::MAP_FAILED, "out of memory for one page");
-    // The hook below covers kernels that don't know this, and this covers a clone(2) that runs no hooks.
-    // SAFETY: the page was just mapped and is ours.
-    unsafe { libc::madvise(page, LEN, libc::MADV_WIPEONFORK) };
-    let page: *mut AtomicU64 = page.cast();
-    match PAGE.compare_exchange(ptr::null_mut(), page, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => {
-            // SAFETY: the hooks are functions that live as long as the program and do only what may be done there.
-            unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_child)) };
-            page
-        }
-        Err(winner) => {
-            // SAFETY: mapped above, never shared.
-            unsafe { libc::munmap(page.cast(), LEN) };
-            winner
-        }
+fn prepare() {
+    if HOOKED.load(Ordering::Acquire) {
+        return;
+    }
+    let pages = ptr::from_ref(&WIPED).cast_mut().cast();
+    // The hooks below cover kernels that don't know this, and this covers a clone(2) that runs no hooks. It holds for
+    // all descendants.
+    // SAFETY: these pages hold nothing but `WIPED`, whose zeros mean "not known yet".
+    unsafe { libc::madvise(pages, size_of::<Wiped>(), libc::MADV_WIPEONFORK) };
+    if !HOOKED.swap(true, Ordering::AcqRel) {
+        // SAFETY: the hooks are functions that live as long as the program and do only what may be done there.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_child)) };
     }
 }
 
@@ -106,11 +90,7 @@ extern "C" fn in_child() {
     // The child's only thread is the one that locked it.
     after_fork();
     crate::clock::forget();
-    let page = PAGE.load(Ordering::Relaxed);
-    if !page.is_null() {
-        // SAFETY: once published, the page is never unmapped.
-        unsafe { &*page }.store(0, Ordering::Relaxed);
-    }
+    WIPED.token.store(0, Ordering::Relaxed);
 }
 
 thread_local! {
@@ -127,7 +107,7 @@ pub(crate) struct NoFork(std::marker::PhantomData<*const ()>);
 
 impl NoFork {
     pub(crate) fn enter() -> NoFork {
-        process_token(); // the hooks are set with the page
+        process_token(); // the hooks are set with it
         if INSIDE.get() == 0 {
             GATE.lock();
         }
@@ -159,22 +139,36 @@ pub(crate) fn thread_mark() -> usize {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_forked_child_has_another_token() {
+    /// Whether a child made in this way, which returns 0 in it, has a token of its own.
+    fn has_a_token_of_its_own(fork: impl Fn() -> libc::pid_t) -> bool {
         let mine = process_token();
-        assert_eq!(mine, process_token());
-        // SAFETY: the child only does arithmetic and exits.
-        let child = unsafe { libc::fork() };
+        let child = fork();
         if child == 0 {
             let ok = process_token() != mine && process_token() == process_token();
             // SAFETY: leaves the child without running the test harness's exit handlers.
             unsafe { libc::_exit(i32::from(!ok)) };
         }
+        assert!(child > 0);
         let mut status = 0;
         // SAFETY: our own child, and a valid place for its status.
         unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(status, 0);
         assert_eq!(mine, process_token());
+        status == 0
+    }
+
+    #[test]
+    fn a_forked_child_has_another_token() {
+        assert_eq!(process_token(), process_token());
+        // SAFETY: the child only does arithmetic and exits.
+        assert!(has_a_token_of_its_own(|| unsafe { libc::fork() }));
+    }
+
+    /// Since Linux 4.14.
+    #[test]
+    fn so_has_one_that_was_made_without_hooks() {
+        // SAFETY: as above; without a new stack it is a fork.
+        let clone = || unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as libc::pid_t;
+        assert!(has_a_token_of_its_own(clone));
     }
 
     #[test]
