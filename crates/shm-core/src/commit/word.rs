@@ -146,12 +146,13 @@ impl Words<'_> {
             now.at
         } else {
             let slot = gcra.slot(word, cost);
-            if slot - tick < NEARLY_TICKS && !now.is_exact {
+            let ahead = slot.wrapping_sub(tick);
+            if ahead < NEARLY_TICKS && !now.is_exact {
                 return Err(Miss::Close);
             }
             let ready = Nanos::from_nanos(gcra.ticks.first_ns(slot));
             // First in ticks, of which a nanosecond has one or more: who asks only whether, is spared the instant.
-            if slot - tick > MAX_WAIT.as_nanos() as u64 && ready.since(now.at) > MAX_WAIT {
+            if ahead > MAX_WAIT.as_nanos() as u64 && ready.since(now.at) > MAX_WAIT {
                 return Err(Miss::Far { epoch, tat: word, ready, now });
             }
             if slot > gcra.ticks.at(latest.as_nanos().min(u64::MAX >> 1)) {

@@ -136,8 +136,9 @@ impl Limiter {
         if self.segment.has_records() {
             return self.decide_record(Asked::Calls(calls), NOW, None, true);
         }
-        let decision = self.decide_word(calls, NOW)?;
+        // First: who asks for what it can't get is here, too.
         let counting = self.seating.counting(&self.segment);
+        let decision = self.decide_word(calls, NOW)?;
         match decision {
             Decision::Admitted { .. } => counting.admitted(calls),
             Decision::Denied { .. } => counting.denied(),
