@@ -107,7 +107,7 @@ pub(crate) struct About {
     /// When it was published, and until when nothing is admitted (0: no pause). Nanoseconds of CLOCK_BOOTTIME.
     pub(crate) since_ns: AtomicU64,
     pub(crate) not_before_ns: AtomicU64,
-    /// Low byte: how many of the limits count. Next byte: 1 in shadow. High half: permits.
+    /// Low byte: how many of the limits count. High half: permits.
     pub(crate) shape: AtomicU64,
     /// A hash of this line and the limits.
     pub(crate) checksum: AtomicU64,

@@ -106,12 +106,7 @@ impl RateLimit {
         if self.limiter.has_permits() {
             return self.try_with_permit(n);
         }
-        match self.limiter.try_acquire(n)? {
-            Decision::Admitted { receipt, .. } => {
-                Ok(Outcome::Admitted(Admission::at_once(receipt, None, Paid::Calls(n))))
-            }
-            Decision::Denied { ready, now, shadow } => Ok(denied(Denial { ready, now }, shadow, None)),
-        }
+        Ok(outcome(self.limiter.try_acquire(n)?, None, || Paid::Calls(n)))
     }
 
     /// Apart, so that limiters without permits move none about.
@@ -121,12 +116,7 @@ impl RateLimit {
             Ok(permit) => permit,
             Err(outcome) => return Ok(outcome),
         };
-        match self.limiter.try_acquire(n)? {
-            Decision::Admitted { receipt, .. } => {
-                Ok(Outcome::Admitted(Admission::at_once(receipt, permit, Paid::Calls(n))))
-            }
-            Decision::Denied { ready, now, shadow } => Ok(denied(Denial { ready, now }, shadow, permit)),
-        }
+        Ok(outcome(self.limiter.try_acquire(n)?, permit, || Paid::Calls(n)))
     }
 
     /// Takes what is requested now, of all limits and a permit if there are permits, or nothing.
@@ -138,13 +128,8 @@ impl RateLimit {
             Ok(permit) => permit,
             Err(outcome) => return Ok(outcome),
         };
-        match self.limiter.try_request(request)? {
-            (Decision::Admitted { receipt, .. }, charged) => {
-                let paid = Paid::for_request(request, charged);
-                Ok(Outcome::Admitted(Admission::at_once(receipt, permit, paid)))
-            }
-            (Decision::Denied { ready, now, shadow }, _) => Ok(denied(Denial { ready, now }, shadow, permit)),
-        }
+        let (decision, charged) = self.limiter.try_request(request)?;
+        Ok(outcome(decision, permit, || Paid::for_request(request, charged)))
     }
 
     /// A permit, if there are permits; or the outcome, if all are held.
@@ -159,7 +144,8 @@ impl RateLimit {
         self.limiter.check(request)?;
         self.limiter.count_denied();
         let now = shm_core::clock::now();
-        Ok(Err(denied(Denial { ready: now, now }, self.limiter.is_shadow(), None)))
+        let shadow = self.limiter.is_shadow();
+        Ok(Err(outcome(Decision::Denied { ready: now, now, shadow }, None, || Paid::Nothing)))
     }
 
     /// Takes one token and waits for its turn. Among all processes, first come, first served.
@@ -460,14 +446,17 @@ fn nanos<S: serde::Serializer>(span: &Duration, to: S) -> std::result::Result<S:
     to.serialize_u64(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// In shadow nobody is denied.
+/// What a decision means for who asked. In shadow nobody is denied.
 #[inline]
-fn denied(denial: Denial, shadow: bool, permit: Option<Permit>) -> Outcome {
-    if shadow {
-        let paid = Paid::Shadowed(Box::new(denial));
-        return Outcome::Admitted(Admission::unasked(denial.now, permit, paid));
+fn outcome(decision: Decision, permit: Option<Permit>, paid: impl FnOnce() -> Paid) -> Outcome {
+    match decision {
+        Decision::Admitted { receipt, .. } => Outcome::Admitted(Admission::at_once(receipt, permit, paid())),
+        Decision::Denied { ready, now, shadow: true } => {
+            let paid = Paid::Shadowed(Box::new(Denial { ready, now }));
+            Outcome::Admitted(Admission::unasked(now, permit, paid))
+        }
+        Decision::Denied { ready, now, shadow: false } => Outcome::Denied(Denial { ready, now }),
     }
-    Outcome::Denied(denial)
 }
 
 #[inline]

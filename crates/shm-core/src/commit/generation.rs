@@ -138,8 +138,8 @@ impl<'a> Generations<'a> {
     pub(super) fn still_in_place(&self, epoch: u64) -> bool {
         // The swap was an Acquire; a new tenant's state is stored with Release after the epoch before it was
         // published. So if the swap met a new tenant, this load sees an epoch at least GENERATIONS - 1 further.
-        let later = self.epoch.load(Ordering::Relaxed);
-        later == epoch || is_near(later, epoch)
+        let later = self.epoch.load(Ordering::Relaxed) & !RETIRED;
+        later.wrapping_sub(epoch) < GENERATIONS as u64 - 1
     }
 
     /// Whether this is the current epoch, asked after something was written. SeqCst: who then sees a later epoch, and looks
@@ -234,12 +234,6 @@ impl<'a> Generations<'a> {
             Ordering::Relaxed,
         );
     }
-}
-
-/// Whether a place of this epoch can't be another generation's yet, at a later one.
-#[cold]
-fn is_near(later: u64, epoch: u64) -> bool {
-    (later & !RETIRED).wrapping_sub(epoch) < GENERATIONS as u64 - 1
 }
 
 /// One way to keep the state of a generation: in a word, or in a record that a word points to.

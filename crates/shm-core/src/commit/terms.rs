@@ -26,7 +26,7 @@ pub(crate) struct Terms {
 
 /// In the kind: not calls.
 const COUNTS_A_UNIT: u64 = 1 << 16;
-/// In the kind: nobody is denied.
+/// In the kind, of each limit: nobody is denied.
 const SHADOW: u64 = 1 << 17;
 
 /// The words of a generation's `about` that say what it is, and those of one limit.
@@ -61,10 +61,8 @@ impl Terms {
 
     fn about(&self, number: u64) -> AboutWords {
         let limits = self.policy.limits().count() as u64;
-        let shape = limits
-            | u64::from(self.policy.is_shadow()) << 8
-            | u64::from(self.policy.permits().unwrap_or(0)) << 32
-            | u64::from(self.permits_ever) << 48;
+        let shape =
+            limits | u64::from(self.policy.permits().unwrap_or(0)) << 32 | u64::from(self.permits_ever) << 48;
         [
             number,
             u64::from(self.forget),
@@ -157,7 +155,7 @@ impl Words {
             policy = policy.with_permits((shape >> 32 & 0xffff) as u32).map_err(|_| impossible)?;
         }
         let terms = Terms {
-            policy: policy.in_shadow(shape >> 8 & 1 == 1),
+            policy: policy.in_shadow(self.limits[0][0] & SHADOW != 0),
             since: Nanos::from_nanos(since),
             not_before: (not_before != 0).then_some(Nanos::from_nanos(not_before)),
             forget: forget != 0,
@@ -253,5 +251,5 @@ pub(super) fn permits(from: &Generation) -> (usize, usize) {
 
 /// Whether nobody is denied. Possibly rubbish, as above.
 pub(super) fn is_shadow(from: &Generation) -> bool {
-    from.about.shape.load(Ordering::Relaxed) >> 8 & 1 == 1
+    from.limits[0].numbers.kind.load(Ordering::Relaxed) & SHADOW != 0
 }

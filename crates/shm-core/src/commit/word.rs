@@ -137,8 +137,7 @@ impl Words<'_> {
         let Some(now) = read() else { return Err(Miss::NoTime) };
         let state = &self.0.place(epoch).state.word;
         let word = state.load(Ordering::Acquire);
-        // Together: retired, or not a time.
-        if word | epoch >> 1 >= TAT_END || !self.0.is_current(epoch) || cost > gcra.burst {
+        if self.is_blocked(epoch, word) || cost > gcra.burst {
             return Err(Miss::Blocked(epoch));
         }
         let tick = gcra.ticks.at(now.at.as_nanos());
@@ -175,6 +174,13 @@ impl Words<'_> {
         }
     }
 
+    /// Whether this epoch is over or retired, or this word of it is not a time.
+    #[inline]
+    fn is_blocked(&self, epoch: u64, word: u64) -> bool {
+        // One comparison for both: retired, or not a time.
+        word | epoch >> 1 >= TAT_END || !self.0.is_current(epoch)
+    }
+
     /// Clears the way for another try, or says why there is none.
     #[cold]
     fn obstacle(self, epoch: u64, cost: u64, clock: &impl Clock) -> Result<(), Halt> {
@@ -205,7 +211,7 @@ impl Words<'_> {
             let gcra = self.0.gcra(epoch);
             let state = &self.0.place(epoch).state.word;
             let word = state.load(Ordering::Acquire);
-            if epoch >= RETIRED || word >= TAT_END || !self.0.is_current(epoch) || cost > gcra.burst {
+            if self.is_blocked(epoch, word) || cost > gcra.burst {
                 self.obstacle(epoch, cost, clock)?;
                 continue;
             }
