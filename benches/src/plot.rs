@@ -31,6 +31,7 @@ pub(crate) fn draw(crowds: &[Crowd], file: &Path) {
     page.present().expect("a file to write to");
 }
 
+/// Each step to the right is twice as many processes; each line up ten times as much.
 fn chart(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     title: &str,
@@ -44,19 +45,22 @@ fn chart(
         .margin(10)
         .x_label_area_size(35)
         .y_label_area_size(60)
-        .build_cartesian_2d((0.9f64..80.0).log_scale(), range.log_scale())
+        .build_cartesian_2d(-0.2f64..6.2, range.log_scale())
         .expect("a chart");
     chart
         .configure_mesh()
         .x_desc("processes")
-        .x_label_formatter(&|x| format!("{x:.0}"))
-        .light_line_style(WHITE)
+        .x_labels(7)
+        .x_label_formatter(&|x| x.exp2().to_string())
+        .y_label_formatter(&ToString::to_string)
+        .bold_line_style(RGBColor(225, 225, 225))
+        .light_line_style(TRANSPARENT)
         .draw()
         .expect("a mesh");
     for (name, colour) in SHOWN {
         let points = CROWDS.iter().filter_map(|&size| {
             let crowd = crowds.iter().find(|crowd| crowd.size == size && crowd.name == name)?;
-            Some((size as f64, value(crowd)))
+            Some(((size as f64).log2(), value(crowd)))
         });
         let points: Vec<(f64, f64)> = points.collect();
         chart
