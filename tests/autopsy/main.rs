@@ -22,8 +22,12 @@ mod scene;
 mod victim;
 
 use harness::{Dice, alone, shout, skip};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use operation::Operation;
 use round::Round;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
 /// How many instructions of each operation are tried where not all are.
@@ -69,19 +73,35 @@ fn a_change_beside_a_stopped_changer_is_done_or_refused_in_time() {
     }
 }
 
-/// Runs all operations with this in their names, each at `points(its length)`: the first and the distance.
-fn run(name: &str, points: impl Fn(usize) -> (usize, usize)) {
+/// Runs all operations with this in their names, each at `points(its length)`: the first and the distance. On all
+/// processors: who traces and who is traced keep to one, since it is one of them that runs; between two, each single step
+/// would have to wake the other one.
+fn run(name: &str, points: impl Fn(usize) -> (usize, usize) + Sync) {
     let begun = Instant::now();
     let operations = Operation::matching(name);
     assert!(!operations.is_empty(), "no operation is called {name:?}");
-    let mut failures = Vec::new();
+    let next = AtomicUsize::new(0);
+    let on_one = |processor| {
+        let mut only = CpuSet::new();
+        only.set(processor)
+            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &only))
+            .expect("a processor of its own");
+        let mut failures = Vec::new();
+        while let Some(operation) = operations.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut round = Round::new(operation);
+            round.run(&points);
+            shout(&round.to_string());
+            failures.append(&mut round.failures);
+        }
+        failures
+    };
     shout(Round::HEADING);
-    for operation in &operations {
-        let mut round = Round::new(operation);
-        round.run(&points);
-        shout(&round.to_string());
-        failures.append(&mut round.failures);
-    }
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("the processors of this process");
+    let processors = (0..CpuSet::count()).filter(|&processor| allowed.is_set(processor) == Ok(true));
+    let failures: Vec<String> = thread::scope(|scope| {
+        let threads: Vec<_> = processors.map(|processor| scope.spawn(move || on_one(processor))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
     shout(&format!("{} operations in {:?}", operations.len(), begun.elapsed()));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

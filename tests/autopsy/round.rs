@@ -1,5 +1,6 @@
 //! One operation at many of its instructions.
 
+use crate::exam::Exam;
 use crate::operation::Operation;
 use crate::route::{Path, Route};
 use crate::scene::Scene;
@@ -17,6 +18,8 @@ const TRIES: usize = 4;
 /// How often the way is recorded anew if it turns out to be one that is seldom taken: on a slow machine a step may take
 /// so long that a recorded way looks at the clock, or for the file, when no other does.
 const RECORDINGS: usize = 3;
+/// How many try out whether a recorded way is the usual one.
+const ARRIVALS: usize = 16;
 /// Enough to know what is wrong.
 const FAILURES: usize = 3;
 
@@ -106,13 +109,13 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The way that it takes usually: the first that it took three times, or the most common one, or the shortest.
+    /// The way that it takes usually: the one that most of those who are not held up take, or the most common one, or the
+    /// shortest. Who is led step by step is slow, so what it takes may be a way that nobody else takes.
     pub(crate) fn record(&self) -> Result<Path> {
         let mut known: Vec<(Path, usize)> = Vec::new();
         for _ in 0..10 {
-            let mut scene = Scene::new(self.operation, self.dir.path())?;
-            (self.operation.exam)().prepare(&mut scene)?;
-            let path = Victim::start(scene.job())?.record()?;
+            let (_scene, _exam, mut victim) = self.stage()?;
+            let path = victim.record()?;
             match known.iter_mut().find(|known| known.0 == path) {
                 Some(known) => known.1 += 1,
                 None => known.push((path, 1)),
@@ -121,8 +124,32 @@ impl<'a> Round<'a> {
                 break;
             }
         }
-        let usual = known.into_iter().max_by_key(|known| (known.1, Reverse(known.0.len())));
-        usual.map(|known| known.0).ok_or_else(|| "it was never recorded".into())
+        let mut rated = Vec::new();
+        for (path, count) in known {
+            rated.push((self.arrivals(&path)?, count, Reverse(path.len()), path));
+        }
+        let usual = rated.into_iter().max_by_key(|way| (way.0, way.1, way.2));
+        usual.map(|way| way.3).ok_or_else(|| "it was never recorded".into())
+    }
+
+    /// How many of some that are led as fast as can be get to where this way goes.
+    fn arrivals(&self, path: &Path) -> Result<usize> {
+        let mut arrived = 0;
+        for trial in 1..=ARRIVALS {
+            let point = (path.len() - 1) * trial / ARRIVALS;
+            let (_scene, _exam, mut victim) = self.stage()?;
+            arrived += usize::from(victim.lead(path.to(point))? == Reached::There);
+        }
+        Ok(arrived)
+    }
+
+    /// All that a visit needs: the operation has not begun yet.
+    fn stage(&self) -> Result<(Scene, Box<dyn Exam>, Victim)> {
+        let mut exam = (self.operation.exam)();
+        let mut scene = Scene::new(self.operation, self.dir.path())?;
+        exam.prepare(&mut scene)?;
+        let victim = Victim::start(scene.job())?;
+        Ok((scene, exam, victim))
     }
 
     fn visit(&mut self, path: &Path, point: usize, end: End) {
@@ -177,10 +204,7 @@ impl<'a> Round<'a> {
     }
 
     fn cut_off(&self, route: Route, end: End, at: &mut String) -> Result<Visit> {
-        let mut exam = (self.operation.exam)();
-        let mut scene = Scene::new(self.operation, self.dir.path())?;
-        exam.prepare(&mut scene)?;
-        let mut victim = Victim::start(scene.job())?;
+        let (mut scene, mut exam, mut victim) = self.stage()?;
         let mut visit = Visit {
             reached: victim.lead(route)?,
             effect: None,
