@@ -1,72 +1,11 @@
-//! One process. All subjects in turns, many rounds; of each the median round, and its ratio to the one it stands beside.
+//! One process.
 
-use crate::subject::Subject;
+use crate::rounds::{DECISIONS, line};
 use crate::{floors, ours, peers};
-use std::time::Instant;
-
-const ROUNDS: usize = 301;
-/// Decisions in a round.
-const TIMES: u64 = 2_000;
-
-/// A line of the table: what, and beside which.
-struct Line {
-    subject: Subject,
-    beside: Option<&'static str>,
-    goal: Option<f64>,
-    rounds: Vec<f64>,
-}
-
-fn line(subject: Subject) -> Line {
-    Line { subject, beside: None, goal: None, rounds: Vec::with_capacity(ROUNDS) }
-}
-
-impl Line {
-    fn beside(self, beside: &'static str) -> Line {
-        Line { beside: Some(beside), ..self }
-    }
-
-    fn goal(self, goal: f64) -> Line {
-        Line { goal: Some(goal), ..self }
-    }
-
-    fn median(&self) -> f64 {
-        let mut rounds = self.rounds.clone();
-        rounds.sort_unstable_by(f64::total_cmp);
-        rounds[rounds.len() / 2]
-    }
-}
-
-fn measure(title: &str, mut lines: Vec<Line>) {
-    for round in 0..ROUNDS + 20 {
-        for line in &mut lines {
-            let began = Instant::now();
-            (line.subject.run)(TIMES);
-            let ns = began.elapsed().as_nanos() as f64 / TIMES as f64;
-            // The first rounds warm up: pages, anchors of clocks, the processor.
-            if round >= 20 {
-                line.rounds.push(ns);
-            }
-        }
-    }
-    println!("\n| {title} | ns | ratio | to reach |\n|---|---|---|---|");
-    for line in &lines {
-        let other = line.beside.and_then(|name| lines.iter().find(|other| other.subject.name == name));
-        let ratio =
-            other.map(|other| format!("{:.2} × {}", line.median() / other.median(), other.subject.name));
-        let goal = line.goal.map(|goal| format!("{goal}"));
-        println!(
-            "| {} | {:.1} | {} | {} |",
-            line.subject.name,
-            line.median(),
-            ratio.unwrap_or_default(),
-            goal.unwrap_or_default()
-        );
-    }
-}
 
 pub(crate) fn print() {
-    println!("\n## One process\n\nMedian of {ROUNDS} rounds of {TIMES} decisions, all subjects in turns.");
-    measure(
+    println!("\n## One process\n\n{DECISIONS}");
+    DECISIONS.measure(
         "admitted",
         vec![
             #[cfg(target_arch = "x86_64")]
@@ -85,7 +24,7 @@ pub(crate) fn print() {
             line(floors::flock()).beside(ours::ADMITTED),
         ],
     );
-    measure(
+    DECISIONS.measure(
         "denied",
         vec![
             #[cfg(target_arch = "x86_64")]
@@ -102,7 +41,7 @@ pub(crate) fn print() {
             line(floors::by_hand(false)).beside(ours::DENIED),
         ],
     );
-    measure(
+    DECISIONS.measure(
         "several limits, and other kinds",
         vec![
             line(ours::admitted()),
@@ -116,7 +55,7 @@ pub(crate) fn print() {
             line(ours::windows("sliding counter", true)).beside(ours::ADMITTED),
             line(ours::denied_by_two()).beside(ours::ADMITTED),
             line(ours::with_permit()).beside(ours::ADMITTED),
-            line(ours::waited()).beside(ours::ADMITTED),
+            line(ours::waited("wait(), admitted at once")).beside(ours::ADMITTED),
         ],
     );
 }

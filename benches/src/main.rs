@@ -6,7 +6,9 @@
 //! | `floors` | what nothing can be under, and what one would write by hand |
 //! | `peers` | other limiters |
 //! | `ours` | shm-limit |
-//! | `alone` | one process: rounds in turns, so that ratios mean something on a noisy machine |
+//! | `rounds` | measuring in rounds, in turns |
+//! | `alone` | decisions of one process |
+//! | `around` | opening, futures, the command |
 //! | `crowd` | many processes: throughput, and each decision's time |
 //! | `instructions` | instructions of a decision, by callgrind |
 //! | `waiting` | lateness, sleepers, fairness |
@@ -16,6 +18,7 @@
 #![deny(unsafe_code)]
 
 mod alone;
+mod around;
 mod crowd;
 mod floors;
 mod instructions;
@@ -23,6 +26,7 @@ mod memory;
 mod ours;
 mod peers;
 mod plot;
+mod rounds;
 mod subject;
 mod waiting;
 
@@ -36,12 +40,13 @@ fn main() {
         ["--svg", file] => all(Some(Path::new(file))),
         parts => parts.iter().for_each(|part| match *part {
             "alone" => alone::print(),
+            "around" => around::print(),
             "crowd" => drop(crowd::print()),
             "instructions" => instructions::print(),
             "waiting" => waiting::print(),
             "memory" => memory::print(),
             other => {
-                panic!("no part {other}; choose of: alone crowd instructions waiting memory, or none for all")
+                panic!("no part {other}; choose of: alone around crowd instructions waiting memory, or none for all")
             }
         }),
     }
@@ -52,6 +57,7 @@ fn main() {
 
 fn all(svg: Option<&Path>) {
     alone::print();
+    around::print();
     let crowds = crowd::print();
     if let Some(file) = svg {
         plot::draw(&crowds, file);

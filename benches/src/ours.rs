@@ -10,7 +10,7 @@ pub(crate) const DENIED: &str = "shm-limit, denied";
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 /// A token a nanosecond: never full.
-const PLENTY: u64 = 1_000_000_000;
+pub(crate) const PLENTY: u64 = 1_000_000_000;
 
 /// A limiter, and its directory while it is used.
 pub(crate) struct Place {
@@ -88,9 +88,9 @@ pub(crate) fn with_permit() -> Subject {
     )
 }
 
-pub(crate) fn waited() -> Subject {
+pub(crate) fn waited(name: &'static str) -> Subject {
     let place = wide_open();
-    Subject::new("wait(), admitted at once", move || {
+    Subject::new(name, move || {
         let place = &place;
         place.limit.wait().expect("an admission")
     })

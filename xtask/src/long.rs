@@ -9,8 +9,9 @@ pub(crate) fn interleave(n: &str) -> Result<(), String> {
     run("interleave", &environment, &[&CORE[..], &scenes].concat())
 }
 
-/// The report: one run, one table.
+/// The report: one run, one table. It also measures the command.
 pub(crate) fn bench(more: &[&str]) -> Result<(), String> {
+    run("bench", &[], &["build", "--release", "-p", "shm-cli"])?;
     let report = ["run", "--release", "-p", "shm-limit-benches", "--bin", "report", "--"];
     run("bench", &[], &[&report[..], more].concat())
 }
