@@ -69,7 +69,12 @@ impl<'a> Records<'a> {
         load(cell, to, words);
         // Pairs with the Release fence in `table_write`.
         fence(Ordering::Acquire);
-        Ok(self.generations.place(epoch).state.word.load(Ordering::Relaxed) == word)
+        let same = self.generations.place(epoch).state.word.load(Ordering::Relaxed) == word;
+        if !same {
+            // Who lost it while reading has lost a race, too.
+            back_off();
+        }
+        Ok(same)
     }
 
     /// The record with which the generation of `epoch` starts, from the frozen state before it; `None` if that is
