@@ -4,10 +4,9 @@
 use crate::floors::shared_words;
 use crate::ours::{Place, place};
 use hdrhistogram::Histogram;
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::time::TimeValLike;
 use nix::sys::wait::waitpid;
+use nix::time::ClockId;
 use nix::unistd::{ForkResult, Pid, fork};
 use shm_lib::{Limit, Rate, RateLimit};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,25 +92,26 @@ fn far() -> Place {
     place
 }
 
-fn processor_time() -> Duration {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage");
-    Duration::from_micros((usage.user_time() + usage.system_time()).num_microseconds() as u64)
+/// What they have used so far.
+fn processor_time(processes: &[Pid]) -> Duration {
+    let one = |&process| {
+        let clock = ClockId::pid_cpu_clock_id(process).expect("the clock of a child");
+        Duration::from(clock.now().expect("its time"))
+    };
+    processes.iter().map(one).sum()
 }
 
 fn sleepers() {
     const SLEEPERS: usize = 1_000;
     const TIME: Duration = Duration::from_secs(5);
-    let cost = |time: Duration| {
-        let place = far();
-        let before = processor_time();
-        let children = Children::fork(SLEEPERS, |_| drop(place.limit.wait_timeout(100_000 * HOUR)));
-        std::thread::sleep(time);
-        drop(children);
-        processor_time() - before
-    };
-    // Being forked and killed costs more than sleeping.
-    let (short, long) = (cost(Duration::from_secs(2)), cost(Duration::from_secs(2) + TIME));
-    let share = long.saturating_sub(short).as_secs_f64() / TIME.as_secs_f64();
+    let place = far();
+    let children = Children::fork(SLEEPERS, |_| drop(place.limit.wait_timeout(100_000 * HOUR)));
+    while place.limit.peek().expect("a healthy limiter").queued < SLEEPERS as u64 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let before = processor_time(&children.0);
+    std::thread::sleep(TIME);
+    let share = (processor_time(&children.0) - before).as_secs_f64() / TIME.as_secs_f64();
     println!("\n{SLEEPERS} sleeping processes use {:.2} % of a processor.", 100.0 * share);
 }
 
