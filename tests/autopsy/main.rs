@@ -31,9 +31,9 @@ use std::thread;
 use std::time::Instant;
 
 /// How many instructions of each operation are tried where not all are.
-const SAMPLE: usize = 80;
+const SAMPLE: usize = 200;
 /// And so many steps to get to them, together: of a long operation fewer are tried.
-const STEPS: usize = 100_000;
+const STEPS: usize = 2_000_000;
 
 /// Some of every operation's instructions, others each time.
 #[test]
