@@ -45,6 +45,36 @@ fn a_file_removed_underneath_is_noticed_by_the_next_decisions() {
     }
 }
 
+/// The clock itself is then read for the other limiter, each time, and its reading serves this one, too.
+#[test]
+fn who_asks_another_limiter_first_notices_too() {
+    for policy in ["bucket:1000000/s:1000", "bucket:1000000/s:1000+bucket:2000000/s:1000"] {
+        let (other, arena) = (Arena::new("1000/s", 10), Arena::with_policy(policy, 0));
+        let (other, limit) = (other.open(), arena.open());
+        let ask = || {
+            std::thread::sleep(Duration::from_millis(1));
+            // The first reading after a sleep may be too slow to be of use to the next.
+            for _ in 0..20 {
+                let _ = other.try_acquire().unwrap();
+            }
+            limit.try_acquire()
+        };
+        // Until the clock is known so well that it need not be read each time.
+        for _ in 0..100 {
+            let _ = ask().unwrap();
+        }
+        std::fs::remove_file(arena.file()).unwrap();
+        let end = Instant::now() + Duration::from_secs(10);
+        let e = loop {
+            match ask() {
+                Err(e) => break e,
+                Ok(_) => assert!(Instant::now() < end, "{policy}: goes on as if nothing had happened"),
+            }
+        };
+        assert_eq!(e.kind(), ErrorKind::Removed);
+    }
+}
+
 /// The budget must not split in two without anybody noticing.
 #[test]
 fn a_file_replaced_underneath_is_noticed_and_left_alone() {

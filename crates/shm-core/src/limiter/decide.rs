@@ -1,7 +1,7 @@
 //! Taking, and giving back.
 
 use super::{Limiter, State};
-use crate::clock::{self, Clock, Nanos, Reading};
+use crate::clock::{self, Clock, Nanos};
 use crate::commit::{self, Commit, Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
@@ -112,7 +112,9 @@ impl Limiter {
         if calls == 0 || !self.segment.is_one_word() {
             return None;
         }
-        match self.segment.words().attempt(calls, NOW, || clock::Host.quick()) {
+        // When it is time to look around, that is done the long way.
+        let read = || clock::Host.quick().filter(|now| !self.is_time_to_look(now.at));
+        match self.segment.words().attempt(calls, NOW, read) {
             Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
                 self.seating.counting(&self.segment).admitted(calls);
                 let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
@@ -241,12 +243,12 @@ impl Limiter {
         loop {
             match self.segment.words().reserve(calls, latest, &clock::Host) {
                 Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
-                    self.glance_around(now)?;
+                    self.glance_around(now.at)?;
                     let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
                     return Ok(Decision::Admitted { receipt, now: now.at });
                 }
                 Ok(commit::Decision::Denied { ready, now, shadow }) => {
-                    self.glance_around(now)?;
+                    self.glance_around(now.at)?;
                     return Ok(Decision::Denied { ready, now: now.at, shadow });
                 }
                 Err(halt) => self.recover(halt, calls)?,
@@ -279,7 +281,7 @@ impl Limiter {
                         self.seating.counting_at(seat).admitted(asked.call_count());
                     }
                     drop(turn);
-                    self.glance_around(now)?;
+                    self.glance_around(now.at)?;
                     let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
                     return Ok(Decision::Admitted { receipt, now: now.at });
                 }
@@ -288,7 +290,7 @@ impl Limiter {
                         self.seating.counting_at(&self.segment.seats()[turn.seat]).denied();
                     }
                     drop(turn);
-                    self.glance_around(now)?;
+                    self.glance_around(now.at)?;
                     return Ok(Decision::Denied { ready, now: now.at, shadow });
                 }
                 Err(halt) => halt,
@@ -303,13 +305,15 @@ impl Limiter {
 
     /// Now and then: whether the file is still there.
     #[inline]
-    fn glance_around(&self, now: Reading) -> Result<()> {
-        // The clock itself is read often enough for this.
-        if now.is_exact && now.at.as_nanos() >= self.look_again_ns.load(Ordering::Relaxed) {
-            self.look_around(now.at)
-        } else {
-            Ok(())
-        }
+    fn glance_around(&self, now: Nanos) -> Result<()> {
+        if self.is_time_to_look(now) { self.look_around(now) } else { Ok(()) }
+    }
+
+    /// Asked with every decision. Not only with those that read the clock itself: who uses several limiters may read it for
+    /// the same one each time.
+    #[inline]
+    fn is_time_to_look(&self, now: Nanos) -> bool {
+        now.as_nanos() >= self.look_again_ns.load(Ordering::Relaxed)
     }
 
     #[cold]
