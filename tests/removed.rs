@@ -2,7 +2,7 @@
 
 use harness::file::{Patch, RETIRED, offset};
 use harness::{Arena, Crew, Puppet};
-use shm_lib::{Error, ErrorKind, RateLimit};
+use shm_lib::{Error, ErrorKind, Outcome, RateLimit, Result};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,13 @@ fn inode(limit: &RateLimit) -> u64 {
 
 /// Asks until it fails.
 fn error_within(limit: &RateLimit, patience: Duration) -> Error {
+    first_error(patience, || limit.try_acquire())
+}
+
+fn first_error(patience: Duration, ask: impl Fn() -> Result<Outcome>) -> Error {
     let end = Instant::now() + patience;
     loop {
-        match limit.try_acquire() {
+        match ask() {
             Err(e) => return e,
             Ok(_) => assert!(Instant::now() < end, "goes on as if nothing had happened"),
         }
@@ -64,14 +68,8 @@ fn who_asks_another_limiter_first_notices_too() {
             let _ = ask().unwrap();
         }
         std::fs::remove_file(arena.file()).unwrap();
-        let end = Instant::now() + Duration::from_secs(10);
-        let e = loop {
-            match ask() {
-                Err(e) => break e,
-                Ok(_) => assert!(Instant::now() < end, "{policy}: goes on as if nothing had happened"),
-            }
-        };
-        assert_eq!(e.kind(), ErrorKind::Removed);
+        let e = first_error(Duration::from_secs(10), ask);
+        assert_eq!(e.kind(), ErrorKind::Removed, "{policy}");
     }
 }
 

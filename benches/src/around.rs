@@ -1,20 +1,18 @@
 //! What is around a decision: opening, the first request, futures, a command.
 
-use crate::ours::{self, PLENTY, Place};
+use crate::ours;
 use crate::rounds::{DECISIONS, Rounds, line};
 use crate::subject::{Loop, Subject};
-use shm_lib::RateLimit;
 use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-const OPENINGS: Rounds = Rounds { rounds: 301, times: 100, unit: "µs", nanos: 1e3 };
-const COMMANDS: Rounds = Rounds { rounds: 301, times: 1, unit: "ms", nanos: 1e6 };
+const OPENINGS: Rounds = Rounds { times: 100, unit: "µs", nanos: 1e3 };
+const COMMANDS: Rounds = Rounds { times: 1, unit: "ms", nanos: 1e6 };
 
 pub(crate) fn print() {
     println!("\n## Around a decision\n\n{OPENINGS}");
@@ -30,11 +28,8 @@ fn opening() {
     const CLOSED: &str = "opened and closed";
     let place = ours::wide_open();
     let open = {
-        let directory = directory(&place);
-        move || {
-            let builder = RateLimit::builder("bench").directory(&directory).burst(PLENTY);
-            builder.open(PLENTY, SECOND).expect("an existing limiter")
-        }
+        let directory = place.dir.path().to_owned();
+        move || ours::widely(ours::builder(&directory)).expect("an existing limiter")
     };
     let path = place.limit.path().to_owned();
     let file = Subject::new(FILE, move || {
@@ -116,8 +111,8 @@ fn commands() {
         built.into_os_string(),
         "run".into(),
         "--dir".into(),
-        directory(&place).into(),
-        "bench".into(),
+        place.dir.path().into(),
+        place.limit.name().into(),
         "true".into(),
     ];
     let run = Subject::new("`shm-limit run NAME true`", move || {
@@ -133,8 +128,4 @@ fn commands() {
 fn call(arguments: &[std::ffi::OsString]) {
     let status = Command::new(&arguments[0]).args(&arguments[1..]).stdin(Stdio::null()).status();
     assert!(status.expect("a process").success());
-}
-
-fn directory(place: &Place) -> PathBuf {
-    place.limit.path().parent().map(Path::to_owned).expect("a directory")
 }

@@ -2,6 +2,7 @@
 
 use crate::subject::Subject;
 use shm_lib::{Builder, Limit, Policy, Rate, RateLimit, Start};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -10,12 +11,12 @@ pub(crate) const DENIED: &str = "shm-limit, denied";
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 /// A token a nanosecond: never full.
-pub(crate) const PLENTY: u64 = 1_000_000_000;
+const PLENTY: u64 = 1_000_000_000;
 
 /// A limiter, and its directory while it is used.
 pub(crate) struct Place {
     pub(crate) limit: RateLimit,
-    _dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 /// A place in memory, where limiters are.
@@ -25,12 +26,22 @@ pub(crate) fn directory() -> TempDir {
 
 pub(crate) fn place(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Place {
     let dir = directory();
-    let limit = open(RateLimit::builder("bench").directory(dir.path())).expect("a limiter");
-    Place { limit, _dir: dir }
+    let limit = open(builder(dir.path())).expect("a limiter");
+    Place { limit, dir }
+}
+
+/// The limiter of a place, to be opened by somebody else, too.
+pub(crate) fn builder(dir: &Path) -> Builder {
+    RateLimit::builder("bench").directory(dir)
+}
+
+/// With the terms of [`wide_open`].
+pub(crate) fn widely(builder: Builder) -> shm_lib::Result<RateLimit> {
+    builder.burst(PLENTY).open(PLENTY, SECOND)
 }
 
 pub(crate) fn wide_open() -> Place {
-    place(|b| b.burst(PLENTY).open(PLENTY, SECOND))
+    place(widely)
 }
 
 /// Full for the rest of the day.

@@ -5,19 +5,19 @@ use crate::subject::Subject;
 use std::fmt;
 use std::time::Instant;
 
+const ROUNDS: usize = 301;
 /// The first ones warm up: pages, anchors of clocks, the processor.
 const WARMING: usize = 20;
 
 /// How often, and in what it is told.
 pub(crate) struct Rounds {
-    pub(crate) rounds: usize,
     /// How often in a round.
     pub(crate) times: u64,
     pub(crate) unit: &'static str,
     pub(crate) nanos: f64,
 }
 
-pub(crate) const DECISIONS: Rounds = Rounds { rounds: 301, times: 2_000, unit: "ns", nanos: 1.0 };
+pub(crate) const DECISIONS: Rounds = Rounds { times: 2_000, unit: "ns", nanos: 1.0 };
 
 /// A line of the table: what, and beside which.
 pub(crate) struct Line {
@@ -58,7 +58,7 @@ impl Line {
 impl Rounds {
     /// Prints the table.
     pub(crate) fn measure(&self, title: &str, mut lines: Vec<Line>) {
-        for round in 0..self.rounds + WARMING {
+        for round in 0..ROUNDS + WARMING {
             for line in &mut lines {
                 let began = Instant::now();
                 (line.subject.run)(self.times);
@@ -88,7 +88,7 @@ impl Rounds {
 
 impl fmt::Display for Rounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Median of {} rounds, all subjects in turns; in each round ", self.rounds)?;
+        write!(f, "Median of {ROUNDS} rounds, all subjects in turns; in each round ")?;
         match self.times {
             1 => write!(f, "once."),
             times => write!(f, "{times} times."),

@@ -92,6 +92,13 @@ fn far() -> Place {
     place
 }
 
+/// Until so many wait.
+fn until_queued(limit: &RateLimit, count: usize) {
+    while limit.peek().expect("a healthy limiter").queued < count as u64 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// What they have used so far.
 fn processor_time(processes: &[Pid]) -> Duration {
     let one = |&process| {
@@ -106,9 +113,7 @@ fn sleepers() {
     const TIME: Duration = Duration::from_secs(5);
     let place = far();
     let children = Children::fork(SLEEPERS, |_| drop(place.limit.wait_timeout(100_000 * HOUR)));
-    while place.limit.peek().expect("a healthy limiter").queued < SLEEPERS as u64 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until_queued(&place.limit, SLEEPERS);
     let before = processor_time(&children.0);
     std::thread::sleep(TIME);
     let share = (processor_time(&children.0) - before).as_secs_f64() / TIME.as_secs_f64();
@@ -154,9 +159,7 @@ fn news() {
             let _ = limit.wait();
             words[index].store(shm_lib::now().as_nanos(), Ordering::Relaxed);
         });
-        while limit.peek().expect("a healthy limiter").queued < PROCESSES as u64 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        until_queued(limit, PROCESSES);
         std::thread::sleep(Duration::from_millis(20));
         let changed = shm_lib::now().as_nanos();
         let fast = Rate::new(1_000_000_000, Duration::from_secs(1)).expect("a rate");

@@ -2,9 +2,8 @@
 
 use crate::operation::Operation;
 use crate::round::Round;
-use crate::scene::{Scene, YEAR, attempt, ensure};
-use crate::victim::{Reached, Result, Victim};
-use harness::shared_dir;
+use crate::scene::{YEAR, attempt, ensure};
+use crate::victim::{Reached, Result};
 use shm_lib::{ErrorKind, RateLimit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -17,13 +16,11 @@ const SURELY: Duration = Duration::from_secs(1);
 /// Stops the operation at so many instructions, and changes the limiter meanwhile: how often that was done, and refused
 /// as busy.
 pub(crate) fn changes_beside(operation: &Operation, points: usize) -> Result<(usize, usize)> {
-    let path = Round::new(operation).record()?;
-    let dir = shared_dir();
+    let round = Round::new(operation);
+    let path = round.record()?;
     let (mut done, mut busy) = (0, 0);
     for point in (0..path.len()).step_by(path.len().div_ceil(points)) {
-        let mut scene = Scene::new(operation, dir.path())?;
-        (operation.exam)().prepare(&mut scene)?;
-        let mut victim = Victim::start(scene.job())?;
+        let (scene, _exam, mut victim) = round.stage()?;
         if victim.lead(path.to(point))? != Reached::There {
             continue;
         }

@@ -126,10 +126,10 @@ impl<'a> Round<'a> {
         }
         let mut rated = Vec::new();
         for (path, count) in known {
-            rated.push((self.arrivals(&path)?, count, Reverse(path.len()), path));
+            rated.push(((self.arrivals(&path)?, count, Reverse(path.len())), path));
         }
-        let usual = rated.into_iter().max_by_key(|way| (way.0, way.1, way.2));
-        usual.map(|way| way.3).ok_or_else(|| "it was never recorded".into())
+        let usual = rated.into_iter().max_by_key(|way| way.0);
+        usual.map(|way| way.1).ok_or_else(|| "it was never recorded".into())
     }
 
     /// How many of some that are led as fast as can be get to where this way goes.
@@ -144,7 +144,7 @@ impl<'a> Round<'a> {
     }
 
     /// All that a visit needs: the operation has not begun yet.
-    fn stage(&self) -> Result<(Scene, Box<dyn Exam>, Victim)> {
+    pub(crate) fn stage(&self) -> Result<(Scene, Box<dyn Exam>, Victim)> {
         let mut exam = (self.operation.exam)();
         let mut scene = Scene::new(self.operation, self.dir.path())?;
         exam.prepare(&mut scene)?;

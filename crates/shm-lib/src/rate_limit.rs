@@ -144,8 +144,7 @@ impl RateLimit {
         self.limiter.check(request)?;
         self.limiter.count_denied();
         let now = shm_core::clock::now();
-        let shadow = self.limiter.is_shadow();
-        Ok(Err(outcome(Decision::Denied { ready: now, now, shadow }, None, || Paid::Nothing)))
+        Ok(Err(denied(Denial { ready: now, now }, self.limiter.is_shadow(), None)))
     }
 
     /// Takes one token and waits for its turn. Among all processes, first come, first served.
@@ -446,17 +445,23 @@ fn nanos<S: serde::Serializer>(span: &Duration, to: S) -> std::result::Result<S:
     to.serialize_u64(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// What a decision means for who asked. In shadow nobody is denied.
+/// What a decision means for who asked.
 #[inline]
 fn outcome(decision: Decision, permit: Option<Permit>, paid: impl FnOnce() -> Paid) -> Outcome {
     match decision {
         Decision::Admitted { receipt, .. } => Outcome::Admitted(Admission::at_once(receipt, permit, paid())),
-        Decision::Denied { ready, now, shadow: true } => {
-            let paid = Paid::Shadowed(Box::new(Denial { ready, now }));
-            Outcome::Admitted(Admission::unasked(now, permit, paid))
-        }
-        Decision::Denied { ready, now, shadow: false } => Outcome::Denied(Denial { ready, now }),
+        Decision::Denied { ready, now, shadow } => denied(Denial { ready, now }, shadow, permit),
     }
+}
+
+/// In shadow nobody is denied.
+#[inline]
+fn denied(denial: Denial, shadow: bool, permit: Option<Permit>) -> Outcome {
+    if shadow {
+        let paid = Paid::Shadowed(Box::new(denial));
+        return Outcome::Admitted(Admission::unasked(denial.now, permit, paid));
+    }
+    Outcome::Denied(denial)
 }
 
 #[inline]
