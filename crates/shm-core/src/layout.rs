@@ -21,8 +21,9 @@ pub(crate) const NAME_WORDS: usize = 32;
 
 /// Words of a cell: room for the largest record.
 pub(crate) const CELL_WORDS: usize = 40;
-/// Cells of each seat. One of them may be the current record, so there is always another to write to.
-pub(crate) const CELLS_PER_SEAT: usize = 2;
+/// Cells that belong together: those of a seat, or of whoever holds the control lock. One of them may be the current
+/// record, so there is always another to write to.
+pub(crate) const CELL_PAIR: usize = 2;
 
 /// The whole fixed part; the seats follow it at [`SEATS_OFFSET`], then what [`Shape`] says.
 #[repr(C, align(4096))]
@@ -62,7 +63,7 @@ pub(crate) struct Regions {
     /// When it was made: nanoseconds of CLOCK_BOOTTIME, and seconds since 1970 for people.
     pub(crate) created_ns: AtomicU64,
     pub(crate) created_unix: AtomicU64,
-    /// Cells in which records are prepared: 0, or [`CELLS_PER_SEAT`] for each seat.
+    /// Cells in which records are prepared: 0, or a [`CELL_PAIR`] for each seat and one for the changer.
     pub(crate) cells: AtomicU64,
     /// Permits that there is room for.
     pub(crate) permits: AtomicU64,
@@ -84,8 +85,8 @@ pub(crate) struct News {
 /// What waiters for permits sleep on.
 #[repr(C, align(64))]
 pub(crate) struct Releases {
-    /// Its low half is the futex. Waiters count it up before they look once more and sleep; whoever gives a permit back
-    /// and finds it odd makes it even and wakes.
+    /// Its low half is the futex. A waiter makes it odd before it looks once more and sleeps. A process that gives a permit
+    /// back and finds it odd adds two and wakes one waiter; if none was asleep, it makes it even.
     pub(crate) bell: AtomicU64,
     pub(crate) _room: [AtomicU64; 7],
 }
@@ -154,7 +155,9 @@ pub(crate) struct What {
 pub(crate) struct State {
     /// See `commit::word` for the states of this word.
     pub(crate) word: AtomicU64,
-    pub(crate) _room: [AtomicU64; 7],
+    /// For a state of one word: the greatest TAT right after a reservation. It only grows while its generation lasts.
+    pub(crate) reserved: AtomicU64,
+    pub(crate) _room: [AtomicU64; 6],
 }
 
 /// A process that uses the limiter. Held by a lock on a byte of the file: see [`seat_lock`].
@@ -234,14 +237,24 @@ impl Shape {
         let most = |n: u64, most: u64| usize::try_from(n).ok().filter(|_| n <= most);
         let shape = Shape {
             seats: most(seats, MAX_SEATS as u64).filter(|&n| n > 0)?,
-            cells: most(cells, (MAX_SEATS * CELLS_PER_SEAT) as u64)?,
+            cells: most(cells, Shape::cells_for(MAX_SEATS) as u64)?,
             permits: most(permits, u64::from(crate::limit::MAX_PERMITS).next_power_of_two())?,
             rings: rings.map(|n| most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
         };
         let is_ring = |&n: &usize| n == 0 || (n.is_power_of_two() && n <= crate::limit::MAX_GREEDY as usize);
-        let sound = (shape.cells == 0 || shape.cells == shape.seats * CELLS_PER_SEAT)
+        let sound = (shape.cells == 0 || shape.cells == Shape::cells_for(shape.seats))
             && shape.rings.iter().all(is_ring);
         sound.then_some(shape)
+    }
+
+    /// Cells of a file with records.
+    pub(crate) const fn cells_for(seats: usize) -> usize {
+        (seats + 1) * CELL_PAIR
+    }
+
+    /// The pair of cells that only the holder of the control lock writes.
+    pub(crate) fn control_pair(&self) -> usize {
+        self.seats
     }
 
     pub(crate) fn cells_at(&self) -> usize {
@@ -292,7 +305,8 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Seat, shared),
         offset_of!(Lane, waited_ns),
         size_of::<Cell>(),
-        CELLS_PER_SEAT,
+        offset_of!(State, reserved),
+        CELL_PAIR,
         GENERATIONS,
         LIMITS,
     ];
@@ -381,7 +395,7 @@ mod model {
                 },
                 what: What { max: word(), per_ns: word(), guard_ns: word(), unit: words(), _room: words() },
             };
-            Generation { about, limits: from_fn(|_| limit()), state: State { word: word(), _room: words() } }
+            Generation { about, limits: from_fn(|_| limit()), state: State { word: word(), reserved: word(), _room: words() } }
         }
     }
 

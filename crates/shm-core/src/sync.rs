@@ -19,6 +19,15 @@ pub(crate) fn seq_cst_for_loom() {
     fence(Ordering::SeqCst);
 }
 
+/// The token of this process: a forked child has another one. (In a model nobody forks.)
+#[inline]
+pub(crate) fn this_process() -> u64 {
+    #[cfg(not(model))]
+    return crate::sys::fork::process_token();
+    #[cfg(model)]
+    return 1;
+}
+
 /// After a lost race: leaves the line to the winner for a few hundred nanoseconds, so that it makes several decisions
 /// while it holds it. Two processes then get more done together than without (docs/benchmarks.md). Nobody is waited
 /// for.

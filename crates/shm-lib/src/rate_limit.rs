@@ -112,11 +112,30 @@ impl RateLimit {
     /// Apart, so that limiters without permits move none about.
     #[inline(never)]
     fn try_with_permit(&self, n: u64) -> Result<Outcome> {
-        let permit = match self.permit_now(&Request::calls(n))? {
-            Ok(permit) => permit,
+        let (decision, permit) = match self.permit_and(&Request::calls(n), || self.limiter.try_acquire(n))? {
+            Ok(taken) => taken,
             Err(outcome) => return Ok(outcome),
         };
-        Ok(outcome(self.limiter.try_acquire(n)?, permit, || Paid::Calls(n)))
+        Ok(outcome(decision, permit, || Paid::Calls(n)))
+    }
+
+    /// A permit, if there are permits, and then what `decide` takes; or the outcome, if that is decided by then.
+    fn permit_and<D>(
+        &self,
+        request: &Request,
+        decide: impl Fn() -> Result<D>,
+    ) -> Result<std::result::Result<(D, Option<Permit>), Outcome>> {
+        loop {
+            let permit = match self.permit_now(request)? {
+                Ok(permit) => permit,
+                Err(outcome) => return Ok(Err(outcome)),
+            };
+            let decision = decide()?;
+            // Otherwise a signal handler forked in between, and this is the child: the permit is its parent's.
+            if permit.as_ref().is_none_or(Permit::is_ours) {
+                return Ok(Ok((decision, permit)));
+            }
+        }
     }
 
     /// Takes what is requested now, of all limits and a permit if there are permits, or nothing.
@@ -124,18 +143,23 @@ impl RateLimit {
     /// # Errors
     /// As [`try_acquire_n`](Self::try_acquire_n).
     pub fn try_request(&self, request: &Request) -> Result<Outcome> {
-        let permit = match self.permit_now(request)? {
-            Ok(permit) => permit,
+        let taken = self.permit_and(request, || self.limiter.try_request(request))?;
+        let ((decision, charged), permit) = match taken {
+            Ok(taken) => taken,
             Err(outcome) => return Ok(outcome),
         };
-        let (decision, charged) = self.limiter.try_request(request)?;
         Ok(outcome(decision, permit, || Paid::for_request(request, charged)))
     }
 
-    /// A permit, if there are permits; or the outcome, if all are held.
+    /// A permit, if there are permits; or the outcome, if the limits deny or all permits are held.
     fn permit_now(&self, request: &Request) -> Result<std::result::Result<Option<Permit>, Outcome>> {
         if !self.limiter.has_permits() {
             return Ok(Ok(None));
+        }
+        // The limits first: a caller that they deny keeps no permit from others, not even for a moment.
+        if let Some(Decision::Denied { ready, now, shadow }) = self.limiter.denial(request)? {
+            self.limiter.count_denied();
+            return Ok(Err(denied(Denial { ready, now }, shadow, None)));
         }
         if let Some(held) = self.limiter.take_permit()? {
             return Ok(Ok(Some(Permit::new(&self.limiter, held))));

@@ -8,11 +8,14 @@ use shm_core::{Error, ErrorKind, Limiter, Receipt, Reservation, Reserved, Result
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// As an instant of the clock that all processes share.
+/// The latest turn that is wanted, by the clock that all processes share. A deadline that is over already wants only what
+/// is to be had at once.
 pub(crate) fn latest(deadline: Option<Instant>) -> Nanos {
-    deadline.map_or(Nanos::from_nanos(u64::MAX), |deadline| {
-        clock::now().plus(deadline.saturating_duration_since(Instant::now()))
-    })
+    let Some(deadline) = deadline else { return Nanos::from_nanos(u64::MAX) };
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Nanos::from_nanos(0),
+        left => clock::now().plus(left),
+    }
 }
 
 /// Takes what is requested and sleeps until its turn. A turn after `deadline` is not taken. If there are permits it
@@ -30,6 +33,8 @@ pub(crate) fn wait(
     let mut asleep = None;
     // Once more after each change: there may be permits now, or shadow.
     loop {
+        // A child that was forked by `stop`, or in a signal handler, has a copy of its parent's.
+        permit = permit.filter(Permit::is_ours);
         if limiter.is_shadow() {
             return limit.try_request(request);
         }
@@ -44,6 +49,7 @@ pub(crate) fn wait(
             Reserved::Denied { ready, now } => return Ok(denied(limiter, Denial { ready, now })),
         };
         match sleep_until_turn(limiter, &reservation, &mut stop) {
+            Ok(Turn::Come(_)) if permit.as_ref().is_some_and(|permit| !permit.is_ours()) => {}
             Ok(Turn::Come(now)) => {
                 let receipt = reservation.receipt;
                 let began = asleep.unwrap_or(reservation.now);
@@ -139,13 +145,19 @@ fn sleep_until_turn(
     stop: &mut impl FnMut() -> bool,
 ) -> Result<Turn> {
     loop {
+        if !limiter.is_ours(&reservation.receipt) {
+            // Forked by `stop`, or in a signal handler: the turn is the parent's.
+            return Ok(Turn::Void);
+        }
         if let Some(turn) = look(limiter, reservation) {
             return Ok(turn);
         }
         if stop() {
             return Ok(Turn::Unwanted);
         }
-        limiter.sleep(&reservation.receipt, clock::now())?;
+        if limiter.is_ours(&reservation.receipt) {
+            limiter.sleep(&reservation.receipt, clock::now())?;
+        }
     }
 }
 

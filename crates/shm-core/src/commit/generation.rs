@@ -22,7 +22,7 @@ use crate::clock::{Clock, Nanos, Reading};
 use crate::layout::{Fixed, GENERATIONS, Generation, RETIRED};
 use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence, this_process};
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(crate) enum Halt {
     Miscounted,
     /// It needs a seat, and all are taken.
     Seatless,
+    /// A signal handler forked, and this is the child: what was begun is the parent's. To be begun again.
+    Forked,
     /// More than one of the limits can ever admit.
     NeverAdmissible {
         limit: usize,
@@ -188,6 +190,7 @@ impl<'a> Generations<'a> {
     pub(crate) fn initialise(&self, terms: &Terms, state: u64) {
         terms.store(1, self.wall_ns(), self.place(1));
         self.place(1).state.word.store(state, Ordering::Relaxed);
+        self.place(1).state.reserved.store(0, Ordering::Relaxed);
         self.epoch.store(1, Ordering::Relaxed);
     }
 
@@ -208,9 +211,26 @@ impl<'a> Generations<'a> {
         }
     }
 
-    /// Retires the limiter for good. The caller holds the control lock.
+    /// Retires the limiter for good: from now on every decision learns of it, and after this call nothing is committed
+    /// any more, by whomever and however long ago it was begun. The caller holds the control lock. Done twice it is
+    /// done once.
+    ///
+    /// In this order: whoever meets the frozen state also sees that it is retired, and waits for no changer to repair it. If
+    /// this process dies in between, whoever takes the name away freezes the state first.
     pub(crate) fn retire(&self) {
-        self.epoch.fetch_or(RETIRED, Ordering::AcqRel);
+        let epoch = self.epoch.fetch_or(RETIRED, Ordering::AcqRel) & !RETIRED;
+        if epoch > 1 {
+            // The state before, too: the changer of this epoch may have died before anybody froze it.
+            self.freeze_before(epoch);
+        }
+        let state = &self.place(epoch).state.word;
+        // An unset state as well, so that no helper sets it. AcqRel: as in `freeze_before`.
+        let frozen = |word: u64| match Word::decode(word) {
+            Word::Live(value) => Some(Word::Frozen(value).encode()),
+            Word::Unset(_) | Word::Invalid => Some(Word::Frozen(TAT_END - 1).encode()),
+            Word::Frozen(_) => None,
+        };
+        let _ = state.fetch_update(Ordering::AcqRel, Ordering::Acquire, frozen);
     }
 
     /// Freezes the state of the generation before `epoch`, and says what it was.
@@ -259,10 +279,13 @@ pub(crate) trait Commit {
         }
     }
 
-    /// Makes `terms` the ones in force, in place of those of `epoch`. The caller holds the control lock.
+    /// Makes `terms` the ones in force, in place of those of `epoch`. The process with the token `changer` holds the
+    /// control lock.
     ///
-    /// Killed before the last store nothing has happened; after it, it is done.
-    fn publish(&self, epoch: u64, terms: &Terms, clock: &impl Clock) -> Result<(), Halt> {
+    /// Killed before the last swap, the process has changed nothing; after it, everything.
+    fn publish(&self, epoch: u64, terms: &Terms, changer: u64, clock: &impl Clock) -> Result<(), Halt> {
+        // A child that a signal handler forked does not hold the lock. It may write what its parent writes, but not later.
+        let still_changer = || if this_process() == changer { Ok(()) } else { Err(Halt::Forked) };
         if epoch >= RETIRED {
             return Err(Halt::Retired);
         }
@@ -277,12 +300,23 @@ pub(crate) trait Commit {
         }
         let g = self.generations();
         let next = epoch + 1;
+        still_changer()?;
         // Pairs with the Acquire fence in `is_current`.
         fence(Ordering::Release);
         terms.store(next, g.wall_ns(), g.place(next));
-        // Release: pairs with the Acquire swap before `still_in_place`. A swap and no store, so that it and the freeze
-        // of a helper that overslept have one order for loom too (it takes stores and swaps for unordered).
-        g.place(next).state.word.swap(Word::Unset(next).encode(), Ordering::AcqRel);
+        g.place(next).state.reserved.store(0, Ordering::Relaxed);
+        // Release: pairs with the Acquire swap before `still_in_place`. A helper that overslept may freeze what is there.
+        // Not a store: a child that is no longer the changer must not undo what was set since.
+        let state = &g.place(next).state.word;
+        loop {
+            let old = state.load(Ordering::Acquire);
+            still_changer()?;
+            let unset = Word::Unset(next).encode();
+            if state.compare_exchange(old, unset, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                break;
+            }
+        }
+        still_changer()?;
         // Release: pairs with the Acquire in `epoch`. A swap, because a second changer here means a lost lock.
         if g.epoch.compare_exchange(epoch, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return Err(Halt::Damaged("two changes at once, though one held the lock"));

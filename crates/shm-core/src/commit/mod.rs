@@ -20,7 +20,7 @@ mod word;
 
 pub(crate) use desk::Desk;
 pub(crate) use generation::{Commit, Decision, Generations, Halt};
-pub(crate) use record::Records;
+pub(crate) use record::{Pair, Records};
 pub(crate) use table::Table;
 pub(crate) use terms::Terms;
 pub(crate) use word::Words;

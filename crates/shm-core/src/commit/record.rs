@@ -4,8 +4,10 @@
 //! write the new record to one of my two cells that is not the current one, swap the state word. Killed before the
 //! swap nothing has happened; after it, it is done. The invariants:
 //!
-//! 1. Only the holder of a seat writes its cells, one thread at a time (`Seating::turn`), and never the current one: the
-//!    state word is read in the same turn, and only the holder's own commits can make one of its cells current.
+//! 1. Only the holder of a seat writes the seat's pair of cells, one thread at a time (`ProcessSeat::cells`), and only the
+//!    holder of the control lock writes the changer's pair. Neither writes the current cell: the state word is read
+//!    while the right to write is held, and only the holder's own commits can make one of its cells current. A child
+//!    that a signal handler forks in the middle of it does not swap, and its parent gives the cells up.
 //! 2. A copy is used only if the state word is still the same after it: whoever overwrites a cell has seen that it is
 //!    no longer current (release fence before writing, acquire fence after copying).
 //! 3. Versions never come again. So a swap that succeeds met the very record that was copied, in that generation, and
@@ -16,21 +18,42 @@ use super::desk::Desk;
 use super::generation::{Commit, Decision, Generations, Halt};
 use super::table::{LIVE_END, Pointer, Table, load, store};
 use super::terms::{self, Terms};
-use super::word::Word;
+use super::word::{SOON, Word, is_too_late};
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
-use crate::layout::{CELLS_PER_SEAT, LIMITS, RETIRED};
+use crate::layout::{CELL_PAIR, LIMITS, RETIRED};
 use crate::limit::log::Ring;
 use crate::limit::rules::{Record, Rings, Rules};
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Request};
-use crate::sync::{Ordering, back_off, fence};
+use crate::sync::{Ordering, back_off, fence, this_process};
 
-/// A limiter whose state is a record, seen by the holder of a seat (whose turn it is), or by somebody who only looks.
+/// A limiter whose state is a record, seen by a process that may write some cells, or by one that only looks.
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a> {
     pub(crate) generations: Generations<'a>,
     pub(crate) table: Table<'a>,
-    /// The seat whose cells may be written; `None` for who only looks.
-    pub(crate) seat: Option<usize>,
+    /// `None` for a process that only looks.
+    pub(crate) pair: Option<Pair>,
+}
+
+/// Two cells that this thread alone may write.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair {
+    index: usize,
+    /// The token of the process that may.
+    process: u64,
+}
+
+impl Pair {
+    /// The pair of a seat, or of the changer; the process with this token has the right to write it.
+    pub(crate) fn of(index: usize, process: u64) -> Pair {
+        Pair { index, process }
+    }
+
+    /// Whether this is still the process that may write them, and no child that a signal handler forked since.
+    #[inline]
+    fn is_ours(self) -> bool {
+        self.process == this_process()
+    }
 }
 
 impl Commit for Records<'_> {
@@ -49,11 +72,12 @@ impl Commit for Records<'_> {
 }
 
 impl<'a> Records<'a> {
-    /// Fills a segment that nobody else sees yet. Cell 0 belongs to a seat that nobody has taken.
+    /// Fills a segment that nobody else sees yet: its first record is in the last cell, which is the changer's.
     pub(crate) fn initialise(&self, terms: &Terms) {
-        self.generations.initialise(terms, Pointer(0).next(0));
+        let cell = self.table.cells.len() - 1;
+        self.generations.initialise(terms, Pointer(0).next(cell));
         let rules = self.rules(1);
-        store(&self.table.cells[0], &rules.unused(terms.since), rules.words());
+        store(&self.table.cells[cell], &rules.unused(terms.since), rules.words());
     }
 
     fn rules(&self, epoch: u64) -> Rules {
@@ -110,11 +134,15 @@ impl<'a> Records<'a> {
         Ok((readable || forgets).then(|| from.carry(&record, now, &to, goes_on, &self.table)))
     }
 
-    /// Writes the record to my cell that is not the current one, and says what the state word is then.
+    /// Writes the record to the cell of this process's pair that is not the current one, and says what the state word
+    /// is then.
     #[inline]
     fn table_write(&self, current: Pointer, record: &Record, words: usize) -> Result<u64, Halt> {
-        let Some(seat) = self.seat else { return Err(Halt::Seatless) };
-        let mine = seat * CELLS_PER_SEAT;
+        let Some(pair) = self.pair else { return Err(Halt::Seatless) };
+        if !pair.is_ours() {
+            return Err(Halt::Forked);
+        }
+        let mine = pair.index * CELL_PAIR;
         let free = if current.cell() == mine { mine + 1 } else { mine };
         let Some(cell) = self.table.cells.get(free) else {
             return Err(Halt::Damaged("the seat has no cells"));
@@ -122,7 +150,8 @@ impl<'a> Records<'a> {
         // Pairs with the Acquire fence in `copy`: who reads a word of this also sees that the cell is not current.
         fence(Ordering::Release);
         store(cell, record, words);
-        Ok(current.next(free))
+        // In a child of a signal handler's fork: what is in the cell may be the parent's next record by now.
+        if pair.is_ours() { Ok(current.next(free)) } else { Err(Halt::Forked) }
     }
 
     /// Writes the slots of what was admitted last, so that something can follow it.
@@ -176,6 +205,10 @@ impl<'a> Records<'a> {
                 }
             }
             let is_turn = ready > now.at;
+            if !is_turn && is_too_late(now.at, latest) {
+                let ready = now.at.plus(SOON);
+                return Ok(Decision::Denied { ready, now, shadow: self.generations.is_shadow() });
+            }
             let at = ready.max(now.at);
             self.write_pending(rules, record)?;
             if remember {
@@ -188,6 +221,24 @@ impl<'a> Records<'a> {
                 return Ok(Decision::Admitted { at, now, epoch: *epoch, state: new });
             }
             back_off();
+        }
+    }
+
+    /// Whether what is requested is denied now: from when on it would be admitted, and the clock. Takes nothing.
+    pub(crate) fn denial(
+        &self,
+        asked: Asked<'_>,
+        clock: &impl Clock,
+        desk: &mut Desk,
+    ) -> Result<Option<(Nanos, Nanos)>, Halt> {
+        loop {
+            let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
+            let (now, ready) = self.look_closely(&desk.rules, &desk.record, &costs, clock);
+            // What was read of the rings was right if nothing was committed since.
+            let state = &self.generations.place(desk.epoch).state.word;
+            if state.load(Ordering::Acquire) == word {
+                return Ok((ready > now.at).then_some((ready, now.at)));
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use crate::clock::{Clock, NEARLY, Nanos, Reading};
 use crate::layout::RETIRED;
 use crate::limit::{MAX_WAIT, Outlook};
 use crate::sync::{Ordering, back_off};
+use std::time::Duration;
 
 const TAT_END: u64 = crate::limit::gcra::TAT_END;
 /// At least [`NEARLY`] in the ticks of any rate: they are longer than half a nanosecond.
@@ -71,6 +72,15 @@ pub(crate) enum Miss {
     Damaged,
 }
 
+/// After a deadline a request that would be admitted at once is to be made again.
+pub(super) const SOON: Duration = Duration::from_nanos(1);
+
+/// Whether a decision that is made now comes after the latest instant that is wanted. 0: at once, whenever that is.
+#[inline]
+pub(super) fn is_too_late(now: Nanos, latest: Nanos) -> bool {
+    latest.as_nanos() != 0 && now > latest
+}
+
 /// A limiter whose state is one word.
 #[derive(Clone, Copy)]
 pub(crate) struct Words<'a>(pub(crate) Generations<'a>);
@@ -104,11 +114,19 @@ impl Words<'_> {
     }
 
     /// Takes `cost` tokens for the first instant at which they conform, if that is now or at most `latest`.
-    pub(crate) fn reserve(&self, cost: u64, latest: Nanos, clock: &impl Clock) -> Result<Decision, Halt> {
+    /// `cancellable`: it may be given back by [`cancel`](Self::cancel).
+    #[inline(always)]
+    pub(crate) fn reserve(
+        &self,
+        cost: u64,
+        latest: Nanos,
+        cancellable: bool,
+        clock: &impl Clock,
+    ) -> Result<Decision, Halt> {
         let mut closely = false;
         loop {
             let read = || Some(if closely { Reading::exact(clock.exact()) } else { clock.read() });
-            match self.attempt(cost, latest, read) {
+            match self.attempt(cost, latest, cancellable, read) {
                 Ok(decision) => return Ok(decision),
                 Err(Miss::Close) => closely = true,
                 Err(Miss::Blocked(epoch)) => self.obstacle(epoch, cost, clock)?,
@@ -122,13 +140,14 @@ impl Words<'_> {
         }
     }
 
-    /// The same in one attempt that takes the short way everywhere. It may fail for any reason; then nothing was taken
+    /// The same in one attempt that takes the fast path everywhere. It may fail for any reason; then nothing was taken
     /// (but see [`Miss::Lost`]).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn attempt(
         &self,
         cost: u64,
         latest: Nanos,
+        cancellable: bool,
         read: impl FnOnce() -> Option<Reading>,
     ) -> Result<Decision, Miss> {
         let epoch = self.0.epoch();
@@ -142,6 +161,9 @@ impl Words<'_> {
         }
         let tick = gcra.ticks.at(now.at.as_nanos());
         let at = if gcra.conforms(word, tick, cost) {
+            if is_too_late(now.at, latest) {
+                return Ok(Decision::Denied { ready: now.at.plus(SOON), now, shadow });
+            }
             now.at
         } else {
             let slot = gcra.slot(word, cost);
@@ -163,6 +185,10 @@ impl Words<'_> {
         if tat >= TAT_END {
             return Err(Miss::Damaged);
         }
+        if cancellable {
+            // Before the swap: whoever reads the state after it also reads this. Pairs with the load in `refund`.
+            self.0.place(epoch).state.reserved.fetch_max(tat, Ordering::AcqRel);
+        }
         // AcqRel: see `still_in_place`.
         match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) if self.0.still_in_place(epoch) => Ok(Decision::Admitted { at, now, epoch, state: tat }),
@@ -171,6 +197,21 @@ impl Words<'_> {
                 back_off();
                 Err(Miss::Lost)
             }
+        }
+    }
+
+    /// Whether `cost` tokens are denied now: from when on they would be admitted, and the clock. Takes nothing.
+    pub(crate) fn denial(&self, cost: u64, clock: &impl Clock) -> Result<Option<(Nanos, Nanos)>, Halt> {
+        loop {
+            let epoch = self.0.epoch();
+            let gcra = self.0.gcra(epoch);
+            let word = self.0.place(epoch).state.word.load(Ordering::Acquire);
+            if self.is_blocked(epoch, word) || cost > gcra.burst {
+                self.obstacle(epoch, cost, clock)?;
+                continue;
+            }
+            let (now, ready) = (clock.exact(), gcra.ready_at(word, cost));
+            return Ok((ready > now).then_some((ready, now)));
         }
     }
 
@@ -244,41 +285,68 @@ impl Words<'_> {
         }
     }
 
-    /// Gives the tokens of an [`Admitted`](Decision::Admitted) back, if nothing was taken after them. Otherwise
-    /// they are forfeited: the turns behind them are already promised.
+    /// Gives the tokens of a reservation back, if nothing was taken after them; `tat` is the state right after it.
+    /// Otherwise they are forfeited: the turns behind them are already promised. For a reservation that was made as
+    /// cancellable, and at most once.
     pub(crate) fn cancel(&self, epoch: u64, tat: u64, cost: u64) -> bool {
         let before = self.0.gcra(epoch).refund(tat, cost);
+        self.swap_in_place(epoch, tat, before)
+    }
+
+    /// Gives back `tokens` of what was admitted for `at` under the terms of `epoch`; under other terms by now they stay
+    /// used. `reserved`: the state right after it, if it was a reservation. Says how many ticks were given back.
+    ///
+    /// Where nothing was taken after a reservation the state before it is right, or anything down to it. Otherwise what
+    /// may have leaked since is not given back, and the state stays above that of every reservation. So:
+    ///
+    /// **While a reservation can be cancelled, the state is never less than right after it, and equal to that only if nothing
+    /// that counts was taken after it.** (The state is lowered in two ways. A cancellation brings it back to what it was
+    /// before the newest reservation. A refund leaves it above `reserved`, thus above this one for good.)
+    pub(crate) fn refund(
+        &self,
+        epoch: u64,
+        at: Nanos,
+        reserved: Option<u64>,
+        tokens: u64,
+        clock: &impl Clock,
+    ) -> u64 {
+        let place = self.0.place(epoch);
+        let gcra = self.0.gcra(epoch);
+        loop {
+            let word = place.state.word.load(Ordering::Acquire);
+            if word >= TAT_END || !self.0.is_current(epoch) {
+                return 0;
+            }
+            let less = if reserved == Some(word) {
+                gcra.refund(word, tokens)
+            } else {
+                // After the state: pairs with the raise in `attempt`.
+                let least = place.state.reserved.load(Ordering::Acquire).saturating_add(1);
+                gcra.give_back(word, at, clock.exact(), tokens, least)
+            };
+            if less == word {
+                return 0;
+            }
+            if self.swap_in_place(epoch, word, less) {
+                return word - less;
+            }
+            back_off();
+        }
+    }
+
+    /// Swaps the state of this epoch's generation from one time to another, if it is that.
+    fn swap_in_place(&self, epoch: u64, from: u64, to: u64) -> bool {
         let state = &self.0.place(epoch).state.word;
         if !self.0.is_current(epoch)
-            || state.compare_exchange(tat, before, Ordering::AcqRel, Ordering::Relaxed).is_err()
+            || state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_err()
         {
             return false;
         }
         if self.0.still_in_place(epoch) {
             return true;
         }
-        // Asleep for a whole turn of the ring: it was the same turn, but somebody else's.
-        let _ = state.compare_exchange(before, tat, Ordering::AcqRel, Ordering::Relaxed);
-        false
-    }
-
-    /// Gives back `tokens` of what was admitted for `at` under the terms of `epoch`, as far as one word can; under other
-    /// terms by now they stay used.
-    pub(crate) fn refund(&self, epoch: u64, at: Nanos, tokens: u64, clock: &impl Clock) -> bool {
-        let state = &self.0.place(epoch).state.word;
-        let gcra = self.0.gcra(epoch);
-        let mut word = state.load(Ordering::Acquire);
-        // A swap that overslept meets the word it read only where the same usage is still counted (see `generation`).
-        while word < TAT_END && self.0.is_current(epoch) {
-            let less = gcra.give_back(word, at, clock.exact(), tokens);
-            if less == word {
-                return false;
-            }
-            match state.compare_exchange_weak(word, less, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(seen) => word = seen,
-            }
-        }
+        // Asleep for a whole turn of the ring: it was the same time, but another generation's.
+        let _ = state.compare_exchange(to, from, Ordering::AcqRel, Ordering::Relaxed);
         false
     }
 

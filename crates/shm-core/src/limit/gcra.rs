@@ -93,14 +93,14 @@ impl Gcra {
     /// have leaked. So what could leak since is not given back: then what is left is at least what the others make who
     /// came after, had it been empty just before them. If turns are reserved ahead nothing is: with a smaller TAT nobody
     /// would know any more until when they reach.
-    pub(crate) fn give_back(&self, tat: u64, at: Nanos, now: Nanos, amount: u64) -> u64 {
+    pub(crate) fn give_back(&self, tat: u64, at: Nanos, now: Nanos, amount: u64, least: u64) -> u64 {
         let tick = self.ticks.at(now.as_nanos());
         if self.slot(tat, 0) > tick {
             return tat;
         }
         let leaked = tick.saturating_sub(self.ticks.at(at.as_nanos()));
         let leaked = leaked.saturating_add(u64::from(leaked > 0)).div_ceil(self.ticks.tokens(1));
-        self.refund(tat, amount.saturating_sub(leaked))
+        self.refund(tat, amount.saturating_sub(leaked)).max(least).min(tat)
     }
 
     /// Whether no sequence of calls can have led to this TAT: the wait it means is absurd.
@@ -355,7 +355,7 @@ mod tests {
                     let (ready, used) = &mut taken[place];
                     let unused = unused.min(*used);
                     *used -= unused;
-                    tat = g.give_back(tat, *ready, at(now), unused);
+                    tat = g.give_back(tat, *ready, at(now), unused, 0);
                 }
             }
             let mut used: Vec<_> = taken

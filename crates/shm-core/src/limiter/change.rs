@@ -1,10 +1,12 @@
 //! What changes a limiter for everybody, and ends it.
 
-use super::{Limiter, State};
+use super::Limiter;
 use crate::clock;
 use crate::commit::{Commit, Halt, Terms};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::limit::{MAX_WAIT, Policy, Rate, format_span};
+use crate::seat::Probe;
+use crate::segment::Control;
 use crate::sys::futex;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`change`](Self::change), and what `make` fails with.
-    pub fn change_from(&self, make: impl FnOnce(Policy) -> Result<Policy>) -> Result<()> {
+    pub fn change_from(&self, make: impl Fn(Policy) -> Result<Policy>) -> Result<()> {
         self.publish(|terms| {
             let policy = make(terms.policy)?;
             self.segment.has_room_for(&policy).map_err(|why| {
@@ -45,12 +47,23 @@ impl Limiter {
         self.change_from(|there| Ok(there.with_first(there.first().at_rate(rate)?)))
     }
 
-    /// Forgets what was used: the limiter is as if new. A pause goes on. Also clears a damaged state.
+    /// Resets usage to zero: the limiter is as if new. A pause that is not over goes on. Also clears a damaged state, and
+    /// frees the permits of processes that have died.
     ///
     /// # Errors
     /// As [`change`](Self::change).
     pub fn reset(&self) -> Result<()> {
-        self.publish(|terms| Ok(Some(Terms { forget: true, ..*terms })))
+        let now = clock::now();
+        self.publish(|terms| {
+            // A pause that is over only keeps a bucket from a burst of what was not used in it: usage, to be forgotten.
+            let not_before = terms.not_before.filter(|&at| at > now);
+            Ok(Some(Terms { forget: true, not_before, ..*terms }))
+        })?;
+        // Whatever is taken is free then, also if every living process waits.
+        if self.segment.has_room_for_permits() && self.permits().reclaim(&mut Probe::of(&self.segment))? > 0 {
+            self.wake_everybody();
+        }
+        Ok(())
     }
 
     /// Admits nothing for `time`, for every process; then goes on at the pace, not in a burst. Never shortens a
@@ -67,18 +80,21 @@ impl Limiter {
         }
         let until = clock::now().plus(time);
         self.publish(|terms| {
-            let sooner = terms.not_before.is_none_or(|at| at < until);
-            Ok(sooner.then_some(Terms { not_before: Some(until), forget: false, ..*terms }))
+            // A pause for no time at all is none.
+            let lasts = !time.is_zero() && terms.not_before.is_none_or(|at| at < until);
+            Ok(lasts.then_some(Terms { not_before: Some(until), forget: false, ..*terms }))
         })
     }
 
-    /// Ends a pause. What was used before it is still used.
+    /// Ends a pause. What was used before it is still used. A pause that is over already stays as it is.
     ///
     /// # Errors
     /// As [`change`](Self::change).
     pub fn resume(&self) -> Result<()> {
+        let now = clock::now();
         self.publish(|terms| {
-            Ok(terms.not_before.map(|_| Terms { not_before: None, forget: false, ..*terms }))
+            let pause = terms.not_before.filter(|&at| at > now);
+            Ok(pause.map(|_| Terms { not_before: None, forget: false, ..*terms }))
         })
     }
 
@@ -88,48 +104,64 @@ impl Limiter {
         futex::wake_all(&fixed.releases.bell);
     }
 
-    /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper.
-    pub(super) fn publish(&self, make: impl FnOnce(&Terms) -> Result<Option<Terms>>) -> Result<()> {
-        if self.segment.has_records() {
-            // Before the control lock, under which no seat can be taken.
-            let _ = self.seating.sitter(&self.segment);
+    /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper. Needs no
+    /// seat: records are prepared in cells that belong to the holder of the control lock.
+    pub(super) fn publish(&self, make: impl Fn(&Terms) -> Result<Option<Terms>>) -> Result<()> {
+        loop {
+            let control = self.segment.control()?;
+            let published = self.publish_under(&control, &make);
+            drop(control);
+            // Also after a failure: another changer may have died before its wake.
+            self.wake_everybody();
+            match published {
+                // This is the child of a signal handler's fork, and the change was its parent's.
+                Ok(Err(Halt::Forked)) => {}
+                Ok(Err(halt)) => return Err(self.segment.halted(halt, 0)),
+                Ok(Ok(())) => return Ok(()),
+                Err(e) => return Err(e.at(self.name().as_str(), self.path())),
+            }
         }
-        let control = self.segment.control()?;
-        let generations = self.segment.generations();
-        let published = (|| {
-            let halted = |halt| self.segment.halted(halt, 0);
-            if self.segment.is_retired() {
-                return Err(halted(Halt::Retired));
+    }
+
+    fn publish_under(
+        &self,
+        control: &Control<'_>,
+        make: impl Fn(&Terms) -> Result<Option<Terms>>,
+    ) -> Result<std::result::Result<(), Halt>> {
+        let segment = &self.segment;
+        if segment.is_retired() {
+            return Ok(Err(Halt::Retired));
+        }
+        let (epoch, mut terms) = match segment.generations().terms() {
+            Ok(found) => found,
+            Err(halt) => return Ok(Err(halt)),
+        };
+        let now = clock::now();
+        // Past its end a pause still keeps a burst from leaving at once.
+        terms.not_before = terms.not_before.filter(|&at| terms.is_held_at(at, now));
+        let Some(next) = make(&terms)? else { return Ok(Ok(())) };
+        let next = Terms { since: now, ..next };
+        let (changer, pair) = (control.process(), control.pair());
+        if !control.is_ours() {
+            return Ok(Err(Halt::Forked));
+        }
+        let published = if segment.has_records() {
+            let records = segment.records(Some(pair));
+            if next.forget {
+                records.clear_damage(epoch);
             }
-            let (epoch, mut terms) = generations.terms().map_err(halted)?;
-            let now = clock::now();
-            // Past its end a pause still keeps a burst from leaving at once.
-            terms.not_before = terms.not_before.filter(|&at| terms.is_held_at(at, now));
-            let Some(next) = make(&terms)? else { return Ok(()) };
-            if next.forget && self.segment.has_records() {
-                self.segment.records(None).clear_damage(epoch);
-            } else if next.forget {
-                generations.clear_damage(epoch);
+            records.publish(epoch, &next, changer, &clock::Host)
+        } else {
+            if next.forget {
+                segment.generations().clear_damage(epoch);
             }
-            let next = Terms { since: now, ..next };
+            segment.words().publish(epoch, &next, changer, &clock::Host)
+        };
+        if published.is_ok() {
             // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.
-            self.with_state(|state| match state {
-                State::Word(words) => {
-                    words.publish(epoch, &next, &clock::Host).map_err(halted)?;
-                    let _ = words.settle(epoch + 1, &clock::Host);
-                    Ok(())
-                }
-                State::Record(records, _) => {
-                    records.publish(epoch, &next, &clock::Host).map_err(halted)?;
-                    let _ = records.settle(epoch + 1, &clock::Host);
-                    Ok(())
-                }
-            })
-        })();
-        drop(control);
-        // Also after a failure: another changer may have died before its wake.
-        self.wake_everybody();
-        published.map_err(|e: Error| e.at(self.name().as_str(), self.path()))
+            let _ = segment.settle(epoch + 1, Some(pair));
+        }
+        Ok(published)
     }
 
     /// Ends the limiter: every handle's next decision and every sleeper gets [`ErrorKind::Retired`], and the name is

@@ -1,11 +1,12 @@
 //! Taking, and giving back.
 
-use super::{Limiter, State};
+use super::Limiter;
 use crate::clock::{self, Clock, Nanos};
-use crate::commit::{self, Commit, Halt, Terms};
+use crate::commit::{self, Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
 use crate::limit::{Asked, Costs, Request};
+use crate::seat::CellAccess;
 use crate::sync::Ordering;
 use crate::sys::fork::process_token;
 use crate::sys::futex;
@@ -38,7 +39,7 @@ pub struct Receipt {
     /// When it may be used.
     pub at: Nanos,
     epoch: u64,
-    /// The state word right after.
+    /// The state word right after, of what can be cancelled; 0 of what can't, where the state is one word.
     state: u64,
     /// See [`Limiter::owner`].
     owner: u64,
@@ -112,16 +113,25 @@ impl Limiter {
         if calls == 0 || !self.segment.is_one_word() {
             return None;
         }
-        // When it is time to look around, that is done the long way.
-        let read = || clock::Host.quick().filter(|now| !self.is_time_to_look(now.at));
-        match self.segment.words().attempt(calls, NOW, read) {
-            Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
-                self.seating.counting(&self.segment).admitted(calls);
-                let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
+        let mut process = 0;
+        // When it is time to look around, that is done on the slow path.
+        let read = || {
+            let now = clock::Host.quick().filter(|now| !self.is_time_to_look(now.at))?;
+            process = process_token();
+            Some(now)
+        };
+        match self.segment.words().attempt(calls, NOW, false, read) {
+            Ok(commit::Decision::Admitted { at, now, epoch, .. }) => {
+                if process != process_token() {
+                    // A signal handler forked, and this is the child. Perhaps it was its parent that was admitted.
+                    return None;
+                }
+                self.seat.counting(&self.segment).admitted(calls);
+                let receipt = Receipt { at, epoch, state: 0, owner: self.owner(process) };
                 Some(Decision::Admitted { receipt, now: now.at })
             }
             Ok(commit::Decision::Denied { ready, now, shadow: false }) => {
-                self.seating.counting(&self.segment).denied();
+                self.seat.counting(&self.segment).denied();
                 Some(Decision::Denied { ready, now: now.at, shadow: false })
             }
             _ => None,
@@ -138,9 +148,9 @@ impl Limiter {
         if self.segment.has_records() {
             return self.decide_record(Asked::Calls(calls), NOW, None, true);
         }
-        // First: who asks for what it can't get is here, too.
-        let counting = self.seating.counting(&self.segment);
-        let decision = self.decide_word(calls, NOW)?;
+        // First, so that a process attaches even when its request is impossible, and `inspect` lists it.
+        let counting = self.seat.counting(&self.segment);
+        let decision = self.try_word(calls)?;
         match decision {
             Decision::Admitted { .. } => counting.admitted(calls),
             Decision::Denied { .. } => counting.denied(),
@@ -183,8 +193,8 @@ impl Limiter {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire), and [`ErrorKind::TooFar`].
     pub fn reserve(&self, request: &Request, latest: Nanos) -> Result<Reserved> {
-        // Who waits is here, too.
-        let _ = self.seating.counting(&self.segment);
+        // A process that waits attaches as well.
+        let _ = self.seat.counting(&self.segment);
         let mut notes = Notes::new(true);
         Ok(match self.decide(request, latest, Some(&mut notes))? {
             Decision::Admitted { receipt, now } => {
@@ -205,22 +215,61 @@ impl Limiter {
             self.only_calls(request)?;
         }
         self.segment.check_still_there()?;
-        // Who takes turns is here, too; and a record needs the seat.
-        let _ = self.seating.sitter(&self.segment);
         loop {
-            let turns = self.with_state(|state| match state {
-                State::Word(words) => words.schedule(request.call_count(), k, &clock::Host),
-                State::Record(_, None) => Err(Halt::Seatless),
-                State::Record(records, Some(desk)) => {
-                    records.schedule(Asked::of(request), k, &clock::Host, desk)
-                }
-            });
+            let process = process_token();
+            let turns = if self.segment.has_records() {
+                let mut cells = self.cells()?;
+                self.segment.records(Some(cells.pair())).schedule(
+                    Asked::of(request),
+                    k,
+                    &clock::Host,
+                    &mut cells.desk,
+                )
+            } else {
+                // A process that takes turns attaches as well.
+                let _ = self.seat.counting(&self.segment);
+                self.segment.words().schedule(request.call_count(), k, &clock::Host)
+            };
             match turns {
+                // In a child that a signal handler forked: the turns may be its parent's.
+                Ok(_) if process != process_token() => {}
                 Ok(turns) => return Ok(turns),
                 Err(Halt::Miscounted) => return Err(self.miscounted(request)),
-                Err(Halt::Seatless) => return Err(self.seatless()),
                 Err(halt) => self.recover(halt, request.largest())?,
             }
+        }
+    }
+
+    /// Why the limits deny `calls` or the request now; `None` if they do not. Takes nothing.
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    pub fn denial(&self, request: &Request) -> Result<Option<Decision>> {
+        loop {
+            let denial = if self.segment.has_records() {
+                let mut cells = self.cells()?;
+                self.segment.records(None).denial(Asked::of(request), &clock::Host, &mut cells.desk)
+            } else {
+                self.segment.words().denial(self.only_calls(request)?, &clock::Host)
+            };
+            match denial {
+                Ok(denial) => {
+                    let denied = |(ready, now)| Decision::Denied { ready, now, shadow: self.is_shadow() };
+                    return Ok(denial.map(denied));
+                }
+                Err(Halt::Miscounted) => return Err(self.miscounted(request)),
+                Err(halt) => self.recover(halt, request.largest())?,
+            }
+        }
+    }
+
+    /// The right to write this process's cells; an error if there is no seat for it.
+    #[inline]
+    fn cells(&self) -> Result<CellAccess<'_>> {
+        match self.seat.cells(&self.segment) {
+            Ok(Some(cells)) => Ok(cells),
+            Ok(None) => Err(self.seatless()),
+            Err(e) => Err(e.at(self.name().as_str(), self.path())),
         }
     }
 
@@ -229,7 +278,7 @@ impl Limiter {
         if self.segment.has_records() {
             self.decide_record(Asked::of(request), latest, notes, false)
         } else {
-            self.decide_word(self.only_calls(request)?, latest)
+            self.reserve_word(self.only_calls(request)?, latest)
         }
     }
 
@@ -239,12 +288,26 @@ impl Limiter {
         request.only_calls().filter(|&n| n > 0).ok_or_else(|| self.miscounted(request))
     }
 
-    fn decide_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
+    fn try_word(&self, calls: u64) -> Result<Decision> {
+        self.decide_word(calls, NOW, false)
+    }
+
+    fn reserve_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
+        self.decide_word(calls, latest, true)
+    }
+
+    /// `cancellable`: it may be given back by [`cancel`](Self::cancel).
+    #[inline(always)]
+    fn decide_word(&self, calls: u64, latest: Nanos, cancellable: bool) -> Result<Decision> {
         loop {
-            match self.segment.words().reserve(calls, latest, &clock::Host) {
+            let process = process_token();
+            match self.segment.words().reserve(calls, latest, cancellable, &clock::Host) {
+                // In a child that a signal handler forked: perhaps it was its parent that was admitted.
+                Ok(commit::Decision::Admitted { .. }) if process != process_token() => {}
                 Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
                     self.glance_around(now.at)?;
-                    let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
+                    let state = if cancellable { state } else { 0 };
+                    let receipt = Receipt { at, epoch, state, owner: self.owner(process) };
                     return Ok(Decision::Admitted { receipt, now: now.at });
                 }
                 Ok(commit::Decision::Denied { ready, now, shadow }) => {
@@ -265,37 +328,38 @@ impl Limiter {
         count: bool,
     ) -> Result<Decision> {
         loop {
-            let Some(mut turn) = self.seating.turn(&self.segment) else {
-                return Err(self.seatless());
-            };
-            let records = self.segment.records(Some(turn.seat));
+            let mut cells = self.cells()?;
+            let records = self.segment.records(Some(cells.pair()));
             let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
-            let halt = match records.reserve(asked, latest, &clock::Host, keep_before, &mut turn.desk) {
+            let halt = match records.reserve(asked, latest, &clock::Host, keep_before, &mut cells.desk) {
+                // Perhaps it was the parent that was admitted.
+                Ok(commit::Decision::Admitted { .. }) if !cells.is_ours() => Halt::Forked,
                 Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
                     if let Some(notes) = notes {
-                        notes.charged = Charged(Some(turn.desk.charged()));
-                        notes.before = keep_before.then(|| turn.desk.before());
+                        notes.charged = Charged(Some(cells.desk.charged()));
+                        notes.before = keep_before.then(|| cells.desk.before());
                     }
                     if count {
-                        let seat = &self.segment.seats()[turn.seat];
-                        self.seating.counting_at(seat).admitted(asked.call_count());
+                        let seat = &self.segment.seats()[cells.seat];
+                        self.seat.counting_at(seat).admitted(asked.call_count());
                     }
-                    drop(turn);
+                    let process = cells.process();
+                    drop(cells);
                     self.glance_around(now.at)?;
-                    let receipt = Receipt { at, epoch, state, owner: self.owner(process_token()) };
+                    let receipt = Receipt { at, epoch, state, owner: self.owner(process) };
                     return Ok(Decision::Admitted { receipt, now: now.at });
                 }
                 Ok(commit::Decision::Denied { ready, now, shadow }) => {
                     if count {
-                        self.seating.counting_at(&self.segment.seats()[turn.seat]).denied();
+                        self.seat.counting_at(&self.segment.seats()[cells.seat]).denied();
                     }
-                    drop(turn);
+                    drop(cells);
                     self.glance_around(now.at)?;
                     return Ok(Decision::Denied { ready, now: now.at, shadow });
                 }
                 Err(halt) => halt,
             };
-            drop(turn);
+            drop(cells);
             match halt {
                 Halt::Miscounted => return Err(self.miscounted(&asked.request())),
                 halt => self.recover(halt, asked.request().largest())?,
@@ -338,16 +402,15 @@ impl Limiter {
     /// Mends what can be mended without a person, or says what is wrong.
     #[cold]
     pub(super) fn recover(&self, halt: Halt, cost: u64) -> Result<()> {
-        if halt != Halt::Frozen {
-            return Err(self.segment.halted(halt, cost));
+        match halt {
+            Halt::Forked => return Ok(()),
+            Halt::Frozen => {}
+            halt => return Err(self.segment.halted(halt, cost)),
         }
         // A process that slept through many changes froze the state it once had to freeze. See `generation`.
         self.publish(|terms| {
             let epoch = self.segment.generations().epoch();
-            let still = self.with_state(|state| match state {
-                State::Word(words) => words.settle(epoch, &clock::Host),
-                State::Record(records, _) => records.settle(epoch, &clock::Host),
-            }) == Err(Halt::Frozen);
+            let still = self.segment.settle(epoch, None) == Err(Halt::Frozen);
             Ok(still.then_some(Terms { forget: false, ..*terms }))
         })
     }
@@ -397,8 +460,8 @@ impl Limiter {
         let Receipt { epoch, state, .. } = reservation.receipt;
         match &reservation.before {
             None => self.segment.words().cancel(epoch, state, reservation.calls),
-            Some(before) => self.seating.turn(&self.segment).is_some_and(|turn| {
-                self.segment.records(Some(turn.seat)).cancel(epoch, state, before) == Ok(true)
+            Some(before) => self.cells().is_ok_and(|cells| {
+                self.segment.records(Some(cells.pair())).cancel(epoch, state, before) == Ok(true)
             }),
         }
     }
@@ -414,12 +477,13 @@ impl Limiter {
         }
         if !self.segment.has_records() {
             let words = self.segment.words();
-            return Ok(words.refund(receipt.epoch, receipt.at, unused.call_count(), &clock::Host));
+            let reserved = (receipt.state != 0).then_some(receipt.state);
+            let calls = unused.call_count();
+            return Ok(words.refund(receipt.epoch, receipt.at, reserved, calls, &clock::Host) > 0);
         }
-        let turn = self.seating.turn(&self.segment);
-        let Some(turn) = turn else { return Err(self.seatless()) };
+        let cells = self.cells()?;
         self.segment
-            .records(Some(turn.seat))
+            .records(Some(cells.pair()))
             .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)
             .map_err(|halt| self.segment.halted(halt, 0))
     }
@@ -442,7 +506,7 @@ impl Limiter {
 
     /// Counts a turn that is used now, after a wait (or none).
     pub fn count_admitted(&self, calls: u64, waited: Duration) {
-        let counting = self.seating.counting(&self.segment);
+        let counting = self.seat.counting(&self.segment);
         counting.admitted(calls);
         if !waited.is_zero() {
             counting.waited(waited);
@@ -451,6 +515,6 @@ impl Limiter {
 
     /// Counts a request that was not admitted.
     pub fn count_denied(&self) {
-        self.seating.counting(&self.segment).denied();
+        self.seat.counting(&self.segment).denied();
     }
 }

@@ -21,15 +21,16 @@ pub use inspect::Inspection;
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
 
-use crate::commit::{Desk, Halt, Records, Terms, Words};
+use crate::commit::{Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::Policy;
 use crate::name::{Directory, Name};
-use crate::seat::Seating;
+use crate::seat::ProcessSeat;
 use crate::segment::{Segment, shell_word};
 use crate::sync::Ordering;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// A limiter in shared memory, seen from this process.
@@ -42,10 +43,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 /// A process killed in any of them leaves the limiter as it was before or as it is after.
 pub struct Limiter {
     segment: Segment,
-    seating: Seating,
+    /// Shared with all other handles of this process to the same file.
+    seat: Arc<ProcessSeat>,
     look_again_ns: AtomicU64,
     /// Where a free permit was last seen.
     permit_hint: AtomicUsize,
+    /// When the holders of permits may be looked at again.
+    look_for_dead_ns: AtomicU64,
     /// When its file was made: no other limiter of this machine was made then.
     made_ns: u64,
 }
@@ -76,10 +80,11 @@ impl Limiter {
     fn around(segment: Segment) -> Limiter {
         Limiter {
             made_ns: segment.fixed().regions.created_ns.load(Ordering::Relaxed),
-            segment,
-            seating: Seating::none(),
+            seat: ProcessSeat::join(&segment),
             look_again_ns: AtomicU64::new(0),
             permit_hint: AtomicUsize::new(0),
+            look_for_dead_ns: AtomicU64::new(0),
+            segment,
         }
     }
 
@@ -138,8 +143,7 @@ impl Limiter {
     /// Why there is no seat.
     #[cold]
     fn seatless(&self) -> crate::error::Error {
-        // Perhaps it is the file that can't be opened.
-        self.segment.reopen().err().unwrap_or_else(|| self.segment.halted(Halt::Seatless, 1))
+        self.segment.halted(Halt::Seatless, 1)
     }
 
     /// The limits and permits in force.
@@ -156,27 +160,6 @@ impl Limiter {
     }
 }
 
-/// How its state is kept.
-enum State<'a> {
-    Word(Words<'a>),
-    /// Without a desk it can only be looked at: there was no seat.
-    Record(Records<'a>, Option<&'a mut Desk>),
-}
-
-impl Limiter {
-    /// Its state, to be changed by this thread. Takes no seat: whoever holds the control lock keeps other threads from
-    /// taking theirs.
-    fn with_state<R>(&self, change: impl FnOnce(State<'_>) -> R) -> R {
-        if self.segment.has_records() {
-            let mut turn = self.seating.turn_if_seated(&self.segment);
-            let records = self.segment.records(turn.as_ref().map(|turn| turn.seat));
-            change(State::Record(records, turn.as_mut().map(|turn| &mut *turn.desk)))
-        } else {
-            change(State::Word(self.segment.words()))
-        }
-    }
-}
-
 impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limiter")
@@ -188,6 +171,6 @@ impl fmt::Debug for Limiter {
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.seating.leave(&self.segment);
+        self.seat.leave(&self.segment);
     }
 }

@@ -1,7 +1,7 @@
 //! Holding one of so many permits.
 
 use super::Limiter;
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::error::Result;
 use crate::permit::{Held, Permits};
 use crate::seat::Probe;
@@ -13,6 +13,8 @@ use std::time::Duration;
 /// The longest sleep of who waits for a permit. Whoever gave one back may have been killed before it woke anybody, and
 /// nobody wakes anybody for the permits of the dead.
 const LOOK_FOR_PERMITS_EVERY: Duration = Duration::from_millis(100);
+/// How often a process that finds no free permit looks whether the holders live. That opens the file.
+const LOOK_FOR_DEAD_EVERY: Duration = Duration::from_millis(10);
 
 impl Limiter {
     pub(super) fn permits(&self) -> Permits<'_> {
@@ -22,6 +24,7 @@ impl Limiter {
             bell: &segment.fixed().releases.bell,
             seats: segment.seats(),
             wake: futex::wake_one,
+            is_process: |token| token == process_token(),
         }
     }
 
@@ -31,25 +34,32 @@ impl Limiter {
         self.segment.has_room_for_permits() && self.segment.generations().permits().0 > 0
     }
 
-    /// Takes a permit; `None` if all are held by the living.
+    /// Takes a permit; `None` if all are held by the living. The permits of a process that has died since this one looked
+    /// last are found free after 10 ms at most.
     ///
     /// # Errors
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
     pub fn take_permit(&self) -> Result<Option<Held>> {
         let segment = &self.segment;
-        let Some(sitter) = self.seating.sitter(segment) else {
-            return Err(self.seatless());
-        };
         let permits = self.permits();
         let mut looked = false;
         loop {
+            let process = process_token();
+            let Some(sitter) = self.seat.sitter(segment)? else {
+                return Err(self.seatless());
+            };
             let hint = self.permit_hint.load(Ordering::Relaxed);
-            match permits.take(&segment.generations(), hint, sitter, process_token()) {
+            let taken = permits.take(&segment.generations(), hint, sitter, process);
+            if process != process_token() {
+                // A signal handler forked, and this is the child: what was taken has its parent's name.
+                continue;
+            }
+            match taken {
                 Some(held) => {
                     self.permit_hint.store(held.index(), Ordering::Relaxed);
                     return Ok(Some(held));
                 }
-                None if looked => return Ok(None),
+                None if looked || !self.is_time_to_look_for_dead() => return Ok(None),
                 None => {
                     looked = true;
                     if permits.reclaim(&mut Probe::of(segment))? == 0 {
@@ -58,6 +68,21 @@ impl Limiter {
                 }
             }
         }
+    }
+
+    /// Whether enough time has passed since the holders were looked at last; then the caller looks.
+    fn is_time_to_look_for_dead(&self) -> bool {
+        let now = clock::now();
+        let is_time = now.as_nanos() >= self.look_for_dead_ns.load(Ordering::Relaxed);
+        if is_time {
+            self.look_for_dead_ns.store(now.plus(LOOK_FOR_DEAD_EVERY).as_nanos(), Ordering::Relaxed);
+        }
+        is_time
+    }
+
+    /// Whether this process took the permit, and is no forked child with a copy.
+    pub fn is_holder(&self, held: Held) -> bool {
+        held.is_of(process_token())
     }
 
     /// Gives a permit back and wakes somebody who waits for one. Harmless if it was given back before, and in a forked child

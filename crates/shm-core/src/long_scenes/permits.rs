@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::layout::Seat;
 use crate::limit::Policy;
 use crate::permit::{Held, Permits};
-use crate::seat::{Locks, Sitter, begin, claim, end};
-use crate::sync::{AtomicU64, Ordering};
+use crate::seat::{SeesLocks, Sitter, TakesLocks, begin, claim, end};
+use crate::sync::{AtomicU64, Ordering, this_process};
 use shuttle::sync::Arc;
 use shuttle::thread;
 use std::collections::BTreeSet;
@@ -30,12 +30,14 @@ struct Scene {
     held: Mutex<u64>,
 }
 
-impl Locks for &Scene {
+impl SeesLocks for &Scene {
     fn is_held(&mut self, by: Sitter) -> Result<bool> {
         thread::yield_now();
         Ok(self.locks.lock().unwrap().contains(&(by.seat, by.tenure)))
     }
+}
 
+impl TakesLocks for &Scene {
     fn try_lock(&mut self, sitter: Sitter) -> Result<bool> {
         thread::yield_now();
         Ok(self.locks.lock().unwrap().insert((sitter.seat, sitter.tenure)))
@@ -62,7 +64,7 @@ struct Life<'a> {
 
 impl Scene {
     fn permits(&self) -> Permits<'_> {
-        Permits { places: &self.places, bell: &self.bell, seats: &self.seats, wake: |_| () }
+        Permits { places: &self.places, bell: &self.bell, seats: &self.seats, wake: |_| false, is_process: |_| true }
     }
 
     fn words(&self) -> Words<'_> {
@@ -78,7 +80,7 @@ impl Scene {
             locks.unlock(sitter);
             return None;
         }
-        begin(&self.seats[sitter.seat].holder, sitter);
+        assert!(begin(&self.seats[sitter.seat].holder, sitter));
         Some(Life { scene: self, sitter, process, permits: Vec::new() })
     }
 }
@@ -115,7 +117,7 @@ impl Life<'_> {
     fn over(self, leaves: bool) {
         *self.scene.held.lock().unwrap() -= self.permits.len() as u64;
         if leaves {
-            end(&self.scene.seats[self.sitter.seat].holder);
+            end(&self.scene.seats[self.sitter.seat].holder, self.sitter.tenure);
         }
         let mut locks = self.scene;
         locks.unlock(self.sitter);
@@ -158,7 +160,7 @@ fn permits_are_never_exceeded_and_never_lost() {
             })
             .collect();
         for (epoch, permits) in [(1, 1), (2, 3)] {
-            scene.words().publish(epoch, &terms(permits), &now).unwrap();
+            scene.words().publish(epoch, &terms(permits), this_process(), &now).unwrap();
         }
         processes.into_iter().for_each(|process| process.join().unwrap());
         // Everybody is gone: all permits are free for who comes now, and no more than there are.

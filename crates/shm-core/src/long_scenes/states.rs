@@ -3,11 +3,11 @@
 use super::{Time, play, roll};
 use crate::clock::Nanos;
 use crate::commit::scenes::Ring;
-use crate::commit::{Commit, Decision, Desk, Halt, Records, Table, Terms, Words};
-use crate::layout::{CELLS_PER_SEAT, Cell, RINGS};
+use crate::commit::{Commit, Decision, Desk, Halt, Pair, Records, Table, Terms, Words};
+use crate::layout::{CELL_PAIR, Cell, RINGS};
 use crate::limit::audit::{self, Admission};
 use crate::limit::{Asked, Limit, Policy, Rate, Request};
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, this_process};
 use shuttle::sync::Arc;
 use shuttle::thread;
 use std::sync::Mutex;
@@ -52,7 +52,7 @@ impl Scene {
         let slots = if policy.single_word().is_some() { 0 } else { 4 };
         let scene = Scene {
             ring: Ring::new(),
-            cells: (0..(PROCESSES + 1) * CELLS_PER_SEAT).map(|_| Cell::model()).collect(),
+            cells: (0..(PROCESSES + 1) * CELL_PAIR).map(|_| Cell::model()).collect(),
             slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             rings: [0, slots, 0, 0],
             policy,
@@ -73,7 +73,7 @@ impl Scene {
 
     fn records(&self, seat: Option<usize>) -> Records<'_> {
         let table = Table { cells: &self.cells, slots: &self.slots, rings: &self.rings };
-        Records { generations: self.ring.generations(), table, seat }
+        Records { generations: self.ring.generations(), table, pair: seat.map(|seat| Pair::of(seat, this_process())) }
     }
 
     fn is_word(&self) -> bool {
@@ -102,7 +102,7 @@ impl Scene {
             _ => self.time.now().plus(Duration::from_nanos(3 * PER)),
         };
         let decided = if self.is_word() {
-            self.words().reserve(cost, latest, &self.clock())
+            self.words().reserve(cost, latest, true, &self.clock())
         } else {
             self.records(Some(seat)).reserve(Asked::Calls(cost), latest, &self.clock(), true, desk)
         };
@@ -139,7 +139,7 @@ impl Scene {
 
     fn give_back_one(&self, seat: usize, epoch: u64, state: u64, at: Nanos, desk: &Desk) {
         if self.is_word() {
-            self.words().refund(epoch, at, 1, &self.clock());
+            self.words().refund(epoch, at, Some(state), 1, &self.clock());
         } else {
             let charged = desk.charged();
             let one = Request::one();
@@ -151,9 +151,9 @@ impl Scene {
     fn change(&self, epoch: u64) {
         let terms = Terms { forget: false, ..Terms::new(self.policy, Nanos::from_nanos(Time::START)) };
         let published = if self.is_word() {
-            self.words().publish(epoch, &terms, &self.clock())
+            self.words().publish(epoch, &terms, this_process(), &self.clock())
         } else {
-            self.records(Some(0)).publish(epoch, &terms, &self.clock())
+            self.records(Some(0)).publish(epoch, &terms, this_process(), &self.clock())
         };
         assert_eq!(published, Ok(()));
     }

@@ -16,7 +16,7 @@ mod scenes;
 use crate::commit::Generations;
 use crate::error::Result;
 use crate::layout::Seat;
-use crate::seat::{Locks, Sitter, TENURE_BITS, is_gone};
+use crate::seat::{SeesLocks, Sitter, TENURE_BITS, is_gone};
 use crate::sync::{AtomicU64, Ordering, fence, seq_cst_for_loom};
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ impl Held {
         self.place as usize & 0xffff
     }
 
-    fn is_of(self, process: u64) -> bool {
+    pub(crate) fn is_of(self, process: u64) -> bool {
         self.place >> 16 == process
     }
 }
@@ -54,11 +54,13 @@ fn sitter_of(word: u64) -> Sitter {
 #[derive(Clone, Copy)]
 pub(crate) struct Permits<'a> {
     pub(crate) places: &'a [AtomicU64],
-    /// Odd while somebody may be waiting. Changes with each permit that is given back to those who wait.
+    /// Odd while a waiter may be asleep. Changes with each permit that is given back meanwhile.
     pub(crate) bell: &'a AtomicU64,
     pub(crate) seats: &'a [Seat],
-    /// Wakes one of those who sleep on the bell.
-    pub(crate) wake: fn(&AtomicU64),
+    /// Wakes one of the waiters that sleep on the bell; whether there was one.
+    pub(crate) wake: fn(&AtomicU64) -> bool,
+    /// Whether this is the process with that token, and no child that a signal handler forked since.
+    pub(crate) is_process: fn(u64) -> bool,
 }
 
 impl Permits<'_> {
@@ -86,10 +88,12 @@ impl Permits<'_> {
         let (n, ever) = (n.min(self.places.len()), ever.min(self.places.len()));
         let word = word_of(sitter);
         let mut places = self.places.iter().enumerate().take(n).cycle().skip(hint % n.max(1)).take(n);
-        // SeqCst, here and in `give_back`: see `ring_for_one`.
+        // SeqCst, here and in `give_back`: see `wake_one_waiter`.
         let index = places
             .find(|(_, place)| {
                 place.load(Ordering::Relaxed) == 0
+                    // The word names this process.
+                    && (self.is_process)(process)
                     && place.compare_exchange(0, word, Ordering::SeqCst, Ordering::Relaxed).is_ok()
             })?
             .0;
@@ -109,24 +113,34 @@ impl Permits<'_> {
     /// the holder's but has a copy.
     pub(crate) fn give_back(&self, held: Held, process: u64) {
         let Some(place) = self.places.get(held.index()) else { return };
-        let mine = held.is_of(process);
+        let mine = held.is_of(process) && (self.is_process)(process);
         if mine && place.compare_exchange(held.word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-            self.ring_for_one();
+            self.wake_one_waiter();
         }
     }
 
-    /// Wakes one waiter, if any announced itself.
+    /// Wakes one waiter, if there may be one.
     ///
     /// A waiter makes the bell odd, then looks for a permit, then sleeps unless the bell has changed. A releaser frees the
     /// permit, then looks at the bell. All four are SeqCst, so one of the two sees the other.
-    fn ring_for_one(&self) {
+    ///
+    /// The bell stays odd until a wake finds nobody asleep: of several waiters each announced itself, and each release
+    /// wakes one. A waiter that announced itself and does not sleep yet finds the bell changed.
+    fn wake_one_waiter(&self) {
         seq_cst_for_loom();
-        let seen = self.bell.load(Ordering::SeqCst);
-        let next = seen.wrapping_add(1);
-        if seen & 1 == 1
-            && self.bell.compare_exchange(seen, next, Ordering::SeqCst, Ordering::Relaxed).is_ok()
-        {
-            (self.wake)(self.bell);
+        let mut seen = self.bell.load(Ordering::SeqCst);
+        while seen & 1 == 1 {
+            let next = seen.wrapping_add(2);
+            match self.bell.compare_exchange(seen, next, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => {
+                    if !(self.wake)(self.bell) {
+                        let even = next.wrapping_add(1);
+                        let _ = self.bell.compare_exchange(next, even, Ordering::SeqCst, Ordering::Relaxed);
+                    }
+                    return;
+                }
+                Err(now) => seen = now,
+            }
         }
     }
 
@@ -138,7 +152,7 @@ impl Permits<'_> {
     }
 
     /// Frees the permits of those who are gone. Returns how many.
-    pub(crate) fn reclaim(&self, locks: &mut impl Locks) -> Result<usize> {
+    pub(crate) fn reclaim(&self, locks: &mut impl SeesLocks) -> Result<usize> {
         let mut freed = 0;
         // Not a list: damaged words may all be different.
         let mut known: HashMap<u64, bool> = HashMap::new();
@@ -164,7 +178,7 @@ impl Permits<'_> {
     }
 
     /// Whether the holder that a word names is gone for good, or was never there.
-    fn is_dead(&self, word: u64, locks: &mut impl Locks) -> Result<bool> {
+    fn is_dead(&self, word: u64, locks: &mut impl SeesLocks) -> Result<bool> {
         let sitter = sitter_of(word);
         match self.seats.get(sitter.seat) {
             Some(seat) if word & HELD != 0 => is_gone(&seat.holder, sitter, locks),
@@ -173,7 +187,7 @@ impl Permits<'_> {
     }
 
     /// How many permits are held by each seat, the dead not counted, and how many in all.
-    pub(crate) fn holders(&self, locks: &mut impl Locks) -> (Vec<(usize, u64)>, u64) {
+    pub(crate) fn holders(&self, locks: &mut impl SeesLocks) -> (Vec<(usize, u64)>, u64) {
         let mut by_seat: Vec<(usize, u64)> = Vec::new();
         let mut all = 0;
         for place in self.places {

@@ -6,7 +6,8 @@ use super::*;
 use crate::commit::scenes::{Ring, bucket, keep, now};
 use crate::commit::{Commit, Words};
 use crate::limit::Policy;
-use crate::seat::{begin, claim, end};
+use crate::seat::{SeesLocks, TakesLocks, begin, claim, end};
+use crate::sync::this_process;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -32,11 +33,13 @@ impl Kernel<'_> {
     }
 }
 
-impl Locks for Kernel<'_> {
+impl SeesLocks for Kernel<'_> {
     fn is_held(&mut self, by: Sitter) -> Result<bool> {
         Ok(self.lock(by).fetch_or(0, Ordering::AcqRel) == 1)
     }
+}
 
+impl TakesLocks for Kernel<'_> {
     fn try_lock(&mut self, sitter: Sitter) -> Result<bool> {
         Ok(self.lock(sitter).swap(1, Ordering::AcqRel) == 0)
     }
@@ -74,7 +77,7 @@ impl Shared {
     }
 
     fn permits(&self) -> Permits<'_> {
-        Permits { places: &self.places, bell: &self.bell, seats: &self.seats, wake: |_| () }
+        Permits { places: &self.places, bell: &self.bell, seats: &self.seats, wake: |_| false, is_process: |_| true }
     }
 
     /// Locks the seat's next tenure, but does not begin it.
@@ -83,7 +86,7 @@ impl Shared {
     }
 
     fn sit_down(&self, seat: usize) -> Option<Sitter> {
-        self.claim(seat).inspect(|&sitter| begin(&self.seats[seat].holder, sitter))
+        self.claim(seat).filter(|&sitter| begin(&self.seats[seat].holder, sitter))
     }
 
     /// This process is killed: the kernel frees its lock, and that is all that happens.
@@ -220,7 +223,7 @@ fn fewer_permits_are_never_exceeded() {
             let s = shared.clone();
             thread::spawn(move || s.take(1, a).is_some())
         };
-        shared.words().publish(1, &keep(policy(2)).with(policy(1)), &now).unwrap();
+        shared.words().publish(1, &keep(policy(2)).with(policy(1)), this_process(), &now).unwrap();
         let late = shared.take(0, b).is_some();
         assert!(!(early.join().unwrap() && late), "two held where one may be");
     });
@@ -251,7 +254,7 @@ fn a_seat_that_was_left_in_between_is_not_taken_by_a_sleeper() {
             thread::spawn(move || {
                 let taken = s.sit_down(0);
                 if let Some(sitter) = taken {
-                    end(&s.seats[0].holder);
+                    end(&s.seats[0].holder, sitter.tenure);
                     s.kill(sitter);
                 }
                 taken

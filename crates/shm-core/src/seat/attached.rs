@@ -1,6 +1,6 @@
 //! Everybody who is here.
 
-use super::{Counts, Locks, Probe, Sitter};
+use super::{Counts, Probe, SeesLocks, Sitter};
 use crate::clock::Nanos;
 use crate::segment::Segment;
 use crate::sync::{AtomicU64, Ordering};

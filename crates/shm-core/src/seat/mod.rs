@@ -1,13 +1,14 @@
 //! Seats: which processes are here, what each of them did, and who is dead.
 //!
-//! A seat is an index, held by a lock on one byte of the file: another byte for each time that it is taken. The kernel frees the lock when the process dies,
-//! whatever namespace it is in; a forked child has no seat until it takes its own.
+//! A seat is an index, held by a lock on one byte of the file: another byte for each time that it is taken. The kernel
+//! frees the lock when the process dies, whatever namespace it is in; a forked child has no seat until it takes its own.
 //!
 //! | file | what |
 //! |---|---|
 //! | `tenure` | the number that tells one holder of a seat from the next, and the dead from the living |
 //! | `probe` | the locks of seats, as the kernel has them |
-//! | `seating` | this process's own seat, shared by its threads |
+//! | `search` | how a process finds a free seat and takes it |
+//! | `process_seat` | this process's own seat, shared by its handles and threads |
 //! | `counts` | what was counted, in whose lane |
 //! | `attached` | everybody who is here, for people |
 
@@ -18,7 +19,9 @@ mod counts;
 #[cfg(not(model))]
 mod probe;
 #[cfg(not(model))]
-mod seating;
+mod process_seat;
+#[cfg(not(model))]
+mod search;
 mod tenure;
 
 #[cfg(not(model))]
@@ -32,7 +35,7 @@ pub(crate) use counts::totals;
 #[cfg(not(model))]
 pub(crate) use probe::Probe;
 #[cfg(not(model))]
-pub(crate) use seating::Seating;
-pub(crate) use tenure::{Locks, Sitter, TENURE_BITS, is_gone};
+pub(crate) use process_seat::{CellAccess, ProcessSeat};
+pub(crate) use tenure::{SeesLocks, Sitter, TENURE_BITS, is_gone};
 #[cfg(all(model, test))]
-pub(crate) use tenure::{begin, claim, end};
+pub(crate) use tenure::{TakesLocks, begin, claim, end};

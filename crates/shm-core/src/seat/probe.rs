@@ -1,17 +1,17 @@
 //! The locks of seats, as the kernel has them.
 
-use super::{Locks, Sitter};
+use super::tenure::{SeesLocks, Sitter, TakesLocks};
 use crate::error::Result;
 use crate::layout::seat_lock;
 use crate::segment::Segment;
+use crate::sys::descriptor::Momentary;
 use crate::sys::lock;
 use std::fs::File;
 
-/// The locks of a limiter's seats, on a descriptor of its own that is opened when first needed. What is locked by it
-/// lives as long as the descriptor.
+/// Looks at the locks of a limiter's seats, on a descriptor that is opened when first needed.
 pub(crate) struct Probe<'a> {
     segment: &'a Segment,
-    file: Option<File>,
+    file: Option<Momentary>,
 }
 
 impl<'a> Probe<'a> {
@@ -20,33 +20,33 @@ impl<'a> Probe<'a> {
     }
 }
 
-impl Probe<'_> {
-    fn file(&mut self) -> Result<&File> {
+impl SeesLocks for Probe<'_> {
+    fn is_held(&mut self, by: Sitter) -> Result<bool> {
         if self.file.is_none() {
-            self.file = Some(self.segment.reopen()?);
+            self.file = Some(Momentary::new(self.segment.reopen()?));
         }
-        Ok(self.file.as_ref().expect("just opened"))
-    }
-
-    /// The descriptor, if one was needed.
-    pub(crate) fn into_file(self) -> Option<File> {
-        self.file
+        let file = self.file.as_ref().expect("just opened");
+        // A holder who can't be asked about counts as living.
+        Ok(lock::is_held(file, seat_lock(by.seat, by.tenure)).unwrap_or(true))
     }
 }
 
-impl Locks for Probe<'_> {
-    fn is_held(&mut self, by: Sitter) -> Result<bool> {
-        // Who can't be asked about counts as living.
-        Ok(lock::is_held(self.file()?, seat_lock(by.seat, by.tenure)).unwrap_or(true))
-    }
+/// Takes them for this open file description. What is locked by it lives as long as that.
+pub(super) struct OnFile<'a>(pub(super) &'a File);
 
+impl SeesLocks for OnFile<'_> {
+    fn is_held(&mut self, by: Sitter) -> Result<bool> {
+        Ok(lock::is_held(self.0, seat_lock(by.seat, by.tenure)).unwrap_or(true))
+    }
+}
+
+impl TakesLocks for OnFile<'_> {
     fn try_lock(&mut self, sitter: Sitter) -> Result<bool> {
-        Ok(lock::try_lock(self.file()?, seat_lock(sitter.seat, sitter.tenure)).unwrap_or(false))
+        lock::try_lock(self.0, seat_lock(sitter.seat, sitter.tenure))
+            .map_err(|e| crate::error::Error::os("cannot lock a seat", e))
     }
 
     fn unlock(&mut self, sitter: Sitter) {
-        if let Some(file) = &self.file {
-            lock::unlock(file, seat_lock(sitter.seat, sitter.tenure));
-        }
+        lock::unlock(self.0, seat_lock(sitter.seat, sitter.tenure));
     }
 }

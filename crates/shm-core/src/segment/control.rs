@@ -1,15 +1,15 @@
 //! The control lock: one changer at a time. Decisions never take it.
 
 use super::Segment;
+use crate::commit::Pair;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::CONTROL_LOCK;
-use crate::sys::fork::NoFork;
-use crate::sys::lock;
+use crate::sys::fork::{NoFork, process_token};
+use crate::sys::lock::{self, HeldByMapping};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, geteuid, unlinkat};
-use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,29 +17,40 @@ use std::time::{Duration, Instant};
 /// How long a change waits for another one. Changes take microseconds: a holder for this long is stopped.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Proof that this thread is the only changer. The lock is the kernel's: it dies with this process.
+/// Proof that this thread is the only changer. The lock is the kernel's: it dies with this process, and a forked child
+/// does not inherit it.
 pub(crate) struct Control<'a> {
     segment: &'a Segment,
-    lock: File,
-    _no_fork: NoFork,
+    _lock: HeldByMapping,
+    process: u64,
 }
 
 impl Segment {
     /// Takes the control lock.
     ///
-    /// The file is opened anew for it: no descriptor is kept open in between, so none can be closed by others
-    /// (`closefrom`) or inherited.
+    /// The file is opened for it each time: no descriptor is kept, so none can be closed by others (`closefrom`) or
+    /// inherited.
     pub(crate) fn control(&self) -> Result<Control<'_>> {
         let give_up = Instant::now() + PATIENCE;
         loop {
-            let no_fork = NoFork::enter();
+            let process = process_token();
+            let gate = NoFork::enter();
             let file = self.reopen()?;
+            let name_it = |e: Error| e.at(self.name.as_str(), &self.path);
             if lock::try_lock(&file, CONTROL_LOCK)
-                .map_err(|e| Error::os("can't lock it for a change", e).at(self.name.as_str(), &self.path))?
+                .map_err(|e| name_it(Error::os("cannot lock it for a change", e)))?
             {
-                return Ok(Control { segment: self, lock: file, _no_fork: no_fork });
+                let lock = HeldByMapping::keep(file, &gate)
+                    .map_err(|e| name_it(Error::os("cannot map the control lock", e)))?;
+                drop(gate);
+                let control = Control { segment: self, _lock: lock, process };
+                if control.is_ours() {
+                    return Ok(control);
+                }
+                // A signal handler forked: the lock is the parent's.
+                continue;
             }
-            drop((file, no_fork));
+            drop((file, gate));
             if Instant::now() >= give_up {
                 return Err(self.error(
                     ErrorKind::Busy,
@@ -89,6 +100,21 @@ impl Segment {
 }
 
 impl Control<'_> {
+    /// The token of the process that took the lock.
+    pub(crate) fn process(&self) -> u64 {
+        self.process
+    }
+
+    /// The cells that only the holder of the lock writes.
+    pub(crate) fn pair(&self) -> Pair {
+        Pair::of(self.segment.map.shape().control_pair(), self.process)
+    }
+
+    /// Whether this is still the process that took the lock, and no child that a signal handler forked since.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process == process_token()
+    }
+
     /// Unlinks the path, if it still leads to this limiter. Only for a retired one: nobody uses it any more.
     pub(crate) fn remove_name(&self) -> Result<()> {
         if !self.segment.is_retired() {
@@ -96,6 +122,8 @@ impl Control<'_> {
                 "damaged: it was retired, and then somebody took the mark away; its file stays where it is";
             return Err(self.segment.error(ErrorKind::Corrupt, what));
         }
+        // Again, if whoever retired it died in between.
+        self.segment.generations().retire();
         // Whoever plays by the rules needs this lock to take the name away, so it can't change in between.
         unlink_if(&self.segment.path, self.segment.device, self.segment.inode).map(|_| ()).map_err(|e| {
             Error::os("it is retired, but its file can't be removed", e)
@@ -115,12 +143,5 @@ pub(crate) fn unlink_if(path: &Path, device: u64, inode: u64) -> std::result::Re
         }
         Ok(_) | Err(Errno::ENOENT) => Ok(false),
         Err(e) => Err(e),
-    }
-}
-
-impl Drop for Control<'_> {
-    fn drop(&mut self) {
-        // Closing would do, but for a `vfork`ed child that has not yet come to its exec.
-        lock::unlock(&self.lock, CONTROL_LOCK);
     }
 }

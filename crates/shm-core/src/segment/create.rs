@@ -3,7 +3,7 @@
 use super::open::header_checksum;
 use super::{Plan, Segment};
 use crate::error::{Error, Result};
-use crate::layout::{CELLS_PER_SEAT, FINGERPRINT, Fixed, MAGIC, RINGS, Shape, VERSION};
+use crate::layout::{FINGERPRINT, Fixed, MAGIC, RINGS, Shape, VERSION};
 use crate::limit::{Kind, Policy};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering};
@@ -53,7 +53,7 @@ pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
         }
     }
     let permits = policy.permits().map_or(0, |n| (n as usize).next_power_of_two().max(MIN_PERMITS));
-    let cells = if policy.single_word().is_some() { 0 } else { seats * CELLS_PER_SEAT };
+    let cells = if policy.single_word().is_some() { 0 } else { Shape::cells_for(seats) };
     Shape { seats, cells, rings, permits }
 }
 

@@ -11,10 +11,11 @@ mod create;
 mod open;
 
 pub use crate::layout::MAX_SEATS;
-pub(crate) use control::unlink_if;
+pub(crate) use control::{Control, unlink_if};
 pub use create::{DEFAULT_MODE, DEFAULT_SEATS};
 
-use crate::commit::{Generations, Halt, Records, Table, Terms, Words};
+use crate::clock;
+use crate::commit::{Commit, Generations, Halt, Pair, Records, Table, Terms, Words};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Fixed, RETIRED, Seat};
 use crate::limit::format_span;
@@ -135,12 +136,22 @@ impl Segment {
         Words(self.generations())
     }
 
-    /// Its state as records, to be written from this seat if any.
+    /// Its state as records, to be written to this pair of cells if any.
     #[inline]
-    pub(crate) fn records(&self, seat: Option<usize>) -> Records<'_> {
+    pub(crate) fn records(&self, pair: Option<Pair>) -> Records<'_> {
         let table =
             Table { cells: self.map.cells(), slots: self.map.slots(), rings: &self.map.shape().rings };
-        Records { generations: self.generations(), table, seat }
+        Records { generations: self.generations(), table, pair }
+    }
+
+    /// Makes sure that the state of this epoch is set, if the epoch is still current. `pair`: where a record can be
+    /// prepared.
+    pub(crate) fn settle(&self, epoch: u64, pair: Option<Pair>) -> std::result::Result<(), Halt> {
+        if self.has_records() {
+            self.records(pair).settle(epoch, &clock::Host)
+        } else {
+            self.words().settle(epoch, &clock::Host)
+        }
     }
 
     #[inline]
@@ -217,6 +228,11 @@ impl Segment {
         }
     }
 
+    /// What tells its file from all others on this machine.
+    pub(crate) fn file_id(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     fn is_this(&self, meta: &std::fs::Metadata) -> bool {
         meta.dev() == self.device && meta.ino() == self.inode
     }
@@ -240,7 +256,7 @@ impl Segment {
     pub(crate) fn halted(&self, halt: Halt, cost: u64) -> Error {
         match halt {
             Halt::Retired => self.error(ErrorKind::Retired, "it was retired; open it again to make or join a new one"),
-            Halt::Frozen => self.error(ErrorKind::Busy, "it is being repaired; try again"),
+            Halt::Frozen | Halt::Forked => self.error(ErrorKind::Busy, "it is being repaired; try again"),
             Halt::Damaged(what) if what.starts_with("the configuration") => self.error(
                 ErrorKind::Corrupt,
                 format!("damaged: {what}; nothing can mend that: shm-limit remove --force it and create it anew"),

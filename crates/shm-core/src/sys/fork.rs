@@ -1,4 +1,4 @@
-//! Which process am I, and moments in which this process must not fork.
+//! Which process this is, and moments in which it must not fork.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
@@ -19,6 +19,17 @@ static HOOKED: AtomicBool = AtomicBool::new(false);
 /// The next token. A child inherits the value, so its token differs from those of all its ancestors, which is what
 /// matters: only what they left in memory can be mistaken for the child's own.
 static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// What tells this process from those it was forked from. PIDs don't: in two PID namespaces they may be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessToken(u64);
+
+impl ProcessToken {
+    /// This process's.
+    pub fn current() -> ProcessToken {
+        ProcessToken(process_token())
+    }
+}
 
 /// A number that is this process's own: a forked child has another one. Not 0, and under 2^48.
 #[inline]
@@ -74,7 +85,7 @@ impl Gate {
 }
 
 extern "C" fn before_fork() {
-    // A thread that forks inside has it locked.
+    // A thread that forks inside (in a signal handler) has it locked, or is about to lock or unlock it.
     if INSIDE.get() == 0 {
         GATE.lock();
     }
@@ -84,22 +95,30 @@ extern "C" fn after_fork() {
     if INSIDE.get() == 0 {
         GATE.unlock();
     }
+    if MID_WRITE.get() > 0 {
+        FORKS_MID_WRITE.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 extern "C" fn in_child() {
     // The child's only thread is the one that locked it.
-    after_fork();
+    if INSIDE.get() == 0 {
+        GATE.unlock();
+    }
     crate::clock::forget();
+    super::descriptor::close_inherited();
     WIPED.token.store(0, Ordering::Relaxed);
 }
 
 thread_local! {
-    /// How often this thread is inside.
+    /// How often this thread is inside the gate.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
+    /// How many [`MidWrite`]s this thread has.
+    static MID_WRITE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// While this lives, `fork` in another thread waits. Short: held for a few system calls, never while sleeping. A thread
-/// may be inside several times.
+/// While this lives, `fork` in another thread waits. Short: held for a few system calls, never while sleeping or looking
+/// for something. A thread may be inside several times.
 ///
 /// Without it a child forked in the moment in which a locked descriptor is open would inherit it, and with it the
 /// lock. It never waits for another process.
@@ -108,20 +127,62 @@ pub(crate) struct NoFork(std::marker::PhantomData<*const ()>);
 impl NoFork {
     pub(crate) fn enter() -> NoFork {
         process_token(); // the hooks are set with it
-        if INSIDE.get() == 0 {
+        // Counted before it is locked and until it is unlocked: a signal handler that forks in between must not lock it
+        // a second time.
+        let inside = INSIDE.get();
+        INSIDE.set(inside + 1);
+        if inside == 0 {
             GATE.lock();
         }
-        INSIDE.set(INSIDE.get() + 1);
         NoFork(std::marker::PhantomData)
     }
 }
 
 impl Drop for NoFork {
     fn drop(&mut self) {
-        INSIDE.set(INSIDE.get() - 1);
-        if INSIDE.get() == 0 {
+        let inside = INSIDE.get() - 1;
+        if inside == 0 {
             GATE.unlock();
         }
+        INSIDE.set(inside);
+    }
+}
+
+/// How often this process forked while the forking thread was in a [`MidWrite`].
+static FORKS_MID_WRITE: AtomicU64 = AtomicU64::new(0);
+
+/// While this lives, this thread writes shared memory that belongs to this process alone.
+///
+/// Only a `fork` in a signal handler can come in between. Its child returns from the handler into the middle of the
+/// write, and may finish it at any time later. So the parent must never write that memory again:
+/// [`was_forked`](Self::was_forked) says so.
+pub(crate) struct MidWrite {
+    forks: u64,
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl MidWrite {
+    #[inline]
+    pub(crate) fn begin() -> MidWrite {
+        MID_WRITE.set(MID_WRITE.get() + 1);
+        MidWrite {
+            forks: FORKS_MID_WRITE.load(Ordering::Relaxed),
+            _not_send: std::marker::PhantomData,
+        }
+    }
+
+    /// Whether this process has forked in the middle of it. Another thread's write may be meant: then one is given up in
+    /// vain.
+    #[inline]
+    pub(crate) fn was_forked(&self) -> bool {
+        FORKS_MID_WRITE.load(Ordering::Relaxed) != self.forks
+    }
+}
+
+impl Drop for MidWrite {
+    #[inline]
+    fn drop(&mut self) {
+        MID_WRITE.set(MID_WRITE.get() - 1);
     }
 }
 

@@ -44,12 +44,29 @@ pub(crate) fn wake_all(word: &AtomicU64) {
     wake(word, i32::MAX);
 }
 
-/// Wakes one of those who sleep on the word.
-pub(crate) fn wake_one(word: &AtomicU64) {
-    wake(word, 1);
+/// Wakes one of those who sleep on the word; whether there was one.
+pub(crate) fn wake_one(word: &AtomicU64) -> bool {
+    wake(word, 1) > 0
 }
 
-fn wake(word: &AtomicU64, most: i32) {
+/// How many were woken.
+fn wake(word: &AtomicU64, most: i32) -> usize {
     // SAFETY: `word` is valid for the whole call.
-    unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, most) };
+    let woken = unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, most) };
+    usize::try_from(woken).unwrap_or(0)
+}
+
+/// The same among the threads of this process, for a word in its own memory: sleeps until somebody wakes it, unless the
+/// word's low half is no longer that of `seen`. The caller looks again in any case.
+pub(super) fn sleep_in_process(word: &AtomicU64, seen: u64) {
+    let (wait, for_ever) = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, ptr::null::<libc::timespec>());
+    // SAFETY: `word` is valid for the whole call; there is no time limit to read.
+    unsafe { libc::syscall(libc::SYS_futex, low_half(word), wait, seen as u32, for_ever) };
+}
+
+/// Wakes one thread of this process that sleeps on the word.
+pub(super) fn wake_one_in_process(word: &AtomicU64) {
+    let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: `word` is valid for the whole call.
+    unsafe { libc::syscall(libc::SYS_futex, low_half(word), wake, 1) };
 }

@@ -66,6 +66,15 @@ pub(crate) fn is_elevated() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// Whether there is no process with this PID in this process's PID namespace.
+pub(crate) fn is_without_process(pid: u64) -> bool {
+    // SAFETY: signal 0 is sent to nobody.
+    let asked = |pid| unsafe { libc::kill(pid, 0) };
+    i32::try_from(pid).is_ok_and(|pid| {
+        pid > 0 && asked(pid) != 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+    })
+}
+
 /// Names a namespace of this process (`pid`, `time`).
 fn namespace(kind: &str) -> u64 {
     nix::sys::stat::stat(format!("/proc/self/ns/{kind}").as_str()).map_or(0, |s| s.st_ino)

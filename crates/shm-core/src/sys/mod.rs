@@ -5,12 +5,14 @@
 //! | `map` | a file as typed atomics |
 //! | `futex` | sleeping on a shared word |
 //! | `lock` | locks that die with their holder: on a descriptor, or held by a mapping |
-//! | `fork` | which process am I; forking kept out of the moments it must not happen in |
+//! | `fork` | which process this is; forking kept out of the moments it must not happen in |
+//! | `descriptor` | descriptors that are open for a moment, and that a forked child does not keep |
 //! | `process_lock` | a lock among the threads of one process |
 //! | `host` | which boot, which clock, which PID namespace |
 
 #![allow(unsafe_code)]
 
+pub(crate) mod descriptor;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod host;

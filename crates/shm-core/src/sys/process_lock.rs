@@ -1,55 +1,87 @@
 //! A lock among the threads of one process, with what it guards.
+//!
+//! Its word has three states, as in Drepper's "Futexes Are Tricky": free, held, and held while threads sleep on it. A
+//! thread that waits sleeps in the kernel, so that a holder of lower priority can run on the same processor.
 
 use super::fork::process_token;
+use super::futex;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+const FREE: u64 = 0;
+/// In the low bits; above them is the token of the process whose thread holds the lock.
+const HELD: u64 = 1;
+const HELD_WITH_SLEEPERS: u64 = 2;
+const TOKEN_SHIFT: u32 = 2;
+/// How often a thread looks before it sleeps: what is guarded takes well under a microsecond.
+const LOOKS: usize = 100;
+
 /// Guards a `T` among the threads of this process. A forked child that finds it held by a thread of its parent, which
 /// it does not have, takes it over, with a new `T`.
 pub(crate) struct ProcessLock<T> {
-    /// Token of the process whose thread holds it; 0: free.
-    holder: AtomicU64,
+    word: AtomicU64,
     inside: UnsafeCell<T>,
 }
 
 // SAFETY: `inside` is reached only through a `Held`, of which there is one at a time.
 unsafe impl<T: Send> Sync for ProcessLock<T> {}
 
-impl<T: Default> ProcessLock<T> {
-    pub(crate) fn new() -> Self {
-        ProcessLock { holder: AtomicU64::new(0), inside: UnsafeCell::new(T::default()) }
+impl<T> ProcessLock<T> {
+    pub(crate) const fn new(inside: T) -> Self {
+        ProcessLock { word: AtomicU64::new(FREE), inside: UnsafeCell::new(inside) }
     }
 
+    /// Takes the lock if it is free.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<Held<'_, T>> {
+        let held = process_token() << TOKEN_SHIFT | HELD;
+        // Acquire: pairs with the Release in `Held::drop`.
+        self.word
+            .compare_exchange(FREE, held, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+            .then(|| Held { lock: self })
+    }
+}
+
+impl<T: Default> ProcessLock<T> {
     /// Waits for other threads of this process only.
     #[inline]
     pub(crate) fn lock(&self) -> Held<'_, T> {
-        let me = process_token();
-        // Acquire: pairs with the Release in `drop`.
-        if self.holder.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.wait(me);
+        match self.try_lock() {
+            Some(held) => held,
+            None => self.wait(),
         }
-        Held { lock: self }
     }
 
     #[cold]
-    fn wait(&self, me: u64) {
-        for tries in 0u64.. {
-            let holder = self.holder.load(Ordering::Relaxed);
-            if holder != me
-                && self.holder.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
-                if holder != 0 {
+    fn wait(&self) -> Held<'_, T> {
+        let me = process_token() << TOKEN_SHIFT;
+        let swap = |from: u64, to: u64| {
+            self.word.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        // A thread that has slept doesn't know whether others still do.
+        let mut mine = HELD;
+        let mut looks = 0;
+        loop {
+            let seen = self.word.load(Ordering::Relaxed);
+            if seen == FREE {
+                if swap(FREE, me | mine) {
+                    return Held { lock: self };
+                }
+            } else if seen >> TOKEN_SHIFT != me >> TOKEN_SHIFT {
+                if swap(seen, me | mine) {
                     // SAFETY: the lock is ours now. Whoever held it was a thread of the parent, in the parent's memory:
                     // no one in this process refers to the old value.
                     unsafe { *self.inside.get() = T::default() };
+                    return Held { lock: self };
                 }
-                return;
-            }
-            if tries < 100 {
+            } else if looks < LOOKS {
+                looks += 1;
                 std::hint::spin_loop();
-            } else {
-                std::thread::yield_now();
+            } else if seen & HELD == 0 || swap(seen, me | HELD_WITH_SLEEPERS) {
+                mine = HELD_WITH_SLEEPERS;
+                futex::sleep_in_process(&self.word, me | HELD_WITH_SLEEPERS);
             }
         }
     }
@@ -81,7 +113,9 @@ impl<T> DerefMut for Held<'_, T> {
 impl<T> Drop for Held<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.holder.store(0, Ordering::Release);
+        if self.lock.word.swap(FREE, Ordering::Release) & HELD_WITH_SLEEPERS != 0 {
+            futex::wake_one_in_process(&self.lock.word);
+        }
     }
 }
 
@@ -91,7 +125,7 @@ mod tests {
 
     #[test]
     fn threads_take_turns() {
-        let lock = ProcessLock::<u64>::new();
+        let lock = ProcessLock::<u64>::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -106,9 +140,29 @@ mod tests {
         assert_eq!(*lock.lock(), 40_000);
     }
 
+    /// A thread that spins keeps the processor from a holder of lower priority; one that sleeps does not.
+    #[test]
+    fn a_thread_that_waits_sleeps() {
+        let lock = ProcessLock::<u64>::new(0);
+        let held = lock.lock();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                drop(lock.lock());
+                let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+                // SAFETY: a valid timespec to write to.
+                unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut used) };
+                std::time::Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+            });
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            drop(held);
+            let used = waiter.join().unwrap();
+            assert!(used < std::time::Duration::from_millis(250), "{used:?} of a processor");
+        });
+    }
+
     #[test]
     fn a_forked_child_is_not_locked_out() {
-        let lock = ProcessLock::<u64>::new();
+        let lock = ProcessLock::<u64>::new(0);
         let mut held = lock.lock();
         *held = 7;
         // SAFETY: the child only takes the lock and exits.

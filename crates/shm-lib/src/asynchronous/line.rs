@@ -5,8 +5,7 @@ use crate::rate_limit::at_least_one;
 use crate::wait::{self, Turn};
 use crate::{Admission, Denial, Outcome, Permit, RateLimit, Request, Result};
 use shm_core::clock::{self, Nanos};
-use shm_core::{Charged, Receipt, Reservation, Reserved};
-use std::process;
+use shm_core::{Charged, ProcessToken, Receipt, Reservation, Reserved};
 use std::time::Duration;
 
 /// The longest sleep before a turn: so late news may be heard. There is no one to wake a future.
@@ -54,7 +53,7 @@ struct Asleep {
     looked: Nanos,
     pace: Duration,
     /// A forked child has a copy of the line, and no right to what is in it.
-    process: u32,
+    process: ProcessToken,
 }
 
 impl<'a> Line<'a> {
@@ -112,6 +111,7 @@ impl<'a> Line<'a> {
             self.permit = None;
             return Ok(Step::Done(self.limit.try_request(request)?));
         }
+        self.permit = self.permit.take().filter(Permit::is_ours);
         if self.permit.is_none() && limiter.has_permits() {
             match limiter.take_permit()? {
                 Some(held) => self.permit = Some(Permit::new(limiter, held)),
@@ -125,6 +125,8 @@ impl<'a> Line<'a> {
             }
         }
         match limiter.reserve(request, self.latest)? {
+            // A signal handler forked in between, and this is the child: the permit is its parent's.
+            Reserved::Turn(_) if self.permit.as_ref().is_some_and(|permit| !permit.is_ours()) => self.ask(),
             Reserved::Turn(turn) if turn.receipt.at == turn.now => {
                 Ok(self.admitted(turn.receipt, turn.charged, turn.now))
             }
@@ -185,7 +187,7 @@ impl<'a> Line<'a> {
             since: now,
             looked: now,
             pace: PERMIT_PACE.0,
-            process: process::id(),
+            process: ProcessToken::current(),
         });
         if now.since(asleep.looked) >= every {
             self.limit.limiter.check_still_there()?;
@@ -195,7 +197,7 @@ impl<'a> Line<'a> {
     }
 
     fn is_a_copy(&self) -> bool {
-        self.asleep.as_ref().is_some_and(|asleep| asleep.process != process::id())
+        self.asleep.as_ref().is_some_and(|asleep| asleep.process != ProcessToken::current())
     }
 }
 

@@ -1,8 +1,9 @@
 //! The same with records: several words, cells, and a log's ring.
 
 use super::*;
-use crate::layout::{CELLS_PER_SEAT, Cell, RINGS};
+use crate::layout::{CELL_PAIR, Cell, RINGS};
 use crate::limit::Asked;
+use crate::sync::this_process;
 use loom::sync::Arc;
 use loom::thread;
 use std::time::Duration;
@@ -22,7 +23,7 @@ impl Shared {
     fn new(policy: Policy, slots: usize) -> Arc<Shared> {
         let shared = Arc::new(Shared {
             ring: Ring::new(),
-            cells: (0..SEATS * CELLS_PER_SEAT).map(|_| Cell::model()).collect(),
+            cells: (0..SEATS * CELL_PAIR).map(|_| Cell::model()).collect(),
             slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             rings: [slots, 0, 0, 0],
         });
@@ -34,7 +35,7 @@ impl Shared {
         Records {
             generations: self.ring.generations(),
             table: Table { cells: &self.cells, slots: &self.slots, rings: &self.rings },
-            seat: Some(seat),
+            pair: Some(Pair::of(seat, this_process())),
         }
     }
 
@@ -101,7 +102,7 @@ fn a_change_forgets_and_invents_no_admission() {
         // The changer dies right after publishing: nobody but the taker can finish it.
         let changer = {
             let s = shared.clone();
-            thread::spawn(move || s.records(1).publish(1, &keep(twins(3)), &now).unwrap())
+            thread::spawn(move || s.records(1).publish(1, &keep(twins(3)), this_process(), &now).unwrap())
         };
         let taken = u64::from(shared.take(2, at(0)).is_some());
         changer.join().unwrap();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::layout::RETIRED;
+use crate::sync::{Ordering, this_process};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -30,7 +31,7 @@ fn terms(burst: u64) -> Terms {
 
 /// Whether one token was admitted at once.
 fn take(shared: &Shared) -> bool {
-    matches!(shared.words().reserve(1, at(0), &now).unwrap(), Decision::Admitted { .. })
+    matches!(shared.words().reserve(1, at(0), false, &now).unwrap(), Decision::Admitted { .. })
 }
 
 fn available(shared: &Shared) -> u64 {
@@ -61,7 +62,7 @@ fn a_change_forgets_and_invents_no_admission() {
         // The changer dies right after publishing: nobody but the takers can finish it.
         let changer = {
             let s = shared.clone();
-            thread::spawn(move || s.words().publish(1, &terms(3), &now).unwrap())
+            thread::spawn(move || s.words().publish(1, &terms(3), this_process(), &now).unwrap())
         };
         let taken = u64::from(take(&shared)) + other.join().unwrap();
         changer.join().unwrap();
@@ -77,8 +78,8 @@ fn two_changes_while_one_takes() {
         let changer = {
             let s = shared.clone();
             thread::spawn(move || {
-                s.words().publish(1, &terms(2), &now).unwrap();
-                s.words().publish(2, &terms(2), &now).unwrap();
+                s.words().publish(1, &terms(2), this_process(), &now).unwrap();
+                s.words().publish(2, &terms(2), this_process(), &now).unwrap();
             })
         };
         let taken = u64::from(take(&shared));
@@ -99,11 +100,11 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
             let s = shared.clone();
             thread::spawn(move || {
                 for epoch in 1..=GENERATIONS as u64 {
-                    s.words().publish(epoch, &terms(3), &now).unwrap();
+                    s.words().publish(epoch, &terms(3), this_process(), &now).unwrap();
                 }
             })
         };
-        let taken = match shared.words().reserve(1, at(0), &now) {
+        let taken = match shared.words().reserve(1, at(0), false, &now) {
             Ok(Decision::Admitted { .. }) => 1,
             Ok(Decision::Denied { .. }) => 0,
             // A stalled helper froze the current state: nothing was admitted, the limiter republishes.
@@ -131,12 +132,12 @@ fn a_decision_is_never_booked_in_another_generation() {
             let s = shared.clone();
             thread::spawn(move || {
                 for epoch in 1..last {
-                    s.words().publish(epoch, &anew, &now).unwrap();
+                    s.words().publish(epoch, &anew, this_process(), &now).unwrap();
                 }
                 let _ = s.words().settle(last, &now);
             })
         };
-        let decision = shared.words().reserve(1, at(0), &now);
+        let decision = shared.words().reserve(1, at(0), false, &now);
         changer.join().unwrap();
         let end = shared.words().outlook(&later);
         match (decision, end) {
@@ -157,14 +158,14 @@ fn a_helper_that_overslept_sets_no_state() {
     model.check(|| {
         let shared = Shared::new(3);
         let last = 2 + GENERATIONS as u64;
-        shared.words().publish(1, &terms(3), &now).unwrap();
+        shared.words().publish(1, &terms(3), this_process(), &now).unwrap();
         let helper = {
             let s = shared.clone();
             thread::spawn(move || s.words().settle(2, &now))
         };
         for epoch in 2..last {
-            shared.words().publish(epoch, &terms(3), &now).unwrap();
-            if epoch == last - 2 && shared.words().reserve(1, at(0), &now).is_err() {
+            shared.words().publish(epoch, &terms(3), this_process(), &now).unwrap();
+            if epoch == last - 2 && shared.words().reserve(1, at(0), false, &now).is_err() {
                 // Frozen by the helper, which the limiter heals under the control lock: not this scene.
                 let _ = helper.join().unwrap();
                 return;
@@ -199,7 +200,7 @@ fn no_decision_uses_half_of_two_configurations() {
             })
         };
         for epoch in 1..last {
-            shared.words().publish(epoch, &terms(epoch + 1), &now).unwrap();
+            shared.words().publish(epoch, &terms(epoch + 1), this_process(), &now).unwrap();
         }
         reader.join().unwrap();
     });
@@ -209,7 +210,7 @@ fn no_decision_uses_half_of_two_configurations() {
 fn a_cancelled_token_can_be_taken_again_once() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let Ok(Decision::Admitted { epoch, state: tat, .. }) = shared.words().reserve(1, at(0), &now) else {
+        let Ok(Decision::Admitted { epoch, state: tat, .. }) = shared.words().reserve(1, at(0), true, &now) else {
             panic!()
         };
         let other = {
@@ -223,17 +224,65 @@ fn a_cancelled_token_can_be_taken_again_once() {
     });
 }
 
+/// The state comes back to what it was right after the reservation, by a refund and an admission: it must not be taken
+/// for that.
+#[test]
+fn a_reservation_is_not_cancelled_after_a_refund_and_an_admission() {
+    loom::model(|| {
+        let shared = Shared::new(3);
+        let admitted = |cancellable| match shared.words().reserve(1, at(0), cancellable, &now).unwrap() {
+            Decision::Admitted { at, epoch, state, .. } => (at, epoch, state),
+            Decision::Denied { .. } => panic!("three are free"),
+        };
+        let (first_at, epoch, _) = admitted(false);
+        let (_, _, reserved) = admitted(true);
+        let other = {
+            let s = shared.clone();
+            thread::spawn(move || {
+                let ticks = s.words().refund(epoch, first_at, None, 1, &now);
+                (ticks > 0, u64::from(take(&s)))
+            })
+        };
+        let cancelled = shared.words().cancel(epoch, reserved, 1);
+        let (refunded, taken) = other.join().unwrap();
+        // In use: the first unless it was refunded, the second unless it was cancelled, and the third.
+        let used = u64::from(!refunded) + u64::from(!cancelled) + taken;
+        assert!(available(&shared) <= 3 - used);
+    });
+}
+
 #[test]
 fn after_retiring_nothing_is_admitted() {
     loom::model(|| {
         let shared = Shared::new(2);
         let other = {
             let s = shared.clone();
-            thread::spawn(move || s.words().reserve(1, at(0), &now).is_ok())
+            thread::spawn(move || s.words().reserve(1, at(0), false, &now).is_ok())
         };
         shared.generations().retire();
-        assert_eq!(shared.words().reserve(1, at(0), &now), Err(Halt::Retired));
+        let state = || shared.generations().place(1).state.word.load(Ordering::Acquire);
+        let last = state();
+        assert_eq!(shared.words().reserve(1, at(0), false, &now), Err(Halt::Retired));
         other.join().unwrap();
+        assert_eq!(state(), last, "something was taken after it was retired");
         assert!(shared.generations().epoch() & RETIRED != 0);
+    });
+}
+
+/// The changer died right after it published, so the state before is not frozen yet.
+#[test]
+fn retiring_freezes_both_states_of_an_unfinished_change() {
+    loom::model(|| {
+        let shared = Shared::new(2);
+        let other = {
+            let s = shared.clone();
+            thread::spawn(move || s.words().reserve(1, at(0), false, &now).is_ok())
+        };
+        shared.words().publish(1, &terms(2), this_process(), &now).unwrap();
+        shared.generations().retire();
+        let states = || [1, 2].map(|e| shared.generations().place(e).state.word.load(Ordering::Acquire));
+        let last = states();
+        other.join().unwrap();
+        assert_eq!(states(), last, "something was taken after it was retired");
     });
 }

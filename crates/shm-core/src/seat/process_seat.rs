@@ -1,0 +1,236 @@
+//! This process's own seat at a limiter: one, however many handles and threads it has.
+
+use super::counts::Counting;
+use super::search::{Claimed, Search};
+use super::tenure::{self, Sitter};
+use crate::clock;
+use crate::commit::{Desk, Pair};
+use crate::error::Result;
+use crate::layout::Seat;
+use crate::segment::Segment;
+use crate::sync::Ordering;
+use crate::sys::fork::{MidWrite, NoFork, process_token, thread_mark};
+use crate::sys::lock::HeldByMapping;
+use crate::sys::process_lock::{Held, ProcessLock};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// For how long a process only counts in the common lane after it found no free seat.
+const COUNT_WITHOUT: Duration = Duration::from_millis(100);
+
+/// The seat of this process at one limiter file. All its handles and threads share it.
+pub(crate) struct ProcessSeat {
+    /// `process token << 16 | seat + 1`; the low half is 0 while there is no seat.
+    sitting: AtomicU64,
+    /// Which taking of the seat that is.
+    tenure: AtomicU64,
+    /// The thread that counts in the seat's own lane.
+    counter: AtomicUsize,
+    /// Keeps the seat's lock. A forked child leaves its parent's alone.
+    hold: AtomicPtr<HeldByMapping>,
+    /// Until when counting does not look for a seat again.
+    retry_ns: AtomicU64,
+    /// Handles of this process to the file. Changed under the lock of `SEATS`.
+    handles: AtomicUsize,
+    /// Held by the thread that takes a seat.
+    search: ProcessLock<Search>,
+    /// Where the seat's cells are prepared, by one thread at a time.
+    desk: ProcessLock<Desk>,
+}
+
+/// By device and inode: a file that is mapped keeps its inode, so no two have the same.
+type Seats = BTreeMap<(u64, u64), Weak<ProcessSeat>>;
+/// Of this process. Only locked inside the fork gate, so a forked child finds it free and whole.
+static SEATS: ProcessLock<Seats> = ProcessLock::new(Seats::new());
+
+/// The right of this thread to write the seat's cells: no other thread of this process has it meanwhile. Threads of one
+/// process wait for each other here; processes never do.
+pub(crate) struct CellAccess<'a> {
+    pub(crate) seat: usize,
+    pub(crate) desk: Held<'a, Desk>,
+    of: &'a ProcessSeat,
+    write: MidWrite,
+    process: u64,
+}
+
+impl ProcessSeat {
+    /// The one for this file, for one more handle.
+    pub(crate) fn join(segment: &Segment) -> Arc<ProcessSeat> {
+        let _gate = NoFork::enter();
+        let mut seats = SEATS.lock();
+        let seat = match seats.get(&segment.file_id()).and_then(Weak::upgrade) {
+            Some(seat) => seat,
+            None => {
+                let seat = Arc::new(ProcessSeat {
+                    sitting: AtomicU64::new(0),
+                    tenure: AtomicU64::new(0),
+                    counter: AtomicUsize::new(0),
+                    hold: AtomicPtr::new(std::ptr::null_mut()),
+                    retry_ns: AtomicU64::new(0),
+                    handles: AtomicUsize::new(0),
+                    search: ProcessLock::new(Search::default()),
+                    desk: ProcessLock::new(Desk::default()),
+                });
+                seats.insert(segment.file_id(), Arc::downgrade(&seat));
+                seat
+            }
+        };
+        seat.handles.fetch_add(1, Ordering::Relaxed);
+        seat
+    }
+
+    /// One handle less. With the last one the process leaves its seat.
+    pub(crate) fn leave(&self, segment: &Segment) {
+        let _gate = NoFork::enter();
+        let mut seats = SEATS.lock();
+        if self.handles.fetch_sub(1, Ordering::Relaxed) == 1 {
+            seats.remove(&segment.file_id());
+            self.release(segment);
+        }
+    }
+
+    /// This process's lane; takes a seat if it has none. Never waits: while another thread takes the seat, and when
+    /// all seats are taken, counting is in the common lane.
+    #[inline]
+    pub(crate) fn counting<'a>(&self, segment: &'a Segment) -> Counting<'a> {
+        match self.current(segment) {
+            Some(seat) => self.counting_at(&segment.seats()[seat]),
+            None => self.counting_after_a_search(segment),
+        }
+    }
+
+    /// The lane of this thread at this process's seat.
+    #[inline]
+    pub(crate) fn counting_at<'a>(&self, seat: &'a Seat) -> Counting<'a> {
+        let alone = self.counter.load(Ordering::Relaxed) == thread_mark();
+        Counting { own: alone.then_some(&seat.own), shared: &seat.shared }
+    }
+
+    #[cold]
+    fn counting_after_a_search<'a>(&self, segment: &'a Segment) -> Counting<'a> {
+        let without = Counting { own: None, shared: &segment.fixed().seatless };
+        let now = clock::now();
+        let is_ours = self.sitting.load(Ordering::Relaxed) >> 16 == process_token();
+        if is_ours && now.as_nanos() < self.retry_ns.load(Ordering::Relaxed) {
+            return without;
+        }
+        let Some(mut search) = self.search.try_lock() else { return without };
+        match self.take(segment, &mut search) {
+            Ok(Some(seat)) => self.counting_at(&segment.seats()[seat]),
+            Ok(None) | Err(_) => {
+                self.retry_ns.store(now.plus(COUNT_WITHOUT).as_nanos(), Ordering::Relaxed);
+                self.sitting.store(process_token() << 16, Ordering::Release);
+                without
+            }
+        }
+    }
+
+    /// This process's seat, if it has one.
+    #[inline]
+    fn current(&self, segment: &Segment) -> Option<usize> {
+        // Another process's, and none, are larger than any seat.
+        let sitting = self.sitting.load(Ordering::Acquire);
+        let seat = sitting.wrapping_sub(process_token() << 16).wrapping_sub(1);
+        (seat < segment.seats().len() as u64).then_some(seat as usize)
+    }
+
+    /// This process's seat; takes one if it has none. `None` if no free one was found.
+    #[inline]
+    fn seat(&self, segment: &Segment) -> Result<Option<usize>> {
+        match self.current(segment) {
+            Some(seat) => Ok(Some(seat)),
+            None => self.take(segment, &mut self.search.lock()),
+        }
+    }
+
+    /// This process's seat, and the proof that it is still the same holder.
+    pub(crate) fn sitter(&self, segment: &Segment) -> Result<Option<Sitter>> {
+        Ok(self.seat(segment)?.map(|seat| Sitter { seat, tenure: self.tenure.load(Ordering::Relaxed) }))
+    }
+
+    /// The right to write this process's cells, for this thread alone. `None` if no free seat was found.
+    #[inline]
+    pub(crate) fn cells(&self, segment: &Segment) -> Result<Option<CellAccess<'_>>> {
+        let process = process_token();
+        if self.seat(segment)?.is_none() {
+            return Ok(None);
+        }
+        let desk = self.desk.lock();
+        let write = MidWrite::begin();
+        // Asked again: another thread's write may have been forked meanwhile, and the seat given up.
+        match self.current(segment) {
+            Some(seat) => Ok(Some(CellAccess { seat, desk, of: self, write, process })),
+            None => {
+                drop(desk);
+                self.cells(segment)
+            }
+        }
+    }
+
+    /// Takes a free seat. For the thread that holds the search.
+    #[cold]
+    fn take(&self, segment: &Segment, search: &mut Search) -> Result<Option<usize>> {
+        if let Some(seat) = self.current(segment) {
+            // Another thread took it in the meantime.
+            return Ok(Some(seat));
+        }
+        let Some(Claimed { sitter, hold, process }) = search.claim(segment)? else { return Ok(None) };
+        // What is there belongs to a parent process, or to a seat that was given up: not to be dropped.
+        self.hold.store(Box::into_raw(Box::new(hold)), Ordering::Release);
+        self.counter.store(thread_mark(), Ordering::Relaxed);
+        self.tenure.store(sitter.tenure, Ordering::Relaxed);
+        self.sitting.store(process << 16 | (sitter.seat as u64 + 1), Ordering::Release);
+        Ok(Some(sitter.seat))
+    }
+
+    /// Leaves the seat, if this process has one here.
+    #[allow(unsafe_code)]
+    fn release(&self, segment: &Segment) {
+        let Some(seat) = self.current(segment) else { return };
+        self.sitting.store(0, Ordering::Release);
+        let hold = self.hold.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        tenure::end(&segment.seats()[seat].holder, self.tenure.load(Ordering::Relaxed));
+        if !hold.is_null() {
+            // SAFETY: made by Box::into_raw in `take` of this process (the token says so), and taken once.
+            drop(unsafe { Box::from_raw(hold) });
+        }
+    }
+
+    /// Never writes this seat's cells again, and keeps them from everybody else until this process ends.
+    #[cold]
+    fn give_up(&self) {
+        self.sitting.store(0, Ordering::Release);
+    }
+}
+
+impl CellAccess<'_> {
+    /// The cells.
+    #[inline]
+    pub(crate) fn pair(&self) -> Pair {
+        Pair::of(self.seat, self.process)
+    }
+
+    /// The token of the process that has the right.
+    pub(crate) fn process(&self) -> u64 {
+        self.process
+    }
+
+    /// Whether this is still the process that was given the right. In a child that a signal handler forked in the meantime
+    /// it is not: the cells are the parent's.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process == process_token()
+    }
+}
+
+impl Drop for CellAccess<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // The child may write there at any time, what this process has just written.
+        if self.write.was_forked() {
+            self.of.give_up();
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The search for a free seat, in bounded time and outside the fork gate.
+//!
+//! A seat that was left is found at once: its tenure says so. A seat whose holder died looks taken in memory, and only
+//! the kernel knows better; each question to it takes as long as the file has locks. So only so many are asked in one
+//! search, those first of whose holders no process is left, and the next search goes on where this one ended.
+
+use super::counts::Counts;
+use super::probe::{OnFile, Probe};
+use super::tenure::{self, SeesLocks, Sitter};
+use crate::clock::{self, Nanos};
+use crate::error::{Error, Result};
+use crate::layout::Seat;
+use crate::segment::Segment;
+use crate::sync::Ordering;
+use crate::sys::fork::{NoFork, process_token};
+use crate::sys::host;
+use crate::sys::lock::HeldByMapping;
+use std::time::Duration;
+
+/// The kernel is asked about locks for this long in one search, and at least once.
+const ASK_FOR: Duration = Duration::from_micros(200);
+/// And not again sooner than this after it knew of no dead holder.
+const ASK_EVERY: Duration = Duration::from_millis(10);
+/// So many holders' PIDs are looked up in one search.
+const PIDS: usize = 256;
+
+/// Where the next search goes on.
+#[derive(Default)]
+pub(crate) struct Search {
+    next_pid: usize,
+    next_lock: usize,
+    ask_again_ns: u64,
+}
+
+/// A seat that this process has from now on.
+pub(super) struct Claimed {
+    pub(super) sitter: Sitter,
+    /// Keeps its lock.
+    pub(super) hold: HeldByMapping,
+    /// The token of the process whose seat it is.
+    pub(super) process: u64,
+}
+
+impl Search {
+    /// Takes a free seat, if it finds one.
+    pub(super) fn claim(&mut self, segment: &Segment) -> Result<Option<Claimed>> {
+        let seats = segment.seats();
+        for (seat, found) in seats.iter().enumerate() {
+            if tenure_of(found) & 1 == 0
+                && let Some(claimed) = claim(segment, seat)?
+            {
+                return Ok(Some(claimed));
+            }
+        }
+        let begun = clock::now();
+        if begun.as_nanos() < self.ask_again_ns {
+            return Ok(None);
+        }
+        let mut locks = Probe::of(segment);
+        let mut claim_a_dead_ones = |seat: usize| {
+            let tenure = tenure_of(&seats[seat]);
+            if tenure & 1 == 0 || locks.is_held(Sitter { seat, tenure })? { Ok(None) } else { claim(segment, seat) }
+        };
+        for _ in 0..seats.len().min(PIDS) {
+            let seat = self.next_pid % seats.len();
+            self.next_pid = seat + 1;
+            if is_without_process(&seats[seat])
+                && let Some(claimed) = claim_a_dead_ones(seat)?
+            {
+                return Ok(Some(claimed));
+            }
+        }
+        for asked in 0..seats.len() {
+            if asked > 0 && clock::now().since(begun) > ASK_FOR {
+                break;
+            }
+            let seat = self.next_lock % seats.len();
+            self.next_lock = seat + 1;
+            if let Some(claimed) = claim_a_dead_ones(seat)? {
+                return Ok(Some(claimed));
+            }
+        }
+        self.ask_again_ns = clock::now().plus(ASK_EVERY).as_nanos();
+        Ok(None)
+    }
+}
+
+fn tenure_of(seat: &Seat) -> u64 {
+    seat.holder.tenure.load(Ordering::Acquire)
+}
+
+/// Whether there is no process any more with the PID that the holder had, as far as can be told here. A hint: PIDs come
+/// again, and mean something in their own namespace alone.
+fn is_without_process(seat: &Seat) -> bool {
+    let namespace = seat.holder.pid_namespace.load(Ordering::Relaxed);
+    let pid = seat.holder.pid.load(Ordering::Relaxed);
+    namespace != 0 && namespace == host::me().pid_namespace && host::is_without_process(pid)
+}
+
+/// Takes this seat, if nobody else does.
+fn claim(segment: &Segment, seat: usize) -> Result<Option<Claimed>> {
+    let process = process_token();
+    let found = &segment.seats()[seat];
+    // Around the descriptor that has the lock: a child must not inherit it.
+    let gate = NoFork::enter();
+    let file = segment.reopen()?;
+    let Some(sitter) = tenure::claim(seat, &found.holder, &mut OnFile(&file))? else { return Ok(None) };
+    let hold = HeldByMapping::keep(file, &gate).map_err(|e| Error::os("cannot map the seat lock", e))?;
+    drop(gate);
+    if process != process_token() {
+        // A signal handler forked, and this is the child: the seat is the parent's.
+        return Ok(None);
+    }
+    write_holder(found, clock::now());
+    Ok(tenure::begin(&found.holder, sitter).then_some(Claimed { sitter, hold, process }))
+}
+
+/// Writes who will have the seat. If this process is killed in the middle, the next holder writes it again.
+fn write_holder(seat: &Seat, now: Nanos) {
+    let holder = &seat.holder;
+    holder.pid.store(std::process::id().into(), Ordering::Relaxed);
+    let me = host::me();
+    holder.pid_namespace.store(me.pid_namespace, Ordering::Relaxed);
+    holder.since_ns.store(now.as_nanos(), Ordering::Relaxed);
+    for (word, value) in holder.command.iter().zip(me.command) {
+        word.store(value, Ordering::Relaxed);
+    }
+    let so_far = Counts::of(&seat.own).plus(Counts::of(&seat.shared));
+    so_far.store(&seat.before);
+}
