@@ -7,10 +7,14 @@ mod child;
 mod commands;
 mod demo;
 mod exit;
+mod fork;
 mod help;
 mod output;
 mod policy_file;
+mod relay;
 mod signals;
+mod startup;
+mod witness;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use crate::child;
 use crate::commands::take::{Taken, take};
 use crate::exit::{DENIED, Failure, NO_COMMAND, NOT_EXECUTABLE, complain};
 use crate::output::denial;
+use crate::signals;
 use shm_lib::{Directory, Outcome};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -27,17 +28,22 @@ pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
     let mut command = Command::new(program);
     command.args(arguments);
     let error = match admission.take_permit() {
-        Some(permit) if !watch.came() => match child::run(&mut command, &watch) {
-            Ok(status) => {
+        Some(permit) => match child::run(&mut command, &watch) {
+            Ok(ended) => {
                 // Before this process ends: somebody may wait for it.
                 drop((permit, admission, limiter));
+                let Some(status) = ended else {
+                    watch.end();
+                    unreachable!("the caught signal ends this process");
+                };
                 return Ok(child::end_like(status));
             }
             Err(error) => error,
         },
-        permit => {
-            drop((permit, admission, limiter));
+        None => {
+            drop((admission, limiter));
             watch.end();
+            signals::inherit(&mut command, None);
             command.exec()
         }
     };
