@@ -20,7 +20,7 @@ const FILE: &str = "SHM_TEST_COUNTS";
 /// Longer than anything in `run` takes to pass a signal on.
 const SETTLED: Duration = Duration::from_millis(400);
 
-/// The command that the tests run: counts each signal it gets, until its file is gone. A handler and not a shell's
+/// The command that the tests run: counts each signal it gets, until it is told to end. A handler and not a shell's
 /// trap, which counts two signals in quick succession as one.
 #[test]
 #[ignore = "the other tests start it as a command"]
@@ -36,8 +36,7 @@ fn counting_command() {
         unsafe { signal_hook::low_level::register(*signal, add) }.unwrap();
     }
     let give_up = Instant::now() + Duration::from_secs(60);
-    let mut write_first = true;
-    while (write_first || file.exists()) && Instant::now() < give_up {
+    while !file.with_extension("end").exists() && Instant::now() < give_up {
         let text: String = counts
             .iter()
             .map(|(signal, count)| (signal, count.load(Ordering::SeqCst)))
@@ -46,10 +45,7 @@ fn counting_command() {
             .collect();
         let new = file.with_extension("new");
         fs::write(&new, format!("up\n{text}")).unwrap();
-        if write_first || file.exists() {
-            fs::rename(&new, &file).unwrap();
-        }
-        write_first = false;
+        fs::rename(&new, &file).unwrap();
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -117,7 +113,7 @@ impl Counting {
 
     /// Lets the command end.
     fn end(mut self) -> std::process::ExitStatus {
-        fs::remove_file(&self.file).unwrap();
+        fs::write(self.file.with_extension("end"), "").unwrap();
         self.child.wait().unwrap()
     }
 }
@@ -217,7 +213,7 @@ fn a_killed_run_leaves_only_its_command() {
         all.count()
     };
     until(|| members() == 1);
-    fs::remove_file(file).unwrap();
+    fs::write(file.with_extension("end"), "").unwrap();
     until(|| members() == 0);
 }
 
