@@ -4,7 +4,7 @@ use crate::args::Run;
 use crate::child;
 use crate::commands::take::{Taken, take};
 use crate::exit::{DENIED, Failure, NO_COMMAND, NOT_EXECUTABLE, complain};
-use crate::output::denial;
+use crate::output::{denial, printable};
 use crate::signals;
 use shm_lib::{Directory, Outcome};
 use std::io;
@@ -48,5 +48,5 @@ pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
         }
     };
     let status = if error.kind() == io::ErrorKind::NotFound { NO_COMMAND } else { NOT_EXECUTABLE };
-    Err(Failure::Other(status, format!("can't run {}: {error}", program.display())))
+    Err(Failure::Other(status, format!("can't run {}: {error}", printable::path(program))))
 }

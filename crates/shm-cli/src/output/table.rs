@@ -1,6 +1,6 @@
 //! `list` for people: one row per limiter, which says how full the tightest of its limits is. The full ones stand out.
 
-use crate::output::{BAD, GOOD, STRONG, Seen, WEAK, json, level, paint, span};
+use crate::output::{BAD, GOOD, STRONG, Seen, WEAK, json, level, paint, printable, span};
 use anstyle::Style;
 use shm_lib::limit::{Description, KindName};
 use shm_lib::{Inspection, Limit};
@@ -42,7 +42,7 @@ pub(crate) fn table(limiters: &[Seen]) -> String {
 
 fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
     let mut cells: [String; HEAD.len()] = std::array::from_fn(|_| "-".to_owned());
-    cells[0] = seen.name.to_string();
+    cells[0] = printable::word(seen.name.as_str());
     let (state, style) = match &seen.inspection {
         Ok(found) => {
             let mut limits = level::of(found);
