@@ -5,8 +5,8 @@
 //! kernel does not say which it was, and the sender does not either: timeout(1) even does both. The witness is one more
 //! process of the group, which does nothing but tell which signals it gets: those are the group's.
 //!
-//! It costs one fork, about a tenth of a millisecond. To be without it, this process would have to leave the group, and
-//! then Ctrl-Z, `kill -9 -- -PGID` and timeout(1) would miss it.
+//! It costs one fork: with it, `run` of /bin/true took 2.0 ms where it took 1.7 ms (2-core VM). To be without it, this
+//! process would have to leave the group, and then Ctrl-Z, `kill -9 -- -PGID` and timeout(1) would miss it.
 
 use crate::fork;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -72,8 +72,8 @@ impl Page {
             let since = span::short(seen.now.since(process.since));
             let _ = writeln!(
                 self.0,
-                "    {pid:<12} {:<15} {since:>6}  admitted {}, denied {}, waited {}{}",
-                printable::word(&process.command),
+                "    {pid:<12} {} {since:>6}  admitted {}, denied {}, waited {}{}",
+                table::left(&printable::word(&process.command), 15),
                 process.counts.admitted,
                 process.counts.denied,
                 process.counts.waited,
