@@ -1,53 +1,67 @@
 //! A command that is waited for, as if it had this process's place: signals pass on to it, and its end is ours.
 
-use crate::signals::Watch;
+use crate::relay::Relay;
+use crate::signals::{self, Watch};
+use crate::witness::Origin;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
 use signal_hook::low_level;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
+use std::time::Instant;
 
-/// Starts the command and waits for its end. What `watch` catches is passed on.
-pub(crate) fn run(command: &mut Command, watch: &Watch) -> io::Result<ExitStatus> {
-    watch.children()?;
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
-    for &signal in watch.signals() {
-        signals.add(Signal::try_from(signal)?);
+/// Starts the command and waits for its end; the signals that only this process gets are passed on. `None` if `watch`
+/// caught one first: then nothing was started.
+pub(crate) fn run(command: &mut Command, watch: &Watch) -> io::Result<Option<ExitStatus>> {
+    signals::hear_of_children()?;
+    let mut caught = signals::passed_on();
+    caught.add(Signal::SIGCHLD);
+    let inbox = SignalFd::with_flags(&caught, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let mask = caught.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    if watch.came() {
+        mask.thread_set_mask()?;
+        return Ok(None);
     }
-    let inbox = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
+    let mut relay = Relay::begin(&inbox);
+    signals::inherit(command, Some(mask));
     let mut child = command.spawn()?;
-    // Not before: the command would inherit a blocked signal. A handler it does not inherit.
-    signals.thread_block()?;
-    // One that came while the command was started may have missed it.
-    if let Some(signal) = watch.which() {
-        pass_on(&child, signal);
-    }
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            return Ok(Some(status));
         }
-        match inbox.read_signal() {
-            Ok(Some(info)) if info.ssi_signo != Signal::SIGCHLD as u32 => {
-                // What the kernel sends, as for Ctrl-C on a terminal, goes to the command, too; what kill(1) sends does not.
-                if info.ssi_code <= 0 {
-                    pass_on(&child, info.ssi_signo as i32);
-                }
+        sleep(&inbox, &relay)?;
+        while let Some(info) = inbox.read_signal()? {
+            if info.ssi_signo != Signal::SIGCHLD as u32 {
+                relay.caught(Origin { signal: info.ssi_signo, sender: info.ssi_pid });
             }
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(e) => return Err(e.into()),
         }
+        relay.work(|origin| pass_on(&child, origin));
+    }
+}
+
+/// Sleeps until there is something to do.
+fn sleep(inbox: &SignalFd, relay: &Relay) -> io::Result<()> {
+    let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut fds = vec![ready(inbox.as_fd())];
+    fds.extend(relay.line().map(ready));
+    let timeout = relay.wakes_at().map_or(PollTimeout::NONE, |at| {
+        // Rounded up: waking too early would be once more for nothing.
+        let left = at.saturating_duration_since(Instant::now()).as_millis() + 1;
+        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+    });
+    match poll(&mut fds, timeout) {
+        Err(nix::Error::EINTR) | Ok(_) => Ok(()),
+        Err(e) => Err(e.into()),
     }
 }
 
 /// The PID can't be another's: it is not reaped yet.
-fn pass_on(child: &Child, signal: i32) {
-    if let Ok(signal) = Signal::try_from(signal) {
-        let _ = kill(Pid::from_raw(child.id() as i32), signal);
-    }
+fn pass_on(child: &Child, origin: Origin) {
+    signals::send(child.id(), origin.signal);
 }
 
 /// Dies by the signal that the command died by; otherwise its exit status.

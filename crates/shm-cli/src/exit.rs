@@ -1,5 +1,6 @@
 //! Exit statuses, and how each failure ends.
 
+use crate::output::printable;
 use shm_lib::{Error, ErrorKind};
 use std::fmt;
 use std::io::{self, Write};
@@ -72,5 +73,5 @@ pub(crate) fn code(ended: Result<u8, Failure>) -> ExitCode {
 
 /// A line on standard error. If even that can't be written, the exit status has to do.
 pub(crate) fn complain(what: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "shm-limit: {what}");
+    let _ = writeln!(io::stderr(), "shm-limit: {}", printable::lines(&what.to_string()));
 }

@@ -7,10 +7,14 @@ mod child;
 mod commands;
 mod demo;
 mod exit;
+mod fork;
 mod help;
 mod output;
 mod policy_file;
+mod relay;
 mod signals;
+mod startup;
+mod witness;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -19,7 +23,7 @@ fn main() -> ExitCode {
     let args = match args::Args::try_parse() {
         Ok(args) => args,
         // Help and version are "errors" too, for standard output.
-        Err(e) => return exit::code(output::clap_message(&e).map(|()| e.exit_code() as u8)),
+        Err(mut e) => return exit::code(output::clap_message(&mut e).map(|()| e.exit_code() as u8)),
     };
     exit::code(commands::run(args))
 }

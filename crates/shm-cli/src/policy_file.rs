@@ -1,6 +1,7 @@
 //! A policy from a file.
 
 use crate::exit::{Failure, USAGE};
+use crate::output::printable;
 use shm_lib::Policy;
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,7 +11,7 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
     let (called, text) = if path == Path::new("-") {
         ("standard input".to_owned(), all_of(io::stdin()))
     } else {
-        (path.display().to_string(), std::fs::File::open(path).and_then(all_of))
+        (printable::path(path), std::fs::File::open(path).and_then(all_of))
     };
     let text = text.map_err(|e| Failure::new(format!("can't read the policy from {called}: {e}")))?;
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));

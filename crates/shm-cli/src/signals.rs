@@ -1,11 +1,18 @@
 //! Ctrl-C and its kin during a wait: noticed, so that the turn can be given back; then died by, so that the shell
-//! sees what it expects (130, 143).
+//! sees what it expects (130, 143). And what a command inherits of signals, and is passed on.
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use crate::startup;
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
 use signal_hook::{flag, low_level};
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// The signals that end a wait.
+const ENDING: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 
 /// Catches the signals that end a process, except those that are ignored (as under `nohup`): they stay so.
 pub(crate) struct Watch {
@@ -13,16 +20,13 @@ pub(crate) struct Watch {
     came: Arc<AtomicUsize>,
     /// From when on a signal has its ordinary effect at once.
     over: Arc<AtomicBool>,
-    /// Which are caught.
-    signals: Vec<i32>,
 }
 
 impl Watch {
     /// Begins to catch.
     pub(crate) fn begin() -> io::Result<Watch> {
-        let signals = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|&s| !is_ignored(s)).collect();
-        let watch = Watch { came: Arc::default(), over: Arc::default(), signals };
-        for &signal in &watch.signals {
+        let watch = Watch { came: Arc::default(), over: Arc::default() };
+        for signal in ENDING.into_iter().filter(|&signal| !startup::was_ignored(signal)) {
             flag::register_conditional_default(signal, watch.over.clone())?;
             flag::register_usize(signal, watch.came.clone(), signal as usize)?;
         }
@@ -35,18 +39,8 @@ impl Watch {
     }
 
     /// Which came last.
-    pub(crate) fn which(&self) -> Option<i32> {
+    fn which(&self) -> Option<i32> {
         Some(self.came.load(Ordering::SeqCst) as i32).filter(|&signal| signal != 0)
-    }
-
-    /// Which are caught.
-    pub(crate) fn signals(&self) -> &[i32] {
-        &self.signals
-    }
-
-    /// Makes sure that the end of a child is heard of. Whoever ignores it can't wait for one, and this is inherited.
-    pub(crate) fn children(&self) -> io::Result<()> {
-        flag::register(SIGCHLD, Arc::default()).map(|_| ())
     }
 
     /// Ends the catching. Dies by the signal, if one came: in this order, so that none is lost in between.
@@ -60,11 +54,46 @@ impl Watch {
     }
 }
 
-#[allow(unsafe_code)]
-fn is_ignored(signal: i32) -> bool {
-    // SAFETY: all zeros is a valid sigaction; the call changes nothing and writes to `old`, which outlives it.
-    unsafe {
-        let mut old: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, std::ptr::null(), &raw mut old) == 0 && old.sa_sigaction == libc::SIG_IGN
+/// Makes sure that the end of a child is heard of. A process that ignores SIGCHLD can't wait for a child, and this is
+/// inherited.
+pub(crate) fn hear_of_children() -> io::Result<()> {
+    flag::register(SIGCHLD, Arc::default()).map(|_| ())
+}
+
+/// The signals that `run` passes on to a command: all that another process may send it, with three exceptions.
+/// Faults are this process's own. The signals that stop a job go to its whole process group. And SIGPIPE, which the Rust
+/// runtime ignores, is about this process's own output.
+pub(crate) fn passed_on() -> SigSet {
+    use Signal::*;
+    let mut signals = SigSet::all();
+    for not in [
+        SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD, SIGPIPE, SIGSEGV, SIGBUS, SIGILL, SIGFPE,
+        SIGTRAP, SIGSYS,
+    ] {
+        signals.remove(not);
     }
+    signals
+}
+
+/// Lets the command start with the signal mask `mask`, if it is given, and with the dispositions that this process
+/// started with: as if nothing were in between.
+#[allow(unsafe_code)]
+pub(crate) fn inherit(command: &mut Command, mask: Option<SigSet>) {
+    let restore = move || {
+        // A pending signal must not run a handler of this program in the command's process: the mask comes last.
+        for signal in ENDING.into_iter().chain([SIGCHLD, SIGPIPE]) {
+            startup::restore(signal)?;
+        }
+        mask.map_or(Ok(()), |mask| mask.thread_set_mask().map_err(Into::into))
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed: this reads an atomic, and calls signal
+    // and pthread_sigmask.
+    unsafe { command.pre_exec(restore) };
+}
+
+/// Sends a signal by its number, which may be a real-time one. A process that is not there gets none.
+#[allow(unsafe_code)]
+pub(crate) fn send(pid: u32, signal: u32) {
+    // SAFETY: kill has no memory preconditions.
+    unsafe { libc::kill(pid as libc::pid_t, signal as i32) };
 }

@@ -250,3 +250,59 @@ fn a_file_that_is_no_policy_is_wrong_usage_and_says_where() {
     }
     assert_eq!(place.run(&["create", "api", "--from", "/nowhere/at.all"]).status, 1);
 }
+
+#[test]
+fn set_says_which_limits_usage_is_forgotten() {
+    let place = Place::new();
+    let file = |text: &str| {
+        let path = place.path().join(".policy.toml");
+        std::fs::write(&path, text).unwrap();
+        place.run(&["set", "api", "--from", path.to_str().unwrap()])
+    };
+    let available =
+        |limit: usize| place.json(&["inspect", "api", "--json"])["limits"][limit]["available"].clone();
+    let first = "[[limit]]\nrate = \"100/h\"\nburst = 50\n";
+    let second = "[[limit]]\nrate = \"10/day\"\nburst = 5\n";
+    let of_a_unit = "[[limit]]\nrate = \"10/day\"\nunit = \"tokens\"\n";
+    let create = ["create", "api", "--rate", "100/h", "--burst", "50", "--rate", "10/day", "--burst", "5"];
+    place.ok(&create);
+    place.ok(&["acquire", "api", "-n", "5"]);
+
+    // A change that keeps both limits forgets nothing, and says nothing.
+    let kept = file(&format!("{first}{}", second.replace("10/", "11/")));
+    assert_eq!((kept.status, kept.err.as_str()), (0, ""));
+    assert_eq!(available(1), 0);
+    assert_eq!(place.run(&["set", "api", "--rate", "101/h"]).err, "");
+
+    // One that removes the second forgets what was used of it: put back, it is unused.
+    let removed = file(first);
+    let note = "limit 2 (11/day with bursts of 5) is gone; what was used of it is forgotten";
+    assert_eq!((removed.status, removed.err), (0, format!("shm-limit: note: {note}\n")));
+    let put_back = file(&format!("{first}{second}"));
+    assert_eq!((put_back.status, put_back.err.as_str()), (0, ""));
+    assert_eq!((available(0), available(1)), (45.into(), 5.into()));
+
+    // A limit of another unit in its place is a new limit.
+    place.ok(&["acquire", "api", "-n", "5"]);
+    let replaced = file(&format!("{first}{of_a_unit}"));
+    assert!(
+        replaced.status == 0 && replaced.err.contains("limit 2 (10/day with bursts of 5)"),
+        "{}",
+        replaced.err
+    );
+    assert_eq!(available(1), 10);
+    assert!(place.ok(&["set", "--help"]).contains("is forgotten"));
+}
+
+/// What was used goes on with the limit at the same place, whatever its rate.
+#[test]
+fn of_a_removed_first_limit_the_next_one_takes_the_usage() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "10/day", "--burst", "10", "--rate", "20/day", "--burst", "20"]);
+    place.ok(&["acquire", "api", "-n", "10"]);
+    let path = place.path().join(".policy.toml");
+    std::fs::write(&path, "[[limit]]\nrate = \"20/day\"\nburst = 20\n").unwrap();
+    let removed = place.run(&["set", "api", "--from", path.to_str().unwrap()]);
+    assert!(removed.err.contains("limit 2 (20/day with bursts of 20) is gone"), "{}", removed.err);
+    assert_eq!(place.json(&["inspect", "api", "--json"])["limits"][0]["used"], 10);
+}

@@ -214,6 +214,26 @@ fn a_full_disk_is_a_failure_and_no_panic() {
     }
 }
 
+/// A terminal gives a wide character two cells and a combining mark none.
+#[test]
+fn columns_line_up_whatever_script_the_names_are_in() {
+    use unicode_width::UnicodeWidthStr;
+    let place = Place::new();
+    let names = ["api", "日本語レート", "e\u{301}te\u{301}", "🚀🚀", "한국어", "plain-but-long-name"];
+    for name in names {
+        place.ok(&["create", name, "--rate", "5/s"]);
+    }
+    let table = place.ok(&["list"]);
+    // Where the last column begins, in cells. No other says "ok".
+    let ends: Vec<usize> =
+        table.lines().map(|line| line.rsplit_once(' ').unwrap().0).map(|before| before.width()).collect();
+    assert_eq!(ends.len(), names.len() + 1);
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}\n{table}");
+    let limits: Vec<usize> =
+        table.lines().skip(1).map(|line| line.split_once("5/s").unwrap().0.width()).collect();
+    assert!(limits.iter().all(|at| *at == limits[0]), "{limits:?}\n{table}");
+}
+
 #[test]
 fn no_colours_without_a_terminal() {
     let place = Place::new();

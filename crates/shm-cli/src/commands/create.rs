@@ -38,7 +38,7 @@ fn agrees(limiter: &Limiter, args: &Create) -> Result<(), Failure> {
             "limiter {:?} exists with mode {:o}, but {mode:o} was asked for; change it: chmod {mode:o} {}",
             args.name.as_str(),
             there.mode,
-            limiter.path().display(),
+            output::printable::path(limiter.path()),
         )));
     }
     if let Some(seats) = args.seats.filter(|&seats| seats != there.seats) {

@@ -2,7 +2,7 @@
 
 use crate::args::List;
 use crate::exit::{DONE, Failure, complain};
-use crate::output::{self, Seen, json, table};
+use crate::output::{self, Seen, json, printable, table};
 use shm_lib::Directory;
 
 /// Shows all limiters. One that can't be read is shown as what it is, and hides no other.
@@ -16,7 +16,7 @@ pub(crate) fn list(dir: &Directory, args: &List) -> Result<u8, Failure> {
     if seen.is_empty() {
         complain(format_args!(
             "there are no limiters in {}; create one: shm-limit create NAME --rate 5/s",
-            dir.path().display()
+            printable::path(dir.path())
         ));
         return Ok(DONE);
     }

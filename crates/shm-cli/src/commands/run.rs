@@ -4,7 +4,8 @@ use crate::args::Run;
 use crate::child;
 use crate::commands::take::{Taken, take};
 use crate::exit::{DENIED, Failure, NO_COMMAND, NOT_EXECUTABLE, complain};
-use crate::output::denial;
+use crate::output::{denial, printable};
+use crate::signals;
 use shm_lib::{Directory, Outcome};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -27,20 +28,25 @@ pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
     let mut command = Command::new(program);
     command.args(arguments);
     let error = match admission.take_permit() {
-        Some(permit) if !watch.came() => match child::run(&mut command, &watch) {
-            Ok(status) => {
+        Some(permit) => match child::run(&mut command, &watch) {
+            Ok(ended) => {
                 // Before this process ends: somebody may wait for it.
                 drop((permit, admission, limiter));
+                let Some(status) = ended else {
+                    watch.end();
+                    unreachable!("the caught signal ends this process");
+                };
                 return Ok(child::end_like(status));
             }
             Err(error) => error,
         },
-        permit => {
-            drop((permit, admission, limiter));
+        None => {
+            drop((admission, limiter));
             watch.end();
+            signals::inherit(&mut command, None);
             command.exec()
         }
     };
     let status = if error.kind() == io::ErrorKind::NotFound { NO_COMMAND } else { NOT_EXECUTABLE };
-    Err(Failure::Other(status, format!("can't run {}: {error}", program.display())))
+    Err(Failure::Other(status, format!("can't run {}: {error}", printable::path(program))))
 }

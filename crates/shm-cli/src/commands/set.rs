@@ -1,7 +1,7 @@
 //! `shm-limit set NAME`.
 
 use crate::args::Set;
-use crate::exit::{DONE, Failure};
+use crate::exit::{DONE, Failure, complain};
 use crate::{output, policy_file};
 use shm_core::Limiter;
 use shm_lib::{Directory, Error, ErrorKind, Kind, Limit, Policy, Result};
@@ -15,9 +15,24 @@ pub(crate) fn set(dir: &Directory, args: &Set) -> std::result::Result<u8, Failur
         before = Some(there);
         whole.map_or_else(|| changed(there, args), Ok)
     })?;
+    let after = limiter.policy()?;
     let was = before.map_or_else(String::new, |before| format!(" (was {before})"));
-    output::print_line(&format!("{}: {}{was}", args.name, limiter.policy()?))?;
+    output::print_line(&format!("{}: {after}{was}", args.name))?;
+    for (number, limit) in before.iter().flat_map(|before| forgotten(before, &after)) {
+        complain(format_args!("note: limit {number} ({limit}) is gone; what was used of it is forgotten"));
+    }
     Ok(DONE)
+}
+
+/// The limits of `before`, numbered from 1, whose usage does not go on. It does in the limit at the same place, if that
+/// counts the same unit. (A single bucket passes its usage on whatever it counts.)
+fn forgotten(before: &Policy, after: &Policy) -> Vec<(usize, Limit)> {
+    let single = before.limits().count() == 1 && matches!(before.first().kind(), Kind::Bucket { .. });
+    let numbered = before.limits().enumerate().filter(|_| !single);
+    numbered
+        .filter(|&(index, limit)| after.limits().nth(index).is_none_or(|next| next.unit() != limit.unit()))
+        .map(|(index, limit)| (index + 1, limit))
+        .collect()
 }
 
 fn changed(there: Policy, args: &Set) -> Result<Policy> {

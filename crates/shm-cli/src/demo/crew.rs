@@ -1,8 +1,9 @@
 //! The demo's processes: started, signalled, listened to, and ended whatever happens.
 
 use crate::demo::worker::{self, Report, Shift};
-use crate::demo::{NAME, Script, fork};
+use crate::demo::{NAME, Script};
 use crate::exit::{Failure, complain};
+use crate::fork;
 use crate::signals::Watch;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};

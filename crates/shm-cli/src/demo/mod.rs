@@ -2,7 +2,6 @@
 
 mod crew;
 mod draw;
-mod fork;
 mod verdict;
 mod worker;
 

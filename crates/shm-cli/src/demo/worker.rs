@@ -1,7 +1,7 @@
 //! What each process of the demo does: ask, and report what it got.
 
-use crate::demo::fork::end_with_parent;
 use crate::exit::Failure;
+use crate::fork::end_with_parent;
 use shm_lib::limit::audit;
 use shm_lib::{Nanos, Outcome, RateLimit, now};
 use std::io::{self, Read, Write};

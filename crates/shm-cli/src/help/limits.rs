@@ -40,10 +40,16 @@ Examples:
 
 /// `set --help`.
 pub(crate) const SET: &str = "\
-What is not named stays as it is. What was used stays used, up to a full burst; those who wait ask
-again under the new limits. With fewer permits nobody loses one: the next is given when enough are
-back. A limiter that was made for one bucket can't get more limits or permits, for its file has no
-room: remove it and create it anew.
+Unspecified settings are kept. What was used stays used, up to a full burst; waiting processes ask
+again under the new limits. With fewer permits no process loses one: the next is given when enough
+are back.
+
+Each limit goes on at its place: limit 2 keeps what was used of limit 2 if both count the same unit.
+What was used of a limit that --from leaves out is forgotten, and standard error says so; a limit
+that is put back later starts unused.
+
+A limiter that was created for one bucket has no room for more limits or for permits: remove it and
+create it again.
 
 Examples:
   shm-limit set api --rate 50/s

@@ -39,9 +39,11 @@ standard output is all its own. Denied or too late: standard error says so, exit
 command is not run. A signal while it waits gives the turn back. Exit status 127: there is no such
 command; 126: it can't be executed. The turn is used then all the same.
 
-If the limiter has permits, this process stays and holds one until the command ends. It passes on
-what kill(1) sends it (HUP, INT, QUIT, TERM), and ends as the command ends. If it is killed (KILL),
-its permit is free again, and the command goes on without one: to end both, send TERM.
+If the limiter has permits, this process stays and holds one until the command ends. Each signal
+reaches the command once: this process passes on what was sent to it alone (all but faults, STOP,
+TSTP, TTIN, TTOU, CHLD and PIPE, within 0.1 s), and not what its process group got anyway, as by
+Ctrl-C or timeout(1). It ends as the command ends. If it is killed (KILL), its permit is free again,
+and the command goes on without one: to end both, send TERM.
 
 With --rate the limiter is created if it isn't there; if it is, it must be the same. What can be
 said of it is explained by `shm-limit create --help`. If it counts units, say how much by --take.

@@ -4,6 +4,7 @@ pub(crate) mod denial;
 pub(crate) mod json;
 pub(crate) mod level;
 pub(crate) mod person;
+pub(crate) mod printable;
 pub(crate) mod span;
 mod style;
 pub(crate) mod table;
@@ -11,6 +12,8 @@ pub(crate) mod table;
 pub(crate) use style::{BAD, GOOD, STRONG, WEAK, paint};
 
 use crate::exit::Failure;
+use clap::builder::StyledStr;
+use clap::error::ContextValue;
 use serde::Serialize;
 use shm_core::Limiter;
 use shm_lib::{Directory, Error, ErrorKind, Inspection, Name};
@@ -47,8 +50,12 @@ impl Seen {
 
 /// Writes it all, without colours unless on a terminal. That nobody reads any more is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let text = printable::page(text);
+    delivered(anstream::stdout().lock(), &text)
+}
+
+fn delivered(mut to: impl Write, text: &str) -> Result<(), Failure> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(e)),
         _ => Ok(()),
     }
@@ -63,13 +70,48 @@ pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Failure::new(format!("can't write this as JSON: {e}")))?;
-    print_line(&text)
+    print_line(&printable::json(&text))
 }
 
-/// What clap has to say: help on standard output, errors on standard error.
-pub(crate) fn clap_message(message: &clap::Error) -> Result<(), Failure> {
-    match message.print() {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(e)),
-        _ => Ok(()),
+/// What clap has to say: help on standard output, errors on standard error. It repeats arguments as they are, among
+/// its own styles, so they are escaped before it writes them.
+pub(crate) fn clap_message(message: &mut clap::Error) -> Result<(), Failure> {
+    escape_arguments(message);
+    let text = printable::page(&message.render().ansi().to_string());
+    if message.use_stderr() {
+        delivered(anstream::stderr().lock(), &text)
+    } else {
+        delivered(anstream::stdout().lock(), &text)
+    }
+}
+
+fn escape_arguments(message: &mut clap::Error) {
+    let values: Vec<_> = message.context().map(|(kind, value)| (kind, value.clone())).collect();
+    let words = |value: &ContextValue| match value {
+        ContextValue::String(word) => vec![word.clone()],
+        ContextValue::Strings(words) => words.clone(),
+        _ => Vec::new(),
+    };
+    let arguments: Vec<String> = values.iter().flat_map(|(_, value)| words(value)).collect();
+    // A suggestion repeats the argument between styles.
+    let in_styles = |text: &StyledStr| {
+        let text = text.ansi().to_string();
+        let escaped = arguments.iter().filter(|argument| !argument.is_empty());
+        StyledStr::from(
+            escaped.fold(text, |text, argument| text.replace(argument, &printable::word(argument))),
+        )
+    };
+    for (kind, value) in values {
+        let escaped = match value {
+            ContextValue::String(word) => ContextValue::String(printable::word(&word)),
+            ContextValue::Strings(words) => {
+                ContextValue::Strings(words.iter().map(|word| printable::word(word)).collect())
+            }
+            ContextValue::StyledStrs(texts) => {
+                ContextValue::StyledStrs(texts.iter().map(in_styles).collect())
+            }
+            other => other,
+        };
+        message.insert(kind, escaped);
     }
 }

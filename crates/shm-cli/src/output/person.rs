@@ -1,6 +1,6 @@
 //! `inspect` for people.
 
-use crate::output::{BAD, STRONG, WEAK, level, paint, span, table};
+use crate::output::{BAD, STRONG, WEAK, level, paint, printable, span, table};
 use shm_lib::limit::Outlook;
 use shm_lib::{Attached, Inspection, Limit, Name};
 use std::cmp::Reverse;
@@ -15,7 +15,8 @@ const LAST_DAY: u64 = 253_402_214_400;
 pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
     let counts = &seen.counts;
     let (state, style) = table::state(seen);
-    let mut page = Page(format!("{}  {}\n", paint(STRONG, name), paint(style, state)));
+    let mut page =
+        Page(format!("{}  {}\n", paint(STRONG, printable::word(name.as_str())), paint(style, state)));
     if seen.policy.is_shadow() {
         page.line("shadow", "it decides and counts, and denies nobody (shm-limit set --no-shadow ends it)");
     }
@@ -38,7 +39,7 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
         "created",
         format_args!("{} ago ({})", span::short(seen.now.since(seen.created)), date(seen.created_unix)),
     );
-    page.line("file", path.display());
+    page.line("file", printable::path(path));
     page.line("", format_args!("{} bytes, mode {:03o}, owner {}", seen.bytes, seen.mode, owner(seen.owner)));
     page.line("health", "ok");
     page.0
@@ -71,8 +72,8 @@ impl Page {
             let since = span::short(seen.now.since(process.since));
             let _ = writeln!(
                 self.0,
-                "    {pid:<12} {:<15} {since:>6}  admitted {}, denied {}, waited {}{}",
-                process.command,
+                "    {pid:<12} {} {since:>6}  admitted {}, denied {}, waited {}{}",
+                table::left(&printable::word(&process.command), 15),
                 process.counts.admitted,
                 process.counts.denied,
                 process.counts.waited,
@@ -136,7 +137,7 @@ fn date(unix: u64) -> String {
 
 fn owner(uid: u32) -> String {
     match nix::unistd::User::from_uid(uid.into()) {
-        Ok(Some(user)) => user.name,
+        Ok(Some(user)) => printable::word(&user.name),
         _ => format!("uid {uid}"),
     }
 }

@@ -1,9 +1,10 @@
 //! `list` for people: one row per limiter, which says how full the tightest of its limits is. The full ones stand out.
 
-use crate::output::{BAD, GOOD, STRONG, Seen, WEAK, json, level, paint, span};
+use crate::output::{BAD, GOOD, STRONG, Seen, WEAK, json, level, paint, printable, span};
 use anstyle::Style;
 use shm_lib::limit::{Description, KindName};
 use shm_lib::{Inspection, Limit};
+use unicode_width::UnicodeWidthStr;
 
 const HEAD: [&str; 12] = [
     "NAME", "LIMIT", "BURST", "USED", "FREE", "QUEUE", "NEXT", "PERMITS", "ADMITTED", "DENIED", "PROCS",
@@ -15,7 +16,7 @@ const STATE: usize = HEAD.len() - 1;
 pub(crate) fn table(limiters: &[Seen]) -> String {
     let rows: Vec<([String; HEAD.len()], Style)> = limiters.iter().map(row).collect();
     let width = |column: usize| {
-        let cells = rows.iter().map(|(cells, _)| cells[column].chars().count());
+        let cells = rows.iter().map(|(cells, _)| cells[column].width());
         cells.max().unwrap_or(0).max(HEAD[column].len())
     };
     let widths: [usize; HEAD.len()] = std::array::from_fn(width);
@@ -24,9 +25,9 @@ pub(crate) fn table(limiters: &[Seen]) -> String {
         for (column, cell) in cells.iter().enumerate() {
             let width = widths[column];
             match column {
-                0 => text += &format!("{cell:<width$} "),
+                0 => text += &format!("{} ", left(cell, width)),
                 STATE => text += &format!(" {}\n", paint(style, cell)),
-                _ => text += &format!(" {cell:>width$}"),
+                _ => text += &format!(" {}", right(cell, width)),
             }
         }
     };
@@ -40,9 +41,22 @@ pub(crate) fn table(limiters: &[Seen]) -> String {
     }
 }
 
+/// The text, filled up to so many cells of a terminal: a wide character takes two of them, a combining mark none.
+pub(crate) fn left(text: &str, cells: usize) -> String {
+    format!("{text}{}", gap(text, cells))
+}
+
+fn right(text: &str, cells: usize) -> String {
+    format!("{}{text}", gap(text, cells))
+}
+
+fn gap(text: &str, cells: usize) -> String {
+    " ".repeat(cells.saturating_sub(text.width()))
+}
+
 fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
     let mut cells: [String; HEAD.len()] = std::array::from_fn(|_| "-".to_owned());
-    cells[0] = seen.name.to_string();
+    cells[0] = printable::word(seen.name.as_str());
     let (state, style) = match &seen.inspection {
         Ok(found) => {
             let mut limits = level::of(found);

@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `child` in a forked process, which ends with it. Only while this process has a single thread.
 #[allow(unsafe_code)]
-pub(super) fn forked(child: impl FnOnce() -> u8) -> nix::Result<Pid> {
+pub(crate) fn forked(child: impl FnOnce() -> u8) -> nix::Result<Pid> {
     debug_assert!(is_alone());
     // SAFETY: fork asks that the child of a process with several threads calls only what is async-signal-safe. This
-    // process has one thread: the demo forks before it starts any other.
+    // process has one thread: the demo and `run` fork before any other is started.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
@@ -22,7 +22,7 @@ pub(super) fn forked(child: impl FnOnce() -> u8) -> nix::Result<Pid> {
 }
 
 /// Makes this process end with its parent, even if it is stopped.
-pub(super) fn end_with_parent() {
+pub(crate) fn end_with_parent() {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
 }
 

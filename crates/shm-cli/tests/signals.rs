@@ -1,0 +1,230 @@
+//! Signals to `run` with a permit: each reaches the command exactly once, whether it was sent to `shm-limit` alone, to
+//! the process group, or to both as timeout(1) does.
+
+mod common;
+
+use common::{Place, until};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The counting command's file.
+const FILE: &str = "SHM_TEST_COUNTS";
+/// Longer than anything in `run` takes to pass a signal on.
+const SETTLED: Duration = Duration::from_millis(400);
+
+/// The command that the tests run: counts each signal it gets, until it is told to end. A handler and not a shell's
+/// trap, which counts two signals in quick succession as one.
+#[test]
+#[ignore = "the other tests start it as a command"]
+fn counting_command() {
+    let Some(file) = std::env::var_os(FILE).map(PathBuf::from) else { return };
+    let counts: Vec<(i32, Arc<AtomicUsize>)> = counted().map(|signal| (signal, Arc::default())).collect();
+    for (signal, count) in &counts {
+        let count = Arc::clone(count);
+        let add = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        // SAFETY: the handler only adds to an atomic, which is async-signal-safe.
+        unsafe { signal_hook::low_level::register(*signal, add) }.unwrap();
+    }
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while !file.with_extension("end").exists() && Instant::now() < give_up {
+        let text: String = counts
+            .iter()
+            .map(|(signal, count)| (signal, count.load(Ordering::SeqCst)))
+            .filter(|&(_, count)| count > 0)
+            .map(|(signal, count)| format!("{signal}={count}\n"))
+            .collect();
+        let new = file.with_extension("new");
+        fs::write(&new, format!("up\n{text}")).unwrap();
+        fs::rename(&new, &file).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// All but those that are faults, that a process can't catch, or that mean job control.
+fn counted() -> impl Iterator<Item = i32> {
+    let not = [
+        libc::SIGKILL,
+        libc::SIGSTOP,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+        libc::SIGCHLD,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGPIPE,
+    ];
+    (1..=31).filter(move |signal| !not.contains(signal)).chain([libc::SIGRTMIN(), libc::SIGRTMAX()])
+}
+
+/// `shm-limit run` of the counting command, which is up.
+struct Counting {
+    child: Child,
+    file: PathBuf,
+    _place: Place,
+}
+
+impl Counting {
+    /// Starts it in a process group of its own, below these words of a command line.
+    fn below(prefix: &[&str]) -> Counting {
+        let place = Place::new();
+        place.ok(&["create", "p", "--rate", "1000/s", "--permits", "1"]);
+        let file = place.path().join(".counts");
+        let me = std::env::current_exe().unwrap();
+        let ours = [env!("CARGO_BIN_EXE_shm-limit"), "run", "p", "--", me.to_str().unwrap()];
+        let words: Vec<&str> = prefix.iter().copied().chain(ours).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .args(["--ignored", "--exact", "counting_command"])
+            .env("SHM_LIMIT_DIR", place.path())
+            .env(FILE, &file)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        until(|| file.exists());
+        Counting { child, file, _place: place }
+    }
+
+    fn send(&self, signal: i32) {
+        // SAFETY: kill has no memory preconditions; the child is not reaped yet.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// What the command got, when all that is on its way has arrived.
+    fn counts(&self) -> BTreeMap<i32, u32> {
+        std::thread::sleep(SETTLED);
+        counts(&self.file)
+    }
+
+    /// Lets the command end.
+    fn end(mut self) -> std::process::ExitStatus {
+        fs::write(self.file.with_extension("end"), "").unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+fn counts(file: &Path) -> BTreeMap<i32, u32> {
+    let text = fs::read_to_string(file).unwrap();
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(signal, count)| (signal.parse().unwrap(), count.parse().unwrap())).collect()
+}
+
+#[test]
+fn timeout_signals_the_command_once() {
+    for (name, signal) in [("INT", 2), ("TERM", 15), ("HUP", 1), ("USR1", 10)] {
+        let run = Counting::below(&["timeout", "-s", name, "1"]);
+        until(|| counts(&run.file).contains_key(&signal));
+        let mut got = run.counts();
+        // timeout(1) also continues the group, once more than it continues the command alone.
+        got.remove(&libc::SIGCONT);
+        assert_eq!(got, BTreeMap::from([(signal, 1)]), "{name}");
+        assert_eq!(run.end().code(), Some(124));
+    }
+}
+
+#[test]
+fn a_signal_to_the_process_group_reaches_the_command_once() {
+    let run = Counting::below(&[]);
+    let group = Pid::from_raw(run.child.id() as i32);
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1] {
+        killpg(group, signal).unwrap();
+    }
+    assert_eq!(run.counts(), [1, 2, 3, 10, 15].map(|signal| (signal, 1)).into());
+    // From a shell, and again: what came first does not hide what comes later.
+    let kill = format!("kill -s INT -- -{group}; sleep 0.2; kill -s INT -- -{group}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    assert_eq!(run.counts()[&2], 3);
+    assert_eq!(run.end().code(), Some(0));
+}
+
+#[test]
+fn a_signal_to_shm_limit_alone_is_passed_on_once() {
+    let run = Counting::below(&[]);
+    for signal in counted() {
+        run.send(signal);
+    }
+    assert_eq!(run.counts(), counted().map(|signal| (signal, 1)).collect());
+    run.send(libc::SIGTERM);
+    assert_eq!(run.counts()[&libc::SIGTERM], 2);
+    assert_eq!(run.end().code(), Some(0));
+}
+
+#[test]
+fn signals_of_two_senders_are_told_apart() {
+    let run = Counting::below(&[]);
+    let group = run.child.id();
+    // The shell signals the group; this process, a moment later, signals shm-limit alone.
+    let kill = format!("kill -s TERM -- -{group}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    run.send(libc::SIGTERM);
+    assert_eq!(run.counts(), BTreeMap::from([(libc::SIGTERM, 2)]));
+    assert_eq!(run.end().code(), Some(0));
+}
+
+/// So that a shell's, a terminal's and timeout(1)'s way to end a job goes on to work.
+#[test]
+fn killing_the_group_leaves_nothing_behind() {
+    let run = Counting::below(&[]);
+    let group = Pid::from_raw(run.child.id() as i32);
+    killpg(group, Signal::SIGKILL).unwrap();
+    let mut child = run.child;
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    until(|| killpg(group, None).is_err());
+}
+
+#[test]
+fn no_process_is_left_when_the_command_has_ended() {
+    let run = Counting::below(&[]);
+    let group = Pid::from_raw(run.child.id() as i32);
+    assert_eq!(run.end().code(), Some(0));
+    assert!(killpg(group, None).is_err());
+}
+
+/// What is left is the command: it goes on without its permit.
+#[test]
+fn a_killed_run_leaves_only_its_command() {
+    let run = Counting::below(&[]);
+    run.send(libc::SIGKILL);
+    let Counting { mut child, file, _place } = run;
+    child.wait().unwrap();
+    let group = Pid::from_raw(child.id() as i32);
+    let members = || {
+        let all = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            // State, parent, process group.
+            (fields[0] != "Z" && fields[2] == group.to_string()).then_some(())
+        });
+        all.count()
+    };
+    until(|| members() == 1);
+    fs::write(file.with_extension("end"), "").unwrap();
+    until(|| members() == 0);
+}
+
+#[test]
+fn a_stopped_group_goes_on_and_hears_signals_once() {
+    let run = Counting::below(&[]);
+    let group = Pid::from_raw(run.child.id() as i32);
+    killpg(group, Signal::SIGTSTP).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    killpg(group, Signal::SIGTERM).unwrap();
+    killpg(group, Signal::SIGCONT).unwrap();
+    assert_eq!(run.counts(), [(15, 1), (libc::SIGCONT, 1)].into());
+    assert_eq!(run.end().code(), Some(0));
+}
