@@ -235,18 +235,16 @@ fn who_locks_all_seats_keeps_only_those_out_that_need_one() {
         let early = arena.open();
         // Behind the first seat in its first tenure (see `layout::seat_lock`).
         let lock = hold_lock(&arena.file(), (1 << 40) + 4_096 + 1, 1 << 20);
-        let late = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
-        let outcome = late.try_acquire();
-        match needs_a_seat {
-            true => assert_eq!(outcome.unwrap_err().kind(), ErrorKind::NoSeat),
-            false => assert!(outcome.unwrap().is_admitted()),
-        }
-        // Who had one keeps it.
+        let mut late = Puppet::new(WORKER, &arena.job("puppet"));
+        late.must("join");
+        let answer = late.ask("try");
+        let expected = if needs_a_seat { "error NoSeat" } else { "admitted" };
+        assert!(answer.starts_with(expected), "{answer}");
+        // A process that had one keeps it.
         assert!(early.try_acquire().unwrap().is_admitted());
         drop(lock);
-        // Looked for again after a second.
-        let sits = || late.try_acquire().is_ok() && early.inspect().unwrap().attached.len() == 2;
-        assert!(eventually(Duration::from_secs(20), sits));
+        let mut sits = || late.ask("try").starts_with("admitted") && early.inspect().unwrap().attached.len() == 2;
+        assert!(eventually(Duration::from_secs(20), &mut sits));
     }
 }
 

@@ -25,7 +25,7 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`change`](Self::change), and what `make` fails with.
-    pub fn change_from(&self, make: impl Fn(Policy) -> Result<Policy>) -> Result<()> {
+    pub fn change_from(&self, mut make: impl FnMut(Policy) -> Result<Policy>) -> Result<()> {
         self.publish(|terms| {
             let policy = make(terms.policy)?;
             self.segment.has_room_for(&policy).map_err(|why| {
@@ -106,10 +106,10 @@ impl Limiter {
 
     /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper. Needs no
     /// seat: records are prepared in cells that belong to the holder of the control lock.
-    pub(super) fn publish(&self, make: impl Fn(&Terms) -> Result<Option<Terms>>) -> Result<()> {
+    pub(super) fn publish(&self, mut make: impl FnMut(&Terms) -> Result<Option<Terms>>) -> Result<()> {
         loop {
             let control = self.segment.control()?;
-            let published = self.publish_under(&control, &make);
+            let published = self.publish_under(&control, &mut make);
             drop(control);
             // Also after a failure: another changer may have died before its wake.
             self.wake_everybody();
@@ -126,7 +126,7 @@ impl Limiter {
     fn publish_under(
         &self,
         control: &Control<'_>,
-        make: impl Fn(&Terms) -> Result<Option<Terms>>,
+        mut make: impl FnMut(&Terms) -> Result<Option<Terms>>,
     ) -> Result<std::result::Result<(), Halt>> {
         let segment = &self.segment;
         if segment.is_retired() {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `settings` | what a limiter should be, when it may have to be created |
+//! | `mismatch` | the command that makes a limiter what it should be |
 //! | `decide` | taking and giving back |
 //! | `permits` | holding one of so many |
 //! | `change` | changing it for everybody, and ending it |
@@ -12,6 +13,7 @@
 mod change;
 mod decide;
 mod inspect;
+mod mismatch;
 mod permits;
 mod remove;
 mod settings;
@@ -26,7 +28,7 @@ use crate::error::{ErrorKind, Result};
 use crate::limit::Policy;
 use crate::name::{Directory, Name};
 use crate::seat::ProcessSeat;
-use crate::segment::{Segment, shell_word};
+use crate::segment::Segment;
 use crate::sync::Ordering;
 use std::fmt;
 use std::path::Path;
@@ -103,13 +105,7 @@ impl Limiter {
             OnMismatch::Keep => Ok(()),
             OnMismatch::Change => self.change(settings.policy),
             OnMismatch::Error => {
-                let name = shell_word(self.name());
-                let change = match (there.single_word(), settings.policy.single_word()) {
-                    (Some(_), Some(limit)) => {
-                        format!("shm-limit set {name} --rate {} --burst {}", limit.rate(), limit.burst())
-                    }
-                    _ => format!("shm-limit set {name} --from FILE"),
-                };
+                let change = mismatch::remedy(self.name(), &there, &settings.policy);
                 Err(self.segment.error(
                     ErrorKind::Mismatch,
                     format!(

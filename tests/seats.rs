@@ -1,0 +1,167 @@
+//! Seats: one for each process, found in bounded time, and needed by nobody who controls a limiter.
+
+use harness::file::{Patch, offset};
+use harness::{Arena, Puppet, alone, eventually};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
+use nix::time::{ClockId, clock_gettime};
+use shm_lib::{ErrorKind, RateLimit};
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+/// A state in a record, which needs a seat.
+const RECORD: &str = "fixed:1000/366d+fixed:1000/366d";
+/// The most seats that there are.
+const MOST: usize = 4_096;
+
+fn puppet(arena: &Arena) -> Puppet {
+    let mut puppet = Puppet::new(WORKER, &arena.job("puppet"));
+    puppet.must("open");
+    puppet
+}
+
+/// As the kernel counts for this thread, however often it is preempted.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock").into()
+}
+
+#[test]
+fn a_process_has_one_seat_however_many_handles() {
+    for policy in ["bucket:1000/366d:1000", RECORD] {
+        let arena = Arena::with_policy(policy, 4).seats(2);
+        let handles: Vec<RateLimit> = (0..130).map(|_| arena.open()).collect();
+        for handle in &handles {
+            assert!(handle.try_acquire().unwrap().is_admitted());
+        }
+        assert_eq!(handles[0].inspect().unwrap().attached.len(), 1);
+        let mut other = puppet(&arena);
+        assert_eq!(other.takes(1), 1, "a process beside one with many handles");
+        assert_eq!(handles[0].inspect().unwrap().attached.len(), 2);
+        // It is left with the last of them.
+        let last = handles.into_iter().next().unwrap();
+        assert!(last.try_acquire().unwrap().is_admitted());
+        drop(last);
+        let attached = other.ask("attached");
+        assert_eq!(attached.split(' ').count(), 1, "{attached}");
+    }
+}
+
+#[test]
+fn a_limiter_can_be_changed_while_all_seats_are_taken_by_stopped_processes() {
+    for policy in ["bucket:1000/366d:1000", "bucket:1000/366d:1000+fixed:1000/366d", "greedy:1000/366d"] {
+        let arena = Arena::with_policy(policy, 2).seats(2);
+        let mut holders = [puppet(&arena), puppet(&arena)];
+        for holder in &mut holders {
+            assert_eq!(holder.takes(10), 10);
+            holder.signal(Signal::SIGSTOP);
+        }
+        let limit = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
+        for round in 1..=10u32 {
+            limit.change(1_000 - u64::from(round), Duration::from_secs(366 * 86_400)).unwrap();
+            limit.pause_for(Duration::from_secs(60)).unwrap();
+            limit.resume().unwrap();
+            assert_eq!(limit.inspect().unwrap().changes, u64::from(4 * round - 1));
+            limit.reset().unwrap();
+            assert_eq!(limit.peek().unwrap().used, 0, "{policy}");
+        }
+        for holder in &mut holders {
+            holder.signal(Signal::SIGCONT);
+            assert_eq!(holder.takes(10), 10, "after they have gone on");
+        }
+        assert_eq!(limit.peek().unwrap().used, 20);
+        holders.iter().for_each(|holder| holder.signal(Signal::SIGSTOP));
+        limit.retire().unwrap();
+        assert!(!arena.file().exists());
+        holders.iter().for_each(|holder| holder.signal(Signal::SIGCONT));
+    }
+}
+
+#[test]
+fn a_reset_frees_the_permits_of_the_dead_while_all_seats_are_taken() {
+    let arena = Arena::with_policy(RECORD, 2).seats(2);
+    let (mut living, mut dead) = (puppet(&arena), puppet(&arena));
+    assert!(living.ask("hold").starts_with("held"));
+    assert!(dead.ask("hold").starts_with("held"));
+    dead.signal(Signal::SIGKILL);
+    dead.wait();
+    let permits_end = std::fs::metadata(arena.file()).unwrap().len();
+    let words = || {
+        let patch = Patch::of(&arena.file());
+        (0..64).filter(|i| patch.get(permits_end - 512 + 8 * i) != 0).count()
+    };
+    assert_eq!(words(), 2, "the dead one's permit is still written down");
+    RateLimit::builder("arena").directory(arena.dir()).attach().unwrap().reset().unwrap();
+    assert_eq!(words(), 1);
+}
+
+#[test]
+fn a_seat_that_was_left_is_found_at_once() {
+    let arena = Arena::with_policy(RECORD, 0).seats(1);
+    let mut holder = puppet(&arena);
+    let limit = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
+    for _ in 0..10 {
+        assert_eq!(limit.try_acquire().unwrap_err().kind(), ErrorKind::NoSeat);
+    }
+    holder.must("drop");
+    assert!(limit.try_acquire().unwrap().is_admitted(), "right after it was left");
+}
+
+#[test]
+fn a_dead_holders_seat_is_found_soon() {
+    let arena = Arena::with_policy(RECORD, 0).seats(1);
+    let mut holder = puppet(&arena);
+    let limit = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
+    assert_eq!(limit.try_acquire().unwrap_err().kind(), ErrorKind::NoSeat);
+    holder.signal(Signal::SIGKILL);
+    holder.wait();
+    let begun = Instant::now();
+    assert!(eventually(Duration::from_secs(20), || limit.try_acquire().is_ok()));
+    // The kernel is asked every 10 ms. The machine may be busy.
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_millis(500), "{waited:?}");
+}
+
+/// The locks of 4,096 living processes, held by this one file.
+fn take_all_seats(arena: &Arena) -> File {
+    let patch = Patch::of(&arena.file());
+    let file = File::options().read(true).write(true).open(arena.file()).unwrap();
+    for seat in 0..MOST as u64 {
+        // In different tenures, so that no two bytes are neighbours and each lock is one of its own.
+        let tenure = 2 * seat + 1;
+        patch.set(offset::FIRST_SEAT + 256 * seat, tenure);
+        let lock = libc::flock {
+            l_type: libc::F_WRLCK as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: (1 << 40) + (tenure * 4_096 + seat) as i64,
+            l_len: 1,
+            l_pid: 0,
+        };
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    }
+    file
+}
+
+#[test]
+fn a_search_among_4096_taken_seats_takes_little_time_and_does_not_hold_up_forks() {
+    let _alone = alone();
+    for (policy, is_denied_a_seat) in [("bucket:1000000/366d:1000000", false), (RECORD, true)] {
+        let arena = Arena::with_policy(policy, 0).seats(MOST);
+        drop(arena.open());
+        let _locks = take_all_seats(&arena);
+        let limit = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
+        let (mut slowest, mut all) = (Duration::ZERO, Duration::ZERO);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(2_500) {
+            let before = processor_time();
+            let outcome = limit.try_acquire();
+            let took = processor_time() - before;
+            (slowest, all) = (slowest.max(took), all + took);
+            assert_eq!(outcome.is_err(), is_denied_a_seat);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // A look at each seat's tenure, and 200 µs of questions to the kernel: the last one may take a while.
+        assert!(slowest < Duration::from_millis(20), "{policy}: {slowest:?} of a processor for one decision");
+        harness::shout(&format!("4,096 taken seats, {policy}: a decision takes up to {slowest:?}"));
+    }
+}
