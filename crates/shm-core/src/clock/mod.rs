@@ -46,7 +46,8 @@ impl Nanos {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) at: Nanos,
-    /// Whether it is the clock itself. A busy thread meets that every fifth of a millisecond, any other each time.
+    /// Whether it is the clock itself. A busy thread reads the clock itself every few
+    /// microseconds, any other thread each time.
     pub(crate) is_exact: bool,
 }
 
@@ -103,7 +104,7 @@ impl Clock for Host {
 }
 
 /// By how much [`Clock::quick`] may be behind.
-pub(crate) const NEARLY: Duration = Duration::from_micros(1);
+pub(crate) const NEARLY: Duration = Duration::from_micros(4);
 
 /// Reads the clock. Costs a vDSO call: no system call where the kernel's clock source allows it.
 #[inline]
