@@ -138,8 +138,7 @@ impl Limiter {
     /// Why there is no seat.
     #[cold]
     fn seatless(&self) -> crate::error::Error {
-        // Perhaps it is the file that can't be opened.
-        self.segment.reopen().err().unwrap_or_else(|| self.segment.halted(Halt::Seatless, 1))
+        self.segment.seat_refusal().unwrap_or_else(|| self.segment.halted(Halt::Seatless, 1))
     }
 
     /// The limits and permits in force.

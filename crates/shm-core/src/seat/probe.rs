@@ -36,12 +36,13 @@ impl Probe<'_> {
 
 impl Locks for Probe<'_> {
     fn is_held(&mut self, by: Sitter) -> Result<bool> {
-        // Who can't be asked about counts as living.
-        Ok(lock::is_held(self.file()?, seat_lock(by.seat, by.tenure)).unwrap_or(true))
+        let at = seat_lock(by.seat, by.tenure);
+        lock::is_held(self.file()?, at).map_err(|e| self.segment.lock_refused(e))
     }
 
     fn try_lock(&mut self, sitter: Sitter) -> Result<bool> {
-        Ok(lock::try_lock(self.file()?, seat_lock(sitter.seat, sitter.tenure)).unwrap_or(false))
+        let at = seat_lock(sitter.seat, sitter.tenure);
+        lock::try_lock(self.file()?, at).map_err(|e| self.segment.lock_refused(e))
     }
 
     fn unlock(&mut self, sitter: Sitter) {

@@ -34,9 +34,7 @@ impl Segment {
         loop {
             let no_fork = NoFork::enter();
             let file = self.reopen()?;
-            if lock::try_lock(&file, CONTROL_LOCK)
-                .map_err(|e| Error::os("can't lock it for a change", e).at(self.name.as_str(), &self.path))?
-            {
+            if lock::try_lock(&file, CONTROL_LOCK).map_err(|e| self.lock_refused(e))? {
                 return Ok(Control { segment: self, lock: file, _no_fork: no_fork });
             }
             drop((file, no_fork));

@@ -7,12 +7,16 @@
 //! | `lock` | locks that die with their holder: on a descriptor, or held by a mapping |
 //! | `fork` | which process am I; forking kept out of the moments it must not happen in |
 //! | `process_lock` | a lock among the threads of one process |
+//! | `ground` | proves what a limiter rests on, or says what is missing |
+//! | `file_system` | kinds of file systems by number |
 //! | `host` | which boot, which clock, which PID namespace |
 
 #![allow(unsafe_code)]
 
+pub(crate) mod file_system;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod ground;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod map;
