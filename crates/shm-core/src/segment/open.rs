@@ -212,7 +212,7 @@ fn check_clock(here: host::Clock, made_under: host::Clock, wall_ns: u64, created
         format!(
             "it may have been made before this machine was started, or in another time namespace, where its times mean nothing: \
              {who}, so that could not be confirmed, and by the time of day the clocks are {} apart; {remedy}",
-            format_span(apart)
+            format_span(Duration::from_millis(apart.as_millis().try_into().unwrap_or(u64::MAX)))
         ),
     ))
 }

@@ -1,47 +1,60 @@
 //! Kinds of file systems by the number that `statfs` gives them.
 
-/// (number, name, whether several hosts can have it mounted at the same time)
-const KINDS: [(u64, &str, bool); 37] = [
-    (0x0102_1994, "tmpfs", false),
-    (0x8584_58f6, "ramfs", false),
-    (0x9584_58f6, "hugetlbfs", false),
-    (0xef53, "ext4", false),
-    (0x5846_5342, "xfs", false),
-    (0x9123_683e, "btrfs", false),
-    (0xf2f5_2010, "f2fs", false),
-    (0x2fc1_2fc1, "zfs", false),
-    (0xca45_1a4e, "bcachefs", false),
-    (0x794c_7630, "overlayfs", false),
-    (0x6175_6673, "aufs", false),
-    (0x6573_5546, "FUSE", false),
-    (0xf15f, "ecryptfs", false),
-    (0x4d44, "vfat", false),
-    (0x2011_bab0, "exfat", false),
-    (0x5346_544e, "ntfs", false),
-    (0x7366_746e, "ntfs3", false),
-    (0x7371_7368, "squashfs", false),
-    (0xe0f5_e1e2, "erofs", false),
-    (0x6969, "NFS", true),
-    (0x517b, "SMB", true),
-    (0xff53_4d42, "CIFS", true),
-    (0xfe53_4d42, "SMB", true),
-    (0x5346_414f, "AFS", true),
-    (0x6b41_4653, "AFS", true),
-    (0x7375_7245, "Coda", true),
-    (0x00c3_6400, "Ceph", true),
-    (0x0102_1997, "9P", true),
-    (0x0bd0_0bd0, "Lustre", true),
-    (0x4750_4653, "GPFS", true),
-    (0x7461_636f, "OCFS2", true),
-    (0x0116_1970, "GFS2", true),
-    (0x2003_0528, "OrangeFS", true),
-    (0x1983_0326, "BeeGFS", true),
-    (0xaad7_aaea, "PanFS", true),
-    (0x564c, "NCP", true),
-    (0x786f_4256, "a VirtualBox shared folder", true),
+/// Who may change a file that lies on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Programs of this kernel alone, all by the same page cache.
+    Kernel,
+    /// Other hosts, each with memory of its own.
+    Hosts,
+    /// Whatever the program behind it lets in, and whoever reaches what it shows by another way: the directory that it
+    /// mirrors, another host, the other side of a virtual machine. They have another page cache.
+    Program,
+}
+
+use Reach::{Hosts, Kernel, Program};
+
+const KINDS: [(u64, &str, Reach); 37] = [
+    (0x0102_1994, "tmpfs", Kernel),
+    (0x8584_58f6, "ramfs", Kernel),
+    (0x9584_58f6, "hugetlbfs", Kernel),
+    (0xef53, "ext4", Kernel),
+    (0x5846_5342, "xfs", Kernel),
+    (0x9123_683e, "btrfs", Kernel),
+    (0xf2f5_2010, "f2fs", Kernel),
+    (0x2fc1_2fc1, "zfs", Kernel),
+    (0xca45_1a4e, "bcachefs", Kernel),
+    (0x794c_7630, "overlayfs", Kernel),
+    (0x6175_6673, "aufs", Kernel),
+    (0x6573_5546, "FUSE", Program),
+    (0xf15f, "ecryptfs", Kernel),
+    (0x4d44, "vfat", Kernel),
+    (0x2011_bab0, "exfat", Kernel),
+    (0x5346_544e, "ntfs", Kernel),
+    (0x7366_746e, "ntfs3", Kernel),
+    (0x7371_7368, "squashfs", Kernel),
+    (0xe0f5_e1e2, "erofs", Kernel),
+    (0x6969, "NFS", Hosts),
+    (0x517b, "SMB", Hosts),
+    (0xff53_4d42, "CIFS", Hosts),
+    (0xfe53_4d42, "SMB", Hosts),
+    (0x5346_414f, "AFS", Hosts),
+    (0x6b41_4653, "AFS", Hosts),
+    (0x7375_7245, "Coda", Hosts),
+    (0x00c3_6400, "Ceph", Hosts),
+    (0x0102_1997, "9P", Hosts),
+    (0x0bd0_0bd0, "Lustre", Hosts),
+    (0x4750_4653, "GPFS", Hosts),
+    (0x7461_636f, "OCFS2", Hosts),
+    (0x0116_1970, "GFS2", Hosts),
+    (0x2003_0528, "OrangeFS", Hosts),
+    (0x1983_0326, "BeeGFS", Hosts),
+    (0xaad7_aaea, "PanFS", Hosts),
+    (0x564c, "NCP", Hosts),
+    (0x786f_4256, "a VirtualBox shared folder", Hosts),
 ];
 
-fn find(kind: u64) -> Option<&'static (u64, &'static str, bool)> {
+fn find(kind: u64) -> Option<&'static (u64, &'static str, Reach)> {
     KINDS.iter().find(|(number, ..)| *number == kind)
 }
 
@@ -50,9 +63,9 @@ pub(crate) fn name(kind: u64) -> Option<&'static str> {
     find(kind).map(|&(_, name, _)| name)
 }
 
-/// Whether several hosts can have it mounted. (FUSE doesn't say what is behind it.)
-pub(crate) fn is_shared_by_hosts(kind: u64) -> bool {
-    find(kind).is_some_and(|&(.., shared)| shared)
+/// Who may change its files. A kind that is not known here is taken for local: the rest is proved.
+pub(crate) fn reach(kind: u64) -> Reach {
+    find(kind).map_or(Kernel, |&(.., reach)| reach)
 }
 
 #[cfg(test)]
@@ -65,17 +78,20 @@ mod tests {
             [(libc::NFS_SUPER_MAGIC, "NFS"), (libc::SMB_SUPER_MAGIC, "SMB"), (0x0102_1997, "9P")]
         {
             assert_eq!(name(kind as u64), Some(called));
-            assert!(is_shared_by_hosts(kind as u64), "{called}");
+            assert_eq!(reach(kind as u64), Hosts, "{called}");
         }
         for (kind, called) in [
             (libc::TMPFS_MAGIC, "tmpfs"),
             (libc::EXT4_SUPER_MAGIC, "ext4"),
             (libc::OVERLAYFS_SUPER_MAGIC, "overlayfs"),
-            (libc::FUSE_SUPER_MAGIC, "FUSE"),
         ] {
             assert_eq!(name(kind as u64), Some(called));
-            assert!(!is_shared_by_hosts(kind as u64), "{called}");
+            assert_eq!(reach(kind as u64), Kernel, "{called}");
         }
-        assert_eq!(name(1), None);
+        assert_eq!(
+            (name(libc::FUSE_SUPER_MAGIC as u64), reach(libc::FUSE_SUPER_MAGIC as u64)),
+            (Some("FUSE"), Program)
+        );
+        assert_eq!((name(1), reach(1)), (None, Kernel));
     }
 }

@@ -6,7 +6,7 @@
 //! | the lock goes with the mapping | unmapped; the other description must not see it any more |
 //! | all mappings of the file are the same memory | an increment through one must be seen through another of another description, and the other way round |
 //! | a sleeper in one process is woken from another | see below |
-//! | no other host has the file, too | the kind of file system; memory of several hosts can't be compared from one |
+//! | nobody has the file in other memory: another host, or whoever reaches what FUSE mirrors | by the kind of file system; it can't be tried from here |
 //!
 //! **Why nobody sleeps in the proof.** The kernel finds the sleepers of a shared futex by the inode and the offset of the
 //! page that the word lies on, or, for a page without an inode, by the page itself. Two mappings that are the same
@@ -20,9 +20,10 @@
 //! (device number and kind: an anonymous device number may come again with another file system), and forked children
 //! inherit it. It takes about a dozen system calls.
 
+use super::file_system::{self, Reach};
 use super::fork::{NoFork, process_token};
+use super::futex;
 use super::lock::{self, HeldByMapping};
-use super::{file_system, futex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Fixed, Hash, PROBE_LOCKS};
 use nix::errno::Errno;
@@ -50,7 +51,7 @@ impl Ground {
     /// That of this file.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for those that several hosts share.
+    /// [`ErrorKind::Unsupported`] for those whose files others may have in other memory.
     pub(crate) fn of(file: &File) -> Result<Ground> {
         let device = file.metadata().map_err(|e| Error::os("can't look at it", e))?.dev();
         let kind =
@@ -58,12 +59,15 @@ impl Ground {
         // The type of the field differs between architectures; the numbers have 32 bits.
         let kind = kind as u64 & 0xffff_ffff;
         let ground = Ground { key: Hash::new().word(device).word(kind).0 | 1, kind };
-        if file_system::is_shared_by_hosts(kind) {
-            return Err(
-                ground.refused("it is a network file system, and other hosts do not see this host's memory")
-            );
+        match file_system::reach(kind) {
+            Reach::Kernel => Ok(ground),
+            Reach::Hosts => {
+                Err(ground.refused("it is a network file system, and other hosts do not see this host's memory"))
+            }
+            Reach::Program => Err(ground.refused(
+                "a program is behind it, and whoever reaches the same file by another way would not see this memory",
+            )),
         }
-        Ok(ground)
     }
 
     fn slot(self) -> &'static AtomicU64 {
