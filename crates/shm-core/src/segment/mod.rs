@@ -79,8 +79,10 @@ impl Segment {
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 other => {
                     let segment = other.map_err(|e| e.at(name.as_str(), &path))?;
-                    segment.prove_ground()?;
-                    return Ok((segment, false));
+                    match segment.prove_ground() {
+                        Err(e) if was_removed(&e) => continue,
+                        proved => return proved.map(|()| (segment, false)),
+                    }
                 }
             }
             let Some(plan) = plan else {
@@ -95,10 +97,12 @@ impl Segment {
             };
             dir.check(true)?;
             match create::new(name, &path, plan) {
-                Ok(Some(segment)) => {
-                    segment.prove_ground().inspect_err(|e| segment.take_back(e))?;
-                    return Ok((segment, true));
-                }
+                Ok(Some(segment)) => match segment.prove_ground() {
+                    Err(e) if was_removed(&e) => {}
+                    proved => {
+                        return proved.inspect_err(|e| segment.take_back(e)).map(|()| (segment, true));
+                    }
+                },
                 Ok(None) => {}
                 Err(e) => return Err(e.at(name.as_str(), &path)),
             }
@@ -299,6 +303,11 @@ impl Segment {
             ),
         }
     }
+}
+
+/// Whether the file lost its name while it was being opened.
+fn was_removed(why: &Error) -> bool {
+    matches!(why.kind(), ErrorKind::Removed | ErrorKind::Retired)
 }
 
 /// The name as one word of a shell command.
