@@ -130,7 +130,8 @@ impl Segment {
     /// refused.
     pub(crate) fn seat_refusal(&self) -> Option<Error> {
         let checked = self.reopen().and_then(|file| self.ground.check_locks(&file));
-        checked.err().map(|e| e.at(self.name.as_str(), &self.path))
+        // Busy: somebody holds the bytes that are tried, so locks do work.
+        checked.err().filter(|e| e.kind() != ErrorKind::Busy).map(|e| e.at(self.name.as_str(), &self.path))
     }
 
     /// The error for a refused lock that nobody else holds.

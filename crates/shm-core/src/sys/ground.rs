@@ -150,7 +150,10 @@ impl Ground {
                 return Ok(byte);
             }
         }
-        Err(Error::new(ErrorKind::Busy, "others hold all of the locks that opening it tries; try again"))
+        Err(Error::new(
+            ErrorKind::Busy,
+            "another process holds the locks by which opening it proves the file system (lslocks shows it); end it, then try again",
+        ))
     }
 
     /// The error for a refused call about a lock that nobody else holds.
