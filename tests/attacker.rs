@@ -248,6 +248,24 @@ fn who_locks_all_seats_keeps_only_those_out_that_need_one() {
     }
 }
 
+/// The bytes that a process locks to prove the file system: who has proved it goes on, others are told who is in the way.
+#[test]
+fn who_locks_the_bytes_of_the_proof_keeps_out_only_those_who_have_not_proved_it() {
+    let arena = Arena::new("10/1h", 10);
+    let early = arena.open();
+    let lock = hold_lock(&arena.file(), 1 << 39, 1 << 32);
+    let mut late = Puppet::new(WORKER, &arena.job("puppet"));
+    let began = Instant::now();
+    let answer = late.ask("open");
+    assert!(answer.starts_with("error Busy") && answer.contains("lslocks"), "{answer}");
+    assert!(began.elapsed() < AT_ONCE);
+    assert!(early.try_acquire().unwrap().is_admitted());
+    assert!(arena.open().try_acquire().unwrap().is_admitted());
+    drop(lock);
+    late.must("open");
+    assert_eq!(late.takes(10), 8);
+}
+
 /// It is allowed to; `inspect` says who it is, and its end frees the permits.
 #[test]
 fn who_takes_all_is_named_and_what_he_holds_ends_with_him() {

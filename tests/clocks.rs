@@ -1,5 +1,6 @@
 //! Clocks that are not the limiter's: time namespaces in which the machine started sooner or later.
 
+use harness::file::{Patch, offset};
 use harness::{Arena, Puppet, is_root, skip};
 use std::time::Duration;
 
@@ -85,4 +86,96 @@ fn an_inherited_handle_under_an_older_clock_takes_nothing_extra() {
         // No turn lies where nobody put it. (A sliding counter looks back one window.)
         assert!(limit.peek().unwrap().next_in < Duration::from_secs(2 * 367 * 86_400), "{policy}");
     }
+}
+
+/// A puppet to which the kernel tells neither the boot nor the time namespace, under a clock that is ahead by `boottime`
+/// seconds.
+fn without_proc(arena: &Arena, boottime: &str) -> Result<Puppet, String> {
+    let mut puppet = elsewhen(arena, boottime)?;
+    puppet.must("tmpfs /proc 1m");
+    Ok(puppet)
+}
+
+#[test]
+fn without_proc_the_same_clock_is_recognised() {
+    let arena = Arena::with_fixed_budget(20);
+    let limit = arena.open();
+    assert!(limit.try_acquire().unwrap().is_admitted());
+    let mut puppet = match without_proc(&arena, "0") {
+        Ok(puppet) => puppet,
+        Err(why) => skip!("{why}"),
+    };
+    puppet.must("open");
+    puppet.must("attach");
+    assert_eq!(puppet.takes(4), 4);
+    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert_eq!(puppet.takes(100), 14);
+}
+
+#[test]
+fn without_proc_another_time_namespace_is_refused() {
+    for offset in ["-5", "2", "100000"] {
+        let arena = Arena::with_fixed_budget(20);
+        let limit = arena.open();
+        let mut puppet = match without_proc(&arena, offset) {
+            Ok(puppet) => puppet,
+            Err(why) => skip!("{why}"),
+        };
+        for order in ["open", "attach"] {
+            let answer = puppet.ask(order);
+            assert!(answer.starts_with("error OtherClock"), "{offset}: {answer}");
+            for words in ["/proc is not mounted here", "could not be confirmed", "mount /proc"] {
+                assert!(answer.contains(words), "{words} is not in: {answer}");
+            }
+            assert!(!answer.contains("--force"), "a live limiter would be removed: {answer}");
+        }
+        // With /proc it is told apart by name.
+        puppet.must("uncover /proc");
+        refused(&puppet.ask("open"));
+        assert_eq!(limit.peek().unwrap().available, 20);
+    }
+}
+
+#[test]
+fn a_limiter_made_without_proc_is_joined_under_the_same_clock_only() {
+    for (ahead, joined) in [("0", true), ("1000", false)] {
+        let arena = Arena::with_fixed_budget(20);
+        let mut maker = match without_proc(&arena, ahead) {
+            Ok(puppet) => puppet,
+            Err(why) => skip!("{why}"),
+        };
+        maker.must("open");
+        assert_eq!(maker.takes(3), 3);
+        let patch = Patch::of(&arena.file());
+        assert_eq!((patch.get(offset::BOOT_ID), patch.get(offset::TIME_NAMESPACE)), (0, 0), "it was known");
+        let mut puppet = Puppet::new(WORKER, &arena.job("puppet"));
+        let answer = puppet.ask("open");
+        if joined {
+            assert_eq!(answer, "ok");
+            assert_eq!(puppet.takes(100), 17);
+        } else {
+            assert!(answer.starts_with("error OtherClock"), "{answer}");
+            assert!(answer.contains("had no /proc"), "{answer}");
+        }
+        // Those under the same clock share it, also where neither knows it.
+        let mut twin = without_proc(&arena, ahead).expect("another one");
+        twin.must("open");
+        assert_eq!(twin.takes(100), if joined { 0 } else { 17 });
+    }
+}
+
+/// The time of day stands in for what is unknown on one side, and for nothing that is known.
+#[test]
+fn a_known_clock_is_not_judged_by_the_time_of_day() {
+    let arena = Arena::with_fixed_budget(20);
+    drop(arena.open());
+    let patch = Patch::of(&arena.file());
+    let hour = 3_600_000_000_000u64;
+    patch.set(offset::WALL, patch.get(offset::WALL) - hour).seal();
+    drop(arena.job("open").builder().attach().expect("the same boot and namespace"));
+    patch.set(offset::TIME_NAMESPACE, 0).seal();
+    let answer = arena.job("open").builder().attach().map(drop).unwrap_err().to_string();
+    assert!(answer.contains("clocks are") && answer.contains("apart"), "{answer}");
+    patch.set(offset::WALL, patch.get(offset::WALL) + hour).seal();
+    drop(arena.job("open").builder().attach().expect("the same time of day"));
 }

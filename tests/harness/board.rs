@@ -43,7 +43,7 @@ pub const OPS: [&str; 33] = [
 ];
 
 /// How it ends: an answer, or a kind of error.
-const KINDS: [ErrorKind; 19] = [
+const KINDS: [ErrorKind; 20] = [
     ErrorKind::InvalidName,
     ErrorKind::InvalidInput,
     ErrorKind::NotFound,
@@ -59,6 +59,7 @@ const KINDS: [ErrorKind; 19] = [
     ErrorKind::Untrusted,
     ErrorKind::PermissionDenied,
     ErrorKind::NoSpace,
+    ErrorKind::Unsupported,
     ErrorKind::NoSeat,
     ErrorKind::Busy,
     ErrorKind::Interrupted,

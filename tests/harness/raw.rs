@@ -76,6 +76,41 @@ pub fn close_from(first: u32) -> io::Result<()> {
     }
 }
 
+/// From now on the kernel refuses this process, and what it starts, a system call: with this error, and if `argument`
+/// says so only where that argument has one of these values.
+pub fn refuse(call: libc::c_long, argument: Option<(usize, &[u32])>, errno: i32) -> io::Result<()> {
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+    let refuse = libc::SECCOMP_RET_ERRNO | errno as u32;
+    let step = |code: u32, k: u32, jt: usize, jf: usize| libc::sock_filter {
+        code: code as u16,
+        k,
+        jt: jt as u8,
+        jf: jf as u8,
+    };
+    let load = |at: usize| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at as u32, 0, 0);
+    let is = |value: u32, jt, jf| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, jt, jf);
+    let give = |answer: u32| step(libc::BPF_RET | libc::BPF_K, answer, 0, 0);
+    let mut program =
+        vec![load(std::mem::offset_of!(libc::seccomp_data, nr)), is(call as u32, 1, 0), give(ALLOW)];
+    if let Some((index, values)) = argument {
+        // The low half of the argument, on this byte order.
+        let half = if cfg!(target_endian = "little") { 0 } else { 4 };
+        program.push(load(std::mem::offset_of!(libc::seccomp_data, args) + 8 * index + half));
+        for (i, &value) in values.iter().enumerate() {
+            program.push(is(value, values.len() - i, 0));
+        }
+        program.push(give(ALLOW));
+    }
+    program.push(give(refuse));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: a valid program, which the kernel copies.
+    let set = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+    };
+    if set { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A breakpoint for whoever traces this process, at the same address whenever it is called. Untraced, it is the end.
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]

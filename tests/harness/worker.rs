@@ -23,15 +23,23 @@ mod work {
 }
 
 use harness::{Job, raw};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use shm_lib::RateLimit;
+use std::fs::File;
 use std::io::Read;
 
 fn main() {
     // Whatever happens to the test, no worker is left behind.
     set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
     let job = Job::parse(std::env::args().skip(1));
+    // Where the process of this number sees the mounts, this one does.
+    let pid = job.number_or("mounts-of", 0);
+    if pid > 0 {
+        let mounts = File::open(format!("/proc/{pid}/ns/mnt")).expect("its mounts");
+        setns(mounts, CloneFlags::CLONE_NEWNS).expect("to see its mounts");
+    }
     match job.mode() {
         "nursery" => work::nursery::run(&job),
         "fuzz" => work::fuzz::run(&job),

@@ -41,6 +41,8 @@ pub enum ErrorKind {
     PermissionDenied,
     /// There is no room for a new limiter.
     NoSpace,
+    /// The file system or the kernel does not do what a limiter rests on, or refuses it to this process.
+    Unsupported,
     /// All seats are taken, and several limits or permits need one.
     NoSeat,
     /// Another process is changing the limiter and has not finished.

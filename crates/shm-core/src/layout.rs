@@ -34,7 +34,9 @@ pub(crate) struct Fixed {
     pub(crate) news: News,
     pub(crate) releases: Releases,
     pub(crate) seatless: Lane,
-    pub(crate) _room: [AtomicU64; 432],
+    /// Counted up by those who prove that all mappings of the file are the same memory (`sys::ground`). Only grows.
+    pub(crate) ground: AtomicU64,
+    pub(crate) _room: [AtomicU64; 431],
     pub(crate) generations: [Generation; GENERATIONS],
 }
 
@@ -210,6 +212,9 @@ pub(crate) struct Cell {
 pub(crate) const SEATS_OFFSET: usize = size_of::<Fixed>();
 /// The byte of the file whose lock a changer holds. Past any byte that exists; locks don't need them to.
 pub(crate) const CONTROL_LOCK: i64 = (1 << 40) - 1;
+/// Bytes that are locked for a moment to prove that locks work (`sys::ground`): a random one, so that processes that do
+/// so at the same time don't meet.
+pub(crate) const PROBE_LOCKS: std::ops::Range<i64> = 1 << 39..(1 << 39) + (1 << 32);
 /// The byte whose lock the holder of a seat has, in this tenure. The bytes of a million tenures are apart.
 pub(crate) fn seat_lock(seat: usize, tenure: u64) -> i64 {
     let tenure = tenure % (1 << 20);
@@ -290,6 +295,7 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Fixed, news),
         offset_of!(Fixed, releases),
         offset_of!(Fixed, seatless),
+        offset_of!(Fixed, ground),
         offset_of!(Fixed, generations),
         size_of::<Generation>(),
         offset_of!(Generation, limits),
@@ -346,6 +352,7 @@ const _: () = {
     assert!(offset_of!(Fixed, news) == 448);
     assert!(offset_of!(Fixed, releases) == 512);
     assert!(offset_of!(Fixed, seatless) == 576);
+    assert!(offset_of!(Fixed, ground) == 640);
     assert!(offset_of!(Fixed, generations) == 4096);
     assert!(size_of::<About>() == 64);
     assert!(size_of::<LimitWords>() == 128);

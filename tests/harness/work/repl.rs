@@ -150,6 +150,7 @@ impl Puppet {
             "change" => limit.change(number(0), Duration::from_nanos(number(1)))?,
             "pause-ms" => limit.pause_for(Duration::from_millis(number(0)))?,
             "reset" => limit.reset()?,
+            "resume" => drop(limit.resume()?),
             "retire" => limit.retire()?,
             "peek" => drop(limit.peek()?),
             "inspect" => drop(limit.inspect()?),

@@ -1,10 +1,11 @@
 //! A puppet in straits: few descriptors, little memory, other mounts, other namespaces.
 
-use harness::Job;
+use harness::{Job, raw};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use std::fs;
+use std::process::Command;
 
 const NO_TYPE: Option<&str> = None;
 /// Not yet in `nix`. Its bits are those of a signal, which `unshare` has none of.
@@ -24,6 +25,9 @@ pub(crate) fn act(order: &str, words: &[&str]) -> Option<String> {
             own_mounts();
             tmpfs(words[0], words[1]);
         }
+        "mounts" => own_mounts(),
+        "sh" => return Some(shell(&words.join(" "))),
+        "refuse" => refuse(words[0]).expect("a filter"),
         "cover" => tmpfs(words[0], "1m"),
         "read-only" => {
             own_mounts();
@@ -37,6 +41,28 @@ pub(crate) fn act(order: &str, words: &[&str]) -> Option<String> {
         _ => return None,
     }
     Some("ok".to_owned())
+}
+
+/// Has the shell do something; the first line that it says if that fails.
+fn shell(script: &str) -> String {
+    let done = Command::new("sh").args(["-c", script]).output().expect("a shell");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let why = || said.lines().find(|line| !line.is_empty()).unwrap_or("failed, and said nothing").to_owned();
+    if done.status.success() { "ok".to_owned() } else { why() }
+}
+
+/// Has the kernel refuse a kind of call, as a seccomp filter of a container does.
+fn refuse(what: &str) -> std::io::Result<()> {
+    // F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW.
+    const OFD_LOCKS: [u32; 3] = [36, 37, 38];
+    match what {
+        "locks" => raw::refuse(libc::SYS_fcntl, Some((1, &OFD_LOCKS)), libc::EPERM),
+        "locks-as-unknown" => raw::refuse(libc::SYS_fcntl, Some((1, &OFD_LOCKS)), libc::EINVAL),
+        "futex" => raw::refuse(libc::SYS_futex, None, libc::ENOSYS),
+        "linkat" => raw::refuse(libc::SYS_linkat, None, libc::EPERM),
+        "renameat2" => raw::refuse(libc::SYS_renameat2, None, libc::ENOSYS),
+        other => panic!("no such call: {other}"),
+    }
 }
 
 fn limit(resource: Resource, soft: u64) {

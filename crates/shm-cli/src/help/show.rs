@@ -21,7 +21,8 @@ pub(crate) const INSPECT: &str = "\
 With --json, an object with these fields. Fields are only ever added.
   name, path, directory
   health           \"ok\", or what is wrong: \"corrupt\", \"not_a_limiter\", \"incompatible\",
-                   \"other_clock\", \"untrusted\", \"permission_denied\", \"failed\"
+                   \"other_clock\", \"unsupported\", \"untrusted\", \"permission_denied\",
+                   \"failed\"
   problem          null, or what is wrong and what to do next; all that follows is absent then,
                    and the exit status is 1
   full             whether nothing would be admitted now

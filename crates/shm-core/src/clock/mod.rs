@@ -11,7 +11,7 @@ mod quick;
 
 #[cfg(not(model))]
 pub(crate) use quick::forget;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An instant: nanoseconds of `CLOCK_BOOTTIME`, the same for every process on the host.
 ///
@@ -46,7 +46,8 @@ impl Nanos {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) at: Nanos,
-    /// Whether it is the clock itself. A busy thread meets that every fifth of a millisecond, any other each time.
+    /// Whether it is the clock itself. A busy thread reads the clock itself every few
+    /// microseconds, any other thread each time.
     pub(crate) is_exact: bool,
 }
 
@@ -103,7 +104,20 @@ impl Clock for Host {
 }
 
 /// By how much [`Clock::quick`] may be behind.
-pub(crate) const NEARLY: Duration = Duration::from_micros(1);
+pub(crate) const NEARLY: Duration = Duration::from_micros(4);
+
+/// What must be added to this clock for nanoseconds since 1970 now. Both clocks are slewed together, so it changes only
+/// when somebody sets the time of day, when the machine starts anew, or in another time namespace.
+pub(crate) fn wall_offset() -> u64 {
+    // Of several tries the one that was interrupted least.
+    let offset = |_| {
+        let before = now().as_nanos();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+        let took = now().as_nanos() - before;
+        (took, wall.saturating_sub(before + took / 2))
+    };
+    (0..3).map(offset).min().map_or(0, |(_, offset)| offset)
+}
 
 /// Reads the clock. Costs a vDSO call: no system call where the kernel's clock source allows it.
 #[inline]

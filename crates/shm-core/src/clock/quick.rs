@@ -72,16 +72,16 @@ mod counted {
     }
 
     fn move_anchor(cell: &Cell<Anchor>) -> Nanos {
-        let ns = now();
         let anchor = cell.get();
+        let before = count();
+        let ns = now();
         if !anchor.wants(ns.as_nanos()) || !is_trusted() {
             return ns;
         }
-        let before = count();
-        let ns = now();
         // SAFETY: a fence; part of every x86_64.
         unsafe { _mm_lfence() };
         let after = count();
+        // Also refuses the reading during which `is_trusted` had to read its file.
         if after.wrapping_sub(before) < MAX_GAP {
             cell.set(anchor.moved(Point { ns: ns.as_nanos(), count: after }));
         }

@@ -52,7 +52,7 @@ impl Scene {
         let slots = if policy.single_word().is_some() { 0 } else { 4 };
         let scene = Scene {
             ring: Ring::new(),
-            cells: (0..(PROCESSES + 1) * CELL_PAIR).map(|_| Cell::model()).collect(),
+            cells: (0..(PROCESSES + 2) * CELL_PAIR).map(|_| Cell::model()).collect(),
             slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             rings: [0, slots, 0, 0],
             policy,

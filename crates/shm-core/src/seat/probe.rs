@@ -26,27 +26,29 @@ impl SeesLocks for Probe<'_> {
             self.file = Some(Momentary::new(self.segment.reopen()?));
         }
         let file = self.file.as_ref().expect("just opened");
-        // A holder who can't be asked about counts as living.
-        Ok(lock::is_held(file, seat_lock(by.seat, by.tenure)).unwrap_or(true))
+        lock::is_held(file, seat_lock(by.seat, by.tenure)).map_err(|e| self.segment.lock_refused(e))
     }
 }
 
 /// Takes them for this open file description. What is locked by it lives as long as that.
-pub(super) struct OnFile<'a>(pub(super) &'a File);
+pub(super) struct OnFile<'a> {
+    pub(super) segment: &'a Segment,
+    pub(super) file: &'a File,
+}
 
 impl SeesLocks for OnFile<'_> {
     fn is_held(&mut self, by: Sitter) -> Result<bool> {
-        Ok(lock::is_held(self.0, seat_lock(by.seat, by.tenure)).unwrap_or(true))
+        lock::is_held(self.file, seat_lock(by.seat, by.tenure)).map_err(|e| self.segment.lock_refused(e))
     }
 }
 
 impl TakesLocks for OnFile<'_> {
     fn try_lock(&mut self, sitter: Sitter) -> Result<bool> {
-        lock::try_lock(self.0, seat_lock(sitter.seat, sitter.tenure))
-            .map_err(|e| crate::error::Error::os("cannot lock a seat", e))
+        let at = seat_lock(sitter.seat, sitter.tenure);
+        lock::try_lock(self.file, at).map_err(|e| self.segment.lock_refused(e))
     }
 
     fn unlock(&mut self, sitter: Sitter) {
-        lock::unlock(self.0, seat_lock(sitter.seat, sitter.tenure));
+        lock::unlock(self.file, seat_lock(sitter.seat, sitter.tenure));
     }
 }

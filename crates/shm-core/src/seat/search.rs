@@ -104,7 +104,7 @@ fn claim(segment: &Segment, seat: usize) -> Result<Option<Claimed>> {
     // Around the descriptor that has the lock: a child must not inherit it.
     let gate = NoFork::enter();
     let file = segment.reopen()?;
-    let Some(sitter) = tenure::claim(seat, &found.holder, &mut OnFile(&file))? else { return Ok(None) };
+    let Some(sitter) = tenure::claim(seat, &found.holder, &mut OnFile { segment, file: &file })? else { return Ok(None) };
     let hold = HeldByMapping::keep(file, &gate).map_err(|e| Error::os("cannot map the seat lock", e))?;
     drop(gate);
     if process != process_token() {

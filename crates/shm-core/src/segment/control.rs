@@ -36,12 +36,10 @@ impl Segment {
             let process = process_token();
             let gate = NoFork::enter();
             let file = self.reopen()?;
-            let name_it = |e: Error| e.at(self.name.as_str(), &self.path);
-            if lock::try_lock(&file, CONTROL_LOCK)
-                .map_err(|e| name_it(Error::os("cannot lock it for a change", e)))?
-            {
-                let lock = HeldByMapping::keep(file, &gate)
-                    .map_err(|e| name_it(Error::os("cannot map the control lock", e)))?;
+            if lock::try_lock(&file, CONTROL_LOCK).map_err(|e| self.lock_refused(e))? {
+                let lock = HeldByMapping::keep(file, &gate).map_err(|e| {
+                    Error::os("cannot map the control lock", e).at(self.name.as_str(), &self.path)
+                })?;
                 drop(gate);
                 let control = Control { segment: self, _lock: lock, process };
                 if control.is_ours() {

@@ -2,11 +2,12 @@
 
 use super::open::header_checksum;
 use super::{Plan, Segment};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{FINGERPRINT, Fixed, MAGIC, RINGS, Shape, VERSION};
 use crate::limit::{Kind, Policy};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering};
+use crate::sys::ground::Ground;
 use crate::sys::host;
 use crate::sys::map::Map;
 use nix::errno::Errno;
@@ -58,9 +59,21 @@ pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
 }
 
 /// Creates the limiter; `None` if the name was taken in the meantime.
+///
+/// Not every file system has nameless files, and not every process may give one a name: that needs `/proc` or a
+/// capability, and a security policy may forbid links. So whatever goes wrong on the first way, the second is tried, and
+/// its error is the one that counts.
 pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segment>> {
-    let unnamed = nameless(path).or_else(|e| if e.1 { hidden(path) } else { Err(e.0) })?;
+    match nameless(path).and_then(|unnamed| finished(&unnamed, name, path, plan)) {
+        Err(e) if e.kind() != ErrorKind::Unsupported => finished(&hidden(path)?, name, path, plan),
+        done => done,
+    }
+}
+
+/// Makes the whole limiter in the unnamed file, then gives the file its name; `None` if the name was taken.
+fn finished(unnamed: &Unnamed, name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segment>> {
     let file = &unnamed.file;
+    let ground = Ground::of(file)?;
     let shape = shape_for(&plan.terms.policy, plan.seats);
     let size = shape.file_size();
     // Now, not as a SIGBUS later.
@@ -72,73 +85,91 @@ pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segmen
     };
     allocated.map_err(|e| Error::os(&format!("can't make {size} bytes"), e))?;
     fchmod(file, Mode::from_bits_truncate(plan.mode)).map_err(|e| Error::os("can't set its mode", e))?;
-    let map = Map::new(file, shape).map_err(|e| Error::os("can't map it", e))?;
+    let map = Map::new(file, shape).map_err(|e| ground.map_refused(e))?;
+    // Before the file has its name: what is refused to this process may be allowed to others, and they may be using the
+    // limiter as soon as they can find it.
+    ground.check_calls(file, &map.fixed().ground)?;
     fill(map.fixed(), &shape, name, plan);
     let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
-    let segment = Segment::new(map, name, path, &meta);
+    let segment = Segment::new(map, name, path, &meta, ground);
     segment.initialise(&plan.terms);
-    Ok(publish(&unnamed, path)?.then_some(segment))
+    match publish(unnamed, path) {
+        Ok(()) => Ok(Some(segment)),
+        Err(Errno::EEXIST) => Ok(None),
+        // The caller tries the other way.
+        Err(e) if unnamed.temporary.is_none() => Err(Error::os("can't give it its name", e)),
+        Err(e) => Err(ground.naming_refused(e)),
+    }
 }
 
-/// A file that has no name. An error with `true` means: not on this file system.
-fn nameless(path: &Path) -> std::result::Result<Unnamed, (Error, bool)> {
-    let dir = path.parent().unwrap_or(path);
-    match open(dir, OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::S_IRUSR | Mode::S_IWUSR) {
-        Ok(fd) => Ok(Unnamed { file: fd.into(), temporary: None }),
-        Err(e) => {
-            let unknown = matches!(e, Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL);
-            let doing = match e {
-                Errno::ENOENT | Errno::ENOTDIR => {
-                    format!(
-                        "there is no directory {}; make it first, can't create the limiter",
-                        dir.display()
-                    )
-                }
-                _ => "can't create it".to_owned(),
-            };
-            Err((Error::os(&doing, e), unknown))
+fn creation_error(dir: &Path, errno: Errno) -> Error {
+    let doing = match errno {
+        Errno::ENOENT | Errno::ENOTDIR => {
+            format!("there is no directory {}; make it first, can't create the limiter", dir.display())
         }
-    }
+        _ => "can't create it".to_owned(),
+    };
+    Error::os(&doing, errno)
+}
+
+/// A file that has no name.
+fn nameless(path: &Path) -> Result<Unnamed> {
+    let dir = path.parent().unwrap_or(path);
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let fd = open(dir, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| creation_error(dir, e))?;
+    Ok(Unnamed { file: fd.into(), temporary: None })
 }
 
 /// A file under a name that no limiter can have. Left behind only if this process is killed in the next microseconds.
 fn hidden(path: &Path) -> Result<Unnamed> {
-    let unique = crate::clock::now().as_nanos();
-    let temporary = path.with_file_name(format!(".shm-limit-{}-{unique}", std::process::id()));
-    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let fd = open(&temporary, flags, Mode::S_IRUSR | Mode::S_IWUSR)
-        .map_err(|e| Error::os("can't create it", e))?;
-    Ok(Unnamed { file: fd.into(), temporary: Some(temporary) })
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // The PID alone is not unique: two containers that share the directory may both have a process 1.
+    let unique = (0..1_000).map(|_| {
+        let (now, count) = (crate::clock::now().as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed));
+        format!(".shm-limit-{}-{now}-{count}", std::process::id())
+    });
+    hidden_as(path, unique)
 }
 
-/// Gives the finished file its name; false if the name is taken.
-fn publish(unnamed: &Unnamed, path: &Path) -> Result<bool> {
-    let linked = match &unnamed.temporary {
-        // In one step, so that nobody killed in between leaves two names. Not every file system can.
-        #[cfg(target_env = "gnu")]
-        Some(temporary) => {
-            match renameat2(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE) {
-                Err(Errno::EINVAL | Errno::ENOSYS) => {
-                    linkat(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, AtFlags::empty())
-                }
-                other => other,
-            }
+/// The same, under the first of these names that is free.
+fn hidden_as(path: &Path, names: impl Iterator<Item = String>) -> Result<Unnamed> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    for name in names {
+        let temporary = path.with_file_name(name);
+        match open(&temporary, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            Ok(fd) => return Ok(Unnamed { file: fd.into(), temporary: Some(temporary) }),
+            Err(Errno::EEXIST) => {}
+            Err(e) => return Err(creation_error(path.parent().unwrap_or(path), e)),
         }
-        #[cfg(not(target_env = "gnu"))]
-        Some(temporary) => linkat(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, AtFlags::empty()),
+    }
+    Err(Error::os("can't create it", Errno::EEXIST))
+}
+
+/// Gives the finished file its name. `EEXIST`: the name is taken.
+fn publish(unnamed: &Unnamed, path: &Path) -> std::result::Result<(), Errno> {
+    let refused = |result: &std::result::Result<(), Errno>| !matches!(result, Ok(()) | Err(Errno::EEXIST));
+    match &unnamed.temporary {
+        Some(temporary) => {
+            // In one step, so that nobody killed in between leaves two names. Not every file system can.
+            #[cfg(target_env = "gnu")]
+            let renamed =
+                renameat2(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE);
+            #[cfg(not(target_env = "gnu"))]
+            let renamed = Err(Errno::ENOSYS);
+            if refused(&renamed) {
+                return linkat(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, AtFlags::empty());
+            }
+            renamed
+        }
         None => {
             let by_proc = format!("/proc/self/fd/{}", unnamed.file.as_raw_fd());
-            match linkat(AT_FDCWD, by_proc.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW) {
-                // No /proc here: needs a capability this way.
-                Err(Errno::ENOENT) => linkat(&unnamed.file, "", AT_FDCWD, path, AtFlags::AT_EMPTY_PATH),
-                other => other,
+            let linked = linkat(AT_FDCWD, by_proc.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW);
+            if refused(&linked) {
+                // Without /proc; needs a capability, or a kernel that lets whoever opened the file do it.
+                return linkat(&unnamed.file, "", AT_FDCWD, path, AtFlags::AT_EMPTY_PATH);
             }
+            linked
         }
-    };
-    match linked {
-        Ok(()) => Ok(true),
-        Err(Errno::EEXIST) => Ok(false),
-        Err(e) => Err(Error::os("can't give it its name", e)),
     }
 }
 
@@ -163,11 +194,30 @@ fn fill(fixed: &Fixed, shape: &Shape, name: &Name, plan: &Plan) {
     set(&regions.created_ns, plan.terms.since.as_nanos());
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     set(&regions.created_unix, since_1970.as_secs());
-    set(&regions.wall_ns, (since_1970.as_nanos() as u64).saturating_sub(crate::clock::now().as_nanos()));
+    set(&regions.wall_ns, crate::clock::wall_offset());
     for (word, chunk) in fixed.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
         set(word, u64::from_le_bytes(bytes));
     }
     set(&id.checksum, header_checksum(fixed));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_name_that_is_taken_leads_to_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = || ["one", "two"].map(|n| format!(".{n}")).into_iter();
+        let path = dir.path().join("x");
+        let first = hidden_as(&path, names()).unwrap();
+        let second = hidden_as(&path, names()).unwrap();
+        assert_eq!(first.temporary, Some(dir.path().join(".one")));
+        assert_eq!(second.temporary, Some(dir.path().join(".two")));
+        assert!(hidden_as(&path, names()).is_err());
+        drop((first, second));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }

@@ -22,6 +22,7 @@ use crate::limit::format_span;
 use crate::limit::{Kind, Policy};
 use crate::name::{Directory, Name};
 use crate::sync::AtomicU64;
+use crate::sys::ground::Ground;
 use crate::sys::host;
 use crate::sys::map::Map;
 use std::os::unix::fs::MetadataExt;
@@ -44,10 +45,11 @@ pub(crate) struct Segment {
     path: PathBuf,
     device: u64,
     inode: u64,
+    ground: Ground,
 }
 
 impl Segment {
-    fn new(map: Map, name: &Name, path: &Path, meta: &std::fs::Metadata) -> Segment {
+    fn new(map: Map, name: &Name, path: &Path, meta: &std::fs::Metadata, ground: Ground) -> Segment {
         let is_one_word = map.shape().cells == 0 && map.shape().permits == 0;
         Segment {
             map,
@@ -56,6 +58,7 @@ impl Segment {
             path: path.to_owned(),
             device: meta.dev(),
             inode: meta.ino(),
+            ground,
         }
     }
 
@@ -76,7 +79,11 @@ impl Segment {
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 other => {
-                    return other.map(|segment| (segment, false)).map_err(|e| e.at(name.as_str(), &path));
+                    let segment = other.map_err(|e| e.at(name.as_str(), &path))?;
+                    match segment.prove_ground() {
+                        Err(e) if was_removed(&e) => continue,
+                        proved => return proved.map(|()| (segment, false)),
+                    }
                 }
             }
             let Some(plan) = plan else {
@@ -91,13 +98,38 @@ impl Segment {
             };
             dir.check(true)?;
             match create::new(name, &path, plan) {
-                Ok(Some(segment)) => return Ok((segment, true)),
+                Ok(Some(segment)) => match segment.prove_ground() {
+                    Err(e) if was_removed(&e) => {}
+                    proved => {
+                        return proved.inspect_err(|e| segment.take_back(e)).map(|()| (segment, true));
+                    }
+                },
                 Ok(None) => {}
                 Err(e) => return Err(e.at(name.as_str(), &path)),
             }
         }
         Err(Error::new(ErrorKind::Busy, "others create and remove it all the time; try again")
             .at(name.as_str(), &path))
+    }
+
+    /// Proves that this file system keeps what a limiter rests on, unless this process has done so before.
+    fn prove_ground(&self) -> Result<()> {
+        self.ground
+            .prove(|| self.reopen(), &self.fixed().ground)
+            .map_err(|e| e.at(self.name.as_str(), &self.path))
+    }
+
+    /// Unlinks what was just created, if nobody can have joined it: whoever finds it on a file system that keeps no limiter
+    /// refuses it, too.
+    fn take_back(&self, why: &Error) {
+        if why.kind() == ErrorKind::Unsupported {
+            let _ = unlink_if(&self.path, self.device, self.inode);
+        }
+    }
+
+    /// The error for a refused lock that nobody else holds.
+    pub(crate) fn lock_refused(&self, refusal: std::io::Error) -> Error {
+        self.ground.lock_refused(refusal).at(self.name.as_str(), &self.path)
     }
 
     pub(crate) fn name(&self) -> &Name {
@@ -280,6 +312,11 @@ impl Segment {
             ),
         }
     }
+}
+
+/// Whether the file lost its name while it was being opened.
+fn was_removed(why: &Error) -> bool {
+    matches!(why.kind(), ErrorKind::Removed | ErrorKind::Retired)
 }
 
 /// The name as one word of a shell command.

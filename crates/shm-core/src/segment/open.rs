@@ -1,10 +1,13 @@
 //! Opening an existing file: nothing in it is believed before it is checked.
 
 use super::Segment;
+use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{FINGERPRINT, Fixed, Hash, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape, VERSION};
+use crate::limit::format_span;
 use crate::name::{Directory, MAX_NAME, Name};
 use crate::sync::{AtomicU64, Ordering};
+use crate::sys::ground::Ground;
 use crate::sys::host;
 use crate::sys::map::Whole;
 use nix::errno::Errno;
@@ -42,11 +45,13 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
     let (file, meta) = settled_file(dir, path)?;
     let size = usize::try_from(meta.size()).unwrap_or(usize::MAX);
     // Mapped first: its own header says which shape it has.
-    let whole = Whole::of(&file, size).map_err(|e| Error::os("can't map it", e))?;
+    let ground = Ground::of(&file)?;
+    let whole = Whole::of(&file, size).map_err(|e| ground.map_refused(e))?;
     let shape = shape_of(whole.fixed(), size)?;
     let map = whole.shaped(shape);
     check_header(map.fixed(), &shape, name)?;
-    Ok(Segment::new(map, name, path, &meta))
+    ground.check_calls(&file, &map.fixed().ground)?;
+    Ok(Segment::new(map, name, path, &meta, ground))
 }
 
 /// The file, checked from outside, when it has exactly one name.
@@ -161,14 +166,55 @@ fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
         boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
         time_namespace: get(&id.time_namespace),
     };
-    if host::me().clock.contradicts(made_under) {
-        return Err(Error::new(
-            ErrorKind::OtherClock,
-            "it was made before this machine was started, or in another time namespace, so its times mean nothing here; \
-             shm-limit remove --force it, and open it again",
-        ));
+    check_clock(host::me().clock, made_under, get(&r.wall_ns), get(&r.created_ns))
+}
+
+/// By how much the time of day may be set while a file can still be recognised by it, see [`check_clock`].
+const SAME_WALL: Duration = Duration::from_secs(1);
+
+/// Whether times in the file mean the same here.
+///
+/// Where the boot or the time namespace is unknown on either side, the time of day decides: CLOCK_REALTIME knows no time
+/// namespaces, and it is slewed together with CLOCK_BOOTTIME. So their difference stays the same for as long as the
+/// machine runs and nobody sets the time. After a restart it is another one, because nobody restarts a machine within
+/// [`SAME_WALL`], and in another time namespace it differs by that namespace's offset. If somebody has set the time, a
+/// limiter that could be used is refused; none is accepted that must not be, but for a namespace that is ahead by less
+/// than [`SAME_WALL`].
+///
+/// A machine that starts each time with the same time of day, because it has no clock that runs on, can't be told from
+/// its earlier runs in this way, except by times in the future.
+fn check_clock(here: host::Clock, made_under: host::Clock, wall_ns: u64, created_ns: u64) -> Result<()> {
+    match here.compare(made_under) {
+        host::Same::Yes => return Ok(()),
+        host::Same::No => {
+            return Err(Error::new(
+                ErrorKind::OtherClock,
+                "it was made before this machine was started, or in another time namespace, so its times mean nothing here; \
+                 shm-limit remove --force it, and open it again",
+            ));
+        }
+        host::Same::Unknown => {}
     }
-    Ok(())
+    let apart = Duration::from_nanos(clock::wall_offset().abs_diff(wall_ns));
+    if apart <= SAME_WALL && created_ns <= clock::now().as_nanos() {
+        return Ok(());
+    }
+    let (who, remedy) = if here.is_known() {
+        (
+            "the process that made it had no /proc",
+            "if no process uses it, shm-limit remove --force it, and open it again",
+        )
+    } else {
+        ("/proc is not mounted here", "mount /proc, then open it again")
+    };
+    Err(Error::new(
+        ErrorKind::OtherClock,
+        format!(
+            "it may have been made before this machine was started, or in another time namespace, where its times mean nothing: \
+             {who}, so that could not be confirmed, and by the time of day the clocks are {} apart; {remedy}",
+            format_span(Duration::from_millis(apart.as_millis().try_into().unwrap_or(u64::MAX)))
+        ),
+    ))
 }
 
 pub(super) fn header_checksum(fixed: &Fixed) -> u64 {

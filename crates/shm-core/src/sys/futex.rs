@@ -1,8 +1,13 @@
 //! Sleeping on a shared word, and waking those who sleep.
 
 use crate::clock::{self, Nanos};
+use nix::errno::Errno;
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a caller sleeps, at most, who is not woken because the kernel refuses the futex.
+const WITHOUT_FUTEX: Duration = Duration::from_millis(1);
 
 /// The low half of the word is what the kernel compares.
 fn low_half(word: &AtomicU64) -> *const u32 {
@@ -25,35 +30,54 @@ pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) {
     // The kernel knows no absolute sleep on CLOCK_BOOTTIME here. CLOCK_MONOTONIC stands still while the machine is
     // suspended, which callers bound by sleeping a second at a time. Without FUTEX_PRIVATE_FLAG: sleepers are in
     // other processes.
-    // SAFETY: `word` is valid for the whole call, `until` is a valid timespec; the kernel only reads both.
-    unsafe {
+    let slept = wait(word, seen, &until);
+    if slept.is_err_and(|errno| !matches!(errno, Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT)) {
+        // Refused, though not when the limiter was opened: a filter was set since. The caller must not spin.
+        std::thread::sleep(left.min(WITHOUT_FUTEX));
+    }
+}
+
+/// Waits until the absolute time `until` of CLOCK_MONOTONIC.
+fn wait(word: &AtomicU64, seen: u64, until: &libc::timespec) -> nix::Result<()> {
+    // SAFETY: `word` and `until` are valid for the whole call; the kernel only reads them.
+    let answer = unsafe {
         libc::syscall(
             libc::SYS_futex,
             low_half(word),
             libc::FUTEX_WAIT_BITSET,
             seen as u32,
-            &raw const until,
+            ptr::from_ref(until),
             ptr::null::<u32>(),
             libc::FUTEX_BITSET_MATCH_ANY,
         )
     };
+    Errno::result(answer).map(drop)
+}
+
+/// Whether the kernel lets this process sleep on this word and wake its sleepers. It does not sleep.
+pub(crate) fn check(word: &AtomicU64) -> nix::Result<()> {
+    let past = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    match wait(word, word.load(Ordering::Relaxed).wrapping_add(1), &past) {
+        Ok(()) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT) => wake(word, 1).map(drop),
+        refused => refused,
+    }
 }
 
 /// Wakes everybody who sleeps on the word, in every process.
 pub(crate) fn wake_all(word: &AtomicU64) {
-    wake(word, i32::MAX);
+    let _ = wake(word, i32::MAX);
 }
 
 /// Wakes one of those who sleep on the word; whether there was one.
 pub(crate) fn wake_one(word: &AtomicU64) -> bool {
-    wake(word, 1) > 0
+    wake(word, 1).is_ok_and(|woken| woken > 0)
 }
 
 /// How many were woken.
-fn wake(word: &AtomicU64, most: i32) -> usize {
+fn wake(word: &AtomicU64, most: i32) -> nix::Result<i64> {
     // SAFETY: `word` is valid for the whole call.
-    let woken = unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, most) };
-    usize::try_from(woken).unwrap_or(0)
+    let answer = unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, most) };
+    Errno::result(answer)
 }
 
 /// The same among the threads of this process, for a word in its own memory: sleeps until somebody wakes it, unless the

@@ -1,22 +1,46 @@
 //! What tells this machine's present clock from another one's, and this process from others.
 
 use super::fork::process_token;
+use nix::errno::Errno;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Under which clock the times in a segment make sense. Words are 0 where the kernel doesn't say.
+/// Under which clock the times in a segment make sense. A word is 0 where the kernel doesn't say, which without `/proc` it
+/// doesn't: an unknown word equals nothing, not even another unknown one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
     pub(crate) boot_id: [u64; 2],
+    /// Its inode; [`NO_TIME_NAMESPACES`] on a kernel that has none.
     pub(crate) time_namespace: u64,
 }
 
+const NO_TIME_NAMESPACES: u64 = 1;
+
+/// Whether two clocks are the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Same {
+    Yes,
+    No,
+    /// One of the two is not known well enough.
+    Unknown,
+}
+
 impl Clock {
-    /// Whether times of `other` surely mean something else here.
-    pub(crate) fn contradicts(self, other: Clock) -> bool {
-        let differ = |a: u64, b: u64| a != 0 && b != 0 && a != b;
-        differ(self.boot_id[0], other.boot_id[0])
-            || differ(self.boot_id[1], other.boot_id[1])
-            || differ(self.time_namespace, other.time_namespace)
+    /// Whether the kernel said all about it.
+    pub(crate) fn is_known(self) -> bool {
+        self.words().into_iter().all(|word| word != 0)
+    }
+
+    pub(crate) fn compare(self, other: Clock) -> Same {
+        let differ = self.words().into_iter().zip(other.words()).any(|(a, b)| a != 0 && b != 0 && a != b);
+        match differ {
+            true => Same::No,
+            false if self.is_known() && other.is_known() => Same::Yes,
+            false => Same::Unknown,
+        }
+    }
+
+    fn words(self) -> [u64; 3] {
+        [self.boot_id[0], self.boot_id[1], self.time_namespace]
     }
 }
 
@@ -39,15 +63,20 @@ pub(crate) fn me() -> Me {
     static KNOWN_BY: AtomicU64 = AtomicU64::new(0);
     let token = process_token();
     if KNOWN_BY.load(Ordering::Acquire) != token {
-        let boot = boot_id();
-        let [boot_high, boot_low] = boot.as_ref().map_or([0, 0], |id| id.unwrap_or_default());
+        let [boot_high, boot_low] = boot_id().unwrap_or_default();
         let [name_head, name_tail] = command();
-        let values = [boot_high, boot_low, namespace("time"), namespace("pid"), name_head, name_tail];
+        let pid_namespace = namespace("pid").unwrap_or(0);
+        let time_namespace = match namespace("time") {
+            // There are namespaces to look at, but none of this kind.
+            Err(Errno::ENOENT) if pid_namespace != 0 => NO_TIME_NAMESPACES,
+            known => known.unwrap_or(0),
+        };
+        let values = [boot_high, boot_low, time_namespace, pid_namespace, name_head, name_tail];
         for (word, value) in WORDS.iter().zip(values) {
             word.store(value, Ordering::Relaxed);
         }
-        // Not for want of a descriptor only: then it is asked again.
-        if boot.is_ok() {
+        // What is not known for want of a descriptor, or because /proc is not mounted yet, is asked again.
+        if boot_high | boot_low != 0 && time_namespace != 0 {
             KNOWN_BY.store(token, Ordering::Release);
         }
     }
@@ -76,19 +105,15 @@ pub(crate) fn is_without_process(pid: u64) -> bool {
 }
 
 /// Names a namespace of this process (`pid`, `time`).
-fn namespace(kind: &str) -> u64 {
-    nix::sys::stat::stat(format!("/proc/self/ns/{kind}").as_str()).map_or(0, |s| s.st_ino)
+fn namespace(kind: &str) -> Result<u64, Errno> {
+    nix::sys::stat::stat(format!("/proc/self/ns/{kind}").as_str()).map(|s| s.st_ino)
 }
 
-/// `None` where the kernel doesn't say; an error if there is no descriptor to ask with.
-fn boot_id() -> std::io::Result<Option<[u64; 2]>> {
-    let text = match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(text) => text,
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => return Err(e),
-        Err(_) => return Ok(None),
-    };
+/// `None` where the kernel doesn't say.
+fn boot_id() -> Option<[u64; 2]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = text.trim().chars().filter(char::is_ascii_hexdigit).collect();
-    Ok(u128::from_str_radix(&digits, 16).ok().map(|id| [(id >> 64) as u64, id as u64]))
+    u128::from_str_radix(&digits, 16).ok().map(|id| [(id >> 64) as u64, id as u64])
 }
 
 fn command() -> [u64; 2] {
@@ -100,4 +125,30 @@ fn command() -> [u64; 2] {
     }
     let (a, b) = bytes.split_at(8);
     [a, b].map(|half| u64::from_le_bytes(half.try_into().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_clock_equals_no_other() {
+        let known = Clock { boot_id: [1, 2], time_namespace: 3 };
+        let other_boot = Clock { boot_id: [1, 9], ..known };
+        let other_namespace = Clock { time_namespace: 9, ..known };
+        let no_boot = Clock { boot_id: [0, 0], ..known };
+        let no_namespace = Clock { time_namespace: 0, ..known };
+        let nothing = Clock { boot_id: [0, 0], time_namespace: 0 };
+        assert_eq!(known.compare(known), Same::Yes);
+        for other in [other_boot, other_namespace] {
+            assert_eq!(known.compare(other), Same::No);
+        }
+        for unknown in [no_boot, no_namespace, nothing] {
+            assert_eq!(known.compare(unknown), Same::Unknown);
+            assert_eq!(unknown.compare(known), Same::Unknown);
+            assert_eq!(unknown.compare(unknown), Same::Unknown);
+        }
+        assert_eq!(no_boot.compare(other_namespace), Same::No);
+        assert_eq!(no_namespace.compare(other_boot), Same::No);
+    }
 }

@@ -7,6 +7,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::sync::atomic::AtomicU64;
 
 fn byte(kind: i32, at: i64) -> libc::flock {
     libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: at, l_len: 1, l_pid: 0 }
@@ -16,7 +17,8 @@ fn byte(kind: i32, at: i64) -> libc::flock {
 pub(crate) fn try_lock(file: &File, at: i64) -> io::Result<bool> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_WRLCK, at))) {
         Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        // Linux says EAGAIN for a lock that somebody holds. EACCES is a security policy's.
+        Err(Errno::EAGAIN) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -50,6 +52,17 @@ impl HeldByMapping {
         map.advise(Advice::DontFork)?;
         drop(file);
         Ok(HeldByMapping { map: ManuallyDrop::new(map), process: process_token() })
+    }
+
+    /// The word of the file at this offset, through this mapping.
+    ///
+    /// # Panics
+    /// If it is not an aligned word of the first page.
+    pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at.is_multiple_of(8) && at + 8 <= self.map.len() && self.process == process_token());
+        // SAFETY: within the mapping, aligned as a mapping begins with a page, and any bytes are a valid atomic. A
+        // limiter's file is longer than a page.
+        unsafe { &*self.map.as_ptr().add(at).cast::<AtomicU64>() }
     }
 }
 

@@ -8,13 +8,17 @@
 //! | `fork` | which process this is; forking kept out of the moments it must not happen in |
 //! | `descriptor` | descriptors that are open for a moment, and that a forked child does not keep |
 //! | `process_lock` | a lock among the threads of one process |
+//! | `ground` | proves what a limiter rests on, or says what is missing |
+//! | `file_system` | kinds of file systems by number |
 //! | `host` | which boot, which clock, which PID namespace |
 
 #![allow(unsafe_code)]
 
 pub(crate) mod descriptor;
+pub(crate) mod file_system;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod ground;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod map;

@@ -116,6 +116,7 @@ pub(crate) fn health(error: &Error) -> &'static str {
         ErrorKind::NotALimiter => "not_a_limiter",
         ErrorKind::Incompatible => "incompatible",
         ErrorKind::OtherClock => "other_clock",
+        ErrorKind::Unsupported => "unsupported",
         ErrorKind::Untrusted => "untrusted",
         ErrorKind::PermissionDenied => "permission_denied",
         _ => "failed",

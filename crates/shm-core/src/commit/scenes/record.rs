@@ -23,7 +23,7 @@ impl Shared {
     fn new(policy: Policy, slots: usize) -> Arc<Shared> {
         let shared = Arc::new(Shared {
             ring: Ring::new(),
-            cells: (0..SEATS * CELL_PAIR).map(|_| Cell::model()).collect(),
+            cells: (0..(SEATS + 1) * CELL_PAIR).map(|_| Cell::model()).collect(),
             slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             rings: [slots, 0, 0, 0],
         });
