@@ -270,7 +270,7 @@ impl Words<'_> {
         let mut word = state.load(Ordering::Acquire);
         // A swap that overslept meets the word it read only where the same usage is still counted (see `generation`).
         while word < TAT_END && self.0.is_current(epoch) {
-            let less = gcra.give_back(word, at, clock.exact(), tokens);
+            let less = gcra.give_back(word, at, clock.exact(), tokens, 0);
             if less == word {
                 return false;
             }

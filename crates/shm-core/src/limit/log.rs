@@ -193,11 +193,12 @@ impl Log {
         }
     }
 
-    /// The newest was `amount` less.
-    pub(crate) fn shorten(state: &mut State, amount: u64) {
+    /// The newest was `amount` less. Returns by how much it was shortened.
+    pub(crate) fn shorten(state: &mut State, amount: u64) -> u64 {
         let amount = amount.min(state.pending);
         state.pending -= amount;
         state.count = state.count.saturating_sub(amount);
+        amount
     }
 
     /// Nothing counts any more.

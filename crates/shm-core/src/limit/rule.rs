@@ -1,6 +1,6 @@
 //! One limit of several: its numbers, and what it makes of its few words of the record.
 
-use super::Gcra;
+use super::{Gcra, Given};
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Log, Ring, State as LogState};
 use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
@@ -94,38 +94,39 @@ impl Rule {
         }
     }
 
-    /// `amount` of what was charged was not used.
-    pub(super) fn refund(&self, state: &mut Words, amount: u64, unused: &Unused) {
+    /// `amount` of what was charged was not used. Returns how much of it was given back.
+    pub(super) fn refund(&self, state: &mut Words, amount: u64, unused: &Unused) -> Given {
         match self {
             Rule::Bucket(g) => {
-                // As if it had never been taken. But had it not been, the bucket may have been empty at some time since,
-                // and what leaked while it was not would not have leaked.
-                let (last, token) = (g.ticks.at(unused.last), g.ticks.tokens(1));
-                let less = match unused.then {
-                    // Those who came after would have left at most so much in it, had it been empty right after.
-                    Some(then) => {
-                        let since = g.ticks.tokens(state[1].wrapping_sub(then));
-                        g.refund(state[0], amount).max(last.saturating_add(since))
-                    }
-                    // In whole tokens, as turns are.
-                    None => {
-                        let leaked = last.saturating_sub(g.ticks.at(unused.at));
-                        let leaked = if leaked > 0 { leaked.saturating_add(1).div_ceil(token) } else { 0 };
-                        g.refund(state[0], amount.saturating_sub(leaked))
+                // Upper bounds of what the bucket would hold if the amount had never been charged; see `Gcra::give_back`.
+                let all = g.refund(state[0], amount);
+                let less = if unused.is_newest {
+                    all
+                } else {
+                    let last = g.ticks.at(unused.last);
+                    let by_time = g.less_the_time_since(state[0], unused.at, last, amount);
+                    match unused.then {
+                        // If it was ever empty since, it holds at most what was charged since.
+                        Some(then) => {
+                            let since = g.ticks.tokens_saturating(state[1].wrapping_sub(then), 1);
+                            by_time.min(all.max(last.saturating_add(since)))
+                        }
+                        None => by_time,
                     }
                 };
-                state[0] = less.min(state[0]);
+                let less = less.min(state[0]);
+                Given::ticks(std::mem::replace(&mut state[0], less) - less, g.ticks.shift)
             }
-            Rule::Log(_) if unused.is_newest => {
-                edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount));
+            Rule::Log(_) if !unused.is_newest => Given::default(),
+            Rule::Log(_) => {
+                Given::whole(edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount)))
             }
-            Rule::Log(_) => {}
-            Rule::Fixed(w) => {
-                edit(state, FixedState::read, FixedState::write, |s| w.refund(s, unused.at, amount));
-            }
-            Rule::Sliding(w) => {
-                edit(state, SlidingState::read, SlidingState::write, |s| w.refund(s, unused.at, amount));
-            }
+            Rule::Fixed(w) => Given::whole(edit(state, FixedState::read, FixedState::write, |s| {
+                w.refund(s, unused.at, amount)
+            })),
+            Rule::Sliding(w) => Given::whole(edit(state, SlidingState::read, SlidingState::write, |s| {
+                w.refund(s, unused.at, amount)
+            })),
         }
     }
 
@@ -190,15 +191,16 @@ impl Rule {
     }
 }
 
-pub(super) fn edit<S>(
+pub(super) fn edit<S, T>(
     state: &mut Words,
     read: impl Fn(&[u64]) -> S,
     write: impl Fn(S, &mut [u64]),
-    change: impl FnOnce(&mut S),
-) {
+    change: impl FnOnce(&mut S) -> T,
+) -> T {
     let mut s = read(state);
-    change(&mut s);
+    let result = change(&mut s);
     write(s, state);
+    result
 }
 
 /// Which charge turned out unused.

@@ -8,7 +8,7 @@
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Log, Ring, State as LogState};
 use super::rule::{Rule, Unused, Words, edit};
-use super::{Costs, MAX_LIMITS, Outlook};
+use super::{Costs, Given, MAX_LIMITS, Outlook};
 use crate::clock::Nanos;
 use std::ops::Range;
 
@@ -187,7 +187,7 @@ impl Rules {
     }
 
     /// The record after `amounts` of what was charged at `at` turned out unused. `then`: what was charged so far right
-    /// after it; `is_newest`: nothing was admitted after it.
+    /// after it; `is_newest`: nothing was committed after it. Returns how much each limit was given back.
     pub(crate) fn refund(
         &self,
         record: &mut Record,
@@ -195,12 +195,14 @@ impl Rules {
         at: u64,
         then: Option<&Costs>,
         is_newest: bool,
-    ) {
+    ) -> [Given; MAX_LIMITS] {
         let last = record.last();
+        let mut given = [Given::default(); MAX_LIMITS];
         for p in self.places().filter(|p| amounts[p.limit] > 0) {
             let unused = Unused { at, last, then: then.map(|then| then[p.limit]), is_newest };
-            p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
+            given[p.limit] = p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
         }
+        given
     }
 
     /// For each log: the slots that must be written before anything is committed after this record.

@@ -66,11 +66,9 @@ impl Fixed {
         state.used = state.used.saturating_add(cost);
     }
 
-    /// Takes back `amount` of what was charged at `at`, if that window is still the last one.
-    pub(crate) fn refund(&self, state: &mut FixedState, at: u64, amount: u64) {
-        if at >= state.start && !self.is_over(state, at) {
-            state.used = state.used.saturating_sub(amount);
-        }
+    /// Takes back `amount` of what was charged at `at`, if that window is still the last one. Returns how much.
+    pub(crate) fn refund(&self, state: &mut FixedState, at: u64, amount: u64) -> u64 {
+        if at >= state.start && !self.is_over(state, at) { take(&mut state.used, amount) } else { 0 }
     }
 
     /// Used in the window of `now`; a window that was reached by a queue leaves all before it full.
@@ -107,6 +105,13 @@ impl Fixed {
     pub(crate) fn carry(&self, state: &FixedState, now: u64) -> FixedState {
         if state.start > now { FixedState { start: self.start_of(now), used: u64::MAX } } else { *state }
     }
+}
+
+/// Takes up to `amount` from a count, and says how much.
+fn take(count: &mut u64, amount: u64) -> u64 {
+    let amount = amount.min(*count);
+    *count -= amount;
+    amount
 }
 
 /// The numbers of one sliding counter.
@@ -175,14 +180,16 @@ impl Sliding {
         state.used = state.used.saturating_add(cost);
     }
 
-    /// Takes back `amount` of what was charged at `at`, where it is still counted.
-    pub(crate) fn refund(&self, state: &mut SlidingState, at: u64, amount: u64) {
-        if at >= state.start {
-            if at < state.start.saturating_add(self.per) {
-                state.used = state.used.saturating_sub(amount);
-            }
+    /// Takes back `amount` of what was charged at `at`, where it is still counted. Returns how much.
+    pub(crate) fn refund(&self, state: &mut SlidingState, at: u64, amount: u64) -> u64 {
+        if at >= state.start.saturating_add(self.per) {
+            0
+        } else if at >= state.start {
+            take(&mut state.used, amount)
         } else if at.saturating_add(self.per) >= state.start {
-            state.before = state.before.saturating_sub(amount);
+            take(&mut state.before, amount)
+        } else {
+            0
         }
     }
 

@@ -6,6 +6,7 @@
 //! | `bucket` | token bucket and leaky bucket as textbooks have them |
 //! | `log`, `window` | one limit of these kinds, with changes of the limit |
 //! | `mix` | several limits at once; cancels, refunds, changes in any order |
+//! | `search` | every short sequence of operations on one word, with cancelled and settled turns |
 //! | `damage` | rubbish in every word |
 
 mod bucket;
@@ -13,6 +14,7 @@ mod damage;
 mod definition;
 mod log;
 mod mix;
+mod search;
 mod window;
 
 use super::MAX_LIMITS;
@@ -113,7 +115,9 @@ impl Host {
             self.rules.refund(&mut next, unused, at, charged, true);
             self.commit(next);
         } else {
-            self.change(|rules, record| rules.refund(record, unused, at, charged, false));
+            self.change(|rules, record| {
+                rules.refund(record, unused, at, charged, false);
+            });
         }
     }
 
