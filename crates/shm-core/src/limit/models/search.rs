@@ -197,7 +197,8 @@ fn search_all(guarded: bool, depth: usize) -> Vec<Option<Vec<Step>>> {
 
 #[test]
 fn no_short_sequence_on_a_word_breaks_the_limit() {
-    assert!(search_all(true, 5).iter().all(Option::is_none), "{:?}", search_all(true, 5));
+    let found = search_all(true, 6);
+    assert!(found.iter().all(Option::is_none), "{found:?}");
 }
 
 /// Six steps and one more request: an admission that is given back, and a reservation cancelled behind a newcomer.
