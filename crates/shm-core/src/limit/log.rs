@@ -135,6 +135,11 @@ impl State {
         self.gap.1.max(self.count.saturating_sub(ring.capacity())).min(self.count)
     }
 
+    /// Whether turns after `now` were cancelled, so that the slots don't tell which admissions come after it.
+    fn cancelled_ahead_of(&self, now: u64) -> bool {
+        self.newest > now && self.void > now
+    }
+
     /// The next era, as long as there is one.
     fn next_era(&self) -> u64 {
         (self.era + 1).min(LAST_ERA)
@@ -178,6 +183,24 @@ impl Log {
             *pending = cost;
             *newest = round_up(at).max(*newest);
         }
+    }
+
+    /// A debt of `amount`. Returns when the last of it is; `None` if that lies beyond all time. What was pending must be in
+    /// the ring.
+    ///
+    /// Let `amount` be `k·max + r` with `r` from 1 to `max`. In a queue of single calls number `i + max` comes one span
+    /// after number `i`, or together with the one before it, if that is later; nothing before the queue is later than
+    /// number `r`. So the last one comes exactly `k` spans after number `r`, which comes as soon as `r` together may.
+    /// (Times in the ring are rounded up; this one is late by no more than one step.)
+    ///
+    /// Only that instant is kept: the last `max` of the debt, or all of it, count as admitted then. So whoever comes
+    /// after them comes no earlier than behind single calls, and at most one span later.
+    pub(crate) fn debt(&self, state: &mut State, base: u64, amount: u64, ring: &impl Ring) -> Option<u64> {
+        let before_last = amount.checked_sub(1)?;
+        let (spans, first) = (before_last / self.max.max(1), before_last % self.max.max(1) + 1);
+        let at = base.max(self.ready(state, first, ring)).checked_add(spans.checked_mul(self.span)?)?;
+        Log::charge(state, at, amount.min(self.max));
+        Some(at)
     }
 
     fn charge(state: &mut State, at: u64, cost: u64) {
@@ -224,19 +247,26 @@ impl Log {
         state
     }
 
-    /// Admissions in the window that ends at `now`, and those after it.
-    pub(crate) fn usage(&self, state: &State, now: u64, ring: &impl Ring) -> (u64, u64) {
-        if state.newest > now && state.void > now {
-            return (self.max.min(state.count), 0);
+    /// Admissions in the window that ends at `now`, and those after it. `queued` is how many come after it, if that is
+    /// known.
+    pub(crate) fn usage(
+        &self,
+        state: &State,
+        now: u64,
+        queued: Option<u64>,
+        ring: &impl Ring,
+    ) -> (u64, Option<u64>) {
+        if queued.is_none() && state.cancelled_ahead_of(now) {
+            return (self.max.min(state.count), None);
         }
-        let queued = state.count - Self::first_after(state, now, ring);
+        let queued = queued.unwrap_or_else(|| state.count - Self::first_after(state, now, ring));
         let window = now.saturating_sub(self.span);
-        let end = state.count - queued;
+        let end = state.count.saturating_sub(queued);
         let gone = |i| {
             let at = state.time_of(i, ring);
             at == 0 || (at <= window && now >= self.span)
         };
-        (end - partition(end.saturating_sub(self.max)..end, gone), queued)
+        (end - partition(end.saturating_sub(self.max)..end, gone), Some(queued))
     }
 
     /// The first index whose time is after `now`, as far back as can be told.
@@ -248,8 +278,16 @@ impl Log {
         partition(state.oldest(ring)..state.count, |i| state.time_of(i, ring) <= now)
     }
 
-    /// The state with which `next` takes over at `now`: the queue is dropped, what was admitted stays.
-    pub(crate) fn carry(&self, state: &State, now: u64, next: &Log, ring: &impl Ring) -> State {
+    /// The state with which `next` takes over at `now`: the queue is dropped, what was admitted stays. `queued` is how
+    /// many the queue has, if that is known.
+    pub(crate) fn carry(
+        &self,
+        state: &State,
+        now: u64,
+        next: &Log,
+        queued: Option<u64>,
+        ring: &impl Ring,
+    ) -> State {
         // Newcomers overwrite the places before a gap while those still matter; with a larger `max` they matter longer.
         let spared = |mut s: State| {
             let window = self.max.max(next.max);
@@ -259,12 +297,15 @@ impl Log {
             }
             s
         };
-        let first = Self::first_after(state, now, ring);
+        let first = match queued {
+            Some(queued) => state.count.saturating_sub(queued).max(state.oldest(ring)),
+            None => Self::first_after(state, now, ring),
+        };
         if first == state.count {
             return spared(*state);
         }
         let newest = round_up(now);
-        if state.void > now || state.era >= LAST_ERA {
+        if (state.void > now && queued.is_none()) || state.era >= LAST_ERA {
             // A slot with a later time may be of one who came instead of a cancelled turn, or of a queue that is dropped
             // without a new era. Nobody can tell.
             return Log::all_at(state, newest);

@@ -68,13 +68,7 @@ impl Rule {
     pub(super) fn charge(&self, state: &mut Words, at: u64, is_turn: bool, cost: u64) {
         match self {
             Rule::Bucket(g) => {
-                let mut tick = g.ticks.at(at);
-                if is_turn {
-                    // Booked at the slot itself if that is what `at` is the first nanosecond of: so nothing drifts.
-                    let slot = g.slot(state[0], cost);
-                    let first = tick.wrapping_sub(slot) < 2 && g.ticks.first_ns(slot) == at;
-                    tick = if first { slot } else { tick };
-                }
+                let tick = if is_turn { booked_at(g, state[0], at, cost) } else { g.ticks.at(at) };
                 state[0] = g.charge(state[0], tick, cost);
                 state[1] = state[1].wrapping_add(cost);
             }
@@ -90,6 +84,33 @@ impl Rule {
             Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost)),
             Rule::Sliding(w) => {
                 edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost))
+            }
+        }
+    }
+
+    /// A debt of `amount` that begins at `base`, when nothing comes after `base` yet. Returns when the last of it is; `None`
+    /// if that lies beyond all time.
+    pub(super) fn debt<R: Ring>(
+        &self,
+        state: &mut Words,
+        amount: u64,
+        base: u64,
+        ring: impl FnOnce() -> R,
+    ) -> Option<u64> {
+        match self {
+            Rule::Bucket(g) => {
+                let (tat, slot) = g.debt(state[0], booked_at(g, state[0], base, 1), amount)?;
+                (state[0], state[1]) = (tat, state[1].wrapping_add(amount));
+                Some(g.ticks.first_ns(slot).max(base))
+            }
+            Rule::Log(l) => {
+                edit(state, LogState::read, LogState::write, |s| l.debt(s, base, amount, &ring()))
+            }
+            Rule::Fixed(w) => {
+                edit(state, FixedState::read, FixedState::write, |s| w.debt(s, base, amount))
+            }
+            Rule::Sliding(w) => {
+                edit(state, SlidingState::read, SlidingState::write, |s| w.debt(s, base, amount))
             }
         }
     }
@@ -130,22 +151,44 @@ impl Rule {
         }
     }
 
-    /// How much counts as used at `now`, and how much is queued behind that.
-    pub(super) fn usage(&self, state: &Words, now: u64, ring: &impl Ring) -> (u64, u64) {
+    /// How much counts as used at `now`, where that is all there is, or as far as it can be told; `queued` of a log come
+    /// after it, if that is known.
+    pub(super) fn used(&self, state: &Words, now: u64, queued: Option<u64>, ring: &impl Ring) -> u64 {
+        match self {
+            Rule::Bucket(g) => g.outlook(state[0], Nanos::from_nanos(now)).used,
+            Rule::Log(l) => l.usage(&LogState::read(state), now, queued, ring).0,
+            Rule::Fixed(w) => w.used(&FixedState::read(state), now),
+            Rule::Sliding(w) => w.used(&SlidingState::read(state), now),
+        }
+    }
+
+    /// How much is queued after `now`, as far as the words of this limit tell, if no other limit spaces its turns. A log
+    /// always knows, unless turns were cancelled.
+    pub(super) fn queued(&self, state: &Words, now: u64, ring: &impl Ring) -> Option<u64> {
+        match self {
+            Rule::Bucket(g) => Some(g.outlook(state[0], Nanos::from_nanos(now)).queued),
+            Rule::Log(l) => l.usage(&LogState::read(state), now, None, ring).1,
+            Rule::Fixed(w) => Some(w.queued(&FixedState::read(state), now)),
+            Rule::Sliding(w) => Some(w.queued(&SlidingState::read(state), now)),
+        }
+    }
+
+    /// The state at `late` without the turns after it, as far as it can be told, where some of the queue have come and
+    /// `before` is the state before it, since when `queued` were taken. Never less than what has come.
+    pub(super) fn without_queue(&self, state: &mut Words, before: &Words, queued: u64, late: u64) {
         match self {
             Rule::Bucket(g) => {
-                let seen = g.outlook(state[0], Nanos::from_nanos(now));
-                (seen.used, seen.queued)
+                let since = g.ticks.tokens_saturating(queued, 1);
+                let tick = g.ticks.at(late).saturating_add(1);
+                state[0] = state[0].min(before[0].max(tick).saturating_add(since));
             }
-            Rule::Log(l) => l.usage(&LogState::read(state), now, ring),
-            Rule::Fixed(w) => {
-                let s = FixedState::read(state);
-                (w.used(&s, now), w.queued(&s, now))
-            }
-            Rule::Sliding(w) => {
-                let s = SlidingState::read(state);
-                (w.used(&s, now), if s.start > now { s.used } else { 0 })
-            }
+            Rule::Log(_) => {}
+            Rule::Fixed(w) => w
+                .without_queue(&FixedState::read(state), &FixedState::read(before), late)
+                .write(state),
+            Rule::Sliding(w) => w
+                .without_queue(&SlidingState::read(state), &SlidingState::read(before), late)
+                .write(state),
         }
     }
 
@@ -163,7 +206,8 @@ impl Rule {
         }
     }
 
-    /// The state with which `next` takes over at `now`. Turns up to `CLOCK_SLACK` later count as admitted.
+    /// The state with which `next` takes over at `now`. Turns up to `CLOCK_SLACK` later count as admitted. `queued` of a
+    /// log come after that, if it is known.
     pub(super) fn carry(
         &self,
         state: &Words,
@@ -171,12 +215,15 @@ impl Rule {
         next: &Rule,
         to: &mut Words,
         log: &LogState,
+        queued: Option<u64>,
         ring: &impl Ring,
     ) {
         let late = now.plus(CLOCK_SLACK).as_nanos();
         match (self, next) {
             (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], now, n),
-            (Rule::Log(l), Rule::Log(n)) => l.carry(&LogState::read(state), late, n, ring).write(to),
+            (Rule::Log(l), Rule::Log(n)) => {
+                l.carry(&LogState::read(state), late, n, queued, ring).write(to);
+            }
             (Rule::Fixed(w), Rule::Fixed(n)) if (w.per, w.origin) == (n.per, n.origin) => {
                 w.carry(&FixedState::read(state), late).write(to);
             }
@@ -184,11 +231,19 @@ impl Rule {
                 w.carry(&SlidingState::read(state), late).write(to);
             }
             _ => {
-                let (used, _) = self.usage(state, late, ring);
-                next.as_if(to, used, late, log);
+                next.as_if(to, self.used(state, late, queued, ring), late, log);
             }
         }
     }
+}
+
+/// The tick at which a turn for `at` is booked: the slot itself if that is what `at` is the first nanosecond of, so that
+/// nothing drifts.
+#[inline(always)]
+fn booked_at(g: &Gcra, tat: u64, at: u64, cost: u64) -> u64 {
+    let (tick, slot) = (g.ticks.at(at), g.slot(tat, cost));
+    let first = tick.wrapping_sub(slot) < 2 && g.ticks.first_ns(slot) == at;
+    if first { slot } else { tick }
 }
 
 pub(super) fn edit<S, T>(

@@ -19,7 +19,7 @@ fn one(cost: u64) -> Costs {
 
 /// The state as the record has it.
 fn state(host: &Host) -> State {
-    State::read(&host.record.0[1..])
+    State::read(&host.record.0[2..])
 }
 
 /// No window that ends with an admission holds more than was allowed then: (time, amount, limit).

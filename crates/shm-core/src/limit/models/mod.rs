@@ -95,7 +95,7 @@ impl Host {
     /// The turn's time. What was pending is written first, as every committer does.
     fn take(&mut self, costs: Costs, now: u64) -> u64 {
         let at = self.ready(costs, now);
-        self.change(|rules, record| rules.charge(record, &costs, at, at > now));
+        self.change(|rules, record| rules.charge(record, &costs, at, now));
         at
     }
 
