@@ -174,8 +174,16 @@ impl Rule {
     }
 
     /// The state at `late` without the turns after it, as far as it can be told, where some of the queue have come and
-    /// `before` is the state before it, since when `queued` were taken. Never less than what has come.
-    pub(super) fn without_queue(&self, state: &mut Words, before: &Words, queued: u64, late: u64) {
+    /// `before` is the state before it, since when `queued` were taken. Never less than what has come. `is_alone`: there is
+    /// no other limit that turns could have waited for.
+    pub(super) fn without_queue(
+        &self,
+        state: &mut Words,
+        before: &Words,
+        queued: u64,
+        late: u64,
+        is_alone: bool,
+    ) {
         match self {
             Rule::Bucket(g) => {
                 let since = g.ticks.tokens_saturating(queued, 1);
@@ -184,7 +192,7 @@ impl Rule {
             }
             Rule::Log(_) => {}
             Rule::Fixed(w) => w
-                .without_queue(&FixedState::read(state), &FixedState::read(before), late)
+                .without_queue(&FixedState::read(state), &FixedState::read(before), late, is_alone)
                 .write(state),
             Rule::Sliding(w) => w
                 .without_queue(&SlidingState::read(state), &SlidingState::read(before), late)

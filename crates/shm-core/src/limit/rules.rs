@@ -488,7 +488,8 @@ impl Rules {
             Queue::Ahead if matches!(p.rule, Rule::Log(_)) => return (state, Some(p.queued(record))),
             Queue::Ahead => return (p.before(record), None),
             Queue::Partly { .. } => {
-                p.rule.without_queue(&mut state, &p.before(record), p.queued(record), late);
+                let (before, queued) = (p.before(record), p.queued(record));
+                p.rule.without_queue(&mut state, &before, queued, late, self.len == 1);
             }
         }
         if let (Rule::Bucket(g), true) = (&p.rule, self.len > 1 || self.not_before > late) {
@@ -542,7 +543,7 @@ impl Rules {
                     _ => evenly,
                 };
                 let mut state = *state;
-                p.rule.without_queue(&mut state, &p.before(record), all, now);
+                p.rule.without_queue(&mut state, &p.before(record), all, now, self.len == 1);
                 (p.rule.used(&state, now, None, ring).min(p.rule.most()), queued)
             }
         }

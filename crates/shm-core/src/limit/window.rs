@@ -127,14 +127,31 @@ impl Fixed {
     }
 
     /// The same where a queue has gone beyond the window of `now`, and `before` is the state before that queue: all that
-    /// was admitted in this window since then was admitted under this `max`.
-    pub(crate) fn without_queue(&self, state: &FixedState, before: &FixedState, now: u64) -> FixedState {
+    /// was admitted in this window since then was admitted under this `max`. `is_alone`: the turns waited for nothing but
+    /// this limit, so that each window of the queue began when the one before it ended.
+    pub(crate) fn without_queue(
+        &self,
+        state: &FixedState,
+        before: &FixedState,
+        now: u64,
+        is_alone: bool,
+    ) -> FixedState {
         if state.start <= now {
             return *state;
         }
-        let was_open = !self.is_over(before, now) && before.start <= now;
-        let (start, used) = if was_open { (before.start, before.used) } else { (self.start_of(now), 0) };
-        FixedState { start, used: used.max(self.max) }
+        if before.start <= now && !self.is_over(before, now) {
+            return FixedState { start: before.start, used: before.used.max(self.max) };
+        }
+        let start = match self.origin {
+            Some(_) => self.start_of(now),
+            None if is_alone => {
+                let windows = (state.start - now).div_ceil(self.per.max(1));
+                state.start.saturating_sub(windows.saturating_mul(self.per))
+            }
+            // With room in a window that begins too early, the next one would begin too early, too.
+            None => return self.carry(state, now),
+        };
+        FixedState { start, used: self.max }
     }
 }
 

@@ -108,6 +108,28 @@ impl Host {
         self.commit(next);
     }
 
+    /// Charges it at once, and says when the last of it is.
+    fn debt(&mut self, amounts: Costs, now: u64) -> Option<u64> {
+        for write in self.rules.unwritten(&self.record) {
+            self.memory.write(write);
+        }
+        let mut next = self.record;
+        let last = self.rules.debt(&mut next, &amounts, now, &self.memory);
+        self.commit(next);
+        last
+    }
+
+    /// What a copy of it does. The rings are copied, too.
+    fn clone_with<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
+        let slots = self.memory.0.each_ref().map(|slots| Slots(Rc::new(RefCell::new(slots.0.borrow().clone()))));
+        act(&mut Host {
+            rules: self.rules.clone(),
+            record: self.record,
+            memory: Memory(slots),
+            writes: self.writes.clone(),
+        })
+    }
+
     /// As a committer does: what is shortened is not written before.
     fn refund(&mut self, unused: &Costs, at: u64, charged: Option<&Costs>, is_newest: bool) {
         if is_newest {
