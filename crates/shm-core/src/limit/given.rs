@@ -44,7 +44,10 @@ mod tests {
     #[test]
     fn a_fraction_of_a_token_is_a_fraction() {
         assert_eq!((Given::whole(3).amount(), Given::whole(3).rounded_down()), (3.0, 3));
-        assert_eq!((Given::ticks(1024 + 256, 10).amount(), Given::ticks(1024 + 256, 10).rounded_down()), (1.25, 1));
+        assert_eq!(
+            (Given::ticks(1024 + 256, 10).amount(), Given::ticks(1024 + 256, 10).rounded_down()),
+            (1.25, 1)
+        );
         assert!(Given::default().is_nothing() && !Given::ticks(1, 55).is_nothing());
     }
 }

@@ -115,8 +115,26 @@ impl State {
         let (from, to) = self.gap;
         match if index >= to { Some(index) } else { index.checked_sub(to.saturating_sub(from)) } {
             Some(place) => self.time_at(place, ring),
-            None => self.low_at,
+            // There were never so many.
+            None => 0,
         }
+    }
+
+    /// The same where a queue may have overwritten it. Then `max` admissions later the next one came at least one `span`
+    /// later, which says how early it was at least.
+    fn time_of_any(&self, index: u64, log: &Log, ring: &impl Ring) -> u64 {
+        let oldest = self.count.saturating_sub(ring.capacity());
+        let (from, to) = self.gap;
+        let gap = to.saturating_sub(from);
+        let known = if index >= to { index } else { index.saturating_sub(gap) };
+        if known >= oldest || known < self.low {
+            return self.time_of(index, ring);
+        }
+        let target =
+            if oldest.saturating_add(gap) < to { oldest.saturating_add(gap) } else { oldest.max(to) };
+        let spans = target.saturating_sub(index).div_ceil(log.max.max(1));
+        let later = index.saturating_add(spans.saturating_mul(log.max)).min(self.count);
+        self.time_of(later, ring).saturating_sub(spans.saturating_mul(log.span)).max(1)
     }
 
     /// The time at this place of the ring. Nobody was admitted later than the newest: a slot that says so was written
@@ -259,11 +277,21 @@ impl Log {
         if queued.is_none() && state.cancelled_ahead_of(now) {
             return (self.max.min(state.count), None);
         }
-        let queued = queued.unwrap_or_else(|| state.count - Self::first_after(state, now, ring));
+        let queued = match queued {
+            Some(queued) => queued,
+            None => {
+                let first = Self::first_after(state, now, ring);
+                if first < state.count && first > 0 && first == state.count.saturating_sub(ring.capacity()) {
+                    // All that the ring remembers is queue.
+                    return (self.max.min(first), None);
+                }
+                state.count.saturating_sub(first)
+            }
+        };
         let window = now.saturating_sub(self.span);
         let end = state.count.saturating_sub(queued);
         let gone = |i| {
-            let at = state.time_of(i, ring);
+            let at = state.time_of_any(i, self, ring);
             at == 0 || (at <= window && now >= self.span)
         };
         (end - partition(end.saturating_sub(self.max)..end, gone), Some(queued))
@@ -298,7 +326,7 @@ impl Log {
             s
         };
         let first = match queued {
-            Some(queued) => state.count.saturating_sub(queued).max(state.oldest(ring)),
+            Some(queued) => state.count.saturating_sub(queued).max(state.gap.1.min(state.count)),
             None => Self::first_after(state, now, ring),
         };
         if first == state.count {
@@ -312,7 +340,7 @@ impl Log {
         }
         let mut s =
             State { pending: 0, newest, void: 0, era: state.next_era(), gap: (first, state.count), ..*state };
-        if first == state.oldest(ring) && first > state.gap.1 {
+        if first == state.oldest(ring) && first > state.gap.1 && queued.is_none() {
             // All that the ring remembers is queue: as many as can be were admitted just now.
             (s.low, s.low_at) = (first, newest);
         } else if first == state.gap.1 {

@@ -1,9 +1,9 @@
 //! One limit of several: its numbers, and what it makes of its few words of the record.
 
-use super::{Gcra, Given};
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Log, Ring, State as LogState};
 use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
+use super::{Gcra, Given};
 use crate::clock::Nanos;
 
 /// A limit's words of a record: as many as the largest has. What comes after its own is not its own.
@@ -106,9 +106,7 @@ impl Rule {
             Rule::Log(l) => {
                 edit(state, LogState::read, LogState::write, |s| l.debt(s, base, amount, &ring()))
             }
-            Rule::Fixed(w) => {
-                edit(state, FixedState::read, FixedState::write, |s| w.debt(s, base, amount))
-            }
+            Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.debt(s, base, amount)),
             Rule::Sliding(w) => {
                 edit(state, SlidingState::read, SlidingState::write, |s| w.debt(s, base, amount))
             }
@@ -194,9 +192,9 @@ impl Rule {
             Rule::Fixed(w) => w
                 .without_queue(&FixedState::read(state), &FixedState::read(before), late, is_alone)
                 .write(state),
-            Rule::Sliding(w) => w
-                .without_queue(&SlidingState::read(state), &SlidingState::read(before), late)
-                .write(state),
+            Rule::Sliding(w) => {
+                w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state)
+            }
         }
     }
 

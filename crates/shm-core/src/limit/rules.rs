@@ -367,12 +367,14 @@ impl Rules {
             given[p.limit] = p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
         }
         if let Some(from) = record.queue_from() {
-            self.refund_in_tail(record, amounts, &given, at < from, &Unused {
-                at,
-                last: self.last_before(record),
-                then: None,
-                is_newest: false,
-            }, then);
+            self.refund_in_tail(
+                record,
+                amounts,
+                &given,
+                at < from,
+                &Unused { at, last: self.last_before(record), then: None, is_newest: false },
+                then,
+            );
         }
         given
     }

@@ -287,10 +287,9 @@ impl Sliding {
         match state.start.saturating_sub(now).div_ceil(self.per.max(1)) {
             0 => 0,
             1 => state.used,
-            windows => (windows - 2)
-                .saturating_mul(self.max)
-                .saturating_add(state.before)
-                .saturating_add(state.used),
+            windows => {
+                (windows - 2).saturating_mul(self.max).saturating_add(state.before).saturating_add(state.used)
+            }
         }
     }
 
@@ -325,7 +324,12 @@ impl Sliding {
 
     /// The same where `before` is the state before the queue that is dropped: all that was admitted since then was
     /// admitted under this `max`.
-    pub(crate) fn without_queue(&self, state: &SlidingState, before: &SlidingState, now: u64) -> SlidingState {
+    pub(crate) fn without_queue(
+        &self,
+        state: &SlidingState,
+        before: &SlidingState,
+        now: u64,
+    ) -> SlidingState {
         if state.start <= now {
             return *state;
         }

@@ -6,6 +6,7 @@
 //! | `bucket` | token bucket and leaky bucket as textbooks have them |
 //! | `log`, `window` | one limit of these kinds, with changes of the limit |
 //! | `mix` | several limits at once; cancels, refunds, changes in any order |
+//! | `numbers` | what is told of a limiter: used, available, queued |
 //! | `search` | every short sequence of operations on one word, with cancelled and settled turns |
 //! | `damage` | rubbish in every word |
 
@@ -14,6 +15,7 @@ mod damage;
 mod definition;
 mod log;
 mod mix;
+mod numbers;
 mod search;
 mod window;
 
@@ -121,7 +123,8 @@ impl Host {
 
     /// What a copy of it does. The rings are copied, too.
     fn clone_with<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
-        let slots = self.memory.0.each_ref().map(|slots| Slots(Rc::new(RefCell::new(slots.0.borrow().clone()))));
+        let slots =
+            self.memory.0.each_ref().map(|slots| Slots(Rc::new(RefCell::new(slots.0.borrow().clone()))));
         act(&mut Host {
             rules: self.rules.clone(),
             record: self.record,

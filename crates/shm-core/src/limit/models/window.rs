@@ -49,13 +49,9 @@ fn end_of(spec: Spec, history: &[(u64, u64)], at: u64) -> u64 {
 
 /// What counts of `history` if turns after `late` are dropped. The queue, if there is one, has its first turn at `from`,
 /// and before it there were so many turns.
-fn dropped(
-    spec: Spec,
-    history: &[(u64, u64)],
-    late: u64,
-    (from, before): (u64, usize),
-) -> Vec<(u64, u64)> {
-    let (Spec::Fixed { max, per, .. } | Spec::First { max, per } | Spec::Sliding { max, per, .. }) = spec else {
+fn dropped(spec: Spec, history: &[(u64, u64)], late: u64, (from, before): (u64, usize)) -> Vec<(u64, u64)> {
+    let (Spec::Fixed { max, per, .. } | Spec::First { max, per } | Spec::Sliding { max, per, .. }) = spec
+    else {
         unreachable!()
     };
     let Some((&(last, _), others)) = history.split_last() else { return Vec::new() };
@@ -77,7 +73,8 @@ fn dropped(
     };
     let then = &history[..before];
     let Spec::Sliding { phase, .. } = spec else {
-        let begin = then.split_last().map_or(0, |(&(at, _), others)| (end_of(spec, others, at).max(per)) - per);
+        let begin =
+            then.split_last().map_or(0, |(&(at, _), others)| (end_of(spec, others, at).max(per)) - per);
         let is_open = (begin..begin + per).contains(&late);
         // Each window of the queue began when the one before it ended.
         let last_begin = last_end - per;
