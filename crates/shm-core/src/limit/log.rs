@@ -24,6 +24,17 @@ const COUNT_END: u64 = 1 << 62;
 /// Words of state.
 pub(crate) const WORDS: usize = 9;
 
+/// What is known of a log's admissions later than some instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// As much as the slots tell.
+    AsWritten,
+    /// Exactly so many turns of a queue.
+    Turns(u64),
+    /// A debt, perhaps with turns behind it: it counts as used, as far as it is kept.
+    Debt,
+}
+
 /// The ring of slots, in whatever memory it is.
 pub(crate) trait Ring {
     /// The slot of this index, 0 if there is none.
@@ -265,21 +276,19 @@ impl Log {
         state
     }
 
-    /// Admissions in the window that ends at `now`, and those after it. `queued` is how many come after it, if that is
-    /// known.
+    /// Admissions in the window that ends at `now`, and those after it, if that can be told.
     pub(crate) fn usage(
         &self,
         state: &State,
         now: u64,
-        queued: Option<u64>,
+        later: Later,
         ring: &impl Ring,
     ) -> (u64, Option<u64>) {
-        if queued.is_none() && state.cancelled_ahead_of(now) {
-            return (self.max.min(state.count), None);
-        }
-        let queued = match queued {
-            Some(queued) => queued,
-            None => {
+        let queued = match later {
+            Later::Turns(queued) => queued,
+            Later::Debt if state.newest > now => return (self.max.min(state.count), None),
+            _ if state.cancelled_ahead_of(now) => return (self.max.min(state.count), None),
+            _ => {
                 let first = Self::first_after(state, now, ring);
                 if first < state.count && first > 0 && first == state.count.saturating_sub(ring.capacity()) {
                     // All that the ring remembers is queue.
@@ -306,16 +315,8 @@ impl Log {
         partition(state.oldest(ring)..state.count, |i| state.time_of(i, ring) <= now)
     }
 
-    /// The state with which `next` takes over at `now`: the queue is dropped, what was admitted stays. `queued` is how
-    /// many the queue has, if that is known.
-    pub(crate) fn carry(
-        &self,
-        state: &State,
-        now: u64,
-        next: &Log,
-        queued: Option<u64>,
-        ring: &impl Ring,
-    ) -> State {
+    /// The state with which `next` takes over at `now`: the queue is dropped, what was admitted stays.
+    pub(crate) fn carry(&self, state: &State, now: u64, next: &Log, later: Later, ring: &impl Ring) -> State {
         // Newcomers overwrite the places before a gap while those still matter; with a larger `max` they matter longer.
         let spared = |mut s: State| {
             let window = self.max.max(next.max);
@@ -325,22 +326,23 @@ impl Log {
             }
             s
         };
-        let first = match queued {
-            Some(queued) => state.count.saturating_sub(queued).max(state.gap.1.min(state.count)),
-            None => Self::first_after(state, now, ring),
+        let first = match later {
+            Later::Turns(queued) => state.count.saturating_sub(queued).max(state.gap.1.min(state.count)),
+            Later::AsWritten | Later::Debt => Self::first_after(state, now, ring),
         };
         if first == state.count {
             return spared(*state);
         }
         let newest = round_up(now);
-        if (state.void > now && queued.is_none()) || state.era >= LAST_ERA {
+        let is_known = matches!(later, Later::Turns(_));
+        if later == Later::Debt || (state.void > now && !is_known) || state.era >= LAST_ERA {
             // A slot with a later time may be of one who came instead of a cancelled turn, or of a queue that is dropped
             // without a new era. Nobody can tell.
             return Log::all_at(state, newest);
         }
         let mut s =
             State { pending: 0, newest, void: 0, era: state.next_era(), gap: (first, state.count), ..*state };
-        if first == state.oldest(ring) && first > state.gap.1 && queued.is_none() {
+        if first == state.oldest(ring) && first > state.gap.1 && !is_known {
             // All that the ring remembers is queue: as many as can be were admitted just now.
             (s.low, s.low_at) = (first, newest);
         } else if first == state.gap.1 {

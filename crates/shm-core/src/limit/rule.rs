@@ -1,7 +1,7 @@
 //! One limit of several: its numbers, and what it makes of its few words of the record.
 
 use super::gcra::CLOCK_SLACK;
-use super::log::{self, Log, Ring, State as LogState};
+use super::log::{self, Later, Log, Ring, State as LogState};
 use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
 use super::{Gcra, Given};
 use crate::clock::Nanos;
@@ -149,12 +149,11 @@ impl Rule {
         }
     }
 
-    /// How much counts as used at `now`, where that is all there is, or as far as it can be told; `queued` of a log come
-    /// after it, if that is known.
-    pub(super) fn used(&self, state: &Words, now: u64, queued: Option<u64>, ring: &impl Ring) -> u64 {
+    /// How much counts as used at `now`, where that is all there is, or as far as it can be told.
+    pub(super) fn used(&self, state: &Words, now: u64, later: Later, ring: &impl Ring) -> u64 {
         match self {
             Rule::Bucket(g) => g.outlook(state[0], Nanos::from_nanos(now)).used,
-            Rule::Log(l) => l.usage(&LogState::read(state), now, queued, ring).0,
+            Rule::Log(l) => l.usage(&LogState::read(state), now, later, ring).0,
             Rule::Fixed(w) => w.used(&FixedState::read(state), now),
             Rule::Sliding(w) => w.used(&SlidingState::read(state), now),
         }
@@ -165,7 +164,7 @@ impl Rule {
     pub(super) fn queued(&self, state: &Words, now: u64, ring: &impl Ring) -> Option<u64> {
         match self {
             Rule::Bucket(g) => Some(g.outlook(state[0], Nanos::from_nanos(now)).queued),
-            Rule::Log(l) => l.usage(&LogState::read(state), now, None, ring).1,
+            Rule::Log(l) => l.usage(&LogState::read(state), now, Later::AsWritten, ring).1,
             Rule::Fixed(w) => Some(w.queued(&FixedState::read(state), now)),
             Rule::Sliding(w) => Some(w.queued(&SlidingState::read(state), now)),
         }
@@ -212,23 +211,21 @@ impl Rule {
         }
     }
 
-    /// The state with which `next` takes over at `now`. Turns up to `CLOCK_SLACK` later count as admitted. `queued` of a
-    /// log come after that, if it is known.
+    /// The state with which `next` takes over at `now`. Turns up to `CLOCK_SLACK` later count as admitted.
     pub(super) fn carry(
         &self,
         state: &Words,
         now: Nanos,
         next: &Rule,
         to: &mut Words,
-        log: &LogState,
-        queued: Option<u64>,
+        (log, later): (&LogState, Later),
         ring: &impl Ring,
     ) {
         let late = now.plus(CLOCK_SLACK).as_nanos();
         match (self, next) {
             (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], now, n),
             (Rule::Log(l), Rule::Log(n)) => {
-                l.carry(&LogState::read(state), late, n, queued, ring).write(to);
+                l.carry(&LogState::read(state), late, n, later, ring).write(to);
             }
             (Rule::Fixed(w), Rule::Fixed(n)) if (w.per, w.origin) == (n.per, n.origin) => {
                 w.carry(&FixedState::read(state), late).write(to);
@@ -237,7 +234,7 @@ impl Rule {
                 w.carry(&SlidingState::read(state), late).write(to);
             }
             _ => {
-                next.as_if(to, self.used(state, late, queued, ring), late, log);
+                next.as_if(to, self.used(state, late, later, ring), late, log);
             }
         }
     }
