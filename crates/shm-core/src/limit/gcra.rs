@@ -32,14 +32,21 @@ pub struct Gcra {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Outlook {
-    /// Tokens that would be admitted at this instant.
+    /// Calls (or tokens of the limit's unit) that would be admitted at this instant.
     pub available: u64,
-    /// Tokens of the burst that are used. In a pause, used and available ones don't add up to the burst.
+    /// Calls that count as used at this instant, rounded up. In a pause, used and available ones don't add up to the
+    /// burst. Exact as long as no turn of the queue has come; while the queue drains, an estimate where turns wait for
+    /// several limits or reach into windows to come.
     pub used: u64,
-    /// When a request for one token would be admitted, if nobody else asks: now, or later.
+    /// When a request for one call would be admitted, if nobody else asks: now, or later.
     #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
-    /// Tokens reserved by those who wait for their turn.
+    /// Calls reserved by those who wait for their turn, rounded up.
+    ///
+    /// For a single bucket that counts calls it is what exceeds a full bucket: exact for single calls, and too low by
+    /// less than the next turn if that is for several. Otherwise it is exact as long as no turn of the queue has come.
+    /// While the queue drains it stays exact for single calls of one bucket, one fixed window or a greedy limit whose
+    /// memory holds the queue; else it supposes that the turns are evenly spaced. A charge that lies ahead counts, too.
     pub queued: u64,
 }
 
