@@ -188,7 +188,7 @@ fn a_change_that_does_not_fit_the_file_is_refused_and_changes_nothing() {
 
 /// Where a record limiter of four seats has its parts.
 const CELLS: u64 = offset::FIRST_SEAT + 4 * 256;
-const RINGS: u64 = CELLS + 8 * 320;
+const RINGS: u64 = CELLS + 8 * 448;
 const PERMITS: u64 = RINGS + 1_024 * 8;
 const END: u64 = PERMITS + 64 * 8;
 const STATE: u64 = offset::GENERATIONS + offset::GENERATION_SIZE + offset::GENERATION_STATE;

@@ -114,7 +114,7 @@ impl Parts {
     pub fn of(get: impl Fn(u64) -> u64) -> Parts {
         let times = |at: u64, size: u64| get(at).saturating_mul(size);
         let cells = offset::FIRST_SEAT.saturating_add(times(offset::SEATS, 256));
-        let slots = cells.saturating_add(times(offset::CELLS, 320));
+        let slots = cells.saturating_add(times(offset::CELLS, 448));
         let rings = (0..4).fold(0, |sum: u64, i| sum.saturating_add(times(offset::RINGS + 8 * i, 8)));
         let permits = slots.saturating_add(rings);
         let end = permits.saturating_add(times(offset::PERMITS, 8));

@@ -20,7 +20,7 @@ pub(crate) const RINGS: usize = 4;
 pub(crate) const NAME_WORDS: usize = 32;
 
 /// Words of a cell: room for the largest record.
-pub(crate) const CELL_WORDS: usize = 40;
+pub(crate) const CELL_WORDS: usize = 56;
 /// Cells that belong together: those of a seat, or of whoever holds the control lock. One of them may be the current
 /// record, so there is always another to write to.
 pub(crate) const CELL_PAIR: usize = 2;
@@ -358,7 +358,7 @@ const _: () = {
     assert!(size_of::<LimitWords>() == 128);
     assert!(size_of::<State>() == 64);
     assert!(size_of::<Generation>() == 640);
-    assert!(size_of::<Cell>() == 320);
+    assert!(size_of::<Cell>() == 448);
     assert!(CELL_WORDS >= crate::limit::rules::RECORD_WORDS);
     assert!(size_of::<Holder>() == 64);
     assert!(size_of::<Lane>() == 64);

@@ -22,7 +22,7 @@ use super::word::{SOON, Word, is_too_late};
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
 use crate::layout::{CELL_PAIR, LIMITS, RETIRED};
 use crate::limit::log::Ring;
-use crate::limit::rules::{Record, Rings, Rules};
+use crate::limit::rules::{Record, Rings, Rules, Size};
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Request};
 use crate::sync::{Ordering, back_off, fence, this_process};
 
@@ -64,7 +64,7 @@ impl Commit for Records<'_> {
     fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
         let frozen = self.generations.freeze_before(epoch);
         if let Some(record) = self.start_of(epoch, frozen, clock)? {
-            self.table_write(Pointer(frozen), &record, self.rules(epoch).words())
+            self.table_write(Pointer(frozen), &record, self.rules(epoch).size())
                 .map(|next| self.generations.set(epoch, next))?;
         }
         Ok(())
@@ -77,7 +77,7 @@ impl<'a> Records<'a> {
         let cell = self.table.cells.len() - 1;
         self.generations.initialise(terms, Pointer(0).next(cell));
         let rules = self.rules(1);
-        store(&self.table.cells[cell], &rules.unused(terms.since), rules.words());
+        store(&self.table.cells[cell], &rules.unused(terms.since), rules.size());
     }
 
     fn rules(&self, epoch: u64) -> Rules {
@@ -86,11 +86,11 @@ impl<'a> Records<'a> {
 
     /// The record that a state word of this generation points to, if it is still the one after the copy.
     #[inline]
-    fn copy(&self, word: u64, epoch: u64, words: usize, to: &mut Record) -> Result<bool, Halt> {
+    fn copy(&self, word: u64, epoch: u64, size: Size, to: &mut Record) -> Result<bool, Halt> {
         let Some(cell) = self.table.cells.get(Pointer(word).cell()) else {
             return Err(Halt::Damaged("the state points to no cell"));
         };
-        load(cell, to, words);
+        load(cell, to, size);
         // Pairs with the Release fence in `table_write`.
         fence(Ordering::Acquire);
         let same = self.generations.place(epoch).state.word.load(Ordering::Relaxed) == word;
@@ -111,7 +111,7 @@ impl<'a> Records<'a> {
         let mut record = Record::EMPTY;
         let readable = match Word::decode(frozen) {
             Word::Live(_) | Word::Frozen(_) => {
-                match self.copy(frozen | Word::FREEZE, before, from.words(), &mut record) {
+                match self.copy(frozen | Word::FREEZE, before, from.size(), &mut record) {
                     Err(_) if forgets => false,
                     copied => copied?,
                 }
@@ -137,7 +137,7 @@ impl<'a> Records<'a> {
     /// Writes the record to the cell of this process's pair that is not the current one, and says what the state word
     /// is then.
     #[inline]
-    fn table_write(&self, current: Pointer, record: &Record, words: usize) -> Result<u64, Halt> {
+    fn table_write(&self, current: Pointer, record: &Record, size: Size) -> Result<u64, Halt> {
         let Some(pair) = self.pair else { return Err(Halt::Seatless) };
         if !pair.is_ours() {
             return Err(Halt::Forked);
@@ -149,7 +149,7 @@ impl<'a> Records<'a> {
         };
         // Pairs with the Acquire fence in `copy`: who reads a word of this also sees that the cell is not current.
         fence(Ordering::Release);
-        store(cell, record, words);
+        store(cell, record, size);
         // In a child of a signal handler's fork: what is in the cell may be the parent's next record by now.
         if pair.is_ours() { Ok(current.next(free)) } else { Err(Halt::Forked) }
     }
@@ -204,8 +204,7 @@ impl<'a> Records<'a> {
                     return Ok(Decision::Denied { ready, now, shadow: self.generations.is_shadow() });
                 }
             }
-            let is_turn = ready > now.at;
-            if !is_turn && is_too_late(now.at, latest) {
+            if ready <= now.at && is_too_late(now.at, latest) {
                 let ready = now.at.plus(SOON);
                 return Ok(Decision::Denied { ready, now, shadow: self.generations.is_shadow() });
             }
@@ -214,8 +213,8 @@ impl<'a> Records<'a> {
             if remember {
                 *before = *record;
             }
-            rules.charge(record, &costs, at.as_nanos(), is_turn);
-            let new = self.table_write(Pointer(word), record, rules.words())?;
+            rules.charge(record, &costs, at.as_nanos(), now.at.as_nanos());
+            let new = self.table_write(Pointer(word), record, rules.size())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Ok(Decision::Admitted { at, now, epoch: *epoch, state: new });
@@ -279,10 +278,10 @@ impl<'a> Records<'a> {
                 if at.since(now) > MAX_WAIT {
                     self.far_away(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
                 }
-                rules.charge(record, &costs, at.as_nanos(), at > now);
+                rules.charge(record, &costs, at.as_nanos(), now.as_nanos());
                 turns.push(at);
             }
-            if !self.replace(*epoch, word, record, rules.words()) {
+            if !self.replace(*epoch, word, record, rules.size()) {
                 turns.truncate(begun);
                 // In a crowd one large step never comes through.
                 most = (most / 2).max(16);
@@ -317,7 +316,7 @@ impl<'a> Records<'a> {
         if word >= LIVE_END {
             return self.settle(epoch, clock).map(|()| None);
         }
-        Ok(self.copy(word, epoch, desk.rules.words(), &mut desk.record)?.then_some((word, costs)))
+        Ok(self.copy(word, epoch, desk.rules.size(), &mut desk.record)?.then_some((word, costs)))
     }
 
     /// Reads the terms of this epoch onto the desk; false if they are no longer in force.
@@ -358,13 +357,13 @@ impl<'a> Records<'a> {
     /// before it. Otherwise it is forfeited.
     pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> Result<bool, Halt> {
         let rules = self.rules(epoch);
-        let words = rules.words();
+        let size = rules.size();
         let mut newest = Record::EMPTY;
         // If the copy fails something was committed since, perhaps by this process: then my free cell may be current.
-        if !self.generations.is_current(epoch) || !self.copy(state, epoch, words, &mut newest)? {
+        if !self.generations.is_current(epoch) || !self.copy(state, epoch, size, &mut newest)? {
             return Ok(false);
         }
-        Ok(self.replace(epoch, state, &rules.cancel(&newest, before), words))
+        Ok(self.replace(epoch, state, &rules.cancel(&newest, before), size))
     }
 
     /// Gives back what is requested here of an admission at `at`, in this epoch's generation, that led to `state` and
@@ -379,7 +378,7 @@ impl<'a> Records<'a> {
     ) -> Result<bool, Halt> {
         loop {
             let rules = self.rules(epoch);
-            let words = rules.words();
+            let size = rules.size();
             let Some(amounts) = unused.costs(&terms::units(self.generations.place(epoch))) else {
                 return Ok(false);
             };
@@ -388,7 +387,7 @@ impl<'a> Records<'a> {
                 return Ok(false);
             }
             let mut record = Record::EMPTY;
-            if !self.copy(word, epoch, words, &mut record)? {
+            if !self.copy(word, epoch, size, &mut record)? {
                 continue;
             }
             let is_newest = word == state;
@@ -396,16 +395,16 @@ impl<'a> Records<'a> {
                 self.write_pending(&rules, &record)?;
             }
             rules.refund(&mut record, &amounts, at.as_nanos(), charged, is_newest);
-            if self.replace(epoch, word, &record, words) {
+            if self.replace(epoch, word, &record, size) {
                 return Ok(true);
             }
             back_off();
         }
     }
 
-    fn replace(&self, epoch: u64, word: u64, record: &Record, words: usize) -> bool {
+    fn replace(&self, epoch: u64, word: u64, record: &Record, size: Size) -> bool {
         let state = &self.generations.place(epoch).state.word;
-        self.table_write(Pointer(word), record, words)
+        self.table_write(Pointer(word), record, size)
             .is_ok_and(|new| state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 
@@ -417,7 +416,7 @@ impl<'a> Records<'a> {
         let mut record = Record::EMPTY;
         let mut read = || {
             let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
-            self.copy(word, epoch, rules.words(), &mut record)
+            self.copy(word, epoch, rules.size(), &mut record)
         };
         // Others may commit meanwhile. The era is the same all the time.
         if !(0..1_000).map(|_| read()).take_while(Result::is_ok).any(|copied| copied == Ok(true)) {
@@ -445,7 +444,7 @@ impl<'a> Records<'a> {
             let now = clock.exact();
             let mut record = Record::EMPTY;
             let readable = match Word::decode(word) {
-                Word::Live(_) => self.copy(word, epoch, rules.words(), &mut record)?,
+                Word::Live(_) => self.copy(word, epoch, rules.size(), &mut record)?,
                 Word::Unset(e) if e == epoch && epoch > 1 => {
                     match self.start_of(epoch, self.generations.freeze_before(epoch), clock)? {
                         Some(start) => {

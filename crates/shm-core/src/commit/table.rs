@@ -2,8 +2,9 @@
 
 use crate::layout::{Cell, RINGS};
 use crate::limit::log::Ring;
-use crate::limit::rules::{LINE, Record, Rings};
+use crate::limit::rules::{LINE, Record, Rings, Size};
 use crate::sync::{AtomicU64, Ordering};
+use std::ops::Range;
 
 const CELL_BITS: u32 = 14;
 /// A state word is below this while its generation lives.
@@ -72,10 +73,16 @@ impl<'a> Rings for Table<'a> {
 
 /// Copies a cell, which somebody may be writing.
 #[inline]
-pub(super) fn load(cell: &Cell, record: &mut Record, words: usize) {
+pub(super) fn load(cell: &Cell, record: &mut Record, size: Size) {
+    load_lines(cell, record, 0..size.least_lines());
+    load_lines(cell, record, size.least_lines()..size.lines(record));
+}
+
+#[inline]
+fn load_lines(cell: &Cell, record: &mut Record, lines: Range<usize>) {
     let (to, _) = record.0.as_chunks_mut::<LINE>();
     let (from, _) = cell.words.as_chunks::<LINE>();
-    for (to, from) in to.iter_mut().zip(from).take(words.div_ceil(LINE)) {
+    for (to, from) in to.iter_mut().zip(from).take(lines.end).skip(lines.start) {
         for (to, from) in to.iter_mut().zip(from) {
             *to = from.load(Ordering::Relaxed);
         }
@@ -83,10 +90,10 @@ pub(super) fn load(cell: &Cell, record: &mut Record, words: usize) {
 }
 
 #[inline]
-pub(super) fn store(cell: &Cell, record: &Record, words: usize) {
+pub(super) fn store(cell: &Cell, record: &Record, size: Size) {
     let (to, _) = cell.words.as_chunks::<LINE>();
     let (from, _) = record.0.as_chunks::<LINE>();
-    for (to, from) in to.iter().zip(from).take(words.div_ceil(LINE)) {
+    for (to, from) in to.iter().zip(from).take(size.lines(record)) {
         for (to, &from) in to.iter().zip(from) {
             to.store(from, Ordering::Relaxed);
         }

@@ -32,14 +32,21 @@ pub struct Gcra {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Outlook {
-    /// Tokens that would be admitted at this instant.
+    /// Calls (or tokens of the limit's unit) that would be admitted at this instant.
     pub available: u64,
-    /// Tokens of the burst that are used. In a pause, used and available ones don't add up to the burst.
+    /// Calls that count as used at this instant, rounded up. In a pause, used and available ones don't add up to the
+    /// burst. Exact as long as no turn of the queue has come; while the queue drains, an estimate where turns wait for
+    /// several limits or reach into windows to come.
     pub used: u64,
-    /// When a request for one token would be admitted, if nobody else asks: now, or later.
+    /// When a request for one call would be admitted, if nobody else asks: now, or later.
     #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
-    /// Tokens reserved by those who wait for their turn.
+    /// Calls reserved by those who wait for their turn, rounded up.
+    ///
+    /// For a single bucket that counts calls it is what exceeds a full bucket: exact for single calls, and too low by
+    /// less than the next turn if that is for several. Otherwise it is exact as long as no turn of the queue has come.
+    /// While the queue drains it stays exact for single calls of one bucket, one fixed window or a greedy limit whose
+    /// memory holds the queue; else it supposes that the turns are evenly spaced. A charge that lies ahead counts, too.
     pub queued: u64,
 }
 
@@ -82,25 +89,45 @@ impl Gcra {
         tat.max(self.floor).max(tick).wrapping_add(self.ticks.tokens(cost))
     }
 
-    /// The TAT before the last charge of `cost` that led to `tat`. (At most: idle time before it stays forfeited.)
-    pub fn refund(&self, tat: u64, cost: u64) -> u64 {
-        tat.saturating_sub(self.ticks.tokens(cost))
+    /// The TAT after a debt of `amount` tokens, as if each had been queued by itself at `tick`, and the slot of the last
+    /// of them. `None` if that lies beyond all time. Takes one step whatever the amount.
+    pub(crate) fn debt(&self, tat: u64, tick: u64, amount: u64) -> Option<(u64, u64)> {
+        let all = self.ticks.tokens_saturating(amount, 1);
+        let after = tat.max(self.floor).max(tick).checked_add(all).filter(|&after| after < TAT_END)?;
+        let burst = self.ticks.tokens_saturating(self.burst, 1);
+        Some((after, after.saturating_sub(burst).max(tick)))
     }
 
-    /// The TAT after `amount` of a charge at `at` turned out unused, where only the TAT is known.
+    /// The TAT before the last charge of `cost` that led to `tat`, or before a part of it: exact as long as nothing was
+    /// charged after it. (Idle time before that charge stays forfeited.)
+    pub fn refund(&self, tat: u64, cost: u64) -> u64 {
+        tat.saturating_sub(self.ticks.tokens_saturating(cost, 1))
+    }
+
+    /// The TAT after `amount` of a charge for `at` turned out unused, where only the TAT is known; not below `least`
+    /// (and never above `tat`).
     ///
-    /// Had it not been charged, the bucket might have been empty at some time since, and what leaked until now would not
-    /// have leaked. So what could leak since is not given back: then what is left is at least what the others make who
-    /// came after, had it been empty just before them. If turns are reserved ahead nothing is: with a smaller TAT nobody
-    /// would know any more until when they reach.
+    /// Compare the bucket with one that was not charged this amount. Right after the charge they differ by the amount.
+    /// A later charge brings them closer only by the time for which the other bucket was empty before it, and all of
+    /// that time lies between `at` and now. So the time since `at` is not given back, and what remains of the amount is.
+    /// The other bucket's level at `at` itself must not be taken into account: earlier charges may have been given back
+    /// since. The one tick of slack: a turn is booked at its slot, which may be one tick before the tick in which the
+    /// nanosecond `at` begins.
+    ///
+    /// Nothing is given back while turns are reserved ahead: with a smaller TAT nobody would know any more until when
+    /// they reach.
     pub(crate) fn give_back(&self, tat: u64, at: Nanos, now: Nanos, amount: u64, least: u64) -> u64 {
         let tick = self.ticks.at(now.as_nanos());
         if self.slot(tat, 0) > tick {
             return tat;
         }
-        let leaked = tick.saturating_sub(self.ticks.at(at.as_nanos()));
-        let leaked = leaked.saturating_add(u64::from(leaked > 0)).div_ceil(self.ticks.tokens(1));
-        self.refund(tat, amount.saturating_sub(leaked)).max(least).min(tat)
+        self.less_the_time_since(tat, at.as_nanos(), tick, amount).max(least).min(tat)
+    }
+
+    /// `tat` without `amount`, but for the time from `at` to `until`, in which the last charge was made.
+    pub(super) fn less_the_time_since(&self, tat: u64, at: u64, until: u64, amount: u64) -> u64 {
+        let leaked = until.saturating_sub(self.ticks.at(at)).saturating_add(1);
+        tat.saturating_sub(self.ticks.tokens_saturating(amount, 1).saturating_sub(leaked))
     }
 
     /// Whether no sequence of calls can have led to this TAT: the wait it means is absurd.

@@ -24,6 +24,17 @@ const COUNT_END: u64 = 1 << 62;
 /// Words of state.
 pub(crate) const WORDS: usize = 9;
 
+/// What is known of a log's admissions later than some instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// As much as the slots tell.
+    AsWritten,
+    /// Exactly so many turns of a queue.
+    Turns(u64),
+    /// A debt, perhaps with turns behind it: it counts as used, as far as it is kept.
+    Debt,
+}
+
 /// The ring of slots, in whatever memory it is.
 pub(crate) trait Ring {
     /// The slot of this index, 0 if there is none.
@@ -115,8 +126,26 @@ impl State {
         let (from, to) = self.gap;
         match if index >= to { Some(index) } else { index.checked_sub(to.saturating_sub(from)) } {
             Some(place) => self.time_at(place, ring),
-            None => self.low_at,
+            // There were never so many.
+            None => 0,
         }
+    }
+
+    /// The same where a queue may have overwritten it. Then `max` admissions later the next one came at least one `span`
+    /// later, which says how early it was at least.
+    fn time_of_any(&self, index: u64, log: &Log, ring: &impl Ring) -> u64 {
+        let oldest = self.count.saturating_sub(ring.capacity());
+        let (from, to) = self.gap;
+        let gap = to.saturating_sub(from);
+        let known = if index >= to { index } else { index.saturating_sub(gap) };
+        if known >= oldest || known < self.low {
+            return self.time_of(index, ring);
+        }
+        let target =
+            if oldest.saturating_add(gap) < to { oldest.saturating_add(gap) } else { oldest.max(to) };
+        let spans = target.saturating_sub(index).div_ceil(log.max.max(1));
+        let later = index.saturating_add(spans.saturating_mul(log.max)).min(self.count);
+        self.time_of(later, ring).saturating_sub(spans.saturating_mul(log.span)).max(1)
     }
 
     /// The time at this place of the ring. Nobody was admitted later than the newest: a slot that says so was written
@@ -133,6 +162,11 @@ impl State {
     /// The oldest index since the gap that the ring remembers.
     fn oldest(&self, ring: &impl Ring) -> u64 {
         self.gap.1.max(self.count.saturating_sub(ring.capacity())).min(self.count)
+    }
+
+    /// Whether turns after `now` were cancelled, so that the slots don't tell which admissions come after it.
+    fn cancelled_ahead_of(&self, now: u64) -> bool {
+        self.newest > now && self.void > now
     }
 
     /// The next era, as long as there is one.
@@ -180,6 +214,24 @@ impl Log {
         }
     }
 
+    /// A debt of `amount`. Returns when the last of it is; `None` if that lies beyond all time. What was pending must be in
+    /// the ring.
+    ///
+    /// Let `amount` be `k·max + r` with `r` from 1 to `max`. In a queue of single calls number `i + max` comes one span
+    /// after number `i`, or together with the one before it, if that is later; nothing before the queue is later than
+    /// number `r`. So the last one comes exactly `k` spans after number `r`, which comes as soon as `r` together may.
+    /// (Times in the ring are rounded up; this one is late by no more than one step.)
+    ///
+    /// Only that instant is kept: the last `max` of the debt, or all of it, count as admitted then. So whoever comes
+    /// after them comes no earlier than behind single calls, and at most one span later.
+    pub(crate) fn debt(&self, state: &mut State, base: u64, amount: u64, ring: &impl Ring) -> Option<u64> {
+        let before_last = amount.checked_sub(1)?;
+        let (spans, first) = (before_last / self.max.max(1), before_last % self.max.max(1) + 1);
+        let at = base.max(self.ready(state, first, ring)).checked_add(spans.checked_mul(self.span)?)?;
+        Log::charge(state, at, amount.min(self.max));
+        Some(at)
+    }
+
     fn charge(state: &mut State, at: u64, cost: u64) {
         state.count = state.count.saturating_add(cost);
         state.pending = cost;
@@ -193,11 +245,12 @@ impl Log {
         }
     }
 
-    /// The newest was `amount` less.
-    pub(crate) fn shorten(state: &mut State, amount: u64) {
+    /// The newest was `amount` less. Returns by how much it was shortened.
+    pub(crate) fn shorten(state: &mut State, amount: u64) -> u64 {
         let amount = amount.min(state.pending);
         state.pending -= amount;
         state.count = state.count.saturating_sub(amount);
+        amount
     }
 
     /// Nothing counts any more.
@@ -223,19 +276,34 @@ impl Log {
         state
     }
 
-    /// Admissions in the window that ends at `now`, and those after it.
-    pub(crate) fn usage(&self, state: &State, now: u64, ring: &impl Ring) -> (u64, u64) {
-        if state.newest > now && state.void > now {
-            return (self.max.min(state.count), 0);
-        }
-        let queued = state.count - Self::first_after(state, now, ring);
+    /// Admissions in the window that ends at `now`, and those after it, if that can be told.
+    pub(crate) fn usage(
+        &self,
+        state: &State,
+        now: u64,
+        later: Later,
+        ring: &impl Ring,
+    ) -> (u64, Option<u64>) {
+        let queued = match later {
+            Later::Turns(queued) => queued,
+            Later::Debt if state.newest > now => return (self.max.min(state.count), None),
+            _ if state.cancelled_ahead_of(now) => return (self.max.min(state.count), None),
+            _ => {
+                let first = Self::first_after(state, now, ring);
+                if first < state.count && first > 0 && first == state.count.saturating_sub(ring.capacity()) {
+                    // All that the ring remembers is queue.
+                    return (self.max.min(first), None);
+                }
+                state.count.saturating_sub(first)
+            }
+        };
         let window = now.saturating_sub(self.span);
-        let end = state.count - queued;
+        let end = state.count.saturating_sub(queued);
         let gone = |i| {
-            let at = state.time_of(i, ring);
+            let at = state.time_of_any(i, self, ring);
             at == 0 || (at <= window && now >= self.span)
         };
-        (end - partition(end.saturating_sub(self.max)..end, gone), queued)
+        (end - partition(end.saturating_sub(self.max)..end, gone), Some(queued))
     }
 
     /// The first index whose time is after `now`, as far back as can be told.
@@ -248,7 +316,7 @@ impl Log {
     }
 
     /// The state with which `next` takes over at `now`: the queue is dropped, what was admitted stays.
-    pub(crate) fn carry(&self, state: &State, now: u64, next: &Log, ring: &impl Ring) -> State {
+    pub(crate) fn carry(&self, state: &State, now: u64, next: &Log, later: Later, ring: &impl Ring) -> State {
         // Newcomers overwrite the places before a gap while those still matter; with a larger `max` they matter longer.
         let spared = |mut s: State| {
             let window = self.max.max(next.max);
@@ -258,19 +326,23 @@ impl Log {
             }
             s
         };
-        let first = Self::first_after(state, now, ring);
+        let first = match later {
+            Later::Turns(queued) => state.count.saturating_sub(queued).max(state.gap.1.min(state.count)),
+            Later::AsWritten | Later::Debt => Self::first_after(state, now, ring),
+        };
         if first == state.count {
             return spared(*state);
         }
         let newest = round_up(now);
-        if state.void > now || state.era >= LAST_ERA {
+        let is_known = matches!(later, Later::Turns(_));
+        if later == Later::Debt || (state.void > now && !is_known) || state.era >= LAST_ERA {
             // A slot with a later time may be of one who came instead of a cancelled turn, or of a queue that is dropped
             // without a new era. Nobody can tell.
             return Log::all_at(state, newest);
         }
         let mut s =
             State { pending: 0, newest, void: 0, era: state.next_era(), gap: (first, state.count), ..*state };
-        if first == state.oldest(ring) && first > state.gap.1 {
+        if first == state.oldest(ring) && first > state.gap.1 && !is_known {
             // All that the ring remembers is queue: as many as can be were admitted just now.
             (s.low, s.low_at) = (first, newest);
         } else if first == state.gap.1 {

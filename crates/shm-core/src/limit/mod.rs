@@ -11,6 +11,7 @@
 //! | `notation` | `5/s`, `30/1m30s`: rates and spans as people write them |
 //! | `ticks` | exact integer time: one token is a whole number of ticks |
 //! | `gcra` | the generic cell rate algorithm |
+//! | `given` | how much of a charge came back |
 //! | `log` | the exact sliding log |
 //! | `window` | fixed windows and the sliding counter |
 //! | `rule` | one limit of several: its numbers, and its words of the record |
@@ -20,6 +21,7 @@
 pub mod audit;
 mod description;
 pub(crate) mod gcra;
+mod given;
 pub(crate) mod log;
 #[cfg(test)]
 mod models;
@@ -37,6 +39,7 @@ pub(crate) mod window;
 
 pub use description::{Description, KindName};
 pub use gcra::{Gcra, MAX_WAIT, Outlook};
+pub use given::Given;
 pub use notation::{format_span, parse_span};
 pub use one::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start, Unit};
 pub use policy::{MAX_LIMITS, MAX_PERMITS, Policy};

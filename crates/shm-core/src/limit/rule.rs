@@ -1,9 +1,9 @@
 //! One limit of several: its numbers, and what it makes of its few words of the record.
 
-use super::Gcra;
 use super::gcra::CLOCK_SLACK;
-use super::log::{self, Log, Ring, State as LogState};
+use super::log::{self, Later, Log, Ring, State as LogState};
 use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
+use super::{Gcra, Given};
 use crate::clock::Nanos;
 
 /// A limit's words of a record: as many as the largest has. What comes after its own is not its own.
@@ -68,13 +68,7 @@ impl Rule {
     pub(super) fn charge(&self, state: &mut Words, at: u64, is_turn: bool, cost: u64) {
         match self {
             Rule::Bucket(g) => {
-                let mut tick = g.ticks.at(at);
-                if is_turn {
-                    // Booked at the slot itself if that is what `at` is the first nanosecond of: so nothing drifts.
-                    let slot = g.slot(state[0], cost);
-                    let first = tick.wrapping_sub(slot) < 2 && g.ticks.first_ns(slot) == at;
-                    tick = if first { slot } else { tick };
-                }
+                let tick = if is_turn { booked_at(g, state[0], at, cost) } else { g.ticks.at(at) };
                 state[0] = g.charge(state[0], tick, cost);
                 state[1] = state[1].wrapping_add(cost);
             }
@@ -94,56 +88,111 @@ impl Rule {
         }
     }
 
-    /// `amount` of what was charged was not used.
-    pub(super) fn refund(&self, state: &mut Words, amount: u64, unused: &Unused) {
+    /// A debt of `amount` that begins at `base`, when nothing comes after `base` yet. Returns when the last of it is; `None`
+    /// if that lies beyond all time.
+    pub(super) fn debt<R: Ring>(
+        &self,
+        state: &mut Words,
+        amount: u64,
+        base: u64,
+        ring: impl FnOnce() -> R,
+    ) -> Option<u64> {
         match self {
             Rule::Bucket(g) => {
-                // As if it had never been taken. But had it not been, the bucket may have been empty at some time since,
-                // and what leaked while it was not would not have leaked.
-                let (last, token) = (g.ticks.at(unused.last), g.ticks.tokens(1));
-                let less = match unused.then {
-                    // Those who came after would have left at most so much in it, had it been empty right after.
-                    Some(then) => {
-                        let since = g.ticks.tokens(state[1].wrapping_sub(then));
-                        g.refund(state[0], amount).max(last.saturating_add(since))
-                    }
-                    // In whole tokens, as turns are.
-                    None => {
-                        let leaked = last.saturating_sub(g.ticks.at(unused.at));
-                        let leaked = if leaked > 0 { leaked.saturating_add(1).div_ceil(token) } else { 0 };
-                        g.refund(state[0], amount.saturating_sub(leaked))
-                    }
-                };
-                state[0] = less.min(state[0]);
+                let (tat, slot) = g.debt(state[0], booked_at(g, state[0], base, 1), amount)?;
+                (state[0], state[1]) = (tat, state[1].wrapping_add(amount));
+                Some(g.ticks.first_ns(slot).max(base))
             }
-            Rule::Log(_) if unused.is_newest => {
-                edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount));
+            Rule::Log(l) => {
+                edit(state, LogState::read, LogState::write, |s| l.debt(s, base, amount, &ring()))
             }
-            Rule::Log(_) => {}
-            Rule::Fixed(w) => {
-                edit(state, FixedState::read, FixedState::write, |s| w.refund(s, unused.at, amount));
-            }
+            Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.debt(s, base, amount)),
             Rule::Sliding(w) => {
-                edit(state, SlidingState::read, SlidingState::write, |s| w.refund(s, unused.at, amount));
+                edit(state, SlidingState::read, SlidingState::write, |s| w.debt(s, base, amount))
             }
         }
     }
 
-    /// How much counts as used at `now`, and how much is queued behind that.
-    pub(super) fn usage(&self, state: &Words, now: u64, ring: &impl Ring) -> (u64, u64) {
+    /// `amount` of what was charged was not used. Returns how much of it was given back.
+    pub(super) fn refund(&self, state: &mut Words, amount: u64, unused: &Unused) -> Given {
         match self {
             Rule::Bucket(g) => {
-                let seen = g.outlook(state[0], Nanos::from_nanos(now));
-                (seen.used, seen.queued)
+                // Upper bounds of what the bucket would hold if the amount had never been charged; see `Gcra::give_back`.
+                let all = g.refund(state[0], amount);
+                let less = if unused.is_newest {
+                    all
+                } else {
+                    let last = g.ticks.at(unused.last);
+                    let by_time = g.less_the_time_since(state[0], unused.at, last, amount);
+                    match unused.then {
+                        // If it was ever empty since, it holds at most what was charged since.
+                        Some(then) => {
+                            let since = g.ticks.tokens_saturating(state[1].wrapping_sub(then), 1);
+                            by_time.min(all.max(last.saturating_add(since)))
+                        }
+                        None => by_time,
+                    }
+                };
+                let less = less.min(state[0]);
+                Given::ticks(std::mem::replace(&mut state[0], less) - less, g.ticks.shift)
             }
-            Rule::Log(l) => l.usage(&LogState::read(state), now, ring),
-            Rule::Fixed(w) => {
-                let s = FixedState::read(state);
-                (w.used(&s, now), w.queued(&s, now))
+            Rule::Log(_) if !unused.is_newest => Given::default(),
+            Rule::Log(_) => {
+                Given::whole(edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount)))
             }
+            Rule::Fixed(w) => Given::whole(edit(state, FixedState::read, FixedState::write, |s| {
+                w.refund(s, unused.at, amount)
+            })),
+            Rule::Sliding(w) => Given::whole(edit(state, SlidingState::read, SlidingState::write, |s| {
+                w.refund(s, unused.at, amount)
+            })),
+        }
+    }
+
+    /// How much counts as used at `now`, where that is all there is, or as far as it can be told.
+    pub(super) fn used(&self, state: &Words, now: u64, later: Later, ring: &impl Ring) -> u64 {
+        match self {
+            Rule::Bucket(g) => g.outlook(state[0], Nanos::from_nanos(now)).used,
+            Rule::Log(l) => l.usage(&LogState::read(state), now, later, ring).0,
+            Rule::Fixed(w) => w.used(&FixedState::read(state), now),
+            Rule::Sliding(w) => w.used(&SlidingState::read(state), now),
+        }
+    }
+
+    /// How much is queued after `now`, as far as the words of this limit tell, if no other limit spaces its turns. A log
+    /// always knows, unless turns were cancelled.
+    pub(super) fn queued(&self, state: &Words, now: u64, ring: &impl Ring) -> Option<u64> {
+        match self {
+            Rule::Bucket(g) => Some(g.outlook(state[0], Nanos::from_nanos(now)).queued),
+            Rule::Log(l) => l.usage(&LogState::read(state), now, Later::AsWritten, ring).1,
+            Rule::Fixed(w) => Some(w.queued(&FixedState::read(state), now)),
+            Rule::Sliding(w) => Some(w.queued(&SlidingState::read(state), now)),
+        }
+    }
+
+    /// The state at `late` without the turns after it, as far as it can be told, where some of the queue have come and
+    /// `before` is the state before it, since when `queued` were taken. Never less than what has come. `is_alone`: there is
+    /// no other limit that turns could have waited for.
+    pub(super) fn without_queue(
+        &self,
+        state: &mut Words,
+        before: &Words,
+        queued: u64,
+        late: u64,
+        is_alone: bool,
+    ) {
+        match self {
+            Rule::Bucket(g) => {
+                let since = g.ticks.tokens_saturating(queued, 1);
+                let tick = g.ticks.at(late).saturating_add(1);
+                state[0] = state[0].min(before[0].max(tick).saturating_add(since));
+            }
+            Rule::Log(_) => {}
+            Rule::Fixed(w) => w
+                .without_queue(&FixedState::read(state), &FixedState::read(before), late, is_alone)
+                .write(state),
             Rule::Sliding(w) => {
-                let s = SlidingState::read(state);
-                (w.used(&s, now), if s.start > now { s.used } else { 0 })
+                w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state)
             }
         }
     }
@@ -169,13 +218,15 @@ impl Rule {
         now: Nanos,
         next: &Rule,
         to: &mut Words,
-        log: &LogState,
+        (log, later): (&LogState, Later),
         ring: &impl Ring,
     ) {
         let late = now.plus(CLOCK_SLACK).as_nanos();
         match (self, next) {
             (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], now, n),
-            (Rule::Log(l), Rule::Log(n)) => l.carry(&LogState::read(state), late, n, ring).write(to),
+            (Rule::Log(l), Rule::Log(n)) => {
+                l.carry(&LogState::read(state), late, n, later, ring).write(to);
+            }
             (Rule::Fixed(w), Rule::Fixed(n)) if (w.per, w.origin) == (n.per, n.origin) => {
                 w.carry(&FixedState::read(state), late).write(to);
             }
@@ -183,22 +234,31 @@ impl Rule {
                 w.carry(&SlidingState::read(state), late).write(to);
             }
             _ => {
-                let (used, _) = self.usage(state, late, ring);
-                next.as_if(to, used, late, log);
+                next.as_if(to, self.used(state, late, later, ring), late, log);
             }
         }
     }
 }
 
-pub(super) fn edit<S>(
+/// The tick at which a turn for `at` is booked: the slot itself if that is what `at` is the first nanosecond of, so that
+/// nothing drifts.
+#[inline(always)]
+fn booked_at(g: &Gcra, tat: u64, at: u64, cost: u64) -> u64 {
+    let (tick, slot) = (g.ticks.at(at), g.slot(tat, cost));
+    let first = tick.wrapping_sub(slot) < 2 && g.ticks.first_ns(slot) == at;
+    if first { slot } else { tick }
+}
+
+pub(super) fn edit<S, T>(
     state: &mut Words,
     read: impl Fn(&[u64]) -> S,
     write: impl Fn(S, &mut [u64]),
-    change: impl FnOnce(&mut S),
-) {
+    change: impl FnOnce(&mut S) -> T,
+) -> T {
     let mut s = read(state);
-    change(&mut s);
+    let result = change(&mut s);
     write(s, state);
+    result
 }
 
 /// Which charge turned out unused.

@@ -1,19 +1,33 @@
 //! Several limits at once, taken all or none: the numbers for a decision, and the record that is their state.
 //!
-//! A record is the time of the last admission and, for each limit, a few words of its own. Requests are admitted in
-//! one queue: no admission is earlier than the one before it. The instant of a request is the first that satisfies
-//! every limit; each limit, once satisfied, stays so until the next admission, so that is the latest of their first
-//! instants.
+//! A record is the time of the last admission, the time of the first turn of the queue and, for each limit, a few words
+//! of its own. Requests are admitted in one queue: no admission is earlier than the one before it. The instant of a
+//! request is the first that satisfies every limit; each limit, once satisfied, stays so until the next admission, so
+//! that is the latest of their first instants.
+//!
+//! While there is a queue, the record also has a *tail*: what the limits' words were before the first turn of the queue,
+//! and how much of each limit was taken since. So as long as no turn of the queue has come, both what is used and what
+//! is queued are known exactly, and the queue can be dropped without a trace. A record without a queue is shorter.
 
 use super::gcra::CLOCK_SLACK;
-use super::log::{self, Log, Ring, State as LogState};
+use super::log::{self, Later, Log, Ring, State as LogState};
 use super::rule::{Rule, Unused, Words, edit};
-use super::{Costs, MAX_LIMITS, Outlook};
+use super::window::SLIDING_WORDS;
+use super::{Costs, Given, MAX_LIMITS, Outlook};
 use crate::clock::Nanos;
 use std::ops::Range;
 
 /// Words of a record: room for the largest, in whole lines.
-pub(crate) const RECORD_WORDS: usize = (1 + MAX_LIMITS * log::WORDS).next_multiple_of(LINE);
+pub(crate) const RECORD_WORDS: usize =
+    (HEAD_WORDS + MAX_LIMITS * log::WORDS + 1 + MAX_LIMITS * TAIL_WORDS).next_multiple_of(LINE);
+/// The time of the last admission, and that of the first turn of the queue.
+const HEAD_WORDS: usize = 2;
+/// Of each limit, at most: how much is queued, and its words before the queue. (A log has no need of those.)
+const TAIL_WORDS: usize = 1 + SLIDING_WORDS;
+/// Instead of the time of a queue's first turn: the last admission was not a turn.
+const NO_QUEUE: u64 = 0;
+/// Instead of the time of a queue's first turn: a debt lies ahead, which a tail can't tell from the queue behind it.
+const BEHIND_A_DEBT: u64 = u64::MAX;
 /// Words that are copied together.
 pub(crate) const LINE: usize = 8;
 
@@ -27,6 +41,63 @@ impl Record {
     /// When the last admission is.
     pub(crate) fn last(&self) -> u64 {
         self.0[0]
+    }
+
+    /// When the first turn of the last queue was or is, if the record has a tail.
+    fn queue_from(&self) -> Option<u64> {
+        Some(self.0[1]).filter(|&from| from != NO_QUEUE && from != BEHIND_A_DEBT)
+    }
+
+    /// What is known of a log's later admissions, where the tail does not tell.
+    fn later(&self) -> Later {
+        if self.0[1] == BEHIND_A_DEBT { Later::Debt } else { Later::AsWritten }
+    }
+
+    /// What is known at `now` of those whose turns come later.
+    fn queue(&self, now: u64) -> Queue {
+        match self.queue_from() {
+            _ if self.last() <= now => Queue::Over,
+            None => Queue::Unknown,
+            Some(from) if now < from => Queue::Ahead,
+            Some(from) => Queue::Partly { from },
+        }
+    }
+}
+
+/// The queue at some instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    /// No turn is later.
+    Over,
+    /// All of its turns are later: the tail is exact.
+    Ahead,
+    /// Some of its turns have come.
+    Partly { from: u64 },
+    /// There is something later, and no tail.
+    Unknown,
+}
+
+/// How many words of a record are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    without_queue: usize,
+    with_queue: usize,
+}
+
+impl Size {
+    /// Lines that a record has whether or not there is a queue.
+    #[inline]
+    pub(crate) fn least_lines(self) -> usize {
+        self.without_queue.div_ceil(LINE)
+    }
+
+    /// Lines that this record has, known from its first line.
+    #[inline]
+    pub(crate) fn lines(self, record: &Record) -> usize {
+        match record.queue_from() {
+            None => self.least_lines(),
+            Some(_) => self.with_queue.div_ceil(LINE),
+        }
     }
 }
 
@@ -43,8 +114,7 @@ pub(crate) struct Rules {
     len: usize,
     /// Where each limit's words begin, whether or not there is such a limit.
     starts: [usize; MAX_LIMITS],
-    /// Words of a record.
-    words: usize,
+    size: Size,
     /// Which limits have a ring. Their words are those of a log, whatever they are now, or if there is no such limit
     /// now: a log can come back.
     ringed: [bool; MAX_LIMITS],
@@ -59,9 +129,39 @@ struct Place {
     rule: Rule,
     /// Where its own words begin: a limit with a ring that is no log now leaves the log's count and era alone.
     start: usize,
+    /// Where its part of the tail is.
+    tail: usize,
 }
 
 impl Place {
+    /// Its words before the queue, for any limit but a log.
+    fn before(&self, record: &Record) -> Words {
+        let mut words = [0; log::WORDS];
+        let from = record.0.iter().skip(self.tail + 1).take(self.tail_words() - 1);
+        words.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+        words
+    }
+
+    fn set_before(&self, record: &mut Record, words: &Words) {
+        let to = record.0.iter_mut().skip(self.tail + 1).take(self.tail_words() - 1);
+        to.zip(words).for_each(|(to, &from)| *to = from);
+    }
+
+    /// How much of it is queued, or was when no turn of the queue had come.
+    fn queued(&self, record: &Record) -> u64 {
+        record.0.get(self.tail).copied().unwrap_or(0)
+    }
+
+    fn queued_mut<'r>(&self, record: &'r mut Record) -> &'r mut u64 {
+        &mut record.0[self.tail.min(RECORD_WORDS - 1)]
+    }
+
+    fn tail_words(&self) -> usize {
+        match self.rule {
+            Rule::Log(_) => 1,
+            rule => 1 + rule.words(),
+        }
+    }
     #[inline(always)]
     fn of<'r>(&self, record: &'r Record) -> &'r Words {
         record.0[self.start()..].first_chunk().unwrap_or(&[0; log::WORDS])
@@ -88,9 +188,9 @@ impl Rules {
         not_before: u64,
     ) -> Rules {
         let len = len.clamp(1, MAX_LIMITS);
-        let mut starts = [1; MAX_LIMITS];
-        let mut words = 1;
-        let places = std::array::from_fn(|limit| {
+        let mut starts = [HEAD_WORDS; MAX_LIMITS];
+        let mut words = HEAD_WORDS;
+        let mut places = std::array::from_fn(|limit| {
             let rule = rule(limit.min(len - 1));
             starts[limit] = words;
             let is_log = matches!(rule, Rule::Log(_));
@@ -100,9 +200,17 @@ impl Rules {
                 true => rule.words(),
                 false => 0,
             };
-            Place { limit, rule, start }
+            Place { limit, rule, start, tail: 0 }
         });
-        Rules { places, len, starts, words, ringed, not_before }
+        let without_queue = words;
+        // Of the tail the first word is the time of the last admission before the queue.
+        words += 1;
+        for place in &mut places[..len] {
+            place.tail = words;
+            words += place.tail_words();
+        }
+        let size = Size { without_queue, with_queue: words };
+        Rules { places, len, starts, size, ringed, not_before }
     }
 
     /// The limits one after the other.
@@ -111,10 +219,15 @@ impl Rules {
         self.places[..self.len].iter()
     }
 
-    /// Words of a record under these rules.
+    /// The size of a record under these rules.
     #[inline]
-    pub(crate) fn words(&self) -> usize {
-        self.words.min(RECORD_WORDS)
+    pub(crate) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// When the last admission before the queue was.
+    fn last_before(&self, record: &Record) -> u64 {
+        record.0.get(self.size.without_queue).copied().unwrap_or(0)
     }
 
     /// What the ring of a limit last held.
@@ -153,15 +266,72 @@ impl Rules {
         ready
     }
 
-    /// The record after these costs were admitted at `at`: now, or a turn to come.
+    /// The record after these costs were admitted at `at`: `now`, or a turn to come.
     #[inline]
-    pub(crate) fn charge(&self, record: &mut Record, costs: &Costs, at: u64, is_turn: bool) {
+    pub(crate) fn charge(&self, record: &mut Record, costs: &Costs, at: u64, now: u64) {
+        let is_turn = at > now;
+        if is_turn {
+            self.queue_up(record, costs, at, now);
+        } else {
+            record.0[1] = NO_QUEUE;
+        }
         record.0[0] = at.max(record.0[0]);
         for (p, &cost) in self.places().zip(costs) {
             if cost > 0 {
                 p.rule.charge(p.of_mut(record), at, is_turn, cost);
             }
         }
+    }
+
+    /// Writes down a turn that is about to be charged, in the queue that is there or as the first of a new one.
+    #[inline(never)]
+    fn queue_up(&self, record: &mut Record, costs: &Costs, at: u64, now: u64) {
+        match record.queue(now) {
+            Queue::Unknown if record.0[1] == BEHIND_A_DEBT => return,
+            Queue::Ahead | Queue::Partly { .. } => {}
+            // Unknown: admitted by a clock that is ahead by less than the slack, or a log that keeps everybody behind it.
+            Queue::Over | Queue::Unknown => {
+                record.0[1] = at;
+                record.0[self.size.without_queue.min(RECORD_WORDS - 1)] = record.last();
+                for p in self.places() {
+                    let before = *p.of(record);
+                    p.set_before(record, &before);
+                    *p.queued_mut(record) = 0;
+                }
+            }
+        }
+        for (p, &cost) in self.places().zip(costs) {
+            let queued = p.queued_mut(record);
+            *queued = queued.saturating_add(cost);
+        }
+    }
+
+    /// Charges `amounts` whether or not they conform, each limit by itself and in one step, as if single calls had queued
+    /// up at once for each of them. Returns when the last of all is; `None`, and nothing is charged, if that lies beyond
+    /// all time. What is pending must be written before.
+    ///
+    /// Those after it come no earlier than behind such single calls: at the same instant where all limits are buckets,
+    /// windows or counters, at most one span later where there is a log.
+    #[allow(dead_code)] // until the commit of a charge is one step
+    pub(crate) fn debt(
+        &self,
+        record: &mut Record,
+        amounts: &Costs,
+        now: u64,
+        rings: &impl Rings,
+    ) -> Option<u64> {
+        let base = record.last().max(self.not_before).max(now);
+        let (mut next, mut last) = (*record, base);
+        for (p, &amount) in self.places().zip(amounts) {
+            if amount > 0 {
+                let at = p.rule.debt(p.of_mut(&mut next), amount, base, || rings.ring(p.limit))?;
+                last = last.max(at);
+            }
+        }
+        next.0[0] = last;
+        next.0[1] = if last > now { BEHIND_A_DEBT } else { NO_QUEUE };
+        *record = next;
+        Some(last)
     }
 
     /// The record after the newest turn, which led from `old` to `newest`, was cancelled: `old`, and a log's note of it.
@@ -187,7 +357,7 @@ impl Rules {
     }
 
     /// The record after `amounts` of what was charged at `at` turned out unused. `then`: what was charged so far right
-    /// after it; `is_newest`: nothing was admitted after it.
+    /// after it; `is_newest`: nothing was committed after it. Returns how much each limit was given back.
     pub(crate) fn refund(
         &self,
         record: &mut Record,
@@ -195,11 +365,50 @@ impl Rules {
         at: u64,
         then: Option<&Costs>,
         is_newest: bool,
-    ) {
+    ) -> [Given; MAX_LIMITS] {
         let last = record.last();
+        let mut given = [Given::default(); MAX_LIMITS];
         for p in self.places().filter(|p| amounts[p.limit] > 0) {
             let unused = Unused { at, last, then: then.map(|then| then[p.limit]), is_newest };
-            p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
+            given[p.limit] = p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
+        }
+        if let Some(from) = record.queue_from() {
+            self.refund_in_tail(
+                record,
+                amounts,
+                &given,
+                at < from,
+                &Unused { at, last: self.last_before(record), then: None, is_newest: false },
+                then,
+            );
+        }
+        given
+    }
+
+    /// The same of what the tail says of the queue, or of the time before it.
+    #[inline(never)]
+    fn refund_in_tail(
+        &self,
+        record: &mut Record,
+        amounts: &Costs,
+        given: &[Given; MAX_LIMITS],
+        was_before: bool,
+        unused: &Unused,
+        then: Option<&Costs>,
+    ) {
+        for p in self.places().filter(|p| amounts[p.limit] > 0) {
+            let is_log = matches!(p.rule, Rule::Log(_));
+            if !was_before {
+                // A log counts what is not given back as queued, for its slots do, too.
+                let less = if is_log { given[p.limit].rounded_down() } else { amounts[p.limit] };
+                let queued = p.queued_mut(record);
+                *queued = queued.saturating_sub(less);
+            } else if !is_log {
+                let mut words = p.before(record);
+                let unused = Unused { then: then.map(|then| then[p.limit]), ..*unused };
+                p.rule.refund(&mut words, amounts[p.limit], &unused);
+                p.set_before(record, &words);
+            }
         }
     }
 
@@ -247,6 +456,7 @@ impl Rules {
         rings: &impl Rings,
     ) -> Record {
         let late = now.plus(CLOCK_SLACK).as_nanos();
+        let queue = record.queue(late);
         let mut to = Record::EMPTY;
         // The queue is dropped; a log that can't drop its own keeps everybody behind it.
         to.0[0] = record.last().min(late);
@@ -257,13 +467,9 @@ impl Rules {
             let log = self.log_state(record, n.limit);
             match self.places().nth(n.limit).filter(|_| goes_on(n.limit)) {
                 Some(p) => {
-                    let mut state = *record;
-                    let state = p.of_mut(&mut state);
-                    if let (Rule::Bucket(g), true) = (&p.rule, self.len > 1 || self.not_before > late) {
-                        // Its turns waited for others as well: they are not a token apart, as `carry` takes them to be.
-                        state[0] = state[0].min(g.full(now));
-                    }
-                    p.rule.carry(state, now, &n.rule, n.of_mut(&mut to), &log, &rings.ring(n.limit));
+                    let (state, later) = self.without_queue(record, p, queue, now, late);
+                    let ring = rings.ring(n.limit);
+                    p.rule.carry(&state, now, &n.rule, n.of_mut(&mut to), (&log, later), &ring);
                 }
                 None => n.rule.as_if(n.of_mut(&mut to), 0, now.as_nanos(), &log),
             }
@@ -274,6 +480,32 @@ impl Rules {
         to
     }
 
+    /// A limit's words without the turns after `late`, as far as they can be told apart, and what is known of a log's.
+    fn without_queue(
+        &self,
+        record: &Record,
+        p: &Place,
+        queue: Queue,
+        now: Nanos,
+        late: u64,
+    ) -> (Words, Later) {
+        let mut state = *p.of(record);
+        match queue {
+            Queue::Over | Queue::Unknown => {}
+            Queue::Ahead if matches!(p.rule, Rule::Log(_)) => return (state, Later::Turns(p.queued(record))),
+            Queue::Ahead => return (p.before(record), Later::AsWritten),
+            Queue::Partly { .. } => {
+                let (before, queued) = (p.before(record), p.queued(record));
+                p.rule.without_queue(&mut state, &before, queued, late, self.len == 1);
+            }
+        }
+        if let (Rule::Bucket(g), true) = (&p.rule, self.len > 1 || self.not_before > late) {
+            // Its turns waited for others as well: they are not a token apart, as `carry` takes them to be.
+            state[0] = state[0].min(g.full(now));
+        }
+        (state, record.later())
+    }
+
     /// How full each limit is at `now`.
     pub(crate) fn outlooks(&self, record: &Record, now: Nanos, rings: &impl Rings) -> [Outlook; MAX_LIMITS] {
         let held_until = record.last().max(self.not_before);
@@ -281,17 +513,49 @@ impl Rules {
         let mut seen = [nothing; MAX_LIMITS];
         for p in self.places() {
             let (state, ring) = (p.of(record), rings.ring(p.limit));
-            let (used, queued) = p.rule.usage(state, now.as_nanos(), &ring);
+            let (used, queued) = self.usage(record, p, now.as_nanos(), &ring);
             let ready = p.rule.ready(state, 1, now.as_nanos(), || ring);
             let next_at = Nanos::from_nanos(ready.max(held_until)).max(now);
             let available = match &p.rule {
                 Rule::Bucket(g) => g.outlook(state[0], now).available,
                 rule => rule.most().saturating_sub(used),
             };
-            let available = if held_until > now.as_nanos() || queued > 0 { 0 } else { available };
+            let available = if held_until > now.as_nanos() { 0 } else { available };
             seen[p.limit] = Outlook { available, used, next_at, queued };
         }
         seen
+    }
+
+    /// How much of a limit is used at `now`, and how much is queued behind that.
+    fn usage(&self, record: &Record, p: &Place, now: u64, ring: &impl Ring) -> (u64, u64) {
+        let state = p.of(record);
+        let all = p.queued(record);
+        match record.queue(now) {
+            Queue::Over => (p.rule.used(state, now, Later::AsWritten, ring), 0),
+            Queue::Ahead if matches!(p.rule, Rule::Log(_)) => {
+                (p.rule.used(state, now, Later::Turns(all), ring), all)
+            }
+            Queue::Ahead => (p.rule.used(&p.before(record), now, Later::AsWritten, ring), all),
+            Queue::Unknown => {
+                (p.rule.used(state, now, record.later(), ring), p.rule.queued(state, now, ring).unwrap_or(0))
+            }
+            Queue::Partly { from } => {
+                // Turns are about evenly spaced, and at least one has come.
+                let (left, span) = (record.last().saturating_sub(now), record.last().saturating_sub(from));
+                let rest = u128::from(all.saturating_sub(1)) * u128::from(left);
+                let evenly = u64::try_from(rest.div_ceil(u128::from(span.max(1)))).unwrap_or(u64::MAX);
+                let queued = match p.rule {
+                    Rule::Log(_) => p.rule.queued(state, now, ring).unwrap_or(evenly),
+                    Rule::Bucket(_) | Rule::Fixed(_) if self.len == 1 => {
+                        p.rule.queued(state, now, ring).unwrap_or(evenly).min(all)
+                    }
+                    _ => evenly,
+                };
+                let mut state = *state;
+                p.rule.without_queue(&mut state, &p.before(record), all, now, self.len == 1);
+                (p.rule.used(&state, now, Later::AsWritten, ring).min(p.rule.most()), queued)
+            }
+        }
     }
 
     /// Whether no sequence of calls can have led to this record.

@@ -66,11 +66,29 @@ impl Fixed {
         state.used = state.used.saturating_add(cost);
     }
 
-    /// Takes back `amount` of what was charged at `at`, if that window is still the last one.
-    pub(crate) fn refund(&self, state: &mut FixedState, at: u64, amount: u64) {
-        if at >= state.start && !self.is_over(state, at) {
-            state.used = state.used.saturating_sub(amount);
+    /// Takes back `amount` of what was charged at `at`, if that window is still the last one. Returns how much.
+    pub(crate) fn refund(&self, state: &mut FixedState, at: u64, amount: u64) -> u64 {
+        if at >= state.start && !self.is_over(state, at) { take(&mut state.used, amount) } else { 0 }
+    }
+
+    /// A debt of `amount`, as if each had been queued by itself from `base` on: it fills this window, then whole windows
+    /// ahead. Returns when the last of it is; `None` if that lies beyond all time.
+    pub(crate) fn debt(&self, state: &mut FixedState, base: u64, amount: u64) -> Option<u64> {
+        let mut next = *state;
+        if self.is_over(&next, base) {
+            next = FixedState { start: self.start_of(base), used: 0 };
         }
+        let here = amount.min(self.max.saturating_sub(next.used));
+        next.used = next.used.saturating_add(here);
+        let mut at = base;
+        if let Some(before_last) = (amount - here).checked_sub(1) {
+            let (windows, max) = (before_last / self.max.max(1), self.max.max(1));
+            let start = self.end_of(next.start).checked_add(windows.checked_mul(self.per)?)?;
+            next = FixedState { start, used: before_last % max + 1 };
+            at = base.max(start);
+        }
+        *state = next;
+        Some(at)
     }
 
     /// Used in the window of `now`; a window that was reached by a queue leaves all before it full.
@@ -103,10 +121,45 @@ impl Fixed {
     }
 
     /// The state with which the same windows go on at `now` under another `max`: what was used is not cut down to it,
-    /// for some may be given back. If turns in windows to come are dropped, this window is full, whatever is given back.
+    /// for some may be given back. If turns in windows to come are dropped, this window is full.
     pub(crate) fn carry(&self, state: &FixedState, now: u64) -> FixedState {
         if state.start > now { FixedState { start: self.start_of(now), used: u64::MAX } } else { *state }
     }
+
+    /// The same where a queue has gone beyond the window of `now`, and `before` is the state before that queue: all that
+    /// was admitted in this window since then was admitted under this `max`. `is_alone`: the turns waited for nothing but
+    /// this limit, so that each window of the queue began when the one before it ended.
+    pub(crate) fn without_queue(
+        &self,
+        state: &FixedState,
+        before: &FixedState,
+        now: u64,
+        is_alone: bool,
+    ) -> FixedState {
+        if state.start <= now {
+            return *state;
+        }
+        if before.start <= now && !self.is_over(before, now) {
+            return FixedState { start: before.start, used: before.used.max(self.max) };
+        }
+        let start = match self.origin {
+            Some(_) => self.start_of(now),
+            None if is_alone => {
+                let windows = (state.start - now).div_ceil(self.per.max(1));
+                state.start.saturating_sub(windows.saturating_mul(self.per))
+            }
+            // With room in a window that begins too early, the next one would begin too early, too.
+            None => return self.carry(state, now),
+        };
+        FixedState { start, used: self.max }
+    }
+}
+
+/// Takes up to `amount` from a count, and says how much.
+fn take(count: &mut u64, amount: u64) -> u64 {
+    let amount = amount.min(*count);
+    *count -= amount;
+    amount
 }
 
 /// The numbers of one sliding counter.
@@ -175,14 +228,68 @@ impl Sliding {
         state.used = state.used.saturating_add(cost);
     }
 
-    /// Takes back `amount` of what was charged at `at`, where it is still counted.
-    pub(crate) fn refund(&self, state: &mut SlidingState, at: u64, amount: u64) {
-        if at >= state.start {
-            if at < state.start.saturating_add(self.per) {
-                state.used = state.used.saturating_sub(amount);
-            }
+    /// Takes back `amount` of what was charged at `at`, where it is still counted. Returns how much.
+    pub(crate) fn refund(&self, state: &mut SlidingState, at: u64, amount: u64) -> u64 {
+        if at >= state.start.saturating_add(self.per) {
+            0
+        } else if at >= state.start {
+            take(&mut state.used, amount)
         } else if at.saturating_add(self.per) >= state.start {
-            state.before = state.before.saturating_sub(amount);
+            take(&mut state.before, amount)
+        } else {
+            0
+        }
+    }
+
+    /// A debt of `amount`, as if each had been queued by itself from `base` on. Returns when the last of it is; `None` if
+    /// that lies beyond all time.
+    ///
+    /// A window in which anything of the window before still counts never holds `max`: the last one conforms only when
+    /// nothing of the window before counts, which is in the next window. So after a few windows each window, or each two
+    /// of them if `max` is 1, hold the same number. They are left out together.
+    pub(crate) fn debt(&self, state: &mut SlidingState, base: u64, amount: u64) -> Option<u64> {
+        let per = self.per.max(1);
+        let mut s = self.at(state, base);
+        // Fills a window; returns what is left.
+        let fill = |s: &mut SlidingState, amount: u64| {
+            let most = self.max.saturating_sub(s.before.div_ceil(per));
+            let here = amount.min(most.saturating_sub(s.used));
+            s.used = s.used.saturating_add(here);
+            amount - here
+        };
+        let next = |s: &SlidingState| {
+            Some(SlidingState { start: s.start.checked_add(per)?, used: 0, before: s.used })
+        };
+        let mut left = fill(&mut s, amount);
+        for round in 0..2 {
+            for _ in 0..4 {
+                if left > 0 {
+                    s = next(&s)?;
+                    left = fill(&mut s, left);
+                }
+            }
+            if round == 0 && left > 0 {
+                let two_windows = s.used.saturating_add(s.before);
+                let times = (left - 1).checked_div(two_windows)?;
+                s.start = s.start.checked_add(times.checked_mul(2)?.checked_mul(per)?)?;
+                left -= times * two_windows;
+            }
+        }
+        // Only where numbers are damaged is anything left.
+        s.used = s.used.saturating_add(left);
+        *state = s;
+        let wait = self.too_early(s.before, self.max.saturating_sub(s.used));
+        Some(base.max(s.start.checked_add(wait)?))
+    }
+
+    /// How many are turns in windows to come, at most.
+    pub(crate) fn queued(&self, state: &SlidingState, now: u64) -> u64 {
+        match state.start.saturating_sub(now).div_ceil(self.per.max(1)) {
+            0 => 0,
+            1 => state.used,
+            windows => {
+                (windows - 2).saturating_mul(self.max).saturating_add(state.before).saturating_add(state.used)
+            }
         }
     }
 
@@ -213,5 +320,24 @@ impl Sliding {
         // What was used in it is still known if it is the window before the last.
         let used = if windows == 1 { state.before } else { u64::MAX };
         SlidingState { start, used, before: u64::MAX }
+    }
+
+    /// The same where `before` is the state before the queue that is dropped: all that was admitted since then was
+    /// admitted under this `max`.
+    pub(crate) fn without_queue(
+        &self,
+        state: &SlidingState,
+        before: &SlidingState,
+        now: u64,
+    ) -> SlidingState {
+        if state.start <= now {
+            return *state;
+        }
+        let windows = (state.start - now).div_ceil(self.per.max(1));
+        let start = state.start.saturating_sub(windows.saturating_mul(self.per));
+        let here = self.at(before, start);
+        let used = if windows == 1 { state.before } else { here.used.max(self.max) };
+        let before = if here.start == before.start { here.before } else { here.before.max(self.max) };
+        SlidingState { start, used, before }
     }
 }

@@ -90,8 +90,8 @@ impl<'a> Spoiler<'a> {
             7 => {
                 // The current record.
                 let cell = self.get(start + offset::GENERATION_STATE) & 0x3fff;
-                let at = cells.saturating_add(cell.saturating_mul(320));
-                within(at, at.saturating_add(320))
+                let at = cells.saturating_add(cell.saturating_mul(448));
+                within(at, at.saturating_add(448))
             }
             8 => within(slots, permits),
             9 => within(permits, self.len()),

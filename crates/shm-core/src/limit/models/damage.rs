@@ -4,7 +4,7 @@
 use super::{Costs, Memory, ns};
 use crate::limit::log::Log;
 use crate::limit::rule::Rule;
-use crate::limit::rules::{RECORD_WORDS, Record, Rules};
+use crate::limit::rules::{LINE, RECORD_WORDS, Record, Rules};
 use crate::limit::window::{Fixed, Sliding};
 use crate::limit::{Gcra, Limit, MAX_LIMITS, Rate, Ticks};
 use proptest::prelude::*;
@@ -61,12 +61,13 @@ proptest! {
             rules.is_absurd(record, ns(now));
             rules.unwritten(record).for_each(drop);
             let mut charged = *record;
-            rules.charge(&mut charged, &costs, at, at > now);
+            rules.charge(&mut charged, &costs, at, now);
+            rules.debt(&mut charged, &costs, now, &memory);
             rules.refund(&mut charged, &costs, at, (at % 3 > 0).then_some(&costs), at % 2 == 0);
             rules.cancel(&charged, record);
         };
         look(&one, &record);
-        prop_assert!(one.words() <= RECORD_WORDS);
+        prop_assert!(one.size().lines(&Record([1; RECORD_WORDS])) * LINE <= RECORD_WORDS);
         let mut carried = one.carry(&record, ns(now), &other, |i| goes_on >> i & 1 > 0, &memory);
         look(&other, &carried);
         other.refund(&mut carried, &costs, at, (at % 3 > 0).then_some(&costs), at % 2 == 0);
@@ -121,7 +122,7 @@ proptest! {
                     return Ok(());
                 }
                 unwritten.into_iter().for_each(|slots| memory.write(slots));
-                rules.charge(&mut record, &costs, now, false);
+                rules.charge(&mut record, &costs, now, now);
                 admitted += 1;
             }
         }

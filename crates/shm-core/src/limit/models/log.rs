@@ -19,7 +19,7 @@ fn one(cost: u64) -> Costs {
 
 /// The state as the record has it.
 fn state(host: &Host) -> State {
-    State::read(&host.record.0[1..])
+    State::read(&host.record.0[2..])
 }
 
 /// No window that ends with an admission holds more than was allowed then: (time, amount, limit).
@@ -202,7 +202,7 @@ fn eras_run_out_and_nothing_breaks() {
     let spec = Spec::Log { max: 4, span: 100 * UNIT };
     let mut host = Host::new(rules(spec), 4, UNIT);
     let (mut now, mut taken) = (UNIT, Vec::new());
-    for round in 0..1_300 {
+    for round in 0..1_400 {
         for _ in 0..1 + round % 6 {
             taken.push((host.take(one(1), now), 1, spec));
         }

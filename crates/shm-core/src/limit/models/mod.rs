@@ -6,6 +6,8 @@
 //! | `bucket` | token bucket and leaky bucket as textbooks have them |
 //! | `log`, `window` | one limit of these kinds, with changes of the limit |
 //! | `mix` | several limits at once; cancels, refunds, changes in any order |
+//! | `numbers` | what is told of a limiter: used, available, queued |
+//! | `search` | every short sequence of operations on one word, with cancelled and settled turns |
 //! | `damage` | rubbish in every word |
 
 mod bucket;
@@ -13,6 +15,8 @@ mod damage;
 mod definition;
 mod log;
 mod mix;
+mod numbers;
+mod search;
 mod window;
 
 use super::MAX_LIMITS;
@@ -93,7 +97,7 @@ impl Host {
     /// The turn's time. What was pending is written first, as every committer does.
     fn take(&mut self, costs: Costs, now: u64) -> u64 {
         let at = self.ready(costs, now);
-        self.change(|rules, record| rules.charge(record, &costs, at, at > now));
+        self.change(|rules, record| rules.charge(record, &costs, at, now));
         at
     }
 
@@ -106,6 +110,29 @@ impl Host {
         self.commit(next);
     }
 
+    /// Charges it at once, and says when the last of it is.
+    fn debt(&mut self, amounts: Costs, now: u64) -> Option<u64> {
+        for write in self.rules.unwritten(&self.record) {
+            self.memory.write(write);
+        }
+        let mut next = self.record;
+        let last = self.rules.debt(&mut next, &amounts, now, &self.memory);
+        self.commit(next);
+        last
+    }
+
+    /// What a copy of it does. The rings are copied, too.
+    fn clone_with<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
+        let slots =
+            self.memory.0.each_ref().map(|slots| Slots(Rc::new(RefCell::new(slots.0.borrow().clone()))));
+        act(&mut Host {
+            rules: self.rules.clone(),
+            record: self.record,
+            memory: Memory(slots),
+            writes: self.writes.clone(),
+        })
+    }
+
     /// As a committer does: what is shortened is not written before.
     fn refund(&mut self, unused: &Costs, at: u64, charged: Option<&Costs>, is_newest: bool) {
         if is_newest {
@@ -113,7 +140,9 @@ impl Host {
             self.rules.refund(&mut next, unused, at, charged, true);
             self.commit(next);
         } else {
-            self.change(|rules, record| rules.refund(record, unused, at, charged, false));
+            self.change(|rules, record| {
+                rules.refund(record, unused, at, charged, false);
+            });
         }
     }
 

@@ -1,0 +1,53 @@
+//! How much of a charge came back.
+
+/// How much of a charge was given back to one limit, exactly. A bucket gives back fractions of a token; the other kinds
+/// give back whole amounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// In parts of which `2^shift` are one.
+    parts: u64,
+    shift: u32,
+}
+
+impl Given {
+    /// A whole amount.
+    pub(crate) fn whole(amount: u64) -> Given {
+        Given { parts: amount, shift: 0 }
+    }
+
+    /// Ticks of a bucket, of which `2^shift` are one token.
+    pub(crate) fn ticks(ticks: u64, shift: u32) -> Given {
+        Given { parts: ticks, shift: shift & 63 }
+    }
+
+    /// Whether nothing was given back.
+    pub fn is_nothing(self) -> bool {
+        self.parts == 0
+    }
+
+    /// In whole calls (or tokens of the limit's unit), rounded down.
+    pub fn rounded_down(self) -> u64 {
+        self.parts >> self.shift
+    }
+
+    /// In calls (or tokens of the limit's unit), with the fraction.
+    pub fn amount(self) -> f64 {
+        let fraction = self.parts & ((1 << self.shift) - 1);
+        self.rounded_down() as f64 + fraction as f64 / (1u64 << self.shift) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_of_a_token_is_a_fraction() {
+        assert_eq!((Given::whole(3).amount(), Given::whole(3).rounded_down()), (3.0, 3));
+        assert_eq!(
+            (Given::ticks(1024 + 256, 10).amount(), Given::ticks(1024 + 256, 10).rounded_down()),
+            (1.25, 1)
+        );
+        assert!(Given::default().is_nothing() && !Given::ticks(1, 55).is_nothing());
+    }
+}
