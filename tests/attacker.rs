@@ -243,7 +243,8 @@ fn who_locks_all_seats_keeps_only_those_out_that_need_one() {
         // A process that had one keeps it.
         assert!(early.try_acquire().unwrap().is_admitted());
         drop(lock);
-        let mut sits = || late.ask("try").starts_with("admitted") && early.inspect().unwrap().attached.len() == 2;
+        let mut sits =
+            || late.ask("try").starts_with("admitted") && early.inspect().unwrap().attached.len() == 2;
         assert!(eventually(Duration::from_secs(20), &mut sits));
     }
 }

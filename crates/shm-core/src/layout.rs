@@ -402,7 +402,11 @@ mod model {
                 },
                 what: What { max: word(), per_ns: word(), guard_ns: word(), unit: words(), _room: words() },
             };
-            Generation { about, limits: from_fn(|_| limit()), state: State { word: word(), reserved: word(), _room: words() } }
+            Generation {
+                about,
+                limits: from_fn(|_| limit()),
+                state: State { word: word(), reserved: word(), _room: words() },
+            }
         }
     }
 

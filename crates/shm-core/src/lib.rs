@@ -45,8 +45,8 @@ pub use name::{DIR_VARIABLE, Directory, MAX_NAME, Name};
 #[cfg(not(model))]
 pub use permit::Held;
 #[cfg(not(model))]
-pub use sys::fork::ProcessToken;
-#[cfg(not(model))]
 pub use seat::{Attached, Counts};
 #[cfg(not(model))]
 pub use segment::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS};
+#[cfg(not(model))]
+pub use sys::fork::ProcessToken;

@@ -28,6 +28,7 @@
 //! | [`Policy`], [`Limit`], [`Unit`] | what it keeps: one to four limits, of calls or of units, and permits |
 //! | [`Request`] | what one request takes, where that is more than calls |
 //! | [`Outcome`], [`Admission`], [`Denial`] | what was decided |
+//! | [`Settled`] | what a settlement changed |
 //! | [`Permit`], [`Reservation`] | what is held, and turns taken ahead |
 //! | [`Timer`] | waiting in futures: with the feature `tokio` [`acquire().await`](RateLimit#waiting-in-tokio), else with any timer |
 //! | [`Fallback`] | fail-open or fail-closed, if the caller says so |
@@ -59,7 +60,7 @@ pub use asynchronous::Timer;
 pub use asynchronous::TokioTimer;
 pub use builder::Builder;
 pub use fallback::Fallback;
-pub use outcome::{Admission, Denial, Outcome};
+pub use outcome::{Admission, Denial, Outcome, Settled};
 pub use permit::Permit;
 pub use rate_limit::{Peek, RateLimit};
 pub use reservation::Reservation;

@@ -2,7 +2,7 @@
 
 use crate::Permit;
 use shm_core::clock::Nanos;
-use shm_core::limit::Request;
+use shm_core::limit::{Refund, Request, Unit};
 use shm_core::{Charged, Receipt};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -37,6 +37,31 @@ pub(crate) enum Paid {
     Nothing,
     /// The limiter is in shadow and would have denied.
     Shadowed(Box<Denial>),
+}
+
+/// What a settlement changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Settled {
+    pub(crate) refund: Refund,
+    pub(crate) debt: Option<Request>,
+}
+
+impl Settled {
+    /// How much of this unit was given back, by all limits that count it. A bucket gives back fractions: what time has
+    /// refilled since the admission can't be given back once more.
+    pub fn given_back(&self, unit: Unit) -> f64 {
+        self.refund.amount(unit)
+    }
+
+    /// How much of this unit was charged besides, since the estimate was too low.
+    pub fn charged(&self, unit: Unit) -> u64 {
+        self.debt.and_then(|debt| debt.amount(unit)).unwrap_or(0)
+    }
+
+    /// Whether nothing was given back and nothing charged.
+    pub fn is_nothing(&self) -> bool {
+        self.refund.is_nothing() && self.debt.is_none()
+    }
 }
 
 /// A refusal. Nothing was taken, nothing was written.

@@ -1,7 +1,7 @@
 //! The handle.
 
 use crate::outcome::Paid;
-use crate::{Admission, Builder, Denial, Outcome, Permit, Reservation};
+use crate::{Admission, Builder, Denial, Outcome, Permit, Reservation, Settled};
 use shm_core::clock::Nanos;
 use shm_core::limit::{Limit, Outlook, Policy, Rate, Request};
 use shm_core::{Charged, Counts, Decision, Error, ErrorKind, Inspection, Limiter, Reserved, Result};
@@ -306,9 +306,12 @@ impl RateLimit {
     /// nobody now. In a forked child of who was admitted, and with a limiter that was made anew since, nothing happens.
     /// `actual` names the units that differ from the estimate; the others stay as they were.
     ///
+    /// Says what was given back. That may be less than was not used: time has refilled a part of it since, or somebody came
+    /// after.
+    ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it was settled before, and as [`try_request`](Self::try_request).
-    pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<()> {
+    /// [`ErrorKind::InvalidInput`] if it was settled before, and as [`charge`](Self::charge).
+    pub fn settle(&self, admission: &mut Admission, actual: &Request) -> Result<Settled> {
         let receipt = admission.receipt;
         let (estimate, charged) = match std::mem::replace(&mut admission.paid, Paid::Settled) {
             Paid::Calls(n) => (Request::calls(n), Charged::default()),
@@ -323,27 +326,31 @@ impl RateLimit {
             // Never charged.
             unpaid @ (Paid::Nothing | Paid::Shadowed(_)) => {
                 admission.paid = unpaid;
-                return Ok(());
+                return Ok(Settled::default());
             }
         };
         if !self.limiter.is_ours(&receipt) {
-            return Ok(());
+            return Ok(Settled::default());
         }
         let (unused, debt) = estimate.differences(actual);
+        let mut settled = Settled::default();
         if let Some(unused) = unused {
-            self.limiter.refund(&receipt, &charged, &unused)?;
+            settled.refund = self.limiter.refund(&receipt, &charged, &unused)?;
         }
-        match debt {
-            Some(debt) => self.charge(&debt),
-            None => Ok(()),
+        if let Some(debt) = debt {
+            self.charge(&debt)?;
+            settled.debt = Some(debt);
         }
+        Ok(settled)
     }
 
     /// Takes what is named without asking: a penalty, or a debt. It denies nobody now, and delays those who come later,
-    /// as if so many had stood in the queue. Units that are not named are not charged.
+    /// as if so many single calls had stood in the queue. In one step, whatever the amount. Units that are not named are
+    /// not charged.
     ///
     /// # Errors
-    /// As [`wait_request`](Self::wait_request).
+    /// As [`try_request`](Self::try_request); [`ErrorKind::TooFar`] if the last of it would come in more than a year. Nothing
+    /// is charged then.
     pub fn charge(&self, what: &Request) -> Result<()> {
         self.limiter.charge(what)
     }

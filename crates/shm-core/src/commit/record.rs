@@ -23,7 +23,7 @@ use crate::clock::{Clock, NEARLY, Nanos, Reading};
 use crate::layout::{CELL_PAIR, LIMITS, RETIRED};
 use crate::limit::log::Ring;
 use crate::limit::rules::{Record, Rings, Rules, Size};
-use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Request};
+use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Refund, Request};
 use crate::sync::{Ordering, back_off, fence, this_process};
 
 /// A limiter whose state is a record, seen by a process that may write some cells, or by one that only looks.
@@ -281,7 +281,7 @@ impl<'a> Records<'a> {
                 rules.charge(record, &costs, at.as_nanos(), now.as_nanos());
                 turns.push(at);
             }
-            if !self.replace(*epoch, word, record, rules.size()) {
+            if !self.replace(*epoch, word, record, rules.size())? {
                 turns.truncate(begun);
                 // In a crowd one large step never comes through.
                 most = (most / 2).max(16);
@@ -289,6 +289,28 @@ impl<'a> Records<'a> {
             }
         }
         Ok(turns)
+    }
+
+    /// Charges what is named whether or not it conforms, in one step whatever the amount, as if single calls had queued.
+    pub(crate) fn debt(&self, what: &Request, clock: &impl Clock, desk: &mut Desk) -> Result<(), Halt> {
+        loop {
+            let Some(word) = self.read_record(clock, desk)? else { continue };
+            let amounts = what.costs(&desk.units).ok_or(Halt::Miscounted)?;
+            let Desk { epoch, rules, record, .. } = &mut *desk;
+            let before = *record;
+            self.write_pending(rules, record)?;
+            let now = clock.exact();
+            let end = Nanos::from_nanos(u64::MAX);
+            let last =
+                rules.debt(record, &amounts, now.as_nanos(), &self.table).map_or(end, Nanos::from_nanos);
+            if last.since(now) > MAX_WAIT {
+                self.far_away(rules, &before, now, last, end)?;
+            }
+            if self.replace(*epoch, word, record, rules.size())? {
+                return Ok(());
+            }
+            back_off();
+        }
     }
 
     /// Reads the current terms and record onto the desk; says the state word, and what the request costs. `None`: try
@@ -300,14 +322,21 @@ impl<'a> Records<'a> {
         clock: &impl Clock,
         desk: &mut Desk,
     ) -> Result<Option<(u64, Costs)>, Halt> {
-        let epoch = self.generations.epoch();
-        if epoch != desk.epoch && !self.read_terms(epoch, desk)? {
-            return Ok(None);
-        }
+        let Some(word) = self.read_record(clock, desk)? else { return Ok(None) };
         let costs = match asked {
             Asked::Calls(n) if 0 < n && n <= desk.most_calls => [n; MAX_LIMITS],
             asked => desk.costs(&asked.request())?,
         };
+        Ok(Some((word, costs)))
+    }
+
+    /// Reads the current terms and record onto the desk; says the state word. `None`: try again.
+    #[inline]
+    fn read_record(&self, clock: &impl Clock, desk: &mut Desk) -> Result<Option<u64>, Halt> {
+        let epoch = self.generations.epoch();
+        if epoch != desk.epoch && !self.read_terms(epoch, desk)? {
+            return Ok(None);
+        }
         let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
         // Then that word is this generation's.
         if !self.generations.is_current(epoch) {
@@ -316,7 +345,7 @@ impl<'a> Records<'a> {
         if word >= LIVE_END {
             return self.settle(epoch, clock).map(|()| None);
         }
-        Ok(self.copy(word, epoch, desk.rules.size(), &mut desk.record)?.then_some((word, costs)))
+        Ok(self.copy(word, epoch, desk.rules.size(), &mut desk.record)?.then_some(word))
     }
 
     /// Reads the terms of this epoch onto the desk; false if they are no longer in force.
@@ -363,7 +392,7 @@ impl<'a> Records<'a> {
         if !self.generations.is_current(epoch) || !self.copy(state, epoch, size, &mut newest)? {
             return Ok(false);
         }
-        Ok(self.replace(epoch, state, &rules.cancel(&newest, before), size))
+        self.replace(epoch, state, &rules.cancel(&newest, before), size)
     }
 
     /// Gives back what is requested here of an admission at `at`, in this epoch's generation, that led to `state` and
@@ -375,16 +404,15 @@ impl<'a> Records<'a> {
         charged: Option<&Costs>,
         unused: &Request,
         at: Nanos,
-    ) -> Result<bool, Halt> {
+    ) -> Result<Refund, Halt> {
         loop {
             let rules = self.rules(epoch);
             let size = rules.size();
-            let Some(amounts) = unused.costs(&terms::units(self.generations.place(epoch))) else {
-                return Ok(false);
-            };
+            let units = terms::units(self.generations.place(epoch));
+            let Some(amounts) = unused.costs(&units) else { return Ok(Refund::default()) };
             let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
             if word >= LIVE_END || !self.generations.is_current(epoch) {
-                return Ok(false);
+                return Ok(Refund::default());
             }
             let mut record = Record::EMPTY;
             if !self.copy(word, epoch, size, &mut record)? {
@@ -394,18 +422,19 @@ impl<'a> Records<'a> {
             if !is_newest {
                 self.write_pending(&rules, &record)?;
             }
-            rules.refund(&mut record, &amounts, at.as_nanos(), charged, is_newest);
-            if self.replace(epoch, word, &record, size) {
-                return Ok(true);
+            let given = rules.refund(&mut record, &amounts, at.as_nanos(), charged, is_newest);
+            if self.replace(epoch, word, &record, size)? {
+                return Ok(Refund::of(&units, &amounts, &given));
             }
             back_off();
         }
     }
 
-    fn replace(&self, epoch: u64, word: u64, record: &Record, size: Size) -> bool {
+    /// Makes this record the current one in place of that which `word` points to, if that is still the current one.
+    fn replace(&self, epoch: u64, word: u64, record: &Record, size: Size) -> Result<bool, Halt> {
         let state = &self.generations.place(epoch).state.word;
-        self.table_write(Pointer(word), record, size)
-            .is_ok_and(|new| state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+        let new = self.table_write(Pointer(word), record, size)?;
+        Ok(state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 
     /// Clears slots that nobody can have written, before everything is forgotten. The caller holds the control lock, so

@@ -4,7 +4,7 @@ use super::generation::{Commit, Decision, Generations, Halt};
 use super::terms::Terms;
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
 use crate::layout::RETIRED;
-use crate::limit::{MAX_WAIT, Outlook};
+use crate::limit::{Given, MAX_WAIT, Outlook};
 use crate::sync::{Ordering, back_off};
 use std::time::Duration;
 
@@ -285,6 +285,34 @@ impl Words<'_> {
         }
     }
 
+    /// Charges `tokens` whether or not they conform, in one step whatever the amount, as if each had queued by itself.
+    pub(crate) fn debt(&self, tokens: u64, clock: &impl Clock) -> Result<(), Halt> {
+        loop {
+            let epoch = self.0.epoch();
+            let gcra = self.0.gcra(epoch);
+            let state = &self.0.place(epoch).state.word;
+            let word = state.load(Ordering::Acquire);
+            if self.is_blocked(epoch, word) {
+                self.obstacle(epoch, 0, clock)?;
+                continue;
+            }
+            let now = clock.exact();
+            let debt = gcra.debt(word, gcra.ticks.at(now.as_nanos()), tokens);
+            let (tat, slot) = debt.unwrap_or((TAT_END, TAT_END));
+            let last = Nanos::from_nanos(gcra.ticks.first_ns(slot));
+            if tat >= TAT_END || last.since(now) > MAX_WAIT {
+                self.far_away(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
+                return Err(Halt::TooFar { ready: last, now });
+            }
+            if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                && self.0.still_in_place(epoch)
+            {
+                return Ok(());
+            }
+            back_off();
+        }
+    }
+
     /// Gives the tokens of a reservation back, if nothing was taken after them; `tat` is the state right after it.
     /// Otherwise they are forfeited: the turns behind them are already promised. For a reservation that was made as
     /// cancellable, and at most once.
@@ -294,14 +322,15 @@ impl Words<'_> {
     }
 
     /// Gives back `tokens` of what was admitted for `at` under the terms of `epoch`; under other terms by now they stay
-    /// used. `reserved`: the state right after it, if it was a reservation. Says how many ticks were given back.
+    /// used. `reserved`: the state right after it, if it was a reservation. Says how much was given back.
     ///
     /// Where nothing was taken after a reservation the state before it is right, or anything down to it. Otherwise what
     /// may have leaked since is not given back, and the state stays above that of every reservation. So:
     ///
     /// **While a reservation can be cancelled, the state is never less than right after it, and equal to that only if nothing
-    /// that counts was taken after it.** (The state is lowered in two ways. A cancellation brings it back to what it was
-    /// before the newest reservation. A refund leaves it above `reserved`, thus above this one for good.)
+    /// that counts was taken after it.** (The state is lowered in two ways. A cancellation, or a refund of the newest
+    /// reservation, brings it down to what it was before that one, at most. Any other refund leaves it above `reserved`,
+    /// thus above this reservation for good.)
     pub(crate) fn refund(
         &self,
         epoch: u64,
@@ -309,13 +338,13 @@ impl Words<'_> {
         reserved: Option<u64>,
         tokens: u64,
         clock: &impl Clock,
-    ) -> u64 {
+    ) -> Given {
         let place = self.0.place(epoch);
         let gcra = self.0.gcra(epoch);
         loop {
             let word = place.state.word.load(Ordering::Acquire);
             if word >= TAT_END || !self.0.is_current(epoch) {
-                return 0;
+                return Given::default();
             }
             let less = if reserved == Some(word) {
                 gcra.refund(word, tokens)
@@ -325,10 +354,10 @@ impl Words<'_> {
                 gcra.give_back(word, at, clock.exact(), tokens, least)
             };
             if less == word {
-                return 0;
+                return Given::default();
             }
             if self.swap_in_place(epoch, word, less) {
-                return word - less;
+                return Given::ticks(word - less, gcra.ticks.shift);
             }
             back_off();
         }

@@ -1,5 +1,7 @@
 //! How much of a charge came back.
 
+use super::{Costs, MAX_LIMITS, Unit};
+
 /// How much of a charge was given back to one limit, exactly. A bucket gives back fractions of a token; the other kinds
 /// give back whole amounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,37 @@ impl Given {
     pub fn amount(self) -> f64 {
         let fraction = self.parts & ((1 << self.shift) - 1);
         self.rounded_down() as f64 + fraction as f64 / (1u64 << self.shift) as f64
+    }
+}
+
+/// How much each limit was given back of one admission.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refund([Option<(Unit, Given)>; MAX_LIMITS]);
+
+impl Refund {
+    /// `given` to limits that count these units (`None`: calls), where `amounts` should have been.
+    pub(crate) fn of(units: &[Option<[u64; 3]>], amounts: &Costs, given: &[Given; MAX_LIMITS]) -> Refund {
+        let mut refund = Refund::default();
+        for (i, unit) in units.iter().enumerate().filter(|&(i, _)| amounts[i] > 0) {
+            refund.0[i] = unit.map_or(Some(Unit::CALLS), Unit::from_words).map(|unit| (unit, given[i]));
+        }
+        refund
+    }
+
+    /// To the only limit, which counts calls.
+    pub(crate) fn of_calls(given: Given) -> Refund {
+        Refund([Some((Unit::CALLS, given)), None, None, None])
+    }
+
+    /// How much of this unit every limit that counts it was given back, with the fraction.
+    pub fn amount(&self, unit: Unit) -> f64 {
+        let given = self.0.iter().flatten().filter(|(counted, _)| *counted == unit);
+        given.map(|(_, given)| given.amount()).reduce(f64::min).unwrap_or(0.0)
+    }
+
+    /// Whether no limit was given back anything.
+    pub fn is_nothing(&self) -> bool {
+        self.0.iter().flatten().all(|(_, given)| given.is_nothing())
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) mod window;
 
 pub use description::{Description, KindName};
 pub use gcra::{Gcra, MAX_WAIT, Outlook};
-pub use given::Given;
+pub use given::{Given, Refund};
 pub use notation::{format_span, parse_span};
 pub use one::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start, Unit};
 pub use policy::{MAX_LIMITS, MAX_PERMITS, Policy};

@@ -67,19 +67,6 @@ impl Request {
         missing.collect::<Vec<_>>().into_iter().fold(self, |request, unit| request.and(unit, 0))
     }
 
-    /// As much of it as this policy can admit at once.
-    pub(crate) fn at_most(&self, policy: &Policy) -> Request {
-        let most = |unit: Unit| {
-            policy.limits().filter(|l| l.unit() == unit).map(Limit::burst).min().unwrap_or(u64::MAX)
-        };
-        let mut part = *self;
-        part.calls = part.calls.min(most(Unit::CALLS));
-        for (unit, amount) in &mut part.amounts[..part.named] {
-            *amount = (*amount).min(most(*unit));
-        }
-        part
-    }
-
     /// How many calls, if that is all.
     #[inline]
     pub fn only_calls(&self) -> Option<u64> {

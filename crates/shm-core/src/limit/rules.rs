@@ -312,7 +312,6 @@ impl Rules {
     ///
     /// Those after it come no earlier than behind such single calls: at the same instant where all limits are buckets,
     /// windows or counters, at most one span later where there is a log.
-    #[allow(dead_code)] // until the commit of a charge is one step
     pub(crate) fn debt(
         &self,
         record: &mut Record,

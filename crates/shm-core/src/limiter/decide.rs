@@ -5,7 +5,7 @@ use crate::clock::{self, Clock, Nanos};
 use crate::commit::{self, Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
-use crate::limit::{Asked, Costs, Request};
+use crate::limit::{Asked, Costs, Refund, Request};
 use crate::seat::CellAccess;
 use crate::sync::Ordering;
 use crate::sys::fork::process_token;
@@ -467,41 +467,69 @@ impl Limiter {
     }
 
     /// Gives back what was taken and not used, under the terms it was taken; under others by now it stays used. A
-    /// greedy limit takes only back what nobody came after. Returns whether anything was given back.
+    /// greedy limit takes only back what nobody came after. Says how much was given back.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`].
-    pub fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<bool> {
+    pub fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<Refund> {
         if !self.is_ours(receipt) {
-            return Ok(false);
+            return Ok(Refund::default());
         }
         if !self.segment.has_records() {
             let words = self.segment.words();
             let reserved = (receipt.state != 0).then_some(receipt.state);
             let calls = unused.call_count();
-            return Ok(words.refund(receipt.epoch, receipt.at, reserved, calls, &clock::Host) > 0);
+            return Ok(Refund::of_calls(words.refund(
+                receipt.epoch,
+                receipt.at,
+                reserved,
+                calls,
+                &clock::Host,
+            )));
         }
         let cells = self.cells()?;
-        self.segment
-            .records(Some(cells.pair()))
-            .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)
-            .map_err(|halt| self.segment.halted(halt, 0))
+        let (at, charged) = (receipt.at, charged.0.as_ref());
+        let refund = self.segment.records(Some(cells.pair())).refund(
+            receipt.epoch,
+            receipt.state,
+            charged,
+            unused,
+            at,
+        );
+        match refund {
+            // In a child that a signal handler forked: the admission was its parent's.
+            Err(Halt::Forked) => Ok(Refund::default()),
+            refund => refund.map_err(|halt| self.segment.halted(halt, 0)),
+        }
     }
 
-    /// Takes what is named without asking, in portions that can be admitted: for turns to come, if need be.
+    /// Takes what is named without asking, for turns to come if need be: in one step, whatever the amount. Units that are
+    /// not named are not charged.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve).
+    /// [`ErrorKind::TooFar`] if the last of it would come in more than a year, and as [`reserve`](Self::reserve).
     pub fn charge(&self, what: &Request) -> Result<()> {
-        let mut left = *what;
-        while left.largest() > 0 {
-            let policy = self.policy()?;
-            left = left.with_every_unit(&policy);
-            let portion = left.at_most(&policy);
-            self.decide(&portion, Nanos::from_nanos(u64::MAX), None)?;
-            left = left.differences(&portion).0.unwrap_or(Request::calls(0));
+        loop {
+            let process = process_token();
+            let what = what.with_every_unit(&self.policy()?);
+            if what.largest() == 0 {
+                return Ok(());
+            }
+            let charged = if self.segment.has_records() {
+                let mut cells = self.cells()?;
+                self.segment.records(Some(cells.pair())).debt(&what, &clock::Host, &mut cells.desk)
+            } else {
+                let _ = self.seat.counting(&self.segment);
+                self.segment.words().debt(self.only_calls(&what)?, &clock::Host)
+            };
+            match charged {
+                // In a child that a signal handler forked: perhaps it was its parent who charged.
+                Ok(()) if process != process_token() => {}
+                Ok(()) => return Ok(()),
+                Err(Halt::Miscounted) => return Err(self.miscounted(&what)),
+                Err(halt) => self.recover(halt, what.largest())?,
+            }
         }
-        Ok(())
     }
 
     /// Counts a turn that is used now, after a wait (or none).

@@ -76,7 +76,11 @@ mod tests {
             (one.with_permits(4).unwrap(), one, "set x --no-permits"),
             (one, one.in_shadow(true), "set x --shadow"),
             (one.in_shadow(true), bucket("7/s", 1).into(), "set x --rate 7/s --burst 1 --no-shadow"),
-            (two, Policy::new(&[bucket("5/s", 1), bucket("8/m", 2)]).unwrap(), "set x --rate 8/m --burst 2 --limit 2"),
+            (
+                two,
+                Policy::new(&[bucket("5/s", 1), bucket("8/m", 2)]).unwrap(),
+                "set x --rate 8/m --burst 2 --limit 2",
+            ),
             (two, one, "set x --from FILE"),
             (one, greedy.into(), "set x --from FILE"),
             (one, bytes.into(), "set x --from FILE"),

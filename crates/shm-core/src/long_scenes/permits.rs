@@ -64,7 +64,13 @@ struct Life<'a> {
 
 impl Scene {
     fn permits(&self) -> Permits<'_> {
-        Permits { places: &self.places, bell: &self.bell, seats: &self.seats, wake: |_| false, is_process: |_| true }
+        Permits {
+            places: &self.places,
+            bell: &self.bell,
+            seats: &self.seats,
+            wake: |_| false,
+            is_process: |_| true,
+        }
     }
 
     fn words(&self) -> Words<'_> {

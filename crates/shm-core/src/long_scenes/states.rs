@@ -73,7 +73,11 @@ impl Scene {
 
     fn records(&self, seat: Option<usize>) -> Records<'_> {
         let table = Table { cells: &self.cells, slots: &self.slots, rings: &self.rings };
-        Records { generations: self.ring.generations(), table, pair: seat.map(|seat| Pair::of(seat, this_process())) }
+        Records {
+            generations: self.ring.generations(),
+            table,
+            pair: seat.map(|seat| Pair::of(seat, this_process())),
+        }
     }
 
     fn is_word(&self) -> bool {

@@ -77,7 +77,13 @@ impl Shared {
     }
 
     fn permits(&self) -> Permits<'_> {
-        Permits { places: &self.places, bell: &self.bell, seats: &self.seats, wake: |_| false, is_process: |_| true }
+        Permits {
+            places: &self.places,
+            bell: &self.bell,
+            seats: &self.seats,
+            wake: |_| false,
+            is_process: |_| true,
+        }
     }
 
     /// Locks the seat's next tenure, but does not begin it.

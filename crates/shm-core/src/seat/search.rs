@@ -59,7 +59,11 @@ impl Search {
         let mut locks = Probe::of(segment);
         let mut claim_a_dead_ones = |seat: usize| {
             let tenure = tenure_of(&seats[seat]);
-            if tenure & 1 == 0 || locks.is_held(Sitter { seat, tenure })? { Ok(None) } else { claim(segment, seat) }
+            if tenure & 1 == 0 || locks.is_held(Sitter { seat, tenure })? {
+                Ok(None)
+            } else {
+                claim(segment, seat)
+            }
         };
         for _ in 0..seats.len().min(PIDS) {
             let seat = self.next_pid % seats.len();
@@ -104,7 +108,9 @@ fn claim(segment: &Segment, seat: usize) -> Result<Option<Claimed>> {
     // Around the descriptor that has the lock: a child must not inherit it.
     let gate = NoFork::enter();
     let file = segment.reopen()?;
-    let Some(sitter) = tenure::claim(seat, &found.holder, &mut OnFile { segment, file: &file })? else { return Ok(None) };
+    let Some(sitter) = tenure::claim(seat, &found.holder, &mut OnFile { segment, file: &file })? else {
+        return Ok(None);
+    };
     let hold = HeldByMapping::keep(file, &gate).map_err(|e| Error::os("cannot map the seat lock", e))?;
     drop(gate);
     if process != process_token() {

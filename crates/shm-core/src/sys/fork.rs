@@ -165,10 +165,7 @@ impl MidWrite {
     #[inline]
     pub(crate) fn begin() -> MidWrite {
         MID_WRITE.set(MID_WRITE.get() + 1);
-        MidWrite {
-            forks: FORKS_MID_WRITE.load(Ordering::Relaxed),
-            _not_send: std::marker::PhantomData,
-        }
+        MidWrite { forks: FORKS_MID_WRITE.load(Ordering::Relaxed), _not_send: std::marker::PhantomData }
     }
 
     /// Whether this process has forked in the middle of it. Another thread's write may be meant: then one is given up in

@@ -210,7 +210,8 @@ fn no_decision_uses_half_of_two_configurations() {
 fn a_cancelled_token_can_be_taken_again_once() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let Ok(Decision::Admitted { epoch, state: tat, .. }) = shared.words().reserve(1, at(0), true, &now) else {
+        let Ok(Decision::Admitted { epoch, state: tat, .. }) = shared.words().reserve(1, at(0), true, &now)
+        else {
             panic!()
         };
         let other = {
@@ -239,8 +240,8 @@ fn a_reservation_is_not_cancelled_after_a_refund_and_an_admission() {
         let other = {
             let s = shared.clone();
             thread::spawn(move || {
-                let ticks = s.words().refund(epoch, first_at, None, 1, &now);
-                (ticks > 0, u64::from(take(&s)))
+                let given = s.words().refund(epoch, first_at, None, 1, &now);
+                (!given.is_nothing(), u64::from(take(&s)))
             })
         };
         let cancelled = shared.words().cancel(epoch, reserved, 1);
