@@ -442,3 +442,26 @@ fn a_cancelled_turn_in_the_ring_hides_nobody() {
     let at = host.ready([1, 0, 0, 0], START + 128);
     assert!((START + S..=START + 2 * SLACK + S).contains(&at), "{at}");
 }
+
+/// Ten million calls are charged as fast as one; what lies beyond all time is refused, and charges nothing.
+#[test]
+fn a_debt_of_any_size_takes_one_step() {
+    const S: u64 = 1_000_000_000;
+    let kinds = [
+        Spec::Bucket { interval: S, burst: 1 },
+        Spec::Log { max: 8, span: 8 * S },
+        Spec::First { max: 8, per: 8 * S },
+        Spec::Fixed { max: 8, per: 8 * S, origin: 5 },
+        Spec::Sliding { max: 9, per: 8 * S, phase: START },
+    ];
+    for spec in kinds {
+        let mut host = Host::new(rules(&[spec]), CAPACITY, START);
+        let last = host.debt([10_000_000, 0, 0, 0], START).unwrap() - START;
+        assert!((9_999_990 * S..=10_000_010 * S).contains(&last), "{spec:?} {last}");
+        let next = host.ready([1, 0, 0, 0], START) - START;
+        assert!((last..=last + 8 * S).contains(&next), "{spec:?} {last} {next}");
+        let before = host.record;
+        assert_eq!(host.debt([u64::MAX, 0, 0, 0], START), None, "{spec:?}");
+        assert_eq!(host.record, before);
+    }
+}
