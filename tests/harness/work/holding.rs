@@ -42,7 +42,7 @@ impl Holding {
             "reserve" => limit().reserve(1).map(|turn| turn.cancel().to_string()),
             "settle" => match limit().try_acquire_n(2).map(Outcome::admission) {
                 Ok(Some(mut admission)) => {
-                    limit().settle(&mut admission, &Request::one()).map(|()| "ok".to_owned())
+                    limit().settle(&mut admission, &Request::one()).map(|_| "ok".to_owned())
                 }
                 other => other.map(|_| "denied".to_owned()),
             },

@@ -173,7 +173,7 @@ impl<'a> Player<'a> {
                 _ => Ok(false),
             },
             "settle" => match admissions.pop() {
-                Some(mut a) => done(limit.settle(&mut a, &spec.request(dice.roll(6)))),
+                Some(mut a) => done(limit.settle(&mut a, &spec.request(dice.roll(6))).map(drop)),
                 None => Ok(false),
             },
             "schedule" => limit.schedule(1 + dice.roll(40) as usize).map(|turns| !turns.is_empty()),
