@@ -3,11 +3,12 @@
 #![allow(unsafe_code)]
 
 use memmap2::{MmapOptions, MmapRaw};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid};
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// A file of 64-bit words, mapped by whoever wants.
 pub struct Words {
@@ -76,10 +77,71 @@ pub fn close_from(first: u32) -> io::Result<()> {
     }
 }
 
-/// A breakpoint for whoever traces this process, at the same address whenever it is called. Untraced, it is the end.
+/// A breakpoint for the process that traces this one, at the same address whenever it is called. The tracer finds what is
+/// `said` in rax and rdx; what it puts into rax is returned. Untraced, it is the end.
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]
-pub fn mark() {
-    // SAFETY: traps into the tracer, which leaves registers and memory as they are.
-    unsafe { std::arch::asm!("int3", options(nostack)) };
+pub fn mark(said: [u64; 2]) -> u64 {
+    let order;
+    // SAFETY: traps into the tracer, which leaves memory and all other registers as they are.
+    unsafe { std::arch::asm!("int3", inout("rax") said[0] => order, in("rdx") said[1], options(nostack)) };
+    order
+}
+
+/// How many forks by a signal handler lie between the first process and this one.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// How many more forks there may be.
+static FORKS: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+/// A process that is not through `fork` or its work after so many seconds hangs, and SIGALRM ends it.
+const FORK_S: u32 = 5;
+const CHILD_S: u32 = 10;
+
+/// From now on this signal makes this process fork, wherever it is; parent and child both return from the handler into
+/// what was interrupted. Each fork takes one of `forks`. The kernel reaps the children, and they die with their parent.
+pub fn fork_on(signal: Signal, forks: &'static AtomicU64) -> io::Result<()> {
+    FORKS.store(std::ptr::from_ref(forks).cast_mut(), Ordering::Release);
+    let handler = SigAction::new(SigHandler::Handler(fork_here), SaFlags::empty(), SigSet::empty());
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does only what it may do in a process with one thread, which these workers are.
+    unsafe { sigaction(signal, &handler).and_then(|_| sigaction(Signal::SIGCHLD, &ignore)) }?;
+    Ok(())
+}
+
+/// How many forks by a signal handler lie between the first process and this one: after it has grown, this is another
+/// process than before.
+pub fn generation() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+extern "C" fn fork_here(_: libc::c_int) {
+    // SAFETY: `fork_on` has stored a reference that lives as long as the program.
+    let forks = unsafe { &*FORKS.load(Ordering::Acquire) };
+    let mut left = forks.load(Ordering::Relaxed);
+    while let Some(fewer) = left.checked_sub(1) {
+        match forks.compare_exchange(left, fewer, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(now) => left = now,
+        }
+    }
+    if left == 0 {
+        return;
+    }
+    // SAFETY: system calls, and `fork` in a process with one thread, where the C library takes none of its own locks.
+    // What was interrupted finds `errno` as it was, and the time that was left for it.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let had = libc::alarm(FORK_S);
+        match libc::fork() {
+            0 => {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::alarm(CHILD_S);
+                GENERATION.fetch_add(1, Ordering::Relaxed);
+            }
+            -1 => libc::_exit(9),
+            _ => {
+                libc::alarm(had);
+            }
+        }
+        *libc::__errno_location() = errno;
+    }
 }
