@@ -120,7 +120,7 @@ impl Exam for Budget {
         taken += pair.parent.repeat(1 + u64::from(scene.odd))?.tokens;
         let childs = pair.child_goes_on()?;
         // What both have from before the operation is there once, too.
-        let copied = childs.at == parents.at;
+        let copied = childs.at == parents.at && (childs.at > 0 || childs.tokens == 0);
         taken += if copied { 0 } else { childs.tokens.saturating_sub(self.tokens[0]) };
         taken += of_child(pair.child.repeat(2))?.tokens;
         let mut parent = pair.child_ends()?;
@@ -138,7 +138,7 @@ impl Exam for Budget {
         let (counted, least) = (limit.stats().tokens, all - wasted);
         ensure(self.settles() || counted >= least, || format!("{counted} are counted, {all} were taken"))?;
         inspected(&limit, 1, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
-        Ok(Finding { copied, ..Finding::default() })
+        Ok(Finding { copied: copied && childs.at > 0, ..Finding::default() })
     }
 
     fn has_effect(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
