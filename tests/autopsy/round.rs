@@ -188,7 +188,8 @@ impl<'a> Round<'a> {
 
     fn cut_off(&self, route: Route, point: usize, end: End, at: &mut String) -> Result<Visit> {
         let (mut scene, mut exam, mut victim) = self.stage(end)?;
-        scene.odd = point % 2 == 1;
+        // Whatever the distance of the points.
+        scene.odd = point.count_ones() % 2 == 1;
         let reached = victim.lead(route)?;
         if reached != Reached::There {
             return Ok(Visit { reached, finding: Finding::default() });

@@ -81,6 +81,11 @@ impl Scene {
         matches!(self.job.text("do"), "open" | "create")
     }
 
+    /// Whether that is what the victim's operation does.
+    pub(crate) fn is_retired_by_victim(&self) -> bool {
+        self.job.text("do") == "retire"
+    }
+
     /// Whether the victim has its handle after the operation, too.
     pub(crate) fn keeps_its_handle(&self) -> bool {
         !matches!(self.job.text("do"), "drop" | "retire")

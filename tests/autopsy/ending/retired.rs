@@ -23,11 +23,15 @@ pub(super) fn bring(scene: &mut Scene, exam: &mut dyn Exam, mut victim: Victim) 
         // The victim creates it; or it is created here.
         false => scene.open()?,
     };
-    if Patch::of(old.path()).is_being_changed() {
+    // A victim that retires it may have taken its name away.
+    if old.path().exists() && Patch::of(old.path()).is_being_changed() {
         return beside_a_changer(&old, victim);
     }
     let effect = exam.has_effect(scene)?;
-    old.retire().map_err(|e| format!("retire: {e}"))?;
+    match old.retire() {
+        Err(e) if !scene.is_retired_by_victim() => return Err(format!("retire: {e}")),
+        _ => {}
+    }
     let new = scene.open()?;
     let taken = take_some(&new)?;
     ensure(taken > 0, || "the new limiter admits nothing".into())?;

@@ -80,9 +80,15 @@ impl Work<'_> {
                 observed(|| drop(limit));
                 Ok(first)
             }
-            // Here it has its seat and has read the clock before.
+            // Here it has its seat, has read the clock, and has just looked whether its file is there.
             what => {
                 let limit = self.keep(self.job.open()?);
+                match what {
+                    // The next turn is days away, or there is one in a few milliseconds.
+                    "reserve" | "cancel" | "wait" => drop(limit.wait_timeout(Duration::ZERO)?),
+                    "permit" => drop(limit.try_acquire()?),
+                    _ => {}
+                }
                 self.with_seat(what, &limit)
             }
         }
@@ -107,7 +113,7 @@ impl Work<'_> {
             // From what was taken to what was needed, less or more.
             "refund" => settled(limit, 3, 1, |settle| observed(settle)),
             "charge" => settled(limit, 1, 3, |settle| observed(settle)),
-            "permit" => {
+            "permit" | "reclaim" => {
                 let outcome = observed(|| limit.try_acquire())?;
                 Ok(self.hold(outcome))
             }
@@ -152,7 +158,7 @@ impl Work<'_> {
             "schedule" => limit.schedule(3).map(|turns| scheduled(&turns)),
             "reserve" | "cancel" => used(limit.reserve(1)?),
             "wait" => limit.wait().map(|admission| (1, admission.at().as_nanos())),
-            "permit" | "release" => {
+            "permit" | "reclaim" | "release" => {
                 self.held.clear();
                 let outcome = limit.try_acquire()?;
                 Ok(self.hold(outcome))
