@@ -73,12 +73,19 @@ impl<'a> Round<'a> {
         }
         if self.tally.misnamed > MISNAMED {
             let n = self.tally.misnamed;
-            self.failures.push(format!("{name}: at {n} instructions a child takes a permit in its parent's name"));
+            self.failures
+                .push(format!("{name}: at {n} instructions a child takes a permit in its parent's name"));
         }
         self.took = begun.elapsed();
     }
 
-    fn visit_all(&mut self, path: &Path, ends: &[End], failures: usize, points: impl Fn(usize) -> (usize, usize)) {
+    fn visit_all(
+        &mut self,
+        path: &Path,
+        ends: &[End],
+        failures: usize,
+        points: impl Fn(usize) -> (usize, usize),
+    ) {
         self.tally.instructions = path.len();
         let (first, distance) = points(path.len());
         for point in (first..path.len()).step_by(distance) {

@@ -42,14 +42,8 @@ impl Scene {
             .set("policy", operation.policy)
             .set("permits", operation.permits)
             .set("seats", seats);
-        let mut scene = Scene {
-            job,
-            dir: dir.to_owned(),
-            limit: None,
-            odd: false,
-            state: 0,
-            slowest: Duration::ZERO,
-        };
+        let mut scene =
+            Scene { job, dir: dir.to_owned(), limit: None, odd: false, state: 0, slowest: Duration::ZERO };
         if operation.act != "create" {
             scene.limit = Some(scene.open()?);
         }

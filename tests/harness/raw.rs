@@ -8,7 +8,9 @@ use nix::unistd::{ForkResult, Pid};
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A file of 64-bit words, mapped by whoever wants.
 pub struct Words {
@@ -92,19 +94,57 @@ pub fn mark(said: [u64; 2]) -> u64 {
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 /// How many more forks there may be.
 static FORKS: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+/// How much later a child returns from the handler.
+static LATE_US: AtomicU64 = AtomicU64::new(0);
 /// A process that is not through `fork` or its work after so many seconds hangs, and SIGALRM ends it.
 const FORK_S: u32 = 5;
 const CHILD_S: u32 = 10;
 
 /// From now on this signal makes this process fork, wherever it is; parent and child both return from the handler into
-/// what was interrupted. Each fork takes one of `forks`. The kernel reaps the children, and they die with their parent.
-pub fn fork_on(signal: Signal, forks: &'static AtomicU64) -> io::Result<()> {
+/// what was interrupted, the child so many microseconds later. Each fork takes one of `forks`. The kernel reaps the children,
+/// and they die with their parent.
+pub fn fork_on(signal: Signal, late_us: u64, forks: &'static AtomicU64) -> io::Result<()> {
+    LATE_US.store(late_us, Ordering::Relaxed);
     FORKS.store(std::ptr::from_ref(forks).cast_mut(), Ordering::Release);
     let handler = SigAction::new(SigHandler::Handler(fork_here), SaFlags::empty(), SigSet::empty());
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does only what it may do in a process with one thread, which these workers are.
     unsafe { sigaction(signal, &handler).and_then(|_| sigaction(Signal::SIGCHLD, &ignore)) }?;
     Ok(())
+}
+
+/// Sends this process the signal after this time, once. A forked child does not get it.
+pub fn signal_after(time: Duration, signal: Signal) -> io::Result<()> {
+    static TIMER: OnceLock<usize> = OnceLock::new();
+    let timer = *TIMER.get_or_init(|| {
+        let mut timer: libc::timer_t = std::ptr::null_mut();
+        // SAFETY: zeros are a valid event; both places live through the call.
+        let created = unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_SIGNAL;
+            event.sigev_signo = signal as i32;
+            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
+        };
+        assert_eq!(created, 0, "no timer");
+        timer.expose_provenance()
+    });
+    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let when = libc::itimerspec {
+        it_interval: never,
+        it_value: libc::timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) },
+    };
+    // SAFETY: a timer of this process, and a valid time, which is only read.
+    match unsafe {
+        libc::timer_settime(
+            std::ptr::with_exposed_provenance_mut(timer),
+            0,
+            &raw const when,
+            std::ptr::null_mut(),
+        )
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// How many forks by a signal handler lie between the first process and this one: after it has grown, this is another
@@ -136,6 +176,10 @@ extern "C" fn fork_here(_: libc::c_int) {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 libc::alarm(CHILD_S);
                 GENERATION.fetch_add(1, Ordering::Relaxed);
+                match LATE_US.load(Ordering::Relaxed) {
+                    0 => {}
+                    late => drop(libc::usleep(late as u32)),
+                }
             }
             -1 => libc::_exit(9),
             _ => {

@@ -64,6 +64,7 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "fork-storm" => work::fork_storm::run(job, &limit()),
         "fork-in-closure" => work::copies::in_closure(job, &limit()),
         "fork-in-handler" => work::copies::in_handler(job, &limit()),
+        "fork-by-timer" => work::copies::by_timer(job, &limit()),
         "fork-beside-future" => work::copies::beside_future(job),
         "storm" => work::storm::run(job),
         "marshal" => work::marshal::run(job),

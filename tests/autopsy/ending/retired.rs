@@ -72,7 +72,9 @@ fn beside_a_changer(limit: &RateLimit, mut victim: Victim) -> Result<Finding> {
         let refused = limit.retire();
         let took = begun.elapsed();
         let busy = matches!(&refused, Err(e) if e.kind() == ErrorKind::Busy);
-        ensure(busy && WAITS.contains(&took), || format!("retired beside a changer: {refused:?} in {took:?}"))?;
+        ensure(busy && WAITS.contains(&took), || {
+            format!("retired beside a changer: {refused:?} in {took:?}")
+        })?;
         victim.go_on()?;
         victim.leave()?;
     }

@@ -4,18 +4,20 @@
 use super::straits;
 use harness::log::Log;
 use harness::raw::{self, Words};
-use harness::Job;
+use harness::{Dice, Job};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::Pid;
 use shm_lib::{Admission, Outcome, RateLimit, Request, Timer};
-use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+/// So much later a child returns from the signal handler. Its parent has gone on meanwhile.
+const CHILDS_LATE_US: u64 = 300;
 
 /// Waits for a turn with a closure that forks `children=` children, and all of them wait on. Each says when its turn was,
 /// and holds what it has until its input ends.
@@ -75,10 +77,10 @@ pub(crate) fn beside_future(job: &Job) {
 }
 
 /// Asks all the time, for `for=` milliseconds, while each SIGUSR1 forks a child wherever this process or one of its descendants
-/// is: `forks=` in all. Each child asks on for `childs=` milliseconds, and ends. Of the last admissions `hold=` are held.
+/// is: `forks=` in all. Each child ends with the call that it was forked in; of those that a signal to the group forks not all
+/// are children of this process.
 ///
-/// Says `done` when all descendants have ended and this process holds nothing; then it lives until its input ends. What goes
-/// wrong in any of them is said, too.
+/// Says `done` when all have ended, and what goes wrong in any of them.
 pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
     // A signal to the group is for all descendants.
     nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("a group of its own");
@@ -86,44 +88,61 @@ pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
     let counter = Words::map(&job.path("counter"), 1).expect("a file to count in");
     let forks = &Box::leak(Box::new(counter)).all()[0];
     forks.store(job.number("forks"), Ordering::Relaxed);
-    raw::fork_on(Signal::SIGUSR1, forks).expect("a signal handler");
+    raw::fork_on(Signal::SIGUSR1, CHILDS_LATE_US, forks).expect("a signal handler");
     crate::ready();
 
     let logs = job.path("logs");
-    let hold = job.number_or("hold", 0) as usize;
     let (mut generation, mut log) = (raw::generation(), Log::create(&logs));
     let mut end = Instant::now() + job.duration();
-    let mut held = VecDeque::new();
     while Instant::now() < end {
         let outcome = limit.try_acquire();
         if raw::generation() != generation {
-            // Another process than before this call. What its parent holds is its parent's.
+            // Another process than before this call.
             (generation, log) = (raw::generation(), Log::create(&logs));
-            end = Instant::now() + Duration::from_millis(job.number("childs"));
+            end = Instant::now();
         }
         match outcome {
-            Ok(Outcome::Admitted(admission)) => {
-                log.admitted(admission.at());
-                held.push_back(admission);
-            }
+            Ok(Outcome::Admitted(admission)) => log.admitted(admission.at()),
             Ok(Outcome::Denied(_)) => {}
             Err(e) => return println!("{e}"),
         }
-        while held.len() > hold {
-            held.pop_front();
+    }
+    if generation == 0 {
+        forks.store(0, Ordering::Relaxed);
+        wait_for_all();
+        println!("done");
+    }
+}
+
+/// Takes a permit and gives it back, `forks=` times, and forks in between: a timer signal comes in the middle of the call, or
+/// soon after it. The child ends with what it has got, and the next call has to free that.
+///
+/// Says `done`, and holds nothing then; it lives until its input ends.
+pub(crate) fn by_timer(job: &Job, limit: &RateLimit) {
+    static FORKS: AtomicU64 = AtomicU64::new(u64::MAX);
+    raw::fork_on(Signal::SIGUSR1, CHILDS_LATE_US, &FORKS).expect("a signal handler");
+    let mut dice = Dice::new();
+    for _ in 0..job.number("forks") {
+        raw::signal_after(Duration::from_nanos(1_000 + dice.roll(20_000)), Signal::SIGUSR1).expect("a timer");
+        let outcome = limit.try_acquire();
+        if raw::generation() > 0 {
+            // As if it was killed: what it holds it does not give back.
+            raw::exit_now(0);
+        }
+        drop(outcome.expect("a decision"));
+        std::thread::sleep(Duration::from_micros(50));
+        wait_for_all();
+        if raw::generation() > 0 {
+            raw::exit_now(0);
         }
     }
-    if generation > 0 {
-        // As if it was killed: what it holds it does not give back.
-        raw::exit_now(0);
-    } else {
-        held.clear();
-        forks.store(0, Ordering::Relaxed);
-        // The kernel reaps them; this waits until the last one has ended.
-        while wait() != Err(Errno::ECHILD) {}
-        println!("done");
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    }
+    println!("done");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+/// The kernel reaps them; this returns when the last one has ended.
+fn wait_for_all() {
+    while wait() != Err(Errno::ECHILD) {}
 }
 
 fn fork() -> Option<Pid> {

@@ -20,7 +20,7 @@ pub(crate) fn run(job: &Job) {
     static FORKS: AtomicU64 = AtomicU64::new(u64::MAX);
     ptrace::traceme().expect("a parent that traces");
     nix::unistd::alarm::set(PATIENCE_S);
-    raw::fork_on(Signal::SIGUSR1, &FORKS).expect("a signal handler");
+    raw::fork_on(Signal::SIGUSR1, 0, &FORKS).expect("a signal handler");
     let mut work = Work { job, limit: None, held: Vec::new() };
     let mut said = told(work.first());
     loop {
