@@ -131,7 +131,9 @@ impl Victim {
         os(ptrace::cont(self.pid, Signal::SIGUSR1))?;
         match self.wait() {
             Ok(WaitStatus::PtraceEvent(_, Signal::SIGTRAP, libc::PTRACE_EVENT_FORK)) => {}
-            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => return Err("it hangs in the fork".into()),
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => {
+                return Err(format!("in the fork {}", self.hangs()));
+            }
             other => return Err(format!("it should have forked, and did not: {other:?}")),
         }
         let pid = Pid::from_raw(os(ptrace::getevent(self.pid))? as i32);
@@ -181,7 +183,7 @@ impl Victim {
         os(ptrace::cont(self.pid, None))?;
         match self.wait() {
             Ok(WaitStatus::Exited(_, 0)) => Ok(()),
-            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => Err("it hangs".into()),
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => Err(self.hangs()),
             other => Err(format!("it ended badly: {other:?}")),
         }
     }
@@ -212,6 +214,12 @@ impl Victim {
         found.unwrap_or_else(|| format!("{at:#x}"))
     }
 
+    /// Says so, and where.
+    fn hangs(&self) -> String {
+        let at = self.place().map_or(0, |place| place.instruction);
+        format!("it hangs ({})", self.describe(at))
+    }
+
     fn place(&self) -> Result<Place> {
         let registers = os(ptrace::getregs(self.pid))?;
         Ok(Place { instruction: registers.rip, stack: registers.rsp })
@@ -226,7 +234,7 @@ impl Victim {
     fn stopped(&mut self) -> Result<()> {
         match self.wait() {
             Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => Ok(()),
-            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => Err("it hangs".into()),
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => Err(self.hangs()),
             other => Err(format!("it should have stopped, and did not: {other:?}")),
         }
     }
