@@ -38,9 +38,9 @@ use std::time::Instant;
 use tally::Tally;
 
 /// How many instructions of each operation are tried where not all are.
-const SAMPLE: usize = 80;
+const SAMPLE: usize = 100;
 /// And so many steps to get to them, together: of a long operation fewer are tried.
-const STEPS: usize = 800_000;
+const STEPS: usize = 1_000_000;
 /// What is wrong is known after so many failures of one operation, unless all are to be counted.
 const FAILURES: usize = 3;
 
