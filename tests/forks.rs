@@ -1,6 +1,6 @@
 //! Handles that a forked child inherits, also in the middle of a call, and descriptors that vanish.
 
-use harness::{Arena, Crew, Puppet, alone, arena, eventually, is_root, skip};
+use harness::{Arena, Crew, Puppet, alone, arena, eventually, is_root, shared_dir, skip};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
@@ -188,7 +188,8 @@ fn a_handler_that_forks_in_a_decision_wins_nothing() {
     let _alone = alone();
     let arena = Arena::with_policy("greedy:2000/5ms", 0).seats(1_000);
     let _watcher = arena.open();
-    let counter = arena.logs().with_extension("forks");
+    let place = shared_dir();
+    let counter = place.path().join("forks");
     let job = arena.job("fork-in-handler").set("forks", FORKS).set("for", FORKS);
     let mut crew = Crew::new(WORKER);
     crew.hire(&job.set("counter", counter.display()));
@@ -206,7 +207,6 @@ fn a_handler_that_forks_in_a_decision_wins_nothing() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(crew.finish(), ["done"]);
-    std::fs::remove_file(counter).expect("the counter");
     let mut times = arena.times();
     times.dedup();
     assert!(times.len() > 1_000, "{} were admitted", times.len());
