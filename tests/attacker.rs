@@ -217,7 +217,7 @@ fn who_holds_the_control_lock_holds_up_changes_only() {
     assert!(limit.wait().is_ok());
     let other = arena.open();
     assert!(other.try_acquire().unwrap().is_admitted());
-    assert_eq!(other.inspect().unwrap().attached.len(), 2);
+    assert_eq!(other.inspect().unwrap().attached.len(), 1, "one process, one seat");
     assert!(began.elapsed() < AT_ONCE);
     for change in [limit.reset(), limit.change(20, HOUR), limit.retire()] {
         assert_eq!(change.unwrap_err().kind(), ErrorKind::Busy);
@@ -244,7 +244,7 @@ fn who_locks_all_seats_keeps_only_those_out_that_need_one() {
         assert!(early.try_acquire().unwrap().is_admitted());
         drop(lock);
         let mut sits =
-            || late.ask("try").starts_with("admitted") && early.inspect().unwrap().attached.len() == 2;
+            || !late.ask("try").starts_with("error") && early.inspect().unwrap().attached.len() == 2;
         assert!(eventually(Duration::from_secs(20), &mut sits));
     }
 }

@@ -186,9 +186,9 @@ fn a_change_that_does_not_fit_the_file_is_refused_and_changes_nothing() {
     invalid(limit.change(1_025, SECOND), "at most 1024");
 }
 
-/// Where a record limiter of four seats has its parts.
+/// Where a record limiter of four seats has its parts: two cells for each seat, and two for changes.
 const CELLS: u64 = offset::FIRST_SEAT + 4 * 256;
-const RINGS: u64 = CELLS + 8 * 448;
+const RINGS: u64 = CELLS + 10 * 448;
 const PERMITS: u64 = RINGS + 1_024 * 8;
 const END: u64 = PERMITS + 64 * 8;
 const STATE: u64 = offset::GENERATIONS + offset::GENERATION_SIZE + offset::GENERATION_STATE;

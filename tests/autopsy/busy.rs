@@ -1,5 +1,6 @@
 //! What waits for a stopped process: another change, for two seconds at most, and nothing else.
 
+use crate::ending::End;
 use crate::operation::Operation;
 use crate::round::Round;
 use crate::scene::{YEAR, attempt, ensure};
@@ -20,7 +21,7 @@ pub(crate) fn changes_beside(operation: &Operation, points: usize) -> Result<(us
     let path = round.record()?;
     let (mut done, mut busy) = (0, 0);
     for point in (0..path.len()).step_by(path.len().div_ceil(points)) {
-        let (scene, _exam, mut victim) = round.stage()?;
+        let (scene, _exam, mut victim) = round.stage(End::Stopped)?;
         if victim.lead(path.to(point))? != Reached::There {
             continue;
         }

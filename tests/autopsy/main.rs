@@ -1,26 +1,32 @@
-//! Death at every instruction: an operation is led to one of its instructions and killed there, or left stopped there
-//! while others work and then let go on; and each time nothing is over, nothing torn, nothing left behind.
+//! Death at every instruction: an operation is led to one of its instructions, and there its process is killed; or left
+//! stopped while others work, and then let go on; or it forks there; or its limiter is retired. Each time nothing is over,
+//! nothing torn, nothing left behind.
 //!
 //! | module | what |
 //! |---|---|
 //! | `operation` | what is cut off |
 //! | `route` | the way to the i-th instruction |
 //! | `victim` | a traced process |
+//! | `ending` | what becomes of it there |
 //! | `scene` | the limiter, and what others do with it |
 //! | `exam` | what must hold |
 //! | `round` | one operation at many of its instructions |
+//! | `tally` | what was found there |
 //! | `busy` | changes beside a stopped changer |
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod busy;
+mod ending;
 mod exam;
 mod operation;
 mod round;
 mod route;
 mod scene;
+mod tally;
 mod victim;
 
+use ending::End;
 use harness::{Dice, alone, shout, skip};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -29,11 +35,14 @@ use round::Round;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
+use tally::Tally;
 
 /// How many instructions of each operation are tried where not all are.
-const SAMPLE: usize = 200;
+const SAMPLE: usize = 100;
 /// And so many steps to get to them, together: of a long operation fewer are tried.
-const STEPS: usize = 2_000_000;
+const STEPS: usize = 1_000_000;
+/// What is wrong is known after so many failures of one operation, unless all are to be counted.
+const FAILURES: usize = 3;
 
 /// Some of every operation's instructions, others each time.
 #[test]
@@ -44,10 +53,10 @@ fn a_death_at_a_sample_of_instructions() {
     let _alone = alone();
     let first = Dice::new().roll(1 << 20) as usize;
     let every = |len: usize| len.div_ceil(SAMPLE.min(STEPS / len).max(5));
-    run("", |len| (first % every(len), every(len)));
+    run("", "", FAILURES, |len| (first % every(len), every(len)));
 }
 
-/// All of them: `cargo xtask autopsy [--op NAME] [--every N]`.
+/// All of them: `cargo xtask autopsy [--op NAME] [--end NAME] [--every N]`. All that fail are counted.
 #[test]
 #[ignore = "takes long"]
 fn a_death_at_every_instruction() {
@@ -56,7 +65,7 @@ fn a_death_at_every_instruction() {
     }
     let word = |name| std::env::var(name).unwrap_or_default();
     let every = word("AUTOPSY_EVERY").parse().unwrap_or(1).max(1);
-    run(&word("AUTOPSY_OP"), |_| (0, every));
+    run(&word("AUTOPSY_OP"), &word("AUTOPSY_END"), usize::MAX, |_| (0, every));
 }
 
 /// Changes wait for a stopped changer, for two seconds; nothing else does.
@@ -73,29 +82,32 @@ fn a_change_beside_a_stopped_changer_is_done_or_refused_in_time() {
     }
 }
 
-/// Runs all operations with this in their names, each at `points(its length)`: the first and the distance. On all
+/// Brings all operations with this in their names to all ends with that name, each at `points(its length)`: the first and
+/// the distance. On all
 /// processors: who traces and who is traced keep to one, since it is one of them that runs; between two, each single step
 /// would have to wake the other one.
-fn run(name: &str, points: impl Fn(usize) -> (usize, usize) + Sync) {
+fn run(name: &str, end: &str, failures: usize, points: impl Fn(usize) -> (usize, usize) + Sync) {
     let begun = Instant::now();
     let operations = Operation::matching(name);
     assert!(!operations.is_empty(), "no operation is called {name:?}");
+    let ends = End::matching(end);
+    assert!(!ends.is_empty(), "no end is called {end:?}");
     let next = AtomicUsize::new(0);
     let on_one = |processor| {
         let mut only = CpuSet::new();
         only.set(processor)
             .and_then(|()| sched_setaffinity(Pid::from_raw(0), &only))
             .expect("a processor of its own");
-        let mut failures = Vec::new();
+        let mut failed = Vec::new();
         while let Some(operation) = operations.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut round = Round::new(operation);
-            round.run(&points);
+            round.run(&ends, failures, &points);
             shout(&round.to_string());
-            failures.append(&mut round.failures);
+            failed.append(&mut round.failures);
         }
-        failures
+        failed
     };
-    shout(Round::HEADING);
+    shout(Tally::HEADING);
     let allowed = sched_getaffinity(Pid::from_raw(0)).expect("the processors of this process");
     let processors = (0..CpuSet::count()).filter(|&processor| allowed.is_set(processor) == Ok(true));
     let failures: Vec<String> = thread::scope(|scope| {

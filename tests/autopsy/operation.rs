@@ -51,7 +51,7 @@ const ROWS: &[Row] = &[
     ("wait", "wait", &SOON, || Box::new(Waiting::default())),
     ("permit-take", "permit", &EASY, || Box::new(Permits::of_victim(0, 1))),
     ("permit-release", "release", &EASY, || Box::new(Permits::of_victim(1, 0))),
-    ("permit-reclaim", "permit", &EASY, || Box::new(Permits::reclaimed())),
+    ("permit-reclaim", "reclaim", &EASY, || Box::new(Permits::reclaimed())),
     ("change", "change", &BUDGETS, || Box::new(Terms::change())),
     ("reset", "reset", &BUDGETS, || Box::new(Terms::reset())),
     ("pause", "pause", &BUDGETS, || Box::new(Terms::pause())),

@@ -1,9 +1,11 @@
 //! One operation at many of its instructions.
 
+use crate::ending::{End, Finding};
 use crate::exam::Exam;
 use crate::operation::Operation;
 use crate::route::{Path, Route};
 use crate::scene::Scene;
+use crate::tally::Tally;
 use crate::victim::{Reached, Result, Victim};
 use harness::{shared_dir, shout};
 use std::cmp::Reverse;
@@ -20,32 +22,17 @@ const TRIES: usize = 4;
 const RECORDINGS: usize = 3;
 /// How many try out whether a recorded way is the usual one.
 const ARRIVALS: usize = 16;
-/// Enough to know what is wrong.
-const FAILURES: usize = 3;
+/// Each that hangs takes long.
+const HANGS: usize = 3;
+/// At so many instructions of an operation a forked child may take a permit in its parent's name: those between the last
+/// look at whose process it is and the swap.
+const MISNAMED: usize = 8;
 
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Killed,
-    Stopped,
-}
-
-/// What was found.
+/// One operation, and what was found.
 pub(crate) struct Round<'a> {
     operation: &'a Operation,
     dir: TempDir,
-    /// Instructions on its way.
-    instructions: usize,
-    /// Those at which it was killed, and at which it was stopped.
-    passed: [usize; 2],
-    /// Visits that led elsewhere each time they were tried: the operation was over before, or it was at another
-    /// instruction after so many steps.
-    missed: [usize; 2],
-    /// Visits that were made again since they found undone what had been done at an earlier instruction.
-    doubtful: usize,
-    /// The first instruction before which it had taken effect.
-    effect: Option<usize>,
-    /// The slowest of what others did beside a stopped one.
-    slowest: Duration,
+    tally: Tally,
     took: Duration,
     pub(crate) failures: Vec<String>,
 }
@@ -53,57 +40,58 @@ pub(crate) struct Round<'a> {
 /// What became of one visit.
 struct Visit {
     reached: Reached,
-    effect: Option<bool>,
-    slowest: Duration,
-    /// For how long all that others did lasted.
-    took: Duration,
+    finding: Finding,
 }
 
 impl<'a> Round<'a> {
-    /// The table's first line.
-    pub(crate) const HEADING: &'static str = "operation                instructions   killed  stopped   over before   elsewhere   doubtful   effect at   slowest beside      time";
-
     pub(crate) fn new(operation: &'a Operation) -> Round<'a> {
         Round {
             operation,
             dir: shared_dir(),
-            instructions: 0,
-            passed: [0; 2],
-            missed: [0; 2],
-            doubtful: 0,
-            effect: None,
-            slowest: Duration::ZERO,
+            tally: Tally::default(),
             took: Duration::ZERO,
             failures: Vec::new(),
         }
     }
 
-    /// Goes to `points(instructions)`: the first, and the distance from each to the next.
-    pub(crate) fn run(&mut self, points: impl Fn(usize) -> (usize, usize)) {
+    /// Goes to `points(instructions)`, the first and the distance from each to the next, until so many have failed.
+    pub(crate) fn run(&mut self, ends: &[End], failures: usize, points: impl Fn(usize) -> (usize, usize)) {
         let begun = Instant::now();
         for _ in 0..RECORDINGS {
-            (self.passed, self.missed, self.doubtful, self.effect) = Default::default();
-            if let Err(why) = self.record().map(|path| self.visit_all(&path, &points)) {
+            self.tally = Tally::default();
+            if let Err(why) = self.record().map(|path| self.visit_all(&path, ends, failures, &points)) {
                 self.failures.push(format!("{}: {why}", self.operation.name));
             }
-            if self.was_worth_it() || !self.failures.is_empty() {
+            if self.tally.was_worth_it() || !self.failures.is_empty() {
                 break;
             }
         }
-        if !self.was_worth_it() && self.failures.is_empty() {
-            let (passed, missed) = self.sums();
-            self.failures.push(format!("{}: {missed} missed, {passed} passed", self.operation.name));
+        let name = &self.operation.name;
+        if !self.tally.was_worth_it() && self.failures.is_empty() {
+            let (passed, missed) = self.tally.sums();
+            self.failures.push(format!("{name}: {missed} missed, {passed} passed"));
+        }
+        if self.tally.misnamed > MISNAMED {
+            let n = self.tally.misnamed;
+            self.failures
+                .push(format!("{name}: at {n} instructions a child takes a permit in its parent's name"));
         }
         self.took = begun.elapsed();
     }
 
-    fn visit_all(&mut self, path: &Path, points: impl Fn(usize) -> (usize, usize)) {
-        self.instructions = path.len();
+    fn visit_all(
+        &mut self,
+        path: &Path,
+        ends: &[End],
+        failures: usize,
+        points: impl Fn(usize) -> (usize, usize),
+    ) {
+        self.tally.instructions = path.len();
         let (first, distance) = points(path.len());
         for point in (first..path.len()).step_by(distance) {
-            self.visit(path, point, End::Killed);
-            self.visit(path, point, End::Stopped);
-            if self.failures.len() >= FAILURES {
+            ends.iter().for_each(|&end| self.visit(path, point, end));
+            let hangs = self.failures.iter().filter(|why| why.contains("hangs")).count();
+            if self.failures.len() >= failures || hangs >= HANGS {
                 break;
             }
         }
@@ -114,7 +102,7 @@ impl<'a> Round<'a> {
     pub(crate) fn record(&self) -> Result<Path> {
         let mut known: Vec<(Path, usize)> = Vec::new();
         for _ in 0..10 {
-            let (_scene, _exam, mut victim) = self.stage()?;
+            let (_scene, _exam, mut victim) = self.stage(End::Killed)?;
             let path = victim.record()?;
             match known.iter_mut().find(|known| known.0 == path) {
                 Some(known) => known.1 += 1,
@@ -137,121 +125,90 @@ impl<'a> Round<'a> {
         let mut arrived = 0;
         for trial in 1..=ARRIVALS {
             let point = (path.len() - 1) * trial / ARRIVALS;
-            let (_scene, _exam, mut victim) = self.stage()?;
+            let (_scene, _exam, mut victim) = self.stage(End::Killed)?;
             arrived += usize::from(victim.lead(path.to(point))? == Reached::There);
         }
         Ok(arrived)
     }
 
     /// All that a visit needs: the operation has not begun yet.
-    pub(crate) fn stage(&self) -> Result<(Scene, Box<dyn Exam>, Victim)> {
+    pub(crate) fn stage(&self, end: End) -> Result<(Scene, Box<dyn Exam>, Victim)> {
         let mut exam = (self.operation.exam)();
-        let mut scene = Scene::new(self.operation, self.dir.path())?;
+        let mut scene = Scene::new(self.operation, self.dir.path(), self.operation.seats + end.seats())?;
         exam.prepare(&mut scene)?;
         let victim = Victim::start(scene.job())?;
+        if end == End::Retired {
+            scene.remember_state();
+        }
         Ok((scene, exam, victim))
     }
 
     fn visit(&mut self, path: &Path, point: usize, end: End) {
+        let name = &self.operation.name;
         let (mut elsewhere, mut slow, mut undone) = (false, false, 0);
         for attempt in 0..TRIES {
             // Some ways are only taken by who is slow, as when they were recorded.
             let route = if attempt < TRIES / 2 { path.to(point) } else { path.on_foot(point) };
             let mut at = String::new();
-            match self.cut_off(route, end, &mut at) {
-                // A machine stands still now and then, for everybody; twice at the same instruction it is no accident.
-                Ok(visit) if visit.took > SURELY && !slow => {
-                    slow = true;
-                    shout(&format!("{} at {point}: the others needed {:?}", self.operation.name, visit.took));
-                }
-                Ok(visit) if visit.took > SURELY => {
-                    let (name, took) = (&self.operation.name, visit.took);
-                    return self
-                        .failures
-                        .push(format!("{name}: {end:?} at {point}: the others needed {took:?}"));
-                }
-                // There is one instruction that does it; so this was another one, in spite of all.
-                Ok(Visit { reached: Reached::There, effect: Some(false), .. }) if self.effect.is_some() => {
-                    undone += 1;
-                    self.doubtful += 1;
-                }
-                Ok(Visit { reached: Reached::There, effect, slowest, .. }) => {
-                    self.passed[end as usize] += 1;
-                    self.slowest = self.slowest.max(slowest);
-                    if effect == Some(true) && self.effect.is_none() && self.is_in_effect(path, point) {
-                        self.effect = Some(point);
-                    }
-                    return;
-                }
-                Ok(visit) => elsewhere = visit.reached == Reached::Elsewhere,
+            let visit = match self.cut_off(route, point, end, &mut at) {
+                Ok(visit) => visit,
                 Err(why) => {
-                    let (name, of) = (&self.operation.name, path.len());
+                    self.tally.failed[end as usize] += 1;
+                    let of = path.len();
                     return self.failures.push(format!("{name}: {end:?} at {point} of {of} ({at}): {why}"));
                 }
+            };
+            let Finding { took, effect, .. } = visit.finding;
+            if took > SURELY && slow {
+                self.tally.failed[end as usize] += 1;
+                return self.failures.push(format!("{name}: {end:?} at {point}: the others needed {took:?}"));
+            } else if took > SURELY {
+                // A machine stands still now and then, for everybody; twice at the same instruction it is no accident.
+                slow = true;
+                shout(&format!("{name} at {point}: the others needed {took:?}"));
+            } else if visit.reached != Reached::There {
+                elsewhere = visit.reached == Reached::Elsewhere;
+            } else if effect == Some(false) && self.tally.effect.is_some() {
+                // There is one instruction that does it; so this was another one, in spite of all.
+                undone += 1;
+                self.tally.doubtful += 1;
+            } else {
+                let first = effect == Some(true) && self.tally.effect.is_none();
+                if first && self.is_in_effect(path, point) {
+                    self.tally.effect = Some(point);
+                }
+                return self.tally.add(end, &visit.finding);
             }
         }
         if undone == TRIES {
-            let (name, before) = (&self.operation.name, self.effect);
+            let before = self.tally.effect;
             return self.failures.push(format!("{name}: in effect at {before:?}, and not at {point}"));
         }
-        self.missed[usize::from(elsewhere || undone > 0)] += 1;
+        self.tally.missed[usize::from(elsewhere || undone > 0)] += 1;
     }
 
     /// Whether that is so once more.
     fn is_in_effect(&self, path: &Path, point: usize) -> bool {
-        let again = self.cut_off(path.on_foot(point), End::Killed, &mut String::new());
-        matches!(again, Ok(Visit { reached: Reached::There, effect: Some(true), .. }))
+        let again = self.cut_off(path.on_foot(point), point, End::Killed, &mut String::new());
+        matches!(again, Ok(visit) if visit.reached == Reached::There && visit.finding.effect == Some(true))
     }
 
-    fn cut_off(&self, route: Route, end: End, at: &mut String) -> Result<Visit> {
-        let (mut scene, mut exam, mut victim) = self.stage()?;
-        let mut visit = Visit {
-            reached: victim.lead(route)?,
-            effect: None,
-            slowest: Duration::ZERO,
-            took: Duration::ZERO,
-        };
-        if visit.reached != Reached::There {
-            return Ok(visit);
+    fn cut_off(&self, route: Route, point: usize, end: End, at: &mut String) -> Result<Visit> {
+        let (mut scene, mut exam, mut victim) = self.stage(end)?;
+        // Whatever the distance of the points.
+        scene.odd = point.count_ones() % 2 == 1;
+        let reached = victim.lead(route)?;
+        if reached != Reached::There {
+            return Ok(Visit { reached, finding: Finding::default() });
         }
         *at = victim.describe(route.to.instruction);
-        let begun = Instant::now();
-        match end {
-            End::Killed => {
-                victim.kill();
-                visit.effect = exam.after_death(&mut scene)?;
-            }
-            End::Stopped => {
-                exam.beside(&mut scene)?;
-                visit.slowest = scene.slowest;
-                victim.go_on()?;
-                exam.after_all(&mut scene, victim)?;
-            }
-        }
-        visit.took = begun.elapsed();
-        Ok(visit)
-    }
-
-    /// Visits passed and missed.
-    fn sums(&self) -> (usize, usize) {
-        (self.passed.iter().sum(), self.missed.iter().sum())
-    }
-
-    fn was_worth_it(&self) -> bool {
-        let (passed, missed) = self.sums();
-        passed > 0 && passed >= 3 * missed
+        Ok(Visit { reached, finding: end.bring(&mut scene, exam.as_mut(), victim)? })
     }
 }
 
 impl fmt::Display for Round<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let effect = self.effect.map_or("-".into(), |point| point.to_string());
-        let (slowest, took) = (format!("{:.1?}", self.slowest), format!("{:.1?}", self.took));
-        let ([killed, stopped], [over, elsewhere]) = (self.passed, self.missed);
-        write!(
-            f,
-            "{:<24} {:>12} {killed:>8} {stopped:>8} {over:>13} {elsewhere:>11} {:>10} {effect:>11} {slowest:>16} {took:>9}",
-            self.operation.name, self.instructions, self.doubtful
-        )
+        let took = format!("{:.1?}", self.took);
+        write!(f, "{:<24} {} {took:>9}", self.operation.name, self.tally)
     }
 }

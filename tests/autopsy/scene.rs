@@ -3,6 +3,7 @@
 use crate::operation::Operation;
 use crate::victim::Result;
 use harness::Job;
+use harness::file::{Patch, offset};
 use shm_lib::{Outcome, Policy, RateLimit};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,19 +14,24 @@ pub(crate) const BUDGET: u64 = 1_000;
 pub(crate) const YEAR: Duration = Duration::from_secs(366 * 86_400);
 /// How much of it the others take beside a victim that is stopped.
 pub(crate) const BESIDE: u64 = 300;
+
 /// The limiter, and this process as one of those who use it.
 pub(crate) struct Scene {
     job: Job,
     dir: std::path::PathBuf,
     /// None before it is created.
     limit: Option<RateLimit>,
+    /// What varies from one instruction to the next: which of two orders things are done in.
+    pub(crate) odd: bool,
+    /// The state when the victim was about to begin.
+    state: u64,
     /// The slowest of what was done beside the victim.
     pub(crate) slowest: Duration,
 }
 
 impl Scene {
     /// A new limiter for this operation, in a directory in which there is nothing else.
-    pub(crate) fn new(operation: &Operation, dir: &Path) -> Result<Scene> {
+    pub(crate) fn new(operation: &Operation, dir: &Path, seats: u64) -> Result<Scene> {
         for entry in list(dir) {
             std::fs::remove_file(dir.join(entry)).map_err(|e| e.to_string())?;
         }
@@ -35,8 +41,9 @@ impl Scene {
             .set("name", "arena")
             .set("policy", operation.policy)
             .set("permits", operation.permits)
-            .set("seats", operation.seats);
-        let mut scene = Scene { job, dir: dir.to_owned(), limit: None, slowest: Duration::ZERO };
+            .set("seats", seats);
+        let mut scene =
+            Scene { job, dir: dir.to_owned(), limit: None, odd: false, state: 0, slowest: Duration::ZERO };
         if operation.act != "create" {
             scene.limit = Some(scene.open()?);
         }
@@ -51,6 +58,41 @@ impl Scene {
     /// This process's handle.
     pub(crate) fn limit(&self) -> RateLimit {
         self.limit.clone().expect("a limiter that is there before the victim")
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// From here on there is one.
+    pub(crate) fn adopt(&mut self, limit: RateLimit) {
+        self.limit = Some(limit);
+    }
+
+    /// Whether the victim's operation leads to whatever has the name then.
+    pub(crate) fn opens_by_name(&self) -> bool {
+        matches!(self.job.text("do"), "open" | "create")
+    }
+
+    /// Whether that is what the victim's operation does.
+    pub(crate) fn is_retired_by_victim(&self) -> bool {
+        self.job.text("do") == "retire"
+    }
+
+    /// Whether the victim has its handle after the operation, too.
+    pub(crate) fn keeps_its_handle(&self) -> bool {
+        !matches!(self.job.text("do"), "drop" | "retire")
+    }
+
+    /// Remembers the state. The next question is whether it is another one.
+    pub(crate) fn remember_state(&mut self) {
+        self.state = self.limit.as_ref().map_or(0, state);
+    }
+
+    /// Whether anything was committed since. Only under the first terms.
+    pub(crate) fn has_changed(&self) -> bool {
+        state(&self.limit()) != self.state
     }
 
     /// Opens the limiter once more, as another process would, and takes a seat.
@@ -79,6 +121,12 @@ impl Scene {
         }
         Ok(got)
     }
+}
+
+/// The first generation's state.
+fn state(limit: &RateLimit) -> u64 {
+    let first = offset::GENERATIONS + offset::GENERATION_SIZE + offset::GENERATION_STATE;
+    Patch::of(limit.path()).get(first)
 }
 
 /// One try.
@@ -114,6 +162,16 @@ pub(crate) fn inspected(limit: &RateLimit, handles: usize, permits: u64, policie
         format!("{} permits are held, not {permits}", seen.permits_held)
     })?;
     ensure(policies.contains(&seen.policy), || format!("its policy is {}", seen.policy))
+}
+
+/// Whether those who are attached are this process and the other one, with a handle each.
+pub(crate) fn only_attached(limit: &RateLimit, other: u32) -> Result<()> {
+    let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
+    let mut pids: Vec<u32> = seen.attached.iter().map(|a| a.pid).collect();
+    pids.sort_unstable();
+    let mut expected = [std::process::id(), other];
+    expected.sort_unstable();
+    ensure(pids == expected, || format!("attached: {pids:?}, not {expected:?}"))
 }
 
 /// The error, unless it holds.

@@ -1,16 +1,16 @@
-//! A process that is led to an instruction, and killed or left stopped there.
+//! A process that is led to an instruction; there it is killed, left stopped or made to fork.
 
 use crate::route::{Path, Place, Route};
 use harness::Job;
+use harness::mark::{Order, Said};
 use nix::errno::Errno;
 use nix::sys::personality::{self, Persona};
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::ffi::{c_long, c_void};
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const INT3: c_long = 0xcc;
@@ -30,9 +30,9 @@ pub(crate) fn can_be_traced() -> Result<()> {
     if allowed { Ok(()) } else { Err("processes can't be traced here".into()) }
 }
 
-/// A traced worker in the mode `victim`, stopped at its first mark. Killed when dropped.
+/// A traced worker in the mode `victim`, stopped at its first mark; or a child that it forked since, stopped in the fork.
+/// Killed when dropped.
 pub(crate) struct Victim {
-    child: Child,
     pid: Pid,
     /// Where it stands after a mark.
     mark: u64,
@@ -51,28 +51,28 @@ pub(crate) enum Reached {
     Elsewhere,
 }
 
-/// What it says in the end.
+/// What it says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report {
-    /// Tokens it has.
+    /// Tokens or permits that it has.
     pub(crate) tokens: u64,
     /// When the turn of the last one is.
     pub(crate) at: u64,
 }
 
 impl Victim {
+    #[allow(clippy::zombie_processes, reason = "waited for as a traced process")]
     pub(crate) fn start(job: &Job) -> Result<Victim> {
         let child = Command::new(WORKER)
             .args(job.as_mode("victim").args())
             .env_clear()
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| format!("the worker can't be started: {e}"))?;
         let pid = Pid::from_raw(child.id() as i32);
-        let mut victim = Victim { child, pid, mark: 0, gone: false };
+        let mut victim = Victim { pid, mark: 0, gone: false };
         victim.stopped()?;
-        os(ptrace::setoptions(pid, Options::PTRACE_O_EXITKILL))?;
+        os(ptrace::setoptions(pid, Options::PTRACE_O_EXITKILL | Options::PTRACE_O_TRACEFORK))?;
         victim.mark = victim.place()?.instruction;
         Ok(victim)
     }
@@ -122,6 +122,28 @@ impl Victim {
         Ok(if self.place()? == route.to { Reached::There } else { Reached::Elsewhere })
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw() as u32
+    }
+
+    /// Makes it fork by a signal handler where it stands. The child is stopped in the handler, and the parent, too.
+    pub(crate) fn fork(&mut self) -> Result<Victim> {
+        os(ptrace::cont(self.pid, Signal::SIGUSR1))?;
+        match self.wait() {
+            Ok(WaitStatus::PtraceEvent(_, Signal::SIGTRAP, libc::PTRACE_EVENT_FORK)) => {}
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => {
+                return Err(format!("in the fork {}", self.hangs()));
+            }
+            other => return Err(format!("it should have forked, and did not: {other:?}")),
+        }
+        let pid = Pid::from_raw(os(ptrace::getevent(self.pid))? as i32);
+        let mut child = Victim { pid, mark: self.mark, gone: false };
+        match child.wait() {
+            Ok(WaitStatus::Stopped(_, Signal::SIGSTOP)) => Ok(child),
+            other => Err(format!("the child should have stopped, and did not: {other:?}")),
+        }
+    }
+
     /// Lets it do the rest of the operation, to the mark after it.
     pub(crate) fn go_on(&mut self) -> Result<()> {
         os(ptrace::cont(self.pid, None))?;
@@ -132,23 +154,45 @@ impl Victim {
         }
     }
 
-    /// Lets it end, and returns what it says.
-    pub(crate) fn leave(mut self) -> Result<Report> {
+    /// From the mark after the operation to the next one: what came of the operation.
+    pub(crate) fn says(&mut self) -> Result<Said> {
+        self.go_on()?;
+        let registers = os(ptrace::getregs(self.pid))?;
+        Ok(Said::from_words([registers.rax, registers.rdx]))
+    }
+
+    /// The same, where it must have come to its end.
+    pub(crate) fn report(&mut self) -> Result<Report> {
+        has(self.says()?)
+    }
+
+    /// Tells it at a mark at which it has spoken what to do next, and returns what it says then.
+    pub(crate) fn obey(&mut self, order: Order) -> Result<Said> {
+        self.tell(order)?;
+        self.says()
+    }
+
+    /// Lets it do the same operation so many times more; what it got by that, or how many permits it holds then.
+    pub(crate) fn repeat(&mut self, n: u64) -> Result<Report> {
+        has(self.obey(Order::Repeat(n))?)
+    }
+
+    /// Lets it end where it has spoken.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.tell(Order::Leave)?;
         os(ptrace::cont(self.pid, None))?;
         match self.wait() {
-            Ok(WaitStatus::Exited(_, 0)) => {}
-            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => return Err("it hangs".into()),
-            other => return Err(format!("it ended badly: {other:?}")),
+            Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => Err(self.hangs()),
+            other => Err(format!("it ended badly: {other:?}")),
         }
-        // One line: the pipe had room for it.
-        let mut said = String::new();
-        let mut mouth = self.child.stdout.take().ok_or("it has no output")?;
-        mouth.read_to_string(&mut said).map_err(|e| e.to_string())?;
-        let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        match numbers[..] {
-            [tokens, at] => Ok(Report { tokens, at }),
-            _ => Err(format!("it said {said:?}")),
-        }
+    }
+
+    /// Lets it end after the operation, and returns what it says.
+    pub(crate) fn leave(mut self) -> Result<Report> {
+        let report = self.report()?;
+        self.end()?;
+        Ok(report)
     }
 
     /// Kills it where it stands. When this returns, the kernel has taken back all that it had.
@@ -170,6 +214,12 @@ impl Victim {
         found.unwrap_or_else(|| format!("{at:#x}"))
     }
 
+    /// Says so, and where.
+    fn hangs(&self) -> String {
+        let at = self.place().map_or(0, |place| place.instruction);
+        format!("it hangs ({})", self.describe(at))
+    }
+
     fn place(&self) -> Result<Place> {
         let registers = os(ptrace::getregs(self.pid))?;
         Ok(Place { instruction: registers.rip, stack: registers.rsp })
@@ -184,26 +234,47 @@ impl Victim {
     fn stopped(&mut self) -> Result<()> {
         match self.wait() {
             Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => Ok(()),
-            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => Err("it hangs".into()),
+            Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => Err(self.hangs()),
             other => Err(format!("it should have stopped, and did not: {other:?}")),
         }
     }
 
+    /// Waits for what happens next. That a child of its own has ended is nothing to it.
     fn wait(&mut self) -> nix::Result<WaitStatus> {
-        let status = waitpid(self.pid, None);
-        self.gone = matches!(status, Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_));
-        status
+        loop {
+            let status = waitpid(self.pid, None);
+            if let Ok(WaitStatus::Stopped(_, Signal::SIGCHLD)) = status {
+                ptrace::cont(self.pid, None)?;
+                continue;
+            }
+            self.gone = matches!(status, Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_));
+            return status;
+        }
+    }
+
+    fn tell(&mut self, order: Order) -> Result<()> {
+        let mut registers = os(ptrace::getregs(self.pid))?;
+        registers.rax = order.word();
+        os(ptrace::setregs(self.pid, registers))
     }
 }
 
 impl Drop for Victim {
     fn drop(&mut self) {
         if !self.gone {
-            let _ = self.child.kill();
+            let _ = kill(self.pid, Signal::SIGKILL);
         }
         while !self.gone {
             let _ = self.wait();
         }
+    }
+}
+
+fn has(said: Said) -> Result<Report> {
+    match said {
+        Said::Has { tokens, at } => Ok(Report { tokens, at }),
+        Said::Ended => Err("it was told that the limiter is retired or removed".into()),
+        Said::Busy => Err("it was refused as busy".into()),
     }
 }
 

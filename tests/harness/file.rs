@@ -1,5 +1,6 @@
 //! A limiter's file from outside: read and patched by its documented offsets, as another language would.
 
+use nix::fcntl::{FcntlArg, fcntl};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,9 @@ pub mod offset {
     pub const GENERATION_STATE: u64 = 576;
     pub const FIRST_SEAT: u64 = 12_288;
 }
+
+/// The byte whose lock a changer holds.
+const CONTROL_LOCK: i64 = (1 << 40) - 1;
 
 /// Set in the epoch of a retired limiter.
 pub const RETIRED: u64 = 1 << 63;
@@ -64,6 +68,19 @@ impl Patch {
     /// Makes the header's checksum right again.
     pub fn seal(&self) -> &Patch {
         self.set(offset::CHECKSUM, header_checksum(|at| self.get(at)))
+    }
+
+    /// Whether a process holds the lock for changes.
+    pub fn is_being_changed(&self) -> bool {
+        let mut lock = libc::flock {
+            l_type: libc::F_WRLCK as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: CONTROL_LOCK,
+            l_len: 1,
+            l_pid: 0,
+        };
+        fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)).expect("to look at a lock");
+        i32::from(lock.l_type) != libc::F_UNLCK
     }
 
     /// All its bytes.

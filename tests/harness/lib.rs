@@ -11,6 +11,7 @@
 //! | [`puppet`] | one worker that does what it is told, line by line |
 //! | [`storm`] | the storm's limiters, and what each has to bear |
 //! | [`journal`] | what its threads write down |
+//! | [`mark`] | what a traced worker and its tracer tell each other |
 //! | [`log`] | admissions in mapped files, so that those of a killed worker count too |
 //! | [`file`](mod@file) | a limiter's file, read and patched from outside |
 //! | [`raw`] | all that is unsafe |
@@ -25,6 +26,7 @@ pub mod file;
 pub mod job;
 pub mod journal;
 pub mod log;
+pub mod mark;
 pub mod policy;
 pub mod puppet;
 pub mod raw;

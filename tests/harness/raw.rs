@@ -3,11 +3,14 @@
 #![allow(unsafe_code)]
 
 use memmap2::{MmapOptions, MmapRaw};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid};
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A file of 64-bit words, mapped by whoever wants.
 pub struct Words {
@@ -111,10 +114,113 @@ pub fn refuse(call: libc::c_long, argument: Option<(usize, &[u32])>, errno: i32)
     if set { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A breakpoint for whoever traces this process, at the same address whenever it is called. Untraced, it is the end.
+/// A breakpoint for the process that traces this one, at the same address whenever it is called. The tracer finds what is
+/// `said` in rax and rdx; what it puts into rax is returned. Untraced, it is the end.
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]
-pub fn mark() {
-    // SAFETY: traps into the tracer, which leaves registers and memory as they are.
-    unsafe { std::arch::asm!("int3", options(nostack)) };
+pub fn mark(said: [u64; 2]) -> u64 {
+    let order;
+    // SAFETY: traps into the tracer, which leaves memory and all other registers as they are.
+    unsafe { std::arch::asm!("int3", inout("rax") said[0] => order, in("rdx") said[1], options(nostack)) };
+    order
+}
+
+/// How many forks by a signal handler lie between the first process and this one.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// How many more forks there may be.
+static FORKS: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+/// How much later a child returns from the handler.
+static LATE_US: AtomicU64 = AtomicU64::new(0);
+/// A process that is not through `fork` or its work after so many seconds hangs, and SIGALRM ends it.
+const FORK_S: u32 = 5;
+const CHILD_S: u32 = 10;
+
+/// From now on this signal makes this process fork, wherever it is; parent and child both return from the handler into
+/// what was interrupted, the child so many microseconds later. Each fork takes one of `forks`. The kernel reaps the children,
+/// and they die with their parent.
+pub fn fork_on(signal: Signal, late_us: u64, forks: &'static AtomicU64) -> io::Result<()> {
+    LATE_US.store(late_us, Ordering::Relaxed);
+    FORKS.store(std::ptr::from_ref(forks).cast_mut(), Ordering::Release);
+    let handler = SigAction::new(SigHandler::Handler(fork_here), SaFlags::empty(), SigSet::empty());
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does only what it may do in a process with one thread, which these workers are.
+    unsafe { sigaction(signal, &handler).and_then(|_| sigaction(Signal::SIGCHLD, &ignore)) }?;
+    Ok(())
+}
+
+/// Sends this process the signal after this time, once. A forked child does not get it.
+pub fn signal_after(time: Duration, signal: Signal) -> io::Result<()> {
+    static TIMER: OnceLock<usize> = OnceLock::new();
+    let timer = *TIMER.get_or_init(|| {
+        let mut timer: libc::timer_t = std::ptr::null_mut();
+        // SAFETY: zeros are a valid event; both places live through the call.
+        let created = unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_SIGNAL;
+            event.sigev_signo = signal as i32;
+            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
+        };
+        assert_eq!(created, 0, "no timer");
+        timer.expose_provenance()
+    });
+    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let when = libc::itimerspec {
+        it_interval: never,
+        it_value: libc::timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) },
+    };
+    // SAFETY: a timer of this process, and a valid time, which is only read.
+    match unsafe {
+        libc::timer_settime(
+            std::ptr::with_exposed_provenance_mut(timer),
+            0,
+            &raw const when,
+            std::ptr::null_mut(),
+        )
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How many forks by a signal handler lie between the first process and this one: after it has grown, this is another
+/// process than before.
+pub fn generation() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+extern "C" fn fork_here(_: libc::c_int) {
+    // SAFETY: `fork_on` has stored a reference that lives as long as the program.
+    let forks = unsafe { &*FORKS.load(Ordering::Acquire) };
+    let mut left = forks.load(Ordering::Relaxed);
+    while let Some(fewer) = left.checked_sub(1) {
+        match forks.compare_exchange(left, fewer, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(now) => left = now,
+        }
+    }
+    if left == 0 {
+        return;
+    }
+    // SAFETY: system calls, and `fork` in a process with one thread, where the C library takes none of its own locks.
+    // What was interrupted finds `errno` as it was, and the time that was left for it.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let had = libc::alarm(FORK_S);
+        match libc::fork() {
+            0 => {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::alarm(CHILD_S);
+                GENERATION.fetch_add(1, Ordering::Relaxed);
+                match LATE_US.load(Ordering::Relaxed) {
+                    0 => {}
+                    late => drop(libc::usleep(late as u32)),
+                }
+            }
+            -1 => libc::_exit(9),
+            _ => {
+                libc::alarm(had);
+            }
+        }
+        *libc::__errno_location() = errno;
+    }
 }

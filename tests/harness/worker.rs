@@ -5,6 +5,7 @@
 mod work {
     pub(crate) mod ahead;
     pub(crate) mod control;
+    pub(crate) mod copies;
     pub(crate) mod fork_storm;
     pub(crate) mod forks;
     pub(crate) mod fuzz;
@@ -69,6 +70,10 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "fire" => work::control::fire(job, &limit()),
         "forks" => work::forks::run(job, &limit()),
         "fork-storm" => work::fork_storm::run(job, &limit()),
+        "fork-in-closure" => work::copies::in_closure(job, &limit()),
+        "fork-in-handler" => work::copies::in_handler(job, &limit()),
+        "fork-by-timer" => work::copies::by_timer(job, &limit()),
+        "fork-beside-future" => work::copies::beside_future(job),
         "storm" => work::storm::run(job),
         "marshal" => work::marshal::run(job),
         #[cfg(target_arch = "x86_64")]

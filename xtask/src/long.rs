@@ -54,6 +54,7 @@ pub(crate) fn autopsy(options: &[&str]) -> Result<(), String> {
     for option in options.chunks(2) {
         match option {
             ["--op", name] => environment.push(("AUTOPSY_OP", *name)),
+            ["--end", name] => environment.push(("AUTOPSY_END", *name)),
             ["--every", n] if n.parse::<usize>().is_ok_and(|n| n > 0) => {
                 environment.push(("AUTOPSY_EVERY", *n));
             }

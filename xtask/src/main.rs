@@ -17,8 +17,9 @@ cargo xtask test [PART...]   run every test, or only these parts:
   examples    the examples, run as a user would
 cargo xtask interleave [N]   N random interleavings of each long scene (100000)
 cargo xtask storm [SECONDS]  64 processes that do everything at once, killed and stopped at random (600)
-cargo xtask autopsy [--op NAME] [--every N]
-                             every public operation cut off at each of its instructions, by death and by a stop
+cargo xtask autopsy [--op NAME] [--end killed|stopped|forked|retired] [--every N]
+                             every public operation cut off at each of its instructions: by death, by a stop, by a fork in
+                             a signal handler, by the end of its limiter
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
 cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";

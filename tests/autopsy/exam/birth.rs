@@ -1,6 +1,7 @@
 //! The making of a limiter: there is a whole one or none, and nothing else.
 
-use super::Exam;
+use super::{Budget, Exam};
+use crate::ending::{Finding, Pair};
 use crate::scene::{BESIDE, BUDGET, Scene, drain, ensure, inspected};
 use crate::victim::{Result, Victim};
 use shm_lib::RateLimit;
@@ -43,5 +44,18 @@ impl Exam for Birth {
         // Both have the same one.
         let all = self.taken_beside + taken + drain(&mine)?;
         ensure(taken == 1 && all == BUDGET, || format!("{all} admitted of {BUDGET}, {taken} to the victim"))
+    }
+
+    fn after_fork(&mut self, scene: &mut Scene, pair: Pair) -> Result<Finding> {
+        let whole = |scene: &Scene| {
+            ensure(scene.files() == ["arena"], || format!("{:?} in the directory", scene.files()))
+        };
+        whole(scene)?;
+        let limit = scene.open()?;
+        scene.adopt(limit);
+        // The child joins it, or it goes on to create it: both must lead to the same one.
+        let finding = Budget::of_victim(0, 0).after_fork(scene, pair)?;
+        whole(scene)?;
+        Ok(finding)
     }
 }

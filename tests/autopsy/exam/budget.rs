@@ -1,12 +1,16 @@
 //! What takes tokens now or gives them back: all that is admitted is exactly the budget.
 
 use super::Exam;
-use crate::scene::{BESIDE, BUDGET, Scene, YEAR, attempt, drain, ensure, inspected, take};
+use crate::ending::{Finding, Pair, of_child};
+use crate::scene::{BESIDE, BUDGET, Scene, YEAR, attempt, drain, ensure, inspected, only_attached, take};
 use crate::victim::{Result, Victim};
 use harness::file::{Patch, offset};
 
 /// Used before, where it matters that something is.
 const USED: u64 = 300;
+/// How often parent and others take in turns when the forked child has ended, and how many each time.
+const ROUNDS: u64 = 30;
+const EACH: u64 = 4;
 /// What a state word says.
 const FROZEN: u64 = 1 << 63;
 const UNSET: u64 = 3 << 62;
@@ -27,6 +31,11 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn of_victim(before: u64, after: u64) -> Budget {
         Budget { used: 0, tokens: [before, after], one_by_one: false, unsettled: false, taken_beside: 0 }
+    }
+
+    /// What is settled is counted as it was taken.
+    fn settles(&self) -> bool {
+        self.tokens.contains(&3) && self.tokens[0] > 0
     }
 
     /// Nothing is left for it.
@@ -100,5 +109,43 @@ impl Exam for Budget {
         let forfeited = self.tokens[0].saturating_sub(self.tokens[1]);
         ensure((BUDGET - forfeited..=BUDGET).contains(&all), || format!("{all} admitted of {BUDGET}"))?;
         inspected(&scene.limit(), 1, 0, &[scene.limit().policy().map_err(|e| e.to_string())?])
+    }
+
+    fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
+        let limit = scene.limit();
+        let parents = pair.parent.report()?;
+        let mut taken = parents.tokens + pair.parent.repeat(3)?.tokens;
+        taken += scene.take_beside(&limit, 100)?;
+        // The parent is the last one to write, to its one cell or to its other one.
+        taken += pair.parent.repeat(1 + u64::from(scene.odd))?.tokens;
+        let childs = pair.child_goes_on()?;
+        // What both have from before the operation is there once, too.
+        let copied = childs.at == parents.at && (childs.at > 0 || childs.tokens == 0);
+        taken += if copied { 0 } else { childs.tokens.saturating_sub(self.tokens[0]) };
+        taken += of_child(pair.child.repeat(2))?.tokens;
+        let mut parent = pair.child_ends()?;
+        for _ in 0..ROUNDS {
+            taken += parent.repeat(EACH)?.tokens + scene.take_beside(&limit, EACH)?;
+        }
+        only_attached(&limit, parent.pid())?;
+        parent.end()?;
+        let all = self.used + taken + drain(&limit)?;
+        // The child may have begun anew what its parent had done: that is used up, and nobody's.
+        let wasted = self.tokens[0].abs_diff(self.tokens[1]);
+        ensure((BUDGET - wasted..=BUDGET).contains(&all), || {
+            format!("{all} admitted of {BUDGET} (parent {parents:?}, child {childs:?})")
+        })?;
+        let (counted, least) = (limit.stats().tokens, all - wasted);
+        ensure(self.settles() || counted >= least, || format!("{counted} are counted, {all} were taken"))?;
+        inspected(&limit, 1, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
+        Ok(Finding { copied: copied && childs.at > 0, ..Finding::default() })
+    }
+
+    fn has_effect(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
+        if self.tokens[0] >= self.tokens[1] {
+            return Ok(None);
+        }
+        let used = scene.limit().peek().map_err(|e| e.to_string())?.used;
+        Ok(Some(used >= self.used + self.tokens[1]))
     }
 }

@@ -1,6 +1,7 @@
 //! The end of a limiter: it is retired or not, and its name leads to one that works.
 
 use super::Exam;
+use crate::ending::{Finding, Pair, of_child};
 use crate::scene::{BESIDE, BUDGET, Scene, drain, ensure, take};
 use crate::victim::{Result, Victim};
 use shm_lib::{ErrorKind, RateLimit};
@@ -53,5 +54,26 @@ impl Exam for Ending {
         ensure(scene.files().is_empty(), || format!("{:?} is left", scene.files()))?;
         let left = drain(&scene.open()?)?;
         ensure(left == BUDGET, || format!("{left} in the new one"))
+    }
+
+    fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
+        let retired = |limit: &RateLimit| ensure(is_told(limit)?, || "a handle was not told".into());
+        let old = scene.limit();
+        pair.parent.report()?;
+        retired(&old)?;
+        ensure(scene.files().is_empty(), || format!("{:?} is left", scene.files()))?;
+        // The next one of that name is nothing to the child.
+        let new = scene.open()?;
+        let mut taken = pair.parent.repeat(3)?.tokens;
+        taken += scene.take_beside(&new, BESIDE)?;
+        of_child(pair.child.go_on().and_then(|()| pair.child.says()))?;
+        ensure(scene.files() == ["arena"], || format!("{:?} in the directory", scene.files()))?;
+        let mut parent = pair.child_ends()?;
+        taken += parent.repeat(1)?.tokens;
+        parent.end()?;
+        retired(&old)?;
+        let all = taken + drain(&scene.open()?)?;
+        ensure(all == BUDGET, || format!("{all} admitted of {BUDGET} by the new one"))?;
+        Ok(Finding::default())
     }
 }

@@ -1,4 +1,5 @@
-//! What must hold after a death, beside a stopped process, and when that has gone on.
+//! What must hold after a death, beside a stopped process and when that has gone on, for two processes that were one, and
+//! after the end of the limiter.
 //!
 //! | file | for what is cut off while it |
 //! |---|---|
@@ -26,6 +27,7 @@ pub(crate) use terms::Terms;
 pub(crate) use turns::Turns;
 pub(crate) use waiting::Waiting;
 
+use crate::ending::{Finding, Pair};
 use crate::scene::Scene;
 use crate::victim::{Result, Victim};
 
@@ -42,4 +44,12 @@ pub(crate) trait Exam {
 
     /// When it has gone on, to the end of the operation, and lives.
     fn after_all(&mut self, scene: &mut Scene, victim: Victim) -> Result<()>;
+
+    /// When the parent has come to the end of the operation, and the child is still in the fork.
+    fn after_fork(&mut self, scene: &mut Scene, pair: Pair) -> Result<Finding>;
+
+    /// Whether the operation of a stopped victim has taken effect. `None` if that can't be told, or if it admits nothing.
+    fn has_effect(&mut self, _scene: &mut Scene) -> Result<Option<bool>> {
+        Ok(None)
+    }
 }

@@ -1,9 +1,11 @@
 //! Permits: all are held by the living or free, never more than there are.
 
 use super::Exam;
+use crate::ending::{Finding, Pair, of_child};
 use crate::scene::{BESIDE, Scene, ensure, inspected};
 use crate::victim::{Result, Victim};
-use shm_lib::{Admission, RateLimit};
+use harness::mark::Order;
+use shm_lib::{Admission, Inspection, RateLimit};
 
 /// As many as the victim's limiter has.
 pub(crate) const PERMITS: u64 = 4;
@@ -89,5 +91,52 @@ impl Exam for Permits {
         self.held.clear();
         let all = self.take_all(&limit)?;
         ensure(all == PERMITS, || format!("{all} permits are to be had in the end"))
+    }
+
+    fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
+        let limit = scene.limit();
+        let parents = pair.parent.report()?;
+        let held = pair.parent.repeat(2)?.tokens;
+        ensure(held == 1, || format!("the parent holds {held}"))?;
+        // The child holds nothing of its own while it is stopped.
+        let all = scene.beside(|| self.take_all(&limit))?;
+        ensure(all == PERMITS - 1, || format!("{all} permits are to be had beside a parent with one"))?;
+        self.held.truncate(2);
+        pair.parent.repeat(1 + u64::from(scene.odd))?;
+
+        let childs = pair.child_goes_on()?;
+        let copied = childs.tokens > 0 && childs.at == parents.at;
+        let own = if copied { 0 } else { childs.tokens };
+        let expect = |n: u64, when: &str| -> Result<Inspection> {
+            let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
+            let held = seen.permits_held;
+            ensure(held == n, || format!("{held} permits are held, not {n}, {when} (child {childs:?})"))?;
+            Ok(seen)
+        };
+        expect(2 + 1 + own, "when both have come to the end")?;
+        let parent = pair.parent.pid();
+        pair.parent.obey(Order::GiveBack)?;
+        let seen = expect(2 + own, "when the parent has given back all")?;
+        let of_parent = |seat| seen.attached.iter().any(|a| a.seat == seat && a.pid == parent);
+        let misnamed = seen.permit_holders.iter().any(|&(seat, _)| of_parent(seat));
+        of_child(pair.child.obey(Order::GiveBack))?;
+        // What it holds in its parent's name it perhaps can't give back.
+        let stuck = u64::from(misnamed && limit.inspect().is_ok_and(|seen| seen.permits_held == 3));
+        expect(2 + stuck, "when the child has given back all")?;
+        let mut parent = pair.child_ends()?;
+        expect(2 + stuck, "when the child has ended")?;
+        parent.repeat(3)?;
+        let all = self.take_all(&limit)?;
+        ensure(all == PERMITS - 1 - stuck, || format!("{all} permits are to be had in the end"))?;
+        self.held.clear();
+        parent.end()?;
+        let all = self.take_all(&limit)?;
+        ensure(all == PERMITS, || format!("{all} permits are to be had when both have ended"))?;
+        Ok(Finding { copied, misnamed, ..Finding::default() })
+    }
+
+    fn has_effect(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
+        // What is given back admits nothing.
+        Ok((self.victim[1] > 0).then(|| scene.has_changed()))
     }
 }

@@ -1,15 +1,18 @@
 //! Changes: the terms are the old or the new ones, what was used still counts, and the next change works.
 
 use super::Exam;
-use crate::scene::{BESIDE, BUDGET, Scene, YEAR, drain, ensure, inspected, take};
+use crate::ending::{Finding, Pair, of_child};
+use crate::scene::{BESIDE, BUDGET, Scene, YEAR, drain, ensure, inspected, only_attached, take};
 use crate::victim::{Result, Victim};
 use shm_lib::{Inspection, Kind, RateLimit};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Used before.
 const USED: u64 = 300;
 /// Max, before and after the victim's change, and after the next one.
 const MAX: [u64; 3] = [BUDGET, 1_010, 1_020];
+/// No change that works takes so long; one that waits for another process takes twice as long.
+const SOON: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What the victim does.
@@ -120,5 +123,44 @@ impl Exam for Terms {
             What::Reset => Terms::goes_on(&limit, &[0, self.taken_beside]),
             _ => Terms::goes_on(&limit, &[used]),
         }
+    }
+
+    fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
+        let limit = scene.limit();
+        pair.parent.report()?;
+        let seen = limit.inspect().map_err(|e| e.to_string())?;
+        ensure(self.are_new(&limit, &seen)?, || "the change came to nothing".into())?;
+        let mut used = if self.what == What::Reset { 0 } else { USED };
+        used += scene.take_beside(&limit, BESIDE)?;
+        // The child has a copy of its parent's lock, perhaps. The next change does not wait for it.
+        if scene.odd {
+            let begun = Instant::now();
+            limit.change(MAX[2], YEAR).map_err(|e| format!("the next change: {e}"))?;
+            ensure(begun.elapsed() < SOON, || format!("the next change took {:?}", begun.elapsed()))?;
+        } else {
+            pair.parent.repeat(1)?;
+            used = if self.what == What::Reset { 0 } else { used };
+        }
+        let childs = of_child(pair.child.go_on().and_then(|()| pair.child.says()))?;
+        let seen = limit.inspect().map_err(|e| format!("inspect after the child's {childs:?}: {e}"))?;
+        let max = seen.policy.first().rate().max();
+        ensure(MAX.contains(&max), || format!("{} after the child's {childs:?}", seen.policy))?;
+        let mut parent = pair.child_ends()?;
+        // Changes go on, in the parent and here.
+        parent.repeat(1)?;
+        let used = if self.what == What::Reset { 0 } else { used };
+        limit.resume().map_err(|e| format!("the next resume: {e}"))?;
+        limit.change(MAX[1], YEAR).map_err(|e| format!("the next change: {e}"))?;
+        take(&limit, 10)?;
+        only_attached(&limit, parent.pid())?;
+        parent.end()?;
+        Terms::goes_on(&limit, &[used + 10])?;
+        Ok(Finding::default())
+    }
+
+    fn has_effect(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
+        let limit = scene.limit();
+        let seen = limit.inspect().map_err(|e| e.to_string())?;
+        self.are_new(&limit, &seen).map(Some)
     }
 }

@@ -1,6 +1,7 @@
 //! Turns reserved and given back: no turn is given twice, none is left out.
 
 use super::Exam;
+use crate::ending::{Finding, Pair};
 use crate::scene::{Scene, drain, ensure, inspected};
 use crate::victim::{Result, Victim};
 use shm_lib::{Kind, RateLimit, Reservation};
@@ -33,6 +34,30 @@ impl Turns {
             format!("a turn {} ns after the first", at.wrapping_sub(self.first))
         })?;
         Ok(second)
+    }
+}
+
+impl Turns {
+    /// Whether no turn was given twice, and not more than one is left out.
+    fn are_in_order(&self, limit: &RateLimit, mut given: Vec<u64>) -> Result<()> {
+        given.sort_unstable();
+        let policy = limit.policy().map_err(|e| e.to_string())?;
+        let slowest = policy.limits().map(|limit| limit.rate().per() / limit.rate().max() as u32).max();
+        let gap = slowest.ok_or("no limit")?.as_nanos() as u64;
+        // Two at a time where they come so.
+        let together =
+            if policy.first().kind() == Kind::Greedy { policy.first().rate().max() as usize } else { 1 };
+        let since = |at: u64| at.wrapping_sub(self.first) as f64 / gap as f64;
+        let told = || given.iter().map(|&at| format!("{:.3}", since(at))).collect::<Vec<_>>().join(" ");
+        for pair in given.windows(together + 1) {
+            let least = gap * together as u64 - 1;
+            ensure(pair[together] - pair[0] >= least, || format!("turns too close: {}", told()))?;
+        }
+        ensure(given[0] == self.first, || format!("the first turn is left out: {}", told()))?;
+        let last = given.last().map_or(0.0, |&at| since(at));
+        // Of two that come together the second is not later than the first.
+        let most = given.len() + together - 1;
+        ensure(last <= most as f64, || format!("turns are left out: {}", told()))
     }
 }
 
@@ -100,4 +125,47 @@ impl Exam for Turns {
             format!("the turn {first_free} comes after {mine} and {}", report.at)
         })
     }
+
+    fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
+        let limit = scene.limit();
+        let parents = pair.parent.report()?;
+        let mut given = Vec::new();
+        if self.cancels {
+            // Given back, it is the next one again; and its new owner may be the only one who came since.
+            ensure(parents.tokens == 0, || "the parent's turn was not given back".into())?;
+        } else {
+            given.push(parents.at);
+        }
+        for _ in 0..if scene.odd { 3 } else { 1 } {
+            given.push(pair.parent.repeat(1)?.at);
+        }
+        for _ in 0..20 {
+            let mine = scene.beside(|| turn(&limit))?;
+            let given_back = scene.beside(|| mine.cancel());
+            ensure(given_back, || "a turn can't be given back".into())?;
+        }
+        let childs = pair.child_goes_on()?;
+        let copied = childs.at == parents.at;
+        if !copied && childs.tokens > 0 {
+            given.push(childs.at);
+        }
+        let mut parent = pair.child_ends()?;
+        for _ in 0..5 {
+            given.push(parent.repeat(1)?.at);
+            given.push(used(&limit)?);
+        }
+        parent.end()?;
+        self.are_in_order(&limit, given)?;
+        Ok(Finding { copied: copied && !self.cancels, ..Finding::default() })
+    }
+
+    fn has_effect(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
+        // What is given back admits nothing.
+        Ok((!self.cancels).then(|| scene.has_changed()))
+    }
+}
+
+/// A turn that is not given back.
+fn used(limit: &RateLimit) -> Result<u64> {
+    turn(limit)?.commit().map(|admission| admission.at().as_nanos()).map_err(|e| e.to_string())
 }

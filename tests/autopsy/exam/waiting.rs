@@ -1,6 +1,7 @@
 //! A turn that is waited for: nobody's wait is longer for it, and no window is over.
 
 use super::Exam;
+use crate::ending::{Finding, Pair};
 use crate::scene::{Scene, ensure};
 use crate::victim::{Result, Victim};
 use shm_lib::limit::audit::{self, Admission};
@@ -62,5 +63,35 @@ impl Exam for Waiting {
         self.note(Nanos::from_nanos(report.at));
         self.wait(&scene.limit(), 1)?;
         self.audit(&scene.limit())
+    }
+
+    fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
+        let limit = scene.limit();
+        let parents = pair.parent.report()?;
+        self.note(Nanos::from_nanos(parents.at));
+        let more = pair.parent.repeat(1)?;
+        self.note(Nanos::from_nanos(more.at));
+        scene.beside(|| self.wait(&limit, 2))?;
+        if scene.odd {
+            let more = pair.parent.repeat(1)?;
+            self.note(Nanos::from_nanos(more.at));
+        }
+        let childs = pair.child_goes_on()?;
+        let copied = childs.at == parents.at;
+        if !copied {
+            self.note(Nanos::from_nanos(childs.at));
+        }
+        let mut parent = pair.child_ends()?;
+        for _ in 0..3 {
+            self.note(Nanos::from_nanos(parent.repeat(1)?.at));
+            self.wait(&limit, 1)?;
+        }
+        parent.end()?;
+        self.audit(&limit)?;
+        Ok(Finding { copied, ..Finding::default() })
+    }
+
+    fn has_effect(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
+        Ok(Some(scene.has_changed()))
     }
 }

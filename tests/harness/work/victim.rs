@@ -1,11 +1,15 @@
-//! Does one thing between two marks, for a tracer that kills or stops it at an instruction in between.
+//! Does one thing between two marks, for a tracer that kills it, stops it, makes it fork or ends its limiter at an instruction
+//! in between.
 //!
-//! What it says in the end: how many tokens it has taken in all, and for when the last one was.
+//! At the marks after that it says what it has, and does what the tracer tells it.
 
+use harness::mark::{Order, Said};
 use harness::{Job, raw};
 use nix::sys::ptrace;
-use shm_lib::{Outcome, RateLimit, Request};
+use nix::sys::signal::Signal;
+use shm_lib::{Admission, ErrorKind, Outcome, RateLimit, Request, Result};
 use std::hint::black_box;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
@@ -13,10 +17,22 @@ const YEAR: Duration = Duration::from_secs(366 * 86_400);
 const PATIENCE_S: u32 = 30;
 
 pub(crate) fn run(job: &Job) {
+    static FORKS: AtomicU64 = AtomicU64::new(u64::MAX);
     ptrace::traceme().expect("a parent that traces");
     nix::unistd::alarm::set(PATIENCE_S);
-    let (tokens, at) = act(job);
-    println!("{tokens} {at}");
+    raw::fork_on(Signal::SIGUSR1, 0, &FORKS).expect("a signal handler");
+    let mut work = Work { job, limit: None, held: Vec::new() };
+    let mut said = told(work.first());
+    loop {
+        match Order::from_word(raw::mark(said.words())) {
+            Order::Leave => return,
+            Order::GiveBack => {
+                work.held.clear();
+                said = Said::Has { tokens: 0, at: 0 };
+            }
+            Order::Repeat(n) => said = told(work.again(n)),
+        }
+    }
 }
 
 /// Whether it can be done here.
@@ -24,105 +40,195 @@ pub(crate) fn traceable() {
     ptrace::traceme().expect("a parent that may trace");
 }
 
-/// Tokens, and when the last one's turn is.
+/// Tokens or permits, and when the last one's turn is.
 type Taken = (u64, u64);
 
-fn act(job: &Job) -> Taken {
-    match job.text("do") {
-        "open" | "create" => {
-            let limit = observed(|| job.open_only()).expect("the limiter");
-            told(limit.try_acquire().expect("a decision"))
-        }
-        // The first request of this process.
-        "seat" => {
-            let limit = job.open_only().expect("the limiter");
-            told(observed(|| limit.try_acquire()).expect("a decision"))
-        }
-        "drop" => {
-            let limit = job.open().expect("the limiter");
-            let taken = told(limit.try_acquire().expect("a decision"));
-            observed(|| drop(limit));
-            taken
-        }
-        what => with_seat(what, &job.open().expect("the limiter")),
+fn told(result: Result<Taken>) -> Said {
+    match result {
+        Ok((tokens, at)) => Said::Has { tokens, at },
+        Err(e) => match e.kind() {
+            ErrorKind::Retired | ErrorKind::Removed => Said::Ended,
+            ErrorKind::Busy => Said::Busy,
+            _ => panic!("{e}"),
+        },
     }
 }
 
-/// In a process that has its seat and has read the clock before.
-fn with_seat(what: &str, limit: &RateLimit) -> Taken {
-    let take = |n| limit.try_acquire_n(n).expect("a decision");
-    let done = |result: shm_lib::Result<()>| {
-        result.expect("a change");
-        (0, 0)
-    };
-    match what {
-        "try" => {
-            let (first, _) = told(take(1));
-            let (more, at) = told(observed(|| limit.try_acquire()).expect("a decision"));
-            (first + more, at)
+struct Work<'a> {
+    job: &'a Job,
+    limit: Option<RateLimit>,
+    /// Permits.
+    held: Vec<Admission>,
+}
+
+impl Work<'_> {
+    /// What is cut off, and what comes before and after it.
+    fn first(&mut self) -> Result<Taken> {
+        match self.job.text("do") {
+            "open" | "create" => {
+                self.limit = Some(observed(|| self.job.open_only())?);
+                self.take()
+            }
+            // The first request of this process.
+            "seat" => {
+                let limit = self.keep(self.job.open_only()?);
+                observed(|| limit.try_acquire()).map(taken)
+            }
+            "drop" => {
+                let limit = self.job.open()?;
+                let first = limit.try_acquire().map(taken)?;
+                observed(|| drop(limit));
+                Ok(first)
+            }
+            // Here it has its seat, has read the clock, and has just looked whether its file is there.
+            what => {
+                let limit = self.keep(self.job.open()?);
+                match what {
+                    // The next turn is days away, or there is one in a few milliseconds.
+                    "reserve" | "cancel" | "wait" => drop(limit.wait_timeout(Duration::ZERO)?),
+                    "permit" => drop(limit.try_acquire()?),
+                    _ => {}
+                }
+                self.with_seat(what, &limit)
+            }
         }
-        "wait" => {
-            let admission = observed(|| limit.wait()).expect("a turn");
-            (1, admission.at().as_nanos())
+    }
+
+    fn with_seat(&mut self, what: &str, limit: &RateLimit) -> Result<Taken> {
+        match what {
+            "try" => {
+                let (first, _) = self.take()?;
+                let (more, at) = observed(|| limit.try_acquire()).map(taken)?;
+                Ok((first + more, at))
+            }
+            "wait" => observed(|| limit.wait()).map(|admission| (1, admission.at().as_nanos())),
+            "reserve" => used(observed(|| limit.reserve(1))?),
+            "schedule" => observed(|| limit.schedule(3)).map(|turns| scheduled(&turns)),
+            "cancel" => {
+                let turn = limit.reserve(1)?;
+                let at = turn.at().as_nanos();
+                let given_back = observed(|| turn.cancel());
+                Ok((u64::from(!given_back), at))
+            }
+            // From what was taken to what was needed, less or more.
+            "refund" => settled(limit, 3, 1, |settle| observed(settle)),
+            "charge" => settled(limit, 1, 3, |settle| observed(settle)),
+            "permit" | "reclaim" => {
+                let outcome = observed(|| limit.try_acquire())?;
+                Ok(self.hold(outcome))
+            }
+            "release" => {
+                let held = limit.try_acquire()?;
+                assert!(held.is_admitted(), "no permit to give back");
+                observed(|| drop(held));
+                Ok((0, 0))
+            }
+            "hold-all" => {
+                let all: Vec<Outcome> = (0..4).map(|_| limit.try_acquire()).collect::<Result<_>>()?;
+                assert!(all.iter().all(Outcome::is_admitted), "no permits to hold");
+                observed(|| ());
+                Ok((0, 0))
+            }
+            change => observed(|| changed(limit, change)).map(|()| (0, 0)),
         }
-        "reserve" => {
-            let turn = observed(|| limit.reserve(1)).expect("a turn");
-            (1, turn.commit().expect("our turn").at().as_nanos())
+    }
+
+    /// The same so many times more; what it got by that, or how many permits it holds then.
+    fn again(&mut self, n: u64) -> Result<Taken> {
+        let mut all = (0, 0);
+        for _ in 0..n {
+            let (tokens, at) = self.once_more()?;
+            all = (all.0 + tokens, at);
         }
-        "schedule" => {
-            let turns = observed(|| limit.schedule(3)).expect("turns");
-            (turns.len() as u64, 0)
+        if self.held.is_empty() { Ok(all) } else { Ok((self.held.len() as u64, all.1)) }
+    }
+
+    fn once_more(&mut self) -> Result<Taken> {
+        let what = self.job.text("do");
+        if matches!(what, "open" | "create" | "drop" | "retire") {
+            self.limit = None;
+            self.limit = Some(self.job.open_only()?);
+            return self.take();
         }
-        "cancel" => {
-            let turn = limit.reserve(1).expect("a turn");
-            let at = turn.at().as_nanos();
-            let given_back = observed(|| turn.cancel());
-            (u64::from(!given_back), at)
+        let limit = self.limit.clone().expect("an open limiter");
+        match what {
+            // What is given back of a word is not always all, and here it must be known how much that was.
+            "try" | "seat" | "refund" => self.take(),
+            "charge" => settled(&limit, 1, 3, |settle| settle()),
+            "schedule" => limit.schedule(3).map(|turns| scheduled(&turns)),
+            "reserve" | "cancel" => used(limit.reserve(1)?),
+            "wait" => limit.wait().map(|admission| (1, admission.at().as_nanos())),
+            "permit" | "reclaim" | "release" => {
+                self.held.clear();
+                let outcome = limit.try_acquire()?;
+                Ok(self.hold(outcome))
+            }
+            change => changed(&limit, change).map(|()| (0, 0)),
         }
-        // From what was taken to what was needed, less or more.
-        "refund" => (settled(limit, 3, 1), 0),
-        "charge" => (settled(limit, 1, 3), 0),
-        "permit" => {
-            let outcome = observed(|| limit.try_acquire()).expect("a decision");
-            (u64::from(outcome.is_admitted()), 0)
-        }
-        "release" => {
-            let held = take(1);
-            assert!(held.is_admitted(), "no permit to give back");
-            observed(|| drop(held));
-            (0, 0)
-        }
-        "hold-all" => {
-            let all: Vec<Outcome> = (0..4).map(|_| take(1)).collect();
-            assert!(all.iter().all(Outcome::is_admitted), "no permits to hold");
-            observed(|| ());
-            (0, 0)
-        }
-        "change" => done(observed(|| limit.change(1_010, YEAR))),
-        "reset" => done(observed(|| limit.reset())),
-        "pause" => done(observed(|| limit.pause_for(Duration::from_secs(3_600)))),
-        "resume" => done(observed(|| limit.resume())),
-        "retire" => done(observed(|| limit.retire())),
-        other => panic!("no such operation: {other}"),
+    }
+
+    fn keep(&mut self, limit: RateLimit) -> RateLimit {
+        self.limit.insert(limit).clone()
+    }
+
+    fn take(&self) -> Result<Taken> {
+        self.limit.as_ref().expect("an open limiter").try_acquire().map(taken)
+    }
+
+    fn hold(&mut self, outcome: Outcome) -> Taken {
+        let admission = outcome.admission();
+        let at = admission.as_ref().map_or(0, |admission| admission.at().as_nanos());
+        self.held.extend(admission);
+        (self.held.len() as u64, at)
     }
 }
 
 fn observed<R>(operation: impl FnOnce() -> R) -> R {
-    raw::mark();
+    raw::mark([0; 2]);
     let result = black_box(operation());
-    raw::mark();
+    raw::mark([0; 2]);
     result
 }
 
-fn told(outcome: Outcome) -> Taken {
+fn taken(outcome: Outcome) -> Taken {
     match outcome {
         Outcome::Admitted(admission) => (1, admission.at().as_nanos()),
         Outcome::Denied(_) => (0, 0),
     }
 }
 
-fn settled(limit: &RateLimit, estimate: u64, actual: u64) -> u64 {
-    let mut admission = limit.try_acquire_n(estimate).expect("a decision").admission().expect("tokens");
-    observed(|| limit.settle(&mut admission, &Request::calls(actual))).expect("a settlement");
-    actual
+/// A turn that is used; a copy of another process's is not.
+fn used(turn: shm_lib::Reservation) -> Result<Taken> {
+    match turn.commit() {
+        Ok(admission) => Ok((1, admission.at().as_nanos())),
+        Err(e) if e.kind() == ErrorKind::InvalidInput => Ok((0, 0)),
+        Err(e) => Err(e),
+    }
+}
+
+fn scheduled(turns: &[shm_lib::Nanos]) -> Taken {
+    (turns.len() as u64, turns.last().map_or(0, |at| at.as_nanos()))
+}
+
+fn settled(
+    limit: &RateLimit,
+    estimate: u64,
+    actual: u64,
+    run: fn(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+) -> Result<Taken> {
+    let mut admission = limit.try_acquire_n(estimate)?.admission().expect("tokens");
+    let at = admission.at().as_nanos();
+    run(&mut || limit.settle(&mut admission, &Request::calls(actual)).map(drop))?;
+    Ok((actual, at))
+}
+
+fn changed(limit: &RateLimit, how: &str) -> Result<()> {
+    match how {
+        "change" => limit.change(1_010, YEAR),
+        "reset" => limit.reset(),
+        "pause" => limit.pause_for(Duration::from_secs(3_600)),
+        "resume" => limit.resume(),
+        "retire" => limit.retire(),
+        other => panic!("no such operation: {other}"),
+    }
 }

@@ -22,7 +22,7 @@ use crate::clock::{Clock, Nanos, Reading};
 use crate::layout::{Fixed, GENERATIONS, Generation, RETIRED};
 use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
-use crate::sync::{AtomicU64, Ordering, fence, this_process};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,13 +279,10 @@ pub(crate) trait Commit {
         }
     }
 
-    /// Makes `terms` the ones in force, in place of those of `epoch`. The process with the token `changer` holds the
-    /// control lock.
+    /// Makes `terms` the ones in force, in place of those of `epoch`. The caller holds the control lock.
     ///
-    /// Killed before the last swap, the process has changed nothing; after it, everything.
-    fn publish(&self, epoch: u64, terms: &Terms, changer: u64, clock: &impl Clock) -> Result<(), Halt> {
-        // A child that a signal handler forked does not hold the lock. It may write what its parent writes, but not later.
-        let still_changer = || if this_process() == changer { Ok(()) } else { Err(Halt::Forked) };
+    /// Killed before the last swap, the caller has changed nothing; after it, everything.
+    fn publish(&self, epoch: u64, terms: &Terms, clock: &impl Clock) -> Result<(), Halt> {
         if epoch >= RETIRED {
             return Err(Halt::Retired);
         }
@@ -300,23 +297,13 @@ pub(crate) trait Commit {
         }
         let g = self.generations();
         let next = epoch + 1;
-        still_changer()?;
         // Pairs with the Acquire fence in `is_current`.
         fence(Ordering::Release);
         terms.store(next, g.wall_ns(), g.place(next));
         g.place(next).state.reserved.store(0, Ordering::Relaxed);
-        // Release: pairs with the Acquire swap before `still_in_place`. A helper that overslept may freeze what is there.
-        // Not a store: a child that is no longer the changer must not undo what was set since.
-        let state = &g.place(next).state.word;
-        loop {
-            let old = state.load(Ordering::Acquire);
-            still_changer()?;
-            let unset = Word::Unset(next).encode();
-            if state.compare_exchange(old, unset, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                break;
-            }
-        }
-        still_changer()?;
+        // Release: pairs with the Acquire swap before `still_in_place`. A swap and no store, so that it and the freeze
+        // of a helper that overslept have one order for loom too (it takes stores and swaps for unordered).
+        g.place(next).state.word.swap(Word::Unset(next).encode(), Ordering::AcqRel);
         // Release: pairs with the Acquire in `epoch`. A swap, because a second changer here means a lost lock.
         if g.epoch.compare_exchange(epoch, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return Err(Halt::Damaged("two changes at once, though one held the lock"));

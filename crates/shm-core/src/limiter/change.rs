@@ -2,7 +2,7 @@
 
 use super::Limiter;
 use crate::clock;
-use crate::commit::{Commit, Halt, Terms};
+use crate::commit::{Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::{MAX_WAIT, Policy, Rate, format_span};
 use crate::seat::Probe;
@@ -25,7 +25,7 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`change`](Self::change), and what `make` fails with.
-    pub fn change_from(&self, mut make: impl FnMut(Policy) -> Result<Policy>) -> Result<()> {
+    pub fn change_from(&self, make: impl FnOnce(Policy) -> Result<Policy>) -> Result<()> {
         self.publish(|terms| {
             let policy = make(terms.policy)?;
             self.segment.has_room_for(&policy).map_err(|why| {
@@ -106,62 +106,41 @@ impl Limiter {
 
     /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper. Needs no
     /// seat: records are prepared in cells that belong to the holder of the control lock.
-    pub(super) fn publish(&self, mut make: impl FnMut(&Terms) -> Result<Option<Terms>>) -> Result<()> {
-        loop {
-            let control = self.segment.control()?;
-            let published = self.publish_under(&control, &mut make);
-            drop(control);
-            // Also after a failure: another changer may have died before its wake.
-            self.wake_everybody();
-            match published {
-                // This is the child of a signal handler's fork, and the change was its parent's.
-                Ok(Err(Halt::Forked)) => {}
-                Ok(Err(halt)) => return Err(self.segment.halted(halt, 0)),
-                Ok(Ok(())) => return Ok(()),
-                Err(e) => return Err(e.at(self.name().as_str(), self.path())),
-            }
-        }
+    pub(super) fn publish(&self, make: impl FnOnce(&Terms) -> Result<Option<Terms>>) -> Result<()> {
+        let control = self.segment.control()?;
+        let published = self.publish_under(&control, make);
+        drop(control);
+        // Also after a failure: another changer may have died before its wake.
+        self.wake_everybody();
+        published.map_err(|e| e.at(self.name().as_str(), self.path()))
     }
 
     fn publish_under(
         &self,
         control: &Control<'_>,
-        mut make: impl FnMut(&Terms) -> Result<Option<Terms>>,
-    ) -> Result<std::result::Result<(), Halt>> {
+        make: impl FnOnce(&Terms) -> Result<Option<Terms>>,
+    ) -> Result<()> {
         let segment = &self.segment;
+        let halted = |halt| segment.halted(halt, 0);
         if segment.is_retired() {
-            return Ok(Err(Halt::Retired));
+            return Err(halted(Halt::Retired));
         }
-        let (epoch, mut terms) = match segment.generations().terms() {
-            Ok(found) => found,
-            Err(halt) => return Ok(Err(halt)),
-        };
+        let (epoch, mut terms) = segment.generations().terms().map_err(halted)?;
         let now = clock::now();
         // Past its end a pause still keeps a burst from leaving at once.
         terms.not_before = terms.not_before.filter(|&at| terms.is_held_at(at, now));
-        let Some(next) = make(&terms)? else { return Ok(Ok(())) };
+        let Some(next) = make(&terms)? else { return Ok(()) };
         let next = Terms { since: now, ..next };
-        let (changer, pair) = (control.process(), control.pair());
-        if !control.is_ours() {
-            return Ok(Err(Halt::Forked));
+        let pair = Some(control.pair());
+        if next.forget && segment.has_records() {
+            segment.records(pair).clear_damage(epoch);
+        } else if next.forget {
+            segment.generations().clear_damage(epoch);
         }
-        let published = if segment.has_records() {
-            let records = segment.records(Some(pair));
-            if next.forget {
-                records.clear_damage(epoch);
-            }
-            records.publish(epoch, &next, changer, &clock::Host)
-        } else {
-            if next.forget {
-                segment.generations().clear_damage(epoch);
-            }
-            segment.words().publish(epoch, &next, changer, &clock::Host)
-        };
-        if published.is_ok() {
-            // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.
-            let _ = segment.settle(epoch + 1, Some(pair));
-        }
-        Ok(published)
+        segment.publish(epoch, &next, pair).map_err(halted)?;
+        // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.
+        let _ = segment.settle(epoch + 1, pair);
+        Ok(())
     }
 
     /// Ends the limiter: every handle's next decision and every sleeper gets [`ErrorKind::Retired`], and the name is

@@ -10,6 +10,7 @@ use crate::seat::CellAccess;
 use crate::sync::Ordering;
 use crate::sys::fork::process_token;
 use crate::sys::futex;
+use crate::sys::signal::NoHandlers;
 use std::time::Duration;
 
 /// How often a busy process looks whether the file was removed underneath.
@@ -250,6 +251,8 @@ impl Limiter {
                 let mut cells = self.cells()?;
                 self.segment.records(None).denial(Asked::of(request), &clock::Host, &mut cells.desk)
             } else {
+                // A process attaches even when its request is impossible, so that `inspect` lists it.
+                let _ = self.seat.counting(&self.segment);
                 self.segment.words().denial(self.only_calls(request)?, &clock::Host)
             };
             match denial {
@@ -454,6 +457,8 @@ impl Limiter {
     /// the process that took it, it does nothing.
     #[allow(clippy::needless_pass_by_value)] // given back once
     pub fn cancel(&self, reservation: Reservation) -> bool {
+        // A child that a handler forks has a copy, and must not give back a second time.
+        let _no_handlers = NoHandlers::enter();
         if !self.is_ours(&reservation.receipt) {
             return false;
         }
@@ -472,6 +477,8 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`].
     pub fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<Refund> {
+        // As in `cancel`.
+        let _no_handlers = NoHandlers::enter();
         if !self.is_ours(receipt) {
             return Ok(Refund::default());
         }
@@ -488,19 +495,10 @@ impl Limiter {
             )));
         }
         let cells = self.cells()?;
-        let (at, charged) = (receipt.at, charged.0.as_ref());
-        let refund = self.segment.records(Some(cells.pair())).refund(
-            receipt.epoch,
-            receipt.state,
-            charged,
-            unused,
-            at,
-        );
-        match refund {
-            // In a child that a signal handler forked: the admission was its parent's.
-            Err(Halt::Forked) => Ok(Refund::default()),
-            refund => refund.map_err(|halt| self.segment.halted(halt, 0)),
-        }
+        self.segment
+            .records(Some(cells.pair()))
+            .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)
+            .map_err(|halt| self.segment.halted(halt, 0))
     }
 
     /// Takes what is named without asking, for turns to come if need be: in one step, whatever the amount. Units that are

@@ -3,7 +3,7 @@
 use super::Limiter;
 use crate::clock::{self, Nanos};
 use crate::error::Result;
-use crate::permit::{Held, Permits};
+use crate::permit::{Held, Permits, word_of};
 use crate::seat::Probe;
 use crate::sync::Ordering;
 use crate::sys::fork::process_token;
@@ -49,7 +49,8 @@ impl Limiter {
                 return Err(self.seatless());
             };
             let hint = self.permit_hint.load(Ordering::Relaxed);
-            let taken = permits.take(&segment.generations(), hint, sitter, process);
+            let word = word_of(sitter, self.seat.next_taking());
+            let taken = permits.take(&segment.generations(), hint, word, process);
             if process != process_token() {
                 // A signal handler forked, and this is the child: what was taken has its parent's name.
                 continue;

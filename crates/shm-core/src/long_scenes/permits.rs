@@ -6,9 +6,9 @@ use crate::commit::{Commit, Terms, Words};
 use crate::error::Result;
 use crate::layout::Seat;
 use crate::limit::Policy;
-use crate::permit::{Held, Permits};
+use crate::permit::{Held, Permits, word_of};
 use crate::seat::{SeesLocks, Sitter, TakesLocks, begin, claim, end};
-use crate::sync::{AtomicU64, Ordering, this_process};
+use crate::sync::{AtomicU64, Ordering};
 use shuttle::sync::Arc;
 use shuttle::thread;
 use std::collections::BTreeSet;
@@ -86,7 +86,7 @@ impl Scene {
             locks.unlock(sitter);
             return None;
         }
-        assert!(begin(&self.seats[sitter.seat].holder, sitter));
+        begin(&self.seats[sitter.seat].holder, sitter);
         Some(Life { scene: self, sitter, process, permits: Vec::new() })
     }
 }
@@ -95,7 +95,8 @@ impl Life<'_> {
     fn ask(&mut self) {
         let take = || {
             let generations = self.scene.ring.generations();
-            self.scene.permits().take(&generations, roll(3) as usize, self.sitter, self.process)
+            let word = word_of(self.sitter, roll(2));
+            self.scene.permits().take(&generations, roll(3) as usize, word, self.process)
         };
         let mut locks = self.scene;
         let taken = take().or_else(|| {
@@ -166,7 +167,7 @@ fn permits_are_never_exceeded_and_never_lost() {
             })
             .collect();
         for (epoch, permits) in [(1, 1), (2, 3)] {
-            scene.words().publish(epoch, &terms(permits), this_process(), &now).unwrap();
+            scene.words().publish(epoch, &terms(permits), &now).unwrap();
         }
         processes.into_iter().for_each(|process| process.join().unwrap());
         // Everybody is gone: all permits are free for who comes now, and no more than there are.

@@ -155,9 +155,9 @@ impl Scene {
     fn change(&self, epoch: u64) {
         let terms = Terms { forget: false, ..Terms::new(self.policy, Nanos::from_nanos(Time::START)) };
         let published = if self.is_word() {
-            self.words().publish(epoch, &terms, this_process(), &self.clock())
+            self.words().publish(epoch, &terms, &self.clock())
         } else {
-            self.records(Some(0)).publish(epoch, &terms, this_process(), &self.clock())
+            self.records(Some(0)).publish(epoch, &terms, &self.clock())
         };
         assert_eq!(published, Ok(()));
     }

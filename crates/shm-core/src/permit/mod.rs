@@ -21,6 +21,9 @@ use crate::sync::{AtomicU64, Ordering, fence, seq_cst_for_loom};
 use std::collections::HashMap;
 
 const HELD: u64 = 1 << 63;
+/// Above the tenure: the low bits of how many permits the process has taken; above that the seat.
+const TAKING_BITS: u32 = 11;
+const SEAT_SHIFT: u32 = TENURE_BITS + TAKING_BITS;
 
 /// A permit that this process holds: where, and the word that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +43,18 @@ impl Held {
     }
 }
 
-fn word_of(sitter: Sitter) -> u64 {
-    HELD | (sitter.seat as u64) << TENURE_BITS | sitter.tenure & ((1 << TENURE_BITS) - 1)
+/// The word of a permit that this holder takes. `taking` tells it from the one that it took before: a child that a signal
+/// handler forked while its parent gave that one back must not free this one.
+pub(crate) fn word_of(sitter: Sitter, taking: u64) -> u64 {
+    let taking = taking % (1 << TAKING_BITS);
+    HELD | (sitter.seat as u64) << SEAT_SHIFT
+        | taking << TENURE_BITS
+        | sitter.tenure & ((1 << TENURE_BITS) - 1)
 }
 
 /// Whom a word names.
 fn sitter_of(word: u64) -> Sitter {
-    let seat = (word & !HELD) as usize >> TENURE_BITS;
+    let seat = (word & !HELD) as usize >> SEAT_SHIFT;
     Sitter { seat, tenure: word & ((1 << TENURE_BITS) - 1) }
 }
 
@@ -64,17 +72,17 @@ pub(crate) struct Permits<'a> {
 }
 
 impl Permits<'_> {
-    /// Takes one of those in force. `hint` is where to look first.
+    /// Takes one of those in force, with this [`word_of`] the holder. `hint` is where to look first.
     pub(crate) fn take(
         &self,
         generations: &Generations<'_>,
         hint: usize,
-        sitter: Sitter,
+        word: u64,
         process: u64,
     ) -> Option<Held> {
         loop {
             let (n, ever, epoch) = generations.permits();
-            let held = self.take_of(n, ever, hint, sitter, process)?;
+            let held = self.take_of(n, ever, hint, word, process)?;
             // Taken under the number that was in force when it was.
             if generations.is_still(epoch) {
                 return Some(held);
@@ -84,9 +92,8 @@ impl Permits<'_> {
     }
 
     /// Takes one of `n`; `ever` is the most there ever were.
-    fn take_of(&self, n: usize, ever: usize, hint: usize, sitter: Sitter, process: u64) -> Option<Held> {
+    fn take_of(&self, n: usize, ever: usize, hint: usize, word: u64, process: u64) -> Option<Held> {
         let (n, ever) = (n.min(self.places.len()), ever.min(self.places.len()));
-        let word = word_of(sitter);
         let mut places = self.places.iter().enumerate().take(n).cycle().skip(hint % n.max(1)).take(n);
         // SeqCst, here and in `give_back`: see `wake_one_waiter`.
         let index = places
@@ -156,16 +163,17 @@ impl Permits<'_> {
         let mut freed = 0;
         // Not a list: damaged words may all be different.
         let mut known: HashMap<u64, bool> = HashMap::new();
+        let holder = |word: u64| word & !(((1 << TAKING_BITS) - 1) << TENURE_BITS);
         for place in self.places {
             let word = place.load(Ordering::Acquire);
             if word == 0 {
                 continue;
             }
-            let gone = match known.get(&word) {
+            let gone = match known.get(&holder(word)) {
                 Some(&gone) => gone,
                 None => {
                     let gone = self.is_dead(word, locks)?;
-                    known.insert(word, gone);
+                    known.insert(holder(word), gone);
                     gone
                 }
             };

@@ -7,7 +7,6 @@ use crate::commit::scenes::{Ring, bucket, keep, now};
 use crate::commit::{Commit, Words};
 use crate::limit::Policy;
 use crate::seat::{SeesLocks, TakesLocks, begin, claim, end};
-use crate::sync::this_process;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -92,7 +91,7 @@ impl Shared {
     }
 
     fn sit_down(&self, seat: usize) -> Option<Sitter> {
-        self.claim(seat).filter(|&sitter| begin(&self.seats[seat].holder, sitter))
+        self.claim(seat).inspect(|&sitter| begin(&self.seats[seat].holder, sitter))
     }
 
     /// This process is killed: the kernel frees its lock, and that is all that happens.
@@ -101,7 +100,7 @@ impl Shared {
     }
 
     fn take(&self, hint: usize, sitter: Sitter) -> Option<Held> {
-        self.permits().take(&self.ring.generations(), hint, sitter, process(sitter))
+        self.permits().take(&self.ring.generations(), hint, word_of(sitter, 0), process(sitter))
     }
 
     /// As a process asks: it frees those of the dead if it finds none.
@@ -229,7 +228,7 @@ fn fewer_permits_are_never_exceeded() {
             let s = shared.clone();
             thread::spawn(move || s.take(1, a).is_some())
         };
-        shared.words().publish(1, &keep(policy(2)).with(policy(1)), this_process(), &now).unwrap();
+        shared.words().publish(1, &keep(policy(2)).with(policy(1)), &now).unwrap();
         let late = shared.take(0, b).is_some();
         assert!(!(early.join().unwrap() && late), "two held where one may be");
     });

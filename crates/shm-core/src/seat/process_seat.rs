@@ -12,6 +12,7 @@ use crate::sync::Ordering;
 use crate::sys::fork::{MidWrite, NoFork, process_token, thread_mark};
 use crate::sys::lock::HeldByMapping;
 use crate::sys::process_lock::{Held, ProcessLock};
+use crate::sys::signal::NoHandlers;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
@@ -19,6 +20,9 @@ use std::time::Duration;
 
 /// For how long a process only counts in the common lane after it found no free seat.
 const COUNT_WITHOUT: Duration = Duration::from_millis(100);
+
+/// The same after it could not look, perhaps for want of a descriptor.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// The seat of this process at one limiter file. All its handles and threads share it.
 pub(crate) struct ProcessSeat {
@@ -34,6 +38,8 @@ pub(crate) struct ProcessSeat {
     retry_ns: AtomicU64,
     /// Handles of this process to the file. Changed under the lock of `SEATS`.
     handles: AtomicUsize,
+    /// How many permits this process has taken; about, if threads take some at once.
+    permits_taken: AtomicU64,
     /// Held by the thread that takes a seat.
     search: ProcessLock<Search>,
     /// Where the seat's cells are prepared, by one thread at a time.
@@ -70,6 +76,7 @@ impl ProcessSeat {
                     hold: AtomicPtr::new(std::ptr::null_mut()),
                     retry_ns: AtomicU64::new(0),
                     handles: AtomicUsize::new(0),
+                    permits_taken: AtomicU64::new(0),
                     search: ProcessLock::new(Search::default()),
                     desk: ProcessLock::new(Desk::default()),
                 });
@@ -119,8 +126,9 @@ impl ProcessSeat {
         let Some(mut search) = self.search.try_lock() else { return without };
         match self.take(segment, &mut search) {
             Ok(Some(seat)) => self.counting_at(&segment.seats()[seat]),
-            Ok(None) | Err(_) => {
-                self.retry_ns.store(now.plus(COUNT_WITHOUT).as_nanos(), Ordering::Relaxed);
+            other => {
+                let time = if other.is_ok() { COUNT_WITHOUT } else { TRY_AGAIN };
+                self.retry_ns.store(now.plus(time).as_nanos(), Ordering::Relaxed);
                 self.sitting.store(process_token() << 16, Ordering::Release);
                 without
             }
@@ -150,6 +158,13 @@ impl ProcessSeat {
         Ok(self.seat(segment)?.map(|seat| Sitter { seat, tenure: self.tenure.load(Ordering::Relaxed) }))
     }
 
+    /// A number for the next permit that this process takes, other than those of the last ones.
+    pub(crate) fn next_taking(&self) -> u64 {
+        let taking = self.permits_taken.load(Ordering::Relaxed).wrapping_add(1);
+        self.permits_taken.store(taking, Ordering::Relaxed);
+        taking
+    }
+
     /// The right to write this process's cells, for this thread alone. `None` if no free seat was found.
     #[inline]
     pub(crate) fn cells(&self, segment: &Segment) -> Result<Option<CellAccess<'_>>> {
@@ -176,7 +191,9 @@ impl ProcessSeat {
             // Another thread took it in the meantime.
             return Ok(Some(seat));
         }
-        let Some(Claimed { sitter, hold, process }) = search.claim(segment)? else { return Ok(None) };
+        let _no_handlers = NoHandlers::enter();
+        let process = process_token();
+        let Some(Claimed { sitter, hold }) = search.claim(segment)? else { return Ok(None) };
         // What is there belongs to a parent process, or to a seat that was given up: not to be dropped.
         self.hold.store(Box::into_raw(Box::new(hold)), Ordering::Release);
         self.counter.store(thread_mark(), Ordering::Relaxed);

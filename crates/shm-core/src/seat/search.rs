@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::layout::Seat;
 use crate::segment::Segment;
 use crate::sync::Ordering;
-use crate::sys::fork::{NoFork, process_token};
+use crate::sys::fork::NoFork;
 use crate::sys::host;
 use crate::sys::lock::HeldByMapping;
 use std::time::Duration;
@@ -37,12 +37,10 @@ pub(super) struct Claimed {
     pub(super) sitter: Sitter,
     /// Keeps its lock.
     pub(super) hold: HeldByMapping,
-    /// The token of the process whose seat it is.
-    pub(super) process: u64,
 }
 
 impl Search {
-    /// Takes a free seat, if it finds one.
+    /// Takes a free seat, if it finds one. While no signal handler runs: its child would go on with half a seat.
     pub(super) fn claim(&mut self, segment: &Segment) -> Result<Option<Claimed>> {
         let seats = segment.seats();
         for (seat, found) in seats.iter().enumerate() {
@@ -103,7 +101,6 @@ fn is_without_process(seat: &Seat) -> bool {
 
 /// Takes this seat, if nobody else does.
 fn claim(segment: &Segment, seat: usize) -> Result<Option<Claimed>> {
-    let process = process_token();
     let found = &segment.seats()[seat];
     // Around the descriptor that has the lock: a child must not inherit it.
     let gate = NoFork::enter();
@@ -113,12 +110,9 @@ fn claim(segment: &Segment, seat: usize) -> Result<Option<Claimed>> {
     };
     let hold = HeldByMapping::keep(file, &gate).map_err(|e| Error::os("cannot map the seat lock", e))?;
     drop(gate);
-    if process != process_token() {
-        // A signal handler forked, and this is the child: the seat is the parent's.
-        return Ok(None);
-    }
     write_holder(found, clock::now());
-    Ok(tenure::begin(&found.holder, sitter).then_some(Claimed { sitter, hold, process }))
+    tenure::begin(&found.holder, sitter);
+    Ok(Some(Claimed { sitter, hold }))
 }
 
 /// Writes who will have the seat. If this process is killed in the middle, the next holder writes it again.

@@ -11,7 +11,7 @@ use crate::layout::Holder;
 use crate::sync::Ordering;
 
 /// So much of a tenure is told apart.
-pub(crate) const TENURE_BITS: u32 = 48;
+pub(crate) const TENURE_BITS: u32 = 40;
 const TENURE: u64 = (1 << TENURE_BITS) - 1;
 
 /// Who sits where, and since which taking of the seat.
@@ -40,7 +40,7 @@ pub(crate) fn claim(seat: usize, holder: &Holder, locks: &mut impl TakesLocks) -
     if tenure & 1 == 1 && locks.is_held(Sitter { seat, tenure })? {
         return Ok(None);
     }
-    let next = Sitter { seat, tenure: after(tenure) };
+    let next = Sitter { seat, tenure: tenure.wrapping_add(1) | 1 };
     if !locks.try_lock(next)? {
         return Ok(None);
     }
@@ -52,28 +52,14 @@ pub(crate) fn claim(seat: usize, holder: &Holder, locks: &mut impl TakesLocks) -
     Ok(Some(next))
 }
 
-/// The next tenure of a seat that is free.
-fn after(tenure: u64) -> u64 {
-    tenure.wrapping_add(1) | 1
+/// Begins the tenure that was claimed.
+pub(crate) fn begin(holder: &Holder, sitter: Sitter) {
+    holder.tenure.store(sitter.tenure, Ordering::Release);
 }
 
-/// Begins the tenure that was claimed; false if it is over already.
-///
-/// By a swap, since a child that a signal handler forked may come here as well, at any time later: a tenure never comes
-/// again, so the child changes nothing.
-pub(crate) fn begin(holder: &Holder, sitter: Sitter) -> bool {
-    let is_before = |tenure: u64| after(tenure) == sitter.tenure;
-    let next = |tenure: u64| is_before(tenure).then_some(sitter.tenure);
-    match holder.tenure.fetch_update(Ordering::Release, Ordering::Relaxed, next) {
-        Ok(_) => true,
-        Err(tenure) => tenure == sitter.tenure,
-    }
-}
-
-/// Ends a tenure, by its holder. By a swap, as above.
+/// Ends this tenure, by its holder.
 pub(crate) fn end(holder: &Holder, tenure: u64) {
-    let left = tenure.wrapping_add(1) & !1;
-    let _ = holder.tenure.compare_exchange(tenure, left, Ordering::Release, Ordering::Relaxed);
+    holder.tenure.store(tenure.wrapping_add(1) & !1, Ordering::Release);
 }
 
 /// Whether this sitter is gone: left, dead, or another has its seat. Once it is, it stays gone.

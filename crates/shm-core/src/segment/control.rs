@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::CONTROL_LOCK;
 use crate::sys::fork::{NoFork, process_token};
 use crate::sys::lock::{self, HeldByMapping};
+use crate::sys::signal::NoHandlers;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, fstatat};
@@ -22,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Control<'a> {
     segment: &'a Segment,
     _lock: HeldByMapping,
-    process: u64,
+    /// A child that a handler forks would go on with the change beside its parent.
+    _no_handlers: NoHandlers,
 }
 
 impl Segment {
@@ -33,7 +35,7 @@ impl Segment {
     pub(crate) fn control(&self) -> Result<Control<'_>> {
         let give_up = Instant::now() + PATIENCE;
         loop {
-            let process = process_token();
+            let no_handlers = NoHandlers::enter();
             let gate = NoFork::enter();
             let file = self.reopen()?;
             if lock::try_lock(&file, CONTROL_LOCK).map_err(|e| self.lock_refused(e))? {
@@ -41,14 +43,9 @@ impl Segment {
                     Error::os("cannot map the control lock", e).at(self.name.as_str(), &self.path)
                 })?;
                 drop(gate);
-                let control = Control { segment: self, _lock: lock, process };
-                if control.is_ours() {
-                    return Ok(control);
-                }
-                // A signal handler forked: the lock is the parent's.
-                continue;
+                return Ok(Control { segment: self, _lock: lock, _no_handlers: no_handlers });
             }
-            drop((file, gate));
+            drop((file, gate, no_handlers));
             if Instant::now() >= give_up {
                 return Err(self.error(
                     ErrorKind::Busy,
@@ -98,19 +95,9 @@ impl Segment {
 }
 
 impl Control<'_> {
-    /// The token of the process that took the lock.
-    pub(crate) fn process(&self) -> u64 {
-        self.process
-    }
-
     /// The cells that only the holder of the lock writes.
     pub(crate) fn pair(&self) -> Pair {
-        Pair::of(self.segment.map.shape().control_pair(), self.process)
-    }
-
-    /// Whether this is still the process that took the lock, and no child that a signal handler forked since.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.process == process_token()
+        Pair::of(self.segment.map.shape().control_pair(), process_token())
     }
 
     /// Unlinks the path, if it still leads to this limiter. Only for a retired one: nobody uses it any more.

@@ -10,6 +10,7 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::sys::ground::Ground;
 use crate::sys::host;
 use crate::sys::map::Map;
+use crate::sys::signal::NoHandlers;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, posix_fallocate};
 #[cfg(target_env = "gnu")]
@@ -64,6 +65,8 @@ pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
 /// capability, and a security policy may forbid links. So whatever goes wrong on the first way, the second is tried, and
 /// its error is the one that counts.
 pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segment>> {
+    // A child that a handler forks would go on with the file beside its parent, and begin it a second time.
+    let _no_handlers = NoHandlers::enter();
     match nameless(path).and_then(|unnamed| finished(&unnamed, name, path, plan)) {
         Err(e) if e.kind() != ErrorKind::Unsupported => finished(&hidden(path)?, name, path, plan),
         done => done,

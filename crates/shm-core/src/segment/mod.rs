@@ -176,6 +176,20 @@ impl Segment {
         Records { generations: self.generations(), table, pair }
     }
 
+    /// Makes these terms the ones in force. The caller holds the control lock, and `pair` is the changer's.
+    pub(crate) fn publish(
+        &self,
+        epoch: u64,
+        terms: &Terms,
+        pair: Option<Pair>,
+    ) -> std::result::Result<(), Halt> {
+        if self.has_records() {
+            self.records(pair).publish(epoch, terms, &clock::Host)
+        } else {
+            self.words().publish(epoch, terms, &clock::Host)
+        }
+    }
+
     /// Makes sure that the state of this epoch is set, if the epoch is still current. `pair`: where a record can be
     /// prepared.
     pub(crate) fn settle(&self, epoch: u64, pair: Option<Pair>) -> std::result::Result<(), Halt> {

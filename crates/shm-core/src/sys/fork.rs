@@ -1,5 +1,6 @@
 //! Which process this is, and moments in which it must not fork.
 
+use super::signal::NoHandlers;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,6 +44,8 @@ pub(crate) fn process_token() -> u64 {
 #[cold]
 #[inline(never)]
 fn new_token() -> u64 {
+    // A child that is forked while the hooks are being set would lack some of them.
+    let _no_handlers = NoHandlers::enter();
     prepare();
     let token = NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << 48) - 1);
     match WIPED.token.compare_exchange(0, token, Ordering::Relaxed, Ordering::Relaxed) {
@@ -85,7 +88,7 @@ impl Gate {
 }
 
 extern "C" fn before_fork() {
-    // A thread that forks inside (in a signal handler) has it locked, or is about to lock or unlock it.
+    // A thread that forks inside has it locked.
     if INSIDE.get() == 0 {
         GATE.lock();
     }
@@ -117,34 +120,34 @@ thread_local! {
     static MID_WRITE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// While this lives, `fork` in another thread waits. Short: held for a few system calls, never while sleeping or looking
-/// for something. A thread may be inside several times.
+/// While this lives, this process does not fork: `fork` in another thread waits, and no signal handler runs in this one.
+/// Short: held for a few system calls, never while sleeping or looking for something. A thread may be inside several
+/// times.
 ///
 /// Without it a child forked in the moment in which a locked descriptor is open would inherit it, and with it the
 /// lock. It never waits for another process.
-pub(crate) struct NoFork(std::marker::PhantomData<*const ()>);
+pub(crate) struct NoFork {
+    _no_handlers: NoHandlers,
+}
 
 impl NoFork {
     pub(crate) fn enter() -> NoFork {
         process_token(); // the hooks are set with it
-        // Counted before it is locked and until it is unlocked: a signal handler that forks in between must not lock it
-        // a second time.
-        let inside = INSIDE.get();
-        INSIDE.set(inside + 1);
-        if inside == 0 {
+        let no_handlers = NoHandlers::enter();
+        if INSIDE.get() == 0 {
             GATE.lock();
         }
-        NoFork(std::marker::PhantomData)
+        INSIDE.set(INSIDE.get() + 1);
+        NoFork { _no_handlers: no_handlers }
     }
 }
 
 impl Drop for NoFork {
     fn drop(&mut self) {
-        let inside = INSIDE.get() - 1;
-        if inside == 0 {
+        INSIDE.set(INSIDE.get() - 1);
+        if INSIDE.get() == 0 {
             GATE.unlock();
         }
-        INSIDE.set(inside);
     }
 }
 

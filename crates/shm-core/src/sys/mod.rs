@@ -7,6 +7,7 @@
 //! | `lock` | locks that die with their holder: on a descriptor, or held by a mapping |
 //! | `fork` | which process this is; forking kept out of the moments it must not happen in |
 //! | `descriptor` | descriptors that are open for a moment, and that a forked child does not keep |
+//! | `signal` | moments in which no signal handler runs |
 //! | `process_lock` | a lock among the threads of one process |
 //! | `ground` | proves what a limiter rests on, or says what is missing |
 //! | `file_system` | kinds of file systems by number |
@@ -23,3 +24,4 @@ pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod process_lock;
+pub(crate) mod signal;

@@ -102,7 +102,7 @@ fn a_change_forgets_and_invents_no_admission() {
         // The changer dies right after publishing: nobody but the taker can finish it.
         let changer = {
             let s = shared.clone();
-            thread::spawn(move || s.records(1).publish(1, &keep(twins(3)), this_process(), &now).unwrap())
+            thread::spawn(move || s.records(1).publish(1, &keep(twins(3)), &now).unwrap())
         };
         let taken = u64::from(shared.take(2, at(0)).is_some());
         changer.join().unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::layout::RETIRED;
-use crate::sync::{Ordering, this_process};
+use crate::sync::Ordering;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -62,7 +62,7 @@ fn a_change_forgets_and_invents_no_admission() {
         // The changer dies right after publishing: nobody but the takers can finish it.
         let changer = {
             let s = shared.clone();
-            thread::spawn(move || s.words().publish(1, &terms(3), this_process(), &now).unwrap())
+            thread::spawn(move || s.words().publish(1, &terms(3), &now).unwrap())
         };
         let taken = u64::from(take(&shared)) + other.join().unwrap();
         changer.join().unwrap();
@@ -78,8 +78,8 @@ fn two_changes_while_one_takes() {
         let changer = {
             let s = shared.clone();
             thread::spawn(move || {
-                s.words().publish(1, &terms(2), this_process(), &now).unwrap();
-                s.words().publish(2, &terms(2), this_process(), &now).unwrap();
+                s.words().publish(1, &terms(2), &now).unwrap();
+                s.words().publish(2, &terms(2), &now).unwrap();
             })
         };
         let taken = u64::from(take(&shared));
@@ -100,7 +100,7 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
             let s = shared.clone();
             thread::spawn(move || {
                 for epoch in 1..=GENERATIONS as u64 {
-                    s.words().publish(epoch, &terms(3), this_process(), &now).unwrap();
+                    s.words().publish(epoch, &terms(3), &now).unwrap();
                 }
             })
         };
@@ -132,7 +132,7 @@ fn a_decision_is_never_booked_in_another_generation() {
             let s = shared.clone();
             thread::spawn(move || {
                 for epoch in 1..last {
-                    s.words().publish(epoch, &anew, this_process(), &now).unwrap();
+                    s.words().publish(epoch, &anew, &now).unwrap();
                 }
                 let _ = s.words().settle(last, &now);
             })
@@ -158,13 +158,13 @@ fn a_helper_that_overslept_sets_no_state() {
     model.check(|| {
         let shared = Shared::new(3);
         let last = 2 + GENERATIONS as u64;
-        shared.words().publish(1, &terms(3), this_process(), &now).unwrap();
+        shared.words().publish(1, &terms(3), &now).unwrap();
         let helper = {
             let s = shared.clone();
             thread::spawn(move || s.words().settle(2, &now))
         };
         for epoch in 2..last {
-            shared.words().publish(epoch, &terms(3), this_process(), &now).unwrap();
+            shared.words().publish(epoch, &terms(3), &now).unwrap();
             if epoch == last - 2 && shared.words().reserve(1, at(0), false, &now).is_err() {
                 // Frozen by the helper, which the limiter heals under the control lock: not this scene.
                 let _ = helper.join().unwrap();
@@ -200,7 +200,7 @@ fn no_decision_uses_half_of_two_configurations() {
             })
         };
         for epoch in 1..last {
-            shared.words().publish(epoch, &terms(epoch + 1), this_process(), &now).unwrap();
+            shared.words().publish(epoch, &terms(epoch + 1), &now).unwrap();
         }
         reader.join().unwrap();
     });
@@ -279,7 +279,7 @@ fn retiring_freezes_both_states_of_an_unfinished_change() {
             let s = shared.clone();
             thread::spawn(move || s.words().reserve(1, at(0), false, &now).is_ok())
         };
-        shared.words().publish(1, &terms(2), this_process(), &now).unwrap();
+        shared.words().publish(1, &terms(2), &now).unwrap();
         shared.generations().retire();
         let states = || [1, 2].map(|e| shared.generations().place(e).state.word.load(Ordering::Acquire));
         let last = states();

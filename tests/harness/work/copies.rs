@@ -1,0 +1,179 @@
+//! Forks in the middle of a call, after which parent and child are both in it: in the closure of a wait, in a signal handler,
+//! beside a waiting future.
+
+use super::straits;
+use harness::log::Log;
+use harness::raw::{self, Words};
+use harness::{Dice, Job};
+use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, wait, waitpid};
+use nix::unistd::Pid;
+use shm_lib::{Admission, Outcome, RateLimit, Request, Timer};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// So much later a child returns from the signal handler. Its parent has gone on meanwhile.
+const CHILDS_LATE_US: u64 = 300;
+
+/// Waits for a turn with a closure that forks `children=` children, and all of them wait on. Each says when its turn was,
+/// and holds what it has until its input ends.
+pub(crate) fn in_closure(job: &Job, limit: &RateLimit) {
+    let mut children = Vec::new();
+    let mut left = job.number("children");
+    let outcome = limit.wait_unless(1, None, || {
+        while left > 0 {
+            left -= 1;
+            match fork() {
+                Some(child) => children.push(child),
+                None => (left, children) = (0, Vec::new()),
+            }
+        }
+        false
+    });
+    let admission = outcome.expect("a decision").admission().expect("a turn");
+    say(&admission);
+    drop(admission);
+    children.into_iter().for_each(reap);
+}
+
+/// In a PID namespace in which it is the first process: begins to wait for a turn in a future, forks the first process of
+/// another one, and both wait on. Says `forked` first, or why that can't be; then both say when their turn was.
+pub(crate) fn beside_future(job: &Job) {
+    if let Err(why) = straits::leave(job) {
+        println!("{why}");
+        return;
+    }
+    if let Some(first) = fork() {
+        return reap(first);
+    }
+    let limit = job.open().expect("the limiter");
+    let request = Request::one();
+    let mut waiting = Box::pin(limit.acquire_with(&Pause, &request));
+    let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_pending(), "the turn had come already");
+    if let Err(why) = straits::leave(job) {
+        println!("{why}");
+        return;
+    }
+    let child = fork();
+    if child.is_some() {
+        println!("forked");
+    }
+    assert_eq!(std::process::id(), 1);
+    let admission = loop {
+        match poll() {
+            Poll::Ready(admission) => break admission.expect("a decision"),
+            Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    say(&admission);
+    if let Some(child) = child {
+        reap(child);
+    }
+}
+
+/// Asks all the time, for `for=` milliseconds, while each SIGUSR1 forks a child wherever this process or one of its descendants
+/// is: `forks=` in all. Each child ends with the call that it was forked in; of those that a signal to the group forks not all
+/// are children of this process.
+///
+/// Says `done` when all have ended, and what goes wrong in any of them.
+pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
+    // A signal to the group is for all descendants.
+    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("a group of its own");
+    // In a file, so that all its descendants count together.
+    let counter = Words::map(&job.path("counter"), 1).expect("a file to count in");
+    let forks = &Box::leak(Box::new(counter)).all()[0];
+    forks.store(job.number("forks"), Ordering::Relaxed);
+    raw::fork_on(Signal::SIGUSR1, CHILDS_LATE_US, forks).expect("a signal handler");
+    crate::ready();
+
+    let logs = job.path("logs");
+    let (mut generation, mut log) = (raw::generation(), Log::create(&logs));
+    let mut end = Instant::now() + job.duration();
+    while Instant::now() < end {
+        let outcome = limit.try_acquire();
+        if raw::generation() != generation {
+            // Another process than before this call.
+            (generation, log) = (raw::generation(), Log::create(&logs));
+            end = Instant::now();
+        }
+        match outcome {
+            Ok(Outcome::Admitted(admission)) => log.admitted(admission.at()),
+            Ok(Outcome::Denied(_)) => {}
+            Err(e) => return println!("{e}"),
+        }
+    }
+    if generation == 0 {
+        forks.store(0, Ordering::Relaxed);
+        wait_for_all();
+        println!("done");
+    }
+}
+
+/// Takes a permit and gives it back, `forks=` times, and forks in between: a timer signal comes in the middle of the call, or
+/// soon after it. The child ends with what it has got, and the next call has to free that.
+///
+/// Says `done`, and holds nothing then; it lives until its input ends.
+pub(crate) fn by_timer(job: &Job, limit: &RateLimit) {
+    static FORKS: AtomicU64 = AtomicU64::new(u64::MAX);
+    raw::fork_on(Signal::SIGUSR1, CHILDS_LATE_US, &FORKS).expect("a signal handler");
+    let mut dice = Dice::new();
+    for _ in 0..job.number("forks") {
+        raw::signal_after(Duration::from_nanos(1_000 + dice.roll(20_000)), Signal::SIGUSR1).expect("a timer");
+        let outcome = limit.try_acquire();
+        if raw::generation() > 0 {
+            // As if it was killed: what it holds it does not give back.
+            raw::exit_now(0);
+        }
+        drop(outcome.expect("a decision"));
+        std::thread::sleep(Duration::from_micros(50));
+        wait_for_all();
+        if raw::generation() > 0 {
+            raw::exit_now(0);
+        }
+    }
+    println!("done");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+/// The kernel reaps them; this returns when the last one has ended.
+fn wait_for_all() {
+    while wait() != Err(Errno::ECHILD) {}
+}
+
+fn fork() -> Option<Pid> {
+    let child = raw::fork().expect("a child");
+    if child.is_none() {
+        set_pdeathsig(Signal::SIGKILL).expect("to die with its parent");
+    }
+    child
+}
+
+fn reap(child: Pid) {
+    let end = waitpid(child, None);
+    assert!(matches!(end, Ok(WaitStatus::Exited(_, 0))), "a forked child ended with {end:?}");
+}
+
+/// Says when the turn was, in one write, and holds it until the input ends.
+fn say(admission: &Admission) {
+    let line = format!("{}\n", admission.at().as_nanos());
+    std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush()).expect("an output");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+/// A timer whose sleeps last from one poll to the next.
+struct Pause;
+
+impl Timer for Pause {
+    async fn sleep(&self, _: Duration) {
+        let mut slept = false;
+        std::future::poll_fn(|_| {
+            if std::mem::replace(&mut slept, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
