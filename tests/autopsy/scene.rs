@@ -154,10 +154,10 @@ pub(crate) fn drain(limit: &RateLimit) -> Result<u64> {
 }
 
 /// Whether those who are attached are this process alone, `handles` times, and they hold so many permits.
-pub(crate) fn inspected(limit: &RateLimit, handles: usize, permits: u64, policies: &[Policy]) -> Result<()> {
+pub(crate) fn inspected(limit: &RateLimit, permits: u64, policies: &[Policy]) -> Result<()> {
     let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
     let pids: Vec<u32> = seen.attached.iter().map(|a| a.pid).collect();
-    ensure(pids == vec![std::process::id(); handles], || format!("attached: {pids:?}"))?;
+    ensure(pids == [std::process::id()], || format!("attached: {pids:?}"))?;
     ensure(seen.permits_held == permits, || {
         format!("{} permits are held, not {permits}", seen.permits_held)
     })?;

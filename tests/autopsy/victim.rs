@@ -129,7 +129,13 @@ impl Victim {
     /// Makes it fork by a signal handler where it stands. The child is stopped in the handler, and the parent, too.
     pub(crate) fn fork(&mut self) -> Result<Victim> {
         os(ptrace::cont(self.pid, Signal::SIGUSR1))?;
-        match self.wait() {
+        let mut stopped = self.wait();
+        while let Ok(WaitStatus::Stopped(_, Signal::SIGUSR1)) = stopped {
+            // It was where no handler runs, and is where one does.
+            os(ptrace::cont(self.pid, Signal::SIGUSR1))?;
+            stopped = self.wait();
+        }
+        match stopped {
             Ok(WaitStatus::PtraceEvent(_, Signal::SIGTRAP, libc::PTRACE_EVENT_FORK)) => {}
             Ok(WaitStatus::Stopped(_, Signal::SIGALRM)) => {
                 return Err(format!("in the fork {}", self.hangs()));

@@ -329,19 +329,9 @@ impl RateLimit {
                 return Ok(Settled::default());
             }
         };
-        if !self.limiter.is_ours(&receipt) {
-            return Ok(Settled::default());
-        }
         let (unused, debt) = estimate.differences(actual);
-        let mut settled = Settled::default();
-        if let Some(unused) = unused {
-            settled.refund = self.limiter.refund(&receipt, &charged, &unused)?;
-        }
-        if let Some(debt) = debt {
-            self.charge(&debt)?;
-            settled.debt = Some(debt);
-        }
-        Ok(settled)
+        let refund = self.limiter.settle(&receipt, &charged, unused.as_ref(), debt.as_ref())?;
+        Ok(Settled { refund, debt: debt.filter(|_| self.limiter.is_ours(&receipt)) })
     }
 
     /// Takes what is named without asking: a penalty, or a debt. It denies nobody now, and delays those who come later,

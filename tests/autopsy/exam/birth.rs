@@ -23,7 +23,7 @@ impl Exam for Birth {
         ensure(files.is_empty() || files == ["arena"], || format!("{files:?} in the directory"))?;
         let limit = scene.open()?;
         ensure(scene.files() == ["arena"], || format!("{:?} in the directory", scene.files()))?;
-        inspected(&limit, 1, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
+        inspected(&limit, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
         let left = drain(&limit)?;
         ensure(left == BUDGET, || format!("{left} of {BUDGET}"))?;
         Ok(Some(!files.is_empty()))

@@ -75,10 +75,10 @@ impl Exam for Budget {
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
         let limit = scene.limit();
         let policy = [limit.policy().map_err(|e| e.to_string())?];
-        inspected(&limit, 1, 0, &policy)?;
+        inspected(&limit, 0, &policy)?;
         // The seat of the dead is free for the next process.
         let newcomer = scene.open()?;
-        inspected(&limit, 2, 0, &policy)?;
+        inspected(&limit, 0, &policy)?;
         let mut got = u64::from(attempt(&newcomer)?);
         got += drain(&limit)?;
         let taken = (BUDGET - self.used)
@@ -108,7 +108,7 @@ impl Exam for Budget {
         // Nothing but an admission that was too large is ever forfeited.
         let forfeited = self.tokens[0].saturating_sub(self.tokens[1]);
         ensure((BUDGET - forfeited..=BUDGET).contains(&all), || format!("{all} admitted of {BUDGET}"))?;
-        inspected(&scene.limit(), 1, 0, &[scene.limit().policy().map_err(|e| e.to_string())?])
+        inspected(&scene.limit(), 0, &[scene.limit().policy().map_err(|e| e.to_string())?])
     }
 
     fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
@@ -137,7 +137,7 @@ impl Exam for Budget {
         })?;
         let (counted, least) = (limit.stats().tokens, all - wasted);
         ensure(self.settles() || counted >= least, || format!("{counted} are counted, {all} were taken"))?;
-        inspected(&limit, 1, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
+        inspected(&limit, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
         Ok(Finding { copied: copied && childs.at > 0, ..Finding::default() })
     }
 

@@ -55,15 +55,15 @@ impl Exam for Permits {
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
         let limit = scene.limit();
         let policy = [limit.policy().map_err(|e| e.to_string())?];
-        inspected(&limit, 1, 0, &policy)?;
+        inspected(&limit, 0, &policy)?;
         // At once, and again.
         for _ in 0..2 {
             let all = self.take_all(&limit)?;
             ensure(all == PERMITS, || format!("{all} permits are to be had"))?;
-            inspected(&limit, 1, PERMITS, &policy)?;
+            inspected(&limit, PERMITS, &policy)?;
             self.held.clear();
         }
-        inspected(&limit, 1, 0, &policy)?;
+        inspected(&limit, 0, &policy)?;
         Ok(None)
     }
 

@@ -96,7 +96,7 @@ impl Exam for Terms {
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
         let limit = scene.limit();
         let seen = limit.inspect().map_err(|e| e.to_string())?;
-        inspected(&limit, 1, 0, &[seen.policy])?;
+        inspected(&limit, 0, &[seen.policy])?;
         let new = self.are_new(&limit, &seen)?;
         let used = if new && self.what == What::Reset { 0 } else { USED };
         Terms::goes_on(&limit, &[used])?;

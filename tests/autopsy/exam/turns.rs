@@ -84,7 +84,7 @@ impl Exam for Turns {
 
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
         let limit = scene.limit();
-        inspected(&limit, 1, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
+        inspected(&limit, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
         let victim_has_one = self.is_second(turn(&limit)?.at().as_nanos())?;
         let kept = turn(&limit)?;
         ensure(self.is_second(kept.at().as_nanos())? == victim_has_one, || "another turn".into())?;

@@ -7,7 +7,7 @@
 //! 1. Only the holder of a seat writes the seat's pair of cells, one thread at a time (`ProcessSeat::cells`), and only the
 //!    holder of the control lock writes the changer's pair. Neither writes the current cell: the state word is read
 //!    while the right to write is held, and only the holder's own commits can make one of its cells current. A child
-//!    that a signal handler forks in the middle of it does not swap, and its parent gives the cells up.
+//!    that a signal handler forks in the middle of it writes private memory until it is out of it (`sys/mid_write`).
 //! 2. A copy is used only if the state word is still the same after it: whoever overwrites a cell has seen that it is
 //!    no longer current (release fence before writing, acquire fence after copying).
 //! 3. Versions never come again. So a swap that succeeds met the very record that was copied, in that generation, and

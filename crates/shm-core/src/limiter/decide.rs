@@ -216,24 +216,19 @@ impl Limiter {
             self.only_calls(request)?;
         }
         self.segment.check_still_there()?;
+        // A child that a handler forks would have the same turns.
+        let _no_handlers = NoHandlers::enter();
         loop {
-            let process = process_token();
             let turns = if self.segment.has_records() {
                 let mut cells = self.cells()?;
-                self.segment.records(Some(cells.pair())).schedule(
-                    Asked::of(request),
-                    k,
-                    &clock::Host,
-                    &mut cells.desk,
-                )
+                let records = self.segment.records(Some(cells.pair()));
+                records.schedule(Asked::of(request), k, &clock::Host, &mut cells.desk)
             } else {
                 // A process that takes turns attaches as well.
                 let _ = self.seat.counting(&self.segment);
                 self.segment.words().schedule(request.call_count(), k, &clock::Host)
             };
             match turns {
-                // In a child that a signal handler forked: the turns may be its parent's.
-                Ok(_) if process != process_token() => {}
                 Ok(turns) => return Ok(turns),
                 Err(Halt::Miscounted) => return Err(self.miscounted(request)),
                 Err(halt) => self.recover(halt, request.largest())?,
@@ -249,7 +244,9 @@ impl Limiter {
         loop {
             let denial = if self.segment.has_records() {
                 let mut cells = self.cells()?;
-                self.segment.records(None).denial(Asked::of(request), &clock::Host, &mut cells.desk)
+                let records = self.segment.records(Some(cells.pair()));
+                let denial = records.denial(Asked::of(request), &clock::Host, &mut cells.desk);
+                if cells.is_ours() { denial } else { Err(Halt::Forked) }
             } else {
                 // A process attaches even when its request is impossible, so that `inspect` lists it.
                 let _ = self.seat.counting(&self.segment);
@@ -336,7 +333,7 @@ impl Limiter {
             let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
             let halt = match records.reserve(asked, latest, &clock::Host, keep_before, &mut cells.desk) {
                 // Perhaps it was the parent that was admitted.
-                Ok(commit::Decision::Admitted { .. }) if !cells.is_ours() => Halt::Forked,
+                _ if !cells.is_ours() => Halt::Forked,
                 Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
                     if let Some(notes) = notes {
                         notes.charged = Charged(Some(cells.desk.charged()));
@@ -471,17 +468,30 @@ impl Limiter {
         }
     }
 
-    /// Gives back what was taken and not used, under the terms it was taken; under others by now it stays used. A
-    /// greedy limit takes only back what nobody came after. Says how much was given back.
+    /// Gives back what was not used of an admission, and charges what was used besides; says how much was given back. Under
+    /// the terms it was taken: under others by now it stays used. A greedy limit takes only back what nobody came after.
+    /// In a forked child of the process that was admitted, it does nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`].
-    pub fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<Refund> {
+    /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`], and as [`charge`](Self::charge).
+    pub fn settle(
+        &self,
+        receipt: &Receipt,
+        charged: &Charged,
+        unused: Option<&Request>,
+        debt: Option<&Request>,
+    ) -> Result<Refund> {
         // As in `cancel`.
         let _no_handlers = NoHandlers::enter();
         if !self.is_ours(receipt) {
             return Ok(Refund::default());
         }
+        let refund = unused.map_or(Ok(Refund::default()), |unused| self.refund(receipt, charged, unused))?;
+        debt.map_or(Ok(()), |debt| self.charge(debt))?;
+        Ok(refund)
+    }
+
+    fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<Refund> {
         if !self.segment.has_records() {
             let words = self.segment.words();
             let reserved = (receipt.state != 0).then_some(receipt.state);
@@ -507,8 +517,9 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::TooFar`] if the last of it would come in more than a year, and as [`reserve`](Self::reserve).
     pub fn charge(&self, what: &Request) -> Result<()> {
+        // A child that a handler forks would charge it a second time.
+        let _no_handlers = NoHandlers::enter();
         loop {
-            let process = process_token();
             let what = what.with_every_unit(&self.policy()?);
             if what.largest() == 0 {
                 return Ok(());
@@ -521,8 +532,6 @@ impl Limiter {
                 self.segment.words().debt(self.only_calls(&what)?, &clock::Host)
             };
             match charged {
-                // In a child that a signal handler forked: perhaps it was its parent who charged.
-                Ok(()) if process != process_token() => {}
                 Ok(()) => return Ok(()),
                 Err(Halt::Miscounted) => return Err(self.miscounted(&what)),
                 Err(halt) => self.recover(halt, what.largest())?,

@@ -23,7 +23,7 @@ impl<'a> Probe<'a> {
 impl SeesLocks for Probe<'_> {
     fn is_held(&mut self, by: Sitter) -> Result<bool> {
         if self.file.is_none() {
-            self.file = Some(Momentary::new(self.segment.reopen()?));
+            self.file = Some(Momentary::open(|| self.segment.reopen())?);
         }
         let file = self.file.as_ref().expect("just opened");
         lock::is_held(file, seat_lock(by.seat, by.tenure)).map_err(|e| self.segment.lock_refused(e))

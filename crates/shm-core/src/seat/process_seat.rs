@@ -9,8 +9,9 @@ use crate::error::Result;
 use crate::layout::Seat;
 use crate::segment::Segment;
 use crate::sync::Ordering;
-use crate::sys::fork::{MidWrite, NoFork, process_token, thread_mark};
+use crate::sys::fork::{NoFork, process_token, thread_mark};
 use crate::sys::lock::HeldByMapping;
+use crate::sys::mid_write::MidWrite;
 use crate::sys::process_lock::{Held, ProcessLock};
 use crate::sys::signal::NoHandlers;
 use std::collections::BTreeMap;
@@ -56,9 +57,7 @@ static SEATS: ProcessLock<Seats> = ProcessLock::new(Seats::new());
 pub(crate) struct CellAccess<'a> {
     pub(crate) seat: usize,
     pub(crate) desk: Held<'a, Desk>,
-    of: &'a ProcessSeat,
     write: MidWrite,
-    process: u64,
 }
 
 impl ProcessSeat {
@@ -168,20 +167,15 @@ impl ProcessSeat {
     /// The right to write this process's cells, for this thread alone. `None` if no free seat was found.
     #[inline]
     pub(crate) fn cells(&self, segment: &Segment) -> Result<Option<CellAccess<'_>>> {
-        let process = process_token();
-        if self.seat(segment)?.is_none() {
-            return Ok(None);
-        }
+        let Some(seat) = self.seat(segment)? else { return Ok(None) };
         let desk = self.desk.lock();
-        let write = MidWrite::begin();
-        // Asked again: another thread's write may have been forked meanwhile, and the seat given up.
-        match self.current(segment) {
-            Some(seat) => Ok(Some(CellAccess { seat, desk, of: self, write, process })),
-            None => {
-                drop(desk);
-                self.cells(segment)
-            }
+        let write = MidWrite::begin(segment.extent());
+        if self.current(segment) == Some(seat) {
+            return Ok(Some(CellAccess { seat, desk, write }));
         }
+        // A signal handler forked since, and this is the child: it takes a seat of its own.
+        drop((write, desk));
+        self.cells(segment)
     }
 
     /// Takes a free seat. For the thread that holds the search.
@@ -194,7 +188,7 @@ impl ProcessSeat {
         let _no_handlers = NoHandlers::enter();
         let process = process_token();
         let Some(Claimed { sitter, hold }) = search.claim(segment)? else { return Ok(None) };
-        // What is there belongs to a parent process, or to a seat that was given up: not to be dropped.
+        // What is there belongs to a parent process: not ours to drop.
         self.hold.store(Box::into_raw(Box::new(hold)), Ordering::Release);
         self.counter.store(thread_mark(), Ordering::Relaxed);
         self.tenure.store(sitter.tenure, Ordering::Relaxed);
@@ -214,40 +208,24 @@ impl ProcessSeat {
             drop(unsafe { Box::from_raw(hold) });
         }
     }
-
-    /// Never writes this seat's cells again, and keeps them from everybody else until this process ends.
-    #[cold]
-    fn give_up(&self) {
-        self.sitting.store(0, Ordering::Release);
-    }
 }
 
 impl CellAccess<'_> {
     /// The cells.
     #[inline]
     pub(crate) fn pair(&self) -> Pair {
-        Pair::of(self.seat, self.process)
+        Pair::of(self.seat, self.write.process())
     }
 
     /// The token of the process that has the right.
     pub(crate) fn process(&self) -> u64 {
-        self.process
+        self.write.process()
     }
 
     /// Whether this is still the process that was given the right. In a child that a signal handler forked in the meantime
-    /// it is not: the cells are the parent's.
+    /// it is not: the cells are the parent's, and nothing that was read of the limiter since is true.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
-        self.process == process_token()
-    }
-}
-
-impl Drop for CellAccess<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // The child may write there at any time, what this process has just written.
-        if self.write.was_forked() {
-            self.of.give_up();
-        }
+        self.write.is_ours()
     }
 }

@@ -25,6 +25,7 @@ use crate::sync::AtomicU64;
 use crate::sys::ground::Ground;
 use crate::sys::host;
 use crate::sys::map::Map;
+use crate::sys::mid_write::Extent;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -148,6 +149,12 @@ impl Segment {
     #[inline]
     pub(crate) fn seats(&self) -> &[Seat] {
         self.map.seats()
+    }
+
+    /// Where it is mapped.
+    #[inline]
+    pub(crate) fn extent(&self) -> Extent {
+        self.map.extent()
     }
 
     /// Whether its state is a record; otherwise it is a word.

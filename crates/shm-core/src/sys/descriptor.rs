@@ -1,8 +1,7 @@
 //! Descriptors that are open for a moment only, and that a child forked in that moment must not keep.
 
-use super::fork::process_token;
+use super::signal::NoHandlers;
 use std::fs::File;
-use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -11,22 +10,29 @@ const NONE: i32 = -1;
 /// The numbers of those that are open now. With more than these at once, a forked child keeps the rest until it execs.
 static OPEN: [AtomicI32; 16] = [const { AtomicI32::new(NONE) }; 16];
 
-/// A descriptor of this process. A forked child does not have it: the child closes its copy before anything else, or, if
-/// it goes on with this value because a signal handler forked, finds it closed.
+/// A descriptor of this process alone: a child that another thread forks closes its copy before anything else. No signal
+/// handler runs in this thread meanwhile, so no child goes on with it.
 pub(crate) struct Momentary {
-    file: ManuallyDrop<File>,
-    slot: Option<usize>,
-    process: u64,
+    /// Left before the file is closed: fields are dropped in this order.
+    _slot: Slot,
+    file: File,
+    _no_handlers: NoHandlers,
 }
 
+/// Where its number is.
+struct Slot(Option<usize>);
+
 impl Momentary {
-    pub(crate) fn new(file: File) -> Momentary {
+    /// Opens it.
+    pub(crate) fn open<E>(open: impl FnOnce() -> Result<File, E>) -> Result<Momentary, E> {
+        let no_handlers = NoHandlers::enter();
+        let file = open()?;
         let number = file.as_raw_fd();
         let is_free = |slot: &AtomicI32| {
             slot.compare_exchange(NONE, number, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        let slot = OPEN.iter().position(is_free);
-        Momentary { file: ManuallyDrop::new(file), slot, process: process_token() }
+        let slot = Slot(OPEN.iter().position(is_free));
+        Ok(Momentary { _slot: slot, file, _no_handlers: no_handlers })
     }
 }
 
@@ -38,17 +44,11 @@ impl Deref for Momentary {
     }
 }
 
-impl Drop for Momentary {
+impl Drop for Slot {
     fn drop(&mut self) {
-        if self.process != process_token() && self.slot.is_some() {
-            // The child's copy was closed when it was forked; by now another file may have its number.
-            return;
-        }
-        if let Some(slot) = self.slot {
+        if let Some(slot) = self.0 {
             OPEN[slot].store(NONE, Ordering::Release);
         }
-        // SAFETY: dropped once, here.
-        unsafe { ManuallyDrop::drop(&mut self.file) };
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn close_inherited() {
     for slot in &OPEN {
         let number = slot.swap(NONE, Ordering::AcqRel);
         if number != NONE {
-            // SAFETY: the child's own copy of a descriptor that nobody in the child refers to: see `Momentary::drop`.
+            // SAFETY: the child's own copy of a descriptor that no thread of the child knows of.
             unsafe { libc::close(number) };
         }
     }

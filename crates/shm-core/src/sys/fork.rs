@@ -98,26 +98,20 @@ extern "C" fn after_fork() {
     if INSIDE.get() == 0 {
         GATE.unlock();
     }
-    if MID_WRITE.get() > 0 {
-        FORKS_MID_WRITE.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 extern "C" fn in_child() {
     // The child's only thread is the one that locked it.
-    if INSIDE.get() == 0 {
-        GATE.unlock();
-    }
+    after_fork();
     crate::clock::forget();
     super::descriptor::close_inherited();
+    super::mid_write::put_aside();
     WIPED.token.store(0, Ordering::Relaxed);
 }
 
 thread_local! {
     /// How often this thread is inside the gate.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
-    /// How many [`MidWrite`]s this thread has.
-    static MID_WRITE: Cell<u32> = const { Cell::new(0) };
 }
 
 /// While this lives, this process does not fork: `fork` in another thread waits, and no signal handler runs in this one.
@@ -148,41 +142,6 @@ impl Drop for NoFork {
         if INSIDE.get() == 0 {
             GATE.unlock();
         }
-    }
-}
-
-/// How often this process forked while the forking thread was in a [`MidWrite`].
-static FORKS_MID_WRITE: AtomicU64 = AtomicU64::new(0);
-
-/// While this lives, this thread writes shared memory that belongs to this process alone.
-///
-/// Only a `fork` in a signal handler can come in between. Its child returns from the handler into the middle of the
-/// write, and may finish it at any time later. So the parent must never write that memory again:
-/// [`was_forked`](Self::was_forked) says so.
-pub(crate) struct MidWrite {
-    forks: u64,
-    _not_send: std::marker::PhantomData<*const ()>,
-}
-
-impl MidWrite {
-    #[inline]
-    pub(crate) fn begin() -> MidWrite {
-        MID_WRITE.set(MID_WRITE.get() + 1);
-        MidWrite { forks: FORKS_MID_WRITE.load(Ordering::Relaxed), _not_send: std::marker::PhantomData }
-    }
-
-    /// Whether this process has forked in the middle of it. Another thread's write may be meant: then one is given up in
-    /// vain.
-    #[inline]
-    pub(crate) fn was_forked(&self) -> bool {
-        FORKS_MID_WRITE.load(Ordering::Relaxed) != self.forks
-    }
-}
-
-impl Drop for MidWrite {
-    #[inline]
-    fn drop(&mut self) {
-        MID_WRITE.set(MID_WRITE.get() - 1);
     }
 }
 

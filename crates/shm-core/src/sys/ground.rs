@@ -24,6 +24,7 @@ use super::file_system::{self, Reach};
 use super::fork::{NoFork, process_token};
 use super::futex;
 use super::lock::{self, HeldByMapping};
+use super::signal::NoHandlers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Fixed, Hash, PROBE_LOCKS};
 use nix::errno::Errno;
@@ -112,6 +113,8 @@ impl Ground {
         if self.is_proved() {
             return Ok(());
         }
+        // A child that a handler forks would look for what its parent has given up.
+        let _no_handlers = NoHandlers::enter();
         let gate = NoFork::enter();
         let file = open()?;
         let byte = self.lock_any(&file)?;

@@ -1,5 +1,6 @@
 //! A limiter's file in memory, as typed atomics.
 
+use super::mid_write::Extent;
 use crate::layout::{Cell, Fixed, SEATS_OFFSET, Seat, Shape};
 use crate::sync::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
@@ -29,6 +30,12 @@ impl Map {
     #[inline]
     pub(crate) fn fixed(&self) -> &Fixed {
         fixed(&self.raw)
+    }
+
+    /// Where it lies.
+    #[inline]
+    pub(crate) fn extent(&self) -> Extent {
+        Extent { start: self.raw.as_mut_ptr(), len: self.raw.len() }
     }
 
     pub(crate) fn shape(&self) -> &Shape {

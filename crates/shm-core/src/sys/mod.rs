@@ -7,6 +7,7 @@
 //! | `lock` | locks that die with their holder: on a descriptor, or held by a mapping |
 //! | `fork` | which process this is; forking kept out of the moments it must not happen in |
 //! | `descriptor` | descriptors that are open for a moment, and that a forked child does not keep |
+//! | `mid_write` | writes that a signal handler's fork must not double |
 //! | `signal` | moments in which no signal handler runs |
 //! | `process_lock` | a lock among the threads of one process |
 //! | `ground` | proves what a limiter rests on, or says what is missing |
@@ -23,5 +24,6 @@ pub(crate) mod ground;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod map;
+pub(crate) mod mid_write;
 pub(crate) mod process_lock;
 pub(crate) mod signal;
