@@ -147,9 +147,31 @@ fn permits_of_the_dead_are_found_later_if_there_is_no_descriptor() {
     drop(holder);
     no_descriptor(&puppet.ask("hold"));
     puppet.must(PLENTY);
+    // It looks at the holders every 10 ms.
+    std::thread::sleep(Duration::from_millis(20));
     assert!(admitted(&puppet.ask("hold")) && admitted(&puppet.ask("hold")));
     assert_eq!(puppet.ask("held"), "2");
     assert_eq!(puppet.ask("hold"), "denied");
+}
+
+/// To see whether holders are dead takes a descriptor, so a process that finds no free permit looks only now and then.
+#[test]
+fn a_try_without_a_free_permit_opens_the_file_at_most_every_ten_milliseconds() {
+    let arena = Arena::with_policy("bucket:1000000/s:10000", 1);
+    let limit = arena.open();
+    let _held = limit.try_acquire().unwrap();
+    assert!(!limit.try_acquire().unwrap().is_admitted());
+    // What opens the file finds another one.
+    let aside = arena.dir().join("aside");
+    std::fs::rename(arena.file(), &aside).unwrap();
+    std::fs::write(arena.file(), "").unwrap();
+    let begun = std::time::Instant::now();
+    let (mut tries, mut opened) = (0u32, 0u32);
+    while begun.elapsed() < Duration::from_millis(90) {
+        tries += 1;
+        opened += u32::from(limit.try_acquire().is_err());
+    }
+    assert!(tries > 100 && opened <= 20, "{opened} of {tries} tries opened the file");
 }
 
 /// Every process closes all its descriptors right after it opened the limiter, and is killed at some time.

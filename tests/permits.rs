@@ -2,7 +2,7 @@
 
 use harness::{Arena, Crew, Dice, Puppet, alone, eventually, shout};
 use nix::sys::signal::Signal;
-use shm_lib::{Nanos, Policy, RateLimit};
+use shm_lib::{Nanos, Outcome, Policy, RateLimit};
 use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -88,6 +88,39 @@ fn a_killed_holders_permit_is_free_for_the_next_who_asks() {
             assert!(eventually(SURELY, is_free), "the permit died with its holder");
         }
     }
+}
+
+/// The rate denies one of two, again and again. The other one needs nothing of what is used up, so a permit is always there
+/// for it.
+#[test]
+fn a_caller_that_the_rate_denies_keeps_no_permit_from_others() {
+    let arena = Arena::with_policy("bucket:1000000/s:1000000+bucket:1/366d:1@bytes", 1);
+    let limit = arena.open();
+    let bytes = shm_lib::Unit::named("bytes").unwrap();
+    let ask = |n| limit.try_request(&shm_lib::Request::one().and(bytes, n)).unwrap();
+    assert!(ask(1).is_admitted());
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(!ask(1).is_admitted());
+            }
+        });
+        let denied = (0..50_000).filter(|_| !ask(0).is_admitted()).count();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(denied, 0, "denied for permits that nobody holds");
+    });
+}
+
+/// Whoever is denied by the rate hears when to come back, also while all permits are held.
+#[test]
+fn a_denial_by_the_rate_names_its_instant_also_while_all_permits_are_held() {
+    let arena = Arena::with_policy("bucket:1/1h:1", 1);
+    let limit = arena.open();
+    let _held = limit.try_acquire().unwrap();
+    let Outcome::Denied(denial) = limit.try_acquire().unwrap() else { panic!("admitted") };
+    assert!(!denial.is_for_permits());
+    assert!(denial.retry_after() > Duration::from_secs(3_500), "{:?}", denial.retry_after());
 }
 
 /// Promised is about 0.1 s.

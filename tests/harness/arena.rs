@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A new directory, in shared memory if there is any, gone when the test ends.
+/// A new directory, in shared memory if there is any, or where `SHM_LIMIT_TEST_DIR` says; gone when the test ends.
 pub fn shared_dir() -> TempDir {
+    let place = std::env::var_os("SHM_LIMIT_TEST_DIR").unwrap_or_else(|| "/dev/shm".into());
     tempfile::Builder::new()
         .prefix("shm-limit-test-")
-        .tempdir_in("/dev/shm")
+        .tempdir_in(place)
         .or_else(|_| TempDir::new())
         .expect("a directory to work in")
 }

@@ -40,10 +40,10 @@ pub(crate) fn fuzz(args: &[&str]) -> Result<(), String> {
 }
 
 /// The same storm that is a part of `processes`, for longer.
-pub(crate) fn storm(seconds: &str) -> Result<(), String> {
+pub(crate) fn storm(seconds: &str, dir: &str) -> Result<(), String> {
     run(
         "storm",
-        &[("SHM_LIMIT_STORM", seconds)],
+        &[("SHM_LIMIT_STORM", seconds), ("SHM_LIMIT_TEST_DIR", dir)],
         &["test", "--release", "-p", "shm-limit-suite", "--test", "storm"],
     )
 }

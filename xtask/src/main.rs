@@ -16,7 +16,9 @@ cargo xtask test [PART...]   run every test, or only these parts:
   loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
   examples    the examples, run as a user would
 cargo xtask interleave [N]   N random interleavings of each long scene (100000)
-cargo xtask storm [SECONDS]  64 processes that do everything at once, killed and stopped at random (600)
+cargo xtask storm [SECONDS [DIR]]
+                             64 processes that do everything at once, killed and stopped at random (600), with the limiters
+                             in this directory (/dev/shm)
 cargo xtask autopsy [--op NAME] [--end killed|stopped|forked|retired] [--every N]
                              every public operation cut off at each of its instructions: by death, by a stop, by a fork in
                              a signal handler, by the end of its limiter
@@ -30,8 +32,9 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
         ["autopsy", options @ ..] => autopsy(options),
-        ["storm"] => storm("600"),
-        ["storm", seconds] if seconds.parse::<u64>().is_ok() => storm(seconds),
+        ["storm"] => storm("600", "/dev/shm"),
+        ["storm", seconds] if seconds.parse::<u64>().is_ok() => storm(seconds, "/dev/shm"),
+        ["storm", seconds, dir] if seconds.parse::<u64>().is_ok() => storm(seconds, dir),
         ["interleave"] => interleave("100000"),
         ["interleave", n] if n.parse::<u64>().is_ok() => interleave(n),
         ["fuzz", more @ ..] => fuzz(more),

@@ -424,7 +424,7 @@ impl<'a> Records<'a> {
             }
             let given = rules.refund(&mut record, &amounts, at.as_nanos(), charged, is_newest);
             if self.replace(epoch, word, &record, size)? {
-                return Ok(Refund::of(&units, &amounts, &given));
+                return Ok(Refund::of(&units[..rules.len()], &amounts, &given));
             }
             back_off();
         }

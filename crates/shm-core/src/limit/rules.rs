@@ -213,6 +213,11 @@ impl Rules {
         Rules { places, len, starts, size, ringed, not_before }
     }
 
+    /// How many limits there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The limits one after the other.
     #[inline]
     fn places(&self) -> impl Iterator<Item = &Place> {

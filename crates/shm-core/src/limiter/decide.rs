@@ -541,7 +541,7 @@ impl Limiter {
 
     /// Counts a turn that is used now, after a wait (or none).
     pub fn count_admitted(&self, calls: u64, waited: Duration) {
-        let counting = self.seat.counting(&self.segment);
+        let counting = self.seat.counting(&self.segment).in_shared_lane();
         counting.admitted(calls);
         if !waited.is_zero() {
             counting.waited(waited);
@@ -550,6 +550,6 @@ impl Limiter {
 
     /// Counts a request that was not admitted.
     pub fn count_denied(&self) {
-        self.seat.counting(&self.segment).denied();
+        self.seat.counting(&self.segment).in_shared_lane().denied();
     }
 }

@@ -63,14 +63,8 @@ impl Limiter {
                 None if looked || !self.is_time_to_look_for_dead() => return Ok(None),
                 None => {
                     looked = true;
-                    match permits.reclaim(&mut Probe::of(segment)) {
-                        Ok(0) => return Ok(None),
-                        Ok(_) => {}
-                        Err(e) => {
-                            // Not looked at yet.
-                            self.look_for_dead_ns.store(0, Ordering::Relaxed);
-                            return Err(e);
-                        }
+                    if permits.reclaim(&mut Probe::of(segment))? == 0 {
+                        return Ok(None);
                     }
                 }
             }

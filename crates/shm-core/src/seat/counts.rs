@@ -38,6 +38,12 @@ impl Counting<'_> {
         self.add(|lane| &lane.denied, 1);
     }
 
+    /// The same, in the lane of all threads: for whatever is not in a hurry. A child that a signal handler forks in the
+    /// middle of a store to the thread's own lane would bring back an old count, at any time later.
+    pub(crate) fn in_shared_lane(self) -> Self {
+        Counting { own: None, ..self }
+    }
+
     pub(crate) fn waited(&self, time: Duration) {
         self.add(|lane| &lane.waited, 1);
         self.add(|lane| &lane.waited_ns, time.as_nanos() as u64);

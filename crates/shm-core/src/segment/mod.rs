@@ -153,7 +153,7 @@ impl Segment {
 
     /// Where it is mapped.
     #[inline]
-    pub(crate) fn extent(&self) -> Extent {
+    pub(crate) fn extent(&self) -> &Extent {
         self.map.extent()
     }
 

@@ -13,6 +13,7 @@ use std::io;
 /// can be protected from that who maps a file others may write (see `docs/guarantees.md`).
 pub(crate) struct Map {
     raw: MmapRaw,
+    extent: Extent,
     shape: Shape,
     /// Where the parts begin, in bytes; all follow from the shape.
     cells_at: usize,
@@ -34,8 +35,8 @@ impl Map {
 
     /// Where it lies.
     #[inline]
-    pub(crate) fn extent(&self) -> Extent {
-        Extent { start: self.raw.as_mut_ptr(), len: self.raw.len() }
+    pub(crate) fn extent(&self) -> &Extent {
+        &self.extent
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -103,6 +104,7 @@ impl Whole {
     pub(crate) fn shaped(self, shape: Shape) -> Map {
         assert!(self.0.len() >= shape.file_size(), "the caller compares the sizes");
         Map {
+            extent: Extent { start: self.0.as_ptr().addr(), len: self.0.len() },
             raw: self.0,
             shape,
             cells_at: shape.cells_at(),

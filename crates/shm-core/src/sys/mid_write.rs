@@ -11,31 +11,32 @@ use std::marker::PhantomData;
 use std::ptr;
 
 /// A mapping: where it is, and its length.
-#[derive(Clone, Copy)]
 pub(crate) struct Extent {
-    pub(super) start: *mut u8,
+    /// For the kernel alone.
+    pub(super) start: usize,
     pub(super) len: usize,
 }
 
 thread_local! {
-    /// What this thread is writing.
-    static WRITING: Cell<Option<Extent>> = const { Cell::new(None) };
+    /// What this thread is writing; null if it is not.
+    static WRITING: Cell<*const Extent> = const { Cell::new(ptr::null()) };
     /// In a child that was forked meanwhile: where the shared mapping went.
     static ASIDE: Cell<*mut libc::c_void> = const { Cell::new(ptr::null_mut()) };
 }
 
 /// While this lives, this thread writes to this mapping. One at a time.
-pub(crate) struct MidWrite {
+pub(crate) struct MidWrite<'a> {
     process: u64,
+    mapping: &'a Extent,
     /// It is the thread's.
     _not_send: PhantomData<*const ()>,
 }
 
-impl MidWrite {
+impl<'a> MidWrite<'a> {
     #[inline]
-    pub(crate) fn begin(mapping: Extent) -> MidWrite {
-        let write = MidWrite { process: process_token(), _not_send: PhantomData };
-        WRITING.set(Some(mapping));
+    pub(crate) fn begin(mapping: &'a Extent) -> MidWrite<'a> {
+        let write = MidWrite { process: process_token(), mapping, _not_send: PhantomData };
+        WRITING.set(mapping);
         write
     }
 
@@ -52,32 +53,35 @@ impl MidWrite {
     }
 }
 
-impl Drop for MidWrite {
+impl Drop for MidWrite<'_> {
     #[inline]
     fn drop(&mut self) {
-        let mapping = WRITING.take();
-        if !self.is_ours()
-            && let Some(mapping) = mapping
-        {
-            put_back(mapping);
+        WRITING.set(ptr::null());
+        if !self.is_ours() {
+            put_back(self.mapping);
         }
     }
 }
 
+fn address(start: usize) -> *mut libc::c_void {
+    ptr::without_provenance_mut(start)
+}
+
 /// In a forked child, before it returns: what this thread is writing becomes private memory, full of zeros.
 pub(super) fn put_aside() {
-    let Some(Extent { start, len }) = WRITING.get() else { return };
+    // SAFETY: null, or borrowed by the `MidWrite` of this thread, which lives as long as it is here.
+    let Some(&Extent { start, len }) = (unsafe { WRITING.get().as_ref() }) else { return };
     // SAFETY: a shared mapping of this length, of which the first call makes a second one: so an old length of 0 says. The
     // second call puts private memory in its place. References to it stay valid: it is made of atomics, for which any
     // bytes are right.
-    let aside = unsafe { libc::mremap(start.cast(), 0, len, libc::MREMAP_MAYMOVE) };
+    let aside = unsafe { libc::mremap(address(start), 0, len, libc::MREMAP_MAYMOVE) };
     if aside == libc::MAP_FAILED {
         return;
     }
     let (rights, kind) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED);
     // SAFETY: as above.
-    if unsafe { libc::mmap(start.cast(), len, rights, kind, -1, 0) } == libc::MAP_FAILED {
+    if unsafe { libc::mmap(address(start), len, rights, kind, -1, 0) } == libc::MAP_FAILED {
         // SAFETY: the mapping that was just made.
         unsafe { libc::munmap(aside, len) };
         return;
@@ -86,12 +90,12 @@ pub(super) fn put_aside() {
 }
 
 #[cold]
-fn put_back(Extent { start, len }: Extent) {
+fn put_back(&Extent { start, len }: &Extent) {
     let aside = ASIDE.replace(ptr::null_mut());
     if aside.is_null() {
         return;
     }
     let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     // SAFETY: moves the shared mapping to where it was, in place of the private memory that `put_aside` put there.
-    unsafe { libc::mremap(aside, len, len, how, start) };
+    unsafe { libc::mremap(aside, len, len, how, address(start)) };
 }
