@@ -127,8 +127,9 @@ impl Builder {
         self
     }
 
-    /// For how many processes at once the limiter, if it is created here, keeps count of each. Default 128, 256 bytes
-    /// each. Processes beyond that are limited just the same; only their counts are added to a common one.
+    /// For how many processes at once the limiter, if it is created here, has a seat: one for each process, however many
+    /// handles it has. Default 128. Beyond that, a limiter of one bucket of calls works, and counts in common; any other, and
+    /// one with permits, answers [`NoSeat`](crate::ErrorKind::NoSeat).
     pub fn seats(mut self, seats: usize) -> Self {
         self.seats = seats;
         self

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// One of the limiter's permits, held until this is dropped. It can be sent to another thread.
 ///
 /// In a forked child a copy of it does nothing: the permit stays the parent's. When the process that holds it is killed,
-/// or execs, the permit is free again: at once for whoever asks for one, within about 0.1 s for those who wait.
+/// or execs, the permit is free again: for a process that asks for one within 10 ms, for those that wait within about 0.1 s.
 pub struct Permit {
     /// There until it is given back.
     limiter: Option<Arc<Limiter>>,

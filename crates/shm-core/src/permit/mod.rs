@@ -213,3 +213,38 @@ impl Permits<'_> {
         (by_seat, all)
     }
 }
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        static ASLEEP: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn wake(_: &AtomicU64) -> bool {
+        let asleep = ASLEEP.get();
+        ASLEEP.set(asleep.saturating_sub(1));
+        asleep > 0
+    }
+
+    /// Of two waiters each announced itself, and each release wakes one. One that found the bell even woke nobody before.
+    #[test]
+    fn two_permits_given_back_at_once_wake_two_waiters() {
+        let words = [1, 2].map(|taking| word_of(Sitter { seat: 0, tenure: 1 }, taking));
+        let (places, bell) = (words.map(AtomicU64::new), AtomicU64::new(0));
+        let permits = Permits { places: &places, bell: &bell, seats: &[], wake, is_process: |_| true };
+        let seen = [permits.announce(), permits.announce()];
+        ASLEEP.set(2);
+        for (index, &word) in words.iter().enumerate() {
+            permits.give_back(Held { word, place: 7 << 16 | index as u64 }, 7);
+        }
+        assert_eq!(ASLEEP.get(), 0);
+        // A third waiter that has announced itself and does not sleep yet finds the bell changed.
+        assert!(seen.iter().all(|&seen| seen != bell.load(Ordering::Relaxed)));
+        places[0].store(words[0], Ordering::Relaxed);
+        permits.give_back(Held { word: words[0], place: 7 << 16 }, 7);
+        assert_eq!(bell.load(Ordering::Relaxed) & 1, 0, "nobody is asleep any more");
+    }
+}
