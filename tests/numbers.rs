@@ -139,6 +139,23 @@ fn opening_up_a_used_window_frees_the_rest_although_somebody_waits() {
     }
 }
 
+/// While the whole queue lies ahead it is known exactly, for several limits, too.
+#[test]
+fn opening_up_one_of_several_limits_counts_no_turn_of_the_queue_as_used() {
+    let hour = Duration::from_secs(3_600);
+    let slow = shm_lib::Limit::patient(shm_lib::Rate::new(1, MINUTE).unwrap());
+    let window =
+        |max| shm_lib::Limit::fixed_window(shm_lib::Rate::new(max, hour).unwrap(), Start::FirstUse).unwrap();
+    let dir = shared_dir();
+    let policy = Policy::new(&[slow, window(50)]).unwrap();
+    let limit = RateLimit::builder("x").directory(dir.path()).open_policy(policy).unwrap();
+    assert!(limit.try_acquire().unwrap().is_admitted());
+    let _turns: Vec<_> = (0..5).map(|_| limit.reserve(1).unwrap()).collect();
+    limit.change_policy(Policy::new(&[slow, window(100)]).unwrap()).unwrap();
+    let seen = limit.peek().unwrap();
+    assert_eq!((seen.limits[1].used, seen.limits[1].queued), (1, 0), "{seen:?}");
+}
+
 #[test]
 fn what_is_queued_is_told_by_values_for_every_kind() {
     let rate = shm_lib::Rate::new(5, MINUTE).unwrap();

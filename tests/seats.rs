@@ -1,12 +1,14 @@
 //! Seats: one for each process, found in bounded time, and needed by nobody who controls a limiter.
 
 use harness::file::{Patch, offset};
-use harness::{Arena, Puppet, alone, eventually};
+use harness::{Arena, Puppet, alone, eventually, raw};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
 use shm_lib::{ErrorKind, RateLimit};
 use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -120,6 +122,39 @@ fn a_dead_holders_seat_is_found_soon() {
     // The kernel is asked every 10 ms. The machine may be busy.
     let waited = begun.elapsed();
     assert!(waited < Duration::from_millis(500), "{waited:?}");
+}
+
+/// A reset of large logs looks at millions of slots. A fork in another thread does not wait for that.
+#[test]
+fn a_fork_does_not_wait_for_a_long_reset() {
+    let _alone = alone();
+    let large = "greedy:1048576/1h";
+    let arena = Arena::with_policy(&[large; 4].join("+"), 0).seats(1);
+    let limit = arena.open();
+    let forks = AtomicU64::new(0);
+    let over = AtomicBool::new(false);
+    // Forks that began and ended within one reset.
+    let within = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                match raw::fork().expect("a child") {
+                    Some(child) => drop(waitpid(child, None)),
+                    None => raw::exit_now(0),
+                }
+                forks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let resets = (0..30).map(|_| {
+            let before = forks.load(Ordering::Relaxed);
+            limit.reset().unwrap();
+            forks.load(Ordering::Relaxed) - before
+        });
+        let most = resets.max();
+        over.store(true, Ordering::Relaxed);
+        most
+    });
+    // Were each of them to wait, one could end while the lock is taken, and one right after the end.
+    assert!(within > Some(2), "{within:?} forks within a reset");
 }
 
 /// The locks of 4,096 living processes, held by this one file.
