@@ -1,11 +1,11 @@
-//! Taking, and giving back.
+//! Taking: decisions, reservations, schedules.
 
 use super::Limiter;
 use crate::clock::{self, Clock, Nanos};
 use crate::commit::{self, Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
-use crate::limit::{Asked, Costs, Refund, Request};
+use crate::limit::{Asked, Costs, Request};
 use crate::seat::CellAccess;
 use crate::sync::Ordering;
 use crate::sys::fork::process_token;
@@ -39,9 +39,9 @@ const NOW: Nanos = Nanos::from_nanos(0);
 pub struct Receipt {
     /// When it may be used.
     pub at: Nanos,
-    epoch: u64,
+    pub(super) epoch: u64,
     /// The state word right after, of what can be cancelled; 0 of what can't, where the state is one word.
-    state: u64,
+    pub(super) state: u64,
     /// See [`Limiter::owner`].
     owner: u64,
 }
@@ -55,7 +55,7 @@ impl Receipt {
 
 /// What a settlement needs to know of an admission, besides the receipt, where it is known: each bucket's charges so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charged(Option<Costs>);
+pub struct Charged(pub(super) Option<Costs>);
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +99,11 @@ pub struct Reservation {
     pub receipt: Receipt,
     /// The clock when it was taken.
     pub now: Nanos,
-    calls: u64,
+    pub(super) calls: u64,
     /// For a settlement.
     pub charged: Charged,
     /// The record before it, where the state is one.
-    before: Option<Box<Record>>,
+    pub(super) before: Option<Box<Record>>,
 }
 
 impl Limiter {
@@ -265,7 +265,7 @@ impl Limiter {
 
     /// The right to write this process's cells; an error if there is no seat for it.
     #[inline]
-    fn cells(&self) -> Result<CellAccess<'_>> {
+    pub(super) fn cells(&self) -> Result<CellAccess<'_>> {
         match self.seat.cells(&self.segment) {
             Ok(Some(cells)) => Ok(cells),
             Ok(None) => Err(self.seatless()),
@@ -284,7 +284,7 @@ impl Limiter {
 
     /// How many calls a request takes of a limiter that counts nothing else.
     #[inline]
-    fn only_calls(&self, request: &Request) -> Result<u64> {
+    pub(super) fn only_calls(&self, request: &Request) -> Result<u64> {
         request.only_calls().filter(|&n| n > 0).ok_or_else(|| self.miscounted(request))
     }
 
@@ -387,7 +387,7 @@ impl Limiter {
     }
 
     #[cold]
-    fn miscounted(&self, request: &Request) -> crate::error::Error {
+    pub(super) fn miscounted(&self, request: &Request) -> crate::error::Error {
         let policy = match self.policy() {
             Ok(policy) => policy,
             Err(e) => return e,
@@ -448,95 +448,6 @@ impl Limiter {
             return Err(self.segment.halted(Halt::Retired, 0));
         }
         self.segment.check_still_there()
-    }
-
-    /// Gives a turn back, if nobody took one after it; otherwise it is forfeited. Returns which. In a forked child of
-    /// the process that took it, it does nothing.
-    #[allow(clippy::needless_pass_by_value)] // given back once
-    pub fn cancel(&self, reservation: Reservation) -> bool {
-        // A child that a handler forks has a copy, and must not give back a second time.
-        let _no_handlers = NoHandlers::enter();
-        if !self.is_ours(&reservation.receipt) {
-            return false;
-        }
-        let Receipt { epoch, state, .. } = reservation.receipt;
-        match &reservation.before {
-            None => self.segment.words().cancel(epoch, state, reservation.calls),
-            Some(before) => self.cells().is_ok_and(|cells| {
-                self.segment.records(Some(cells.pair())).cancel(epoch, state, before) == Ok(true)
-            }),
-        }
-    }
-
-    /// Gives back what was not used of an admission, and charges what was used besides; says how much was given back. Under
-    /// the terms it was taken: under others by now it stays used. A greedy limit takes only back what nobody came after.
-    /// In a forked child of the process that was admitted, it does nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`], and as [`charge`](Self::charge).
-    pub fn settle(
-        &self,
-        receipt: &Receipt,
-        charged: &Charged,
-        unused: Option<&Request>,
-        debt: Option<&Request>,
-    ) -> Result<Refund> {
-        // As in `cancel`.
-        let _no_handlers = NoHandlers::enter();
-        if !self.is_ours(receipt) {
-            return Ok(Refund::default());
-        }
-        let refund = unused.map_or(Ok(Refund::default()), |unused| self.refund(receipt, charged, unused))?;
-        debt.map_or(Ok(()), |debt| self.charge(debt))?;
-        Ok(refund)
-    }
-
-    fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<Refund> {
-        if !self.segment.has_records() {
-            let words = self.segment.words();
-            let reserved = (receipt.state != 0).then_some(receipt.state);
-            let calls = unused.call_count();
-            return Ok(Refund::of_calls(words.refund(
-                receipt.epoch,
-                receipt.at,
-                reserved,
-                calls,
-                &clock::Host,
-            )));
-        }
-        let cells = self.cells()?;
-        self.segment
-            .records(Some(cells.pair()))
-            .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)
-            .map_err(|halt| self.segment.halted(halt, 0))
-    }
-
-    /// Takes what is named without asking, for turns to come if need be: in one step, whatever the amount. Units that are
-    /// not named are not charged.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TooFar`] if the last of it would come in more than a year, and as [`reserve`](Self::reserve).
-    pub fn charge(&self, what: &Request) -> Result<()> {
-        // A child that a handler forks would charge it a second time.
-        let _no_handlers = NoHandlers::enter();
-        loop {
-            let what = what.with_every_unit(&self.policy()?);
-            if what.largest() == 0 {
-                return Ok(());
-            }
-            let charged = if self.segment.has_records() {
-                let mut cells = self.cells()?;
-                self.segment.records(Some(cells.pair())).debt(&what, &clock::Host, &mut cells.desk)
-            } else {
-                let _ = self.seat.counting(&self.segment);
-                self.segment.words().debt(self.only_calls(&what)?, &clock::Host)
-            };
-            match charged {
-                Ok(()) => return Ok(()),
-                Err(Halt::Miscounted) => return Err(self.miscounted(&what)),
-                Err(halt) => self.recover(halt, what.largest())?,
-            }
-        }
     }
 
     /// Counts a turn that is used now, after a wait (or none).

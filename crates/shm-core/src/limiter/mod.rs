@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `settings` | what a limiter should be, when it may have to be created |
 //! | `mismatch` | the command that makes a limiter what it should be |
-//! | `decide` | taking and giving back |
+//! | `decide` | taking |
+//! | `give_back` | giving back what was taken, and charging afterwards |
 //! | `permits` | holding one of so many |
 //! | `change` | changing it for everybody, and ending it |
 //! | `inspect` | looking |
@@ -12,6 +13,7 @@
 
 mod change;
 mod decide;
+mod give_back;
 mod inspect;
 mod mismatch;
 mod permits;
