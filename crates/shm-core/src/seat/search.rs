@@ -23,6 +23,9 @@ const ASK_FOR: Duration = Duration::from_micros(200);
 const ASK_EVERY: Duration = Duration::from_millis(10);
 /// So many holders' PIDs are looked up in one search.
 const PIDS: usize = 256;
+/// So many seats that were left may turn out to be taken in one search: by others who look as well, or by whoever keeps
+/// the lock of a tenure that it has no right to.
+const LOST_CLAIMS: usize = 256;
 
 /// Where the next search goes on.
 #[derive(Default)]
@@ -43,10 +46,9 @@ impl Search {
     /// Takes a free seat, if it finds one. While no signal handler runs: its child would go on with half a seat.
     pub(super) fn claim(&mut self, segment: &Segment) -> Result<Option<Claimed>> {
         let seats = segment.seats();
-        for (seat, found) in seats.iter().enumerate() {
-            if tenure_of(found) & 1 == 0
-                && let Some(claimed) = claim(segment, seat)?
-            {
+        let left = (0..seats.len()).filter(|&seat| tenure_of(&seats[seat]) & 1 == 0);
+        for seat in left.take(LOST_CLAIMS) {
+            if let Some(claimed) = claim(segment, seat)? {
                 return Ok(Some(claimed));
             }
         }
