@@ -229,7 +229,11 @@ impl Limiter {
                 self.segment.words().schedule(request.call_count(), k, &clock::Host)
             };
             match turns {
-                Ok(turns) => return Ok(turns),
+                Ok(turns) => {
+                    // Looked at afterwards: this process may have been stopped for long before it read its clock.
+                    self.segment.check_still_there()?;
+                    return Ok(turns);
+                }
                 Err(Halt::Miscounted) => return Err(self.miscounted(request)),
                 Err(halt) => self.recover(halt, request.largest())?,
             }
@@ -382,8 +386,10 @@ impl Limiter {
 
     #[cold]
     fn look_around(&self, now: Nanos) -> Result<()> {
+        self.segment.check_still_there()?;
+        // Not before: until one thread knows, the others look, too.
         self.look_again_ns.store(now.plus(LOOK_EVERY).as_nanos(), Ordering::Relaxed);
-        self.segment.check_still_there()
+        Ok(())
     }
 
     #[cold]
