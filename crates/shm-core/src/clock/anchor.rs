@@ -1,7 +1,7 @@
 //! Time from a counter that runs evenly, between two readings of the clock.
 //!
 //! The kernel may slew its clock: against the counter, the clock's rate is `1 + s`, and `s` may change at any instant,
-//! also between two readings. [`MAX_SLEW_PPM`] says how large `s` can be. So with `H = 1 + s` and `L = 1 − s` at that
+//! also between two readings. `MAX_SLEW_PPM` says how large `s` can be. So with `H = 1 + s` and `L = 1 − s` at that
 //! maximum, in nanoseconds for each count (times the counter's constant nominal rate, which cancels out):
 //!
 //! **Never ahead.** An anchor is a reading of the clock and of the counter, the counter read second, behind a fence. A
