@@ -195,7 +195,7 @@ fn a_search_among_4096_taken_seats_takes_little_time_and_does_not_hold_up_forks(
             assert_eq!(outcome.is_err(), is_denied_a_seat);
             std::thread::sleep(Duration::from_millis(1));
         }
-        // A look at each seat's tenure, and 200 µs of questions to the kernel: the last one may take a while.
+        // A look at each seat, and 1 ms of questions to the kernel: the last one may take a while.
         assert!(slowest < Duration::from_millis(20), "{policy}: {slowest:?} of a processor for one decision");
         harness::shout(&format!("4,096 taken seats, {policy}: a decision takes up to {slowest:?}"));
     }

@@ -17,22 +17,25 @@ use crate::sys::host;
 use crate::sys::lock::HeldByMapping;
 use std::time::Duration;
 
-/// The kernel is asked about locks for this long in one search, and at least once.
-const ASK_FOR: Duration = Duration::from_micros(200);
+/// The kernel is asked about locks for this long in one search, and at least once: about some 500 seats of a small
+/// limiter, and 50 of one with 4,096.
+const ASK_FOR: Duration = Duration::from_millis(1);
 /// And not again sooner than this after it knew of no dead holder.
 const ASK_EVERY: Duration = Duration::from_millis(10);
-/// So many holders' PIDs are looked up in one search.
-const PIDS: usize = 256;
 /// So many seats that were left may turn out to be taken in one search: by others who look as well, or by whoever keeps
 /// the lock of a tenure that it has no right to.
 const LOST_CLAIMS: usize = 256;
 
 /// Where the next search goes on.
-#[derive(Default)]
 pub(crate) struct Search {
-    next_pid: usize,
-    next_lock: usize,
+    next: usize,
     ask_again_ns: u64,
+}
+
+impl Default for Search {
+    fn default() -> Search {
+        Search { next: std::process::id() as usize, ask_again_ns: 0 }
+    }
 }
 
 /// A seat that this process has from now on.
@@ -65,9 +68,10 @@ impl Search {
                 claim(segment, seat)
             }
         };
-        for _ in 0..seats.len().min(PIDS) {
-            let seat = self.next_pid % seats.len();
-            self.next_pid = seat + 1;
+        // In turns, from a place of this process's own: not all begin with the same seat.
+        for _ in 0..seats.len() {
+            let seat = self.next % seats.len();
+            self.next = seat + 1;
             if is_without_process(&seats[seat])
                 && let Some(claimed) = claim_a_dead_ones(seat)?
             {
@@ -78,8 +82,8 @@ impl Search {
             if asked > 0 && clock::now().since(begun) > ASK_FOR {
                 break;
             }
-            let seat = self.next_lock % seats.len();
-            self.next_lock = seat + 1;
+            let seat = self.next % seats.len();
+            self.next = seat + 1;
             if let Some(claimed) = claim_a_dead_ones(seat)? {
                 return Ok(Some(claimed));
             }
