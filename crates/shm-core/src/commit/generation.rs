@@ -190,7 +190,6 @@ impl<'a> Generations<'a> {
     pub(crate) fn initialise(&self, terms: &Terms, state: u64) {
         terms.store(1, self.wall_ns(), self.place(1));
         self.place(1).state.word.store(state, Ordering::Relaxed);
-        self.place(1).state.reserved.store(0, Ordering::Relaxed);
         self.epoch.store(1, Ordering::Relaxed);
     }
 

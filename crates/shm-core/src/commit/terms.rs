@@ -45,6 +45,11 @@ impl Terms {
         Terms { policy, permits_ever: self.permits_ever.max(policy.permits().unwrap_or(0)), ..self }
     }
 
+    /// When its pause ends, if that is after `now`.
+    pub(crate) fn paused_until(&self, now: Nanos) -> Option<Nanos> {
+        self.not_before.filter(|&at| at > now)
+    }
+
     /// Whether a pause that ends at `at` still matters at `now`: past its end it still keeps a burst from leaving at once.
     pub(crate) fn is_held_at(&self, at: Nanos, now: Nanos) -> bool {
         at > now

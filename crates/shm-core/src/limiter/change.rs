@@ -56,8 +56,7 @@ impl Limiter {
         let now = clock::now();
         self.publish(|terms| {
             // A pause that is over only keeps a bucket from a burst of what was not used in it: usage, to be forgotten.
-            let not_before = terms.not_before.filter(|&at| at > now);
-            Ok(Some(Terms { forget: true, not_before, ..*terms }))
+            Ok(Some(Terms { forget: true, not_before: terms.paused_until(now), ..*terms }))
         })?;
         // Whatever is taken is free then, also if every living process waits.
         if self.segment.has_room_for_permits() && self.permits().reclaim(&mut Probe::of(&self.segment))? > 0 {
@@ -93,8 +92,7 @@ impl Limiter {
     pub fn resume(&self) -> Result<()> {
         let now = clock::now();
         self.publish(|terms| {
-            let pause = terms.not_before.filter(|&at| at > now);
-            Ok(pause.map(|_| Terms { not_before: None, forget: false, ..*terms }))
+            Ok(terms.paused_until(now).map(|_| Terms { not_before: None, forget: false, ..*terms }))
         })
     }
 

@@ -270,11 +270,7 @@ impl Limiter {
     /// The right to write this process's cells; an error if there is no seat for it.
     #[inline]
     pub(super) fn cells(&self) -> Result<CellAccess<'_>> {
-        match self.seat.cells(&self.segment) {
-            Ok(Some(cells)) => Ok(cells),
-            Ok(None) => Err(self.seatless()),
-            Err(e) => Err(e.at(self.name().as_str(), self.path())),
-        }
+        self.seat.cells(&self.segment)?.ok_or_else(|| self.seatless())
     }
 
     #[inline]
@@ -292,6 +288,7 @@ impl Limiter {
         request.only_calls().filter(|&n| n > 0).ok_or_else(|| self.miscounted(request))
     }
 
+    /// With [`reserve_word`](Self::reserve_word) the two uses of `decide_word`, each compiled for itself with its constants.
     fn try_word(&self, calls: u64) -> Result<Decision> {
         self.decide_word(calls, NOW, false)
     }

@@ -57,7 +57,7 @@ impl Limiter {
             limits: outlook,
             permits_held: held,
             permit_holders: held_by,
-            paused_until: terms.not_before.filter(|&at| at > now),
+            paused_until: terms.paused_until(now),
             changes: self.segment.generations().epoch().saturating_sub(1),
             counts: self.counts(),
             attached: seat::attached(&self.segment),

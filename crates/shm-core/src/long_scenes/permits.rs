@@ -64,13 +64,7 @@ struct Life<'a> {
 
 impl Scene {
     fn permits(&self) -> Permits<'_> {
-        Permits {
-            places: &self.places,
-            bell: &self.bell,
-            seats: &self.seats,
-            wake: |_| false,
-            is_process: |_| true,
-        }
+        Permits::for_model(&self.places, &self.bell, &self.seats)
     }
 
     fn words(&self) -> Words<'_> {

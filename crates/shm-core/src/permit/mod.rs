@@ -71,6 +71,14 @@ pub(crate) struct Permits<'a> {
     pub(crate) is_process: fn(u64) -> bool,
 }
 
+#[cfg(all(model, test))]
+impl<'a> Permits<'a> {
+    /// In scenes nobody sleeps, and nobody forks.
+    pub(crate) fn for_model(places: &'a [AtomicU64], bell: &'a AtomicU64, seats: &'a [Seat]) -> Self {
+        Permits { places, bell, seats, wake: |_| false, is_process: |_| true }
+    }
+}
+
 impl Permits<'_> {
     /// Takes one of those in force, with this [`word_of`] the holder. `hint` is where to look first.
     pub(crate) fn take(

@@ -76,13 +76,7 @@ impl Shared {
     }
 
     fn permits(&self) -> Permits<'_> {
-        Permits {
-            places: &self.places,
-            bell: &self.bell,
-            seats: &self.seats,
-            wake: |_| false,
-            is_process: |_| true,
-        }
+        Permits::for_model(&self.places, &self.bell, &self.seats)
     }
 
     /// Locks the seat's next tenure, but does not begin it.

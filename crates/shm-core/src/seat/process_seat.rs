@@ -167,20 +167,15 @@ impl ProcessSeat {
     /// The right to write this process's cells, for this thread alone. `None` if no free seat was found.
     #[inline]
     pub(crate) fn cells<'a>(&'a self, segment: &'a Segment) -> Result<Option<CellAccess<'a>>> {
-        let Some(seat) = self.seat(segment)? else { return Ok(None) };
-        let desk = self.desk.lock();
-        let write = MidWrite::begin(segment.extent());
-        if self.current(segment) == Some(seat) {
-            return Ok(Some(CellAccess { seat, desk, write }));
+        loop {
+            let Some(seat) = self.seat(segment)? else { return Ok(None) };
+            let desk = self.desk.lock();
+            let write = MidWrite::begin(segment.extent());
+            if self.current(segment) == Some(seat) {
+                return Ok(Some(CellAccess { seat, desk, write }));
+            }
+            // A signal handler forked since, and this is the child: it takes a seat of its own.
         }
-        drop((write, desk));
-        self.cells_again(segment)
-    }
-
-    /// After a signal handler forked: this is the child, and takes a seat of its own.
-    #[cold]
-    fn cells_again<'a>(&'a self, segment: &'a Segment) -> Result<Option<CellAccess<'a>>> {
-        self.cells(segment)
     }
 
     /// Takes a free seat. For the thread that holds the search.

@@ -114,7 +114,8 @@ fn claim(segment: &Segment, seat: usize) -> Result<Option<Claimed>> {
     let Some(sitter) = tenure::claim(seat, &found.holder, &mut OnFile { segment, file: &file })? else {
         return Ok(None);
     };
-    let hold = HeldByMapping::keep(file, &gate).map_err(|e| Error::os("cannot map the seat lock", e))?;
+    let hold = HeldByMapping::keep(file, &gate)
+        .map_err(|e| Error::os("cannot map the seat lock", e).at(segment.name().as_str(), segment.path()))?;
     drop(gate);
     write_holder(found, clock::now());
     tenure::begin(&found.holder, sitter);
