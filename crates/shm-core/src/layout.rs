@@ -18,6 +18,11 @@ pub(crate) const LIMITS: usize = if cfg!(all(model, not(shuttle))) { 2 } else { 
 pub(crate) const RINGS: usize = 4;
 /// Words for the name.
 pub(crate) const NAME_WORDS: usize = 32;
+/// Turns that can be charged ahead for those who stand in the line.
+pub(crate) const TURNS: usize = if cfg!(all(model, not(shuttle))) { 2 } else { 64 };
+/// A place in the line for twice as many processes as there are seats, within these bounds: a process that stands needs no
+/// seat, where the state is one word.
+pub(crate) const PLACES: std::ops::RangeInclusive<usize> = 64..=4_096;
 
 /// Words of a cell: room for the largest record.
 pub(crate) const CELL_WORDS: usize = 56;
@@ -32,13 +37,53 @@ pub(crate) struct Fixed {
     pub(crate) regions: Regions,
     pub(crate) name: [AtomicU64; NAME_WORDS],
     pub(crate) news: News,
-    pub(crate) releases: Releases,
+    pub(crate) line: Line,
     pub(crate) seatless: Lane,
     /// Counted up by those who prove that all mappings of the file are the same memory (`sys::ground`). Only grows.
     pub(crate) ground: AtomicU64,
     pub(crate) _room: [AtomicU64; 431],
     pub(crate) generations: [Generation; GENERATIONS],
+    pub(crate) turns: Turns,
 }
+
+/// What is known of the line as a whole.
+#[repr(C, align(64))]
+pub(crate) struct Line {
+    /// When a process last asked the kernel whether those who stand are alive.
+    pub(crate) probed_ns: AtomicU64,
+    /// Waiting callers that found no place, since the file was made: they were served in no order.
+    pub(crate) unordered: AtomicU64,
+    pub(crate) _room: [AtomicU64; 6],
+}
+
+/// Turns that are charged already and belong to the line: to whoever is first in it when they come. Turn `i` is
+/// `states[i]`, `instants[i]` and `turns[i]`: what is scanned lies together.
+#[repr(C, align(64))]
+pub(crate) struct Turns {
+    /// See `line::turns` for the states of these words.
+    pub(crate) states: [AtomicU64; TURNS],
+    /// The instant that each turn was charged for.
+    pub(crate) instants: [AtomicU64; TURNS],
+    pub(crate) turns: [Turn; TURNS],
+}
+
+/// What a turn was charged with. Written by the process that fills it, while its state says so.
+#[repr(C)]
+pub(crate) struct Turn {
+    /// How often it was filled: no two of its turns have the same number.
+    pub(crate) number: AtomicU64,
+    /// The generation that was charged, and its state word right after.
+    pub(crate) epoch: AtomicU64,
+    pub(crate) after: AtomicU64,
+    /// What each limit was charged.
+    pub(crate) costs: [AtomicU64; MAX_COSTS],
+    /// How much each bucket was charged so far, right after: what a settlement needs.
+    pub(crate) charged: [AtomicU64; MAX_COSTS],
+    pub(crate) _room: AtomicU64,
+}
+
+/// Amounts of a request: one for each limit that a limiter can have.
+pub(crate) const MAX_COSTS: usize = 4;
 
 /// What the file is. Written before the file has a name, never again.
 #[repr(C, align(64))]
@@ -81,15 +126,6 @@ pub(crate) struct Regions {
 pub(crate) struct News {
     /// Number of the current generation; the top bit set means retired, for good. Its low half is the futex.
     pub(crate) epoch: AtomicU64,
-    pub(crate) _room: [AtomicU64; 7],
-}
-
-/// What waiters for permits sleep on.
-#[repr(C, align(64))]
-pub(crate) struct Releases {
-    /// Its low half is the futex. A waiter makes it odd before it looks once more and sleeps. A process that gives a permit
-    /// back and finds it odd adds two and wakes one waiter; if none was asleep, it makes it even.
-    pub(crate) bell: AtomicU64,
     pub(crate) _room: [AtomicU64; 7],
 }
 
@@ -166,6 +202,7 @@ pub(crate) struct State {
 #[repr(C, align(64))]
 pub(crate) struct Seat {
     pub(crate) holder: Holder,
+    pub(crate) _room: [AtomicU64; 2],
     /// `own` and `shared` added up as they were when the present holder sat down.
     pub(crate) before: Lane,
     /// Written by one thread of the holder only, so without read-modify-write.
@@ -174,9 +211,10 @@ pub(crate) struct Seat {
     pub(crate) shared: Lane,
 }
 
-#[repr(C, align(64))]
+/// Who has a seat or a place.
+#[repr(C)]
 pub(crate) struct Holder {
-    /// Grows whenever the seat is taken (to odd) and left (to even). Odd with its lock free: the holder died.
+    /// Grows whenever it is taken (to odd) and left (to even). Odd with its lock free: the holder died.
     pub(crate) tenure: AtomicU64,
     /// For people only: a PID means something in its own namespace alone.
     pub(crate) pid: AtomicU64,
@@ -184,7 +222,25 @@ pub(crate) struct Holder {
     pub(crate) since_ns: AtomicU64,
     /// The command's name, 16 bytes.
     pub(crate) command: [AtomicU64; 2],
-    pub(crate) _room: [AtomicU64; 2],
+}
+
+/// A process that stands in the line, with the first of its waiting callers. Held by a lock on a byte of the file: see
+/// [`place_lock`].
+#[repr(C, align(64))]
+pub(crate) struct Place {
+    /// When its first caller arrived. The least ticket is served first.
+    pub(crate) ticket: AtomicU64,
+    /// When the process will be awake next, at the latest. One that is late is passed over.
+    pub(crate) plan: AtomicU64,
+    /// What the process sleeps on. Its low half is the futex.
+    pub(crate) bell: AtomicU64,
+    /// How many callers of the process stand behind the first one, and when the newest of them arrived.
+    pub(crate) behind: AtomicU64,
+    pub(crate) newest: AtomicU64,
+    /// What the first caller asks of each limit, and the epoch whose limits these are.
+    pub(crate) costs: [AtomicU64; MAX_COSTS],
+    pub(crate) epoch: AtomicU64,
+    pub(crate) holder: Holder,
 }
 
 /// Counters. They only grow.
@@ -220,6 +276,11 @@ pub(crate) fn seat_lock(seat: usize, tenure: u64) -> i64 {
     let tenure = tenure % (1 << 20);
     (1 << 40) + tenure as i64 * MAX_SEATS as i64 + seat as i64
 }
+/// The same for the holder of a place.
+pub(crate) fn place_lock(place: usize, tenure: u64) -> i64 {
+    const _: () = assert!(*PLACES.end() <= MAX_SEATS);
+    (1 << 41) + seat_lock(place, tenure)
+}
 
 /// Set in `epoch` for good when the limiter is retired.
 pub(crate) const RETIRED: u64 = 1 << 63;
@@ -227,7 +288,8 @@ pub(crate) const RETIRED: u64 = 1 << 63;
 /// The most seats a limiter can have.
 pub const MAX_SEATS: usize = 4_096;
 
-/// Which variable parts a file has. They follow the fixed part in this order: seats, cells, rings, permits.
+/// Which variable parts a file has. They follow the fixed part in this order: seats, cells, cells
+/// of turns, rings, permits, the line (a bit for each place in which somebody stands, then the places).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) seats: usize,
@@ -262,13 +324,27 @@ impl Shape {
         self.seats
     }
 
+    /// Cells for the records before the turns of the line were charged: one for each turn, where there are records.
+    pub(crate) fn turn_cells(&self) -> usize {
+        if self.cells > 0 { TURNS } else { 0 }
+    }
+
+    /// Places in the line. A multiple of 64.
+    pub(crate) fn places(&self) -> usize {
+        (2 * self.seats).next_multiple_of(64).clamp(*PLACES.start(), *PLACES.end())
+    }
+
     pub(crate) fn cells_at(&self) -> usize {
         SEATS_OFFSET + self.seats * size_of::<Seat>()
     }
 
+    pub(crate) fn turn_cells_at(&self) -> usize {
+        self.cells_at() + self.cells * size_of::<Cell>()
+    }
+
     /// Where the slots of all rings begin, one ring after the other.
     pub(crate) fn slots_at(&self) -> usize {
-        self.cells_at() + self.cells * size_of::<Cell>()
+        self.turn_cells_at() + self.turn_cells() * size_of::<Cell>()
     }
 
     pub(crate) fn slots(&self) -> usize {
@@ -279,9 +355,18 @@ impl Shape {
         self.slots_at() + self.slots() * 8
     }
 
+    /// Where the bits begin that say who stands.
+    pub(crate) fn standing_at(&self) -> usize {
+        (self.permits_at() + self.permits * 8).next_multiple_of(64)
+    }
+
+    pub(crate) fn places_at(&self) -> usize {
+        (self.standing_at() + self.places() / 8).next_multiple_of(64)
+    }
+
     /// The size of the file: whole lines.
     pub(crate) fn file_size(&self) -> usize {
-        (self.permits_at() + self.permits * 8).next_multiple_of(64)
+        self.places_at() + self.places() * size_of::<Place>()
     }
 }
 
@@ -293,7 +378,6 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Fixed, regions),
         offset_of!(Fixed, name),
         offset_of!(Fixed, news),
-        offset_of!(Fixed, releases),
         offset_of!(Fixed, seatless),
         offset_of!(Fixed, ground),
         offset_of!(Fixed, generations),
@@ -312,9 +396,19 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Lane, waited_ns),
         size_of::<Cell>(),
         offset_of!(State, reserved),
+        offset_of!(Fixed, line),
+        offset_of!(Fixed, turns),
+        size_of::<Turn>(),
+        offset_of!(Turn, charged),
+        size_of::<Place>(),
+        offset_of!(Place, costs),
+        offset_of!(Place, holder),
         CELL_PAIR,
         GENERATIONS,
         LIMITS,
+        TURNS,
+        *PLACES.start(),
+        *PLACES.end(),
     ];
     let mut hash = Hash::new();
     let mut i = 0;
@@ -350,20 +444,24 @@ const _: () = {
     assert!(size_of::<Regions>() == 128);
     assert!(offset_of!(Fixed, name) == 192);
     assert!(offset_of!(Fixed, news) == 448);
-    assert!(offset_of!(Fixed, releases) == 512);
+    assert!(offset_of!(Fixed, line) == 512);
     assert!(offset_of!(Fixed, seatless) == 576);
     assert!(offset_of!(Fixed, ground) == 640);
     assert!(offset_of!(Fixed, generations) == 4096);
+    assert!(offset_of!(Fixed, turns) == 9_216);
+    assert!(size_of::<Turn>() == 96);
+    assert!(size_of::<Place>() == 128);
+    assert!(offset_of!(Place, holder) == 80);
     assert!(size_of::<About>() == 64);
     assert!(size_of::<LimitWords>() == 128);
     assert!(size_of::<State>() == 64);
     assert!(size_of::<Generation>() == 640);
     assert!(size_of::<Cell>() == 448);
     assert!(CELL_WORDS >= crate::limit::rules::RECORD_WORDS);
-    assert!(size_of::<Holder>() == 64);
+    assert!(size_of::<Holder>() == 48);
     assert!(size_of::<Lane>() == 64);
     assert!(size_of::<Seat>() == 256);
-    assert!(SEATS_OFFSET == 12_288);
+    assert!(SEATS_OFFSET == 16_384);
 };
 
 /// Parts of the layout without a file around them, for models.
@@ -426,9 +524,8 @@ mod model {
                 pid_namespace: word(),
                 since_ns: word(),
                 command: words(),
-                _room: words(),
             };
-            Seat { holder, before: lane(), own: lane(), shared: lane() }
+            Seat { holder, _room: words(), before: lane(), own: lane(), shared: lane() }
         }
     }
 

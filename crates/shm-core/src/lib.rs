@@ -19,6 +19,7 @@ mod commit;
 mod error;
 mod layout;
 pub mod limit;
+mod line;
 #[cfg(all(shuttle, test))]
 mod long_scenes;
 mod permit;
@@ -37,9 +38,11 @@ mod sys;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
-    Charged, Decision, Inspection, Limiter, OnMismatch, Receipt, Reservation, Reserved, Settings,
-    remove_by_force,
+    Charged, Decision, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, Refused, Reservation,
+    Reserved, Settings, Step, Tended, Waiter, remove_by_force, sleep_on,
 };
+#[cfg(not(model))]
+pub use line::Rouse;
 #[cfg(not(model))]
 pub use name::{DIR_VARIABLE, Directory, MAX_NAME, Name};
 #[cfg(not(model))]
@@ -50,3 +53,5 @@ pub use seat::{Attached, Counts};
 pub use segment::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS};
 #[cfg(not(model))]
 pub use sys::fork::ProcessToken;
+#[cfg(not(model))]
+pub use sys::signal::without_handlers;

@@ -12,13 +12,6 @@ pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Loom takes SeqCst accesses for AcqRel ones, and knows only fences. So there the order that they have is said aloud.
-#[inline]
-pub(crate) fn seq_cst_for_loom() {
-    #[cfg(all(model, not(shuttle)))]
-    fence(Ordering::SeqCst);
-}
-
 /// The token of this process: a forked child has another one. (In a model nobody forks.)
 #[inline]
 pub(crate) fn this_process() -> u64 {

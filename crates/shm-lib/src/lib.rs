@@ -30,7 +30,7 @@
 //! | [`Outcome`], [`Admission`], [`Denial`] | what was decided |
 //! | [`Settled`] | what a settlement changed |
 //! | [`Permit`], [`Reservation`] | what is held, and turns taken ahead |
-//! | [`Timer`] | waiting in futures: with the feature `tokio` [`acquire().await`](RateLimit#waiting-in-tokio), else with any timer |
+//! | [`Acquiring`] | [waiting in futures](RateLimit#waiting-in-futures), in any runtime |
 //! | [`Fallback`] | fail-open or fail-closed, if the caller says so |
 //! | [`Error`], [`ErrorKind`] | what went wrong, and what to do next |
 
@@ -46,7 +46,6 @@ struct Readme;
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
 
-mod asynchronous;
 mod builder;
 mod fallback;
 mod outcome;
@@ -55,9 +54,6 @@ mod rate_limit;
 mod reservation;
 mod wait;
 
-pub use asynchronous::Timer;
-#[cfg(feature = "tokio")]
-pub use asynchronous::TokioTimer;
 pub use builder::Builder;
 pub use fallback::Fallback;
 pub use outcome::{Admission, Denial, Outcome, Settled};
@@ -70,3 +66,4 @@ pub use shm_core::{
     Attached, Counts as Stats, DIR_VARIABLE, Directory, Error, ErrorKind, Inspection, Name, OnMismatch,
     Result,
 };
+pub use wait::Acquiring;

@@ -1,6 +1,6 @@
 //! A future that is admitted at once allocates nothing. Alone in its program: the allocator counts for all threads.
 
-use shm_lib::{Builder, RateLimit, Request, Timer};
+use shm_lib::{Builder, RateLimit};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,18 +28,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Nobody waits here.
-struct Untouched;
-
-impl Timer for Untouched {
-    async fn sleep(&self, _: Duration) {
-        panic!("there was nothing to wait for");
-    }
-}
-
 fn at_once(limit: &RateLimit) {
-    let request = Request::one();
-    let mut future = pin!(limit.acquire_with(&Untouched, &request));
+    let mut future = pin!(limit.acquire());
     let ready = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(ready, Poll::Ready(Ok(_))));
 }

@@ -10,7 +10,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::Pid;
-use shm_lib::{Admission, Outcome, RateLimit, Request, Timer};
+use shm_lib::{Admission, Outcome, RateLimit};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -51,8 +51,7 @@ pub(crate) fn beside_future(job: &Job) {
         return reap(first);
     }
     let limit = job.open().expect("the limiter");
-    let request = Request::one();
-    let mut waiting = Box::pin(limit.acquire_with(&Pause, &request));
+    let mut waiting = Box::pin(limit.acquire());
     let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(poll().is_pending(), "the turn had come already");
     if let Err(why) = straits::leave(job) {
@@ -163,17 +162,4 @@ fn say(admission: &Admission) {
     let line = format!("{}\n", admission.at().as_nanos());
     std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush()).expect("an output");
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-}
-
-/// A timer whose sleeps last from one poll to the next.
-struct Pause;
-
-impl Timer for Pause {
-    async fn sleep(&self, _: Duration) {
-        let mut slept = false;
-        std::future::poll_fn(|_| {
-            if std::mem::replace(&mut slept, true) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
 }

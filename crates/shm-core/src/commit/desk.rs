@@ -36,20 +36,38 @@ impl Default for Desk {
     }
 }
 
+/// These costs, if they can ever pass.
+pub(super) fn possible(rules: &Rules, costs: &Costs) -> Result<Costs, Halt> {
+    match rules.never(costs) {
+        None => Ok(*costs),
+        Some((limit, most)) => Err(Halt::NeverAdmissible { limit, most }),
+    }
+}
+
 impl Desk {
     /// What a request costs, if it can ever pass.
     pub(super) fn costs(&self, request: &Request) -> Result<Costs, Halt> {
         let costs = request.costs(&self.units).ok_or(Halt::Miscounted)?;
-        match self.rules.never(&costs) {
-            None => Ok(costs),
-            Some((limit, most)) => Err(Halt::NeverAdmissible { limit, most }),
+        possible(&self.rules, &costs)
+    }
+
+    /// These costs, if they can ever pass. They may have been read of shared memory.
+    pub(super) fn possible(&self, costs: &Costs) -> Result<Costs, Halt> {
+        if costs.iter().all(|&cost| cost == 0) {
+            return Err(Halt::Miscounted);
         }
+        possible(&self.rules, costs)
     }
 
     /// How much each bucket was charged so far, after an admission.
     #[inline]
     pub(crate) fn charged(&self) -> Costs {
         self.rules.charged(&self.record)
+    }
+
+    /// The record before an admission that was to be remembered, in place.
+    pub(crate) fn before_it(&self) -> &Record {
+        &self.before
     }
 
     /// The record before an admission that was to be remembered.

@@ -61,6 +61,8 @@ pub(crate) enum Halt {
     Seatless,
     /// A signal handler forked, and this is the child: what was begun is the parent's. To be begun again.
     Forked,
+    /// The limits that costs were in the order of are not those in force any more. To be begun again.
+    Changed,
     /// More than one of the limits can ever admit.
     NeverAdmissible {
         limit: usize,
@@ -120,6 +122,11 @@ impl<'a> Generations<'a> {
     #[inline]
     pub(super) fn gcra_and_shadow(&self, epoch: u64) -> (Gcra, bool) {
         terms::gcra(self.place(epoch))
+    }
+
+    /// The state word of this epoch's generation, if it is still in its place.
+    pub(crate) fn state_of(&self, epoch: u64) -> u64 {
+        self.place(epoch).state.word.load(Ordering::Acquire)
     }
 
     fn wall_ns(&self) -> u64 {

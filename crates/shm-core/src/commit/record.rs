@@ -14,13 +14,13 @@
 //!    what overslept any number of changes changes nothing.
 //! 4. The slots of a log's newest entry are written before anything is committed after it. They only grow.
 
-use super::desk::Desk;
+use super::desk::{Desk, possible};
 use super::generation::{Commit, Decision, Generations, Halt};
 use super::table::{LIVE_END, Pointer, Table, load, store};
 use super::terms::{self, Terms};
-use super::word::{SOON, Word, is_too_late};
+use super::word::{SOON, Wanted, Word};
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
-use crate::layout::{CELL_PAIR, LIMITS, RETIRED};
+use crate::layout::{CELL_PAIR, Cell, LIMITS, RETIRED};
 use crate::limit::log::Ring;
 use crate::limit::rules::{Record, Rings, Rules, Size};
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Refund, Request};
@@ -172,17 +172,18 @@ impl<'a> Records<'a> {
         Ok(())
     }
 
-    /// Takes what is requested of all limits, or nothing, for the first instant at which it conforms, if that is now or
-    /// at most `latest`. If `remember`, the desk then has the record before the admission.
+    /// Takes what is requested of all limits, or nothing, for the first instant at which it conforms, if that is
+    /// wanted. If `remember`, the desk then has the record before the admission.
     #[inline]
     pub(crate) fn reserve(
         &self,
         asked: Asked<'_>,
-        latest: Nanos,
+        wanted: impl Into<Wanted>,
         clock: &impl Clock,
         remember: bool,
         desk: &mut Desk,
     ) -> Result<Decision, Halt> {
+        let wanted = wanted.into();
         loop {
             let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
             let Desk { epoch, rules, record, before, .. } = &mut *desk;
@@ -198,13 +199,13 @@ impl<'a> Records<'a> {
                     continue;
                 }
                 if ready.since(now.at) > MAX_WAIT {
-                    self.far_away(rules, record, now.at, ready, latest)?;
+                    self.far_away(rules, record, now.at, ready, wanted.turn)?;
                 }
-                if ready > latest {
+                if ready > wanted.turn {
                     return Ok(Decision::Denied { ready, now, shadow: self.generations.is_shadow() });
                 }
             }
-            if ready <= now.at && is_too_late(now.at, latest) {
+            if ready <= now.at && now.at > wanted.decided {
                 let ready = now.at.plus(SOON);
                 return Ok(Decision::Denied { ready, now, shadow: self.generations.is_shadow() });
             }
@@ -325,6 +326,12 @@ impl<'a> Records<'a> {
         let Some(word) = self.read_record(clock, desk)? else { return Ok(None) };
         let costs = match asked {
             Asked::Calls(n) if 0 < n && n <= desk.most_calls => [n; MAX_LIMITS],
+            Asked::Costs(costs, epoch) => {
+                if desk.epoch != epoch {
+                    return Err(Halt::Changed);
+                }
+                desk.possible(costs)?
+            }
             asked => desk.costs(&asked.request())?,
         };
         Ok(Some((word, costs)))
@@ -402,14 +409,21 @@ impl<'a> Records<'a> {
         epoch: u64,
         state: u64,
         charged: Option<&Costs>,
-        unused: &Request,
+        unused: Asked<'_>,
         at: Nanos,
     ) -> Result<Refund, Halt> {
         loop {
             let rules = self.rules(epoch);
             let size = rules.size();
             let units = terms::units(self.generations.place(epoch));
-            let Some(amounts) = unused.costs(&units) else { return Ok(Refund::default()) };
+            let amounts = match unused {
+                Asked::Costs(costs, of) if of == epoch => *costs,
+                Asked::Costs(..) => return Ok(Refund::default()),
+                unused => match unused.request().costs(&units) {
+                    Some(amounts) => amounts,
+                    None => return Ok(Refund::default()),
+                },
+            };
             let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
             if word >= LIVE_END || !self.generations.is_current(epoch) {
                 return Ok(Refund::default());
@@ -428,6 +442,62 @@ impl<'a> Records<'a> {
             }
             back_off();
         }
+    }
+
+    /// What a request costs each limit of this epoch, if it can ever pass; `None` if the epoch is over. Needs no cells.
+    pub(crate) fn costs_in(&self, epoch: u64, asked: Asked<'_>) -> Result<Option<Costs>, Halt> {
+        let (rules, units) = (self.rules(epoch), terms::units(self.generations.place(epoch)));
+        if !self.generations.is_current(epoch) {
+            return Ok(None);
+        }
+        let costs = asked.request().costs(&units[..rules.len()]).ok_or(Halt::Miscounted)?;
+        possible(&rules, &costs).map(Some)
+    }
+
+    /// When these costs would be admitted if so much more had been admitted before, and which limit says so. Takes nothing.
+    pub(crate) fn estimate(
+        &self,
+        epoch: u64,
+        ahead: &Costs,
+        costs: &Costs,
+        clock: &impl Clock,
+    ) -> Result<Option<(Nanos, usize)>, Halt> {
+        let g = self.generations;
+        loop {
+            let rules = self.rules(epoch);
+            let word = g.place(epoch).state.word.load(Ordering::Acquire);
+            if !g.is_current(epoch) {
+                return Ok(None);
+            }
+            if word >= LIVE_END {
+                self.settle(epoch, clock)?;
+                continue;
+            }
+            let mut record = Record::EMPTY;
+            if !self.copy(word, epoch, rules.size(), &mut record)? {
+                continue;
+            }
+            let now = clock.exact();
+            if rules.debt(&mut record, ahead, now.as_nanos(), &self.table).is_none() {
+                return Ok(Some((Nanos::from_nanos(u64::MAX), 0)));
+            }
+            let (ready, limit) = rules.slowest(&record, costs, now.as_nanos(), &self.table);
+            if g.place(epoch).state.word.load(Ordering::Acquire) == word {
+                return Ok(Some((Nanos::from_nanos(ready).max(now), limit)));
+            }
+        }
+    }
+
+    /// Copies the record before a turn to the turn's own cell, for whoever undoes it.
+    pub(crate) fn keep_before(&self, epoch: u64, cell: &Cell, before: &Record) {
+        store(cell, before, self.rules(epoch).size());
+    }
+
+    /// Reads it there.
+    pub(crate) fn kept_before(&self, epoch: u64, cell: &Cell) -> Record {
+        let mut before = Record::EMPTY;
+        load(cell, &mut before, self.rules(epoch).size());
+        before
     }
 
     /// Makes this record the current one in place of that which `word` points to, if that is still the current one.

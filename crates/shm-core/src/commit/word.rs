@@ -75,10 +75,32 @@ pub(crate) enum Miss {
 /// After a deadline a request that would be admitted at once is to be made again.
 pub(super) const SOON: Duration = Duration::from_nanos(1);
 
-/// Whether a decision that is made now comes after the latest instant that is wanted. 0: at once, whenever that is.
-#[inline]
-pub(super) fn is_too_late(now: Nanos, latest: Nanos) -> bool {
-    latest.as_nanos() != 0 && now > latest
+/// Which instants are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The latest turn in the queue; 0: none.
+    pub(super) turn: Nanos,
+    /// The latest decision that admits at once.
+    pub(super) decided: Nanos,
+}
+
+impl Wanted {
+    /// What is to be had at once, whenever that is.
+    pub(crate) const NOW: Wanted =
+        Wanted { turn: Nanos::from_nanos(0), decided: Nanos::from_nanos(u64::MAX) };
+
+    /// What is to be had at once, by this instant.
+    pub(crate) fn now_by(latest: Nanos) -> Wanted {
+        Wanted { decided: latest, ..Wanted::NOW }
+    }
+}
+
+/// At once, or a turn, by this instant. 0: at once, whenever that is.
+impl From<Nanos> for Wanted {
+    #[inline]
+    fn from(latest: Nanos) -> Wanted {
+        if latest.as_nanos() == 0 { Wanted::NOW } else { Wanted { turn: latest, decided: latest } }
+    }
 }
 
 /// A limiter whose state is one word.
@@ -113,26 +135,27 @@ impl Words<'_> {
         self.0.initialise(terms, Word::live(terms.gcra().unused(terms.since)));
     }
 
-    /// Takes `cost` tokens for the first instant at which they conform, if that is now or at most `latest`.
+    /// Takes `cost` tokens for the first instant at which they conform, if that is wanted.
     /// `cancellable`: it may be given back by [`cancel`](Self::cancel).
     #[inline(always)]
     pub(crate) fn reserve(
         &self,
         cost: u64,
-        latest: Nanos,
+        wanted: impl Into<Wanted>,
         cancellable: bool,
         clock: &impl Clock,
     ) -> Result<Decision, Halt> {
+        let wanted = wanted.into();
         let mut closely = false;
         loop {
             let read = || Some(if closely { Reading::exact(clock.exact()) } else { clock.read() });
-            match self.attempt(cost, latest, cancellable, read) {
+            match self.attempt(cost, wanted, cancellable, read) {
                 Ok(decision) => return Ok(decision),
                 Err(Miss::Close) => closely = true,
                 Err(Miss::Blocked(epoch)) => self.obstacle(epoch, cost, clock)?,
                 Err(Miss::Lost | Miss::NoTime) => {}
                 Err(Miss::Far { epoch, tat, ready, now }) => {
-                    self.far_away(epoch, tat, now.at, ready, latest)?;
+                    self.far_away(epoch, tat, now.at, ready, wanted.turn)?;
                     return Ok(Decision::Denied { ready, now, shadow: self.0.is_shadow() });
                 }
                 Err(Miss::Damaged) => return Err(Halt::Damaged("the state is a time decades away")),
@@ -146,7 +169,7 @@ impl Words<'_> {
     pub(crate) fn attempt(
         &self,
         cost: u64,
-        latest: Nanos,
+        wanted: Wanted,
         cancellable: bool,
         read: impl FnOnce() -> Option<Reading>,
     ) -> Result<Decision, Miss> {
@@ -161,7 +184,7 @@ impl Words<'_> {
         }
         let tick = gcra.ticks.at(now.at.as_nanos());
         let at = if gcra.conforms(word, tick, cost) {
-            if is_too_late(now.at, latest) {
+            if now.at > wanted.decided {
                 return Ok(Decision::Denied { ready: now.at.plus(SOON), now, shadow });
             }
             now.at
@@ -176,7 +199,7 @@ impl Words<'_> {
             if ahead > MAX_WAIT.as_nanos() as u64 && ready.since(now.at) > MAX_WAIT {
                 return Err(Miss::Far { epoch, tat: word, ready, now });
             }
-            if slot > gcra.ticks.at(latest.as_nanos().min(u64::MAX >> 1)) {
+            if slot > gcra.ticks.at(wanted.turn.as_nanos().min(u64::MAX >> 1)) {
                 return Ok(Decision::Denied { ready, now, shadow });
             }
             ready
@@ -213,6 +236,39 @@ impl Words<'_> {
             let (now, ready) = (clock.exact(), gcra.ready_at(word, cost));
             return Ok((ready > now).then_some((ready, now)));
         }
+    }
+
+    /// When `cost` tokens would be admitted if `ahead` more had been before; `None` if the epoch is over. Takes nothing.
+    pub(crate) fn estimate(
+        &self,
+        epoch: u64,
+        ahead: u64,
+        cost: u64,
+        clock: &impl Clock,
+    ) -> Result<Option<Nanos>, Halt> {
+        loop {
+            let gcra = self.0.gcra(epoch);
+            let word = self.0.place(epoch).state.word.load(Ordering::Acquire);
+            if !self.0.is_current(epoch) {
+                return Ok(None);
+            }
+            if self.is_blocked(epoch, word) {
+                self.obstacle(epoch, 0, clock)?;
+                continue;
+            }
+            let now = clock.exact();
+            let tick = gcra.ticks.at(now.as_nanos());
+            let tat = if ahead == 0 { Some(word) } else { gcra.debt(word, tick, ahead).map(|(tat, _)| tat) };
+            return Ok(Some(
+                tat.map_or(Nanos::from_nanos(u64::MAX), |tat| gcra.ready_at(tat, cost).max(now)),
+            ));
+        }
+    }
+
+    /// The most that can be admitted at once in this epoch; `None` if it is over.
+    pub(crate) fn most(&self, epoch: u64) -> Option<u64> {
+        let burst = self.0.gcra(epoch).burst;
+        self.0.is_current(epoch).then_some(burst)
     }
 
     /// Whether this epoch is over or retired, or this word of it is not a time.

@@ -143,6 +143,8 @@ impl Request {
 pub(crate) enum Asked<'a> {
     Calls(u64),
     Units(&'a Request),
+    /// So much of each limit of this epoch.
+    Costs(&'a Costs, u64),
 }
 
 impl<'a> Asked<'a> {
@@ -156,6 +158,7 @@ impl<'a> Asked<'a> {
         match self {
             Asked::Calls(n) => n,
             Asked::Units(request) => request.calls,
+            Asked::Costs(costs, _) => costs[0],
         }
     }
 
@@ -164,6 +167,7 @@ impl<'a> Asked<'a> {
         match self {
             Asked::Calls(n) => Request::calls(n),
             Asked::Units(request) => *request,
+            Asked::Costs(costs, _) => Request::calls(costs.iter().copied().max().unwrap_or(0)),
         }
     }
 }

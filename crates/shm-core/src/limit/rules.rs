@@ -254,6 +254,20 @@ impl Rules {
         self.places().find(|p| costs[p.limit] > p.rule.most()).map(|p| (p.limit, p.rule.most()))
     }
 
+    /// The first instant as [`ready`](Self::ready) has it, and the limit that it is for.
+    pub(crate) fn slowest(
+        &self,
+        record: &Record,
+        costs: &Costs,
+        now: u64,
+        rings: &impl Rings,
+    ) -> (u64, usize) {
+        let all = self.ready(record, costs, now, rings);
+        let of = |p: &Place| p.rule.ready(p.of(record), costs[p.limit], now, || rings.ring(p.limit));
+        let limit = self.places().filter(|p| costs[p.limit] > 0).max_by_key(|p| of(p)).map_or(0, |p| p.limit);
+        (all, limit)
+    }
+
     /// Whether these costs concern a log.
     pub(crate) fn has_log(&self, costs: &Costs) -> bool {
         self.places().any(|p| costs[p.limit] > 0 && matches!(p.rule, Rule::Log(_)))

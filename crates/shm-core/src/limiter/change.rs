@@ -99,7 +99,7 @@ impl Limiter {
     fn wake_everybody(&self) {
         let fixed = self.segment.fixed();
         futex::wake_all(&fixed.news.epoch);
-        futex::wake_all(&fixed.releases.bell);
+        self.wake_the_line();
     }
 
     /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper. Needs no
@@ -135,6 +135,8 @@ impl Limiter {
         } else if next.forget {
             segment.generations().clear_damage(epoch);
         }
+        // Those who wait are charged anew under the next limits. What is charged meanwhile is dropped with the state.
+        self.undo_turns(pair, || true);
         segment.publish(epoch, &next, pair).map_err(halted)?;
         // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.
         let _ = segment.settle(epoch + 1, pair);

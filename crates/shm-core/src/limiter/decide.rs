@@ -2,7 +2,7 @@
 
 use super::Limiter;
 use crate::clock::{self, Clock, Nanos};
-use crate::commit::{self, Halt, Terms};
+use crate::commit::{self, Halt, Terms, Wanted};
 use crate::error::{ErrorKind, Result};
 use crate::limit::rules::Record;
 use crate::limit::{Asked, Costs, Request};
@@ -31,9 +31,6 @@ impl Notes {
     }
 }
 
-/// A latest turn that only those meet that come at once.
-const NOW: Nanos = Nanos::from_nanos(0);
-
 /// That something was taken for an instant: now, or a later turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -43,7 +40,7 @@ pub struct Receipt {
     /// The state word right after, of what can be cancelled; 0 of what can't, where the state is one word.
     pub(super) state: u64,
     /// See [`Limiter::owner`].
-    owner: u64,
+    pub(super) owner: u64,
 }
 
 impl Receipt {
@@ -111,6 +108,12 @@ impl Limiter {
     /// permits, undisturbed. Otherwise `None`, and nobody was admitted: [`try_acquire`](Self::try_acquire) decides.
     #[inline]
     pub fn try_at_once(&self, calls: u64) -> Option<Decision> {
+        self.at_once(calls, Wanted::NOW, true)
+    }
+
+    /// The same, if it is wanted. `count_denied`: a denial is counted.
+    #[inline(always)]
+    pub(super) fn at_once(&self, calls: u64, wanted: Wanted, count_denied: bool) -> Option<Decision> {
         if calls == 0 || !self.segment.is_one_word() {
             return None;
         }
@@ -121,7 +124,7 @@ impl Limiter {
             process = process_token();
             Some(now)
         };
-        match self.segment.words().attempt(calls, NOW, false, read) {
+        match self.segment.words().attempt(calls, wanted, false, read) {
             Ok(commit::Decision::Admitted { at, now, epoch, .. }) => {
                 if process != process_token() {
                     // A signal handler forked, and this is the child. Perhaps it was its parent that was admitted.
@@ -132,7 +135,9 @@ impl Limiter {
                 Some(Decision::Admitted { receipt, now: now.at })
             }
             Ok(commit::Decision::Denied { ready, now, shadow: false }) => {
-                self.seat.counting(&self.segment).denied();
+                if count_denied {
+                    self.seat.counting(&self.segment).denied();
+                }
                 Some(Decision::Denied { ready, now: now.at, shadow: false })
             }
             _ => None,
@@ -147,7 +152,7 @@ impl Limiter {
     #[inline]
     pub fn try_acquire(&self, calls: u64) -> Result<Decision> {
         if self.segment.has_records() {
-            return self.decide_record(Asked::Calls(calls), NOW, None, true);
+            return self.decide_record(Asked::Calls(calls), Wanted::NOW, None, true);
         }
         // First, so that a process attaches even when its request is impossible, and `inspect` lists it.
         let counting = self.seat.counting(&self.segment);
@@ -168,7 +173,7 @@ impl Limiter {
             return Ok((self.try_acquire(self.only_calls(request)?)?, Charged::default()));
         }
         let mut notes = Notes::new(false);
-        let decision = self.decide_record(Asked::of(request), NOW, Some(&mut notes), true)?;
+        let decision = self.decide_record(Asked::of(request), Wanted::NOW, Some(&mut notes), true)?;
         Ok((decision, notes.charged))
     }
 
@@ -276,10 +281,20 @@ impl Limiter {
     #[inline]
     fn decide(&self, request: &Request, latest: Nanos, notes: Option<&mut Notes>) -> Result<Decision> {
         if self.segment.has_records() {
-            self.decide_record(Asked::of(request), latest, notes, false)
+            self.decide_record(Asked::of(request), latest.into(), notes, false)
         } else {
             self.reserve_word(self.only_calls(request)?, latest)
         }
+    }
+
+    /// Takes what is requested at once, if it is wanted. A denial is not counted.
+    pub(super) fn decide_now(&self, request: &Request, wanted: Wanted) -> Result<(Decision, Charged)> {
+        if self.segment.has_records() {
+            let mut notes = Notes::new(false);
+            let decision = self.decide_record(Asked::of(request), wanted, Some(&mut notes), false)?;
+            return Ok((decision, notes.charged));
+        }
+        Ok((self.decide_word(self.only_calls(request)?, wanted, false)?, Charged::default()))
     }
 
     /// How many calls a request takes of a limiter that counts nothing else.
@@ -290,19 +305,19 @@ impl Limiter {
 
     /// With [`reserve_word`](Self::reserve_word) the two uses of `decide_word`, each compiled for itself with its constants.
     fn try_word(&self, calls: u64) -> Result<Decision> {
-        self.decide_word(calls, NOW, false)
+        self.decide_word(calls, Wanted::NOW, false)
     }
 
     fn reserve_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
-        self.decide_word(calls, latest, true)
+        self.decide_word(calls, latest.into(), true)
     }
 
     /// `cancellable`: it may be given back by [`cancel`](Self::cancel).
     #[inline(always)]
-    fn decide_word(&self, calls: u64, latest: Nanos, cancellable: bool) -> Result<Decision> {
+    fn decide_word(&self, calls: u64, wanted: Wanted, cancellable: bool) -> Result<Decision> {
         loop {
             let process = process_token();
-            match self.segment.words().reserve(calls, latest, cancellable, &clock::Host) {
+            match self.segment.words().reserve(calls, wanted, cancellable, &clock::Host) {
                 // In a child that a signal handler forked: perhaps it was its parent that was admitted.
                 Ok(commit::Decision::Admitted { .. }) if process != process_token() => {}
                 Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
@@ -324,7 +339,7 @@ impl Limiter {
     fn decide_record(
         &self,
         asked: Asked<'_>,
-        latest: Nanos,
+        wanted: Wanted,
         notes: Option<&mut Notes>,
         count: bool,
     ) -> Result<Decision> {
@@ -332,7 +347,7 @@ impl Limiter {
             let mut cells = self.cells()?;
             let records = self.segment.records(Some(cells.pair()));
             let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
-            let halt = match records.reserve(asked, latest, &clock::Host, keep_before, &mut cells.desk) {
+            let halt = match records.reserve(asked, wanted, &clock::Host, keep_before, &mut cells.desk) {
                 // Perhaps it was the parent that was admitted.
                 _ if !cells.is_ours() => Halt::Forked,
                 Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
@@ -370,7 +385,7 @@ impl Limiter {
 
     /// Now and then: whether the file is still there.
     #[inline]
-    fn glance_around(&self, now: Nanos) -> Result<()> {
+    pub(super) fn glance_around(&self, now: Nanos) -> Result<()> {
         if self.is_time_to_look(now) { self.look_around(now) } else { Ok(()) }
     }
 
@@ -406,7 +421,7 @@ impl Limiter {
     #[cold]
     pub(super) fn recover(&self, halt: Halt, cost: u64) -> Result<()> {
         match halt {
-            Halt::Forked => return Ok(()),
+            Halt::Forked | Halt::Changed => return Ok(()),
             Halt::Frozen => {}
             halt => return Err(self.segment.halted(halt, cost)),
         }

@@ -10,7 +10,7 @@ use crate::commit::Halt;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
-use crate::limit::{Refund, Request};
+use crate::limit::{Asked, Refund, Request};
 use crate::sys::signal::NoHandlers;
 
 impl Limiter {
@@ -69,7 +69,7 @@ impl Limiter {
         let cells = self.cells()?;
         self.segment
             .records(Some(cells.pair()))
-            .refund(receipt.epoch, receipt.state, charged.0.as_ref(), unused, receipt.at)
+            .refund(receipt.epoch, receipt.state, charged.0.as_ref(), Asked::of(unused), receipt.at)
             .map_err(|halt| self.segment.halted(halt, 0))
     }
 

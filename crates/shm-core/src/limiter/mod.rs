@@ -7,6 +7,7 @@
 //! | `decide` | taking |
 //! | `give_back` | giving back what was taken, and charging afterwards |
 //! | `permits` | holding one of so many |
+//! | `wait` | standing in the line |
 //! | `change` | changing it for everybody, and ending it |
 //! | `inspect` | looking |
 //! | `remove` | removing what can't be retired |
@@ -19,11 +20,13 @@ mod mismatch;
 mod permits;
 mod remove;
 mod settings;
+mod wait;
 
 pub use decide::{Charged, Decision, Receipt, Reservation, Reserved};
 pub use inspect::Inspection;
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
+pub use wait::{Granted, Nap, Refused, Step, Tended, Waiter, sleep_on};
 
 use crate::commit::{Halt, Terms};
 use crate::error::{ErrorKind, Result};

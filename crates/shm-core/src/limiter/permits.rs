@@ -1,18 +1,14 @@
 //! Holding one of so many permits.
 
 use super::Limiter;
-use crate::clock::{self, Nanos};
+use crate::clock;
 use crate::error::Result;
 use crate::permit::{Held, Permits, word_of};
 use crate::seat::Probe;
 use crate::sync::Ordering;
 use crate::sys::fork::process_token;
-use crate::sys::futex;
 use std::time::Duration;
 
-/// The longest sleep of who waits for a permit. Whoever gave one back may have been killed before it woke anybody, and
-/// nobody wakes anybody for the permits of the dead.
-const LOOK_FOR_PERMITS_EVERY: Duration = Duration::from_millis(100);
 /// How often a process that finds no free permit looks whether the holders live. That opens the file.
 const LOOK_FOR_DEAD_EVERY: Duration = Duration::from_millis(10);
 
@@ -21,9 +17,7 @@ impl Limiter {
         let segment = &self.segment;
         Permits {
             places: segment.permits(),
-            bell: &segment.fixed().releases.bell,
             seats: segment.seats(),
-            wake: futex::wake_one,
             is_process: |token| token == process_token(),
         }
     }
@@ -40,6 +34,15 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
     pub fn take_permit(&self) -> Result<Option<Held>> {
+        // What is free is for those who wait.
+        if self.is_waited_for() {
+            return Ok(None);
+        }
+        self.take_permit_in_line()
+    }
+
+    /// The same for the first in line.
+    pub(super) fn take_permit_in_line(&self) -> Result<Option<Held>> {
         let segment = &self.segment;
         let permits = self.permits();
         let mut looked = false;
@@ -71,6 +74,13 @@ impl Limiter {
         }
     }
 
+    /// Frees the permits of holders that have died since they were looked at last, if that is some time ago. Whether there
+    /// were any.
+    pub(super) fn free_those_of_the_dead(&self) -> bool {
+        self.is_time_to_look_for_dead()
+            && self.permits().reclaim(&mut Probe::of(&self.segment)).is_ok_and(|freed| freed > 0)
+    }
+
     /// Whether enough time has passed since the holders were looked at last; then the caller looks.
     fn is_time_to_look_for_dead(&self) -> bool {
         let now = clock::now();
@@ -89,22 +99,8 @@ impl Limiter {
     /// Gives a permit back and wakes somebody who waits for one. Harmless if it was given back before, and in a forked child
     /// of the holder.
     pub fn give_back(&self, held: Held) {
-        self.permits().give_back(held, process_token());
-    }
-
-    /// Waits for a permit to become free, and takes it: at most to `until`, and not much longer than a tenth of
-    /// a second. Then the caller calls again, or wants no more.
-    ///
-    /// # Errors
-    /// As [`take_permit`](Self::take_permit).
-    pub fn wait_for_permit(&self, now: Nanos, until: Nanos) -> Result<Option<Held>> {
-        let bell = self.permits().announce();
-        let held = self.take_permit()?;
-        // With a permit: others may wait, too, and the next one that is given back is for them. So the bell stays set.
-        if held.is_none() {
-            let until = until.min(now.plus(LOOK_FOR_PERMITS_EVERY));
-            futex::sleep(&self.segment.fixed().releases.bell, bell, until);
+        if self.permits().give_back(held, process_token()) {
+            self.wake_first_now();
         }
-        Ok(held)
     }
 }

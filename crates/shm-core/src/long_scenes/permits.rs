@@ -22,7 +22,6 @@ const SEATS: usize = 4;
 struct Scene {
     ring: Ring,
     places: [AtomicU64; MOST],
-    bell: AtomicU64,
     seats: [Seat; SEATS],
     /// The kernel's: whose locks are held.
     locks: Mutex<BTreeSet<(usize, u64)>>,
@@ -64,7 +63,7 @@ struct Life<'a> {
 
 impl Scene {
     fn permits(&self) -> Permits<'_> {
-        Permits::for_model(&self.places, &self.bell, &self.seats)
+        Permits::for_model(&self.places, &self.seats)
     }
 
     fn words(&self) -> Words<'_> {
@@ -131,7 +130,6 @@ fn permits_are_never_exceeded_and_never_lost() {
         let scene = Arc::new(Scene {
             ring: Ring::new(),
             places: std::array::from_fn(|_| AtomicU64::new(0)),
-            bell: AtomicU64::new(0),
             seats: std::array::from_fn(|_| Seat::model()),
             locks: Mutex::default(),
             held: Mutex::default(),

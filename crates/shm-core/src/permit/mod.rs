@@ -8,7 +8,8 @@
 //! 1. A word names one tenure of one seat. Tenures never come again, so a word that was found dead stays dead.
 //! 2. Whoever takes one of fewer permits than there once were counts those held after its own is visible, and steps
 //!    back if they are too many: of two who take at once, one sees the other.
-//! 3. Whoever waits announces itself before it looks, and whoever gives back looks for announcements afterwards.
+//!
+//! Who waits for one stands in the line, and is told by whoever gives one back: see `line`.
 
 #[cfg(all(model, not(shuttle), test))]
 mod scenes;
@@ -17,7 +18,7 @@ use crate::commit::Generations;
 use crate::error::Result;
 use crate::layout::Seat;
 use crate::seat::{SeesLocks, Sitter, TENURE_BITS, is_gone};
-use crate::sync::{AtomicU64, Ordering, fence, seq_cst_for_loom};
+use crate::sync::{AtomicU64, Ordering, fence};
 use std::collections::HashMap;
 
 const HELD: u64 = 1 << 63;
@@ -62,20 +63,16 @@ fn sitter_of(word: u64) -> Sitter {
 #[derive(Clone, Copy)]
 pub(crate) struct Permits<'a> {
     pub(crate) places: &'a [AtomicU64],
-    /// Odd while a waiter may be asleep. Changes with each permit that is given back meanwhile.
-    pub(crate) bell: &'a AtomicU64,
     pub(crate) seats: &'a [Seat],
-    /// Wakes one of the waiters that sleep on the bell; whether there was one.
-    pub(crate) wake: fn(&AtomicU64) -> bool,
     /// Whether this is the process with that token, and no child that a signal handler forked since.
     pub(crate) is_process: fn(u64) -> bool,
 }
 
 #[cfg(all(model, test))]
 impl<'a> Permits<'a> {
-    /// In scenes nobody sleeps, and nobody forks.
-    pub(crate) fn for_model(places: &'a [AtomicU64], bell: &'a AtomicU64, seats: &'a [Seat]) -> Self {
-        Permits { places, bell, seats, wake: |_| false, is_process: |_| true }
+    /// In scenes nobody forks.
+    pub(crate) fn for_model(places: &'a [AtomicU64], seats: &'a [Seat]) -> Self {
+        Permits { places, seats, is_process: |_| true }
     }
 }
 
@@ -103,7 +100,6 @@ impl Permits<'_> {
     fn take_of(&self, n: usize, ever: usize, hint: usize, word: u64, process: u64) -> Option<Held> {
         let (n, ever) = (n.min(self.places.len()), ever.min(self.places.len()));
         let mut places = self.places.iter().enumerate().take(n).cycle().skip(hint % n.max(1)).take(n);
-        // SeqCst, here and in `give_back`: see `wake_one_waiter`.
         let index = places
             .find(|(_, place)| {
                 place.load(Ordering::Relaxed) == 0
@@ -124,46 +120,21 @@ impl Permits<'_> {
         Some(held)
     }
 
-    /// Gives a permit back, and wakes somebody who waits for one. Does nothing the second time, nor in a process that is not
-    /// the holder's but has a copy.
-    pub(crate) fn give_back(&self, held: Held, process: u64) {
-        let Some(place) = self.places.get(held.index()) else { return };
+    /// How many are free, counted up to `most`.
+    pub(crate) fn free(&self, generations: &Generations<'_>, most: usize) -> u64 {
+        let n = generations.permits().0.min(self.places.len());
+        let free = self.places[..n].iter().filter(|place| place.load(Ordering::SeqCst) == 0);
+        free.take(most).count() as u64
+    }
+
+    /// Gives a permit back; whether it was held. Does nothing the second time, nor in a process that is not the holder's but
+    /// has a copy. The caller tells who waits.
+    pub(crate) fn give_back(&self, held: Held, process: u64) -> bool {
         let mine = held.is_of(process) && (self.is_process)(process);
-        if mine && place.compare_exchange(held.word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-            self.wake_one_waiter();
-        }
-    }
-
-    /// Wakes one waiter, if there may be one.
-    ///
-    /// A waiter makes the bell odd, then looks for a permit, then sleeps unless the bell has changed. A releaser frees the
-    /// permit, then looks at the bell. All four are SeqCst, so one of the two sees the other.
-    ///
-    /// The bell stays odd until a wake finds nobody asleep: of several waiters each announced itself, and each release
-    /// wakes one. A waiter that announced itself and does not sleep yet finds the bell changed.
-    fn wake_one_waiter(&self) {
-        seq_cst_for_loom();
-        let mut seen = self.bell.load(Ordering::SeqCst);
-        while seen & 1 == 1 {
-            let next = seen.wrapping_add(2);
-            match self.bell.compare_exchange(seen, next, Ordering::SeqCst, Ordering::SeqCst) {
-                Ok(_) => {
-                    if !(self.wake)(self.bell) {
-                        let even = next.wrapping_add(1);
-                        let _ = self.bell.compare_exchange(next, even, Ordering::SeqCst, Ordering::Relaxed);
-                    }
-                    return;
-                }
-                Err(now) => seen = now,
-            }
-        }
-    }
-
-    /// Announces that somebody is about to wait, and says what the bell must still be when it goes to sleep.
-    pub(crate) fn announce(&self) -> u64 {
-        let seen = self.bell.fetch_or(1, Ordering::SeqCst) | 1;
-        seq_cst_for_loom();
-        seen
+        // SeqCst: a process that waits looks for a permit after it has stored its plan; see `line::places`.
+        mine && self.places.get(held.index()).is_some_and(|place| {
+            place.compare_exchange(held.word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        })
     }
 
     /// Frees the permits of those who are gone. Returns how many.
@@ -219,40 +190,5 @@ impl Permits<'_> {
             }
         }
         (by_seat, all)
-    }
-}
-
-#[cfg(all(test, not(model)))]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-
-    thread_local! {
-        static ASLEEP: Cell<u32> = const { Cell::new(0) };
-    }
-
-    fn wake(_: &AtomicU64) -> bool {
-        let asleep = ASLEEP.get();
-        ASLEEP.set(asleep.saturating_sub(1));
-        asleep > 0
-    }
-
-    /// Of two waiters each announced itself, and each release wakes one. One that found the bell even woke nobody before.
-    #[test]
-    fn two_permits_given_back_at_once_wake_two_waiters() {
-        let words = [1, 2].map(|taking| word_of(Sitter { seat: 0, tenure: 1 }, taking));
-        let (places, bell) = (words.map(AtomicU64::new), AtomicU64::new(0));
-        let permits = Permits { places: &places, bell: &bell, seats: &[], wake, is_process: |_| true };
-        let seen = [permits.announce(), permits.announce()];
-        ASLEEP.set(2);
-        for (index, &word) in words.iter().enumerate() {
-            permits.give_back(Held { word, place: 7 << 16 | index as u64 }, 7);
-        }
-        assert_eq!(ASLEEP.get(), 0);
-        // A third waiter that has announced itself and does not sleep yet finds the bell changed.
-        assert!(seen.iter().all(|&seen| seen != bell.load(Ordering::Relaxed)));
-        places[0].store(words[0], Ordering::Relaxed);
-        permits.give_back(Held { word: words[0], place: 7 << 16 }, 7);
-        assert_eq!(bell.load(Ordering::Relaxed) & 1, 0, "nobody is asleep any more");
     }
 }

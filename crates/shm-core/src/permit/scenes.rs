@@ -17,7 +17,6 @@ const TENURES: usize = 2;
 struct Shared {
     ring: Ring,
     places: [AtomicU64; PLACES],
-    bell: AtomicU64,
     seats: [Seat; SEATS],
     /// For each seat, those of its first tenures: 1, 3.
     locks: [[AtomicU64; TENURES]; SEATS],
@@ -54,7 +53,6 @@ impl Shared {
         let shared = Shared {
             ring: Ring::new(),
             places: std::array::from_fn(|_| AtomicU64::new(0)),
-            bell: AtomicU64::new(0),
             seats: std::array::from_fn(|_| Seat::model()),
             locks: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
         };
@@ -76,7 +74,7 @@ impl Shared {
     }
 
     fn permits(&self) -> Permits<'_> {
-        Permits::for_model(&self.places, &self.bell, &self.seats)
+        Permits::for_model(&self.places, &self.seats)
     }
 
     /// Locks the seat's next tenure, but does not begin it.
@@ -134,25 +132,6 @@ fn two_takers_never_share_a_permit() {
         };
         let mine = shared.take(0, a).is_some();
         assert!(mine ^ other.join().unwrap());
-    });
-}
-
-#[test]
-fn who_waits_hears_of_a_permit_that_is_given_back() {
-    loom::model(|| {
-        let shared = Shared::new(1);
-        let (a, b) = (shared.sit_down(0).unwrap(), shared.sit_down(1).unwrap());
-        let held = shared.take(0, a).unwrap();
-        let waiter = {
-            let s = shared.clone();
-            thread::spawn(move || {
-                let seen = s.permits().announce();
-                (s.take(0, b).is_some(), seen)
-            })
-        };
-        shared.give_back(held, a);
-        let (got, seen) = waiter.join().unwrap();
-        assert!(got || shared.bell.load(Ordering::Acquire) != seen, "asleep beside a free permit");
     });
 }
 

@@ -33,9 +33,11 @@ pub use counts::Counts;
 #[cfg(not(model))]
 pub(crate) use counts::totals;
 #[cfg(not(model))]
-pub(crate) use probe::Probe;
+pub(crate) use probe::{Probe, Table};
 #[cfg(not(model))]
 pub(crate) use process_seat::{CellAccess, ProcessSeat};
+#[cfg(not(model))]
+pub(crate) use search::{Claimed, Search};
 pub(crate) use tenure::{SeesLocks, Sitter, TENURE_BITS, is_gone};
 #[cfg(all(model, test))]
 pub(crate) use tenure::{TakesLocks, begin, claim, end};

@@ -1,22 +1,58 @@
-//! The locks of seats, as the kernel has them.
+//! The locks of seats and places, as the kernel has them.
 
 use super::tenure::{SeesLocks, Sitter, TakesLocks};
 use crate::error::Result;
-use crate::layout::seat_lock;
+use crate::layout::{Holder, place_lock, seat_lock};
 use crate::segment::Segment;
 use crate::sys::descriptor::Momentary;
 use crate::sys::lock;
 use std::fs::File;
 
-/// Looks at the locks of a limiter's seats, on a descriptor that is opened when first needed.
+/// Which table of the file a process sits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    Seats,
+    /// Of the line.
+    Places,
+}
+
+impl Table {
+    pub(super) fn len(self, segment: &Segment) -> usize {
+        match self {
+            Table::Seats => segment.seats().len(),
+            Table::Places => segment.places().len(),
+        }
+    }
+
+    pub(super) fn holder(self, segment: &Segment, index: usize) -> &Holder {
+        match self {
+            Table::Seats => &segment.seats()[index].holder,
+            Table::Places => &segment.places()[index].holder,
+        }
+    }
+
+    fn lock(self, sitter: Sitter) -> i64 {
+        match self {
+            Table::Seats => seat_lock(sitter.seat, sitter.tenure),
+            Table::Places => place_lock(sitter.seat, sitter.tenure),
+        }
+    }
+}
+
+/// Looks at the locks of a limiter's seats or places, on a descriptor that is opened when first needed.
 pub(crate) struct Probe<'a> {
     segment: &'a Segment,
+    table: Table,
     file: Option<Momentary>,
 }
 
 impl<'a> Probe<'a> {
     pub(crate) fn of(segment: &'a Segment) -> Probe<'a> {
-        Probe { segment, file: None }
+        Probe::of_table(segment, Table::Seats)
+    }
+
+    pub(crate) fn of_table(segment: &'a Segment, table: Table) -> Probe<'a> {
+        Probe { segment, table, file: None }
     }
 }
 
@@ -26,29 +62,29 @@ impl SeesLocks for Probe<'_> {
             self.file = Some(Momentary::open(|| self.segment.reopen())?);
         }
         let file = self.file.as_ref().expect("just opened");
-        lock::is_held(file, seat_lock(by.seat, by.tenure)).map_err(|e| self.segment.lock_refused(e))
+        lock::is_held(file, self.table.lock(by)).map_err(|e| self.segment.lock_refused(e))
     }
 }
 
 /// Takes them for this open file description. What is locked by it lives as long as that.
 pub(super) struct OnFile<'a> {
     pub(super) segment: &'a Segment,
+    pub(super) table: Table,
     pub(super) file: &'a File,
 }
 
 impl SeesLocks for OnFile<'_> {
     fn is_held(&mut self, by: Sitter) -> Result<bool> {
-        lock::is_held(self.file, seat_lock(by.seat, by.tenure)).map_err(|e| self.segment.lock_refused(e))
+        lock::is_held(self.file, self.table.lock(by)).map_err(|e| self.segment.lock_refused(e))
     }
 }
 
 impl TakesLocks for OnFile<'_> {
     fn try_lock(&mut self, sitter: Sitter) -> Result<bool> {
-        let at = seat_lock(sitter.seat, sitter.tenure);
-        lock::try_lock(self.file, at).map_err(|e| self.segment.lock_refused(e))
+        lock::try_lock(self.file, self.table.lock(sitter)).map_err(|e| self.segment.lock_refused(e))
     }
 
     fn unlock(&mut self, sitter: Sitter) {
-        lock::unlock(self.file, seat_lock(sitter.seat, sitter.tenure));
+        lock::unlock(self.file, self.table.lock(sitter));
     }
 }

@@ -1,12 +1,14 @@
 //! This process's own seat at a limiter: one, however many handles and threads it has.
 
 use super::counts::Counting;
+use super::probe::Table;
 use super::search::{Claimed, Search};
 use super::tenure::{self, Sitter};
 use crate::clock;
 use crate::commit::{Desk, Pair};
 use crate::error::Result;
 use crate::layout::Seat;
+use crate::line::Callers;
 use crate::segment::Segment;
 use crate::sync::Ordering;
 use crate::sys::fork::{NoFork, process_token, thread_mark};
@@ -45,6 +47,8 @@ pub(crate) struct ProcessSeat {
     search: ProcessLock<Search>,
     /// Where the seat's cells are prepared, by one thread at a time.
     desk: ProcessLock<Desk>,
+    /// The callers of this process that wait. Taken before the desk.
+    callers: ProcessLock<Callers>,
 }
 
 /// By device and inode: a file that is mapped keeps its inode, so no two have the same.
@@ -78,6 +82,7 @@ impl ProcessSeat {
                     permits_taken: AtomicU64::new(0),
                     search: ProcessLock::new(Search::default()),
                     desk: ProcessLock::new(Desk::default()),
+                    callers: ProcessLock::new(Callers::default()),
                 });
                 seats.insert(segment.file_id(), Arc::downgrade(&seat));
                 seat
@@ -94,6 +99,7 @@ impl ProcessSeat {
         if self.handles.fetch_sub(1, Ordering::Relaxed) == 1 {
             seats.remove(&segment.file_id());
             self.release(segment);
+            self.release_place(segment, &mut self.callers());
         }
     }
 
@@ -178,6 +184,34 @@ impl ProcessSeat {
         }
     }
 
+    /// The callers of this process that wait, for this thread alone. While no signal handler runs in it: a child that one
+    /// forks would go on with its parent's.
+    pub(crate) fn callers(&self) -> Held<'_, Callers> {
+        let mut callers = self.callers.lock();
+        if callers.process != process_token() {
+            // A child's copy of its parent's, if there are any: not to be dropped here either.
+            std::mem::forget(std::mem::take(&mut *callers));
+            callers.process = process_token();
+        }
+        callers
+    }
+
+    /// This process's place in the line; takes one if it has none. `None` if no free one was found.
+    pub(crate) fn place(&self, segment: &Segment, callers: &mut Callers) -> Result<Option<Sitter>> {
+        if callers.place.is_none() {
+            callers.place = callers.search.claim(segment, Table::Places)?;
+        }
+        Ok(callers.place.as_ref().map(|place| place.sitter))
+    }
+
+    /// Leaves the place, if this process has one.
+    pub(crate) fn release_place(&self, segment: &Segment, callers: &mut Callers) {
+        if let Some(Claimed { sitter, hold }) = callers.place.take() {
+            tenure::end(Table::Places.holder(segment, sitter.seat), sitter.tenure);
+            drop(hold);
+        }
+    }
+
     /// Takes a free seat. For the thread that holds the search.
     #[cold]
     fn take(&self, segment: &Segment, search: &mut Search) -> Result<Option<usize>> {
@@ -187,7 +221,7 @@ impl ProcessSeat {
         }
         let _no_handlers = NoHandlers::enter();
         let process = process_token();
-        let Some(Claimed { sitter, hold }) = search.claim(segment)? else { return Ok(None) };
+        let Some(Claimed { sitter, hold }) = search.claim(segment, Table::Seats)? else { return Ok(None) };
         // What is there belongs to a parent process: not ours to drop.
         self.hold.store(Box::into_raw(Box::new(hold)), Ordering::Release);
         self.counter.store(thread_mark(), Ordering::Relaxed);

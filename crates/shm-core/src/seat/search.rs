@@ -1,15 +1,15 @@
-//! The search for a free seat, in bounded time and outside the fork gate.
+//! The search for a free seat, or a free place in the line, in bounded time and outside the fork gate.
 //!
 //! A seat that was left is found at once: its tenure says so. A seat whose holder died looks taken in memory, and only
 //! the kernel knows better; each question to it takes as long as the file has locks. So only so many are asked in one
 //! search, those first of whose holders no process is left, and the next search goes on where this one ended.
 
 use super::counts::Counts;
-use super::probe::{OnFile, Probe};
+use super::probe::{OnFile, Probe, Table};
 use super::tenure::{self, SeesLocks, Sitter};
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
-use crate::layout::Seat;
+use crate::layout::Holder;
 use crate::segment::Segment;
 use crate::sync::Ordering;
 use crate::sys::fork::NoFork;
@@ -38,20 +38,20 @@ impl Default for Search {
     }
 }
 
-/// A seat that this process has from now on.
-pub(super) struct Claimed {
-    pub(super) sitter: Sitter,
+/// A seat or place that this process has from now on.
+pub(crate) struct Claimed {
+    pub(crate) sitter: Sitter,
     /// Keeps its lock.
-    pub(super) hold: HeldByMapping,
+    pub(crate) hold: HeldByMapping,
 }
 
 impl Search {
-    /// Takes a free seat, if it finds one. While no signal handler runs: its child would go on with half a seat.
-    pub(super) fn claim(&mut self, segment: &Segment) -> Result<Option<Claimed>> {
-        let seats = segment.seats();
-        let left = (0..seats.len()).filter(|&seat| tenure_of(&seats[seat]) & 1 == 0);
-        for seat in left.take(LOST_CLAIMS) {
-            if let Some(claimed) = claim(segment, seat)? {
+    /// Takes a free one of this table, if it finds one. While no signal handler runs: its child would go on with half a seat.
+    pub(crate) fn claim(&mut self, segment: &Segment, table: Table) -> Result<Option<Claimed>> {
+        let all = table.len(segment);
+        let tenure_of = |seat: usize| table.holder(segment, seat).tenure.load(Ordering::Acquire);
+        for seat in (0..all).filter(|&seat| tenure_of(seat) & 1 == 0).take(LOST_CLAIMS) {
+            if let Some(claimed) = claim(segment, table, seat)? {
                 return Ok(Some(claimed));
             }
         }
@@ -59,30 +59,30 @@ impl Search {
         if begun.as_nanos() < self.ask_again_ns {
             return Ok(None);
         }
-        let mut locks = Probe::of(segment);
+        let mut locks = Probe::of_table(segment, table);
         let mut claim_a_dead_ones = |seat: usize| {
-            let tenure = tenure_of(&seats[seat]);
+            let tenure = tenure_of(seat);
             if tenure & 1 == 0 || locks.is_held(Sitter { seat, tenure })? {
                 Ok(None)
             } else {
-                claim(segment, seat)
+                claim(segment, table, seat)
             }
         };
         // In turns, from a place of this process's own: not all begin with the same seat.
-        for _ in 0..seats.len() {
-            let seat = self.next % seats.len();
+        for _ in 0..all {
+            let seat = self.next % all;
             self.next = seat + 1;
-            if is_without_process(&seats[seat])
+            if is_without_process(table.holder(segment, seat))
                 && let Some(claimed) = claim_a_dead_ones(seat)?
             {
                 return Ok(Some(claimed));
             }
         }
-        for asked in 0..seats.len() {
+        for asked in 0..all {
             if asked > 0 && clock::now().since(begun) > ASK_FOR {
                 break;
             }
-            let seat = self.next % seats.len();
+            let seat = self.next % all;
             self.next = seat + 1;
             if let Some(claimed) = claim_a_dead_ones(seat)? {
                 return Ok(Some(claimed));
@@ -93,38 +93,39 @@ impl Search {
     }
 }
 
-fn tenure_of(seat: &Seat) -> u64 {
-    seat.holder.tenure.load(Ordering::Acquire)
-}
-
 /// Whether there is no process any more with the PID that the holder had, as far as can be told here. A hint: PIDs come
 /// again, and mean something in their own namespace alone.
-fn is_without_process(seat: &Seat) -> bool {
-    let namespace = seat.holder.pid_namespace.load(Ordering::Relaxed);
-    let pid = seat.holder.pid.load(Ordering::Relaxed);
+fn is_without_process(holder: &Holder) -> bool {
+    let namespace = holder.pid_namespace.load(Ordering::Relaxed);
+    let pid = holder.pid.load(Ordering::Relaxed);
     namespace != 0 && namespace == host::me().pid_namespace && host::is_without_process(pid)
 }
 
-/// Takes this seat, if nobody else does.
-fn claim(segment: &Segment, seat: usize) -> Result<Option<Claimed>> {
-    let found = &segment.seats()[seat];
+/// Takes this one, if nobody else does.
+fn claim(segment: &Segment, table: Table, seat: usize) -> Result<Option<Claimed>> {
+    let found = table.holder(segment, seat);
     // Around the descriptor that has the lock: a child must not inherit it.
     let gate = NoFork::enter();
     let file = segment.reopen()?;
-    let Some(sitter) = tenure::claim(seat, &found.holder, &mut OnFile { segment, file: &file })? else {
+    let mut locks = OnFile { segment, table, file: &file };
+    let Some(sitter) = tenure::claim(seat, found, &mut locks)? else {
         return Ok(None);
     };
     let hold = HeldByMapping::keep(file, &gate)
         .map_err(|e| Error::os("cannot map the seat lock", e).at(segment.name().as_str(), segment.path()))?;
     drop(gate);
     write_holder(found, clock::now());
-    tenure::begin(&found.holder, sitter);
+    if table == Table::Seats {
+        let seat = &segment.seats()[seat];
+        let so_far = Counts::of(&seat.own).plus(Counts::of(&seat.shared));
+        so_far.store(&seat.before);
+    }
+    tenure::begin(found, sitter);
     Ok(Some(Claimed { sitter, hold }))
 }
 
-/// Writes who will have the seat. If this process is killed in the middle, the next holder writes it again.
-fn write_holder(seat: &Seat, now: Nanos) {
-    let holder = &seat.holder;
+/// Writes who will have it. If this process is killed in the middle, the next holder writes it again.
+fn write_holder(holder: &Holder, now: Nanos) {
     holder.pid.store(std::process::id().into(), Ordering::Relaxed);
     let me = host::me();
     holder.pid_namespace.store(me.pid_namespace, Ordering::Relaxed);
@@ -132,6 +133,4 @@ fn write_holder(seat: &Seat, now: Nanos) {
     for (word, value) in holder.command.iter().zip(me.command) {
         word.store(value, Ordering::Relaxed);
     }
-    let so_far = Counts::of(&seat.own).plus(Counts::of(&seat.shared));
-    so_far.store(&seat.before);
 }

@@ -17,7 +17,7 @@ pub use create::{DEFAULT_MODE, DEFAULT_SEATS};
 use crate::clock;
 use crate::commit::{Commit, Generations, Halt, Pair, Records, Table, Terms, Words};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Fixed, RETIRED, Seat};
+use crate::layout::{Cell, Fixed, Place, RETIRED, Seat};
 use crate::limit::format_span;
 use crate::limit::{Kind, Policy};
 use crate::name::{Directory, Name};
@@ -149,6 +149,23 @@ impl Segment {
     #[inline]
     pub(crate) fn seats(&self) -> &[Seat] {
         self.map.seats()
+    }
+
+    /// The places of the line.
+    #[inline]
+    pub(crate) fn places(&self) -> &[Place] {
+        self.map.places()
+    }
+
+    /// A bit for each place: whether somebody stands there.
+    #[inline]
+    pub(crate) fn standing(&self) -> &[AtomicU64] {
+        self.map.standing()
+    }
+
+    /// The records before the turns of the line were charged.
+    pub(crate) fn turn_cells(&self) -> &[Cell] {
+        self.map.turn_cells()
     }
 
     /// Where it is mapped.
@@ -309,7 +326,7 @@ impl Segment {
     pub(crate) fn halted(&self, halt: Halt, cost: u64) -> Error {
         match halt {
             Halt::Retired => self.error(ErrorKind::Retired, "it was retired; open it again to make or join a new one"),
-            Halt::Frozen | Halt::Forked => self.error(ErrorKind::Busy, "it is being repaired; try again"),
+            Halt::Frozen | Halt::Forked | Halt::Changed => self.error(ErrorKind::Busy, "it is being repaired; try again"),
             Halt::Damaged(what) if what.starts_with("the configuration") => self.error(
                 ErrorKind::Corrupt,
                 format!("damaged: {what}; nothing can mend that: shm-limit remove --force it and create it anew"),

@@ -1,7 +1,7 @@
 //! A limiter's file in memory, as typed atomics.
 
 use super::mid_write::Extent;
-use crate::layout::{Cell, Fixed, SEATS_OFFSET, Seat, Shape};
+use crate::layout::{Cell, Fixed, Place, SEATS_OFFSET, Seat, Shape};
 use crate::sync::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
@@ -17,9 +17,13 @@ pub(crate) struct Map {
     shape: Shape,
     /// Where the parts begin, in bytes; all follow from the shape.
     cells_at: usize,
+    turn_cells_at: usize,
     slots_at: usize,
     slots: usize,
     permits_at: usize,
+    standing_at: usize,
+    places_at: usize,
+    places: usize,
 }
 
 impl Map {
@@ -55,6 +59,13 @@ impl Map {
         unsafe { self.part(self.cells_at, self.shape.cells) }
     }
 
+    /// The records before the turns of the line were charged.
+    #[inline]
+    pub(crate) fn turn_cells(&self) -> &[Cell] {
+        // SAFETY: the shape says that so many of these lie there.
+        unsafe { self.part(self.turn_cells_at, self.shape.turn_cells()) }
+    }
+
     /// The slots of all rings, one ring after the other.
     #[inline]
     pub(crate) fn slots(&self) -> &[AtomicU64] {
@@ -66,6 +77,19 @@ impl Map {
     pub(crate) fn permits(&self) -> &[AtomicU64] {
         // SAFETY: the shape says that `permits` of these lie there.
         unsafe { self.part(self.permits_at, self.shape.permits) }
+    }
+
+    /// A bit for each place: whether somebody stands there.
+    #[inline]
+    pub(crate) fn standing(&self) -> &[AtomicU64] {
+        // SAFETY: the shape says that so many words lie there.
+        unsafe { self.part(self.standing_at, self.places / 64) }
+    }
+
+    #[inline]
+    pub(crate) fn places(&self) -> &[Place] {
+        // SAFETY: the shape says that `places` of these lie there.
+        unsafe { self.part(self.places_at, self.places) }
     }
 
     /// `count` values of `T` from the byte `at` on.
@@ -108,9 +132,13 @@ impl Whole {
             raw: self.0,
             shape,
             cells_at: shape.cells_at(),
+            turn_cells_at: shape.turn_cells_at(),
             slots_at: shape.slots_at(),
             slots: shape.slots(),
             permits_at: shape.permits_at(),
+            standing_at: shape.standing_at(),
+            places_at: shape.places_at(),
+            places: shape.places(),
         }
     }
 }

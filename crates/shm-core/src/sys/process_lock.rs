@@ -72,8 +72,9 @@ impl<T: Default> ProcessLock<T> {
             } else if seen >> TOKEN_SHIFT != me >> TOKEN_SHIFT {
                 if swap(seen, me | mine) {
                     // SAFETY: the lock is ours now. Whoever held it was a thread of the parent, in the parent's memory:
-                    // no one in this process refers to the old value.
-                    unsafe { *self.inside.get() = T::default() };
+                    // no one in this process refers to the old value. It is not dropped: that thread may have been in the
+                    // middle of changing it.
+                    unsafe { self.inside.get().write(T::default()) };
                     return Held { lock: self };
                 }
             } else if looks < LOOKS {

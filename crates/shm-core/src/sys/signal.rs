@@ -35,6 +35,12 @@ impl NoHandlers {
     }
 }
 
+/// Calls `f` while no signal handler runs in this thread. A thread that `f` starts runs none either, for as long as it lives.
+pub fn without_handlers<T>(f: impl FnOnce() -> T) -> T {
+    let _no_handlers = NoHandlers::enter();
+    f()
+}
+
 impl Drop for NoHandlers {
     fn drop(&mut self) {
         // SAFETY: a set that `enter` filled.

@@ -24,14 +24,16 @@ fn the_last_turn_is_given_back() {
 }
 
 #[tokio::test]
-async fn an_earlier_turn_is_forfeited() {
-    let place = Place::new(1, MINUTE);
-    place.limit.acquire().await.unwrap();
+async fn a_turn_with_a_reservation_behind_it_is_for_the_next_one_who_waits() {
+    let place = Place::new(1, 2 * SECOND);
+    let used = place.limit.acquire().await.unwrap();
     let mut first = Box::pin(place.limit.acquire());
     assert!(poll_once(first.as_mut()).is_none());
-    let second = place.limit.reserve(1).unwrap().commit().unwrap();
+    let reserved = place.limit.reserve(1).unwrap().commit().unwrap();
     drop(first);
-    assert_eq!(place.limit.reserve(1).unwrap().at().since(second.at()), MINUTE);
+    assert_eq!(reserved.at().since(used.at()), 4 * SECOND, "it comes behind the turn of the line");
+    let next = timeout(LONG, place.limit.acquire()).await.unwrap().unwrap();
+    assert_eq!(next.at().since(used.at()), 2 * SECOND);
 }
 
 #[tokio::test]
@@ -45,15 +47,14 @@ async fn a_tokio_timeout_gives_back() {
 }
 
 #[tokio::test]
-async fn its_permit_is_given_back() {
+async fn no_permit_is_held_by_one_who_waits_for_its_turn() {
     let place = Place::with(|b| b.permits(1), 1, MINUTE);
     let held = || place.limit.inspect().unwrap().permits_held;
     drop(place.limit.acquire().await.unwrap());
     let mut waiting = Box::pin(place.limit.acquire());
     assert!(poll_once(waiting.as_mut()).is_none());
-    assert_eq!(held(), 1, "held while it waits for its turn");
-    drop(waiting);
     assert_eq!(held(), 0);
+    drop(waiting);
     assert!(!place.limit.acquire_timeout(1, SECOND).await.unwrap().is_admitted());
     assert_eq!(held(), 0, "a refusal holds nothing");
 }

@@ -1,10 +1,10 @@
-//! Waiting in futures: admitted, denied, dropped, told of news; with and without tokio.
+//! Waiting in futures: admitted, denied, dropped, told of news; in tokio and without a runtime.
 
 mod dropping;
 mod news;
 mod permits;
 mod processes;
-mod timers;
+mod runtimes;
 mod waiting;
 
 use shm_lib::{Builder, RateLimit};

@@ -1,7 +1,7 @@
 //! Futures in processes that are killed, and that fork.
 
 use crate::{LONG, MINUTE, Place, SECOND, poll_once};
-use shm_lib::{RateLimit, Request, Timer};
+use shm_lib::RateLimit;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,23 +54,6 @@ async fn a_killed_holders_permit_is_taken_soon() {
     assert!(killed.elapsed() < 2 * SECOND, "after {:?}", killed.elapsed());
 }
 
-/// Sleeps through exactly one poll.
-struct OnePoll;
-
-impl Timer for OnePoll {
-    async fn sleep(&self, _: Duration) {
-        let mut slept = false;
-        std::future::poll_fn(|_| {
-            if std::mem::replace(&mut slept, true) {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
-            }
-        })
-        .await;
-    }
-}
-
 /// Runs `work` in a forked child; whether it said true.
 fn in_a_fork(work: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child only does `work`, which takes no lock that another thread may have held, and leaves by _exit.
@@ -90,40 +73,35 @@ fn in_a_fork(work: impl FnOnce() -> bool) -> bool {
 }
 
 #[test]
-fn a_forked_copy_gives_nothing_back_of_its_parents() {
-    let place = Place::with(|b| b.burst(2).permits(2), 2, MINUTE);
-    for _ in 0..2 {
-        assert!(place.limit.try_acquire().unwrap().is_admitted());
-    }
-    let request = Request::one();
-    let mut waiting = Box::pin(place.limit.acquire_with(&OnePoll, &request));
+fn a_forked_copy_that_is_dropped_leaves_its_parent_in_the_line() {
+    let place = Place::new(1, MINUTE);
+    assert!(place.limit.try_acquire().unwrap().is_admitted());
+    let mut waiting = Box::pin(place.limit.acquire());
     assert!(poll_once(waiting.as_mut()).is_none());
     let before = place.limit.peek().unwrap().next_at;
     // The child gets a copy of all of its parent's memory, so the future is taken apart here only in the child.
     assert!(in_a_fork(|| {
-        drop(std::mem::replace(&mut waiting, Box::pin(place.limit.acquire_with(&OnePoll, &request))));
+        drop(std::mem::replace(&mut waiting, Box::pin(place.limit.acquire())));
         true
     }));
-    assert_eq!(place.limit.peek().unwrap().next_at, before, "the parent's turn is still taken");
-    assert_eq!(place.limit.inspect().unwrap().permits_held, 1);
+    assert_eq!(place.limit.peek().unwrap().next_at, before, "the parent's turn is still charged");
 }
 
 #[test]
-fn a_forked_copy_that_is_polled_starts_over() {
-    let place = Place::new(1, MINUTE);
+fn a_forked_copy_that_is_polled_stands_anew() {
+    let place = Place::new(1, 2 * SECOND);
     assert!(place.limit.try_acquire().unwrap().is_admitted());
-    let request = Request::one();
-    let mut waiting = Box::pin(place.limit.acquire_with(&OnePoll, &request));
+    let mut waiting = Box::pin(place.limit.acquire());
     assert!(poll_once(waiting.as_mut()).is_none());
     let before = place.limit.peek().unwrap().next_at;
     assert!(in_a_fork(|| {
         let still_waits = poll_once(waiting.as_mut()).is_none();
-        std::mem::forget(std::mem::replace(
-            &mut waiting,
-            Box::pin(place.limit.acquire_with(&OnePoll, &request)),
-        ));
+        std::mem::forget(std::mem::replace(&mut waiting, Box::pin(place.limit.acquire())));
         still_waits
     }));
-    let after = place.limit.peek().unwrap().next_at;
-    assert_eq!(after.since(before), MINUTE, "two waited: two turns");
+    // It died in the line, and took nothing along.
+    assert_eq!(place.limit.peek().unwrap().next_at, before);
+    while poll_once(waiting.as_mut()).is_none() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -1,0 +1,304 @@
+//! The callers of this process that wait: one stands in the line for all of them, the others behind it in its memory.
+
+use super::places::{Front, GRACE};
+use crate::limit::{Asked, Costs, MAX_LIMITS, Request};
+use crate::seat::{Claimed, Search};
+use crate::sys::futex;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+/// A caller's arrival, and what tells it from others that arrived in the same nanosecond.
+pub(crate) type Key = (u64, u64);
+
+/// How a waiting caller is told to look again.
+#[derive(Clone, Debug)]
+pub enum Rouse {
+    /// A thread that sleeps on this word of its process's memory.
+    Thread(Arc<AtomicU64>),
+    /// A task.
+    Task(Waker),
+}
+
+impl Rouse {
+    pub(crate) fn is_task(&self) -> bool {
+        matches!(self, Rouse::Task(_))
+    }
+
+    pub(crate) fn rouse(&self) {
+        match self {
+            Rouse::Thread(word) => {
+                word.fetch_add(1, Ordering::Release);
+                futex::wake_one(word);
+            }
+            Rouse::Task(waker) => waker.wake_by_ref(),
+        }
+    }
+}
+
+/// What a caller asks for. Calls need no memory of their own.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Calls(u64),
+    Units(Box<Request>),
+}
+
+impl Ask {
+    pub(crate) fn of(request: &Request) -> Ask {
+        request.only_calls().map_or_else(|| Ask::Units(Box::new(*request)), Ask::Calls)
+    }
+
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        match self {
+            Ask::Calls(n) => Asked::Calls(*n),
+            Ask::Units(request) => Asked::Units(request),
+        }
+    }
+}
+
+/// What is done when the callers are no longer locked: it runs code of others, which may come back here.
+#[derive(Debug)]
+pub(crate) enum Afterwards {
+    Rouse(Rouse),
+    /// It only has to be dropped.
+    Forget(#[allow(dead_code)] Rouse),
+}
+
+impl Afterwards {
+    pub(crate) fn run(self) {
+        match self {
+            Afterwards::Rouse(rouse) => rouse.rouse(),
+            Afterwards::Forget(_) => {}
+        }
+    }
+}
+
+/// One that waits.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) ask: Ask,
+    /// What that costs each limit of the epoch that the callers know.
+    pub(crate) costs: Costs,
+    /// When it wants no turn any more.
+    pub(crate) latest: u64,
+    pub(crate) rouse: Rouse,
+    /// When it was told to look, and has not looked since. 0: it is not expected to.
+    roused: u64,
+    /// Whether it sleeps on the bell of the place, and not on its own word.
+    on_bell: bool,
+}
+
+impl Caller {
+    pub(crate) fn new(ask: Ask, costs: Costs, latest: u64, rouse: Rouse) -> Caller {
+        Caller { ask, costs, latest, rouse, roused: 0, on_bell: false }
+    }
+}
+
+/// All of them, and the place of this process.
+#[derive(Default)]
+pub(crate) struct Callers {
+    /// The token of the process whose they are. A forked child has a copy of them, and none of its own.
+    pub(crate) process: u64,
+    /// The epoch whose limits the costs are in the order of.
+    pub(crate) epoch: u64,
+    /// The place that this process has in the line's table; it stands there while there are callers.
+    pub(crate) place: Option<Claimed>,
+    pub(crate) search: Search,
+    all: BTreeMap<Key, Caller>,
+    /// Those that are not late: they look when they should, or were told to not long ago.
+    awake: BTreeSet<Key>,
+    /// Who was told to look, and when, in that order. Those that have looked since are still in it.
+    told: VecDeque<(u64, Key)>,
+    /// The tasks among them, by the instant at which they want no turn any more.
+    deadlines: BTreeSet<(u64, Key)>,
+    tasks: usize,
+    /// Whether a thread of this process tends its tasks, and what that sleeps on while there are none.
+    pub(crate) is_tended: bool,
+    pub(crate) tasks_word: Arc<AtomicU64>,
+    /// Who is written to the place.
+    pub(crate) shown: Option<Key>,
+    costs: Costs,
+    arrivals: u64,
+    pub(crate) afterwards: Vec<Afterwards>,
+}
+
+impl Callers {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.tasks > 0
+    }
+
+    /// What all of them ask for.
+    pub(crate) fn total(&self) -> Costs {
+        self.costs
+    }
+
+    /// What this one asks of each limit; nothing if it is not there, or asks for what the limits can't give.
+    pub(crate) fn costs(&self, key: Key) -> Costs {
+        self.all.get(&key).map_or([0; MAX_LIMITS], |caller| caller.costs)
+    }
+
+    pub(crate) fn is_task(&self, key: Key) -> bool {
+        self.all.get(&key).is_some_and(|caller| caller.rouse.is_task())
+    }
+
+    /// Whether this one was told to look, and has not looked since.
+    pub(crate) fn is_roused(&self, key: Key) -> bool {
+        self.all.get(&key).is_some_and(|caller| caller.roused != 0)
+    }
+
+    pub(crate) fn insert(&mut self, arrived: u64, caller: Caller) -> Key {
+        self.arrivals += 1;
+        let key = (arrived, self.arrivals);
+        self.costs = sum(&self.costs, &caller.costs);
+        if caller.rouse.is_task() {
+            self.tasks += 1;
+            if self.tasks == 1 {
+                self.tasks_word.fetch_add(1, Ordering::Release);
+                futex::wake_all(&self.tasks_word);
+            }
+            if caller.latest != u64::MAX {
+                self.deadlines.insert((caller.latest, key));
+            }
+        }
+        self.all.insert(key, caller);
+        self.awake.insert(key);
+        key
+    }
+
+    /// Finds out who is late.
+    pub(crate) fn look_at_the_clock(&mut self, now: u64) {
+        let grace = GRACE.as_nanos() as u64;
+        while let Some(&(told, key)) = self.told.front().filter(|(told, _)| told.saturating_add(grace) < now)
+        {
+            self.told.pop_front();
+            if self.all.get(&key).is_some_and(|caller| caller.roused == told) {
+                self.awake.remove(&key);
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> bool {
+        let Some(caller) = self.all.remove(&key) else { return false };
+        self.awake.remove(&key);
+        self.costs = difference(&self.costs, &caller.costs);
+        if caller.rouse.is_task() {
+            self.tasks -= 1;
+            self.deadlines.remove(&(caller.latest, key));
+        }
+        self.afterwards.push(Afterwards::Forget(caller.rouse));
+        true
+    }
+
+    /// This caller is looking.
+    pub(crate) fn is_awake(&mut self, key: Key, rouse: &Rouse) {
+        if let Some(caller) = self.all.get_mut(&key) {
+            (caller.roused, caller.on_bell) = (0, false);
+            self.awake.insert(key);
+            // A task may be polled with another waker each time.
+            if let (Rouse::Task(old), Rouse::Task(new)) = (&mut caller.rouse, rouse)
+                && !old.will_wake(new)
+            {
+                let old = std::mem::replace(old, new.clone());
+                self.afterwards.push(Afterwards::Forget(Rouse::Task(old)));
+            }
+        }
+    }
+
+    /// This caller will sleep on the bell of the place.
+    pub(crate) fn sleeps_on_bell(&mut self, key: Key) {
+        if let Some(caller) = self.all.get_mut(&key) {
+            caller.on_bell = true;
+        }
+    }
+
+    /// Whether it is the bell that wakes it: it sleeps on it, or is a task, for which a thread does.
+    pub(crate) fn hears_the_bell(&self, key: Key) -> bool {
+        self.all.get(&key).is_some_and(|caller| caller.on_bell || caller.rouse.is_task())
+    }
+
+    /// Tells this caller to look.
+    pub(crate) fn rouse(&mut self, key: Key, now: u64) {
+        if let Some(caller) = self.all.get_mut(&key) {
+            if caller.roused == 0 {
+                caller.roused = now;
+                self.told.push_back((now, key));
+            }
+            self.afterwards.push(Afterwards::Rouse(caller.rouse.clone()));
+        }
+    }
+
+    /// Tells all to look.
+    pub(crate) fn rouse_all(&mut self, now: u64) {
+        for key in self.all.keys().copied().collect::<Vec<_>>() {
+            self.rouse(key, now);
+        }
+    }
+
+    /// The first that is not late. If all are, the first.
+    pub(crate) fn first(&self) -> Option<Key> {
+        self.awake.first().or_else(|| self.all.first_key_value().map(|(key, _)| key)).copied()
+    }
+
+    /// Callers that are not late, in their order.
+    pub(crate) fn awake(&self) -> impl Iterator<Item = Key> {
+        self.awake.iter().copied()
+    }
+
+    /// How many come before this one, and what they ask for. Late ones are not counted, unless all come before it.
+    pub(crate) fn before(&self, key: Key) -> (u64, Costs) {
+        if self.all.last_key_value().is_none_or(|(&last, _)| last < key) {
+            return (self.all.len() as u64, self.costs);
+        }
+        let before = self.awake.range(..key);
+        before.fold((0, [0; MAX_LIMITS]), |(n, costs), &key| (n + 1, sum(&costs, &self.costs(key))))
+    }
+
+    /// What stands in the line, with this one first.
+    pub(crate) fn front(&self, first: Key) -> Front {
+        let costs = self.all.get(&first).map_or([0; MAX_LIMITS], |caller| caller.costs);
+        let newest = self.all.last_key_value().map_or(0, |(key, _)| key.0);
+        Front { ticket: first.0, behind: self.all.len() as u64 - 1, newest, costs, epoch: self.epoch }
+    }
+
+    /// The tasks whose time is over.
+    pub(crate) fn expired(&self, now: u64) -> Vec<Key> {
+        self.deadlines.iter().take_while(|(latest, _)| *latest < now).map(|&(_, key)| key).collect()
+    }
+
+    /// When the next task's time is over, of those whose time is not over at `now`.
+    pub(crate) fn next_deadline(&self, now: u64) -> u64 {
+        self.deadlines.range((now, (0, 0))..).next().map_or(u64::MAX, |&(latest, _)| latest)
+    }
+
+    /// Counts by other limits from now on. Those whose costs `of` can't tell are told to look.
+    pub(crate) fn recount(&mut self, epoch: u64, now: u64, of: impl Fn(&Ask) -> Option<Costs>) {
+        self.epoch = epoch;
+        self.costs = [0; MAX_LIMITS];
+        let mut impossible = Vec::new();
+        for (key, caller) in &mut self.all {
+            caller.costs = of(&caller.ask).unwrap_or_else(|| {
+                impossible.push(*key);
+                [0; MAX_LIMITS]
+            });
+            self.costs = sum(&self.costs, &caller.costs);
+        }
+        impossible.into_iter().for_each(|key| self.rouse(key, now));
+    }
+}
+
+pub(crate) fn sum(a: &Costs, b: &Costs) -> Costs {
+    std::array::from_fn(|i| a[i].saturating_add(b[i]))
+}
+
+pub(crate) fn difference(a: &Costs, b: &Costs) -> Costs {
+    std::array::from_fn(|i| a[i].saturating_sub(b[i]))
+}

@@ -1,0 +1,171 @@
+//! Turns: charged to the limit ahead of their time, and owned by nobody until a waiting caller claims one.
+//!
+//! A turn's word says what it is: *free*, *being filled* by one holder of a place, or *ready* with a number that no other
+//! turn in this slot ever has. The invariants:
+//!
+//! 1. A turn becomes ready only after its costs were charged to the limit, in the generation that it names and for the
+//!    instant that it names. So whatever happens to turns, the limit is never exceeded.
+//! 2. Only the process that its word names writes a slot, and only while the word says so. A slot whose filler is dead is
+//!    freed; the charge, if there was one, is lost.
+//! 3. To claim a turn, or to undo it, is one compare-and-swap from ready to free. So it happens once. What was read of the
+//!    slot before is then that turn's: its number never comes again.
+
+use crate::layout::{MAX_COSTS, TURNS, Turns};
+use crate::limit::Costs;
+use crate::seat::{Sitter, TENURE_BITS};
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// The top two bits of a word: 00 free, 01 being filled, 10 ready.
+const FILLING: u64 = 1 << 62;
+const READY: u64 = 2 << 62;
+const KIND: u64 = 3 << 62;
+const NUMBER: u64 = READY - FILLING - 1;
+
+/// A turn, as it was found. Untrusted, as all that is read of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) slot: usize,
+    /// The word that says so.
+    word: u64,
+    /// The instant that it was charged for.
+    pub(crate) at: u64,
+}
+
+/// What a turn was charged with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Charge {
+    pub(crate) epoch: u64,
+    /// The state word right after.
+    pub(crate) after: u64,
+    pub(crate) costs: Costs,
+    /// How much each bucket was charged so far, right after.
+    pub(crate) charged: Costs,
+}
+
+/// The right of this process to fill a slot.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    slot: usize,
+    word: u64,
+}
+
+/// All turns that are ready, in the order of their instants.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    turns: [Turn; TURNS],
+    len: usize,
+}
+
+impl Ready {
+    pub(crate) fn all(&self) -> &[Turn] {
+        &self.turns[..self.len]
+    }
+}
+
+impl Filling {
+    pub(crate) fn slot(&self) -> usize {
+        self.slot
+    }
+}
+
+fn filling(by: Sitter) -> u64 {
+    FILLING | (by.seat as u64) << TENURE_BITS | by.tenure & ((1 << TENURE_BITS) - 1)
+}
+
+fn set<const N: usize>(words: &[AtomicU64; N], values: [u64; N]) {
+    words.iter().zip(values).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+}
+
+fn get<const N: usize>(words: &[AtomicU64; N]) -> [u64; N] {
+    words.each_ref().map(|word| word.load(Ordering::Relaxed))
+}
+
+impl Turns {
+    /// Begins to fill a free slot, as the holder of this place; `None` if there is none.
+    pub(crate) fn begin(&self, by: Sitter) -> Option<Filling> {
+        let word = filling(by);
+        let taken = |state: &AtomicU64| {
+            state.load(Ordering::Relaxed) & KIND == 0
+                && state.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        let slot = self.states.iter().position(taken)?;
+        // Pairs with the Acquire fence in `charge_of`: who read a word of what is written now also sees that the turn
+        // before it is gone.
+        fence(Ordering::Release);
+        Some(Filling { slot, word })
+    }
+
+    /// Makes the turn ready that was charged for `at`.
+    #[allow(clippy::needless_pass_by_value)] // published once
+    pub(crate) fn publish(&self, filling: Filling, at: u64, charge: &Charge) {
+        let Some(turn) = self.turns.get(filling.slot) else { return };
+        let number = turn.number.load(Ordering::Relaxed).wrapping_add(1) & NUMBER;
+        turn.number.store(number, Ordering::Relaxed);
+        self.instants[filling.slot].store(at, Ordering::Relaxed);
+        turn.epoch.store(charge.epoch, Ordering::Relaxed);
+        turn.after.store(charge.after, Ordering::Relaxed);
+        set(&turn.costs, charge.costs);
+        set(&turn.charged, charge.charged);
+        // Release: whoever meets it reads what was written. A swap from what this process wrote: nobody else frees the slot
+        // while it lives.
+        let ready = READY | number;
+        let _ = self.states[filling.slot].compare_exchange(
+            filling.word,
+            ready,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Frees the slot again: nothing was charged.
+    #[allow(clippy::needless_pass_by_value)]
+    pub(crate) fn abandon(&self, filling: Filling) {
+        let _ =
+            self.states[filling.slot].compare_exchange(filling.word, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Frees the slots that this holder of a place began to fill. It is dead.
+    pub(crate) fn free_those_of(&self, dead: Sitter) {
+        let word = filling(dead);
+        for state in self.states.iter().filter(|state| state.load(Ordering::Relaxed) == word) {
+            let _ = state.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// The turns that are ready.
+    pub(crate) fn ready(&self) -> Ready {
+        let mut ready = Ready { turns: [Turn { slot: 0, word: 0, at: 0 }; TURNS], len: 0 };
+        for (slot, state) in self.states.iter().enumerate() {
+            // Acquire: pairs with the swap in `publish`.
+            let word = state.load(Ordering::Acquire);
+            if word & KIND == READY {
+                let at = self.instants[slot].load(Ordering::Relaxed);
+                ready.turns[ready.len] = Turn { slot, word, at };
+                ready.len += 1;
+            }
+        }
+        ready.turns[..ready.len].sort_unstable_by_key(|turn| turn.at);
+        ready
+    }
+
+    /// What this turn was charged with. True of it if it is [taken](Self::take) afterwards.
+    pub(crate) fn charge_of(&self, turn: &Turn) -> Charge {
+        let words = &self.turns[turn.slot];
+        Charge {
+            epoch: words.epoch.load(Ordering::Relaxed),
+            after: words.after.load(Ordering::Relaxed),
+            costs: get(&words.costs),
+            charged: get(&words.charged),
+        }
+    }
+
+    /// Takes the turn, to be used or undone by the caller alone. False if somebody else has. Whatever was read of it before
+    /// is true if this is.
+    pub(crate) fn take(&self, turn: &Turn) -> bool {
+        // Pairs with the Release fence in `begin`.
+        fence(Ordering::Acquire);
+        self.states[turn.slot].compare_exchange(turn.word, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+const _: () = assert!(MAX_COSTS == crate::limit::MAX_LIMITS);

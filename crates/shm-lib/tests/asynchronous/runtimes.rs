@@ -1,0 +1,60 @@
+//! Any runtime will do, and none.
+
+use crate::{MINUTE, Place, SECOND, poll_once};
+use shm_lib::Request;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[test]
+fn ready_at_the_first_poll_if_it_need_not_wait() {
+    for place in [Place::with(|b| b.burst(2), 2, MINUTE), Place::with(|b| b.permits(2).burst(2), 2, MINUTE)] {
+        let _held = poll_once(pin!(place.limit.acquire())).expect("ready at once").unwrap();
+        let second = pin!(place.limit.acquire_timeout(1, SECOND));
+        assert!(poll_once(second).expect("ready at once").unwrap().is_admitted());
+        let third = pin!(place.limit.acquire_timeout(1, Duration::ZERO));
+        assert!(!poll_once(third).expect("ready at once").unwrap().is_admitted());
+    }
+}
+
+#[test]
+fn without_any_runtime() {
+    let place = Place::new(20, SECOND);
+    let first = block_on(place.limit.acquire()).unwrap();
+    let second = block_on(place.limit.acquire()).unwrap();
+    assert!(second.at().since(first.at()) >= Duration::from_millis(50));
+    assert!(shm_lib::now() >= second.at());
+    assert!(block_on(place.limit.acquire_timeout(1, 10 * SECOND)).unwrap().is_admitted());
+}
+
+#[test]
+fn futures_can_be_sent() {
+    fn sendable<T: Send>(value: T) -> T {
+        value
+    }
+    let place = Place::new(1, SECOND);
+    drop(sendable(place.limit.acquire()));
+    drop(sendable(place.limit.acquire_timeout(1, SECOND)));
+    drop(sendable(place.limit.acquire_request(&Request::one())));
+}
