@@ -1,0 +1,217 @@
+//! Askers who ask again as soon as they have had their turn: who gets how many turns, and who waits how long.
+
+use super::CLIENT;
+use super::sheet::{Asking, Sheet};
+use crate::{Arena, Crew};
+use std::time::Duration;
+
+const SEATS: usize = 256;
+
+/// Some askers that are alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// How many processes.
+    pub processes: usize,
+    /// How many tasks in each; 0: the process itself asks, and blocks.
+    pub tasks: usize,
+    /// How much each asks for.
+    pub cost: u64,
+    /// How long each stays away after its turn. Tasks ask again at once.
+    pub pause: Duration,
+    /// Whether they call `try_acquire` all the time instead of waiting.
+    pub tries: bool,
+}
+
+impl Group {
+    /// Processes that wait.
+    pub fn processes(processes: usize) -> Group {
+        Group { processes, tasks: 0, cost: 1, pause: Duration::ZERO, tries: false }
+    }
+
+    fn askers(&self) -> usize {
+        self.processes * self.tasks.max(1)
+    }
+}
+
+/// One measurement.
+#[derive(Clone, Debug)]
+pub struct Fairness {
+    /// What is measured, in words.
+    pub name: &'static str,
+    /// The limiter's policy, as [`policy::parse`](crate::policy::parse) reads it.
+    pub policy: &'static str,
+    /// Its permits; 0: none.
+    pub permits: u32,
+    /// How long an asker keeps what it got.
+    pub hold: Duration,
+    /// How long a turn takes at best when all turns come one after the other.
+    pub turn: Duration,
+    /// Who asks.
+    pub groups: Vec<Group>,
+    /// For how long.
+    pub time: Duration,
+}
+
+/// What came of it. Shares are those of askers that wait; those that call `try_acquire` have no place in the line.
+#[derive(Clone, Debug)]
+pub struct Shares {
+    /// Turns of each asker that waits.
+    pub turns: Vec<u64>,
+    /// Turns of all that call `try_acquire`.
+    pub tried: u64,
+    /// All turns, in per cent of what is possible.
+    pub delivered: f64,
+    /// The longest wait of all that wait, the unfinished ones included.
+    pub longest: Duration,
+    /// How long a wait may be: two turns more than there are askers that wait.
+    pub bound: Duration,
+}
+
+impl Shares {
+    fn mean(&self) -> f64 {
+        self.turns.iter().sum::<u64>() as f64 / self.turns.len() as f64
+    }
+
+    /// The smallest share, in per cent of the mean one.
+    pub fn smallest(&self) -> f64 {
+        100.0 * self.turns.iter().copied().min().unwrap_or(0) as f64 / self.mean().max(1e-9)
+    }
+
+    /// The greatest share, in per cent of the mean one.
+    pub fn greatest(&self) -> f64 {
+        100.0 * self.turns.iter().copied().max().unwrap_or(0) as f64 / self.mean().max(1e-9)
+    }
+}
+
+/// Never what is scarce.
+const PLENTY: &str = "bucket:1000000/s:1000000";
+
+impl Fairness {
+    /// Askers of permits.
+    pub fn of_permits(name: &'static str, permits: u32, hold_ms: u64, groups: &[Group]) -> Fairness {
+        let hold = Duration::from_millis(hold_ms);
+        let turn = hold / permits;
+        let time = Duration::from_secs(8);
+        Fairness { name, policy: PLENTY, permits, hold, turn, groups: groups.to_vec(), time }
+    }
+
+    /// Askers of a rate limit.
+    pub fn of_turns(name: &'static str, policy: &'static str, turn: Duration, groups: &[Group]) -> Fairness {
+        let time = Duration::from_secs(8);
+        Fairness { name, policy, permits: 0, hold: Duration::ZERO, turn, groups: groups.to_vec(), time }
+    }
+
+    /// Everything that is measured.
+    pub fn all() -> Vec<Fairness> {
+        [
+            Fairness::among_processes(),
+            Fairness::among_tasks(),
+            Fairness::among_costs(),
+            Fairness::beside_tries(),
+        ]
+        .concat()
+    }
+
+    /// Processes that share permits.
+    pub fn among_processes() -> Vec<Fairness> {
+        let processes = |n| [Group::processes(n)];
+        vec![
+            Fairness::of_permits("4 processes, 1 permit held 20 ms", 1, 20, &processes(4)),
+            Fairness::of_permits("16 processes, 1 permit held 10 ms", 1, 10, &processes(16)),
+            Fairness::of_permits("64 processes, 1 permit held 5 ms", 1, 5, &processes(64)),
+            Fairness::of_permits("4 processes, 3 permits held 50 ms", 3, 50, &processes(4)),
+            Fairness::of_permits("16 processes, 3 permits held 30 ms", 3, 30, &processes(16)),
+            Fairness::of_permits("64 processes, 3 permits held 15 ms", 3, 15, &processes(64)),
+        ]
+    }
+
+    /// Tasks of a few processes that share permits, or a rate limit.
+    pub fn among_tasks() -> Vec<Fairness> {
+        let tasks = [Group { tasks: 20, ..Group::processes(4) }];
+        let turn = Duration::from_millis(5);
+        vec![
+            Fairness::of_permits("80 tasks in 4 processes, 1 permit held 5 ms", 1, 5, &tasks),
+            Fairness::of_permits("80 tasks in 4 processes, 3 permits held 15 ms", 3, 15, &tasks),
+            Fairness::of_turns("80 tasks in 4 processes, 200/s", "bucket:200/s:1", turn, &tasks),
+        ]
+    }
+
+    /// Processes that ask for little beside processes that ask for much.
+    pub fn among_costs() -> Vec<Fairness> {
+        let costing = |cost| Group { cost, ..Group::processes(8) };
+        // 3 calls on average.
+        let turn = Duration::from_millis(3);
+        let name = "8 processes that ask for 1 and 8 for 5, 1000/s";
+        vec![Fairness::of_turns(name, "bucket:1000/s:5", turn, &[costing(1), costing(5)])]
+    }
+
+    /// One process that waits beside others that call `try_acquire` all the time.
+    pub fn beside_tries() -> Vec<Fairness> {
+        // Without a pause the waiter would hand over to itself, most of the time.
+        let waiter = Group { pause: Duration::from_millis(5), ..Group::processes(1) };
+        let groups = [waiter, Group { tries: true, ..Group::processes(3) }];
+        let turn = Duration::from_millis(20);
+        vec![
+            Fairness::of_permits("1 waiter beside 3 that try, 1 permit held 20 ms", 1, 20, &groups),
+            Fairness::of_turns("1 waiter beside 3 that try, 50/s", "bucket:50/s:1", turn, &groups),
+        ]
+    }
+
+    /// Runs it. `exe` is a program that calls [`serve`](super::serve).
+    pub fn run(&self, exe: &'static str) -> Shares {
+        let arena = Arena::with_policy(self.policy, u64::from(self.permits)).seats(SEATS);
+        let _limit = arena.open();
+        let lines = self.groups.iter().map(Group::askers).sum();
+        let file = arena.logs().join("sheet");
+        let sheet = Sheet::map(&file, lines);
+        let job = arena
+            .job(CLIENT)
+            .set("as", "it-is")
+            .set("sheet", file.display())
+            .set("lines", lines)
+            .set("hold-us", self.hold.as_micros());
+        let mut crew = Crew::new(exe);
+        let (mut first, mut waits) = (0, Vec::new());
+        for group in &self.groups {
+            let work = match (group.tries, group.tasks) {
+                (true, _) => "tryer",
+                (false, 0) => "askers",
+                (false, _) => "asking-tasks",
+            };
+            let job = job
+                .clone()
+                .set("work", work)
+                .set("cost", group.cost)
+                .set("tasks", group.tasks)
+                .set("pause-us", group.pause.as_micros());
+            for _ in 0..group.processes {
+                crew.hire(&job.clone().set("first", first));
+                for _ in 0..group.tasks.max(1) {
+                    waits.push(!group.tries);
+                    first += 1;
+                }
+            }
+        }
+        crew.go();
+        sheet.start_at(shm_lib::now().as_nanos());
+        std::thread::sleep(self.time);
+        let now = shm_lib::now().as_nanos();
+        let lines: Vec<Asking> = (0..lines).map(|asker| sheet.asking(asker)).collect();
+        crew.dismiss();
+        let unfinished = |line: &Asking| match line.waiting_since {
+            0 => Duration::ZERO,
+            since => Duration::from_nanos(now.saturating_sub(since)),
+        };
+        let waiters = || lines.iter().zip(&waits).filter(|(_, waits)| **waits).map(|(line, _)| line);
+        let turns: Vec<u64> = waiters().map(|line| line.turns).collect();
+        let tried = lines.iter().zip(&waits).filter(|(_, waits)| !**waits).map(|(line, _)| line.turns).sum();
+        let all = turns.iter().sum::<u64>() + tried;
+        Shares {
+            delivered: 100.0 * all as f64 * self.turn.as_secs_f64() / self.time.as_secs_f64(),
+            longest: waiters().map(|line| line.longest.max(unfinished(line))).max().unwrap_or_default(),
+            bound: self.turn * (turns.len() as u32 + 2),
+            turns,
+            tried,
+        }
+    }
+}
