@@ -44,8 +44,8 @@ pub struct Fairness {
     pub permits: u32,
     /// How long an asker keeps what it got.
     pub hold: Duration,
-    /// How long a turn takes at best when all turns come one after the other.
-    pub turn: Duration,
+    /// How long a turn takes at best for each that it costs, when all turns come one after the other.
+    pub unit: Duration,
     /// Who asks.
     pub groups: Vec<Group>,
     /// For how long.
@@ -63,7 +63,7 @@ pub struct Shares {
     pub delivered: f64,
     /// The longest wait of all that wait, the unfinished ones included.
     pub longest: Duration,
-    /// How long a wait may be: two turns more than there are askers that wait.
+    /// How long a wait may be: as long as a turn of each asker that waits takes, and two of the longest turns more.
     pub bound: Duration,
 }
 
@@ -90,15 +90,15 @@ impl Fairness {
     /// Askers of permits.
     pub fn of_permits(name: &'static str, permits: u32, hold_ms: u64, groups: &[Group]) -> Fairness {
         let hold = Duration::from_millis(hold_ms);
-        let turn = hold / permits;
+        let unit = hold / permits;
         let time = Duration::from_secs(8);
-        Fairness { name, policy: PLENTY, permits, hold, turn, groups: groups.to_vec(), time }
+        Fairness { name, policy: PLENTY, permits, hold, unit, groups: groups.to_vec(), time }
     }
 
     /// Askers of a rate limit.
-    pub fn of_turns(name: &'static str, policy: &'static str, turn: Duration, groups: &[Group]) -> Fairness {
+    pub fn of_turns(name: &'static str, policy: &'static str, unit: Duration, groups: &[Group]) -> Fairness {
         let time = Duration::from_secs(8);
-        Fairness { name, policy, permits: 0, hold: Duration::ZERO, turn, groups: groups.to_vec(), time }
+        Fairness { name, policy, permits: 0, hold: Duration::ZERO, unit, groups: groups.to_vec(), time }
     }
 
     /// Everything that is measured.
@@ -125,35 +125,48 @@ impl Fairness {
         ]
     }
 
-    /// Tasks of a few processes that share permits, or a rate limit.
+    /// Tasks of a few processes that share permits, or a rate limit. The order is by arrival, whichever process it is.
     pub fn among_tasks() -> Vec<Fairness> {
         let tasks = [Group { tasks: 20, ..Group::processes(4) }];
-        let turn = Duration::from_millis(5);
+        let uneven = [Group { tasks: 40, ..Group::processes(1) }, Group { tasks: 1, ..Group::processes(8) }];
+        let unit = Duration::from_millis(5);
         vec![
             Fairness::of_permits("80 tasks in 4 processes, 1 permit held 5 ms", 1, 5, &tasks),
             Fairness::of_permits("80 tasks in 4 processes, 3 permits held 15 ms", 3, 15, &tasks),
-            Fairness::of_turns("80 tasks in 4 processes, 200/s", "bucket:200/s:1", turn, &tasks),
+            Fairness::of_permits(
+                "40 tasks in 1 process and 8 each in their own, 1 permit held 5 ms",
+                1,
+                5,
+                &uneven,
+            ),
+            Fairness::of_turns("80 tasks in 4 processes, 200/s", "bucket:200/s:1", unit, &tasks),
         ]
     }
 
     /// Processes that ask for little beside processes that ask for much.
     pub fn among_costs() -> Vec<Fairness> {
         let costing = |cost| Group { cost, ..Group::processes(8) };
-        // 3 calls on average.
-        let turn = Duration::from_millis(3);
         let name = "8 processes that ask for 1 and 8 for 5, 1000/s";
-        vec![Fairness::of_turns(name, "bucket:1000/s:5", turn, &[costing(1), costing(5)])]
+        let unit = Duration::from_millis(1);
+        vec![Fairness::of_turns(name, "bucket:1000/s:5", unit, &[costing(1), costing(5)])]
     }
 
     /// One process that waits beside others that call `try_acquire` all the time.
     pub fn beside_tries() -> Vec<Fairness> {
         // Without a pause the waiter would hand over to itself, most of the time.
         let waiter = Group { pause: Duration::from_millis(5), ..Group::processes(1) };
-        let groups = [waiter, Group { tries: true, ..Group::processes(3) }];
-        let turn = Duration::from_millis(20);
+        let tries = Group { tries: true, ..Group::processes(3) };
+        let unit = Duration::from_millis(20);
+        let burst = [Group { cost: 5, ..waiter }, tries];
         vec![
-            Fairness::of_permits("1 waiter beside 3 that try, 1 permit held 20 ms", 1, 20, &groups),
-            Fairness::of_turns("1 waiter beside 3 that try, 50/s", "bucket:50/s:1", turn, &groups),
+            Fairness::of_permits("1 waiter beside 3 that try, 1 permit held 20 ms", 1, 20, &[waiter, tries]),
+            Fairness::of_turns("1 waiter beside 3 that try, 50/s", "bucket:50/s:1", unit, &[waiter, tries]),
+            Fairness::of_turns(
+                "1 waiter for 5 beside 3 that try, 50/s, burst 5",
+                "bucket:50/s:5",
+                unit,
+                &burst,
+            ),
         ]
     }
 
@@ -171,25 +184,18 @@ impl Fairness {
             .set("lines", lines)
             .set("hold-us", self.hold.as_micros());
         let mut crew = Crew::new(exe);
-        let (mut first, mut waits) = (0, Vec::new());
-        for group in &self.groups {
+        let mut askers: Vec<Group> = Vec::new();
+        for &group in &self.groups {
             let work = match (group.tries, group.tasks) {
                 (true, _) => "tryer",
                 (false, 0) => "askers",
                 (false, _) => "asking-tasks",
             };
-            let job = job
-                .clone()
-                .set("work", work)
-                .set("cost", group.cost)
-                .set("tasks", group.tasks)
-                .set("pause-us", group.pause.as_micros());
+            let job = job.clone().set("work", work).set("cost", group.cost).set("tasks", group.tasks);
+            let job = job.set("pause-us", group.pause.as_micros());
             for _ in 0..group.processes {
-                crew.hire(&job.clone().set("first", first));
-                for _ in 0..group.tasks.max(1) {
-                    waits.push(!group.tries);
-                    first += 1;
-                }
+                crew.hire(&job.clone().set("first", askers.len()));
+                askers.extend(std::iter::repeat_n(group, group.tasks.max(1)));
             }
         }
         crew.go();
@@ -198,20 +204,25 @@ impl Fairness {
         let now = shm_lib::now().as_nanos();
         let lines: Vec<Asking> = (0..lines).map(|asker| sheet.asking(asker)).collect();
         crew.dismiss();
-        let unfinished = |line: &Asking| match line.waiting_since {
-            0 => Duration::ZERO,
-            since => Duration::from_nanos(now.saturating_sub(since)),
+        self.shares(&askers, &lines, now)
+    }
+
+    fn shares(&self, askers: &[Group], lines: &[Asking], now: u64) -> Shares {
+        let waited = |line: &Asking| match line.waiting_since {
+            0 => line.longest,
+            since => line.longest.max(Duration::from_nanos(now.saturating_sub(since))),
         };
-        let waiters = || lines.iter().zip(&waits).filter(|(_, waits)| **waits).map(|(line, _)| line);
-        let turns: Vec<u64> = waiters().map(|line| line.turns).collect();
-        let tried = lines.iter().zip(&waits).filter(|(_, waits)| !**waits).map(|(line, _)| line.turns).sum();
-        let all = turns.iter().sum::<u64>() + tried;
+        let all = || askers.iter().zip(lines);
+        let waiters = || all().filter(|(asker, _)| !asker.tries);
+        let cost: u64 = all().map(|(asker, line)| asker.cost * line.turns).sum();
+        let together: u64 = waiters().map(|(asker, _)| asker.cost).sum();
+        let most = askers.iter().map(|asker| asker.cost).max().unwrap_or(0);
         Shares {
-            delivered: 100.0 * all as f64 * self.turn.as_secs_f64() / self.time.as_secs_f64(),
-            longest: waiters().map(|line| line.longest.max(unfinished(line))).max().unwrap_or_default(),
-            bound: self.turn * (turns.len() as u32 + 2),
-            turns,
-            tried,
+            turns: waiters().map(|(_, line)| line.turns).collect(),
+            tried: all().filter(|(asker, _)| asker.tries).map(|(_, line)| line.turns).sum(),
+            delivered: 100.0 * cost as f64 * self.unit.as_secs_f64() / self.time.as_secs_f64(),
+            longest: waiters().map(|(_, line)| waited(line)).max().unwrap_or_default(),
+            bound: self.unit * (together + 2 * most) as u32,
         }
     }
 }
