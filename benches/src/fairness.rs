@@ -20,13 +20,14 @@ pub(crate) fn print(words: &[&str]) {
         all.iter_mut().for_each(|one| one.time = QUICK);
     }
     println!(
-        "\n## Fairness\n\nEach asks again as soon as it has had its turn, for {:?}. Shares are those of the askers \
-         that wait, in per cent of the mean share; the longest wait may last two turns more than there are such askers. The \
-         waiter beside three processes that call `try_acquire` all the time pauses for 5 ms after each turn.\n",
+        "\n## Fairness\n\nEach process or task asks again as soon as it has had its turn, for {:?}. Shares are those of the \
+         askers that wait, in per cent of the mean share. The bound on a wait is a turn of each of them and two of the \
+         longest turns more. The waiter beside three processes that call `try_acquire` all the time pauses for 5 ms after \
+         each turn.\n",
         all[0].time
     );
     println!(
-        "| who, and on what | delivered % | smallest share % | greatest share % | longest wait | may be | turns by try_acquire |"
+        "| who, and on what | delivered % | smallest share % | greatest share % | longest wait | bound | turns by try_acquire |"
     );
     println!("|---|---|---|---|---|---|---|");
     let exe = this_program();
