@@ -3,6 +3,7 @@
 
 use harness::load::CLIENT;
 use harness::load::api::NextCall;
+use harness::load::heartbeat::DISTURBED;
 use harness::load::kind::{FAST, KINDS, Kind, PATIENT};
 use harness::load::overload::{Figures, Overload, Way};
 use harness::load::sheet::Sheet;
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const TIME: Duration = Duration::from_secs(4);
+/// How often a measurement is repeated on a machine that stalls.
+const ROUNDS: usize = 4;
 /// Per cent of the limit in each second after the first one, on a machine that does other work as well.
 const DELIVERED: f64 = 80.0;
 /// The same for permits: their holders sleep, and may wake late.
@@ -39,10 +42,25 @@ fn complaints(what: &Overload, figures: &Figures) -> Vec<String> {
     all.iter().map(|complaint| format!("{name}: {complaint}")).collect()
 }
 
-/// All of them at once, each on a limiter of its own.
+/// Runs a measurement for each kind at once, each on a limiter of its own.
 fn judge(way: Way, times: u64, processes: usize, kinds: &[Kind]) {
     let _alone = alone();
-    let complaints: Vec<String> = std::thread::scope(|scope| {
+    // A machine that stalls gets another chance.
+    for rounds_left in (0..ROUNDS).rev() {
+        let (complaints, stall) = measure(way, times, processes, kinds);
+        if complaints.is_empty() {
+            return;
+        }
+        let disturbed = stall > DISTURBED;
+        if !disturbed || rounds_left == 0 {
+            panic!("(the machine stalled for up to {stall:?})\n{}", complaints.join("\n"));
+        }
+        shout(&format!("the machine stalled for {stall:?}: once more"));
+    }
+}
+
+fn measure(way: Way, times: u64, processes: usize, kinds: &[Kind]) -> (Vec<String>, Duration) {
+    std::thread::scope(|scope| {
         let run = |&kind: &Kind| {
             let what = Overload { kind, way, times, time: TIME, processes };
             scope.spawn(move || {
@@ -55,13 +73,14 @@ fn judge(way: Way, times: u64, processes: usize, kinds: &[Kind]) {
                     figures.queued,
                     figures.next_call
                 ));
-                complaints(&what, &figures)
+                (complaints(&what, &figures), figures.stall)
             })
         };
         let running: Vec<_> = kinds.iter().map(run).collect();
-        running.into_iter().flat_map(|one| one.join().expect("a measurement")).collect()
-    });
-    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+        let done: Vec<_> = running.into_iter().map(|one| one.join().expect("a measurement")).collect();
+        let stall = done.iter().map(|(_, stall)| *stall).max().unwrap_or_default();
+        (done.into_iter().flat_map(|(complaints, _)| complaints).collect(), stall)
+    })
 }
 
 #[test]
@@ -89,8 +108,8 @@ fn killed_processes_waste_nothing() {
     judge(Way::Killed, 2, 0, &KINDS);
 }
 
-/// Ten of eleven processes, each with ten tasks in line, are killed at once, and nobody arrives: those who are left hold the
-/// places of the dead for a moment only.
+/// Ten of eleven processes, each with ten tasks in line, are killed at once, and no client arrives. The ten tasks that are left
+/// move up at once.
 #[test]
 fn waiters_behind_a_killed_crowd_move_up() {
     const PROCESSES: usize = 11;

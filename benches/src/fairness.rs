@@ -1,11 +1,12 @@
-//! Askers who ask again at once: who gets how many turns, and how long the longest wait is.
+//! Askers that ask again at once: how many turns each of them gets, and how long the longest wait is.
 
 use crate::overload::this_program;
 use harness::load::fairness::{Fairness, Shares};
+use harness::load::heartbeat::DISTURBED;
 use std::time::Duration;
 
 const QUICK: Duration = Duration::from_secs(4);
-/// How many measurements run at once. Each is mostly asleep.
+/// How many measurements run at once. Most processes of a measurement sleep.
 const AT_ONCE: usize = 3;
 
 /// Prints the table; with `--quick` each measurement is shorter.
@@ -42,8 +43,12 @@ pub(crate) fn print(words: &[&str]) {
             } else {
                 String::new()
             };
+            let stall = match shares.stall {
+                stall if stall > DISTURBED => format!(" (the machine stalled for {} ms)", stall.as_millis()),
+                _ => String::new(),
+            };
             println!(
-                "| {} | {:.0} | {:.0} | {:.0} | {} ms | {} ms | {tried} |",
+                "| {} | {:.0} | {:.0} | {:.0} | {} ms{stall} | {} ms | {tried} |",
                 one.name,
                 shares.delivered,
                 shares.smallest(),

@@ -12,8 +12,8 @@
 //! | `crowd` | many processes: throughput, and each decision's time |
 //! | `instructions` | instructions of a decision, by callgrind |
 //! | `waiting` | lateness, sleepers, fairness |
-//! | `overload` | more clients than the limit serves, who leave when their patience is over |
-//! | `fairness` | askers who ask again at once |
+//! | `overload` | more clients than the limit serves, which leave when their patience is over |
+//! | `fairness` | askers that ask again at once |
 //! | `memory` | bytes |
 //! | `plot` | throughput and tail against the number of processes, as SVG |
 

@@ -1,4 +1,4 @@
-//! Which measurements there are, which are wanted, and which run at once.
+//! The measurements of an overloaded limiter: all of them, those that are chosen, and those that run at the same time.
 
 use harness::load::kind::{FAST, KINDS, Kind};
 use harness::load::overload::{Overload, Way};
@@ -31,7 +31,7 @@ impl Cell {
         self.what.way == Way::Command
     }
 
-    /// How much of the machine it takes; 1: all that may be taken.
+    /// The share that this measurement takes of what may run at once.
     fn share(&self) -> f64 {
         let offered = (self.what.times * self.what.kind.per_second) as f64;
         offered / if self.what.way.is_a_process() { PROCESSES } else { TASKS } as f64
@@ -79,7 +79,8 @@ fn all() -> Vec<Cell> {
     cells
 }
 
-/// Those that the words name: of words of the same sort any one, of each sort that is named at least one.
+/// The measurements that the words name. A word names a way to leave, a limiter or a load; of each sort that the words name, a
+/// measurement has one.
 pub(crate) fn choose(words: &[&str]) -> Vec<Cell> {
     let quick = words.contains(&"--quick");
     let words: Vec<&str> = words.iter().copied().filter(|word| *word != "--quick").collect();
@@ -107,7 +108,7 @@ pub(crate) fn choose(words: &[&str]) -> Vec<Cell> {
     cells
 }
 
-/// In their order, as many at once as the machine bears without one disturbing another.
+/// Groups the measurements, in their order, so that those of a group can run at once without disturbing one another.
 pub(crate) fn batches(cells: Vec<Cell>) -> Vec<Vec<Cell>> {
     let mut batches: Vec<Vec<Cell>> = Vec::new();
     let mut taken = f64::INFINITY;

@@ -1,10 +1,11 @@
-//! An overloaded limiter: what is delivered while clients come, wait and leave, and what they leave behind.
+//! An overloaded limiter: how much it delivers while clients come, wait and leave, and what they leave behind.
 
 mod cells;
 mod requests;
 
 use cells::{Cell, choose, columns};
 use harness::load::api::NextCall;
+use harness::load::heartbeat::DISTURBED;
 use harness::load::overload::{Figures, PATIENCE};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -39,7 +40,7 @@ pub(crate) fn print(words: &[&str]) {
     }
 }
 
-/// All cells of a batch at once, each with a limiter of its own.
+/// Runs all measurements of a batch at once, each on a limiter of its own.
 fn measure(batch: Vec<Cell>, command: Option<PathBuf>) -> Vec<(Cell, Figures)> {
     let exe: &'static str = this_program();
     let done = Mutex::new(Vec::new());
@@ -63,13 +64,17 @@ fn line(cell: &Cell, figures: &Figures) -> String {
         0 => String::new(),
         failed => format!(" ({failed} errors)"),
     };
+    let stall = match figures.stall {
+        stall if stall > DISTURBED => format!(" (the machine stalled for {})", milliseconds(stall)),
+        _ => String::new(),
+    };
     let (mean, worst) = (figures.mean(), figures.worst());
     let next_call = match figures.next_call {
         NextCall::Admitted(time) => milliseconds(time),
         NextCall::Denied(time) => format!("{} (as the denial says)", milliseconds(time)),
     };
     format!(
-        "| {way} | {limiter} | {load} | {}{errors} | {mean:.0} | {worst:.0} | {} | {next_call} |",
+        "| {way} | {limiter} | {load} | {}{errors} | {mean:.0} | {worst:.0} | {} | {next_call}{stall} |",
         figures.clients, figures.queued
     )
 }
@@ -90,7 +95,7 @@ pub(crate) fn serve(words: &[&str]) {
     }
 }
 
-/// It is built by `cargo xtask bench`.
+/// The command, which `cargo xtask bench` builds.
 fn command() -> Option<PathBuf> {
     let built = std::env::current_exe().expect("this program").with_file_name("shm-limit");
     built.exists().then_some(built)

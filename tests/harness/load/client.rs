@@ -1,4 +1,4 @@
-//! What the processes under load do.
+//! The work of the processes that put a limiter under load.
 
 use super::api;
 use super::offer::Offer;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Does the work that `work=` names, on the limiter that the job describes.
+/// Does the work that `work=` names on the limiter that the job describes.
 pub fn run(job: &Job) {
     let part = Part::of(job);
     match job.text("work") {
@@ -25,18 +25,18 @@ pub fn run(job: &Job) {
     }
 }
 
-/// What a process under load works with.
+/// The limiter and the sheet of a process that takes part.
 pub struct Part {
     /// The limiter.
     pub limit: RateLimit,
-    /// Where clients and askers write.
+    /// The sheet for results.
     pub sheet: Sheet,
-    /// How long they keep what they got.
+    /// How long an admitted client or asker holds its permit.
     pub hold: Duration,
 }
 
 impl Part {
-    /// That of a process with this job.
+    /// Opens what the job names.
     pub fn of(job: &Job) -> Part {
         Part {
             limit: job.join().expect("the limiter"),
@@ -66,7 +66,7 @@ fn hold(part: &Part, client: usize, admitted: api::Admitted) {
     drop(admitted);
 }
 
-/// The clients of this process: one of `of=` processes, the `index=`th. With when each one arrives after the start.
+/// The clients of this process, which is number `index=` of `of=`, and their arrivals after the start.
 fn clients(job: &Job) -> impl Iterator<Item = (usize, Duration)> {
     let (index, of) = (job.number("index") as usize, job.number("of") as usize);
     Offer::read(job).arrivals().into_iter().enumerate().skip(index).step_by(of)
@@ -77,7 +77,7 @@ pub fn patience(job: &Job) -> Duration {
     Duration::from_millis(job.number("patience"))
 }
 
-/// How long it is until then.
+/// The time that is left until `after` the start.
 fn until(start: u64, after: Duration) -> Duration {
     Nanos::from_nanos(start).plus(after).since(shm_lib::now())
 }

@@ -1,22 +1,24 @@
-//! Askers who ask again as soon as they have had their turn: who gets how many turns, and who waits how long.
+//! Askers that ask again as soon as they have had their turn: how many turns each of them gets, and how long the longest wait
+//! is.
 
 use super::CLIENT;
+use super::heartbeat::Heartbeat;
 use super::sheet::{Asking, Sheet};
 use crate::{Arena, Crew};
 use std::time::Duration;
 
 const SEATS: usize = 256;
 
-/// Some askers that are alike.
+/// Askers that behave alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
     /// How many processes.
     pub processes: usize,
     /// How many tasks in each; 0: the process itself asks, and blocks.
     pub tasks: usize,
-    /// How much each asks for.
+    /// The cost of each request.
     pub cost: u64,
-    /// How long each stays away after its turn. Tasks ask again at once.
+    /// How long an asker pauses after its turn. Tasks do not pause.
     pub pause: Duration,
     /// Whether they call `try_acquire` all the time instead of waiting.
     pub tries: bool,
@@ -36,35 +38,37 @@ impl Group {
 /// One measurement.
 #[derive(Clone, Debug)]
 pub struct Fairness {
-    /// What is measured, in words.
+    /// The name of the measurement.
     pub name: &'static str,
     /// The limiter's policy, as [`policy::parse`](crate::policy::parse) reads it.
     pub policy: &'static str,
-    /// Its permits; 0: none.
+    /// The number of permits; 0: the limiter has none.
     pub permits: u32,
-    /// How long an asker keeps what it got.
+    /// How long an asker holds its permit.
     pub hold: Duration,
-    /// How long a turn takes at best for each that it costs, when all turns come one after the other.
+    /// The time that each unit of cost takes when the limiter delivers as fast as it can.
     pub unit: Duration,
-    /// Who asks.
+    /// The askers.
     pub groups: Vec<Group>,
-    /// For how long.
+    /// How long the measurement runs.
     pub time: Duration,
 }
 
-/// What came of it. Shares are those of askers that wait; those that call `try_acquire` have no place in the line.
+/// The result. Shares are those of the askers that wait: an asker that calls `try_acquire` has no place in the line.
 #[derive(Clone, Debug)]
 pub struct Shares {
-    /// Turns of each asker that waits.
+    /// The turns of each asker that waits.
     pub turns: Vec<u64>,
-    /// Turns of all that call `try_acquire`.
+    /// The turns of all askers that call `try_acquire`.
     pub tried: u64,
-    /// All turns, in per cent of what is possible.
+    /// The cost of all turns, in per cent of what the limiter can deliver.
     pub delivered: f64,
-    /// The longest wait of all that wait, the unfinished ones included.
+    /// The longest wait, unfinished waits included.
     pub longest: Duration,
     /// How long a wait may be: as long as a turn of each asker that waits takes, and two of the longest turns more.
     pub bound: Duration,
+    /// The longest stall of the machine.
+    pub stall: Duration,
 }
 
 impl Shares {
@@ -83,11 +87,11 @@ impl Shares {
     }
 }
 
-/// Never what is scarce.
+/// A rate that no measurement reaches.
 const PLENTY: &str = "bucket:1000000/s:1000000";
 
 impl Fairness {
-    /// Askers of permits.
+    /// A measurement of askers that share permits.
     pub fn of_permits(name: &'static str, permits: u32, hold_ms: u64, groups: &[Group]) -> Fairness {
         let hold = Duration::from_millis(hold_ms);
         let unit = hold / permits;
@@ -95,13 +99,13 @@ impl Fairness {
         Fairness { name, policy: PLENTY, permits, hold, unit, groups: groups.to_vec(), time }
     }
 
-    /// Askers of a rate limit.
+    /// A measurement of askers that share a rate limit.
     pub fn of_turns(name: &'static str, policy: &'static str, unit: Duration, groups: &[Group]) -> Fairness {
         let time = Duration::from_secs(8);
         Fairness { name, policy, permits: 0, hold: Duration::ZERO, unit, groups: groups.to_vec(), time }
     }
 
-    /// Everything that is measured.
+    /// All measurements.
     pub fn all() -> Vec<Fairness> {
         [
             Fairness::among_processes(),
@@ -112,7 +116,7 @@ impl Fairness {
         .concat()
     }
 
-    /// Processes that share permits.
+    /// Processes share permits.
     pub fn among_processes() -> Vec<Fairness> {
         let processes = |n| [Group::processes(n)];
         vec![
@@ -125,7 +129,7 @@ impl Fairness {
         ]
     }
 
-    /// Tasks of a few processes that share permits, or a rate limit. The order is by arrival, whichever process it is.
+    /// Tasks of a few processes share permits or a rate limit. The line orders them by arrival, across all processes.
     pub fn among_tasks() -> Vec<Fairness> {
         let tasks = [Group { tasks: 20, ..Group::processes(4) }];
         let uneven = [Group { tasks: 40, ..Group::processes(1) }, Group { tasks: 1, ..Group::processes(8) }];
@@ -143,7 +147,7 @@ impl Fairness {
         ]
     }
 
-    /// Processes that ask for little beside processes that ask for much.
+    /// Processes with small requests share a rate limit with processes with large requests.
     pub fn among_costs() -> Vec<Fairness> {
         let costing = |cost| Group { cost, ..Group::processes(8) };
         let name = "8 processes that ask for 1 and 8 for 5, 1000/s";
@@ -151,9 +155,9 @@ impl Fairness {
         vec![Fairness::of_turns(name, "bucket:1000/s:5", unit, &[costing(1), costing(5)])]
     }
 
-    /// One process that waits beside others that call `try_acquire` all the time.
+    /// One process waits beside others that call `try_acquire` all the time.
     pub fn beside_tries() -> Vec<Fairness> {
-        // Without a pause the waiter would hand over to itself, most of the time.
+        // Without a pause the waiter would mostly hand over to itself.
         let waiter = Group { pause: Duration::from_millis(5), ..Group::processes(1) };
         let tries = Group { tries: true, ..Group::processes(3) };
         let unit = Duration::from_millis(20);
@@ -170,7 +174,7 @@ impl Fairness {
         ]
     }
 
-    /// Runs it. `exe` is a program that calls [`serve`](super::serve).
+    /// Runs the measurement. `exe` is a program that takes part in measurements, see [`load`](super).
     pub fn run(&self, exe: &'static str) -> Shares {
         let arena = Arena::with_policy(self.policy, u64::from(self.permits)).seats(SEATS);
         let _limit = arena.open();
@@ -200,14 +204,15 @@ impl Fairness {
         }
         crew.go();
         sheet.start_at(shm_lib::now().as_nanos());
+        let heartbeat = Heartbeat::start();
         std::thread::sleep(self.time);
         let now = shm_lib::now().as_nanos();
         let lines: Vec<Asking> = (0..lines).map(|asker| sheet.asking(asker)).collect();
         crew.dismiss();
-        self.shares(&askers, &lines, now)
+        self.shares(&askers, &lines, now, heartbeat.longest_stall())
     }
 
-    fn shares(&self, askers: &[Group], lines: &[Asking], now: u64) -> Shares {
+    fn shares(&self, askers: &[Group], lines: &[Asking], now: u64, stall: Duration) -> Shares {
         let waited = |line: &Asking| match line.waiting_since {
             0 => line.longest,
             since => line.longest.max(Duration::from_nanos(now.saturating_sub(since))),
@@ -223,6 +228,7 @@ impl Fairness {
             delivered: 100.0 * cost as f64 * self.unit.as_secs_f64() / self.time.as_secs_f64(),
             longest: waiters().map(|(_, line)| waited(line)).max().unwrap_or_default(),
             bound: self.unit * (together + 2 * most) as u32,
+            stall,
         }
     }
 }

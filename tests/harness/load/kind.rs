@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-/// A limiter, and what it delivers at best.
+/// A limiter, and how much it can deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     /// Its name, one word.
     pub name: &'static str,
     /// Its limits, as [`policy::parse`](crate::policy::parse) reads them.
     pub policy: &'static str,
-    /// Its permits; 0: none.
+    /// The number of permits; 0: the limiter has none.
     pub permits: u32,
     /// How long an admitted client keeps its permit.
     pub hold: Duration,
-    /// How many admissions it delivers per second at best.
+    /// How many admissions it can deliver per second.
     pub per_second: u64,
     /// The longest time between two admissions while clients wait: how long the next call waits at most when nobody
     /// else is left.
@@ -34,7 +34,7 @@ const fn rate_limit(name: &'static str, policy: &'static str, interval_ms: u64) 
 /// Evenly spaced, 20 per second.
 pub const PATIENT: Kind = rate_limit("patient", "bucket:20/s:1", 50);
 
-/// Everything that delivers 20 admissions per second.
+/// All kinds of limiters that can deliver 20 admissions per second.
 pub const KINDS: [Kind; 6] = [
     PATIENT,
     rate_limit("burst", "bucket:20/s:10", 50),

@@ -1,12 +1,13 @@
-//! Load that judges waiting: clients who come, wait and leave, and askers who ask again at once.
+//! Load that judges waiting: clients that come, wait and leave, and askers that ask again at once.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`api`] | every call that the load makes on a limiter; the only module to change when names change |
 //! | [`kind`] | the limiters that are put under load |
 //! | [`offer`] | when clients arrive |
-//! | [`sheet`] | what each client or asker writes down, in shared memory |
-//! | [`client`] | what the processes under load do |
+//! | [`sheet`] | the results of each client and asker, in shared memory |
+//! | [`client`] | the work of the processes that take part |
+//! | [`heartbeat`] | whether the machine stalls meanwhile |
 //! | [`overload`] | one measurement: more clients than the limit serves, each with little patience |
 //! | [`fairness`] | one measurement: askers who ask again at once |
 //!
@@ -16,6 +17,7 @@
 pub mod api;
 pub mod client;
 pub mod fairness;
+pub mod heartbeat;
 pub mod kind;
 pub mod offer;
 pub mod overload;
@@ -28,7 +30,7 @@ use nix::sys::signal::Signal;
 /// The first argument of a process that takes part in a measurement.
 pub const CLIENT: &str = "load";
 
-/// What the remaining arguments say: `key=value` words, for [`client::run`].
+/// Reads the remaining arguments, `key=value` words, for [`client::run`].
 pub fn serve(words: impl IntoIterator<Item = String>) -> Job {
     // The process that started this one may be killed.
     set_pdeathsig(Signal::SIGKILL).expect("to die with the parent");

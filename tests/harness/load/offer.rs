@@ -1,16 +1,17 @@
-//! When clients arrive: at random instants that nothing delays (open loop), the same ones for the same numbers.
+//! When clients arrive: at random instants that do not depend on the limiter's answers (open loop). Equal numbers give equal
+//! instants.
 
 use crate::{Dice, Job};
 use std::time::Duration;
 
 const SEED: u64 = 20;
 
-/// So many clients per second, for some time.
+/// The offered load.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer {
-    /// How many.
+    /// Clients per second.
     pub per_second: u64,
-    /// For so long.
+    /// How long clients keep arriving.
     pub time: Duration,
 }
 

@@ -1,7 +1,8 @@
-//! More clients than the limit serves, each with little patience: what is still delivered, and what those who left took
-//! with them.
+//! More clients than the limit serves, each with little patience: how much of the limit is delivered, and what clients that
+//! left have taken with them.
 
 use super::api::{self, NextCall};
+use super::heartbeat::Heartbeat;
 use super::kind::Kind;
 use super::offer::Offer;
 use super::sheet::{Sheet, Visit};
@@ -19,16 +20,16 @@ use std::time::{Duration, Instant};
 
 /// How long a client waits before it leaves.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-/// What is admitted before this is not judged: a burst, and a line that is still short.
+/// Admissions before this are not judged: the limiter still has its burst, and the line is still short.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How long the next call waits at most.
+/// The patience of the call after the last client has left.
 const NEXT_CALL: Duration = Duration::from_secs(3);
-/// One for each client that waits, for the limiters that need seats.
+/// Enough for all processes that wait at the same time.
 const SEATS: usize = 1_024;
-/// A client that does not end after it was told to hangs.
+/// A client that takes longer to end after its signal hangs.
 const END: Duration = Duration::from_secs(30);
 
-/// How a client leaves that was not admitted in time.
+/// The way in which a client leaves when it was not admitted in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// A thread that waits with a deadline.
@@ -46,11 +47,11 @@ pub enum Way {
 }
 
 impl Way {
-    /// All of them.
+    /// All ways.
     pub const ALL: [Way; 6] =
         [Way::Deadline, Way::Dropped, Way::Request, Way::Terminated, Way::Killed, Way::Command];
 
-    /// Its name, one word.
+    /// The name of this way, one word.
     pub fn name(self) -> &'static str {
         match self {
             Way::Deadline => "deadline",
@@ -75,49 +76,51 @@ impl Way {
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Overload {
-    /// Of this limiter.
+    /// The limiter.
     pub kind: Kind,
-    /// Clients leave in this way.
+    /// The way in which clients leave.
     pub way: Way,
-    /// Times the limit.
+    /// The offered load, as a multiple of the limit.
     pub times: u64,
-    /// How long clients arrive.
+    /// How long clients keep arriving.
     pub time: Duration,
     /// How many processes the clients share, where a client is not a process of its own.
     pub processes: usize,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// In each second (by its best alignment) after the first one: per cent of what the limit would deliver.
+    /// The admissions of each second after the first one, in per cent of the limit.
     pub seconds: Vec<f64>,
     /// How many clients there were.
     pub clients: usize,
-    /// How many of them were admitted.
+    /// How many clients were admitted.
     pub admitted: usize,
-    /// How many of them got an error.
+    /// How many clients got an error.
     pub failed: usize,
-    /// QUEUE when all clients had left.
+    /// QUEUE after all clients had left.
     pub queued: u64,
-    /// How long a call took after that.
+    /// The wait of one more call after that.
     pub next_call: NextCall,
+    /// The longest stall of the machine while the clients came and left.
+    pub stall: Duration,
 }
 
 impl Figures {
-    /// Of the seconds after the first.
+    /// The mean of the seconds after the first one.
     pub fn mean(&self) -> f64 {
         self.seconds.iter().sum::<f64>() / self.seconds.len() as f64
     }
 
-    /// Of the seconds after the first.
+    /// The worst of the seconds after the first one.
     pub fn worst(&self) -> f64 {
         self.seconds.iter().copied().fold(f64::INFINITY, f64::min)
     }
 }
 
 impl Overload {
-    /// Runs it. `exe` is a program that calls [`serve`](super::serve), `command` is `shm-limit`.
+    /// Runs the measurement. `exe` is a program that takes part in measurements, see [`load`](super); `command` is `shm-limit`.
     ///
     /// # Panics
     /// If a limit or the number of permits was exceeded, or a process hangs.
@@ -137,6 +140,7 @@ impl Overload {
             .set("lines", clients)
             .set("hold-us", kind.hold.as_micros())
             .set("patience", PATIENCE.as_millis());
+        let heartbeat = Heartbeat::start();
         let (start, counted) = match self.way {
             Way::Deadline => (self.in_processes(exe, &job.set("work", "threads"), &sheet), None),
             Way::Dropped => (self.in_processes(exe, &job.set("work", "tasks"), &sheet), None),
@@ -153,6 +157,7 @@ impl Overload {
                 (self.one_by_one(&arrivals, &sheet, |client| one_client(exe, &job, client)), None)
             }
         };
+        let stall = heartbeat.longest_stall();
         let queued = api::queued(&limit);
         let next_call = api::next_call(&limit, NEXT_CALL);
         let visits: Vec<Visit> = (0..clients).map(|client| sheet.visit(client)).collect();
@@ -169,10 +174,11 @@ impl Overload {
             failed: visits.iter().filter(|visit| visit.failed).count(),
             queued,
             next_call,
+            stall,
         }
     }
 
-    /// The clients are threads or tasks of some processes. Returns when they began.
+    /// Runs the clients as threads or tasks of some processes. Returns the instant at which the load begins.
     fn in_processes(&self, exe: &'static str, job: &Job, sheet: &Sheet) -> u64 {
         let mut crew = Crew::new(exe);
         for index in 0..self.processes {
@@ -186,8 +192,8 @@ impl Overload {
         start
     }
 
-    /// Each client is a process that this thread starts, and ends by a signal when its patience is over. Returns when they
-    /// began.
+    /// Runs each client as a process that gets a signal when its patience is over. Returns the instant at which the load
+    /// begins.
     fn one_by_one(
         &self,
         arrivals: &[Duration],
@@ -231,8 +237,8 @@ impl Overload {
         start.as_nanos()
     }
 
-    /// Admissions in each whole second after the first one, in per cent. Where seconds begin does not matter: a limit that
-    /// admits by windows has its own seconds, so the alignment counts that shows the limit at its best.
+    /// The admissions of each whole second after the first one, in per cent. Windows and greedy limits admit in bursts at
+    /// instants of their own, so of all alignments of these seconds the one with the best worst second counts.
     fn by_the_second(&self, start: u64, times: &[u64]) -> Vec<f64> {
         const SECOND: u64 = 1_000_000_000;
         let from = start + WARM_UP.as_nanos() as u64;
@@ -249,7 +255,7 @@ impl Overload {
         };
         let in_first = times.iter().copied().filter(|at| (from..from + SECOND).contains(at));
         let worst = |seconds: &Vec<f64>| seconds.iter().copied().fold(f64::INFINITY, f64::min);
-        // The first of equals: the one with the most seconds.
+        // Of equal alignments the first one has the most seconds.
         let better =
             |best: Vec<f64>, other: Vec<f64>| if worst(&other) > worst(&best) { other } else { best };
         in_first.map(aligned).fold(aligned(from), better)
@@ -269,8 +275,8 @@ fn acquire(command: &Path, arena: &Arena) -> Child {
     acquire.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the command")
 }
 
-/// Reads the limiter's own count of admissions every few milliseconds while something goes on: for clients that write
-/// down nothing. Returns an instant for each admission.
+/// Reads the limiter's own count of admissions every few milliseconds during `work`, because the command writes no sheet.
+/// Returns an instant for each admission.
 fn count_while<T>(limit: &RateLimit, work: impl FnOnce() -> T) -> (T, Vec<u64>) {
     let (over, times) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let done = std::thread::scope(|scope| {
@@ -291,7 +297,7 @@ fn count_while<T>(limit: &RateLimit, work: impl FnOnce() -> T) -> (T, Vec<u64>) 
     (done, times.into_inner().expect("no panic"))
 }
 
-/// No more permits were surely held at any instant than there are. Those of killed holders are not looked at.
+/// Checks that at no instant more permits were held than the limiter has. Permits of killed holders are left out.
 fn assert_permits_kept(permits: u32, visits: &[Visit]) {
     if permits == 0 {
         return;

@@ -1,4 +1,5 @@
-//! What each client or asker writes down. The sheet is in shared memory, so what a killed process wrote counts.
+//! The sheet on which each client and asker writes its results. It is in shared memory, so the lines of a killed process
+//! count.
 
 use crate::raw::Words;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 const LINE: usize = 4;
 
-/// One line for each, and the instant at which all begin.
+/// One line for each client or asker, and the instant at which the load begins.
 pub struct Sheet(Words);
 
 /// A client's line. An instant is 0 until it has come.
@@ -16,7 +17,7 @@ pub struct Sheet(Words);
 pub struct Visit {
     /// The instant of the admission that counts for the limit.
     pub at: u64,
-    /// When the client knew.
+    /// When the client learned of it.
     pub known: u64,
     /// When the client gave its permit back.
     pub released: u64,
@@ -31,7 +32,7 @@ pub struct Asking {
     pub turns: u64,
     /// Its longest wait.
     pub longest: Duration,
-    /// When the wait began in which it still is; 0: it does not wait.
+    /// When its unfinished wait began; 0: the asker does not wait.
     pub waiting_since: u64,
 }
 
@@ -45,12 +46,12 @@ impl Sheet {
         &self.0.all()[LINE * (1 + line) + word]
     }
 
-    /// All begin at this instant.
+    /// Sets the instant at which the load begins.
     pub fn start_at(&self, at: u64) {
         self.0.all()[0].store(at, Release);
     }
 
-    /// Waits until it is known when all begin.
+    /// Waits until that instant is set.
     pub fn start(&self) -> u64 {
         loop {
             match self.0.all()[0].load(Acquire) {
@@ -60,7 +61,7 @@ impl Sheet {
         }
     }
 
-    /// A client was admitted: by the limit at `at`, and knows it now.
+    /// A client was admitted for the instant `at`, and learns of it now.
     pub fn admitted(&self, client: usize, at: u64) {
         self.word(client, 1).store(shm_lib::now().as_nanos(), Relaxed);
         self.word(client, 0).store(at, Release);
