@@ -12,6 +12,8 @@
 //! | `crowd` | many processes: throughput, and each decision's time |
 //! | `instructions` | instructions of a decision, by callgrind |
 //! | `waiting` | lateness, sleepers, fairness |
+//! | `overload` | more clients than the limit serves, which leave when their patience is over |
+//! | `fairness` | askers that ask again at once |
 //! | `memory` | bytes |
 //! | `plot` | throughput and tail against the number of processes, as SVG |
 
@@ -20,10 +22,12 @@
 mod alone;
 mod around;
 mod crowd;
+mod fairness;
 mod floors;
 mod instructions;
 mod memory;
 mod ours;
+mod overload;
 mod peers;
 mod plot;
 mod rounds;
@@ -37,6 +41,9 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["one", name, times] => instructions::run(name, times.parse().expect("a number")),
+        [harness::load::CLIENT, words @ ..] => overload::serve(words),
+        ["overload", words @ ..] => overload::print(words),
+        ["fairness", words @ ..] => fairness::print(words),
         ["--svg", file] => all(Some(Path::new(file))),
         parts => parts.iter().for_each(|part| match *part {
             "alone" => alone::print(),
@@ -46,7 +53,10 @@ fn main() {
             "waiting" => waiting::print(),
             "memory" => memory::print(),
             other => {
-                panic!("no part {other}; choose of: alone around crowd instructions waiting memory, or none for all")
+                panic!(
+                    "no part {other}; choose of: alone around crowd instructions waiting memory, or overload, or fairness, \
+                     or none for all"
+                )
             }
         }),
     }
@@ -64,5 +74,7 @@ fn all(svg: Option<&Path>) {
     }
     instructions::print();
     waiting::print();
+    overload::print(&[]);
+    fairness::print(&[]);
     memory::print();
 }

@@ -10,6 +10,7 @@
 //! | [`crew`] | many workers that start together and never outlive the test |
 //! | [`puppet`] | one worker that does what it is told, line by line |
 //! | [`storm`] | the storm's limiters, and what each has to bear |
+//! | [`load`] | clients that overload a limiter and leave, and askers that ask again at once |
 //! | [`journal`] | what its threads write down |
 //! | [`mark`] | what a traced worker and its tracer tell each other |
 //! | [`log`] | admissions in mapped files, so that those of a killed worker count too |
@@ -25,6 +26,7 @@ pub mod crew;
 pub mod file;
 pub mod job;
 pub mod journal;
+pub mod load;
 pub mod log;
 pub mod mark;
 pub mod policy;
@@ -37,6 +39,7 @@ pub use crew::Crew;
 pub use job::Job;
 pub use puppet::Puppet;
 
+use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,6 +70,12 @@ macro_rules! skip {
 pub fn shout(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Says that this worker is ready, and waits until all may start.
+pub fn ready() {
+    println!("ready");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
 /// Polls until it holds; false after `patience`.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A file of 64-bit words, mapped by whoever wants.
@@ -123,6 +123,20 @@ pub fn mark(said: [u64; 2]) -> u64 {
     // SAFETY: traps into the tracer, which leaves memory and all other registers as they are.
     unsafe { std::arch::asm!("int3", inout("rax") said[0] => order, in("rdx") said[1], options(nostack)) };
     order
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// From now on this signal interrupts system calls and sets the flag that is returned, and does nothing else.
+pub fn stop_on(signal: Signal) -> io::Result<&'static AtomicBool> {
+    let handler = SigAction::new(SigHandler::Handler(stop_here), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler only stores to an atomic.
+    unsafe { sigaction(signal, &handler) }?;
+    Ok(&STOP)
+}
+
+extern "C" fn stop_here(_: libc::c_int) {
+    STOP.store(true, Ordering::Relaxed);
 }
 
 /// How many forks by a signal handler lie between the first process and this one.

@@ -23,13 +23,12 @@ mod work {
     pub(crate) mod victim;
 }
 
-use harness::{Job, raw};
+use harness::{Job, load, raw, ready};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use shm_lib::RateLimit;
 use std::fs::File;
-use std::io::Read;
 
 fn main() {
     // Whatever happens to the test, no worker is left behind.
@@ -44,6 +43,7 @@ fn main() {
     match job.mode() {
         "nursery" => work::nursery::run(&job),
         "fuzz" => work::fuzz::run(&job),
+        load::CLIENT => load::client::run(&job),
         _ => run(&job, None),
     }
 }
@@ -84,10 +84,4 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "container" => work::repl::contained(job),
         other => panic!("no such work: {other}"),
     }
-}
-
-/// Says that this worker is ready, and waits until all may start.
-fn ready() {
-    println!("ready");
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
