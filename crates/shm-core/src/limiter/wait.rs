@@ -309,13 +309,20 @@ impl Limiter {
             if self.is_shadow() {
                 return Ok(Step::Shadow);
             }
+            let key = match self.stand(callers, waiter, rouse, now) {
+                Ok(Ok(key)) => key,
+                Ok(Err(step)) => return Ok(step),
+                Err(halt) => {
+                    self.clear_the_way(halt, waiter)?;
+                    continue;
+                }
+            };
+            // Read before it sees how things stand: whoever changes that rings.
             let seen =
                 callers.place.as_ref().map(|place| (place.sitter.seat, self.bell_of(place.sitter.seat)));
-            let step = match self.view_of(callers, waiter, rouse, now) {
-                Ok(Ok((key, view))) => self.step_for(callers, waiter, key, &view),
-                Ok(Err(step)) => return Ok(step),
-                Err(halt) => Err(halt),
-            };
+            let step = self
+                .view(callers, key, callers.epoch)
+                .and_then(|view| self.step_for(callers, waiter, key, &view));
             match step {
                 Ok(Next::Done(step)) => return Ok(step),
                 Ok(Next::Again) => planned = None,
@@ -339,9 +346,7 @@ impl Limiter {
                     match planned {
                         // Nothing has changed since the plan was there for all to see.
                         Some(planned) if planned <= until => {
-                            if let Some(key) = waiter.key {
-                                callers.sleeps_on_bell(key);
-                            }
+                            callers.sleeps_on_bell(key);
                             return sleep(planned, seen, false);
                         }
                         _ => {
@@ -350,21 +355,29 @@ impl Limiter {
                         }
                     }
                 }
-                Err(Halt::Miscounted) => return Err(self.miscounted(&waiter.ask.asked().request())),
-                Err(halt) => self.recover(halt, waiter.ask.asked().request().largest())?,
+                Err(halt) => self.clear_the_way(halt, waiter)?,
             }
         }
     }
 
-    /// How things stand for this caller, which joins the line if it does not stand yet. Or what it does instead.
-    #[allow(clippy::type_complexity)]
-    fn view_of(
+    /// Mends what can be mended, or says what is wrong.
+    #[cold]
+    fn clear_the_way(&self, halt: Halt, waiter: &Waiter) -> Result<()> {
+        let request = waiter.ask.asked().request();
+        match halt {
+            Halt::Miscounted => Err(self.miscounted(&request)),
+            halt => self.recover(halt, request.largest()),
+        }
+    }
+
+    /// This caller stands in the line from now on, if it did not yet. Or what it does instead.
+    fn stand(
         &self,
         callers: &mut Callers,
         waiter: &mut Waiter,
         rouse: &Rouse,
         now: Nanos,
-    ) -> std::result::Result<std::result::Result<(Key, View), Step>, Halt> {
+    ) -> std::result::Result<std::result::Result<Key, Step>, Halt> {
         let epoch = self.know_limits(callers, now.as_nanos());
         if waiter.key.is_none() {
             let Some(costs) = self.costs_in(epoch, waiter.ask.asked())? else { return Err(Halt::Changed) };
@@ -380,7 +393,7 @@ impl Limiter {
             return Err(Halt::Changed);
         }
         self.show_first(callers, now.as_nanos());
-        Ok(Ok((key, self.view(callers, key, epoch)?)))
+        Ok(Ok(key))
     }
 
     /// Puts the caller in the line, or says what it does instead.
