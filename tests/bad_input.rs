@@ -45,15 +45,18 @@ fn other_parameters_are_refused_with_both_shown() {
     for (builder, max, asked) in [
         (builder().burst(20), 50, "50/s with bursts of 20"),
         (builder().burst(5), 10, "10/s with bursts of 5"),
-        (builder(), 10, "10/s evenly spaced"),
+        (builder().burst(1), 10, "10/s with a burst of 1"),
+        (builder().greedy(), 10, "10/s greedy"),
+        (builder(), 11, "but 11/s was asked for"),
     ] {
         let e = builder.open(max, SECOND).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Mismatch);
         let text = e.to_string();
         assert!(text.contains("100/10s with bursts of 20") && text.contains(asked), "{text}");
     }
-    // The same rate in other words is the same.
+    // The same rate in other words is the same, and a burst that is left out may be any.
     builder().burst(20).open(10, SECOND).unwrap();
+    builder().open(10, SECOND).unwrap();
     builder().burst(3).on_mismatch(OnMismatch::Keep).open(1, SECOND).unwrap();
     assert_eq!(limit.limit().unwrap(), arena.limit());
     builder().burst(3).on_mismatch(OnMismatch::Change).open(1, SECOND).unwrap();

@@ -17,7 +17,7 @@ pub enum ErrorKind {
     InvalidInput,
     /// No limiter of that name is there.
     NotFound,
-    /// The limiter exists with another rate or burst than asked for.
+    /// The limiter exists, and differs from what the caller stated.
     Mismatch,
     /// The request is larger than the limiter can ever admit at once.
     NeverAdmissible,

@@ -48,6 +48,16 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as one word of a shell command.
+    pub(crate) fn shell_word(&self) -> String {
+        let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
+        if self.0.chars().all(plain) && !self.0.starts_with('-') {
+            self.0.clone()
+        } else {
+            format!("'{}'", self.0.replace('\'', r"'\''"))
+        }
+    }
 }
 
 impl fmt::Display for Name {

@@ -29,7 +29,7 @@ const MIN_RING: u64 = 1_024;
 /// Room for permits, at least.
 const MIN_PERMITS: usize = 64;
 /// Permissions of a limiter's file, unless said otherwise: its owner alone.
-pub const DEFAULT_MODE: u32 = 0o600;
+const DEFAULT_MODE: u32 = 0o600;
 
 /// A new file without a name, or with one that nobody looks for.
 struct Unnamed {
@@ -87,7 +87,7 @@ fn finished(unnamed: &Unnamed, name: &Name, path: &Path, plan: &Plan) -> Result<
         }
     };
     allocated.map_err(|e| Error::os(&format!("can't make {size} bytes"), e))?;
-    fchmod(file, Mode::from_bits_truncate(plan.mode)).map_err(|e| Error::os("can't set its mode", e))?;
+    fchmod(file, Mode::from_bits_truncate(plan.mode.unwrap_or(DEFAULT_MODE))).map_err(|e| Error::os("can't set its mode", e))?;
     let map = Map::new(file, shape).map_err(|e| ground.map_refused(e))?;
     // Before the file has its name: what is refused to this process may be allowed to others, and they may be using the
     // limiter as soon as they can find it.

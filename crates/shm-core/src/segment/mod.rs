@@ -12,7 +12,7 @@ mod open;
 
 pub use crate::layout::MAX_SEATS;
 pub(crate) use control::{Control, unlink_if};
-pub use create::{DEFAULT_MODE, DEFAULT_SEATS};
+pub use create::DEFAULT_SEATS;
 
 use crate::clock;
 use crate::commit::{Commit, Generations, Halt, Pair, Records, Table, Terms, Words};
@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) terms: Terms,
-    pub(crate) mode: u32,
+    pub(crate) mode: Option<u32>,
     pub(crate) seats: usize,
 }
 
@@ -92,7 +92,7 @@ impl Segment {
                     ErrorKind::NotFound,
                     format!(
                         "there is none; open it with a rate, which creates it, or: shm-limit create {} --rate 5/s",
-                        shell_word(name)
+                        name.shell_word()
                     ),
                 )
                 .at(name.as_str(), &path));
@@ -338,14 +338,4 @@ impl Segment {
 /// Whether the file lost its name while it was being opened.
 fn was_removed(why: &Error) -> bool {
     matches!(why.kind(), ErrorKind::Removed | ErrorKind::Retired)
-}
-
-/// The name as one word of a shell command.
-pub(crate) fn shell_word(name: &Name) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
-    if name.as_str().chars().all(plain) && !name.as_str().starts_with('-') {
-        name.to_string()
-    } else {
-        format!("'{}'", name.as_str().replace('\'', r"'\''"))
-    }
 }
