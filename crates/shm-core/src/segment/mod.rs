@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `open` | an existing file, checked as the untrusted input that it is |
 //! | `create` | a new one, finished before it has a name |
+//! | `access` | whose a new one is, and who may use it |
 //! | `control` | the lock of those who change it, and taking the name away |
 
+mod access;
 mod control;
 mod create;
 mod open;
@@ -33,6 +35,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) terms: Terms,
+    /// `None`: as is usual in its directory.
     pub(crate) mode: Option<u32>,
     pub(crate) seats: usize,
 }
@@ -88,14 +91,7 @@ impl Segment {
                 }
             }
             let Some(plan) = plan else {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!(
-                        "there is none; open it with a rate, which creates it, or: shm-limit create {} --rate 5/s",
-                        name.shell_word()
-                    ),
-                )
-                .at(name.as_str(), &path));
+                return Err(Error::new(ErrorKind::NotFound, dir.how_to_create(name)).at(name.as_str(), &path));
             };
             dir.check(true)?;
             match create::new(name, &path, plan) {
@@ -109,7 +105,7 @@ impl Segment {
                 Err(e) => return Err(e.at(name.as_str(), &path)),
             }
         }
-        Err(Error::new(ErrorKind::Busy, "others create and remove it all the time; try again")
+        Err(Error::new(ErrorKind::Busy, "other processes keep creating and removing it; try again")
             .at(name.as_str(), &path))
     }
 
@@ -277,7 +273,7 @@ impl Segment {
         match file.metadata() {
             Ok(meta) if self.is_this(&meta) => Ok(file),
             Ok(_) => Err(self.removed("another file has its name now")),
-            Err(e) => Err(name_it(Error::os("can't look at it", e))),
+            Err(e) => Err(name_it(Error::os("cannot stat the file", e))),
         }
     }
 
