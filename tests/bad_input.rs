@@ -171,10 +171,10 @@ fn what_is_no_limiter_is_refused_and_left_alone() {
     let before = entries(dir.path());
 
     for (name, words) in [
-        ("empty", "no limiter"),
-        ("short", "no limiter"),
-        ("noise", "no limiter"),
-        ("zeros", "no limiter"),
+        ("empty", "another file"),
+        ("short", "another file"),
+        ("noise", "another file"),
+        ("zeros", "another file"),
         ("directory", "a directory"),
         ("link", "a symbolic link"),
         ("dangling", "a symbolic link"),
@@ -198,7 +198,7 @@ fn a_limiter_that_was_tampered_with_is_refused_and_left_alone() {
     let cases: [(&str, Tamper, ErrorKind, &str); 11] = [
         ("another version", |p| { p.set(offset::VERSION, 99).seal(); }, ErrorKind::Incompatible, "format 99"),
         ("another layout", |p| { p.set(offset::LAYOUT, 7).seal(); }, ErrorKind::Incompatible, "one version"),
-        ("another magic", |p| { p.set(offset::MAGIC, 7); }, ErrorKind::NotALimiter, "no limiter"),
+        ("another magic", |p| { p.set(offset::MAGIC, 7); }, ErrorKind::NotALimiter, "another file"),
         ("a bad checksum", |p| { p.set(offset::CHECKSUM, 7); }, ErrorKind::Corrupt, "checksum"),
         ("a bad name", |p| { p.set(offset::NAME, 7); }, ErrorKind::Corrupt, "checksum"),
         ("another name", |p| { p.set(offset::NAME, u64::from_le_bytes(*b"brena\0\0\0")).seal(); }, ErrorKind::Corrupt, "renamed or copied"),
@@ -281,12 +281,14 @@ fn a_missing_directory_is_named_and_not_made() {
     let dir = shared_dir();
     let missing = dir.path().join("missing");
     let e = open_in(&missing, "api").unwrap_err();
-    assert!(e.to_string().contains(&format!("no directory {}", missing.display())), "{e}");
-    assert_eq!(attach_in(&missing, "api").unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(e.to_string().contains(&format!("the directory {} does not exist", missing.display())), "{e}");
+    let e = attach_in(&missing, "api").unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::NotFound);
+    assert!(e.to_string().contains("does not exist"), "{e}");
     assert!(!missing.exists());
     fs::write(&missing, b"a file").unwrap();
     let e = open_in(&missing, "api").unwrap_err();
-    assert!(e.to_string().contains("directory"), "{e}");
+    assert!(e.to_string().contains("is not a directory"), "{e}");
 }
 
 /// A directory that everybody can write to, such as /tmp: a file of somebody else may be a trap.
