@@ -13,9 +13,12 @@ fn joins(place: &Place, flags: &[&str]) -> bool {
     ended.status == 0
 }
 
+/// Flags of `run`, and whether it joins with them.
+type Case<'a> = (&'a [&'a str], bool);
+
 #[test]
 fn settings_that_are_left_out_are_not_compared() {
-    let there: &[(&[&str], &[(&[&str], bool)])] = &[
+    let there: &[(&[&str], &[Case<'_>])] = &[
         (
             &["--rate", "1000/s", "--burst", "2", "--permits", "3"],
             &[

@@ -52,7 +52,7 @@ fn nothing_to_remove(dir: &Directory, args: &Remove, error: shm_lib::Error) -> F
     if error.kind() != ErrorKind::NotFound {
         return error.into();
     }
-    let path = printable::path(&dir.file(&args.name));
+    let path = printable::path(dir.file(&args.name));
     Failure::new(format!(
         "limiter {:?} ({path}): it does not exist, so there is nothing to remove",
         args.name.as_str()
