@@ -150,7 +150,7 @@ fn wrong_size(size: u64) -> Error {
     Error::new(
         ErrorKind::Corrupt,
         format!(
-            "damaged: its size, {size} bytes, is not the one that its header says; shm-limit remove --force it and create it anew"
+            "damaged: its size, {size} bytes, is not the one that its header says; run `shm-limit remove --force NAME`, then create it again"
         ),
     )
 }
@@ -169,7 +169,7 @@ fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     if magic != MAGIC {
         return Err(Error::new(
             ErrorKind::NotALimiter,
-            "another file is in its place; move that away (shm-limit remove --force deletes it), or choose another name \
+            "another file is in its place; move that away (or run `shm-limit remove --force NAME`, which deletes it), or choose another name \
              or directory",
         ));
     }
@@ -192,7 +192,7 @@ fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
     let corrupt = |what: &str| {
         Err(Error::new(
             ErrorKind::Corrupt,
-            format!("damaged: {what}; shm-limit remove --force it and create it anew"),
+            format!("damaged: {what}; run `shm-limit remove --force NAME`, then create it again"),
         ))
     };
     if get(&id.checksum) != header_checksum(fixed) {
@@ -207,7 +207,7 @@ fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
-                "its file is that of the limiter {:?}, renamed or copied; shm-limit remove --force it",
+                "its file is that of the limiter {:?}, renamed or copied; run `shm-limit remove --force NAME` with its present name",
                 String::from_utf8_lossy(&stored_name(fixed).unwrap_or_default())
             ),
         ));
@@ -244,7 +244,7 @@ fn check_clock(here: host::Clock, made_under: host::Clock, wall_ns: u64, created
                  another directory here (SHM_LIMIT_DIR)"
             } else {
                 "it was created before this machine was started, or in another time namespace, so its times mean nothing \
-                 here; if no process uses it, shm-limit remove --force it, and open it again"
+                 here; if no process uses it, run `shm-limit remove --force NAME` and open it again"
             };
             return Err(Error::new(ErrorKind::OtherClock, why));
         }
@@ -257,7 +257,7 @@ fn check_clock(here: host::Clock, made_under: host::Clock, wall_ns: u64, created
     let (who, remedy) = if here.is_known() {
         (
             "the process that made it had no /proc",
-            "if no process uses it, shm-limit remove --force it, and open it again",
+            "if no process uses it, run `shm-limit remove --force NAME` and open it again",
         )
     } else {
         ("/proc is not mounted here", "mount /proc, then open it again")
