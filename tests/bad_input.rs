@@ -45,15 +45,18 @@ fn other_parameters_are_refused_with_both_shown() {
     for (builder, max, asked) in [
         (builder().burst(20), 50, "50/s with bursts of 20"),
         (builder().burst(5), 10, "10/s with bursts of 5"),
-        (builder(), 10, "10/s evenly spaced"),
+        (builder().burst(1), 10, "10/s with a burst of 1"),
+        (builder().greedy(), 10, "10/s greedy"),
+        (builder(), 11, "but 11/s was asked for"),
     ] {
         let e = builder.open(max, SECOND).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Mismatch);
         let text = e.to_string();
         assert!(text.contains("100/10s with bursts of 20") && text.contains(asked), "{text}");
     }
-    // The same rate in other words is the same.
+    // The same rate in other words is the same, and a burst that is left out may be any.
     builder().burst(20).open(10, SECOND).unwrap();
+    builder().open(10, SECOND).unwrap();
     builder().burst(3).on_mismatch(OnMismatch::Keep).open(1, SECOND).unwrap();
     assert_eq!(limit.limit().unwrap(), arena.limit());
     builder().burst(3).on_mismatch(OnMismatch::Change).open(1, SECOND).unwrap();
@@ -168,10 +171,10 @@ fn what_is_no_limiter_is_refused_and_left_alone() {
     let before = entries(dir.path());
 
     for (name, words) in [
-        ("empty", "no limiter"),
-        ("short", "no limiter"),
-        ("noise", "no limiter"),
-        ("zeros", "no limiter"),
+        ("empty", "another file"),
+        ("short", "another file"),
+        ("noise", "another file"),
+        ("zeros", "another file"),
         ("directory", "a directory"),
         ("link", "a symbolic link"),
         ("dangling", "a symbolic link"),
@@ -195,7 +198,7 @@ fn a_limiter_that_was_tampered_with_is_refused_and_left_alone() {
     let cases: [(&str, Tamper, ErrorKind, &str); 11] = [
         ("another version", |p| { p.set(offset::VERSION, 99).seal(); }, ErrorKind::Incompatible, "format 99"),
         ("another layout", |p| { p.set(offset::LAYOUT, 7).seal(); }, ErrorKind::Incompatible, "one version"),
-        ("another magic", |p| { p.set(offset::MAGIC, 7); }, ErrorKind::NotALimiter, "no limiter"),
+        ("another magic", |p| { p.set(offset::MAGIC, 7); }, ErrorKind::NotALimiter, "another file"),
         ("a bad checksum", |p| { p.set(offset::CHECKSUM, 7); }, ErrorKind::Corrupt, "checksum"),
         ("a bad name", |p| { p.set(offset::NAME, 7); }, ErrorKind::Corrupt, "checksum"),
         ("another name", |p| { p.set(offset::NAME, u64::from_le_bytes(*b"brena\0\0\0")).seal(); }, ErrorKind::Corrupt, "renamed or copied"),
@@ -278,12 +281,14 @@ fn a_missing_directory_is_named_and_not_made() {
     let dir = shared_dir();
     let missing = dir.path().join("missing");
     let e = open_in(&missing, "api").unwrap_err();
-    assert!(e.to_string().contains(&format!("no directory {}", missing.display())), "{e}");
-    assert_eq!(attach_in(&missing, "api").unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(e.to_string().contains(&format!("the directory {} does not exist", missing.display())), "{e}");
+    let e = attach_in(&missing, "api").unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::NotFound);
+    assert!(e.to_string().contains("does not exist"), "{e}");
     assert!(!missing.exists());
     fs::write(&missing, b"a file").unwrap();
     let e = open_in(&missing, "api").unwrap_err();
-    assert!(e.to_string().contains("directory"), "{e}");
+    assert!(e.to_string().contains("is not a directory"), "{e}");
 }
 
 /// A directory that everybody can write to, such as /tmp: a file of somebody else may be a trap.

@@ -109,12 +109,14 @@ impl Job {
 
     /// The builder for the limiter that the words describe.
     pub fn builder(&self) -> shm_lib::Builder {
-        let mode = u32::from_str_radix(self.text_or("mode", "600"), 8).expect("an octal mode");
-        shm_lib::RateLimit::builder(self.text("name"))
+        let builder = shm_lib::RateLimit::builder(self.text("name"))
             .directory(self.path("dir"))
             .burst(self.number_or("burst", 1))
-            .seats(self.number_or("seats", shm_core::DEFAULT_SEATS as u64) as usize)
-            .mode(mode)
+            .seats(self.number_or("seats", shm_core::DEFAULT_SEATS as u64) as usize);
+        match self.text_or("mode", "") {
+            "" => builder,
+            mode => builder.mode(u32::from_str_radix(mode, 8).expect("an octal mode")),
+        }
     }
 }
 

@@ -8,11 +8,11 @@ use common::Place;
 fn creating_twice_is_fine_and_creating_another_is_not() {
     let place = Place::new();
     assert!(place.ok(&["create", "api", "--rate", "5/s", "--burst", "10"]).contains("created"));
-    assert!(place.ok(&["create", "api", "--rate", "300/m", "--burst", "10"]).contains("already there"));
+    assert!(place.ok(&["create", "api", "--rate", "300/m", "--burst", "10"]).contains("already exists"));
     let other = place.run(&["create", "api", "--rate", "6/s"]);
     assert_eq!(other.status, 1);
     assert!(
-        other.err.contains("5/s with bursts of 10") && other.err.contains("6/s evenly spaced"),
+        other.err.contains("5/s with bursts of 10") && other.err.contains("but 6/s was asked for"),
         "{}",
         other.err
     );

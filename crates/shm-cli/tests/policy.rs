@@ -59,7 +59,7 @@ fn what_is_said_of_a_limit_stands_after_its_rate() {
     assert_eq!(of("burst"), [500, 1000, 9, 8]);
     assert_eq!(of("guard_s"), [0.05, 0.0, 0.0, 0.0]);
     assert_eq!(of("start"), [Value::Null, Value::Null, "first-use".into(), Value::Null]);
-    assert!(place.ok(MODEL).contains("already there"));
+    assert!(place.ok(MODEL).contains("already exists"));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_policy_comes_from_toml_from_json_and_from_standard_input() {
     let same = place.ok(&["create", "api", "--from", json.to_str().unwrap()]);
     let all =
         "500/m greedy, guarded by 50ms + tokens 6000/m with bursts of 1000 + at most 2 at a time (shadow)";
-    assert!(same.contains("already there") && same.contains(all), "{same}");
+    assert!(same.contains("already exists") && same.contains(all), "{same}");
     let mut child = place
         .command(&["create", "api", "--from", "-"])
         .stdin(Stdio::piped())
@@ -202,7 +202,7 @@ fn what_does_not_go_together_is_wrong_usage_and_says_what_does() {
         (create(&["-r", "1/s", "--greedy", "--burst", "2"]), "only a bucket has a burst"),
         (create(&["-r", "1/s", "--greedy", "--window", "fixed"]), "choose one"),
         (create(&["--greedy", "-r", "1/s", "-r", "2/s"]), "after the --rate it belongs to"),
-        (create(&["-r", "1/s", "--burst", "2", "--burst", "3"]), "said twice"),
+        (create(&["-r", "1/s", "--burst", "2", "--burst", "3"]), "given twice"),
         (create(&["-r", "1/s", "--unit", "a b"]), "can't be a unit"),
         (create(&["-r", "1/s", "--unit", "calls"]), "can't be a unit"),
         (create(&["-r", "2000000/h", "--greedy"]), "sliding counter"),

@@ -13,7 +13,7 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-const BRIEF: [&str; 29] = [
+const BRIEF: [&str; 30] = [
     "admitted",
     "age_s",
     "available",
@@ -24,6 +24,7 @@ const BRIEF: [&str; 29] = [
     "denied",
     "directory",
     "full",
+    "group_gid",
     "health",
     "limits",
     "mode",

@@ -52,7 +52,7 @@ fn without_a_rate_it_must_exist_with_one_it_must_agree() {
     let place = Place::new();
     assert_eq!(place.run(&["acquire", "api"]).status, 1);
     place.ok(&["acquire", "api", "--rate", "100/s", "--burst", "5", "-n", "5"]);
-    assert_eq!(place.run(&["acquire", "api", "--rate", "100/s"]).status, 1);
+    assert_eq!(place.run(&["acquire", "api", "--rate", "101/s"]).status, 1);
     let never = place.run(&["acquire", "api", "-n", "6"]);
     assert!(never.status == 2 && never.err.contains("burst"), "{}", never.err);
 }

@@ -17,7 +17,7 @@ pub enum ErrorKind {
     InvalidInput,
     /// No limiter of that name is there.
     NotFound,
-    /// The limiter exists with another rate or burst than asked for.
+    /// The limiter exists, and differs from what the caller stated.
     Mismatch,
     /// The request is larger than the limiter can ever admit at once.
     NeverAdmissible,
@@ -76,13 +76,15 @@ impl Error {
         self
     }
 
-    /// A failed system call: the kind follows from its errno.
+    /// A failed system call: the kind follows from its errno. What to do about a refusal depends on what was refused, so
+    /// for those `doing` says it.
     pub(crate) fn os(doing: &str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let (kind, next) = match source.raw_os_error() {
-            Some(libc::EACCES | libc::EPERM | libc::EROFS) => (
+            Some(libc::EACCES | libc::EPERM) => (ErrorKind::PermissionDenied, ""),
+            Some(libc::EROFS) => (
                 ErrorKind::PermissionDenied,
-                "; run as its owner, or recreate it with a --mode/mode() that lets you in",
+                "; its file system is mounted read-only: mount it writable, or choose another directory (SHM_LIMIT_DIR)",
             ),
             Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM) => {
                 (ErrorKind::NoSpace, "; free some space there or choose another directory (SHM_LIMIT_DIR)")

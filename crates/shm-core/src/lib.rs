@@ -50,7 +50,7 @@ pub use permit::Held;
 #[cfg(not(model))]
 pub use seat::{Attached, Counts};
 #[cfg(not(model))]
-pub use segment::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS};
+pub use segment::{DEFAULT_SEATS, MAX_SEATS};
 #[cfg(not(model))]
 pub use sys::fork::ProcessToken;
 #[cfg(not(model))]

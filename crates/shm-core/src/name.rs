@@ -48,6 +48,16 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as one word of a shell command.
+    pub(crate) fn shell_word(&self) -> String {
+        let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
+        if self.0.chars().all(plain) && !self.0.starts_with('-') {
+            self.0.clone()
+        } else {
+            format!("'{}'", self.0.replace('\'', r"'\''"))
+        }
+    }
 }
 
 impl fmt::Display for Name {
@@ -105,7 +115,13 @@ impl Directory {
         if create {
             match std::fs::DirBuilder::new().mode(0o700).create(&self.path) {
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(Error::os(&format!("can't create the directory {}", self.path.display()), e));
+                    let dir = self.path.display();
+                    return Err(Error::os(
+                        &format!(
+                            "cannot create the directory {dir}; create it, or choose another one ({DIR_VARIABLE})"
+                        ),
+                        e,
+                    ));
                 }
                 _ => {}
             }
@@ -115,7 +131,7 @@ impl Directory {
             // Nothing was ever created: that is for the file's lookup to say.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(e) => {
-                return Err(Error::os(&format!("can't look at the directory {}", self.path.display()), e));
+                return Err(Error::os(&format!("cannot stat the directory {}", self.path.display()), e));
             }
         };
         let me = nix::unistd::geteuid().as_raw();
@@ -148,6 +164,32 @@ impl Directory {
         }
     }
 
+    /// Whose files can be believed here, in words.
+    pub(crate) fn whom_it_trusts(&self) -> String {
+        let me = nix::unistd::geteuid();
+        let dir = self.path.display();
+        if self.private {
+            return format!("{dir} is private to uid {me}");
+        }
+        format!(
+            "every user can write to {dir}, so only files of root, of the directory's owner and of uid {me} are trusted"
+        )
+    }
+
+    /// What to do about a limiter that does not exist.
+    pub(crate) fn how_to_create(&self, name: &Name) -> String {
+        if self.private || self.path.is_dir() {
+            let name = name.shell_word();
+            return format!(
+                "it does not exist; open it with a rate to create it, or: shm-limit create {name} --rate 5/s"
+            );
+        }
+        let dir = self.path.display();
+        format!(
+            "it does not exist, nor does its directory; is {dir} the right one? If it is, create it first"
+        )
+    }
+
     /// The names of all files here that could be limiters, sorted.
     ///
     /// # Errors
@@ -157,7 +199,9 @@ impl Directory {
         let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(e) if self.private && e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::os(&format!("can't read the directory {}", self.path.display()), e)),
+            Err(e) => {
+                return Err(Error::os(&format!("cannot read the directory {}", self.path.display()), e));
+            }
         };
         let mut names: Vec<Name> =
             entries.filter_map(|entry| Name::new(entry.ok()?.file_name().to_str()?).ok()).collect();

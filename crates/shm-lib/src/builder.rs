@@ -1,7 +1,7 @@
 //! Everything about a limiter that is not its rate.
 
 use crate::RateLimit;
-use shm_core::limit::{Limit, Policy, Rate, Start};
+use shm_core::limit::{Description, KindName, Limit, PolicySpec, Rate, Start};
 use shm_core::{Directory, Limiter, Name, OnMismatch, Result, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +9,10 @@ use std::time::Duration;
 
 /// How to open a limiter. Made by [`RateLimit::builder`], ended by [`open`](Builder::open) or
 /// [`attach`](Builder::attach).
+///
+/// A limiter that exists is compared with what was stated here, and not with what was left out: without
+/// [`burst`](Builder::burst) it may have any burst, without [`permits`](Builder::permits) any number of permits, and so on,
+/// see [`PolicySpec`].
 ///
 /// ```
 /// # fn main() -> shm_lib::Result<()> {
@@ -31,12 +35,13 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until `open` or `attach`"]
 pub struct Builder {
     name: String,
-    kind: How,
+    /// How the first limit counts, if that was stated.
+    kind: Option<How>,
     more: Vec<Limit>,
     permits: Option<u32>,
     shadow: bool,
     directory: Option<Directory>,
-    mode: u32,
+    mode: Option<u32>,
     seats: usize,
     on_mismatch: OnMismatch,
 }
@@ -54,12 +59,12 @@ impl Builder {
     pub(crate) fn new(name: &str) -> Builder {
         Builder {
             name: name.to_owned(),
-            kind: How::Bucket(1),
+            kind: None,
             more: Vec::new(),
             permits: None,
             shadow: false,
             directory: None,
-            mode: shm_core::DEFAULT_MODE,
+            mode: None,
             seats: shm_core::DEFAULT_SEATS,
             on_mismatch: OnMismatch::Error,
         }
@@ -67,25 +72,25 @@ impl Builder {
 
     /// How many may pass at one instant after a quiet time. 1, the default, spaces them evenly.
     pub fn burst(mut self, burst: u64) -> Self {
-        self.kind = How::Bucket(burst);
+        self.kind = Some(How::Bucket(burst));
         self
     }
 
     /// At most `max` in any window of `per`, as fast as possible: an exact sliding log. See [`Limit::greedy`].
     pub fn greedy(mut self) -> Self {
-        self.kind = How::Greedy;
+        self.kind = Some(How::Greedy);
         self
     }
 
     /// At most `max` per window, one window after the other. See [`Limit::fixed_window`].
     pub fn fixed_window(mut self, start: Start) -> Self {
-        self.kind = How::Fixed(start);
+        self.kind = Some(How::Fixed(start));
         self
     }
 
     /// At most `max` by an estimate over a sliding window. See [`Limit::sliding_counter`].
     pub fn sliding_counter(mut self) -> Self {
-        self.kind = How::Sliding;
+        self.kind = Some(How::Sliding);
         self
     }
 
@@ -120,10 +125,10 @@ impl Builder {
         self
     }
 
-    /// Permissions of the file if it is created here: `0o600` (the default), `0o660` or `0o666`. The umask plays no
-    /// part.
+    /// Permissions of the file if it is created here: `0o600`, `0o660` or `0o666`. The default is `0o600`, and `0o660` in a
+    /// directory that a group shares: one that is setgid and that its group can write to. The umask plays no part.
     pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = mode;
+        self.mode = Some(mode);
         self
     }
 
@@ -135,7 +140,9 @@ impl Builder {
         self
     }
 
-    /// What to do if the limiter exists with another rate or burst. Default: an error that shows both.
+    /// What to do if the limiter exists and differs from what was stated here. Default: an error that shows both.
+    /// [`OnMismatch::Keep`] is for workers that are started again and again: they also start after somebody has changed the
+    /// limiter.
     pub fn on_mismatch(mut self, on_mismatch: OnMismatch) -> Self {
         self.on_mismatch = on_mismatch;
         self
@@ -151,17 +158,23 @@ impl Builder {
     /// # Errors
     /// See [`RateLimit::open`].
     pub fn open(self, max: u64, per: Duration) -> Result<RateLimit> {
-        let rate = Rate::new(max, per)?;
+        let rate = Description::of(Rate::new(max, per)?);
         let first = match self.kind {
-            How::Bucket(burst) => Limit::with_burst(rate, burst),
-            How::Greedy => Limit::greedy(rate),
-            How::Fixed(start) => Limit::fixed_window(rate, start),
-            How::Sliding => Limit::sliding_counter(rate),
-        }?;
-        let limits: Vec<Limit> = std::iter::once(first).chain(self.more.iter().copied()).collect();
-        let mut policy = Policy::new(&limits)?.in_shadow(self.shadow);
+            None => rate,
+            Some(How::Bucket(burst)) => Description { burst: Some(burst), ..rate },
+            Some(How::Greedy) => Description { kind: KindName::Greedy, ..rate },
+            Some(How::Fixed(start)) => {
+                Description { kind: KindName::FixedWindow, start: Some(start), ..rate }
+            }
+            Some(How::Sliding) => Description { kind: KindName::SlidingCounter, ..rate },
+        };
+        let more = self.more.iter().map(|&limit| limit.into());
+        let mut policy = PolicySpec::new(&std::iter::once(first).chain(more).collect::<Vec<_>>())?;
         if let Some(n) = self.permits {
             policy = policy.with_permits(n)?;
+        }
+        if self.shadow {
+            policy = policy.in_shadow(true);
         }
         self.open_policy(policy)
     }
@@ -169,9 +182,12 @@ impl Builder {
     /// Joins the limiter, or creates it with this policy. Of the builder, only directory, mode, seats and
     /// `on_mismatch` count.
     ///
+    /// A [`Policy`](crate::Policy) or [`Limit`] states everything: a limiter with other limits, permits or shadow, or with
+    /// more of them, is a mismatch. A [`PolicySpec`] states some of it.
+    ///
     /// # Errors
     /// See [`RateLimit::open`].
-    pub fn open_policy(self, policy: impl Into<Policy>) -> Result<RateLimit> {
+    pub fn open_policy(self, policy: impl Into<PolicySpec>) -> Result<RateLimit> {
         let (dir, name) = self.place()?;
         let settings = Settings {
             mode: self.mode,
@@ -189,5 +205,32 @@ impl Builder {
     pub fn attach(self) -> Result<RateLimit> {
         let (dir, name) = self.place()?;
         Limiter::attach(&dir, &name).map(|limiter| RateLimit { limiter: Arc::new(limiter) })
+    }
+
+    /// Removes the limiter, also if its file is not usable: damaged, of another version, from before the machine started,
+    /// or any other regular file. A usable limiter is [retired](RateLimit::retire) first, so that every process that uses
+    /// it hears of it. Of the builder, only the directory counts.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{ErrorKind, RateLimit};
+    ///
+    /// std::fs::write(shared.join("api"), "not a limiter").unwrap();
+    /// let api = || RateLimit::builder("api").directory(shared);
+    /// assert_eq!(api().attach().unwrap_err().kind(), ErrorKind::NotALimiter);
+    /// api().remove_by_force()?;
+    /// assert_eq!(api().attach().unwrap_err().kind(), ErrorKind::NotFound);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); [`ErrorKind::NotALimiter`](crate::ErrorKind::NotALimiter) for
+    /// anything but a regular file; and whatever keeps this process from removing the file.
+    pub fn remove_by_force(self) -> Result<()> {
+        let (dir, name) = self.place()?;
+        shm_core::remove_by_force(&dir, &name)
     }
 }

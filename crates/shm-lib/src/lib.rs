@@ -26,6 +26,7 @@
 //! | [`RateLimit`] | a handle to a limiter: open, take, wait, look, change |
 //! | [`Builder`] | burst, directory, permissions, seats |
 //! | [`Policy`], [`Limit`], [`Unit`] | what it keeps: one to four limits, of calls or of units, and permits |
+//! | [`PolicySpec`], [`OnMismatch`] | what of an existing limiter is compared, and what to do if it differs |
 //! | [`Request`] | what one request takes, where that is more than calls |
 //! | [`Outcome`], [`Admission`], [`Denial`] | what was decided |
 //! | [`Settled`] | what a settlement changed |
@@ -52,6 +53,7 @@ mod outcome;
 mod permit;
 mod rate_limit;
 mod reservation;
+mod update;
 mod wait;
 
 pub use builder::Builder;
@@ -61,7 +63,7 @@ pub use permit::Permit;
 pub use rate_limit::{Peek, RateLimit};
 pub use reservation::Reservation;
 pub use shm_core::clock::{Nanos, now};
-pub use shm_core::limit::{self, Kind, Limit, Policy, Rate, Request, Start, Unit};
+pub use shm_core::limit::{self, Kind, Limit, Policy, PolicySpec, Rate, Request, Start, Unit};
 pub use shm_core::{
     Attached, Counts as Stats, DIR_VARIABLE, Directory, Error, ErrorKind, Inspection, Name, OnMismatch,
     Result,

@@ -2,7 +2,7 @@
 //! and then `curl -i localhost:8080`. Each worker listens by itself (SO_REUSEPORT), and the kernel spreads connections.
 
 use axum::{Extension, Router, routing::get};
-use shm_lib::RateLimit;
+use shm_lib::{OnMismatch, RateLimit};
 use shm_tower::{Admitted, Mode, OnError, RateLimitLayer};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
@@ -23,8 +23,10 @@ async fn main() -> Result<()> {
 }
 
 async fn worker(port: u16) -> Result<()> {
-    // Workers that open this name take from the same budget: 100 a second together, 20 at one instant.
-    let limit = RateLimit::builder("axum-workers").burst(20).open(100, Duration::from_secs(1))?;
+    // Workers that open this name take from the same budget: 100 a second together, 20 at one instant. A worker that is
+    // started after an operator has changed the limiter (`shm-limit set axum-workers --rate 50/s`) keeps that change.
+    let limit = RateLimit::builder("axum-workers").burst(20).on_mismatch(OnMismatch::Keep);
+    let limit = limit.open(100, Duration::from_secs(1))?;
     let layer = RateLimitLayer::new(limit, Mode::Reject, OnError::FailClosed);
     let app = Router::new().route("/", get(hello)).layer(layer);
     axum::serve(bound(port)?.listen(1024)?, app).with_graceful_shutdown(end_of_supervisor()).await?;

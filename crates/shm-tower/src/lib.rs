@@ -1,16 +1,17 @@
 //! One rate limit for all worker processes of an HTTP server, as a [tower] layer.
 //!
 //! ```
-//! use shm_lib::RateLimit;
+//! use shm_lib::{OnMismatch, RateLimit};
 //! use shm_tower::{Mode, OnError, RateLimitLayer};
 //! use std::time::Duration;
 //! use tower::ServiceBuilder;
 //!
 //! # fn main() -> shm_lib::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
-//! # let limit = RateLimit::builder("api").directory(dir.path()).burst(20).open(100, Duration::from_secs(1))?;
-//! # #[cfg(any())]
-//! let limit = RateLimit::open("api", 100, Duration::from_secs(1))?; // in each worker
+//! // In each worker. One that is started again later keeps what `shm-limit set` has changed meanwhile.
+//! let limit = RateLimit::builder("api").on_mismatch(OnMismatch::Keep);
+//! # let limit = limit.directory(dir.path());
+//! let limit = limit.open(100, Duration::from_secs(1))?;
 //! let layer = RateLimitLayer::new(limit, Mode::WaitUpTo(Duration::from_secs(1)), OnError::FailClosed);
 //! let service = ServiceBuilder::new()
 //!     .layer(layer)
@@ -28,6 +29,8 @@
 //! - A client that goes away while its request waits gives its turn and its permit back, as
 //!   [dropping](shm_lib::RateLimit#waiting-in-futures) does.
 //! - A worker that is killed leaves nothing behind. Workers may be forked after the layer was made, or before.
+//! - A worker that is started after somebody has changed the limiter fails with [`Mismatch`](shm_lib::ErrorKind::Mismatch),
+//!   unless it opens the limiter with [`OnMismatch::Keep`](shm_lib::OnMismatch::Keep).
 //!
 //! [tower]: https://docs.rs/tower
 

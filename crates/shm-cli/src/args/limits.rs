@@ -7,9 +7,9 @@ use shm_lib::limit::{Description, KindName, parse_span};
 use shm_lib::{Limit, Rate, Start, Unit};
 use std::time::Duration;
 
-/// The limits that were asked for; none without a `--rate`.
+/// The limits that were asked for, each as it was stated; none without a `--rate`.
 #[derive(Clone, Default)]
-pub(crate) struct Limits(pub(crate) Vec<Limit>);
+pub(crate) struct Limits(pub(crate) Vec<Description>);
 
 /// What `--window` can say.
 #[derive(Clone, Copy, ValueEnum)]
@@ -100,7 +100,7 @@ fn all<T: Clone + Send + Sync + 'static>(
     values.zip(places).map(|(value, place)| (place, id, word(value.clone()))).collect()
 }
 
-fn resolve(matches: &ArgMatches) -> Result<Vec<Limit>, String> {
+fn resolve(matches: &ArgMatches) -> Result<Vec<Description>, String> {
     let rates = matches.get_many::<Rate>("rate").into_iter().flatten();
     let places: Vec<usize> = matches.indices_of("rate").into_iter().flatten().collect();
     let mut limits: Vec<(Description, Vec<&str>)> =
@@ -116,17 +116,19 @@ fn resolve(matches: &ArgMatches) -> Result<Vec<Limit>, String> {
         let before = places.iter().take_while(|&&rate| rate < place).count();
         let whose = if limits.len() == 1 { Some(0) } else { before.checked_sub(1) };
         let Some((limit, said)) = whose.and_then(|index| limits.get_mut(index)) else {
-            return Err(format!(
-                "--{flag} stands before every --rate; put it after the --rate it belongs to"
-            ));
+            return Err(format!("--{flag} must follow a --rate; put it after the --rate it belongs to"));
         };
         if said.contains(&flag) {
-            return Err(format!("--{flag} is said twice of {}; say it once, after its --rate", limit.rate));
+            return Err(format!(
+                "--{flag} is given twice for {}; give it once, after its --rate",
+                limit.rate
+            ));
         }
         said.push(flag);
         limit.apply(word)?;
     }
-    limits.into_iter().map(|(limit, _)| Limit::try_from(limit).map_err(|e| e.to_string())).collect()
+    let checked = |limit: Description| Limit::try_from(limit).map(|_| limit).map_err(|e| e.to_string());
+    limits.into_iter().map(|(limit, _)| checked(limit)).collect()
 }
 
 /// Taking in what is said.

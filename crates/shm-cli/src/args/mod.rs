@@ -145,5 +145,5 @@ pub(crate) struct DemoWorker {
 
 fn octal(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8)
-        .map_err(|_| format!("{text:?} is no mode; write it in octal, for example 660"))
+        .map_err(|_| format!("{text:?} is not a valid mode; write it in octal, for example 660"))
 }

@@ -4,7 +4,7 @@ use super::limits::Limits;
 use super::octal;
 use clap::{ArgGroup, Args as Group, ValueHint};
 use shm_lib::limit::MAX_LIMITS;
-use shm_lib::{Name, Policy, Rate};
+use shm_lib::{Name, PolicySpec, Rate};
 use std::path::PathBuf;
 
 /// A policy in flags.
@@ -21,13 +21,19 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// The policy; `None` if there is no `--rate`.
-    pub(crate) fn policy(&self) -> shm_lib::Result<Option<Policy>> {
+    /// The policy, as far as it was stated; `None` if there is no `--rate`.
+    pub(crate) fn policy(&self) -> shm_lib::Result<Option<PolicySpec>> {
         if self.limits.0.is_empty() {
             return Ok(None);
         }
-        let policy = Policy::new(&self.limits.0)?.in_shadow(self.shadow);
-        self.permits.map_or(Ok(policy), |n| policy.with_permits(n)).map(Some)
+        let mut policy = PolicySpec::new(&self.limits.0)?;
+        if let Some(n) = self.permits {
+            policy = policy.with_permits(n)?;
+        }
+        if self.shadow {
+            policy = policy.in_shadow(true);
+        }
+        Ok(Some(policy))
     }
 }
 
@@ -43,7 +49,11 @@ pub(crate) struct Create {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
         conflicts_with_all = ["burst", "greedy", "window", "unit", "guard", "permits", "shadow"])]
     pub(crate) from: Option<PathBuf>,
-    /// Who may use it: 600 (you), 660 (your group) or 666 (everybody) [default: 600]
+    /// If the limiter exists with other settings, succeed and leave it as it is
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Who may use it: 600 (you), 660 (the file's group) or 666 (every user) [default: 600; 660 in a setgid directory
+    /// that its group can write to]
     #[arg(short, long, value_name = "MODE", value_parser = octal)]
     pub(crate) mode: Option<u32>,
     /// For how many processes at once: so many can be shown and counted each for itself, and so many can use several

@@ -16,7 +16,11 @@ pub(crate) struct Take {
     pub(crate) name: Name,
     #[command(flatten)]
     pub(crate) flags: Flags,
-    /// The permissions if it is created here: 600, 660 or 666 [default: 600]
+    /// If the limiter exists with other settings, use it as it is
+    #[arg(long, requires = "rate")]
+    pub(crate) keep: bool,
+    /// The permissions if it is created here: 600, 660 or 666 [default: 600; 660 in a setgid directory that its group
+    /// can write to]
     #[arg(short, long, value_name = "MODE", value_parser = octal, requires = "rate")]
     pub(crate) mode: Option<u32>,
     /// How many processes it is for, if it is created here [default: 128]

@@ -1,20 +1,20 @@
 //! What changes a limiter for everybody and is small: reset, pause, resume, remove.
 
 use crate::args::{Named, Pause, Remove};
+use crate::commands::{attach, builder};
 use crate::exit::{DONE, Failure};
-use crate::output::{self, span};
-use shm_core::{Limiter, remove_by_force};
-use shm_lib::Directory;
+use crate::output::{self, printable, span};
+use shm_lib::{Directory, ErrorKind};
 
 /// `reset NAME`.
 pub(crate) fn reset(dir: &Directory, args: &Named) -> Result<u8, Failure> {
-    Limiter::attach(dir, &args.name)?.reset()?;
+    attach(dir, &args.name)?.reset()?;
     done(&format!("{}: as if new", args.name))
 }
 
 /// `pause NAME TIME`.
 pub(crate) fn pause(dir: &Directory, args: &Pause) -> Result<u8, Failure> {
-    let limiter = Limiter::attach(dir, &args.name)?;
+    let limiter = attach(dir, &args.name)?;
     limiter.pause_for(args.time)?;
     // An earlier pause may be the longer one.
     let seen = limiter.inspect()?;
@@ -26,7 +26,7 @@ pub(crate) fn pause(dir: &Directory, args: &Pause) -> Result<u8, Failure> {
 
 /// `resume NAME`.
 pub(crate) fn resume(dir: &Directory, args: &Named) -> Result<u8, Failure> {
-    let limiter = Limiter::attach(dir, &args.name)?;
+    let limiter = attach(dir, &args.name)?;
     let was_paused = limiter.inspect()?.paused_until.is_some();
     limiter.resume()?;
     done(&format!("{}: {}", args.name, if was_paused { "resumed" } else { "was not paused" }))
@@ -35,9 +35,9 @@ pub(crate) fn resume(dir: &Directory, args: &Named) -> Result<u8, Failure> {
 /// `remove NAME [--force]`.
 pub(crate) fn remove(dir: &Directory, args: &Remove) -> Result<u8, Failure> {
     if args.force {
-        remove_by_force(dir, &args.name)?;
+        builder(dir, &args.name).remove_by_force()?;
     } else {
-        Limiter::attach(dir, &args.name)?.retire()?;
+        attach(dir, &args.name).map_err(|e| nothing_to_remove(dir, args, e))?.retire()?;
     }
     done(&format!("{}: removed", args.name))
 }
@@ -45,4 +45,16 @@ pub(crate) fn remove(dir: &Directory, args: &Remove) -> Result<u8, Failure> {
 fn done(what: &str) -> Result<u8, Failure> {
     output::print_line(what)?;
     Ok(DONE)
+}
+
+/// The library's advice for a limiter that does not exist is to create it.
+fn nothing_to_remove(dir: &Directory, args: &Remove, error: shm_lib::Error) -> Failure {
+    if error.kind() != ErrorKind::NotFound {
+        return error.into();
+    }
+    let path = printable::path(dir.file(&args.name));
+    Failure::new(format!(
+        "limiter {:?} ({path}): it does not exist, so there is nothing to remove",
+        args.name.as_str()
+    ))
 }

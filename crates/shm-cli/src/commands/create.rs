@@ -1,41 +1,51 @@
 //! `shm-limit create NAME`.
 
 use crate::args::Create;
+use crate::commands::{attach, builder, on_mismatch};
 use crate::exit::{DONE, Failure};
 use crate::{output, policy_file};
-use shm_core::{DEFAULT_MODE, DEFAULT_SEATS, Limiter, Settings};
-use shm_lib::{Directory, ErrorKind};
+use shm_lib::{Directory, ErrorKind, RateLimit};
 
 /// Creates the limiter, or makes sure that the one there is what was asked for.
 pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     let policy = match (&args.from, args.flags.policy()?) {
-        (Some(file), _) => policy_file::read(file)?,
+        (Some(file), _) => policy_file::read(file)?.into(),
         (None, Some(policy)) => policy,
         (None, None) => unreachable!("clap requires one of the two"),
     };
-    let settings = Settings {
-        mode: args.mode.unwrap_or(DEFAULT_MODE),
-        seats: args.seats.unwrap_or(DEFAULT_SEATS),
-        ..Settings::new(policy)
-    };
-    let was_there = match Limiter::attach(dir, &args.name) {
+    let mut new = builder(dir, &args.name).on_mismatch(on_mismatch(args.keep));
+    if let Some(mode) = args.mode {
+        new = new.mode(mode);
+    }
+    if let Some(seats) = args.seats {
+        new = new.seats(seats);
+    }
+    let was_there = match attach(dir, &args.name) {
         Ok(_) => true,
         Err(e) if e.kind() == ErrorKind::NotFound => false,
         Err(e) => return Err(e.into()),
     };
-    let limiter = Limiter::open(dir, &args.name, &settings)?;
-    agrees(&limiter, args)?;
-    let verb = if was_there { "is already there" } else { "created" };
-    output::print_line(&format!("{}: {verb}, {policy}", args.name))?;
+    let limiter = new.open_policy(policy)?;
+    if !args.keep {
+        agrees(&limiter, args)?;
+    }
+    // What it is, which may be more than was asked for.
+    let there = limiter.policy()?;
+    let verb = match (was_there, policy.is_met_by(&there)) {
+        (false, _) => "created",
+        (true, true) => "already exists",
+        (true, false) => "already exists with other settings, which are kept",
+    };
+    output::print_line(&format!("{}: {verb}, {there}", args.name))?;
     Ok(DONE)
 }
 
 /// Opening checks the policy; mode and seats count if they were asked for.
-fn agrees(limiter: &Limiter, args: &Create) -> Result<(), Failure> {
+fn agrees(limiter: &RateLimit, args: &Create) -> Result<(), Failure> {
     let there = limiter.inspect()?;
     if let Some(mode) = args.mode.filter(|&mode| mode != there.mode) {
         return Err(Failure::new(format!(
-            "limiter {:?} exists with mode {:o}, but {mode:o} was asked for; change it: chmod {mode:o} {}",
+            "limiter {:?} exists with mode {:o}, but {mode:o} was asked for; leave --mode out, or change it: chmod {mode:o} {}",
             args.name.as_str(),
             there.mode,
             output::printable::path(limiter.path()),
@@ -44,7 +54,7 @@ fn agrees(limiter: &Limiter, args: &Create) -> Result<(), Failure> {
     if let Some(seats) = args.seats.filter(|&seats| seats != there.seats) {
         return Err(Failure::new(format!(
             "limiter {:?} exists with {} seats, but {seats} were asked for; leave --seats out, or remove it and create \
-             it anew",
+             it again",
             args.name.as_str(),
             there.seats,
         )));

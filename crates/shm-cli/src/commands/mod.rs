@@ -13,7 +13,7 @@ mod take;
 use crate::args::{Args, Command};
 use crate::demo;
 use crate::exit::Failure;
-use shm_lib::Directory;
+use shm_lib::{Builder, Directory, Name, OnMismatch, RateLimit};
 
 /// Does what the command line says; the exit status.
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
@@ -33,4 +33,19 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Completions { shell } => completions::completions(shell),
         Command::DemoWorker(args) => demo::executed_worker(&dir, &args),
     }
+}
+
+/// The limiter of this name in this directory, to be opened.
+fn builder(dir: &Directory, name: &Name) -> Builder {
+    RateLimit::builder(name.as_str()).in_directory(dir.clone())
+}
+
+/// The limiter of this name, as it is.
+fn attach(dir: &Directory, name: &Name) -> shm_lib::Result<RateLimit> {
+    builder(dir, name).attach()
+}
+
+/// What `--keep` means.
+fn on_mismatch(keep: bool) -> OnMismatch {
+    if keep { OnMismatch::Keep } else { OnMismatch::Error }
 }

@@ -1,17 +1,17 @@
 //! `shm-limit set NAME`.
 
 use crate::args::Set;
+use crate::commands::attach;
 use crate::exit::{DONE, Failure, complain};
 use crate::{output, policy_file};
-use shm_core::Limiter;
 use shm_lib::{Directory, Error, ErrorKind, Kind, Limit, Policy, Result};
 
 /// Changes what is asked for, and keeps the rest.
 pub(crate) fn set(dir: &Directory, args: &Set) -> std::result::Result<u8, Failure> {
     let whole = args.from.as_deref().map(policy_file::read).transpose()?;
-    let limiter = Limiter::attach(dir, &args.name)?;
+    let limiter = attach(dir, &args.name)?;
     let mut before = None;
-    limiter.change_from(|there| {
+    limiter.update_policy(|there| {
         before = Some(there);
         whole.map_or_else(|| changed(there, args), Ok)
     })?;

@@ -1,6 +1,7 @@
 //! What `acquire` and `run` have in common: open, then take and wait.
 
 use crate::args::Take;
+use crate::commands::{builder, on_mismatch};
 use crate::exit::{Failure, USAGE};
 use crate::signals::Watch;
 use shm_lib::{Directory, Outcome, RateLimit, Request, Result};
@@ -53,7 +54,7 @@ fn request(args: &Take) -> std::result::Result<Request, String> {
 }
 
 fn open(dir: &Directory, args: &Take) -> Result<RateLimit> {
-    let mut builder = RateLimit::builder(args.name.as_str()).in_directory(dir.clone());
+    let mut builder = builder(dir, &args.name).on_mismatch(on_mismatch(args.keep));
     let Some(policy) = args.flags.policy()? else { return builder.attach() };
     if let Some(mode) = args.mode {
         builder = builder.mode(mode);

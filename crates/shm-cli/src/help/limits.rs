@@ -28,14 +28,21 @@ The same in a file for --from (or as JSON, in a file that ends in .json):
   kind = \"fixed-window\"
   start = \"epoch\"                # fixed-window only: epoch (if left out), first-use
 
-Succeeds too if the limiter exists with the same limits, permits and shadow (and the mode and seats
-that were asked for, if any). If it exists with others, it is left alone and the command fails.
+If the limiter exists, every setting that was given is compared with it, and none that was left out:
+`create api --rate 5/s` also succeeds if api has a burst, permits or a second limit. A file is
+compared as a whole. If something differs, the limiter is left as it is and the command fails; with
+--keep it succeeds.
+
+In a directory where every user can create files (such as /tmp), the modes 660 and 666 are refused,
+unless root or the directory's owner creates the limiter: other users would not trust the file. A
+group shares a directory made by: install -d -m 2770 -g GROUP DIR
 
 Examples:
   shm-limit create api --rate 5/s
   shm-limit create api --rate 100/10s --burst 20
   shm-limit create model --rate 500/m --greedy --rate 200000/m --unit tokens --permits 8
   shm-limit create model --from policy.toml
+  shm-limit create api --rate 5/s --keep
   shm-limit --dir /srv/limits create shared --rate 30/1m30s --mode 660";
 
 /// `set --help`.

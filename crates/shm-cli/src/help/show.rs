@@ -51,7 +51,7 @@ With --json, an object with these fields. Fields are only ever added.
   attached         a list of {pid, foreign_pid, command, seat, since_s, admitted, denied, waited,
                    permits}; foreign_pid: the pid is one of another PID namespace; permits: how many
                    it holds
-  mode, owner_uid, bytes
+  mode, owner_uid, group_gid, bytes
                    of the file; mode in octal as text
   age_s, created_unix, changes
                    seconds since it was created; that as a Unix time; how often it was changed,

@@ -15,8 +15,7 @@ use crate::exit::Failure;
 use clap::builder::StyledStr;
 use clap::error::ContextValue;
 use serde::Serialize;
-use shm_core::Limiter;
-use shm_lib::{Directory, Error, ErrorKind, Inspection, Name};
+use shm_lib::{Directory, Error, ErrorKind, Inspection, Name, RateLimit};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -35,7 +34,10 @@ impl Seen {
             name: name.clone(),
             directory: dir.path().to_owned(),
             path: dir.file(name),
-            inspection: Limiter::attach(dir, name).and_then(|limiter| limiter.inspect()),
+            inspection: RateLimit::builder(name.as_str())
+                .in_directory(dir.clone())
+                .attach()
+                .and_then(|limiter| limiter.inspect()),
         }
     }
 

@@ -40,7 +40,16 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
         format_args!("{} ago ({})", span::short(seen.now.since(seen.created)), date(seen.created_unix)),
     );
     page.line("file", printable::path(path));
-    page.line("", format_args!("{} bytes, mode {:03o}, owner {}", seen.bytes, seen.mode, owner(seen.owner)));
+    page.line(
+        "",
+        format_args!(
+            "{} bytes, mode {:03o}, owner {}, group {}",
+            seen.bytes,
+            seen.mode,
+            owner(seen.owner),
+            group(seen.group)
+        ),
+    );
     page.line("health", "ok");
     page.0
 }
@@ -139,5 +148,12 @@ fn owner(uid: u32) -> String {
     match nix::unistd::User::from_uid(uid.into()) {
         Ok(Some(user)) => printable::word(&user.name),
         _ => format!("uid {uid}"),
+    }
+}
+
+fn group(gid: u32) -> String {
+    match nix::unistd::Group::from_gid(gid.into()) {
+        Ok(Some(group)) => printable::word(&group.name),
+        _ => format!("gid {gid}"),
     }
 }

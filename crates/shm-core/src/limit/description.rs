@@ -1,7 +1,7 @@
 //! One limit in the words of flags and files: what may be left out is left out, and what does not go together is
-//! refused here.
+//! refused here. Also what of an existing limit is compared with it.
 
-use super::{Kind, Limit, Rate, Start, Unit};
+use super::{Kind, Limit, Rate, Start, Unit, format_span};
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::time::Duration;
@@ -45,6 +45,71 @@ impl Description {
     pub fn of(rate: Rate) -> Description {
         Description { rate, kind: KindName::Bucket, burst: None, start: None, guard: None, unit: Unit::CALLS }
     }
+
+    /// Whether it says how the limit counts. A bucket without a burst is the default.
+    fn states_kind(self) -> bool {
+        self.kind != KindName::Bucket || self.burst.is_some()
+    }
+
+    /// Whether this limit has every part as it is stated here. Its rate and its unit always are; a part that is left out may
+    /// be anything.
+    pub(super) fn is_met_by(self, limit: Limit) -> bool {
+        let there = Description::from(limit);
+        let same_rate = match there.kind {
+            KindName::Bucket => self.rate.same_ratio(there.rate),
+            _ => self.rate == there.rate,
+        };
+        same_rate
+            && self.unit == there.unit
+            && (!self.states_kind() || self.kind == there.kind)
+            && (self.burst.is_none() || self.burst == there.burst)
+            && (self.start.is_none() || self.start == there.start)
+            && (self.guard.is_none() || self.guard == there.guard)
+    }
+
+    /// This limit with every part as it is stated here. The other parts are kept, unless it counts in another way or another
+    /// unit from now on.
+    pub(super) fn applied_to(self, limit: Limit) -> Result<Limit> {
+        let there = Description::from(limit);
+        if self.is_met_by(limit) {
+            return Ok(limit);
+        }
+        if self.unit != there.unit || self.states_kind() && self.kind != there.kind {
+            return self.try_into();
+        }
+        Description {
+            burst: self.burst.or(there.burst),
+            start: self.start.or(there.start),
+            guard: self.guard.or(there.guard.map(|guard| guard.min(self.rate.per()))),
+            ..Description { rate: self.rate, ..there }
+        }
+        .try_into()
+    }
+}
+
+/// The stated parts.
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.unit.is_calls() {
+            write!(f, "{} ", self.unit)?;
+        }
+        write!(f, "{}", self.rate)?;
+        match (self.kind, self.start) {
+            (KindName::Bucket, _) => match self.burst {
+                Some(1) => f.write_str(" with a burst of 1"),
+                Some(burst) => write!(f, " with bursts of {burst}"),
+                None => Ok(()),
+            },
+            (KindName::Greedy, _) => f.write_str(" greedy"),
+            (KindName::FixedWindow, Some(Start::FirstUse)) => f.write_str(" in windows from first use"),
+            (KindName::FixedWindow, _) => f.write_str(" in fixed windows"),
+            (KindName::SlidingCounter, _) => f.write_str(" by a sliding counter"),
+        }?;
+        match self.guard {
+            Some(guard) if !guard.is_zero() => write!(f, ", guarded by {}", format_span(guard)),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl KindName {
@@ -83,7 +148,7 @@ impl From<Limit> for Description {
             Kind::FixedWindow(s) => start = Some(s),
             Kind::Greedy | Kind::SlidingCounter => {}
         }
-        let guard = Some(limit.guard()).filter(|guard| !guard.is_zero());
+        let guard = (limit.kind() == Kind::Greedy).then(|| limit.guard());
         Description { rate: limit.rate(), kind: limit.kind().into(), burst, start, guard, unit: limit.unit() }
     }
 }

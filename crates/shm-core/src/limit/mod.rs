@@ -7,6 +7,7 @@
 //! | `description` | one limit in the words of flags and files |
 //! | `serial` | the same for serde (feature `serde`) |
 //! | `policy` | one to four limits taken together, and permits |
+//! | `policy_spec` | a policy as a caller stated it: what of an existing limiter is compared |
 //! | `request` | what one request takes of each |
 //! | `notation` | `5/s`, `30/1m30s`: rates and spans as people write them |
 //! | `ticks` | exact integer time: one token is a whole number of ticks |
@@ -28,6 +29,7 @@ mod models;
 mod notation;
 mod one;
 mod policy;
+mod policy_spec;
 mod rate;
 mod request;
 pub(crate) mod rule;
@@ -43,6 +45,7 @@ pub use given::{Given, Refund};
 pub use notation::{format_span, parse_span};
 pub use one::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start, Unit};
 pub use policy::{MAX_LIMITS, MAX_PERMITS, Policy};
+pub use policy_spec::PolicySpec;
 pub use rate::{MAX_PER, Rate};
 pub use request::Request;
 pub(crate) use request::{Asked, Costs};

@@ -66,7 +66,7 @@ struct PolicyText {
 impl From<Limit> for LimitText {
     fn from(limit: Limit) -> LimitText {
         let Description { rate, kind, burst, start, guard, unit } = limit.into();
-        LimitText { rate, kind, burst, start, guard, unit }
+        LimitText { rate, kind, burst, start, guard: guard.filter(|guard| !guard.is_zero()), unit }
     }
 }
 

@@ -49,7 +49,7 @@ impl Limiter {
         let terms = self.terms()?;
         let (held_by, held) = self.permits().holders(&mut Probe::of(&self.segment));
         let file = self.segment.reopen()?;
-        let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
+        let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
         let regions = &self.segment.fixed().regions;
         Ok(Inspection {
             policy: terms.policy,
@@ -66,6 +66,7 @@ impl Limiter {
             created_unix: regions.created_unix.load(Ordering::Relaxed),
             mode: meta.mode() & 0o7777,
             owner: meta.uid(),
+            group: meta.gid(),
             bytes: meta.size(),
         })
     }
@@ -106,6 +107,8 @@ pub struct Inspection {
     pub mode: u32,
     /// Owner of the file.
     pub owner: u32,
+    /// Group of the file.
+    pub group: u32,
     /// Size of the file.
     pub bytes: u64,
 }

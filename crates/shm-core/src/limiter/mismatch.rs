@@ -1,17 +1,30 @@
 //! The command that makes a limiter what was asked for, in place of what it is.
 
-use crate::limit::{Kind, Limit, Policy};
+use crate::limit::{Kind, Limit, Policy, PolicySpec};
 use crate::name::Name;
-use crate::segment::shell_word;
 
-/// `shm-limit set`, with what has to be changed in `there` for `asked`.
-pub(super) fn remedy(name: &Name, there: &Policy, asked: &Policy) -> String {
-    let flags = match (there.limits().count(), asked.limits().count()) {
-        (a, b) if a == b => flags(there, asked),
+/// How to get what was asked for: `shm-limit set` with what has to be changed in `there`, or a new limiter where `room` says
+/// that the file has none for it.
+pub(super) fn remedy(
+    name: &Name,
+    there: &Policy,
+    asked: &PolicySpec,
+    room: impl Fn(&Policy) -> Result<(), String>,
+) -> String {
+    let name = name.shell_word();
+    let wanted = asked.applied_to(there).unwrap_or(asked.policy());
+    if let Err(why) = room(&wanted) {
+        return format!(
+            "its file has no room for what was asked for ({why}), so to get that, run `shm-limit remove {name}` and create \
+             it again"
+        );
+    }
+    let flags = match (there.limits().count(), wanted.limits().count()) {
+        (a, b) if a == b => flags(there, &wanted),
         _ => None,
     };
     let flags = flags.unwrap_or_else(|| " --from FILE".to_owned());
-    format!("shm-limit set {}{flags}", shell_word(name))
+    format!("to change it for every process: shm-limit set {name}{flags}")
 }
 
 /// `None` where flags can't do it: one `set` changes rate and burst of one limit, and permits and shadow.
@@ -41,24 +54,27 @@ fn flags(there: &Policy, asked: &Policy) -> Option<String> {
     Some(flags)
 }
 
-/// Rate and burst, if that is all that differs.
+/// What differs of rate and burst, if nothing else does.
 fn pace(there: Limit, asked: Limit) -> Option<String> {
-    let burst = |limit: Limit| match limit.kind() {
-        Kind::Bucket { .. } => format!(" --burst {}", limit.burst()),
-        _ => String::new(),
-    };
-    let same_kind = match (there.kind(), asked.kind()) {
-        (Kind::Bucket { .. }, Kind::Bucket { .. }) => true,
-        (a, b) => a == b,
-    };
-    let same = same_kind && there.unit() == asked.unit() && there.guard() == asked.guard();
-    same.then(|| format!(" --rate {}{}", asked.rate(), burst(asked)))
+    let both_buckets = matches!((there.kind(), asked.kind()), (Kind::Bucket { .. }, Kind::Bucket { .. }));
+    let same_kind = both_buckets || there.kind() == asked.kind();
+    if !same_kind || there.unit() != asked.unit() || there.guard() != asked.guard() {
+        return None;
+    }
+    let mut flags = String::new();
+    if there.rate() != asked.rate() {
+        flags += &format!(" --rate {}", asked.rate());
+    }
+    if both_buckets && there.burst() != asked.burst() {
+        flags += &format!(" --burst {}", asked.burst());
+    }
+    Some(flags)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Unit;
+    use crate::limit::{Description, Unit};
 
     fn bucket(rate: &str, burst: u64) -> Limit {
         Limit::with_burst(rate.parse().unwrap(), burst).unwrap()
@@ -70,25 +86,40 @@ mod tests {
         let two = Policy::new(&[bucket("5/s", 1), bucket("9/m", 2)]).unwrap();
         let greedy = Limit::greedy("5/s".parse().unwrap()).unwrap();
         let bytes = bucket("5/s", 1).counting(Unit::named("bytes").unwrap());
+        let seven = PolicySpec::new(&[Description::of("7/s".parse().unwrap())]).unwrap();
         let cases = [
             (one, bucket("7/s", 3).into(), "set x --rate 7/s --burst 3"),
-            (one, one.with_permits(4).unwrap(), "set x --permits 4"),
-            (one.with_permits(4).unwrap(), one, "set x --no-permits"),
-            (one, one.in_shadow(true), "set x --shadow"),
-            (one.in_shadow(true), bucket("7/s", 1).into(), "set x --rate 7/s --burst 1 --no-shadow"),
+            (one, bucket("5/s", 3).into(), "set x --burst 3"),
+            (one, one.with_permits(4).unwrap().into(), "set x --permits 4"),
+            (one.with_permits(4).unwrap(), one.into(), "set x --no-permits"),
+            (one, one.in_shadow(true).into(), "set x --shadow"),
+            (one.in_shadow(true), bucket("7/s", 1).into(), "set x --rate 7/s --no-shadow"),
             (
                 two,
-                Policy::new(&[bucket("5/s", 1), bucket("8/m", 2)]).unwrap(),
-                "set x --rate 8/m --burst 2 --limit 2",
+                Policy::new(&[bucket("5/s", 1), bucket("8/m", 3)]).unwrap().into(),
+                "set x --rate 8/m --burst 3 --limit 2",
             ),
-            (two, one, "set x --from FILE"),
+            // What was not stated is kept.
+            (two.with_permits(3).unwrap().in_shadow(true), seven, "set x --rate 7/s"),
+            (bucket("5/s", 4).into(), seven, "set x --rate 7/s"),
+            (two, one.into(), "set x --from FILE"),
             (one, greedy.into(), "set x --from FILE"),
             (one, bytes.into(), "set x --from FILE"),
             (greedy.into(), Limit::greedy("6/s".parse().unwrap()).unwrap().into(), "set x --rate 6/s"),
         ];
         let name = Name::new("x").unwrap();
         for (there, asked, expected) in cases {
-            assert_eq!(remedy(&name, &there, &asked), format!("shm-limit {expected}"), "{there} -> {asked}");
+            let said = remedy(&name, &there, &asked, |_| Ok(()));
+            assert_eq!(
+                said,
+                format!("to change it for every process: shm-limit {expected}"),
+                "{there} -> {asked}"
+            );
         }
+        let said = remedy(&name, &one, &greedy.into(), |_| Err("it is small".into()));
+        assert!(
+            said.contains("no room") && said.contains("it is small") && said.contains("remove x"),
+            "{said}"
+        );
     }
 }

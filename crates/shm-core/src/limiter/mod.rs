@@ -102,21 +102,21 @@ impl Limiter {
     }
 
     fn reconcile(&self, settings: &Settings) -> Result<()> {
-        let there = self.terms()?.policy;
-        if there.is_equivalent(&settings.policy) {
+        let (there, stated) = (self.terms()?.policy, &settings.policy);
+        if stated.is_met_by(&there) {
             return Ok(());
         }
         match settings.on_mismatch {
             OnMismatch::Keep => Ok(()),
-            OnMismatch::Change => self.change(settings.policy),
+            OnMismatch::Change => self.change_from(|there| stated.applied_to(&there)),
             OnMismatch::Error => {
-                let change = mismatch::remedy(self.name(), &there, &settings.policy);
+                let room = |wanted: &Policy| self.segment.has_room_for(wanted);
+                let change = mismatch::remedy(self.name(), &there, stated, room);
                 Err(self.segment.error(
                     ErrorKind::Mismatch,
                     format!(
-                        "it exists with {there}, but {} was asked for; open it with those parameters, join it as it \
-                         is (a command: leave out --rate; a program: attach), or change it for everybody: {change}",
-                        settings.policy,
+                        "it exists with {there}, but {stated} was asked for; to use it as it is, add --keep (a program: \
+                         OnMismatch::Keep); {change}"
                     ),
                 ))
             }

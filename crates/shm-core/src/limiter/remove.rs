@@ -6,19 +6,22 @@ use crate::name::{Directory, Name};
 use crate::segment::unlink_if;
 use std::os::unix::fs::MetadataExt;
 
-/// Removes a file that is no usable limiter: damaged, of another version, from before the machine started. Those
-/// that are usable are retired properly.
+/// Removes the limiter of this name, also if its file is not a usable limiter: damaged, of another version, from before the
+/// machine started, or any other regular file. A usable limiter is retired first, so that every process that uses it hears
+/// of it.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`], [`ErrorKind::NotALimiter`] for what is not a regular file, or that it can't be removed.
+/// [`ErrorKind::NotFound`], [`ErrorKind::NotALimiter`] for anything but a regular file, and whatever keeps this process
+/// from removing the file.
 pub fn remove_by_force(dir: &Directory, name: &Name) -> Result<()> {
     use ErrorKind::{Corrupt, Incompatible, NotALimiter, OtherClock, Untrusted};
     let path = dir.file(name);
     let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
-            Error::new(ErrorKind::NotFound, "there is none").at(name.as_str(), &path)
+            Error::new(ErrorKind::NotFound, "it does not exist, so there is nothing to remove")
+                .at(name.as_str(), &path)
         }
-        _ => Error::os("can't look at it", e).at(name.as_str(), &path),
+        _ => Error::os("cannot stat the file", e).at(name.as_str(), &path),
     })?;
     match Limiter::attach(dir, name) {
         Ok(limiter) => return limiter.retire(),
@@ -30,7 +33,7 @@ pub fn remove_by_force(dir: &Directory, name: &Name) -> Result<()> {
     if !meta.is_file() {
         return Err(Error::new(
             ErrorKind::NotALimiter,
-            "this is no regular file; remove it by hand if it should go",
+            "this is not a regular file, so it is left alone; delete it by hand if nothing needs it",
         )
         .at(name.as_str(), &path));
     }
@@ -38,9 +41,13 @@ pub fn remove_by_force(dir: &Directory, name: &Name) -> Result<()> {
     match unlink_if(&path, meta.dev(), meta.ino()) {
         Ok(true) => Ok(()),
         Ok(false) => {
-            let why = "another file has its name now, or none has; look again";
+            let why = "another process replaced or removed the file meanwhile; try again";
             Err(Error::new(ErrorKind::Busy, why).at(name.as_str(), &path))
         }
-        Err(e) => Err(Error::os("can't remove it", e).at(name.as_str(), &path)),
+        Err(e) => Err(Error::os(
+            "cannot remove the file; do it as a user who can write to its directory (in a sticky one: as the file's owner)",
+            e,
+        )
+        .at(name.as_str(), &path)),
     }
 }

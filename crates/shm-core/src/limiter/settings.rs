@@ -3,28 +3,30 @@
 use crate::clock;
 use crate::commit::Terms;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limit::Policy;
-use crate::segment::{DEFAULT_MODE, DEFAULT_SEATS, MAX_SEATS, Plan};
+use crate::limit::PolicySpec;
+use crate::segment::{DEFAULT_SEATS, MAX_SEATS, Plan};
 
-/// What to do when the limiter exists with another rate or burst.
+/// What to do when the limiter exists and differs from what the caller stated, see [`PolicySpec`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnMismatch {
     /// Fail with [`ErrorKind::Mismatch`], which says both.
     #[default]
     Error,
-    /// Join it as it is.
+    /// Join it as it is. Right for workers that are started again and again, so that they also start after somebody has
+    /// changed the limiter.
     Keep,
-    /// Change it, for everybody, to what was asked for.
+    /// Change it, for every process, to what was stated. What was not stated is kept.
     Change,
 }
 
 /// What a limiter should be, for one that may have to be created.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Its limits and permits.
-    pub policy: Policy,
-    /// Permissions of the file: read and write for the owner, and for the group and others or not.
-    pub mode: u32,
+    /// Its limits and permits, as the caller stated them.
+    pub policy: PolicySpec,
+    /// Permissions of a file that is created here: read and write for the owner, and for the group and others or not.
+    /// `None`: 0600, or 0660 in a directory that a group shares (it is setgid and the group can write to it).
+    pub mode: Option<u32>,
     /// How many processes can be counted and named each for itself.
     pub seats: usize,
     /// What to do when it exists with another limit.
@@ -33,25 +35,21 @@ pub struct Settings {
 
 impl Settings {
     /// This limit or policy, and the defaults for the rest.
-    pub fn new(policy: impl Into<Policy>) -> Settings {
-        Settings {
-            policy: policy.into(),
-            mode: DEFAULT_MODE,
-            seats: DEFAULT_SEATS,
-            on_mismatch: OnMismatch::Error,
-        }
+    pub fn new(policy: impl Into<PolicySpec>) -> Settings {
+        Settings { policy: policy.into(), mode: None, seats: DEFAULT_SEATS, on_mismatch: OnMismatch::Error }
     }
 
     pub(super) fn plan(&self) -> Result<Plan> {
-        let pairs = [self.mode >> 6 & 7, self.mode >> 3 & 7, self.mode & 7];
-        if self.mode > 0o777 || pairs[0] != 6 || pairs.iter().any(|&p| p != 6 && p != 0) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "mode {:o} can't work: whoever takes from a limiter must read and write its file; use 600, 660 or 666",
-                    self.mode
-                ),
-            ));
+        if let Some(mode) = self.mode {
+            let pairs = [mode >> 6 & 7, mode >> 3 & 7, mode & 7];
+            if mode > 0o777 || pairs[0] != 6 || pairs.iter().any(|&p| p != 6 && p != 0) {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "mode {mode:o} cannot work: every user of a limiter must be able to read and write its file; use 600, 660 or 666"
+                    ),
+                ));
+            }
         }
         if !(1..=MAX_SEATS).contains(&self.seats) {
             return Err(Error::new(
@@ -59,7 +57,7 @@ impl Settings {
                 format!("{} seats are not possible; choose 1 to {MAX_SEATS}", self.seats),
             ));
         }
-        let terms = Terms::new(self.policy, clock::now());
+        let terms = Terms::new(self.policy.policy(), clock::now());
         Ok(Plan { terms, mode: self.mode, seats: self.seats })
     }
 }

@@ -1,5 +1,6 @@
 //! Creating a file: finished before it has a name, so that nobody ever sees half of one, whoever dies when.
 
+use super::access::{Access, Parent};
 use super::open::header_checksum;
 use super::{Plan, Segment};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,14 +13,14 @@ use crate::sys::host;
 use crate::sys::map::Map;
 use crate::sys::signal::NoHandlers;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, posix_fallocate};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate};
 #[cfg(target_env = "gnu")]
 use nix::fcntl::{RenameFlags, renameat2};
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{linkat, unlink};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seats of a limiter, unless said otherwise: this many processes are counted and named, each for 256 bytes.
@@ -28,20 +29,19 @@ pub const DEFAULT_SEATS: usize = 128;
 const MIN_RING: u64 = 1_024;
 /// Room for permits, at least.
 const MIN_PERMITS: usize = 64;
-/// Permissions of a limiter's file, unless said otherwise: its owner alone.
-pub const DEFAULT_MODE: u32 = 0o600;
 
 /// A new file without a name, or with one that nobody looks for.
-struct Unnamed {
+struct Unnamed<'a> {
     file: File,
+    parent: &'a Parent,
     /// Set where the file system knows no nameless files.
-    temporary: Option<PathBuf>,
+    temporary: Option<String>,
 }
 
-impl Drop for Unnamed {
+impl Drop for Unnamed<'_> {
     fn drop(&mut self) {
-        if let Some(path) = &self.temporary {
-            let _ = unlink(path.as_path());
+        if let Some(name) = &self.temporary {
+            let _ = unlinkat(self.parent, name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }
@@ -67,14 +67,22 @@ pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
 pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segment>> {
     // A child that a handler forks would go on with the file beside its parent, and begin it a second time.
     let _no_handlers = NoHandlers::enter();
-    match nameless(path).and_then(|unnamed| finished(&unnamed, name, path, plan)) {
-        Err(e) if e.kind() != ErrorKind::Unsupported => finished(&hidden(path)?, name, path, plan),
+    let parent = Parent::of(path)?;
+    let access = parent.access(plan.mode)?;
+    match nameless(&parent).and_then(|unnamed| finished(&unnamed, access, name, path, plan)) {
+        Err(e) if e.kind() != ErrorKind::Unsupported => finished(&hidden(&parent)?, access, name, path, plan),
         done => done,
     }
 }
 
 /// Makes the whole limiter in the unnamed file, then gives the file its name; `None` if the name was taken.
-fn finished(unnamed: &Unnamed, name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segment>> {
+fn finished(
+    unnamed: &Unnamed<'_>,
+    access: Access,
+    name: &Name,
+    path: &Path,
+    plan: &Plan,
+) -> Result<Option<Segment>> {
     let file = &unnamed.file;
     let ground = Ground::of(file)?;
     let shape = shape_for(&plan.terms.policy, plan.seats);
@@ -86,90 +94,80 @@ fn finished(unnamed: &Unnamed, name: &Name, path: &Path, plan: &Plan) -> Result<
             other => break other,
         }
     };
-    allocated.map_err(|e| Error::os(&format!("can't make {size} bytes"), e))?;
-    fchmod(file, Mode::from_bits_truncate(plan.mode)).map_err(|e| Error::os("can't set its mode", e))?;
+    allocated.map_err(|e| Error::os(&format!("cannot allocate {size} bytes"), e))?;
+    unnamed.parent.grant(file, access)?;
     let map = Map::new(file, shape).map_err(|e| ground.map_refused(e))?;
     // Before the file has its name: what is refused to this process may be allowed to others, and they may be using the
     // limiter as soon as they can find it.
     ground.check_calls(file, &map.fixed().ground)?;
     fill(map.fixed(), &shape, name, plan);
-    let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
+    let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
     let segment = Segment::new(map, name, path, &meta, ground);
     segment.initialise(&plan.terms);
-    match publish(unnamed, path) {
+    match publish(unnamed, name) {
         Ok(()) => Ok(Some(segment)),
         Err(Errno::EEXIST) => Ok(None),
         // The caller tries the other way.
-        Err(e) if unnamed.temporary.is_none() => Err(Error::os("can't give it its name", e)),
+        Err(e) if unnamed.temporary.is_none() => Err(Error::os("cannot link the file into place", e)),
         Err(e) => Err(ground.naming_refused(e)),
     }
 }
 
-fn creation_error(dir: &Path, errno: Errno) -> Error {
-    let doing = match errno {
-        Errno::ENOENT | Errno::ENOTDIR => {
-            format!("there is no directory {}; make it first, can't create the limiter", dir.display())
-        }
-        _ => "can't create it".to_owned(),
-    };
-    Error::os(&doing, errno)
-}
-
 /// A file that has no name.
-fn nameless(path: &Path) -> Result<Unnamed> {
-    let dir = path.parent().unwrap_or(path);
+fn nameless(parent: &Parent) -> Result<Unnamed<'_>> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let fd = open(dir, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| creation_error(dir, e))?;
-    Ok(Unnamed { file: fd.into(), temporary: None })
+    let fd =
+        openat(parent, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| parent.creation_error(e))?;
+    Ok(Unnamed { file: fd.into(), parent, temporary: None })
 }
 
 /// A file under a name that no limiter can have. Left behind only if this process is killed in the next microseconds.
-fn hidden(path: &Path) -> Result<Unnamed> {
+fn hidden(parent: &Parent) -> Result<Unnamed<'_>> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // The PID alone is not unique: two containers that share the directory may both have a process 1.
     let unique = (0..1_000).map(|_| {
         let (now, count) = (crate::clock::now().as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed));
         format!(".shm-limit-{}-{now}-{count}", std::process::id())
     });
-    hidden_as(path, unique)
+    hidden_as(parent, unique)
 }
 
 /// The same, under the first of these names that is free.
-fn hidden_as(path: &Path, names: impl Iterator<Item = String>) -> Result<Unnamed> {
+fn hidden_as(parent: &Parent, names: impl Iterator<Item = String>) -> Result<Unnamed<'_>> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     for name in names {
-        let temporary = path.with_file_name(name);
-        match open(&temporary, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
-            Ok(fd) => return Ok(Unnamed { file: fd.into(), temporary: Some(temporary) }),
+        match openat(parent, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            Ok(fd) => return Ok(Unnamed { file: fd.into(), parent, temporary: Some(name) }),
             Err(Errno::EEXIST) => {}
-            Err(e) => return Err(creation_error(path.parent().unwrap_or(path), e)),
+            Err(e) => return Err(parent.creation_error(e)),
         }
     }
-    Err(Error::os("can't create it", Errno::EEXIST))
+    Err(parent.creation_error(Errno::EEXIST))
 }
 
 /// Gives the finished file its name. `EEXIST`: the name is taken.
-fn publish(unnamed: &Unnamed, path: &Path) -> std::result::Result<(), Errno> {
+fn publish(unnamed: &Unnamed<'_>, name: &Name) -> std::result::Result<(), Errno> {
     let refused = |result: &std::result::Result<(), Errno>| !matches!(result, Ok(()) | Err(Errno::EEXIST));
+    let (parent, name) = (unnamed.parent, name.as_str());
     match &unnamed.temporary {
         Some(temporary) => {
+            let temporary = temporary.as_str();
             // In one step, so that nobody killed in between leaves two names. Not every file system can.
             #[cfg(target_env = "gnu")]
-            let renamed =
-                renameat2(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE);
+            let renamed = renameat2(parent, temporary, parent, name, RenameFlags::RENAME_NOREPLACE);
             #[cfg(not(target_env = "gnu"))]
             let renamed = Err(Errno::ENOSYS);
             if refused(&renamed) {
-                return linkat(AT_FDCWD, temporary.as_path(), AT_FDCWD, path, AtFlags::empty());
+                return linkat(parent, temporary, parent, name, AtFlags::empty());
             }
             renamed
         }
         None => {
             let by_proc = format!("/proc/self/fd/{}", unnamed.file.as_raw_fd());
-            let linked = linkat(AT_FDCWD, by_proc.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW);
+            let linked = linkat(AT_FDCWD, by_proc.as_str(), parent, name, AtFlags::AT_SYMLINK_FOLLOW);
             if refused(&linked) {
                 // Without /proc; needs a capability, or a kernel that lets whoever opened the file do it.
-                return linkat(&unnamed.file, "", AT_FDCWD, path, AtFlags::AT_EMPTY_PATH);
+                return linkat(&unnamed.file, "", parent, name, AtFlags::AT_EMPTY_PATH);
             }
             linked
         }
@@ -214,12 +212,12 @@ mod tests {
     fn a_temporary_name_that_is_taken_leads_to_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
         let names = || ["one", "two"].map(|n| format!(".{n}")).into_iter();
-        let path = dir.path().join("x");
-        let first = hidden_as(&path, names()).unwrap();
-        let second = hidden_as(&path, names()).unwrap();
-        assert_eq!(first.temporary, Some(dir.path().join(".one")));
-        assert_eq!(second.temporary, Some(dir.path().join(".two")));
-        assert!(hidden_as(&path, names()).is_err());
+        let parent = Parent::of(&dir.path().join("x")).unwrap();
+        let first = hidden_as(&parent, names()).unwrap();
+        let second = hidden_as(&parent, names()).unwrap();
+        assert_eq!(first.temporary.as_deref(), Some(".one"));
+        assert_eq!(second.temporary.as_deref(), Some(".two"));
+        assert!(hidden_as(&parent, names()).is_err());
         drop((first, second));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

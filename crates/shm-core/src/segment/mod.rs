@@ -4,15 +4,17 @@
 //! |---|---|
 //! | `open` | an existing file, checked as the untrusted input that it is |
 //! | `create` | a new one, finished before it has a name |
+//! | `access` | whose a new one is, and who may use it |
 //! | `control` | the lock of those who change it, and taking the name away |
 
+mod access;
 mod control;
 mod create;
 mod open;
 
 pub use crate::layout::MAX_SEATS;
 pub(crate) use control::{Control, unlink_if};
-pub use create::{DEFAULT_MODE, DEFAULT_SEATS};
+pub use create::DEFAULT_SEATS;
 
 use crate::clock;
 use crate::commit::{Commit, Generations, Halt, Pair, Records, Table, Terms, Words};
@@ -33,7 +35,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) terms: Terms,
-    pub(crate) mode: u32,
+    /// `None`: as is usual in its directory.
+    pub(crate) mode: Option<u32>,
     pub(crate) seats: usize,
 }
 
@@ -88,14 +91,7 @@ impl Segment {
                 }
             }
             let Some(plan) = plan else {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!(
-                        "there is none; open it with a rate, which creates it, or: shm-limit create {} --rate 5/s",
-                        shell_word(name)
-                    ),
-                )
-                .at(name.as_str(), &path));
+                return Err(Error::new(ErrorKind::NotFound, dir.how_to_create(name)).at(name.as_str(), &path));
             };
             dir.check(true)?;
             match create::new(name, &path, plan) {
@@ -109,7 +105,7 @@ impl Segment {
                 Err(e) => return Err(e.at(name.as_str(), &path)),
             }
         }
-        Err(Error::new(ErrorKind::Busy, "others create and remove it all the time; try again")
+        Err(Error::new(ErrorKind::Busy, "other processes keep creating and removing it; try again")
             .at(name.as_str(), &path))
     }
 
@@ -294,7 +290,7 @@ impl Segment {
         match file.metadata() {
             Ok(meta) if self.is_this(&meta) => Ok(file),
             Ok(_) => Err(self.removed("another file has its name now")),
-            Err(e) => Err(name_it(Error::os("can't look at it", e))),
+            Err(e) => Err(name_it(Error::os("cannot stat the file", e))),
         }
     }
 
@@ -355,14 +351,4 @@ impl Segment {
 /// Whether the file lost its name while it was being opened.
 fn was_removed(why: &Error) -> bool {
     matches!(why.kind(), ErrorKind::Removed | ErrorKind::Retired)
-}
-
-/// The name as one word of a shell command.
-pub(crate) fn shell_word(name: &Name) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
-    if name.as_str().chars().all(plain) && !name.as_str().starts_with('-') {
-        name.to_string()
-    } else {
-        format!("'{}'", name.as_str().replace('\'', r"'\''"))
-    }
 }

@@ -23,20 +23,65 @@ pub(super) fn file(path: &Path) -> Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     match open(path, flags, Mode::empty()) {
         Ok(fd) => Ok(File::from(fd)),
-        Err(Errno::ENOENT) => Err(Error::new(ErrorKind::NotFound, "there is none")),
+        Err(Errno::ENOENT) => Err(Error::new(ErrorKind::NotFound, "it does not exist")),
         Err(Errno::ELOOP) => Err(not_a_limiter("a symbolic link")),
         Err(Errno::EISDIR) => Err(not_a_limiter("a directory")),
         Err(Errno::ENXIO) => Err(not_a_limiter("a socket")),
-        Err(errno) => Err(Error::os("can't open it", errno)),
+        Err(Errno::ENOTDIR) => {
+            let dir = path.parent().unwrap_or(path).display();
+            Err(Error::os(
+                &format!("{dir} is not a directory; choose another one (SHM_LIMIT_DIR)"),
+                Errno::ENOTDIR,
+            ))
+        }
+        Err(errno @ (Errno::EACCES | Errno::EPERM)) => Err(refused(path, errno)),
+        Err(errno) => Err(Error::os("cannot open the file", errno)),
     }
+}
+
+/// Why this user may not open the file, and who can do something about it.
+#[cold]
+fn refused(path: &Path, errno: Errno) -> Error {
+    let me = nix::unistd::geteuid();
+    let Ok(meta) = std::fs::symlink_metadata(path) else {
+        let dir = path.parent().unwrap_or(path).display();
+        return Error::os(
+            &format!(
+                "uid {me} may not look into {dir}; run as a user who may, or choose another directory (SHM_LIMIT_DIR)"
+            ),
+            errno,
+        );
+    };
+    let (owner, group, mode) = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
+    let file = path.display();
+    // Where every user can create files, others would not trust this one whatever its mode is.
+    let is_for_others = path
+        .parent()
+        .and_then(|dir| std::fs::metadata(dir).ok())
+        .is_none_or(|dir| owner == 0 || owner == dir.uid() || dir.mode() & 0o002 == 0);
+    let remedy = if owner == me.as_raw() {
+        format!("give yourself access: chmod u+rw {file}")
+    } else if is_for_others {
+        format!(
+            "run as uid {owner}, or let that user share it: chmod 660 {file} for its group, or 666 for every user"
+        )
+    } else {
+        format!(
+            "run as uid {owner}, or choose another directory: files of uid {owner} in this one are for that user alone"
+        )
+    };
+    Error::os(
+        &format!(
+            "uid {me} may not read and write its file (owner uid {owner}, group gid {group}, mode {mode:03o}); {remedy}"
+        ),
+        errno,
+    )
 }
 
 fn not_a_limiter(what: &str) -> Error {
     Error::new(
         ErrorKind::NotALimiter,
-        format!(
-            "{what} is in its place; move that away (shm-limit remove --force does, if it is a regular file), or choose another name or directory"
-        ),
+        format!("{what} is in its place; move that away, or choose another name or directory"),
     )
 }
 
@@ -58,7 +103,7 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
 fn settled_file(dir: &Directory, path: &Path) -> Result<(File, Metadata)> {
     for _ in 0..50 {
         let file = file(path)?;
-        let meta = file.metadata().map_err(|e| Error::os("can't look at it", e))?;
+        let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
         // First, so that nobody is kept waiting by files that are refused anyway.
         check_file(dir, &file, &meta)?;
         match meta.nlink() {
@@ -70,7 +115,7 @@ fn settled_file(dir: &Directory, path: &Path) -> Result<(File, Metadata)> {
     }
     Err(Error::new(
         ErrorKind::Untrusted,
-        "its file has a second name (hard link), so somebody may reach it from elsewhere; remove the other link",
+        "the file has more than one hard link, so other users may reach it from elsewhere; remove the other links",
     ))
 }
 
@@ -83,9 +128,10 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<()> {
         return Err(Error::new(
             ErrorKind::Untrusted,
             format!(
-                "its file belongs to uid {}, and not to you, root or the owner of a directory that everybody can write to; \
-                 remove it, or share a directory that only those you trust can write to",
-                meta.uid()
+                "its file belongs to uid {owner}, who is not trusted here: {whose}; remove the file, or choose another \
+                 directory (--dir, SHM_LIMIT_DIR)",
+                owner = meta.uid(),
+                whose = dir.whom_it_trusts(),
             ),
         ));
     }
@@ -104,7 +150,7 @@ fn wrong_size(size: u64) -> Error {
     Error::new(
         ErrorKind::Corrupt,
         format!(
-            "damaged: its size, {size} bytes, is not the one that its header says; shm-limit remove --force it and create it anew"
+            "damaged: its size, {size} bytes, is not the one that its header says; run `shm-limit remove --force NAME`, then create it again"
         ),
     )
 }
@@ -121,7 +167,11 @@ fn shape_of(fixed: &Fixed, size: usize) -> Result<Shape> {
 
 fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     if magic != MAGIC {
-        return Err(not_a_limiter("a file that is no limiter"));
+        return Err(Error::new(
+            ErrorKind::NotALimiter,
+            "another file is in its place; move that away (or run `shm-limit remove --force NAME`, which deletes it), or choose another name \
+             or directory",
+        ));
     }
     if version != VERSION || layout != FINGERPRINT {
         return Err(Error::new(
@@ -142,7 +192,7 @@ fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
     let corrupt = |what: &str| {
         Err(Error::new(
             ErrorKind::Corrupt,
-            format!("damaged: {what}; shm-limit remove --force it and create it anew"),
+            format!("damaged: {what}; run `shm-limit remove --force NAME`, then create it again"),
         ))
     };
     if get(&id.checksum) != header_checksum(fixed) {
@@ -157,7 +207,7 @@ fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
-                "its file is that of the limiter {:?}, renamed or copied; shm-limit remove --force it",
+                "its file is that of the limiter {:?}, renamed or copied; run `shm-limit remove --force NAME` with its present name",
                 String::from_utf8_lossy(&stored_name(fixed).unwrap_or_default())
             ),
         ));
@@ -187,11 +237,16 @@ fn check_clock(here: host::Clock, made_under: host::Clock, wall_ns: u64, created
     match here.compare(made_under) {
         host::Same::Yes => return Ok(()),
         host::Same::No => {
-            return Err(Error::new(
-                ErrorKind::OtherClock,
-                "it was made before this machine was started, or in another time namespace, so its times mean nothing here; \
-                 shm-limit remove --force it, and open it again",
-            ));
+            // The live limiter of another namespace is not to be removed, as long as that can be told apart.
+            let same_boot = here.boot_id == made_under.boot_id && here.boot_id != [0, 0];
+            let why = if same_boot {
+                "it was created in another time namespace, so its times mean something else here; use it there, or choose \
+                 another directory here (SHM_LIMIT_DIR)"
+            } else {
+                "it was created before this machine was started, or in another time namespace, so its times mean nothing \
+                 here; if no process uses it, run `shm-limit remove --force NAME` and open it again"
+            };
+            return Err(Error::new(ErrorKind::OtherClock, why));
         }
         host::Same::Unknown => {}
     }
@@ -202,7 +257,7 @@ fn check_clock(here: host::Clock, made_under: host::Clock, wall_ns: u64, created
     let (who, remedy) = if here.is_known() {
         (
             "the process that made it had no /proc",
-            "if no process uses it, shm-limit remove --force it, and open it again",
+            "if no process uses it, run `shm-limit remove --force NAME` and open it again",
         )
     } else {
         ("/proc is not mounted here", "mount /proc, then open it again")

@@ -39,7 +39,7 @@ impl Place {
     }
 
     fn policy(&self, name: &str, policy: impl Into<Policy>) -> RateLimit {
-        self.limit(name).open_policy(policy).unwrap()
+        self.limit(name).open_policy(policy.into()).unwrap()
     }
 }
 

@@ -75,6 +75,8 @@ struct Details {
     mode: String,
     /// Owner of the file.
     owner_uid: u32,
+    /// Group of the file.
+    group_gid: u32,
     /// Since it was created.
     age_s: f64,
     /// When it was created, by its creator's wall clock, in seconds since 1970.
@@ -151,6 +153,7 @@ impl Details {
             attached: None,
             mode: format!("{:03o}", seen.mode),
             owner_uid: seen.owner,
+            group_gid: seen.group,
             age_s: seen.now.since(seen.created).as_secs_f64(),
             created_unix: seen.created_unix,
             changes: seen.changes,

@@ -1,0 +1,301 @@
+//! A policy as a caller stated it, for a limiter that may exist with more than that.
+
+use super::{Description, Limit, MAX_LIMITS, Policy};
+use crate::error::Result;
+use std::fmt;
+
+/// A policy as a caller stated it: the parts that were stated, and a default for each part that was left out.
+///
+/// When the limiter does not exist, it is created with the stated parts and the defaults. When it exists, only the stated
+/// parts are compared with it:
+///
+/// | part | stated by | if it was left out, the caller accepts |
+/// |---|---|---|
+/// | a rate, and the unit that it counts | every limit (a rate without a unit counts calls) | – |
+/// | how the limit counts | a burst, greedy, a window | any way of counting |
+/// | burst, start of windows, guard | its own setting | any |
+/// | permits | its own setting | any number, and none |
+/// | shadow | its own setting | both |
+/// | further limits | a whole [`Policy`] | any, after the stated ones |
+///
+/// The limits are compared in their order. A [`Policy`] or [`Limit`] that is converted into a `PolicySpec` states every
+/// part of itself: also that there are no further limits, no permits and no shadow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicySpec {
+    /// The first is always there, and none comes after a gap.
+    limits: [Option<Description>; MAX_LIMITS],
+    permits: Option<u32>,
+    shadow: Option<bool>,
+    /// Whether everything is stated, that is, what is not in `policy` must not be in the limiter.
+    is_whole: bool,
+    /// The stated parts, and the defaults for the others.
+    policy: Policy,
+}
+
+impl PolicySpec {
+    /// These limits, of which each states its rate, its unit and what else it names. Permits, shadow and further limits are
+    /// not stated.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for no limit, for more than four, and for a limit that
+    /// can't be.
+    pub fn new(limits: &[Description]) -> Result<PolicySpec> {
+        let whole: Vec<Limit> = limits.iter().map(|&limit| Limit::try_from(limit)).collect::<Result<_>>()?;
+        let policy = Policy::new(&whole)?;
+        let mut all = [None; MAX_LIMITS];
+        for (place, &limit) in all.iter_mut().zip(limits) {
+            *place = Some(limit);
+        }
+        Ok(PolicySpec { limits: all, permits: None, shadow: None, is_whole: false, policy })
+    }
+
+    /// The same, which also states that there are `n` permits.
+    ///
+    /// # Errors
+    /// As [`Policy::with_permits`].
+    pub fn with_permits(self, n: u32) -> Result<PolicySpec> {
+        Ok(PolicySpec { permits: Some(n), policy: self.policy.with_permits(n)?, ..self })
+    }
+
+    /// The same, which also states whether the limiter is in shadow.
+    #[must_use]
+    pub fn in_shadow(self, shadow: bool) -> PolicySpec {
+        PolicySpec { shadow: Some(shadow), policy: self.policy.in_shadow(shadow), ..self }
+    }
+
+    /// The policy that a new limiter gets: the stated parts, and the defaults for the others.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Whether a limiter of this policy has every part as it was stated.
+    pub fn is_met_by(&self, there: &Policy) -> bool {
+        if self.is_whole {
+            return self.policy.is_equivalent(there);
+        }
+        let mut others = there.limits();
+        self.stated_limits().all(|limit| others.next().is_some_and(|other| limit.is_met_by(other)))
+            && self.permits.is_none_or(|n| there.permits() == Some(n))
+            && self.shadow.is_none_or(|shadow| there.is_shadow() == shadow)
+    }
+
+    /// `there` with every part as it was stated; the other parts are kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a part that is kept can't be had together with the
+    /// stated ones, such as a large burst at a much lower rate.
+    pub fn applied_to(&self, there: &Policy) -> Result<Policy> {
+        if self.is_whole {
+            return Ok(self.policy);
+        }
+        let mut limits: Vec<Limit> = there.limits().collect();
+        for (index, stated) in self.stated_limits().enumerate() {
+            match limits.get_mut(index) {
+                Some(limit) => *limit = stated.applied_to(*limit)?,
+                None => limits.push(Limit::try_from(stated)?),
+            }
+        }
+        let policy = Policy::new(&limits)?.in_shadow(self.shadow.unwrap_or(there.is_shadow()));
+        self.permits.or(there.permits()).map_or(Ok(policy), |n| policy.with_permits(n))
+    }
+
+    fn stated_limits(&self) -> impl Iterator<Item = Description> + '_ {
+        self.limits.iter().map_while(|&limit| limit)
+    }
+}
+
+impl From<Policy> for PolicySpec {
+    fn from(policy: Policy) -> PolicySpec {
+        let mut limits = [None; MAX_LIMITS];
+        for (place, limit) in limits.iter_mut().zip(policy.limits()) {
+            *place = Some(limit.into());
+        }
+        let (permits, shadow) = (policy.permits(), Some(policy.is_shadow()));
+        PolicySpec { limits, permits, shadow, is_whole: true, policy }
+    }
+}
+
+impl From<Limit> for PolicySpec {
+    fn from(limit: Limit) -> PolicySpec {
+        Policy::from(limit).into()
+    }
+}
+
+/// The stated parts.
+impl fmt::Display for PolicySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_whole {
+            return self.policy.fmt(f);
+        }
+        for (i, limit) in self.stated_limits().enumerate() {
+            write!(f, "{}{limit}", if i > 0 { " + " } else { "" })?;
+        }
+        if let Some(n) = self.permits {
+            write!(f, " + at most {n} at a time")?;
+        }
+        match self.shadow {
+            Some(true) => write!(f, " (shadow)"),
+            Some(false) => write!(f, " (not in shadow)"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::{KindName, Start, Unit};
+    use std::time::Duration;
+
+    fn rate(text: &str) -> Description {
+        Description::of(text.parse().unwrap())
+    }
+
+    fn spec(limits: &[Description]) -> PolicySpec {
+        PolicySpec::new(limits).unwrap()
+    }
+
+    fn greedy(text: &str) -> Description {
+        Description { kind: KindName::Greedy, ..rate(text) }
+    }
+
+    fn policy(limits: &[Description]) -> Policy {
+        spec(limits).policy()
+    }
+
+    #[test]
+    fn only_stated_parts_of_a_limit_are_compared() {
+        let tokens = Unit::named("tokens").unwrap();
+        let bucket = Description { burst: Some(2), ..rate("2/10s") };
+        let guarded = Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") };
+        let fixed = Description { kind: KindName::FixedWindow, ..rate("2/10s") };
+        let first_use = Description { start: Some(Start::FirstUse), ..fixed };
+        let sliding = Description { kind: KindName::SlidingCounter, ..rate("2/10s") };
+        let of_tokens = Description { unit: tokens, ..rate("2/10s") };
+        for (stated, there, met) in [
+            (rate("2/10s"), bucket, true),
+            (rate("1/5s"), bucket, true),
+            (rate("3/10s"), bucket, false),
+            (rate("2/10s"), guarded, true),
+            (rate("1/5s"), guarded, false),
+            (rate("2/10s"), first_use, true),
+            (rate("2/10s"), sliding, true),
+            (rate("2/10s"), of_tokens, false),
+            (of_tokens, rate("2/10s"), false),
+            (of_tokens, Description { burst: Some(1), ..of_tokens }, true),
+            (bucket, bucket, true),
+            (bucket, rate("2/10s"), false),
+            (bucket, guarded, false),
+            (bucket, Description { burst: Some(3), ..bucket }, false),
+            (Description { burst: Some(1), ..bucket }, bucket, false),
+            (greedy("2/10s"), guarded, true),
+            (guarded, greedy("2/10s"), false),
+            (greedy("2/10s"), bucket, false),
+            (fixed, first_use, true),
+            (first_use, fixed, false),
+            (first_use, first_use, true),
+            (sliding, fixed, false),
+        ] {
+            assert_eq!(spec(&[stated]).is_met_by(&policy(&[there])), met, "{stated} -> {there}");
+        }
+    }
+
+    #[test]
+    fn permits_shadow_and_further_limits_are_compared_if_stated() {
+        let two = policy(&[rate("5/s"), rate("9/m")]).with_permits(3).unwrap().in_shadow(true);
+        let five = spec(&[rate("5/s")]);
+        for (stated, met) in [
+            (five, true),
+            (spec(&[rate("5/s"), rate("9/m")]), true),
+            (spec(&[rate("9/m")]), false),
+            (spec(&[rate("5/s"), rate("9/m"), rate("100/h")]), false),
+            (five.with_permits(3).unwrap(), true),
+            (five.with_permits(4).unwrap(), false),
+            (five.in_shadow(true), true),
+            (five.in_shadow(false), false),
+            (two.into(), true),
+            (two.in_shadow(false).into(), false),
+            (policy(&[rate("5/s"), rate("9/m")]).in_shadow(true).into(), false),
+            (policy(&[rate("5/s")]).with_permits(3).unwrap().in_shadow(true).into(), false),
+        ] {
+            assert_eq!(stated.is_met_by(&two), met, "{stated}");
+        }
+        assert!(!five.with_permits(3).unwrap().is_met_by(&policy(&[rate("5/s")])));
+    }
+
+    #[test]
+    fn a_whole_limit_states_all_of_itself() {
+        let there = policy(&[Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") }]);
+        let whole = Limit::greedy("2/10s".parse().unwrap()).unwrap();
+        assert!(!PolicySpec::from(whole).is_met_by(&there));
+        // Also as one of several limits of which the others are only stated in part.
+        assert!(!spec(&[whole.into()]).is_met_by(&there));
+        let patient = Limit::patient("2/10s".parse().unwrap());
+        assert!(
+            !spec(&[patient.into()]).is_met_by(&policy(&[Description { burst: Some(2), ..rate("2/10s") }]))
+        );
+    }
+
+    #[test]
+    fn a_change_keeps_what_was_not_stated() {
+        let bucket = Description { burst: Some(20), ..rate("5/s") };
+        let guarded = Description { guard: Some(Duration::from_millis(50)), ..greedy("5/s") };
+        let tokens = Description { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
+        let two = policy(&[bucket, tokens]).with_permits(3).unwrap().in_shadow(true);
+        for (stated, there, expected) in [
+            (spec(&[rate("7/s")]), policy(&[bucket]), "7/s with bursts of 20"),
+            (spec(&[Description { burst: Some(1), ..rate("7/s") }]), policy(&[bucket]), "7/s evenly spaced"),
+            (spec(&[greedy("7/s")]), policy(&[bucket]), "7/s greedy"),
+            (spec(&[rate("7/s")]), policy(&[guarded]), "7/s greedy, guarded by 50ms"),
+            (spec(&[rate("7/10ms")]), policy(&[guarded]), "7/10ms greedy, guarded by 10ms"),
+            (spec(&[tokens]), policy(&[bucket]), "tokens 100/m with bursts of 100"),
+            (
+                spec(&[rate("7/s")]),
+                two,
+                "7/s with bursts of 20 + tokens 100/m with bursts of 100 + at most 3 at a time (shadow)",
+            ),
+            (
+                spec(&[rate("5/s"), Description { burst: Some(5), ..tokens }])
+                    .with_permits(4)
+                    .unwrap()
+                    .in_shadow(false),
+                two,
+                "5/s with bursts of 20 + tokens 100/m with bursts of 5 + at most 4 at a time",
+            ),
+            (
+                spec(&[rate("5/s"), rate("9/m")]),
+                policy(&[bucket]),
+                "5/s with bursts of 20 + 9/m evenly spaced",
+            ),
+            (policy(&[rate("7/s")]).into(), two, "7/s evenly spaced"),
+        ] {
+            let changed = stated.applied_to(&there).unwrap();
+            assert_eq!(changed.to_string(), expected);
+            assert!(stated.is_met_by(&changed), "{changed}");
+        }
+        let slow =
+            spec(&[rate("1/day")]).applied_to(&policy(&[Description { burst: Some(5_000), ..rate("5/s") }]));
+        assert!(slow.unwrap_err().to_string().contains("ten years"));
+    }
+
+    #[test]
+    fn it_is_shown_as_it_was_stated() {
+        let tokens = Description { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
+        for (stated, shown) in [
+            (spec(&[rate("5/s")]), "5/s"),
+            (spec(&[Description { burst: Some(1), ..rate("5/s") }]), "5/s with a burst of 1"),
+            (
+                spec(&[Description { guard: Some(Duration::from_millis(50)), ..greedy("5/s") }, tokens]),
+                "5/s greedy, guarded by 50ms + tokens 100/m",
+            ),
+            (
+                spec(&[Description { kind: KindName::FixedWindow, ..rate("5/s") }]).in_shadow(true),
+                "5/s in fixed windows (shadow)",
+            ),
+            (spec(&[rate("5/s")]).with_permits(2).unwrap(), "5/s + at most 2 at a time"),
+            (policy(&[rate("5/s")]).into(), "5/s evenly spaced"),
+        ] {
+            assert_eq!(stated.to_string(), shown);
+        }
+    }
+}
