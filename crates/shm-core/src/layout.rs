@@ -72,14 +72,14 @@ pub(crate) struct Turns {
 pub(crate) struct Turn {
     /// How often it was filled: no two of its turns have the same number.
     pub(crate) number: AtomicU64,
-    /// The generation that was charged, and its state word right after.
+    /// The generation that was charged, and its state word right before and right after.
     pub(crate) epoch: AtomicU64,
+    pub(crate) before: AtomicU64,
     pub(crate) after: AtomicU64,
     /// What each limit was charged.
     pub(crate) costs: [AtomicU64; MAX_COSTS],
     /// How much each bucket was charged so far, right after: what a settlement needs.
     pub(crate) charged: [AtomicU64; MAX_COSTS],
-    pub(crate) _room: AtomicU64,
 }
 
 /// Amounts of a request: one for each limit that a limiter can have.

@@ -66,6 +66,6 @@ pub use shm_core::clock::{Nanos, now};
 pub use shm_core::limit::{self, Kind, Limit, Policy, PolicySpec, Rate, Request, Start, Unit};
 pub use shm_core::{
     Attached, Counts as Stats, DIR_VARIABLE, Directory, Error, ErrorKind, Inspection, Name, OnMismatch,
-    Result,
+    Result, Waiting,
 };
 pub use wait::Acquiring;

@@ -44,7 +44,7 @@ pub fn try_acquire(limit: &RateLimit, cost: u64) -> Result<Option<Admitted>> {
 
 /// What `shm-limit list` shows as QUEUE.
 pub fn queued(limit: &RateLimit) -> u64 {
-    limit.peek().expect("a healthy limiter").queued
+    limit.inspect().expect("a healthy limiter").callers_waiting()
 }
 
 /// How many requests all processes together have been admitted.

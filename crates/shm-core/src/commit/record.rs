@@ -218,7 +218,7 @@ impl<'a> Records<'a> {
             let new = self.table_write(Pointer(word), record, rules.size())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return Ok(Decision::Admitted { at, now, epoch: *epoch, state: new });
+                return Ok(Decision::Admitted { at, now, epoch: *epoch, from: word, state: new });
             }
             back_off();
         }
@@ -390,16 +390,16 @@ impl<'a> Records<'a> {
     }
 
     /// Makes the admission that led to `state` undone, if nothing was committed after it. `before` is the record
-    /// before it. Otherwise it is forfeited.
-    pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> Result<bool, Halt> {
+    /// before it. Says the state word then. Otherwise (`None`) it is forfeited.
+    pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> Result<Option<u64>, Halt> {
         let rules = self.rules(epoch);
         let size = rules.size();
         let mut newest = Record::EMPTY;
         // If the copy fails something was committed since, perhaps by this process: then my free cell may be current.
         if !self.generations.is_current(epoch) || !self.copy(state, epoch, size, &mut newest)? {
-            return Ok(false);
+            return Ok(None);
         }
-        self.replace(epoch, state, &rules.cancel(&newest, before), size)
+        self.replace_with(epoch, state, &rules.cancel(&newest, before), size)
     }
 
     /// Gives back what is requested here of an admission at `at`, in this epoch's generation, that led to `state` and
@@ -502,9 +502,15 @@ impl<'a> Records<'a> {
 
     /// Makes this record the current one in place of that which `word` points to, if that is still the current one.
     fn replace(&self, epoch: u64, word: u64, record: &Record, size: Size) -> Result<bool, Halt> {
+        self.replace_with(epoch, word, record, size).map(|new| new.is_some())
+    }
+
+    /// The same; says the state word then.
+    fn replace_with(&self, epoch: u64, word: u64, record: &Record, size: Size) -> Result<Option<u64>, Halt> {
         let state = &self.generations.place(epoch).state.word;
         let new = self.table_write(Pointer(word), record, size)?;
-        Ok(state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+        let swapped = state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        Ok(swapped.then_some(new))
     }
 
     /// Clears slots that nobody can have written, before everything is forgotten. The caller holds the control lock, so

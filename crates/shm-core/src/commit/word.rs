@@ -214,7 +214,9 @@ impl Words<'_> {
         }
         // AcqRel: see `still_in_place`.
         match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) if self.0.still_in_place(epoch) => Ok(Decision::Admitted { at, now, epoch, state: tat }),
+            Ok(_) if self.0.still_in_place(epoch) => {
+                Ok(Decision::Admitted { at, now, epoch, from: word, state: tat })
+            }
             Ok(_) => Err(Miss::Lost),
             Err(_) => {
                 back_off();

@@ -320,7 +320,7 @@ impl Limiter {
             match self.segment.words().reserve(calls, wanted, cancellable, &clock::Host) {
                 // In a child that a signal handler forked: perhaps it was its parent that was admitted.
                 Ok(commit::Decision::Admitted { .. }) if process != process_token() => {}
-                Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
+                Ok(commit::Decision::Admitted { at, now, epoch, state, .. }) => {
                     self.glance_around(now.at)?;
                     let state = if cancellable { state } else { 0 };
                     let receipt = Receipt { at, epoch, state, owner: self.owner(process) };
@@ -350,7 +350,7 @@ impl Limiter {
             let halt = match records.reserve(asked, wanted, &clock::Host, keep_before, &mut cells.desk) {
                 // Perhaps it was the parent that was admitted.
                 _ if !cells.is_ours() => Halt::Forked,
-                Ok(commit::Decision::Admitted { at, now, epoch, state }) => {
+                Ok(commit::Decision::Admitted { at, now, epoch, state, .. }) => {
                     if let Some(notes) = notes {
                         notes.charged = Charged(Some(cells.desk.charged()));
                         notes.before = keep_before.then(|| cells.desk.before());

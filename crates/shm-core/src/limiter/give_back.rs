@@ -26,7 +26,10 @@ impl Limiter {
         match &reservation.before {
             None => self.segment.words().cancel(epoch, state, reservation.calls),
             Some(before) => self.cells().is_ok_and(|cells| {
-                self.segment.records(Some(cells.pair())).cancel(epoch, state, before) == Ok(true)
+                self.segment
+                    .records(Some(cells.pair()))
+                    .cancel(epoch, state, before)
+                    .is_ok_and(|undone| undone.is_some())
             }),
         }
     }

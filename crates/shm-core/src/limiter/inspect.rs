@@ -6,8 +6,10 @@ use crate::clock::{self, Nanos};
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::limit::{Outlook, Policy};
-use crate::seat::{self, Attached, Counts, Probe};
+use crate::seat::{self, Attached, Counts, Person, Probe, Sitter, Table};
 use crate::sync::Ordering;
+use crate::sys::host;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 impl Limiter {
@@ -61,6 +63,8 @@ impl Limiter {
             changes: self.segment.generations().epoch().saturating_sub(1),
             counts: self.counts(),
             attached: seat::attached(&self.segment),
+            waiting: self.waiting(&terms.policy, now),
+            unordered: self.segment.fixed().line.unordered.load(Ordering::Relaxed),
             seats: self.segment.seats().len(),
             created: Nanos::from_nanos(regions.created_ns.load(Ordering::Relaxed)),
             created_unix: regions.created_unix.load(Ordering::Relaxed),
@@ -69,6 +73,67 @@ impl Limiter {
             group: meta.gid(),
             bytes: meta.size(),
         })
+    }
+}
+
+impl Limiter {
+    /// The living processes that stand in the line, in the order in which they are served.
+    fn waiting(&self, policy: &Policy, now: Nanos) -> Vec<Waiting> {
+        let mut locks = Probe::of_table(&self.segment, Table::Places);
+        let (line, places) = (self.line(), self.segment.places());
+        let epoch = self.segment.generations().epoch();
+        let here = host::me().pid_namespace;
+        let mut standing: Vec<_> = line.all().collect();
+        standing.sort_unstable_by_key(|standing| (standing.ticket, standing.place));
+        standing.retain(|standing| {
+            let holder = &places[standing.place].holder;
+            let sitter = Sitter { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
+            !seat::is_gone(holder, sitter, &mut locks).unwrap_or(false)
+        });
+        let waiting = standing.into_iter().map(|standing| {
+            let Person { pid, foreign_pid, command } = seat::person(&places[standing.place].holder, here);
+            let costs = line.costs(standing.place, epoch);
+            let asks = policy.limits().zip(costs.into_iter().flatten());
+            Waiting {
+                pid,
+                foreign_pid,
+                command,
+                since: Nanos::from_nanos(standing.ticket).min(now),
+                callers: standing.behind.saturating_add(1),
+                asks: asks.map(|(limit, cost)| (limit.unit().to_string(), cost)).collect(),
+                late: standing.is_late(now.as_nanos()),
+            }
+        });
+        waiting.collect()
+    }
+}
+
+/// A process that waits for its turn, with the first of its callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Waiting {
+    /// Its PID in its own PID namespace.
+    pub pid: u32,
+    /// Whether that is another namespace than the caller's.
+    pub foreign_pid: bool,
+    /// Its command's name.
+    pub command: String,
+    /// When the first of its callers came.
+    #[cfg_attr(feature = "serde", serde(rename = "since_ns"))]
+    pub since: Nanos,
+    /// How many of its callers wait.
+    pub callers: u64,
+    /// What the first of them asks for: how much of which unit, `calls` for calls. Empty just after a change.
+    pub asks: BTreeMap<String, u64>,
+    /// Whether it should be awake and is not, so that others are served before it: it is stopped, or gets no processor.
+    pub late: bool,
+}
+
+impl Inspection {
+    /// How many callers wait, of all living processes.
+    pub fn callers_waiting(&self) -> u64 {
+        self.waiting.iter().fold(0, |sum, process| sum.saturating_add(process.callers))
     }
 }
 
@@ -96,6 +161,10 @@ pub struct Inspection {
     pub counts: Counts,
     /// The living processes that use it.
     pub attached: Vec<Attached>,
+    /// The living processes that wait, in the order in which they are served.
+    pub waiting: Vec<Waiting>,
+    /// Callers that found no place in the line, since it was created. They waited for one, and were served in no order.
+    pub unordered: u64,
     /// How many could be attached at once and still be told apart.
     pub seats: usize,
     /// When it was created.

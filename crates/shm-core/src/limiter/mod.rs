@@ -23,7 +23,7 @@ mod settings;
 mod wait;
 
 pub use decide::{Charged, Decision, Receipt, Reservation, Reserved};
-pub use inspect::Inspection;
+pub use inspect::{Inspection, Waiting};
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
 pub use wait::{Granted, Nap, Refused, Step, Tended, Waiter, sleep_on};

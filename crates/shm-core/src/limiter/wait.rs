@@ -15,7 +15,7 @@ use crate::line::{
     Afterwards, Ask, Caller, Callers, Charge, GRACE, Key, Places, Rouse, Standing, Turn, difference, sum,
 };
 use crate::permit::Held;
-use crate::seat::{Probe, SeesLocks, Sitter, Table, is_gone};
+use crate::seat::{CellAccess, Probe, SeesLocks, Sitter, Table, is_gone};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::fork::process_token;
 use crate::sys::futex;
@@ -645,8 +645,9 @@ impl Limiter {
     ) -> std::result::Result<Option<(Nanos, Charge)>, Halt> {
         if !self.segment.has_records() {
             return Ok(match self.segment.words().reserve(costs[0], latest, true, &clock::Host)? {
-                Decision::Admitted { at, epoch, state, .. } => {
-                    Some((at, Charge { epoch, after: state, costs: *costs, charged: [0; MAX_LIMITS] }))
+                Decision::Admitted { at, epoch, from, state, .. } => {
+                    let charged = [0; MAX_LIMITS];
+                    Some((at, Charge { epoch, before: from, after: state, costs: *costs, charged }))
                 }
                 Decision::Denied { .. } => None,
             });
@@ -655,66 +656,70 @@ impl Limiter {
         let records = self.segment.records(Some(cells.pair()));
         let asked = Asked::Costs(costs, epoch);
         match records.reserve(asked, latest, &clock::Host, true, &mut cells.desk)? {
-            Decision::Admitted { at, epoch, state, .. } => {
+            Decision::Admitted { at, epoch, from, state, .. } => {
                 records.keep_before(epoch, &self.segment.turn_cells()[slot], cells.desk.before_it());
                 let charged = cells.desk.charged();
-                Ok(Some((at, Charge { epoch, after: state, costs: *costs, charged })))
+                Ok(Some((at, Charge { epoch, before: from, after: state, costs: *costs, charged })))
             }
             Decision::Denied { .. } => Ok(None),
         }
     }
 
-    /// Takes back the charge of this turn, if nobody has claimed it. One that is to come is only undone if that leaves no
-    /// trace, so if nothing was charged after it; otherwise it stays for whoever stands when it comes.
-    fn undo(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) {
-        if !self.segment.has_records() {
-            self.undo_word(turn, charge);
-        } else if pair.is_some() {
-            self.undo_record(turn, charge, pair);
-        } else if let Ok(Some(cells)) = self.seat.cells(&self.segment) {
-            self.undo_record(turn, charge, Some(cells.pair()));
-        }
-    }
-
-    fn undo_word(&self, turn: &Turn, charge: &Charge) {
-        let (epoch, cost, words) = (charge.epoch, charge.costs[0], self.segment.words());
-        if self.is_to_stay(turn, charge) || !self.turns().take(turn) {
-            return;
-        }
-        if !words.cancel(epoch, charge.after, cost) {
-            words.refund(epoch, Nanos::from_nanos(turn.at), Some(charge.after), cost, &clock::Host);
-        }
-    }
-
-    fn undo_record(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) {
-        let records = self.segment.records(pair);
-        // Read before it is taken: then somebody else may fill the slot.
-        let before = records.kept_before(charge.epoch, &self.segment.turn_cells()[turn.slot]);
-        if self.is_to_stay(turn, charge) || !self.turns().take(turn) {
-            return;
-        }
-        let epoch = charge.epoch;
-        if records.cancel(epoch, charge.after, &before) != Ok(true) {
-            let unused = Asked::Costs(&charge.costs, epoch);
-            let at = Nanos::from_nanos(turn.at);
-            let _ = records.refund(epoch, charge.after, Some(&charge.charged), unused, at);
-        }
-    }
-
-    fn is_to_stay(&self, turn: &Turn, charge: &Charge) -> bool {
-        let generations = self.segment.generations();
-        turn.at > clock::now().as_nanos() && generations.state_of(charge.epoch) != charge.after
-    }
-
-    /// Undoes all turns, the latest first, while `goes_on`.
+    /// Takes back the charges of all turns that nobody has claimed, the latest first, while `goes_on`.
     pub(super) fn undo_turns(&self, pair: Option<Pair>, goes_on: impl Fn() -> bool) {
         let table = self.turns();
+        // The state word that was undone last, and what is there in its place.
+        let mut now_as = None;
         for turn in table.ready().all().iter().rev() {
             if !goes_on() {
                 return;
             }
-            self.undo(turn, &table.charge_of(turn), pair);
+            let charge = table.charge_of(turn);
+            let after = now_as.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
+            now_as = self.undo(turn, &Charge { after, ..charge }, pair).map(|is| (charge.before, is));
         }
+    }
+
+    /// Takes back the charge of this turn, if nobody has claimed it; says the state word then, if nothing was charged after
+    /// it. Otherwise a turn that is to come stays, for whoever stands when it comes; one that has come is given back as
+    /// far as it can be.
+    fn undo(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
+        let is_newest = self.segment.generations().state_of(charge.epoch) == charge.after;
+        if turn.at > clock::now().as_nanos() && !is_newest {
+            return None;
+        }
+        if !self.segment.has_records() {
+            return self.undo_word(turn, charge);
+        }
+        let cells = if pair.is_none() { self.seat.cells(&self.segment).ok()? } else { None };
+        self.undo_record(turn, charge, pair.or_else(|| cells.as_ref().map(CellAccess::pair)))
+    }
+
+    fn undo_word(&self, turn: &Turn, charge: &Charge) -> Option<u64> {
+        let (epoch, cost, words) = (charge.epoch, charge.costs[0], self.segment.words());
+        if !self.turns().take(turn) {
+            return None;
+        }
+        if words.cancel(epoch, charge.after, cost) {
+            return Some(charge.before);
+        }
+        words.refund(epoch, Nanos::from_nanos(turn.at), Some(charge.after), cost, &clock::Host);
+        None
+    }
+
+    fn undo_record(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
+        let (epoch, records) = (charge.epoch, self.segment.records(pair));
+        // Read before it is taken: then somebody else may fill the slot.
+        let before = records.kept_before(epoch, &self.segment.turn_cells()[turn.slot]);
+        if !self.turns().take(turn) {
+            return None;
+        }
+        let undone = records.cancel(epoch, charge.after, &before).ok().flatten();
+        if undone.is_none() {
+            let (unused, at) = (Asked::Costs(&charge.costs, epoch), Nanos::from_nanos(turn.at));
+            let _ = records.refund(epoch, charge.after, Some(&charge.charged), unused, at);
+        }
+        undone
     }
 
     /// What this caller does next.

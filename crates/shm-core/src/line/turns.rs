@@ -35,7 +35,8 @@ pub(crate) struct Turn {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charge {
     pub(crate) epoch: u64,
-    /// The state word right after.
+    /// The state word right before and right after.
+    pub(crate) before: u64,
     pub(crate) after: u64,
     pub(crate) costs: Costs,
     /// How much each bucket was charged so far, right after.
@@ -103,6 +104,7 @@ impl Turns {
         turn.number.store(number, Ordering::Relaxed);
         self.instants[filling.slot].store(at, Ordering::Relaxed);
         turn.epoch.store(charge.epoch, Ordering::Relaxed);
+        turn.before.store(charge.before, Ordering::Relaxed);
         turn.after.store(charge.after, Ordering::Relaxed);
         set(&turn.costs, charge.costs);
         set(&turn.charged, charge.charged);
@@ -153,6 +155,7 @@ impl Turns {
         let words = &self.turns[turn.slot];
         Charge {
             epoch: words.epoch.load(Ordering::Relaxed),
+            before: words.before.load(Ordering::Relaxed),
             after: words.after.load(Ordering::Relaxed),
             costs: get(&words.costs),
             charged: get(&words.charged),

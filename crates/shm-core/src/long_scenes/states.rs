@@ -138,7 +138,7 @@ impl Scene {
         if self.is_word() {
             return self.words().cancel(epoch, state, cost);
         }
-        self.records(Some(seat)).cancel(epoch, state, &desk.before()).unwrap()
+        self.records(Some(seat)).cancel(epoch, state, &desk.before()).unwrap().is_some()
     }
 
     fn give_back_one(&self, seat: usize, epoch: u64, state: u64, at: Nanos, desk: &Desk) {

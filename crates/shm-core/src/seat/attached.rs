@@ -2,6 +2,7 @@
 
 use super::{Counts, Probe, SeesLocks, Sitter};
 use crate::clock::Nanos;
+use crate::layout::Holder;
 use crate::segment::Segment;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::host;
@@ -44,23 +45,35 @@ pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
             tenure & 1 == 1 && locks.is_held(Sitter { seat: index, tenure }).unwrap_or(true)
         })
         .map(|(index, seat)| {
-            let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-            let bytes: Vec<u8> = seat
-                .holder
-                .command
-                .iter()
-                .flat_map(|w| get(w).to_le_bytes())
-                .take_while(|&b| b != 0)
-                .collect();
+            let Person { pid, foreign_pid, command } = person(&seat.holder, here);
             Attached {
                 seat: index,
-                pid: get(&seat.holder.pid) as u32,
-                foreign_pid: get(&seat.holder.pid_namespace) != here,
-                // Printed by people's terminals, so nothing but printable text leaves here.
-                command: String::from_utf8_lossy(&bytes).chars().filter(|&c| is_printable(c)).collect(),
-                since: Nanos::from_nanos(get(&seat.holder.since_ns)),
+                pid,
+                foreign_pid,
+                command,
+                since: Nanos::from_nanos(seat.holder.since_ns.load(Ordering::Relaxed)),
                 counts: Counts::of(&seat.own).plus(Counts::of(&seat.shared)).since(Counts::of(&seat.before)),
             }
         })
         .collect()
+}
+
+/// Who has a seat or a place, for people.
+pub(crate) struct Person {
+    pub(crate) pid: u32,
+    pub(crate) foreign_pid: bool,
+    pub(crate) command: String,
+}
+
+/// Who that is, seen from this PID namespace.
+pub(crate) fn person(holder: &Holder, here: u64) -> Person {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let bytes = holder.command.iter().flat_map(|w| get(w).to_le_bytes());
+    let bytes: Vec<u8> = bytes.take_while(|&b| b != 0).collect();
+    Person {
+        pid: get(&holder.pid) as u32,
+        foreign_pid: get(&holder.pid_namespace) != here,
+        // Printed by people's terminals, so nothing but printable text leaves here.
+        command: String::from_utf8_lossy(&bytes).chars().filter(|&c| is_printable(c)).collect(),
+    }
 }

@@ -27,7 +27,7 @@ mod tenure;
 #[cfg(not(model))]
 pub use attached::Attached;
 #[cfg(not(model))]
-pub(crate) use attached::attached;
+pub(crate) use attached::{Person, attached, person};
 #[cfg(not(model))]
 pub use counts::Counts;
 #[cfg(not(model))]
