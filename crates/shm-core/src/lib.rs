@@ -37,7 +37,7 @@ mod sys;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
-    Charged, Decision, Inspection, Limiter, OnMismatch, Receipt, Reservation, Reserved, Settings,
+    Charged, Decision, Inspection, Limiter, OnMismatch, Receipt, Reservation, Reserved, Settings, Undecided,
     remove_by_force,
 };
 #[cfg(not(model))]

@@ -4,7 +4,9 @@ use crate::outcome::Paid;
 use crate::{Admission, Builder, Denial, Outcome, Permit, Reservation, Settled};
 use shm_core::clock::Nanos;
 use shm_core::limit::{Limit, Outlook, Policy, Rate, Request};
-use shm_core::{Charged, Counts, Decision, Error, ErrorKind, Inspection, Limiter, Reserved, Result};
+use shm_core::{
+    Charged, Counts, Decision, Error, ErrorKind, Inspection, Limiter, Reserved, Result, Undecided,
+};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,11 +93,12 @@ impl RateLimit {
     #[inline]
     pub fn try_acquire_n(&self, n: u64) -> Result<Outcome> {
         match self.limiter.try_at_once(n) {
-            Some(Decision::Admitted { receipt, .. }) => {
+            Ok(Decision::Admitted { receipt, .. }) => {
                 Ok(Outcome::Admitted(Admission::at_once(receipt, None, Paid::Calls(n))))
             }
-            Some(Decision::Denied { ready, now, .. }) => Ok(Outcome::Denied(Denial { ready, now })),
-            None => self.try_thoroughly(n),
+            Ok(Decision::Denied { ready, now, .. }) => Ok(Outcome::Denied(Denial { ready, now })),
+            Err(Undecided::MayNeedPermit) if self.limiter.has_permits() => self.try_with_permit(n),
+            Err(_) => self.try_thoroughly(n),
         }
     }
 
@@ -103,10 +106,10 @@ impl RateLimit {
     #[inline]
     fn try_thoroughly(&self, n: u64) -> Result<Outcome> {
         let n = at_least_one(n)?;
-        if self.limiter.has_permits() {
-            return self.try_with_permit(n);
+        match self.limiter.try_without_permit(n)? {
+            Some(decision) => Ok(outcome(decision, None, || Paid::Calls(n))),
+            None => self.try_with_permit(n),
         }
-        Ok(outcome(self.limiter.try_acquire(n)?, None, || Paid::Calls(n)))
     }
 
     /// Apart, so that limiters without permits move none about.
@@ -377,9 +380,12 @@ impl RateLimit {
     /// The first limit in force; often the only one.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`].
+    /// [`ErrorKind::Corrupt`]; [`ErrorKind::InvalidInput`] if it has permits and no limit (then [`policy`](Self::policy)
+    /// says how many).
     pub fn limit(&self) -> Result<Limit> {
-        Ok(self.limiter.policy()?.first())
+        self.limiter.policy()?.first().ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "it has permits and no limit").at(self.name(), self.path())
+        })
     }
 
     /// Admits nothing for `time`, in any process; then a bucket goes on at the pace and not in a burst. (Windows and greedy

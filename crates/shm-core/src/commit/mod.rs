@@ -23,4 +23,4 @@ pub(crate) use generation::{Commit, Decision, Generations, Halt};
 pub(crate) use record::{Pair, Records};
 pub(crate) use table::Table;
 pub(crate) use terms::Terms;
-pub(crate) use word::Words;
+pub(crate) use word::{Decides, Miss, Words};

@@ -69,7 +69,7 @@ fn little_need_be_said() {
     let five = Limit::patient("5/s".parse().unwrap());
     assert_eq!(read(r#"{"limit": [{"rate": "5/s"}]}"#), five.into());
     assert_eq!(read(r#"{"limits": [{"rate": "5/s", "unit": "calls"}]}"#), five.into());
-    let tokens = read(r#"{"limit": [{"rate": "900/m", "unit": "tokens"}]}"#).first();
+    let tokens = read(r#"{"limit": [{"rate": "900/m", "unit": "tokens"}]}"#).first().unwrap();
     assert_eq!((tokens.burst(), tokens.unit().name()), (900, "tokens"));
 }
 

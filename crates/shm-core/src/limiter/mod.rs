@@ -20,7 +20,7 @@ mod permits;
 mod remove;
 mod settings;
 
-pub use decide::{Charged, Decision, Receipt, Reservation, Reserved};
+pub use decide::{Charged, Decision, Receipt, Reservation, Reserved, Undecided};
 pub use inspect::Inspection;
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
@@ -52,6 +52,8 @@ pub struct Limiter {
     look_again_ns: AtomicU64,
     /// Where a free permit was last seen.
     permit_hint: AtomicUsize,
+    /// An epoch in which no permits are in force; 0: none is known.
+    epoch_without_permits: AtomicU64,
     /// When the holders of permits may be looked at again.
     look_for_dead_ns: AtomicU64,
     /// When its file was made: no other limiter of this machine was made then.
@@ -87,6 +89,7 @@ impl Limiter {
             seat: ProcessSeat::join(&segment),
             look_again_ns: AtomicU64::new(0),
             permit_hint: AtomicUsize::new(0),
+            epoch_without_permits: AtomicU64::new(0),
             look_for_dead_ns: AtomicU64::new(0),
             segment,
         }
