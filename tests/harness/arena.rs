@@ -140,7 +140,8 @@ impl Arena {
 pub fn assert_never_over(limit: Limit, times: &[u64]) {
     if let Err(over) = audit::check(limit, &mut log::admissions(times)) {
         let span = over.to.since(over.from);
-        let allowed = limit.burst() as f64 + (span.as_nanos() + 1) as f64 * 1e-9 * limit.rate().per_second();
+        let allowed =
+            limit.burst() as f64 + (span.as_nanos() + 1) as f64 * 1e-9 * limit.rate().as_per_second();
         panic!(
             "over the limit of {limit}: {over}, where fewer than {allowed:.6} may be (of {} admissions)",
             times.len()
@@ -156,5 +157,5 @@ pub fn delivered(limit: Limit, times: &[u64], from: u64, span: Duration) -> f64 
     let Some([first, .., last]) = times.get(start..end) else { return 0.0 };
     // Those at the very first instant belong to the time before it.
     let counted = end - times.partition_point(|&t| t <= *first);
-    counted as f64 / (last - first) as f64 * 1e9 / limit.rate().per_second()
+    counted as f64 / (last - first) as f64 * 1e9 / limit.rate().as_per_second()
 }

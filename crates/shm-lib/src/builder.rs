@@ -2,7 +2,7 @@
 
 use crate::RateLimit;
 use shm_core::limit::{Limit, Policy, Rate, Start};
-use shm_core::{Directory, Limiter, Name, OnMismatch, Result, Settings};
+use shm_core::{Directory, Error, ErrorKind, Limiter, Name, OnMismatch, Result, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +31,11 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until `open` or `attach`"]
 pub struct Builder {
     name: String,
-    kind: How,
+    /// `None`: nothing was said of it.
+    kind: Option<How>,
     more: Vec<Limit>,
     permits: Option<u32>,
+    max_waiters: Option<u32>,
     shadow: bool,
     directory: Option<Directory>,
     mode: u32,
@@ -54,9 +56,10 @@ impl Builder {
     pub(crate) fn new(name: &str) -> Builder {
         Builder {
             name: name.to_owned(),
-            kind: How::Bucket(1),
+            kind: None,
             more: Vec::new(),
             permits: None,
+            max_waiters: None,
             shadow: false,
             directory: None,
             mode: shm_core::DEFAULT_MODE,
@@ -67,25 +70,25 @@ impl Builder {
 
     /// How many may pass at one instant after a quiet time. 1, the default, spaces them evenly.
     pub fn burst(mut self, burst: u64) -> Self {
-        self.kind = How::Bucket(burst);
+        self.kind = Some(How::Bucket(burst));
         self
     }
 
     /// At most `max` in any window of `per`, as fast as possible: an exact sliding log. See [`Limit::greedy`].
     pub fn greedy(mut self) -> Self {
-        self.kind = How::Greedy;
+        self.kind = Some(How::Greedy);
         self
     }
 
     /// At most `max` per window, one window after the other. See [`Limit::fixed_window`].
     pub fn fixed_window(mut self, start: Start) -> Self {
-        self.kind = How::Fixed(start);
+        self.kind = Some(How::Fixed(start));
         self
     }
 
     /// At most `max` by an estimate over a sliding window. See [`Limit::sliding_counter`].
     pub fn sliding_counter(mut self) -> Self {
-        self.kind = How::Sliding;
+        self.kind = Some(How::Sliding);
         self
     }
 
@@ -95,9 +98,17 @@ impl Builder {
         self
     }
 
-    /// And at most `n` at a time: an admission holds a [`Permit`](crate::Permit) until it is dropped.
+    /// At most `n` at a time: an admission holds a [`Permit`](crate::Permit) until it is dropped. With a rate, or alone: see
+    /// [`open_permits`](Self::open_permits).
     pub fn permits(mut self, n: u32) -> Self {
         self.permits = Some(n);
+        self
+    }
+
+    /// At most `n` requests wait. A request that would have to wait is refused at once when this many already wait. With
+    /// 0 no request waits. Default: any number.
+    pub fn max_waiters(mut self, n: u32) -> Self {
+        self.max_waiters = Some(n);
         self
     }
 
@@ -151,18 +162,75 @@ impl Builder {
     /// # Errors
     /// See [`RateLimit::open`].
     pub fn open(self, max: u64, per: Duration) -> Result<RateLimit> {
-        let rate = Rate::new(max, per)?;
-        let first = match self.kind {
+        self.open_rate(Rate::new(max, per)?)
+    }
+
+    /// Joins the limiter, or creates it with this rate.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    ///
+    /// let limit = RateLimit::builder("api").directory(shared).open_rate(Rate::per_second(50)?)?;
+    /// # let _ = limit;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`RateLimit::open`].
+    pub fn open_rate(self, rate: Rate) -> Result<RateLimit> {
+        let first = match self.kind.unwrap_or(How::Bucket(1)) {
             How::Bucket(burst) => Limit::with_burst(rate, burst),
             How::Greedy => Limit::greedy(rate),
             How::Fixed(start) => Limit::fixed_window(rate, start),
             How::Sliding => Limit::sliding_counter(rate),
         }?;
         let limits: Vec<Limit> = std::iter::once(first).chain(self.more.iter().copied()).collect();
-        let mut policy = Policy::new(&limits)?.in_shadow(self.shadow);
-        if let Some(n) = self.permits {
-            policy = policy.with_permits(n)?;
+        let policy = Policy::new(&limits)?;
+        let policy = self.permits.map_or(Ok(policy), |n| policy.with_permits(n))?;
+        self.open_with_settings(policy)
+    }
+
+    /// Joins the limiter, or creates it with [`permits`](Self::permits) and no rate: at most so many at a time, one after the
+    /// other as fast as they come.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::RateLimit;
+    ///
+    /// let limit = RateLimit::builder("downloads").directory(shared).permits(3).open_permits()?;
+    /// let download = limit.wait()?; // holds a permit until it is dropped
+    /// # let _ = download;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`RateLimit::open`]; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) without
+    /// [`permits`](Self::permits), and with what belongs to a rate (a burst, another kind, a further limit).
+    pub fn open_permits(self) -> Result<RateLimit> {
+        let bad = |why: &str| Error::new(ErrorKind::InvalidInput, why);
+        let Some(n) = self.permits else {
+            return Err(bad("a limiter without a rate needs permits; say how many before open_permits"));
+        };
+        if self.kind.is_some() || !self.more.is_empty() {
+            return Err(bad(
+                "a limiter with permits only has no burst, no other kind and no further limit; \
+                 leave them out, or open it with a rate",
+            ));
         }
+        self.open_with_settings(Policy::of_permits(n)?)
+    }
+
+    /// With what the builder says of the whole policy.
+    fn open_with_settings(self, policy: Policy) -> Result<RateLimit> {
+        let policy = policy.in_shadow(self.shadow);
+        let policy = self.max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
         self.open_policy(policy)
     }
 

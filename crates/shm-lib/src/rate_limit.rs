@@ -33,7 +33,8 @@ pub struct RateLimit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Peek {
-    /// Calls that would be admitted now by all limits that count calls. (Permits are not looked at.)
+    /// Calls that would be admitted now by all limits that count calls; `u64::MAX` if no limit does. (Permits are not looked
+    /// at.)
     pub available: u64,
     /// Tokens of the first limit's burst that are used. (In a pause, those that are neither used nor available are held back.)
     pub used: u64,
@@ -277,8 +278,10 @@ impl RateLimit {
     /// Takes a turn for what is requested ahead of its time.
     ///
     /// # Errors
-    /// As [`wait_request`](Self::wait_request).
+    /// As [`wait_request`](Self::wait_request); [`ErrorKind::InvalidInput`] if it has permits and no limit: then there are no
+    /// turns.
     pub fn reserve_request(&self, request: &Request) -> Result<Reservation> {
+        self.limiter.check_has_turns()?;
         match self.limiter.reserve(request, Nanos::from_nanos(u64::MAX))? {
             Reserved::Turn(core) => Ok(Reservation::new(&self.limiter, core, *request)),
             Reserved::Denied { .. } => Err(Error::new(ErrorKind::Io, "denied without a deadline")),
@@ -289,7 +292,8 @@ impl RateLimit {
     /// and count as used. With a greedy limit it takes a step for each, and other callers may come in between.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait); [`ErrorKind::InvalidInput`] for 0 calls and for more than a million.
+    /// As [`wait`](Self::wait); [`ErrorKind::InvalidInput`] for 0 calls and for more than a million, and if it has permits
+    /// and no limit: then there are no turns.
     pub fn schedule(&self, k: usize) -> Result<Vec<Nanos>> {
         if !(1..=1_000_000).contains(&k) {
             return Err(Error::new(
@@ -333,6 +337,8 @@ impl RateLimit {
             }
         };
         let (unused, debt) = estimate.differences(actual);
+        // Where there is no limit nothing is charged.
+        let debt = debt.filter(|_| !self.limiter.is_unlimited());
         let refund = self.limiter.settle(&receipt, &charged, unused.as_ref(), debt.as_ref())?;
         Ok(Settled { refund, debt: debt.filter(|_| self.limiter.is_ours(&receipt)) })
     }
@@ -358,9 +364,13 @@ impl RateLimit {
         let calls = || {
             policy.limits().zip(&limits).filter(|(limit, _)| limit.unit().is_calls()).map(|(_, seen)| seen)
         };
-        let next_at = limits.iter().map(|seen| seen.next_at).max().unwrap_or(now);
+        // Where there is no limit only a pause denies.
+        let paused_until =
+            if limits.is_empty() { self.limiter.paused_until(now)?.unwrap_or(now) } else { now };
+        let next_at = limits.iter().map(|seen| seen.next_at).max().unwrap_or(paused_until);
+        let unlimited = if paused_until > now { 0 } else { u64::MAX };
         Ok(Peek {
-            available: calls().map(|seen| seen.available).min().unwrap_or(u64::MAX),
+            available: calls().map(|seen| seen.available).min().unwrap_or(unlimited),
             used: limits.first().map_or(0, |seen| seen.used),
             next_in: next_at.since(now),
             next_at,

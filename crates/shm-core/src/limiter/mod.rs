@@ -25,6 +25,7 @@ pub use inspect::Inspection;
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
 
+use crate::clock::Nanos;
 use crate::commit::{Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::Policy;
@@ -153,6 +154,19 @@ impl Limiter {
     /// [`ErrorKind::Corrupt`].
     pub fn policy(&self) -> Result<Policy> {
         Ok(self.terms()?.policy)
+    }
+
+    /// Whether it has no limit, only permits.
+    pub fn is_unlimited(&self) -> bool {
+        self.segment.generations().is_unlimited()
+    }
+
+    /// When its pause ends, if that is after `now`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`].
+    pub fn paused_until(&self, now: Nanos) -> Result<Option<Nanos>> {
+        Ok(self.terms()?.paused_until(now))
     }
 
     /// Whether it denies nobody.
