@@ -13,7 +13,7 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-const BRIEF: [&str; 29] = [
+const BRIEF: [&str; 30] = [
     "admitted",
     "age_s",
     "available",
@@ -26,6 +26,7 @@ const BRIEF: [&str; 29] = [
     "full",
     "health",
     "limits",
+    "max_waiters",
     "mode",
     "name",
     "next_in_s",

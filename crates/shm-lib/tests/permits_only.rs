@@ -227,7 +227,8 @@ fn a_file_for_permits_has_room_for_one_bucket() {
 /// Also in files that were made without permits, and handles that have decided without them hear of it.
 #[test]
 fn there_is_always_room_for_64_permits() {
-    for policy in [bucket("1000000/s").into(), Policy::new(&[bucket("1000000/s"), bucket("900000/s")]).unwrap()]
+    for policy in
+        [bucket("1000000/s").into(), Policy::new(&[bucket("1000000/s"), bucket("900000/s")]).unwrap()]
     {
         let place = place(|b| b.open_policy(policy));
         let limit = &place.limit;

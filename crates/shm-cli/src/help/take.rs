@@ -6,8 +6,8 @@ Admitted: prints nothing, exit status 0. Denied or too late: prints after how ma
 again (sleeping for that long is enough, if nobody else asks), exit status 75. A signal while it
 waits gives the turn back.
 
-With --rate the limiter is created if it isn't there; if it is, it must be the same. What can be
-said of it is explained by `shm-limit create --help`.
+With --rate or --permits the limiter is created if it does not exist; if it exists, it must be the
+same. What can be said of it is explained by `shm-limit create --help`.
 
 If the limiter has permits, this takes one and gives it back at once, when it exits. To hold one
 while something runs, use `shm-limit run`. If all are held nobody knows for how long; then it prints
@@ -45,13 +45,14 @@ TSTP, TTIN, TTOU, CHLD and PIPE, within 0.1 s), and not what its process group g
 Ctrl-C or timeout(1). It ends as the command ends. If it is killed (KILL), its permit is free again,
 and the command goes on without one: to end both, send TERM.
 
-With --rate the limiter is created if it isn't there; if it is, it must be the same. What can be
-said of it is explained by `shm-limit create --help`. If it counts units, say how much by --take.
+With --rate or --permits the limiter is created if it does not exist; if it exists, it must be the
+same. What can be said of it is explained by `shm-limit create --help`. If it counts units, say how
+much by --take.
 
 Examples:
   shm-limit run api -- curl -sS https://example.com/
   shm-limit run mail --rate 5/s -- sendmail -t < letter
-  shm-limit run build --rate 10/s --permits 4 -- make
+  shm-limit run build --permits 4 -- make
   shm-limit run model --take tokens=500 -- ./ask
   seq 100 | xargs -P 16 -I{} shm-limit run crawl --rate 2/s -- wget -q https://example.com/{}
   */5 * * * *  shm-limit run backup --rate 1/h --try -- /usr/local/bin/backup";

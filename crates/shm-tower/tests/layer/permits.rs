@@ -91,7 +91,10 @@ async fn without_a_rate_only_the_permits_are_told() {
     let service = hello(&place.layer(Mode::Reject));
     let first = get(&service).await;
     assert_eq!(first.status(), StatusCode::OK);
-    assert_eq!(field(&first, "ratelimit-policy"), Some("\"default-concurrency\";q=1;qu=\"concurrent-requests\""));
+    assert_eq!(
+        field(&first, "ratelimit-policy"),
+        Some("\"default-concurrency\";q=1;qu=\"concurrent-requests\"")
+    );
     assert_eq!(field(&first, "ratelimit"), None);
     let refused = get(&service).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
