@@ -40,8 +40,9 @@ impl Arena {
 
     /// A place for the limiter `arena` with this policy (see [`policy::parse`]) and so many permits (0: none).
     pub fn with_policy(text: &str, permits: u64) -> Arena {
-        let limit = policy::parse(text, permits).first();
-        Arena { limit, policy: Some((text.to_owned(), permits)), ..Arena::new("1/s", 1) }
+        let any = Arena::new("1/s", 1);
+        let limit = policy::parse(text, permits).first().unwrap_or(any.limit);
+        Arena { limit, policy: Some((text.to_owned(), permits)), ..any }
     }
 
     /// A budget that does not grow while anybody watches: `tokens`, and then about none.
