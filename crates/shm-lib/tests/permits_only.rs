@@ -233,7 +233,7 @@ fn there_is_always_room_for_64_permits() {
         let place = place(|b| b.open_policy(policy));
         let limit = &place.limit;
         limit.wait().unwrap();
-        assert!(!limit.change_policy(policy.with_permits(65).unwrap()).is_ok());
+        assert!(limit.change_policy(policy.with_permits(65).unwrap()).is_err());
         limit.change_policy(policy.with_permits(64).unwrap()).unwrap();
         limit.change_policy(policy.with_permits(2).unwrap()).unwrap();
         let held = [limit.wait().unwrap(), limit.wait().unwrap()];

@@ -23,4 +23,6 @@ pub(crate) use generation::{Commit, Decision, Generations, Halt};
 pub(crate) use record::{Pair, Records};
 pub(crate) use table::Table;
 pub(crate) use terms::Terms;
-pub(crate) use word::{Decides, Miss, Words};
+pub(crate) use word::Words;
+#[cfg(not(model))]
+pub(crate) use word::{Decides, Miss};

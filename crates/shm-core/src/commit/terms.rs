@@ -235,7 +235,16 @@ pub(super) fn fast_gcra(from: &Generation) -> (Gcra, bool) {
 
 /// Whether there is no limit, only permits. Possibly rubbish, as above.
 pub(super) fn is_unlimited(from: &Generation) -> bool {
-    from.about.shape.load(Ordering::Relaxed) & 0xff == 0
+    limits_in(from.about.shape.load(Ordering::Relaxed)) == 0
+}
+
+/// How many limits count. Without a limit there are permits: where there are neither nobody wrote anything, and the zeros
+/// there are a limit that admits nothing.
+fn limits_in(shape: u64) -> usize {
+    match (shape & 0xff, shape >> 32 & 0xffff) {
+        (0, 0) => 1,
+        (limits, _) => (limits as usize).min(LIMITS),
+    }
 }
 
 /// When the pause ends; 0 without one. Possibly rubbish, as above.
@@ -270,7 +279,7 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
             _ => Rule::Sliding(Sliding { max, per }),
         }
     };
-    let len = ((get(&from.about.shape) & 0xff) as usize).min(LIMITS);
+    let len = limits_in(get(&from.about.shape));
     Rules::new(len, rule, ringed, get(&from.about.not_before_ns))
 }
 

@@ -6,7 +6,7 @@
 //! | `one` | one limit: a rate, how it is counted, what it counts; the validated way in |
 //! | `description` | one limit in the words of flags and files |
 //! | `serial` | the same for serde (feature `serde`) |
-//! | `policy` | one to four limits taken together, and permits |
+//! | `policy` | up to four limits taken together, and permits |
 //! | `request` | what one request takes of each |
 //! | `notation` | `5/s`, `30/1m30s`: rates and spans as people write them |
 //! | `ticks` | exact integer time: one token is a whole number of ticks |
