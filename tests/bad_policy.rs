@@ -61,6 +61,8 @@ fn policies_that_cannot_be_kept_are_refused() {
     let dir = shared_dir();
     let build = || RateLimit::builder("x").directory(dir.path());
     invalid(build().permits(0).open(5, SECOND), "choose 1 to");
+    invalid(build().permits(0).open_permits(), "choose 1 to");
+    invalid(build().open_permits(), "needs permits");
     invalid(build().permits(65_536).open(5, SECOND), "choose 1 to");
     invalid(build().greedy().open(MAX_GREEDY + 1, SECOND), "sliding counter");
     invalid(build().and(one).and(one).and(one).and(one).open(5, SECOND), "5 limits are too many");
@@ -159,7 +161,7 @@ fn a_change_that_does_not_fit_the_file_is_refused_and_changes_nothing() {
         ("bucket:5/s:10", 0, "bucket:5/s:10+bucket:5/s", 0, "one limit that is a bucket"),
         ("bucket:5/s:10", 0, "greedy:5/s", 0, "one limit that is a bucket"),
         ("bucket:5/s:10", 0, "bucket:5/s:10@tokens", 0, "one limit that is a bucket"),
-        ("bucket:5/s:10", 0, "bucket:5/s:10", 1, "at most 0 permits"),
+        ("bucket:5/s:10", 0, "bucket:5/s:10", 65, "at most 64 permits"),
         ("bucket:5/s:10", 3, "bucket:5/s:10", 65, "at most 64 permits"),
         ("greedy:100/s", 0, "greedy:1025/s", 0, "at most 1024"),
         ("fixed:100/s", 0, "greedy:100/s", 0, "at most 0"),

@@ -42,7 +42,7 @@ fn attempt(how: &str, rate: &str, burst: u64) -> f64 {
     let part = delivered(arena.limit(), &times, start + WARM_UP.as_nanos() as u64, SPAN);
     shout(&format!("{how} {rate} burst {burst}: {} admitted, {:.3} % of nominal", times.len(), 100.0 * part));
     // Not over it either, on average over the span: the audit in other words.
-    assert!(part <= 1.0 + burst as f64 / (arena.limit().rate().per_second() * SPAN.as_secs_f64()) + 1e-6);
+    assert!(part <= 1.0 + burst as f64 / (arena.limit().rate().as_per_second() * SPAN.as_secs_f64()) + 1e-6);
     part
 }
 

@@ -207,7 +207,7 @@ fn a_limit_that_is_taken_away_and_put_back_begins_anew() {
     let two = limit.policy().unwrap();
     assert!(limit.try_acquire_n(5).unwrap().is_admitted());
     assert!(!limit.try_acquire().unwrap().is_admitted());
-    limit.change_policy(two.first()).unwrap();
+    limit.change_policy(two.first().expect("a limit")).unwrap();
     limit.change_policy(two).unwrap();
     let seen = limit.peek().unwrap();
     assert_eq!((seen.limits[0].used, seen.limits[1].used), (5, 0));

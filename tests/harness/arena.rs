@@ -40,8 +40,9 @@ impl Arena {
 
     /// A place for the limiter `arena` with this policy (see [`policy::parse`]) and so many permits (0: none).
     pub fn with_policy(text: &str, permits: u64) -> Arena {
-        let limit = policy::parse(text, permits).first();
-        Arena { limit, policy: Some((text.to_owned(), permits)), ..Arena::new("1/s", 1) }
+        let any = Arena::new("1/s", 1);
+        let limit = policy::parse(text, permits).first().unwrap_or(any.limit);
+        Arena { limit, policy: Some((text.to_owned(), permits)), ..any }
     }
 
     /// A budget that does not grow while anybody watches: `tokens`, and then about none.
@@ -140,7 +141,8 @@ impl Arena {
 pub fn assert_never_over(limit: Limit, times: &[u64]) {
     if let Err(over) = audit::check(limit, &mut log::admissions(times)) {
         let span = over.to.since(over.from);
-        let allowed = limit.burst() as f64 + (span.as_nanos() + 1) as f64 * 1e-9 * limit.rate().per_second();
+        let allowed =
+            limit.burst() as f64 + (span.as_nanos() + 1) as f64 * 1e-9 * limit.rate().as_per_second();
         panic!(
             "over the limit of {limit}: {over}, where fewer than {allowed:.6} may be (of {} admissions)",
             times.len()
@@ -156,5 +158,5 @@ pub fn delivered(limit: Limit, times: &[u64], from: u64, span: Duration) -> f64 
     let Some([first, .., last]) = times.get(start..end) else { return 0.0 };
     // Those at the very first instant belong to the time before it.
     let counted = end - times.partition_point(|&t| t <= *first);
-    counted as f64 / (last - first) as f64 * 1e9 / limit.rate().per_second()
+    counted as f64 / (last - first) as f64 * 1e9 / limit.rate().as_per_second()
 }

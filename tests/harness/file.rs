@@ -28,7 +28,7 @@ pub mod offset {
     pub const SEATLESS: u64 = 576;
     pub const GENERATIONS: u64 = 4096;
     pub const GENERATION_SIZE: u64 = 640;
-    pub const GENERATION_CHECKSUM: u64 = 40;
+    pub const GENERATION_CHECKSUM: u64 = 48;
     pub const GENERATION_STATE: u64 = 576;
     pub const FIRST_SEAT: u64 = 12_288;
 }
@@ -98,10 +98,10 @@ pub fn header_checksum(get: impl Fn(u64) -> u64) -> u64 {
 /// The checksum of the generation in this place of the ring, from its words.
 pub fn generation_checksum(place: u64, get: impl Fn(u64) -> u64) -> u64 {
     let start = offset::GENERATIONS + place * offset::GENERATION_SIZE;
-    let about = (0..5).map(|i| start + 8 * i);
+    let about = (0..6).map(|i| start + 8 * i);
     let limit = |i: u64| {
         let numbers = start + 64 + 128 * i;
-        (0..5).map(move |k| numbers + 8 * k).chain((0..6).map(move |k| numbers + 64 + 8 * k))
+        (0..6).map(move |k| numbers + 8 * k).chain((0..6).map(move |k| numbers + 64 + 8 * k))
     };
     hash(about.chain((0..4).flat_map(limit)).map(get))
 }

@@ -3,11 +3,14 @@
 use shm_lib::{Limit, Policy, Start, Unit};
 
 /// Reads limits joined by `+`, each `KIND:RATE[:BURST][@UNIT][~GUARD]`, where the kind is `bucket`, `greedy`, `fixed`
-/// (since 1970), `first` (use) or `sliding`.
+/// (since 1970), `first` (use) or `sliding`; or `none`, with permits.
 ///
 /// # Panics
 /// If it is none.
 pub fn parse(text: &str, permits: u64) -> Policy {
+    if text == "none" {
+        return Policy::of_permits(permits as u32).expect("permits");
+    }
     let limits: Vec<Limit> = text.split('+').map(one).collect();
     let policy = Policy::new(&limits).expect("a policy");
     if permits > 0 { policy.with_permits(permits as u32).expect("permits") } else { policy }

@@ -188,7 +188,7 @@ impl Ground {
     /// that is harmless; under two nobody can say by which to judge it. So those that were on their way while a change
     /// may have happened are set aside.
     fn at_rates(&mut self, what: &harness::storm::Ground) -> Result<(), String> {
-        let limit = policy::parse(what.policy, 0).first();
+        let limit = policy::parse(what.policy, 0).first().expect("a limit");
         let changes = self.changes(Call::Change);
         let astride = |used: &&Used| {
             // The first that is not surely over by its time.
@@ -204,7 +204,7 @@ impl Ground {
 
     /// No window over, with a burst more for each reset that may lie in it; nothing in a pause.
     fn reset_and_paused(&mut self, what: &harness::storm::Ground) -> Result<(), String> {
-        let limit = policy::parse(what.policy, 0).first();
+        let limit = policy::parse(what.policy, 0).first().expect("a limit");
         let resets = self.changes(Call::Reset);
         // As above: from before a reset by its clock, from after it by its state.
         let plain = |used: &&Used| {

@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(
             policy.to_string(),
             "500/m greedy, guarded by 50ms + tokens 200000/m with bursts of 1000 + 10000/day in fixed windows + at most 2 \
-             at a time"
+             at a time, at most 100 waiting"
         );
         // And is read as it is written.
         assert_eq!(toml::from_str::<Policy>(&toml::to_string(&policy).unwrap()).unwrap(), policy);

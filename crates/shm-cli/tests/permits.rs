@@ -165,3 +165,99 @@ fn an_interrupted_wait_for_a_permit_takes_none() {
     holder.wait().unwrap();
     assert_eq!(held(&place), 0);
 }
+
+#[test]
+fn permits_need_no_rate() {
+    let place = Place::new();
+    assert_eq!(place.ok(&["create", "api", "--permits", "2"]), "api: created, 2 permits\n");
+    assert_eq!(place.ok(&["create", "api", "--permits", "2"]), "api: is already there, 2 permits\n");
+    for _ in 0..5 {
+        assert_eq!(place.ok(&["run", "api", "--permits", "2", "--", "echo", "ran"]), "ran\n");
+    }
+    let mut holders = [holder(&place, "echo up; read end"), holder(&place, "echo up; read end")];
+    let denied = place.run(&["run", "api", "--try", "--", "echo", "ran"]);
+    assert_eq!((denied.status, denied.out.as_str()), (75, ""));
+    let seen = place.json(&["inspect", "api", "--json"]);
+    for key in ["tightest", "rate", "burst", "available", "used", "queued", "max_waiters"] {
+        assert_eq!(seen[key], Value::Null, "{key}");
+    }
+    assert_eq!((&seen["limits"], &seen["full"], &seen["next_in_s"]), (&json!([]), &true.into(), &0.0.into()));
+    let page = place.ok(&["inspect", "api"]);
+    assert!(page.contains("2 of 2 held") && page.contains("limit     none, only permits"), "{page}");
+    let table = place.ok(&["list"]);
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["api", "-", "-", "-", "-", "-", "-", "2/2", "7", "1", "2", "full"]);
+    for holder in &mut holders {
+        send(holder, Signal::SIGKILL);
+        holder.wait().unwrap();
+    }
+    let table = place.ok(&["list"]);
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[6..], ["now", "0/2", "7", "1", "0", "ok"]);
+}
+
+#[test]
+fn a_pause_holds_also_without_a_rate() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--permits", "2"]);
+    place.ok(&["pause", "api", "1m"]);
+    let denied = place.json(&["acquire", "api", "--try", "--json"]);
+    assert!(denied["retry_after_s"].as_f64().unwrap() > 50.0);
+    let seen = place.json(&["inspect", "api", "--json"]);
+    assert!(seen["next_in_s"].as_f64().unwrap() > 50.0 && seen["full"] == true);
+    place.ok(&["resume", "api"]);
+    place.ok(&["acquire", "api", "--try", "-n", "1000"]);
+}
+
+#[test]
+fn a_rate_is_added_to_permits_and_removed_again() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--permits", "2"]);
+    let said = place.ok(&["set", "api", "--rate", "10/h", "--burst", "5"]);
+    assert_eq!(said, "api: 10/h with bursts of 5 + at most 2 at a time (was 2 permits)\n");
+    place.ok(&["acquire", "api", "-n", "5"]);
+    assert_eq!(place.run(&["acquire", "api", "--try"]).status, 75);
+    let back = place.run(&["set", "api", "--no-rate", "--permits", "3"]);
+    assert_eq!(back.out, "api: 3 permits (was 10/h with bursts of 5 + at most 2 at a time)\n");
+    assert!(back.err.contains("limit 1 (10/h with bursts of 5) is gone"), "{}", back.err);
+    place.ok(&["acquire", "api", "--try", "-n", "50"]);
+    for (args, why) in [
+        (&["set", "api", "--burst", "5"][..], "say --rate as well"),
+        (&["set", "api", "--limit", "2", "--rate", "5/s"][..], "no limit 2"),
+        (&["set", "api", "--no-permits"][..], "needs a limit or permits"),
+    ] {
+        let refused = place.run(args);
+        assert_eq!(refused.status, 2, "{args:?}: {}", refused.err);
+        assert!(refused.err.contains(why), "{args:?}: {}", refused.err);
+    }
+    let mismatch = place.run(&["acquire", "api", "--rate", "5/s"]);
+    assert_eq!(mismatch.status, 1);
+    let remedy = "shm-limit set api --rate 5/s --burst 1 --no-permits";
+    assert!(mismatch.err.contains(remedy), "{}", mismatch.err);
+    place.ok(&remedy.split(' ').skip(1).collect::<Vec<_>>());
+    place.ok(&["acquire", "api", "--rate", "5/s"]);
+}
+
+#[test]
+fn a_limiter_that_was_made_without_permits_can_be_given_some() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "1000/s", "--burst", "1000"]);
+    place.ok(&["acquire", "api"]);
+    place.ok(&["set", "api", "--permits", "1"]);
+    let mut holder = holder(&place, "echo up; read end");
+    assert_eq!(place.run(&["acquire", "api", "--try"]).status, 75);
+    send(&holder, Signal::SIGKILL);
+    holder.wait().unwrap();
+    place.ok(&["acquire", "api", "--try"]);
+}
+
+#[test]
+fn a_file_can_say_permits_and_nothing_else() {
+    let place = Place::new();
+    for (name, text) in [("p.toml", "permits = 3"), ("p.json", r#"{"permits": 3}"#)] {
+        let file = place.path().join(format!(".{name}"));
+        std::fs::write(&file, text).unwrap();
+        let said = place.ok(&["create", &format!("of-{name}"), "--from", file.to_str().unwrap()]);
+        assert!(said.ends_with("created, 3 permits\n"), "{said}");
+    }
+}

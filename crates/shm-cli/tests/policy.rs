@@ -206,7 +206,14 @@ fn what_does_not_go_together_is_wrong_usage_and_says_what_does() {
         (create(&["-r", "1/s", "--unit", "a b"]), "can't be a unit"),
         (create(&["-r", "1/s", "--unit", "calls"]), "can't be a unit"),
         (create(&["-r", "2000000/h", "--greedy"]), "sliding counter"),
-        (create(&["--permits", "2"]), "--rate"),
+        (create(&[]), "--permits"),
+        (create(&["--shadow"]), "--permits"),
+        (create(&["--max-waiters", "2"]), "--permits"),
+        (create(&["--permits", "0"]), "choose 1 to"),
+        (create(&["--permits", "2", "--burst", "2"]), "--rate"),
+        (create(&["-r", "0.5/s"]), "write 1/2s"),
+        (create(&["--from", "x", "--rate", "5/s"]), "cannot be used with"),
+        (create(&["--from", "x", "--max-waiters", "5"]), "cannot be used with"),
         (create(&["--from", "x", "--permits", "2"]), "--permits"),
         (vec!["acquire", "two"], "also counts tokens"),
         (vec!["acquire", "two", "--take", "bytes=1"], "nobody counts bytes"),
@@ -223,7 +230,10 @@ fn what_does_not_go_together_is_wrong_usage_and_says_what_does() {
         (vec!["set", "two", "--burst", "2"], "only a bucket has a burst"),
         (vec!["set", "two", "--permits", "2", "--no-permits"], "cannot be used with"),
         (vec!["set", "two", "--from", "x", "--rate", "5/s"], "cannot be used with"),
-        (vec!["set", "one", "--permits", "2"], "create it anew"),
+        (vec!["set", "one", "--permits", "65"], "room for at most 64 permits"),
+        (vec!["set", "one", "--no-rate"], "needs a limit or permits"),
+        (vec!["set", "one", "--no-rate", "--rate", "5/s"], "cannot be used with"),
+        (vec!["set", "one", "--max-waiters", "2", "--no-max-waiters"], "cannot be used with"),
     ] {
         let ended = place.run(&args);
         assert_eq!(ended.status, 2, "{args:?}: {}", ended.err);
@@ -236,7 +246,8 @@ fn a_file_that_is_no_policy_is_wrong_usage_and_says_where() {
     let place = Place::new();
     let file = place.path().join(".policy.toml");
     for (text, why) in [
-        ("permits = 2", "missing field `limit`"),
+        ("shadow = true", "needs a limit or permits"),
+        ("permits = 2\nmax_waiters = -1", "max_waiters"),
         ("[[limit]]\nrate = '5/s'\nkind = 'leaky'", "expected one of `bucket`, `greedy`"),
         ("[[limit]]\nrate = '5/s'\nbrust = 2", "unknown field `brust`"),
         ("[[limit]]\nrate = '5'", "write MAX/PER"),
@@ -305,4 +316,46 @@ fn of_a_removed_first_limit_the_next_one_takes_the_usage() {
     let removed = place.run(&["set", "api", "--from", path.to_str().unwrap()]);
     assert!(removed.err.contains("limit 2 (20/day with bursts of 20) is gone"), "{}", removed.err);
     assert_eq!(place.json(&["inspect", "api", "--json"])["limits"][0]["used"], 10);
+}
+
+#[test]
+fn a_default_burst_of_a_unit_follows_the_rate() {
+    let place = Place::new();
+    let create = |rate: &str| place.run(&["create", "api", "--rate", rate, "--unit", "tokens"]);
+    let burst = || place.json(&["inspect", "api", "--json"])["burst"].clone();
+    assert_eq!(create("200000/m").status, 0);
+    for (rate, max) in [("400000/m", 400_000), ("100000/m", 100_000)] {
+        place.ok(&["set", "api", "--rate", rate]);
+        assert_eq!(burst(), max);
+        // A script that asks for the new rate finds what it asks for.
+        assert_eq!(create(rate).status, 0);
+    }
+    place.ok(&["set", "api", "--burst", "500"]);
+    place.ok(&["set", "api", "--rate", "7000/m"]);
+    assert_eq!(burst(), 500, "a burst that was chosen stays");
+}
+
+#[test]
+fn a_policy_says_how_many_may_wait() {
+    let place = Place::new();
+    let max_waiters = || place.json(&["inspect", "api", "--json"])["max_waiters"].clone();
+    place.ok(&["create", "api", "--rate", "5/s"]);
+    assert_eq!(max_waiters(), Value::Null);
+    let said = place.ok(&["set", "api", "--max-waiters", "10"]);
+    assert_eq!(said, "api: 5/s evenly spaced, at most 10 waiting (was 5/s evenly spaced)\n");
+    place.ok(&["set", "api", "--rate", "6/s", "--permits", "4"]);
+    assert_eq!(max_waiters(), 10, "what is not named is kept");
+    assert!(place.ok(&["inspect", "api"]).contains("at most 10"));
+    place.ok(&["acquire", "api", "--rate", "6/s", "--permits", "4", "--max-waiters", "10"]);
+    let other = place.run(&["create", "api", "--rate", "6/s", "--permits", "4", "--max-waiters", "9"]);
+    assert_eq!(other.status, 1);
+    assert!(other.err.contains("shm-limit set api --max-waiters 9"), "{}", other.err);
+    place.ok(&["set", "api", "--no-max-waiters"]);
+    assert_eq!(max_waiters(), Value::Null);
+    place.ok(&["run", "other", "--permits", "1", "--max-waiters", "0", "--", "true"]);
+    assert_eq!(place.json(&["inspect", "other", "--json"])["max_waiters"], 0);
+    let file = place.path().join(".policy.toml");
+    std::fs::write(&file, "max_waiters = 3\n[[limit]]\nrate = '5/s'").unwrap();
+    place.ok(&["set", "api", "--from", file.to_str().unwrap()]);
+    assert_eq!(max_waiters(), 3);
 }

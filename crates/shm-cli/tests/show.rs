@@ -13,7 +13,7 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-const BRIEF: [&str; 30] = [
+const BRIEF: [&str; 31] = [
     "admitted",
     "age_s",
     "available",
@@ -27,6 +27,7 @@ const BRIEF: [&str; 30] = [
     "group_gid",
     "health",
     "limits",
+    "max_waiters",
     "mode",
     "name",
     "next_in_s",

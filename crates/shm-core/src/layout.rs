@@ -146,11 +146,13 @@ pub(crate) struct About {
     /// When it was published, and until when nothing is admitted (0: no pause). Nanoseconds of CLOCK_BOOTTIME.
     pub(crate) since_ns: AtomicU64,
     pub(crate) not_before_ns: AtomicU64,
-    /// Low byte: how many of the limits count. High half: permits.
+    /// Low byte: how many of the limits count, 0 to 4. High half: permits.
     pub(crate) shape: AtomicU64,
+    /// 0: any number of requests may wait. Otherwise bit 32 is set, and the low half says how many may.
+    pub(crate) max_waiters: AtomicU64,
     /// A hash of this line and the limits.
     pub(crate) checksum: AtomicU64,
-    pub(crate) _room: [AtomicU64; 2],
+    pub(crate) _room: [AtomicU64; 1],
 }
 
 /// One limit: the numbers that a decision needs, then what else it is.
@@ -174,7 +176,10 @@ pub(crate) struct Numbers {
     pub(crate) ns_per_tick: AtomicU64,
     /// Bucket: the least its TAT counts as.
     pub(crate) floor: AtomicU64,
-    pub(crate) _room: [AtomicU64; 3],
+    /// The most that one request can take on the fast path: the burst of a limiter that is one bucket of calls and has no
+    /// permits in force. Otherwise 0, so that every request takes the slow path.
+    pub(crate) fast_burst: AtomicU64,
+    pub(crate) _room: [AtomicU64; 2],
 }
 
 /// For people, comparisons, and requests that name units.
@@ -384,10 +389,12 @@ pub(crate) const FINGERPRINT: u64 = {
         size_of::<Generation>(),
         offset_of!(Generation, limits),
         offset_of!(Generation, state),
+        offset_of!(About, max_waiters),
         offset_of!(About, checksum),
         size_of::<LimitWords>(),
         offset_of!(LimitWords, what),
         offset_of!(Numbers, floor),
+        offset_of!(Numbers, fast_burst),
         offset_of!(What, unit),
         size_of::<Seat>(),
         offset_of!(Seat, before),
@@ -486,6 +493,7 @@ mod model {
                 since_ns: word(),
                 not_before_ns: word(),
                 shape: word(),
+                max_waiters: word(),
                 checksum: word(),
                 _room: words(),
             };
@@ -496,6 +504,7 @@ mod model {
                     ticks_per_ns: word(),
                     ns_per_tick: word(),
                     floor: word(),
+                    fast_burst: word(),
                     _room: words(),
                 },
                 what: What { max: word(), per_ns: word(), guard_ns: word(), unit: words(), _room: words() },

@@ -39,7 +39,7 @@ pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
     Charged, Decision, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, Refused, Reservation,
-    Reserved, Settings, Step, Tended, Waiter, Waiting, remove_by_force, sleep_on,
+    Reserved, Settings, Step, Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
 pub use line::Rouse;

@@ -2,7 +2,7 @@
 
 use crate::RateLimit;
 use shm_core::limit::{Description, KindName, Limit, PolicySpec, Rate, Start};
-use shm_core::{Directory, Limiter, Name, OnMismatch, Result, Settings};
+use shm_core::{Directory, Error, ErrorKind, Limiter, Name, OnMismatch, Result, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,7 @@ pub struct Builder {
     kind: Option<How>,
     more: Vec<Limit>,
     permits: Option<u32>,
+    max_waiters: Option<u32>,
     shadow: bool,
     directory: Option<Directory>,
     mode: Option<u32>,
@@ -62,6 +63,7 @@ impl Builder {
             kind: None,
             more: Vec::new(),
             permits: None,
+            max_waiters: None,
             shadow: false,
             directory: None,
             mode: None,
@@ -100,9 +102,17 @@ impl Builder {
         self
     }
 
-    /// And at most `n` at a time: an admission holds a [`Permit`](crate::Permit) until it is dropped.
+    /// At most `n` at a time: an admission holds a [`Permit`](crate::Permit) until it is dropped. With a rate, or alone: see
+    /// [`open_permits`](Self::open_permits).
     pub fn permits(mut self, n: u32) -> Self {
         self.permits = Some(n);
+        self
+    }
+
+    /// At most `n` requests wait. A request that would have to wait is refused at once when this many already wait. With
+    /// 0 no request waits. Default: any number.
+    pub fn max_waiters(mut self, n: u32) -> Self {
+        self.max_waiters = Some(n);
         self
     }
 
@@ -158,7 +168,27 @@ impl Builder {
     /// # Errors
     /// See [`RateLimit::open`].
     pub fn open(self, max: u64, per: Duration) -> Result<RateLimit> {
-        let rate = Description::of(Rate::new(max, per)?);
+        self.open_rate(Rate::new(max, per)?)
+    }
+
+    /// Joins the limiter, or creates it with this rate.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    ///
+    /// let limit = RateLimit::builder("api").directory(shared).open_rate(Rate::per_second(50)?)?;
+    /// # let _ = limit;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`RateLimit::open`].
+    pub fn open_rate(self, rate: Rate) -> Result<RateLimit> {
+        let rate = Description::of(rate);
         let first = match self.kind {
             None => rate,
             Some(How::Bucket(burst)) => Description { burst: Some(burst), ..rate },
@@ -169,13 +199,48 @@ impl Builder {
             Some(How::Sliding) => Description { kind: KindName::SlidingCounter, ..rate },
         };
         let more = self.more.iter().map(|&limit| limit.into());
-        let mut policy = PolicySpec::new(&std::iter::once(first).chain(more).collect::<Vec<_>>())?;
-        if let Some(n) = self.permits {
-            policy = policy.with_permits(n)?;
+        let policy = PolicySpec::new(&std::iter::once(first).chain(more).collect::<Vec<_>>())?;
+        let policy = self.permits.map_or(Ok(policy), |n| policy.with_permits(n))?;
+        self.open_with_settings(policy)
+    }
+
+    /// Joins the limiter, or creates it with [`permits`](Self::permits) and no rate: at most so many at a time, one after the
+    /// other as fast as they come.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::RateLimit;
+    ///
+    /// let limit = RateLimit::builder("downloads").directory(shared).permits(3).open_permits()?;
+    /// let download = limit.wait()?; // holds a permit until it is dropped
+    /// # let _ = download;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`RateLimit::open`]; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) without
+    /// [`permits`](Self::permits), and with what belongs to a rate (a burst, another kind, a further limit).
+    pub fn open_permits(self) -> Result<RateLimit> {
+        let bad = |why: &str| Error::new(ErrorKind::InvalidInput, why);
+        let Some(n) = self.permits else {
+            return Err(bad("a limiter without a rate needs permits; say how many before open_permits"));
+        };
+        if self.kind.is_some() || !self.more.is_empty() {
+            return Err(bad(
+                "a limiter with permits only has no burst, no other kind and no further limit; \
+                 leave them out, or open it with a rate",
+            ));
         }
-        if self.shadow {
-            policy = policy.in_shadow(true);
-        }
+        self.open_with_settings(PolicySpec::of_permits(n)?)
+    }
+
+    /// With what the builder says of the whole policy.
+    fn open_with_settings(self, policy: PolicySpec) -> Result<RateLimit> {
+        let policy = self.max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
+        let policy = if self.shadow { policy.in_shadow(true) } else { policy };
         self.open_policy(policy)
     }
 

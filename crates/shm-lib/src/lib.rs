@@ -25,7 +25,7 @@
 //! |---|---|
 //! | [`RateLimit`] | a handle to a limiter: open, take, wait, look, change |
 //! | [`Builder`] | burst, directory, permissions, seats |
-//! | [`Policy`], [`Limit`], [`Unit`] | what it keeps: one to four limits, of calls or of units, and permits |
+//! | [`Policy`], [`Limit`], [`Unit`] | what it keeps: up to four limits, of calls or of units, and permits |
 //! | [`PolicySpec`], [`OnMismatch`] | what of an existing limiter is compared, and what to do if it differs |
 //! | [`Request`] | what one request takes, where that is more than calls |
 //! | [`Outcome`], [`Admission`], [`Denial`] | what was decided |

@@ -4,7 +4,9 @@ use crate::outcome::Paid;
 use crate::{Admission, Builder, Denial, Outcome, Permit, Reservation, Settled};
 use shm_core::clock::Nanos;
 use shm_core::limit::{Limit, Outlook, Policy, Rate, Request};
-use shm_core::{Charged, Counts, Decision, Error, ErrorKind, Inspection, Limiter, Reserved, Result};
+use shm_core::{
+    Charged, Counts, Decision, Error, ErrorKind, Inspection, Limiter, Reserved, Result, Undecided,
+};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +33,8 @@ pub struct RateLimit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Peek {
-    /// Calls that would be admitted now by all limits that count calls. (Permits are not looked at.)
+    /// Calls that would be admitted now by all limits that count calls; `u64::MAX` if no limit does. (Permits are not looked
+    /// at.)
     pub available: u64,
     /// Tokens of the first limit's burst that are used. (In a pause, those that are neither used nor available are held back.)
     pub used: u64,
@@ -91,11 +94,12 @@ impl RateLimit {
     #[inline]
     pub fn try_acquire_n(&self, n: u64) -> Result<Outcome> {
         match self.limiter.try_at_once(n) {
-            Some(Decision::Admitted { receipt, .. }) => {
+            Ok(Decision::Admitted { receipt, .. }) => {
                 Ok(Outcome::Admitted(Admission::at_once(receipt, None, Paid::Calls(n))))
             }
-            Some(Decision::Denied { ready, now, .. }) => Ok(Outcome::Denied(Denial { ready, now })),
-            None => self.try_thoroughly(n),
+            Ok(Decision::Denied { ready, now, .. }) => Ok(Outcome::Denied(Denial { ready, now })),
+            Err(Undecided::MayNeedPermit) if self.limiter.has_permits() => self.try_with_permit(n),
+            Err(_) => self.try_thoroughly(n),
         }
     }
 
@@ -103,10 +107,10 @@ impl RateLimit {
     #[inline]
     fn try_thoroughly(&self, n: u64) -> Result<Outcome> {
         let n = at_least_one(n)?;
-        if self.limiter.has_permits() {
-            return self.try_with_permit(n);
+        match self.limiter.try_without_permit(n)? {
+            Some(decision) => Ok(outcome(decision, None, || Paid::Calls(n))),
+            None => self.try_with_permit(n),
         }
-        Ok(outcome(self.limiter.try_acquire(n)?, None, || Paid::Calls(n)))
     }
 
     /// Apart, so that limiters without permits move none about.
@@ -274,8 +278,10 @@ impl RateLimit {
     /// Takes a turn for what is requested ahead of its time.
     ///
     /// # Errors
-    /// As [`wait_request`](Self::wait_request).
+    /// As [`wait_request`](Self::wait_request); [`ErrorKind::InvalidInput`] if it has permits and no limit: then there are no
+    /// turns.
     pub fn reserve_request(&self, request: &Request) -> Result<Reservation> {
+        self.limiter.check_has_turns()?;
         match self.limiter.reserve(request, Nanos::from_nanos(u64::MAX))? {
             Reserved::Turn(core) => Ok(Reservation::new(&self.limiter, core, *request)),
             Reserved::Denied { .. } => Err(Error::new(ErrorKind::Io, "denied without a deadline")),
@@ -286,7 +292,8 @@ impl RateLimit {
     /// and count as used. With a greedy limit it takes a step for each, and other callers may come in between.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait); [`ErrorKind::InvalidInput`] for 0 calls and for more than a million.
+    /// As [`wait`](Self::wait); [`ErrorKind::InvalidInput`] for 0 calls and for more than a million, and if it has permits
+    /// and no limit: then there are no turns.
     pub fn schedule(&self, k: usize) -> Result<Vec<Nanos>> {
         if !(1..=1_000_000).contains(&k) {
             return Err(Error::new(
@@ -330,6 +337,8 @@ impl RateLimit {
             }
         };
         let (unused, debt) = estimate.differences(actual);
+        // Where there is no limit nothing is charged.
+        let debt = debt.filter(|_| !self.limiter.is_unlimited());
         let refund = self.limiter.settle(&receipt, &charged, unused.as_ref(), debt.as_ref())?;
         Ok(Settled { refund, debt: debt.filter(|_| self.limiter.is_ours(&receipt)) })
     }
@@ -355,9 +364,13 @@ impl RateLimit {
         let calls = || {
             policy.limits().zip(&limits).filter(|(limit, _)| limit.unit().is_calls()).map(|(_, seen)| seen)
         };
-        let next_at = limits.iter().map(|seen| seen.next_at).max().unwrap_or(now);
+        // Where there is no limit only a pause denies.
+        let paused_until =
+            if limits.is_empty() { self.limiter.paused_until(now)?.unwrap_or(now) } else { now };
+        let next_at = limits.iter().map(|seen| seen.next_at).max().unwrap_or(paused_until);
+        let unlimited = if paused_until > now { 0 } else { u64::MAX };
         Ok(Peek {
-            available: calls().map(|seen| seen.available).min().unwrap_or(u64::MAX),
+            available: calls().map(|seen| seen.available).min().unwrap_or(unlimited),
             used: limits.first().map_or(0, |seen| seen.used),
             next_in: next_at.since(now),
             next_at,
@@ -377,9 +390,12 @@ impl RateLimit {
     /// The first limit in force; often the only one.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`].
+    /// [`ErrorKind::Corrupt`]; [`ErrorKind::InvalidInput`] if it has permits and no limit (then [`policy`](Self::policy)
+    /// says how many).
     pub fn limit(&self) -> Result<Limit> {
-        Ok(self.limiter.policy()?.first())
+        self.limiter.policy()?.first().ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "it has permits and no limit").at(self.name(), self.path())
+        })
     }
 
     /// Admits nothing for `time`, in any process; then a bucket goes on at the pace and not in a burst. (Windows and greedy

@@ -109,9 +109,17 @@ fn exhausted(names: &Names, policy: &Policy, peek: &Peek, retry_after: Duration)
         longest = longest.max(t);
         item(&mut field, format_args!("{name};r=0;t={t}"));
     }
-    // A token has become free since, or more than one is asked for each time.
-    if field.is_empty() && policy.first().unit().is_calls() {
-        item(&mut field, format_args!("{};r=0;t={}", names.nth(0), seconds(retry_after)));
+    if field.is_empty() {
+        let t = seconds(retry_after);
+        match policy.first() {
+            // A token has become free since, or more than one is asked for each time.
+            Some(first) if first.unit().is_calls() => {
+                item(&mut field, format_args!("{};r=0;t={t}", names.nth(0)));
+            }
+            Some(_) => {}
+            // Without a limit only a pause refuses for a known time.
+            None => item(&mut field, format_args!("{};r=0;t={t}", names.of_permits())),
+        }
     }
     (field, longest)
 }

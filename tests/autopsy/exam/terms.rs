@@ -56,7 +56,9 @@ impl Terms {
             _ => return Err(format!("{} changes", seen.changes)),
         };
         let max = if new && self.what == What::Change { MAX[1] } else { MAX[0] };
-        ensure(seen.policy.first().rate().max() == max, || format!("{} after {new}", seen.policy))?;
+        ensure(seen.policy.first().expect("a limit").rate().max() == max, || {
+            format!("{} after {new}", seen.policy)
+        })?;
         let paused = match self.what {
             What::Pause => new,
             What::Resume => !new,
@@ -75,9 +77,11 @@ impl Terms {
         limit.resume().map_err(|e| format!("the next resume: {e}"))?;
         limit.change(MAX[2], YEAR).map_err(|e| format!("the next change: {e}"))?;
         let policy = limit.policy().map_err(|e| e.to_string())?;
-        ensure(policy.first().rate().max() == MAX[2], || format!("the next change made it {policy}"))?;
+        ensure(policy.first().expect("a limit").rate().max() == MAX[2], || {
+            format!("the next change made it {policy}")
+        })?;
         // Only a log grows with its rate.
-        let all = if policy.first().kind() == Kind::Greedy { MAX[2] } else { BUDGET };
+        let all = if policy.first().expect("a limit").kind() == Kind::Greedy { MAX[2] } else { BUDGET };
         let left = drain(limit)?;
         ensure(used.iter().any(|used| left + used == all), || format!("{left} are left of {all}"))
     }
@@ -143,7 +147,7 @@ impl Exam for Terms {
         }
         let childs = of_child(pair.child.go_on().and_then(|()| pair.child.says()))?;
         let seen = limit.inspect().map_err(|e| format!("inspect after the child's {childs:?}: {e}"))?;
-        let max = seen.policy.first().rate().max();
+        let max = seen.policy.first().expect("a limit").rate().max();
         ensure(MAX.contains(&max), || format!("{} after the child's {childs:?}", seen.policy))?;
         let mut parent = pair.child_ends()?;
         // Changes go on, in the parent and here.

@@ -44,9 +44,9 @@ impl Turns {
         let policy = limit.policy().map_err(|e| e.to_string())?;
         let slowest = policy.limits().map(|limit| limit.rate().per() / limit.rate().max() as u32).max();
         let gap = slowest.ok_or("no limit")?.as_nanos() as u64;
+        let first = policy.first().ok_or("no limit")?;
         // Two at a time where they come so.
-        let together =
-            if policy.first().kind() == Kind::Greedy { policy.first().rate().max() as usize } else { 1 };
+        let together = if first.kind() == Kind::Greedy { first.rate().max() as usize } else { 1 };
         let since = |at: u64| at.wrapping_sub(self.first) as f64 / gap as f64;
         let told = || given.iter().map(|&at| format!("{:.3}", since(at))).collect::<Vec<_>>().join(" ");
         for pair in given.windows(together + 1) {

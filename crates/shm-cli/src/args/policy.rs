@@ -9,45 +9,47 @@ use std::path::PathBuf;
 
 /// A policy in flags.
 #[derive(Group)]
+#[command(group = ArgGroup::new("policy").args(["rate", "permits"]).multiple(true))]
 pub(crate) struct Flags {
     #[command(flatten)]
     limits: Limits,
-    /// At most so many at once: whoever is admitted holds a permit until it ends
-    #[arg(long, value_name = "N", requires = "rate")]
+    /// At most so many at once: each admission holds a permit until it ends. With --rate, or alone
+    #[arg(long, value_name = "N")]
     permits: Option<u32>,
+    /// Refuse a request at once that would have to wait when so many already wait [default: any number may wait]
+    #[arg(long, value_name = "N", requires = "policy")]
+    max_waiters: Option<u32>,
     /// Decide and count, but deny nobody: to see what it would do
-    #[arg(long, requires = "rate")]
+    #[arg(long, requires = "policy")]
     shadow: bool,
 }
 
 impl Flags {
-    /// The policy, as far as it was stated; `None` if there is no `--rate`.
+    /// The policy, as far as it was stated; `None` if there is neither `--rate` nor `--permits`.
     pub(crate) fn policy(&self) -> shm_lib::Result<Option<PolicySpec>> {
-        if self.limits.0.is_empty() {
-            return Ok(None);
-        }
-        let mut policy = PolicySpec::new(&self.limits.0)?;
-        if let Some(n) = self.permits {
-            policy = policy.with_permits(n)?;
-        }
-        if self.shadow {
-            policy = policy.in_shadow(true);
-        }
-        Ok(Some(policy))
+        let limits = &self.limits.0;
+        let policy = match self.permits {
+            None if limits.is_empty() => return Ok(None),
+            None => PolicySpec::new(limits)?,
+            Some(n) if limits.is_empty() => PolicySpec::of_permits(n)?,
+            Some(n) => PolicySpec::new(limits)?.with_permits(n)?,
+        };
+        let policy = self.max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
+        Ok(Some(if self.shadow { policy.in_shadow(true) } else { policy }))
     }
 }
 
 #[derive(Group)]
-#[command(group = ArgGroup::new("what").args(["rate", "from"]).required(true))]
+#[command(group = ArgGroup::new("what").args(["rate", "permits", "from"]).required(true).multiple(true))]
 pub(crate) struct Create {
     /// The limiter's name
     #[arg(value_parser = Name::new)]
     pub(crate) name: Name,
     #[command(flatten)]
     pub(crate) flags: Flags,
-    /// Read limits, permits and shadow from a file: TOML, or JSON if it ends in .json; - for TOML from standard input
+    /// Read the policy from a file: TOML, or JSON if it ends in .json; - for TOML from standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
-        conflicts_with_all = ["burst", "greedy", "window", "unit", "guard", "permits", "shadow"])]
+        conflicts_with_all = ["rate", "burst", "greedy", "window", "unit", "guard", "permits", "max_waiters", "shadow"])]
     pub(crate) from: Option<PathBuf>,
     /// If the limiter exists with other settings, succeed and leave it as it is
     #[arg(long)]
@@ -64,7 +66,10 @@ pub(crate) struct Create {
 
 #[derive(Group)]
 #[command(group = ArgGroup::new("what")
-    .args(["rate", "burst", "permits", "no_permits", "shadow", "no_shadow", "from"])
+    .args([
+        "rate", "no_rate", "burst", "permits", "no_permits", "max_waiters", "no_max_waiters", "shadow",
+        "no_shadow", "from",
+    ])
     .required(true)
     .multiple(true))]
 #[command(group = ArgGroup::new("pace").args(["rate", "burst"]).multiple(true))]
@@ -72,9 +77,12 @@ pub(crate) struct Set {
     /// The limiter's name
     #[arg(value_parser = Name::new)]
     pub(crate) name: Name,
-    /// The new rate, for example 5/s
+    /// The new rate, for example 5/s. A limiter with permits only gets a limit
     #[arg(short, long, value_name = "MAX/PER")]
     pub(crate) rate: Option<Rate>,
+    /// Remove all limits and keep the permits
+    #[arg(long, conflicts_with = "pace")]
+    pub(crate) no_rate: bool,
     /// The new burst
     #[arg(short, long, value_name = "N")]
     pub(crate) burst: Option<u64>,
@@ -87,6 +95,12 @@ pub(crate) struct Set {
     /// Any number at once
     #[arg(long)]
     pub(crate) no_permits: bool,
+    /// Refuse a request at once that would have to wait when so many already wait
+    #[arg(long, value_name = "N", conflicts_with = "no_max_waiters")]
+    pub(crate) max_waiters: Option<u32>,
+    /// Any number of requests may wait
+    #[arg(long)]
+    pub(crate) no_max_waiters: bool,
     /// Deny nobody from now on
     #[arg(long, conflicts_with = "no_shadow")]
     pub(crate) shadow: bool,
@@ -95,6 +109,7 @@ pub(crate) struct Set {
     pub(crate) no_shadow: bool,
     /// Replace all of it by what this file says; see create
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
-        conflicts_with_all = ["rate", "burst", "limit", "permits", "no_permits", "shadow", "no_shadow"])]
+        conflicts_with_all = ["rate", "no_rate", "burst", "limit", "permits", "no_permits", "max_waiters",
+            "no_max_waiters", "shadow", "no_shadow"])]
     pub(crate) from: Option<PathBuf>,
 }

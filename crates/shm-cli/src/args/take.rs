@@ -17,14 +17,14 @@ pub(crate) struct Take {
     #[command(flatten)]
     pub(crate) flags: Flags,
     /// If the limiter exists with other settings, use it as it is
-    #[arg(long, requires = "rate")]
+    #[arg(long, requires = "policy")]
     pub(crate) keep: bool,
     /// The permissions if it is created here: 600, 660 or 666 [default: 600; 660 in a setgid directory that its group
     /// can write to]
-    #[arg(short, long, value_name = "MODE", value_parser = octal, requires = "rate")]
+    #[arg(short, long, value_name = "MODE", value_parser = octal, requires = "policy")]
     pub(crate) mode: Option<u32>,
     /// How many processes it is for, if it is created here [default: 128]
-    #[arg(long, value_name = "N", requires = "rate")]
+    #[arg(long, value_name = "N", requires = "policy")]
     pub(crate) seats: Option<usize>,
     /// For how many calls; 0 only together with --take
     #[arg(short = 'n', long, alias = "tokens", value_name = "N", default_value_t = 1)]

@@ -27,7 +27,8 @@ pub(crate) fn set(dir: &Directory, args: &Set) -> std::result::Result<u8, Failur
 /// The limits of `before`, numbered from 1, whose usage does not go on. It does in the limit at the same place, if that
 /// counts the same unit. (A single bucket passes its usage on whatever it counts.)
 fn forgotten(before: &Policy, after: &Policy) -> Vec<(usize, Limit)> {
-    let single = before.limits().count() == 1 && matches!(before.first().kind(), Kind::Bucket { .. });
+    let is_bucket = |limit: Limit| matches!(limit.kind(), Kind::Bucket { .. });
+    let single = before.limits().count() == 1 && before.limits().all(is_bucket) && !after.is_unlimited();
     let numbered = before.limits().enumerate().filter(|_| !single);
     numbered
         .filter(|&(index, limit)| after.limits().nth(index).is_none_or(|next| next.unit() != limit.unit()))
@@ -36,21 +37,43 @@ fn forgotten(before: &Policy, after: &Policy) -> Vec<(usize, Limit)> {
 }
 
 fn changed(there: Policy, args: &Set) -> Result<Policy> {
-    let mut limits: Vec<Limit> = there.limits().collect();
-    let how_many = limits.len();
-    let Some(limit) = limits.get_mut(usize::from(args.limit) - 1) else {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("there is no limit {}, it has {how_many}: {there}", args.limit),
-        ));
+    let limits = changed_limits(&there, args)?;
+    let policy = match args.permits.or(there.permits()).filter(|_| !args.no_permits) {
+        Some(n) if limits.is_empty() => Policy::of_permits(n)?,
+        Some(n) => Policy::new(&limits)?.with_permits(n)?,
+        None => Policy::new(&limits)?,
     };
-    *limit = at_pace(*limit, args)?;
-    let shadow = args.shadow || there.is_shadow() && !args.no_shadow;
-    let policy = Policy::new(&limits)?.in_shadow(shadow);
-    match args.permits.or(there.permits()) {
-        Some(n) if !args.no_permits => policy.with_permits(n),
-        _ => Ok(policy),
+    let policy = match args.max_waiters.or(there.max_waiters()).filter(|_| !args.no_max_waiters) {
+        Some(n) => policy.with_max_waiters(n),
+        None => policy,
+    };
+    Ok(policy.in_shadow(args.shadow || there.is_shadow() && !args.no_shadow))
+}
+
+fn changed_limits(there: &Policy, args: &Set) -> Result<Vec<Limit>> {
+    let mut limits: Vec<Limit> = there.limits().collect();
+    if args.no_rate {
+        return Ok(Vec::new());
     }
+    if args.rate.is_none() && args.burst.is_none() {
+        return Ok(limits);
+    }
+    let how_many = limits.len();
+    match (limits.get_mut(usize::from(args.limit) - 1), args.rate) {
+        (Some(limit), _) => *limit = at_pace(*limit, args)?,
+        (None, Some(rate)) if how_many == 0 && args.limit == 1 => {
+            limits.push(Limit::with_burst(rate, args.burst.unwrap_or(1))?);
+        }
+        (None, None) if how_many == 0 => {
+            let why = format!("it has no limit to give a burst: {there}; say --rate as well");
+            return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
+        (None, _) => {
+            let why = format!("there is no limit {}, it has {how_many}: {there}", args.limit);
+            return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
+    }
+    Ok(limits)
 }
 
 fn at_pace(limit: Limit, args: &Set) -> Result<Limit> {

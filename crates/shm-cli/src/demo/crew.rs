@@ -80,7 +80,8 @@ impl Crew {
         watch: &Watch,
     ) -> io::Result<Crew> {
         let waiters = n.div_ceil(2) as f64;
-        let work = Duration::from_secs_f64(waiters / (SHARE_OF_WAITERS * script.limit.rate().per_second()));
+        let work =
+            Duration::from_secs_f64(waiters / (SHARE_OF_WAITERS * script.limit.rate().as_per_second()));
         let mut crew = Crew(Vec::new());
         let mut pipes = Vec::new();
         for index in 0..n {

@@ -43,7 +43,7 @@ impl Picture {
         Ok(Picture {
             start: script.start,
             rate: script.limit.rate(),
-            share: script.limit.rate().per_second() * length.as_secs_f64() / workers as f64,
+            share: script.limit.rate().as_per_second() * length.as_secs_f64() / workers as f64,
             live: colours && io::stdout().is_terminal() && columns >= FIXED + BAR,
             bar: columns.saturating_sub(FIXED).min(40),
             lines_on_screen: 0,

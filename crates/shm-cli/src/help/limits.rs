@@ -11,11 +11,13 @@ a limit stands after its --rate:
   --window sliding     an estimate over a sliding window, in a few bytes for any MAX
   --unit UNIT          counts not calls but what they say by --take UNIT=AMOUNT
   --guard TIME         with --greedy: callers may be late by this and still keep the limit
+With --permits N at most N run at once; without a --rate, any number one after the other.
 
 The same in a file for --from (or as JSON, in a file that ends in .json):
   permits = 2                    # none if left out
+  max_waiters = 100              # any number may wait if left out
   shadow = false
-  [[limit]]
+  [[limit]]                      # may be left out where there are permits
   rate = \"500/m\"
   kind = \"greedy\"                # bucket (if left out), greedy, fixed-window, sliding-counter
   guard = \"50ms\"                 # greedy only
@@ -40,6 +42,7 @@ group shares a directory made by: install -d -m 2770 -g GROUP DIR
 Examples:
   shm-limit create api --rate 5/s
   shm-limit create api --rate 100/10s --burst 20
+  shm-limit create downloads --permits 3
   shm-limit create model --rate 500/m --greedy --rate 200000/m --unit tokens --permits 8
   shm-limit create model --from policy.toml
   shm-limit create api --rate 5/s --keep
@@ -51,16 +54,22 @@ Unspecified settings are kept. What was used stays used, up to a full burst; wai
 again under the new limits. With fewer permits no process loses one: the next is given when enough
 are back.
 
+With --rate a limit keeps its burst, unless it counts a unit and its burst is MAX, the default for
+units: then the burst becomes the new MAX. To choose another, say --burst.
+
 Each limit goes on at its place: limit 2 keeps what was used of limit 2 if both count the same unit.
 What was used of a limit that --from leaves out is forgotten, and standard error says so; a limit
 that is put back later starts unused.
 
-A limiter that was created for one bucket has no room for more limits or for permits: remove it and
-create it again.
+A limiter with permits only can be given a --rate, and --no-rate leaves the permits alone again. Every
+limiter has room for 64 permits, or for as many as it was created with if that is more. A limiter
+that was created for one bucket or for permits has no room for more limits: remove it and create it
+again.
 
 Examples:
   shm-limit set api --rate 50/s
   shm-limit set api --rate 1000/m --burst 100
   shm-limit set model --limit 2 --rate 300000/m
   shm-limit set model --permits 4 --no-shadow
+  shm-limit set model --max-waiters 100
   shm-limit set model --from policy.toml";

@@ -14,7 +14,7 @@ Examples:
   shm-limit create api --rate 100/10s --burst 20
   shm-limit run api -- curl -sS https://example.com/
   shm-limit run mail --rate 5/s --timeout 1m -- sendmail -t < letter
-  shm-limit run build --rate 10/s --permits 4 -- make
+  shm-limit run build --permits 4 -- make
   xargs -P 16 -a urls -n 1 shm-limit run crawl --rate 2/s -- wget -q
   shm-limit list
 

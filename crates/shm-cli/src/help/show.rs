@@ -2,7 +2,8 @@
 
 /// `list --help`.
 pub(crate) const LIST: &str = "\
-Of several limits the one that is nearest to full is shown; +2 says that there are two others. USED
+Of several limits the one that is nearest to full is shown; +2 says that there are two others, and -
+that the limiter has permits and no limit. USED
 and FREE add up to BURST, the most that may pass at one instant. QUEUE counts what is reserved by
 those who wait. NEXT says after how long one more would be admitted. PERMITS says how many are held,
 of how many. PROCS counts the living processes that have it open. STATE is ok, full (a limit, or the
@@ -39,10 +40,12 @@ With --json, an object with these fields. Fields are only ever added.
     used           how many of the burst are used
     queued         how many are reserved by those who wait
     next_in_s      seconds until one more would be admitted
-  tightest         which of them is nearest to full, from 1
-  rate, burst, available, used, queued, next_in_s
-                   of the tightest limit, often the only one
+  tightest         which of them is nearest to full, from 1; null if there is no limit
+  rate, burst, available, used, queued
+                   of the tightest limit, often the only one; null if there is no limit
+  next_in_s        of the tightest limit; without a limit, seconds until a pause ends, or 0
   permits          null, or {max, held, holders}; holders is a list of {seat, pid, held}
+  max_waiters      null, or how many requests may wait
   paused_for_s     seconds until a pause ends, or null
   admitted, tokens, denied, waited, waited_total_s
                    requests admitted, calls they were for, requests denied, requests that waited,

@@ -6,10 +6,10 @@ Admitted: prints nothing, exit status 0. Denied or too late: prints after how ma
 again (sleeping for that long is enough, if nobody else asks), exit status 75. A signal while it
 waits gives the turn back.
 
-With --rate the limiter is created if it does not exist. If it exists, it must have the settings that
-are given; others it may have as well. After `shm-limit set` has changed it, a command that still
-gives the old rate fails, unless it also gives --keep, which takes the limiter as it is. `shm-limit
-create --help` explains the settings.
+With --rate or --permits the limiter is created if it does not exist. If it exists, it must have the
+settings that are given; others it may have as well. After `shm-limit set` has changed it, a command
+that still gives the old rate fails, unless it also gives --keep, which takes the limiter as it is.
+`shm-limit create --help` explains the settings.
 
 If the limiter has permits, this takes one and gives it back at once, when it exits. To hold one
 while something runs, use `shm-limit run`. If all are held nobody knows for how long; then it prints
@@ -47,15 +47,15 @@ TSTP, TTIN, TTOU, CHLD and PIPE, within 0.1 s), and not what its process group g
 Ctrl-C or timeout(1). It ends as the command ends. If it is killed (KILL), its permit is free again,
 and the command goes on without one: to end both, send TERM.
 
-With --rate the limiter is created if it does not exist. If it exists, it must have the settings that
-are given; others it may have as well. After `shm-limit set` has changed it, a command that still
-gives the old rate fails, unless it also gives --keep, which takes the limiter as it is. `shm-limit
-create --help` explains the settings. If it counts units, say how much by --take.
+With --rate or --permits the limiter is created if it does not exist. If it exists, it must have the
+settings that are given; others it may have as well. After `shm-limit set` has changed it, a command
+that still gives the old rate fails, unless it also gives --keep, which takes the limiter as it is.
+`shm-limit create --help` explains the settings. If it counts units, say how much by --take.
 
 Examples:
   shm-limit run api -- curl -sS https://example.com/
   shm-limit run mail --rate 5/s --keep -- sendmail -t < letter
-  shm-limit run build --rate 10/s --permits 4 -- make
+  shm-limit run build --permits 4 -- make
   shm-limit run model --take tokens=500 -- ./ask
   seq 100 | xargs -P 16 -I{} shm-limit run crawl --rate 2/s -- wget -q https://example.com/{}
   */5 * * * *  shm-limit run backup --rate 1/h --keep --try -- /usr/local/bin/backup";

@@ -3,19 +3,21 @@
 use shm_lib::limit::Outlook;
 use shm_lib::{Attached, Inspection, Limit};
 use std::cmp::Reverse;
+use std::time::Duration;
 
 /// Its limits, each with how full it is.
 pub(crate) fn of(seen: &Inspection) -> impl Iterator<Item = (Limit, &Outlook)> {
     seen.policy.limits().zip(&seen.limits)
 }
 
-/// The limit that is nearest to full: that admits last, and of those the one with the least of it left. From 0.
-pub(crate) fn tightest(seen: &Inspection) -> usize {
+/// The limit that is nearest to full: that admits last, and of those the one with the least of it left. From 0. `None` if
+/// there is no limit.
+pub(crate) fn tightest(seen: &Inspection) -> Option<usize> {
     let left = |(limit, outlook): (Limit, &Outlook)| {
         let part = |n: u64| (u128::from(n) << 64) / u128::from(limit.burst());
         (Reverse(outlook.next_at), part(outlook.available), Reverse(part(outlook.used)))
     };
-    of(seen).map(left).enumerate().min_by_key(|&(_, left)| left).map_or(0, |(index, _)| index)
+    of(seen).map(left).enumerate().min_by_key(|&(_, left)| left).map(|(index, _)| index)
 }
 
 /// Whether all permits are held.
@@ -25,7 +27,15 @@ pub(crate) fn no_permit_left(seen: &Inspection) -> bool {
 
 /// Whether nothing would be admitted now.
 pub(crate) fn is_full(seen: &Inspection) -> bool {
-    no_permit_left(seen) || seen.limits.iter().any(|outlook| outlook.available == 0)
+    // Without a limit nothing else is denied by a pause.
+    let paused = seen.limits.is_empty() && seen.paused_until.is_some();
+    no_permit_left(seen) || paused || seen.limits.iter().any(|outlook| outlook.available == 0)
+}
+
+/// After how long one more would be admitted, if there is a permit.
+pub(crate) fn next_in(seen: &Inspection) -> Duration {
+    let next_at = seen.limits.iter().map(|outlook| outlook.next_at).max().or(seen.paused_until);
+    next_at.map_or(Duration::ZERO, |at| at.since(seen.now))
 }
 
 /// How many permits a process holds.

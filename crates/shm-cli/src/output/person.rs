@@ -25,6 +25,12 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
         let held = format!("{} of {n} held", seen.permits_held);
         page.line("permits", if level::no_permit_left(seen) { paint(BAD, held) } else { held });
     }
+    if let Some(n) = seen.policy.max_waiters() {
+        page.line(
+            "waiters",
+            format_args!("at most {n}; any further request that would have to wait is refused"),
+        );
+    }
     if let Some(until) = seen.paused_until {
         let left = span::short(until.since(seen.now));
         page.line("paused", format_args!("for {left} more (shm-limit resume ends it)"));
@@ -64,6 +70,9 @@ impl Page {
 
     /// Each limit, and below it how full it is. Numbered if there are several.
     fn limits(&mut self, seen: &Inspection) {
+        if seen.limits.is_empty() {
+            self.line("limit", "none, only permits");
+        }
         let many = seen.limits.len() > 1;
         for (index, (limit, outlook)) in level::of(seen).enumerate() {
             let label = if many { format!("limit {}", index + 1) } else { "limit".to_owned() };

@@ -10,6 +10,7 @@ const HEAD: [&str; 12] = [
     "NAME", "LIMIT", "BURST", "USED", "FREE", "QUEUE", "NEXT", "PERMITS", "ADMITTED", "DENIED", "PROCS",
     "STATE",
 ];
+const NEXT: usize = 6;
 const STATE: usize = HEAD.len() - 1;
 
 /// The table, ready to print.
@@ -59,15 +60,20 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
     cells[0] = printable::word(seen.name.as_str());
     let (state, style) = match &seen.inspection {
         Ok(found) => {
-            let mut limits = level::of(found);
-            let (limit, outlook) = limits.nth(level::tightest(found)).expect("a policy has a limit");
-            let next = outlook.next_at.since(found.now);
+            if let Some((limit, outlook)) =
+                level::tightest(found).and_then(|index| level::of(found).nth(index))
+            {
+                let figures = [
+                    short(limit, found.limits.len() - 1),
+                    limit.burst().to_string(),
+                    outlook.used.to_string(),
+                    outlook.available.to_string(),
+                    outlook.queued.to_string(),
+                ];
+                cells[1..NEXT].clone_from_slice(&figures);
+            }
+            let next = level::next_in(found);
             let figures = [
-                short(limit, found.limits.len() - 1),
-                limit.burst().to_string(),
-                outlook.used.to_string(),
-                outlook.available.to_string(),
-                outlook.queued.to_string(),
                 match found.policy.permits() {
                     // Nobody knows when one comes back.
                     Some(n) if found.permits_held >= n.into() => "-".to_owned(),
@@ -79,7 +85,7 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
                 found.counts.denied.to_string(),
                 found.attached.len().to_string(),
             ];
-            cells[1..STATE].clone_from_slice(&figures);
+            cells[NEXT..STATE].clone_from_slice(&figures);
             state(found)
         }
         Err(e) => (json::health(e).replace('_', " "), BAD),

@@ -11,6 +11,7 @@ mod quick;
 
 #[cfg(not(model))]
 pub(crate) use quick::forget;
+use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An instant: nanoseconds of `CLOCK_BOOTTIME`, the same for every process on the host.
@@ -31,6 +32,18 @@ impl Nanos {
         self.0
     }
 
+    /// Now.
+    #[inline]
+    pub fn now() -> Self {
+        now()
+    }
+
+    /// From `earlier` to `self`; zero when `earlier` is later. The same as [`since`](Self::since), under the name that
+    /// [`std::time::Instant`] has for it.
+    pub const fn duration_since(self, earlier: Nanos) -> Duration {
+        self.since(earlier)
+    }
+
     /// From `earlier` to `self`; zero when `earlier` is later.
     pub const fn since(self, earlier: Nanos) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -39,6 +52,24 @@ impl Nanos {
     /// `self` and `span` more; stays at the last instant there is.
     pub fn plus(self, span: Duration) -> Nanos {
         Nanos(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// As [`plus`](Nanos::plus): stays at the last instant there is.
+impl Add<Duration> for Nanos {
+    type Output = Nanos;
+
+    fn add(self, span: Duration) -> Nanos {
+        self.plus(span)
+    }
+}
+
+/// Stays at the first instant there is, the start of the machine.
+impl Sub<Duration> for Nanos {
+    type Output = Nanos;
+
+    fn sub(self, span: Duration) -> Nanos {
+        Nanos(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -128,4 +159,21 @@ pub fn now() -> Nanos {
     // call can't fail.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut t) };
     Nanos(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64)
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_can_be_calculated_with() {
+        let second = Duration::from_secs(1);
+        let now = Nanos::now();
+        assert_eq!((now + second).duration_since(now), second);
+        assert_eq!(now + second - second, now);
+        assert_eq!(now.duration_since(now + second), Duration::ZERO);
+        assert_eq!(Nanos::from_nanos(5) - second, Nanos::from_nanos(0));
+        assert_eq!(Nanos::from_nanos(5) + Duration::MAX, Nanos::from_nanos(u64::MAX));
+        assert!(Nanos::now() >= now);
+    }
 }

@@ -64,6 +64,10 @@ pub(crate) enum Halt {
     Forked,
     /// The limits that costs were in the order of are not those in force any more. To be begun again.
     Changed,
+    /// There are permits, and none is held for this request.
+    PermitsInForce,
+    /// There is no limit, so there are no turns.
+    Unlimited,
     /// More than one of the limits can ever admit.
     NeverAdmissible {
         limit: usize,
@@ -130,6 +134,12 @@ impl<'a> Generations<'a> {
         self.place(epoch).state.word.load(Ordering::Acquire)
     }
 
+    /// The same for the fast path, where only one bucket of calls without permits is decided.
+    #[inline]
+    pub(super) fn fast_gcra_and_shadow(&self, epoch: u64) -> (Gcra, bool) {
+        terms::fast_gcra(self.place(epoch))
+    }
+
     fn wall_ns(&self) -> u64 {
         self.wall_ns.load(Ordering::Relaxed)
     }
@@ -167,6 +177,17 @@ impl<'a> Generations<'a> {
             let (now, ever) = terms::permits(self.place(epoch));
             if self.is_current(epoch) {
                 return (now, ever.max(now), epoch);
+            }
+        }
+    }
+
+    /// Whether there is no limit, only permits.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        loop {
+            let epoch = self.epoch();
+            let unlimited = terms::is_unlimited(self.place(epoch));
+            if self.is_current(epoch) {
+                return unlimited;
             }
         }
     }

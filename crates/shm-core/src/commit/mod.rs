@@ -23,4 +23,6 @@ pub(crate) use generation::{Commit, Decision, Generations, Halt};
 pub(crate) use record::{Pair, Records};
 pub(crate) use table::Table;
 pub(crate) use terms::Terms;
+#[cfg(not(model))]
+pub(crate) use word::{Decides, Miss};
 pub(crate) use word::{Wanted, Words};

@@ -272,6 +272,9 @@ impl<'a> Records<'a> {
             let Desk { epoch, rules, record, .. } = &mut *desk;
             let together = if rules.has_log(&costs) { 1 } else { most.min(k - turns.len()) };
             let begun = turns.len();
+            if rules.len() == 0 {
+                return Err(Halt::Unlimited);
+            }
             self.write_pending(rules, record)?;
             for _ in 0..together {
                 let ready = rules.ready(record, &costs, now.as_nanos(), &self.table);
@@ -298,6 +301,9 @@ impl<'a> Records<'a> {
             let Some(word) = self.read_record(clock, desk)? else { continue };
             let amounts = what.costs(&desk.units).ok_or(Halt::Miscounted)?;
             let Desk { epoch, rules, record, .. } = &mut *desk;
+            if rules.len() == 0 {
+                return Ok(());
+            }
             let before = *record;
             self.write_pending(rules, record)?;
             let now = clock.exact();

@@ -30,8 +30,11 @@ const COUNTS_A_UNIT: u64 = 1 << 16;
 const SHADOW: u64 = 1 << 17;
 
 /// The words of a generation's `about` that say what it is, and those of one limit.
-type AboutWords = [u64; 5];
-type OneWords = [u64; 11];
+type AboutWords = [u64; 6];
+type OneWords = [u64; 12];
+
+/// In the word of how many may wait: there is such a number.
+const HAS_MAX_WAITERS: u64 = 1 << 32;
 
 impl Terms {
     /// A new limiter's.
@@ -59,9 +62,9 @@ impl Terms {
             })
     }
 
-    /// The numbers of its only limit, where that is a bucket.
-    pub(crate) fn gcra(&self) -> Gcra {
-        Gcra::new(self.policy.first(), self.not_before)
+    /// The numbers of its only limit, where that is a bucket; `None` if it has no limit.
+    pub(crate) fn gcra(&self) -> Option<Gcra> {
+        self.policy.first().map(|limit| Gcra::new(limit, self.not_before))
     }
 
     fn about(&self, number: u64) -> AboutWords {
@@ -74,12 +77,19 @@ impl Terms {
             self.since.as_nanos(),
             self.not_before.map_or(0, Nanos::as_nanos),
             shape,
+            self.policy.max_waiters().map_or(0, |n| HAS_MAX_WAITERS | u64::from(n)),
         ]
     }
 
-    /// Limit `i` as words; zeros beyond the last one. `wall_ns` is where windows since the epoch begin.
+    /// Limit `i` as words; beyond the last one zeros, but for what the first place says of the whole policy. `wall_ns` is
+    /// where windows since the epoch begin.
     fn one(&self, i: usize, wall_ns: u64) -> OneWords {
-        let Some(limit) = self.policy.limits().nth(i) else { return [0; 11] };
+        let shadow = if self.policy.is_shadow() { SHADOW } else { 0 };
+        let Some(limit) = self.policy.limits().nth(i) else {
+            let mut words = [0; 12];
+            words[0] = if i == 0 { shadow } else { 0 };
+            return words;
+        };
         let [a, b, c] = limit.unit().words();
         let per = limit.rate().per_ns();
         let span = per + limit.guard().as_nanos() as u64;
@@ -94,10 +104,10 @@ impl Terms {
             Kind::FixedWindow(Start::FirstUse) => (3 << 8, span, 0, 0),
             Kind::SlidingCounter => (4 << 8, span, 0, 0),
         };
-        let kind = kind
-            | if limit.unit().is_calls() { 0 } else { COUNTS_A_UNIT }
-            | if self.policy.is_shadow() { SHADOW } else { 0 };
-        [kind, limit.burst(), x, y, floor, limit.rate().max(), per, limit.guard().as_nanos() as u64, a, b, c]
+        let kind = kind | if limit.unit().is_calls() { 0 } else { COUNTS_A_UNIT } | shadow;
+        let fast_burst = if i == 0 { self.policy.fast_burst() } else { 0 };
+        let (max, guard) = (limit.rate().max(), limit.guard().as_nanos() as u64);
+        [kind, limit.burst(), x, y, floor, fast_burst, max, per, guard, a, b, c]
     }
 
     /// Writes it to a place that nobody reads now.
@@ -142,7 +152,7 @@ impl Words {
     pub(super) fn check(&self, number: u64, wall_ns: u64) -> Result<Terms, &'static str> {
         let sum =
             self.about.into_iter().chain(self.limits.into_iter().flatten()).fold(Hash::new(), Hash::word);
-        let [found, forget, since, not_before, shape] = self.about;
+        let [found, forget, since, not_before, shape, max_waiters] = self.about;
         if found != number || sum.0 != self.checksum {
             return Err("the configuration does not match its checksum");
         }
@@ -155,9 +165,15 @@ impl Words {
         for (limit, words) in limits.iter_mut().zip(&self.limits).take(count) {
             *limit = limit_of(words).ok_or(impossible)?;
         }
-        let mut policy = Policy::new(&limits[..count]).map_err(|_| impossible)?;
-        if shape >> 32 & 0xffff > 0 {
-            policy = policy.with_permits((shape >> 32 & 0xffff) as u32).map_err(|_| impossible)?;
+        let permits = (shape >> 32 & 0xffff) as u32;
+        let policy = match (count, permits) {
+            (0, n) => Policy::of_permits(n),
+            (_, 0) => Policy::new(&limits[..count]),
+            (_, n) => Policy::new(&limits[..count]).and_then(|policy| policy.with_permits(n)),
+        };
+        let mut policy = policy.map_err(|_| impossible)?;
+        if max_waiters & HAS_MAX_WAITERS != 0 {
+            policy = policy.with_max_waiters(max_waiters as u32);
         }
         let terms = Terms {
             policy: policy.in_shadow(self.limits[0][0] & SHADOW != 0),
@@ -175,7 +191,7 @@ impl Words {
 }
 
 fn limit_of(words: &OneWords) -> Option<Limit> {
-    let [kind, burst, _, _, _, max, per_ns, guard_ns, a, b, c] = *words;
+    let [kind, burst, _, _, _, _, max, per_ns, guard_ns, a, b, c] = *words;
     let rate = Rate::new(max, Duration::from_nanos(per_ns)).ok()?;
     let limit = match kind >> 8 & 0xff {
         0 => Limit::with_burst(rate, burst),
@@ -188,15 +204,17 @@ fn limit_of(words: &OneWords) -> Option<Limit> {
     Some(limit.ok()?.guarded(Duration::from_nanos(guard_ns)).ok()?.counting(Unit::from_words([a, b, c])?))
 }
 
-fn about_words(g: &Generation) -> [&AtomicU64; 5] {
+fn about_words(g: &Generation) -> [&AtomicU64; 6] {
     let a = &g.about;
-    [&a.number, &a.forget, &a.since_ns, &a.not_before_ns, &a.shape]
+    [&a.number, &a.forget, &a.since_ns, &a.not_before_ns, &a.shape, &a.max_waiters]
 }
 
-fn one_words(l: &LimitWords) -> [&AtomicU64; 11] {
+fn one_words(l: &LimitWords) -> [&AtomicU64; 12] {
     let (n, w) = (&l.numbers, &l.what);
     let [a, b, c] = &w.unit;
-    [&n.kind, &n.burst, &n.ticks_per_ns, &n.ns_per_tick, &n.floor, &w.max, &w.per_ns, &w.guard_ns, a, b, c]
+    let numbers = [&n.kind, &n.burst, &n.ticks_per_ns, &n.ns_per_tick, &n.floor, &n.fast_burst];
+    let what = [&w.max, &w.per_ns, &w.guard_ns, a, b, c];
+    std::array::from_fn(|i| if i < numbers.len() { numbers[i] } else { what[i - numbers.len()] })
 }
 
 /// The numbers of the only limit, and whether nobody is denied. Possibly rubbish: the caller checks that the place was
@@ -206,6 +224,32 @@ pub(super) fn gcra(from: &Generation) -> (Gcra, bool) {
     let limit = &from.limits[0];
     let kind = limit.numbers.kind.load(Ordering::Relaxed);
     (gcra_of(limit, kind), kind & SHADOW != 0)
+}
+
+/// The same for the fast path: with a burst of 0 unless the limiter is one bucket of calls without permits.
+#[inline]
+pub(super) fn fast_gcra(from: &Generation) -> (Gcra, bool) {
+    let (gcra, shadow) = gcra(from);
+    (Gcra { burst: from.limits[0].numbers.fast_burst.load(Ordering::Relaxed), ..gcra }, shadow)
+}
+
+/// Whether there is no limit, only permits. Possibly rubbish, as above.
+pub(super) fn is_unlimited(from: &Generation) -> bool {
+    limits_in(from.about.shape.load(Ordering::Relaxed)) == 0
+}
+
+/// How many limits count. Without a limit there are permits: where there are neither nobody wrote anything, and the zeros
+/// there are a limit that admits nothing.
+fn limits_in(shape: u64) -> usize {
+    match (shape & 0xff, shape >> 32 & 0xffff) {
+        (0, 0) => 1,
+        (limits, _) => (limits as usize).min(LIMITS),
+    }
+}
+
+/// When the pause ends; 0 without one. Possibly rubbish, as above.
+pub(super) fn not_before(from: &Generation) -> Nanos {
+    Nanos::from_nanos(from.about.not_before_ns.load(Ordering::Relaxed))
 }
 
 #[inline]
@@ -235,7 +279,7 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
             _ => Rule::Sliding(Sliding { max, per }),
         }
     };
-    let len = ((get(&from.about.shape) & 0xff) as usize).min(LIMITS);
+    let len = limits_in(get(&from.about.shape));
     Rules::new(len, rule, ringed, get(&from.about.not_before_ns))
 }
 

@@ -1,7 +1,7 @@
 //! A decision as one compare-and-swap on one word.
 
 use super::generation::{Commit, Decision, Generations, Halt};
-use super::terms::Terms;
+use super::terms::{self, Terms};
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
 use crate::layout::RETIRED;
 use crate::limit::{Given, MAX_WAIT, Outlook};
@@ -11,6 +11,9 @@ use std::time::Duration;
 const TAT_END: u64 = crate::limit::gcra::TAT_END;
 /// At least [`NEARLY`] in the ticks of any rate: they are longer than half a nanosecond.
 const NEARLY_TICKS: u64 = 2 * NEARLY.as_nanos() as u64;
+
+/// The state where there is no limit.
+const NOTHING_TO_COUNT: u64 = 0;
 
 /// What the state word can say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,17 @@ pub(crate) enum Miss {
     Damaged,
 }
 
+/// Which limiters an attempt decides; it is blocked by all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decides {
+    /// Any: where there are permits, one is held already, or they play no part.
+    Any,
+    /// One bucket, if no permits are in force.
+    WithoutPermits,
+    /// The same, looked at before the clock is read: where there are permits that would be for nothing.
+    WithoutPermitsAtOnce,
+}
+
 /// After a deadline a request that would be admitted at once is to be made again.
 pub(super) const SOON: Duration = Duration::from_nanos(1);
 
@@ -116,10 +130,12 @@ impl Commit for Words<'_> {
         let g = self.0;
         let frozen = g.freeze_before(epoch);
         let (from, to) = (g.gcra(epoch - 1), g.gcra(epoch));
+        let unlimited = |epoch| terms::is_unlimited(g.place(epoch));
         // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
         let now = clock.exact();
         let start = match Word::decode(frozen) {
-            _ if g.forgets(epoch) => to.unused(now),
+            _ if unlimited(epoch) => NOTHING_TO_COUNT,
+            _ if g.forgets(epoch) || unlimited(epoch - 1) => to.unused(now),
             Word::Live(tat) | Word::Frozen(tat) => from.carry(tat, now, &to),
             Word::Unset(_) | Word::Invalid if g.epoch() != epoch => return Ok(()),
             Word::Unset(_) | Word::Invalid => return Err(Halt::Damaged("the state before is not a time")),
@@ -132,7 +148,8 @@ impl Commit for Words<'_> {
 impl Words<'_> {
     /// Fills a segment that nobody else sees yet.
     pub(crate) fn initialise(&self, terms: &Terms) {
-        self.0.initialise(terms, Word::live(terms.gcra().unused(terms.since)));
+        let start = terms.gcra().map_or(NOTHING_TO_COUNT, |gcra| gcra.unused(terms.since));
+        self.0.initialise(terms, Word::live(start));
     }
 
     /// Takes `cost` tokens for the first instant at which they conform, if that is wanted.
@@ -145,14 +162,35 @@ impl Words<'_> {
         cancellable: bool,
         clock: &impl Clock,
     ) -> Result<Decision, Halt> {
-        let wanted = wanted.into();
+        self.decide(cost, wanted.into(), cancellable, Decides::Any, clock)
+    }
+
+    /// Takes `cost` tokens now, or nothing. Only where there are no permits: otherwise [`Halt::PermitsInForce`].
+    #[inline(always)]
+    pub(crate) fn take_without_permit(&self, cost: u64, clock: &impl Clock) -> Result<Decision, Halt> {
+        self.decide(cost, Wanted::NOW, false, Decides::WithoutPermits, clock)
+    }
+
+    #[inline(always)]
+    fn decide(
+        &self,
+        cost: u64,
+        wanted: Wanted,
+        cancellable: bool,
+        decides: Decides,
+        clock: &impl Clock,
+    ) -> Result<Decision, Halt> {
         let mut closely = false;
         loop {
             let read = || Some(if closely { Reading::exact(clock.exact()) } else { clock.read() });
-            match self.attempt(cost, wanted, cancellable, read) {
+            match self.attempt(cost, wanted, cancellable, decides, read) {
                 Ok(decision) => return Ok(decision),
                 Err(Miss::Close) => closely = true,
-                Err(Miss::Blocked(epoch)) => self.obstacle(epoch, cost, clock)?,
+                Err(Miss::Blocked(epoch)) => {
+                    if let Some(decision) = self.blocked(epoch, cost, wanted, decides, clock)? {
+                        return Ok(decision);
+                    }
+                }
                 Err(Miss::Lost | Miss::NoTime) => {}
                 Err(Miss::Far { epoch, tat, ready, now }) => {
                     self.far_away(epoch, tat, now.at, ready, wanted.turn)?;
@@ -163,18 +201,24 @@ impl Words<'_> {
         }
     }
 
-    /// The same in one attempt that takes the fast path everywhere. It may fail for any reason; then nothing was taken
-    /// (but see [`Miss::Lost`]).
+    /// The same in one attempt. It may fail for any reason; then nothing was taken (but see [`Miss::Lost`]).
     #[inline(always)]
     pub(crate) fn attempt(
         &self,
         cost: u64,
         wanted: Wanted,
         cancellable: bool,
+        decides: Decides,
         read: impl FnOnce() -> Option<Reading>,
     ) -> Result<Decision, Miss> {
         let epoch = self.0.epoch();
-        let (gcra, shadow) = self.0.gcra_and_shadow(epoch);
+        let (gcra, shadow) = match decides {
+            Decides::Any => self.0.gcra_and_shadow(epoch),
+            Decides::WithoutPermits | Decides::WithoutPermitsAtOnce => self.0.fast_gcra_and_shadow(epoch),
+        };
+        if decides == Decides::WithoutPermitsAtOnce && cost > gcra.burst {
+            return Err(Miss::Blocked(epoch));
+        }
         // Read before the state: an older time charges no less, and the state is at hand for a shorter time.
         let Some(now) = read() else { return Err(Miss::NoTime) };
         let state = &self.0.place(epoch).state.word;
@@ -232,7 +276,11 @@ impl Words<'_> {
             let gcra = self.0.gcra(epoch);
             let word = self.0.place(epoch).state.word.load(Ordering::Acquire);
             if self.is_blocked(epoch, word) || cost > gcra.burst {
-                self.obstacle(epoch, cost, clock)?;
+                match self.without_limit(epoch, Wanted::NOW, clock) {
+                    Some(Decision::Denied { ready, now, .. }) => return Ok(Some((ready, now.at))),
+                    Some(Decision::Admitted { .. }) => return Ok(None),
+                    None => self.obstacle(epoch, cost, clock)?,
+                }
                 continue;
             }
             let (now, ready) = (clock.exact(), gcra.ready_at(word, cost));
@@ -249,8 +297,10 @@ impl Words<'_> {
         clock: &impl Clock,
     ) -> Result<Option<Nanos>, Halt> {
         loop {
-            let gcra = self.0.gcra(epoch);
-            let word = self.0.place(epoch).state.word.load(Ordering::Acquire);
+            let place = self.0.place(epoch);
+            let (gcra, unlimited) = (self.0.gcra(epoch), terms::is_unlimited(place));
+            let not_before = terms::not_before(place);
+            let word = place.state.word.load(Ordering::Acquire);
             if !self.0.is_current(epoch) {
                 return Ok(None);
             }
@@ -259,6 +309,9 @@ impl Words<'_> {
                 continue;
             }
             let now = clock.exact();
+            if unlimited {
+                return Ok(Some(not_before.max(now)));
+            }
             let tick = gcra.ticks.at(now.as_nanos());
             let tat = if ahead == 0 { Some(word) } else { gcra.debt(word, tick, ahead).map(|(tat, _)| tat) };
             return Ok(Some(
@@ -269,8 +322,8 @@ impl Words<'_> {
 
     /// The most that can be admitted at once in this epoch; `None` if it is over.
     pub(crate) fn most(&self, epoch: u64) -> Option<u64> {
-        let burst = self.0.gcra(epoch).burst;
-        self.0.is_current(epoch).then_some(burst)
+        let (burst, unlimited) = (self.0.gcra(epoch).burst, terms::is_unlimited(self.0.place(epoch)));
+        self.0.is_current(epoch).then_some(if unlimited { u64::MAX } else { burst })
     }
 
     /// Whether this epoch is over or retired, or this word of it is not a time.
@@ -278,6 +331,31 @@ impl Words<'_> {
     fn is_blocked(&self, epoch: u64, word: u64) -> bool {
         // One comparison for both: retired, or not a time.
         word | epoch >> 1 >= TAT_END || !self.0.is_current(epoch)
+    }
+
+    /// What is decided where there is no limit: everything is admitted, unless there is a pause. Nothing is written.
+    /// `None` if there is a limit, or if the state of this epoch is not in force.
+    #[cold]
+    fn without_limit(self, epoch: u64, wanted: Wanted, clock: &impl Clock) -> Option<Decision> {
+        let place = self.0.place(epoch);
+        if !terms::is_unlimited(place) {
+            return None;
+        }
+        let (not_before, shadow) = (terms::not_before(place), terms::is_shadow(place));
+        let now = Reading::exact(clock.exact());
+        // After the clock: at that time this generation was in force.
+        let state = place.state.word.load(Ordering::Acquire);
+        if self.is_blocked(epoch, state) {
+            return None;
+        }
+        let at = not_before.max(now.at);
+        if at > now.at && at > wanted.turn {
+            return Some(Decision::Denied { ready: at, now, shadow });
+        }
+        if at == now.at && now.at > wanted.decided {
+            return Some(Decision::Denied { ready: now.at.plus(SOON), now, shadow });
+        }
+        Some(Decision::Admitted { at, now, epoch, from: state, state })
     }
 
     /// Clears the way for another try, or says why there is none.
@@ -288,10 +366,40 @@ impl Words<'_> {
         }
         self.settle(epoch, clock)?;
         let burst = self.0.gcra(epoch).burst;
-        if cost > burst && self.0.is_current(epoch) {
+        let unlimited = terms::is_unlimited(self.0.place(epoch));
+        if cost > burst && !unlimited && self.0.is_current(epoch) {
             return Err(Halt::NeverAdmissible { limit: 0, most: burst });
         }
         Ok(())
+    }
+
+    /// The same, or the decision if there is no limit.
+    #[cold]
+    fn blocked(
+        self,
+        epoch: u64,
+        cost: u64,
+        wanted: Wanted,
+        decides: Decides,
+        clock: &impl Clock,
+    ) -> Result<Option<Decision>, Halt> {
+        if decides == Decides::Any {
+            return match self.without_limit(epoch, wanted, clock) {
+                None => self.obstacle(epoch, cost, clock).map(|()| None),
+                decision => Ok(decision),
+            };
+        }
+        let place = self.0.place(epoch);
+        let (permits, burst) = (terms::permits(place).0, terms::fast_gcra(place).0.burst);
+        if permits > 0 && self.0.is_current(epoch) {
+            return Err(Halt::PermitsInForce);
+        }
+        self.obstacle(epoch, cost, clock)?;
+        if cost > burst && self.0.is_current(epoch) {
+            // Without permits this is the burst, unless somebody wrote rubbish into the file.
+            return Err(Halt::Damaged("the configuration says different things of its burst"));
+        }
+        Ok(None)
     }
 
     /// A turn more than a year away: damage, a queue too long to join, or a very slow limiter.
@@ -312,6 +420,9 @@ impl Words<'_> {
             let word = state.load(Ordering::Acquire);
             if self.is_blocked(epoch, word) || cost > gcra.burst {
                 self.obstacle(epoch, cost, clock)?;
+                if self.0.is_unlimited() {
+                    return Err(Halt::Unlimited);
+                }
                 continue;
             }
             let now = clock.exact();
@@ -350,9 +461,13 @@ impl Words<'_> {
             let gcra = self.0.gcra(epoch);
             let state = &self.0.place(epoch).state.word;
             let word = state.load(Ordering::Acquire);
+            let unlimited = terms::is_unlimited(self.0.place(epoch));
             if self.is_blocked(epoch, word) {
                 self.obstacle(epoch, 0, clock)?;
                 continue;
+            }
+            if unlimited {
+                return Ok(());
             }
             let now = clock.exact();
             let debt = gcra.debt(word, gcra.ticks.at(now.as_nanos()), tokens);
@@ -438,23 +553,26 @@ impl Words<'_> {
     }
 
     /// How full it is now. Takes nothing.
-    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<(Outlook, Nanos), Halt> {
+    /// `None` if there is no limit.
+    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<(Option<Outlook>, Nanos), Halt> {
         loop {
             let epoch = self.0.epoch();
             if epoch >= RETIRED {
                 return Err(Halt::Retired);
             }
             let gcra = self.0.gcra(epoch);
+            let unlimited = terms::is_unlimited(self.0.place(epoch));
             let word = self.0.place(epoch).state.word.load(Ordering::Acquire);
             let now = clock.exact();
             if !self.0.is_current(epoch) {
                 continue;
             }
             match Word::decode(word) {
+                Word::Live(_) if unlimited => return Ok((None, now)),
                 Word::Live(tat) if gcra.is_absurd(tat, now) => {
                     return Err(Halt::Damaged("the state is a time years away"));
                 }
-                Word::Live(tat) => return Ok((gcra.outlook(tat, now), now)),
+                Word::Live(tat) => return Ok((Some(gcra.outlook(tat, now)), now)),
                 _ => self.settle(epoch, clock)?,
             }
         }

@@ -6,7 +6,7 @@
 //! | `one` | one limit: a rate, how it is counted, what it counts; the validated way in |
 //! | `description` | one limit in the words of flags and files |
 //! | `serial` | the same for serde (feature `serde`) |
-//! | `policy` | one to four limits taken together, and permits |
+//! | `policy` | up to four limits taken together, and permits |
 //! | `policy_spec` | a policy as a caller stated it: what of an existing limiter is compared |
 //! | `request` | what one request takes of each |
 //! | `notation` | `5/s`, `30/1m30s`: rates and spans as people write them |

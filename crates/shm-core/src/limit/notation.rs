@@ -36,23 +36,46 @@ impl FromStr for Rate {
         let bad = || {
             Error::new(
                 ErrorKind::InvalidInput,
-                format!("{text:?} is no rate; write MAX/PER, for example 5/s, 100/10s or 30/1m30s"),
+                format!("{text:?} is not a rate; write MAX/PER, for example 5/s, 100/10s or 30/1m30s"),
             )
         };
         let (max, per) = text.split_once('/').ok_or_else(bad)?;
-        let digits = max.trim().replace('_', "");
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        let (max, per) = (max.trim().replace('_', ""), per.trim());
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let fraction = max
+            .split_once('.')
+            .filter(|(whole, fraction)| is_number(fraction) && (whole.is_empty() || is_number(whole)));
+        if fraction.is_none() && !is_number(&max) {
             return Err(bad());
         }
-        let max = digits.parse().map_err(|_| bad())?;
-        let per = per.trim();
         let per = match per.chars().next() {
             Some(c) if c.is_ascii_digit() => parse_span(per)?,
             Some(_) => parse_span(&format!("1{per}"))?,
             None => return Err(bad()),
         };
-        Rate::new(max, per)
+        if let Some((whole, fraction)) = fraction {
+            let same = in_whole_numbers(whole, fraction, per).ok_or_else(bad)?;
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{text:?} is not a rate: MAX is a whole number; write {same}"),
+            ));
+        }
+        Rate::new(max.parse().map_err(|_| bad())?, per)
     }
+}
+
+/// `whole.fraction` per `per` as a rate, if there is one: 0.5/s is 1/2s.
+fn in_whole_numbers(whole: &str, fraction: &str, per: Duration) -> Option<Rate> {
+    let fraction = fraction.trim_end_matches('0');
+    let scale = 10u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let max: u64 = format!("0{whole}{fraction}").parse().ok()?;
+    let common = gcd(max, scale);
+    let longer = u32::try_from(scale / common).ok()?;
+    Rate::new(max / common, per.checked_mul(longer)?).ok()
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]
@@ -73,6 +96,28 @@ mod tests {
             assert_eq!((rate.max(), rate.per()), (max, Duration::from_millis(per_ms)), "{text}");
             assert_eq!(rate.to_string(), shown);
             assert_eq!(shown.parse::<Rate>().unwrap(), rate);
+        }
+    }
+
+    #[test]
+    fn a_fraction_is_refused_with_the_same_rate_in_whole_numbers() {
+        for (text, same) in [
+            ("0.5/s", "1/2s"),
+            (".5/s", "1/2s"),
+            ("0.50/s", "1/2s"),
+            ("2.5/s", "5/2s"),
+            ("0.1/1m30s", "1/15m"),
+            ("0.001/ms", "1/s"),
+            ("3.0/s", "3/s"),
+            ("1_000.5/s", "2001/2s"),
+        ] {
+            let error = text.parse::<Rate>().expect_err(text).to_string();
+            assert!(error.ends_with(&format!("write {same}")), "{text}: {error}");
+            assert!(same.parse::<Rate>().is_ok());
+        }
+        for text in ["0.0/s", "./s", "5./s", "0.5.5/s", "0.5/", "0.0000000001/366days", "1e3/s"] {
+            let error = text.parse::<Rate>().expect_err(text).to_string();
+            assert!(error.contains("write MAX/PER"), "{text}: {error}");
         }
     }
 

@@ -233,12 +233,16 @@ impl Limit {
         Ok(Limit { guard_ns: guard.as_nanos() as u64, ..self })
     }
 
-    /// The same in another rate; a bucket keeps its burst.
+    /// The same in another rate. A bucket keeps its burst, unless it counts a unit and its burst is `max`, the default
+    /// there: then the burst is the new `max`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if this kind can't be had at that rate.
     pub fn at_rate(self, rate: Rate) -> Result<Self> {
         let limit = match self.kind {
+            Kind::Bucket { burst } if !self.unit.is_calls() && burst.get() == self.rate.max() => {
+                Self::with_burst(rate, rate.max())?
+            }
             Kind::Bucket { burst } => Self::with_burst(rate, burst.get())?,
             Kind::Greedy => Self::greedy(rate)?.guarded(self.guard().min(rate.per()))?,
             Kind::FixedWindow(start) => Self::fixed_window(rate, start)?,
@@ -313,5 +317,24 @@ impl fmt::Display for Limit {
             write!(f, ", guarded by {}", format_span(self.guard()))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_burst_of_a_unit_follows_the_rate_and_a_chosen_one_stays() {
+        let (old, new) = (Rate::per_minute(200_000).unwrap(), Rate::per_minute(400_000).unwrap());
+        let tokens = Unit::named("tokens").unwrap();
+        let burst = |limit: Limit| limit.at_rate(new).unwrap().burst();
+        let whole = Limit::token_bucket(old).unwrap();
+        assert_eq!(burst(whole.counting(tokens)), 400_000);
+        assert_eq!(whole.counting(tokens).at_rate(Rate::per_minute(9).unwrap()).unwrap().burst(), 9);
+        assert_eq!(burst(Limit::with_burst(old, 1_000).unwrap().counting(tokens)), 1_000);
+        // The default burst of calls is 1: this one was chosen.
+        assert_eq!(burst(whole), 200_000);
+        assert_eq!(burst(Limit::patient(old)), 1);
     }
 }

@@ -9,25 +9,29 @@ pub const MAX_LIMITS: usize = 4;
 /// The most permits that one limiter can have.
 pub const MAX_PERMITS: u32 = u16::MAX as u32;
 
-/// What a limiter keeps: one to four limits, taken all or none, and perhaps permits: how many may be held at once.
+/// What a limiter keeps: up to four limits, taken all or none, and perhaps permits: how many may be held at once. It has
+/// at least one limit, or permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// The first is always there, and none comes after a gap.
+    /// No limit comes after a gap.
     limits: [Option<Limit>; MAX_LIMITS],
-    /// 0: none.
+    /// 0: none. Never 0 where there is no limit.
     permits: u32,
     shadow: bool,
+    max_waiters: Option<u32>,
 }
 
 impl Policy {
     /// These limits, all together.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for none, and for more than four.
+    /// [`ErrorKind::InvalidInput`] for none (see [`of_permits`](Self::of_permits)), and for more than four.
     pub fn new(limits: &[Limit]) -> Result<Policy> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         if limits.is_empty() {
-            return bad("a limiter needs a limit; say for example 5 per second".into());
+            return bad(
+                "a limiter needs a limit or permits; say for example 5 per second, or 3 permits".into()
+            );
         }
         if limits.len() > MAX_LIMITS {
             return bad(format!(
@@ -39,7 +43,15 @@ impl Policy {
         for (place, &limit) in all.iter_mut().zip(limits) {
             *place = Some(limit);
         }
-        Ok(Policy { limits: all, permits: 0, shadow: false })
+        Ok(Policy { limits: all, permits: 0, shadow: false, max_waiters: None })
+    }
+
+    /// At most `n` permits held at once, and no limit: any number of calls one after the other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for 0 and for more than [`MAX_PERMITS`].
+    pub fn of_permits(n: u32) -> Result<Policy> {
+        Policy { limits: [None; MAX_LIMITS], permits: 0, shadow: false, max_waiters: None }.with_permits(n)
     }
 
     /// The same, with at most `n` permits held at once.
@@ -54,6 +66,27 @@ impl Policy {
             ));
         }
         Ok(Policy { permits: n, ..self })
+    }
+
+    /// The same, with at most `n` requests waiting. A request that would have to wait is refused at once when this many
+    /// already wait. With 0 no request waits.
+    #[must_use]
+    pub fn with_max_waiters(self, n: u32) -> Policy {
+        Policy { max_waiters: Some(n), ..self }
+    }
+
+    /// The same, with any number of requests waiting: the default.
+    #[must_use]
+    pub fn without_max_waiters(self) -> Policy {
+        Policy { max_waiters: None, ..self }
+    }
+
+    /// The same without its limits: only the permits remain.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it has no permits.
+    pub fn without_limits(self) -> Result<Policy> {
+        Policy { limits: [None; MAX_LIMITS], ..self }.with_permits(self.permits)
     }
 
     /// The same in shadow: it decides and counts, and denies nobody.
@@ -88,15 +121,17 @@ impl Policy {
         self.limits.iter().map_while(|&limit| limit)
     }
 
-    /// The first of its limits; often the only one.
-    pub fn first(&self) -> Limit {
-        match self.limits[0] {
-            Some(limit) => limit,
-            None => unreachable!("Policy::new puts a limit first"),
-        }
+    /// The first of its limits, often the only one; `None` if it has permits and no limit.
+    pub fn first(&self) -> Option<Limit> {
+        self.limits[0]
     }
 
-    /// The same, with another first limit.
+    /// Whether it has no limit, only permits.
+    pub fn is_unlimited(&self) -> bool {
+        self.limits[0].is_none()
+    }
+
+    /// The same, with another first limit, or with a first limit if it had none.
     #[must_use]
     pub fn with_first(self, limit: Limit) -> Policy {
         let mut limits = self.limits;
@@ -109,20 +144,29 @@ impl Policy {
         (self.permits > 0).then_some(self.permits)
     }
 
+    /// How many requests may wait; `None` if any number may.
+    pub fn max_waiters(&self) -> Option<u32> {
+        self.max_waiters
+    }
+
     /// Whether it denies nobody.
     pub fn is_shadow(&self) -> bool {
         self.shadow
     }
 
-    /// The only limit, if its state is a single word.
-    pub(crate) fn single_word(&self) -> Option<Limit> {
+    /// Whether a single word can be its state: one bucket that counts calls, or no limit at all.
+    pub(crate) fn fits_a_word(&self) -> bool {
         match self.limits {
-            [Some(limit), None, ..]
-                if limit.unit().is_calls() && matches!(limit.kind(), Kind::Bucket { .. }) =>
-            {
-                Some(limit)
-            }
-            _ => None,
+            [Some(limit), None, ..] => limit.unit().is_calls() && matches!(limit.kind(), Kind::Bucket { .. }),
+            limits => limits[0].is_none(),
+        }
+    }
+
+    /// The most that one request can take on the fast path: see `Numbers::fast_burst`.
+    pub(crate) fn fast_burst(&self) -> u64 {
+        match self.limits[0] {
+            Some(limit) if self.fits_a_word() && self.permits == 0 => limit.burst(),
+            _ => 0,
         }
     }
 
@@ -133,13 +177,14 @@ impl Policy {
             (a, b) => a.is_none() && b.is_none(),
         };
         self.limits.iter().zip(&other.limits).all(same)
-            && (self.permits, self.shadow) == (other.permits, other.shadow)
+            && (self.permits, self.shadow, self.max_waiters)
+                == (other.permits, other.shadow, other.max_waiters)
     }
 }
 
 impl From<Limit> for Policy {
     fn from(limit: Limit) -> Policy {
-        Policy { limits: [Some(limit), None, None, None], permits: 0, shadow: false }
+        Policy { limits: [Some(limit), None, None, None], permits: 0, shadow: false, max_waiters: None }
     }
 }
 
@@ -148,12 +193,91 @@ impl fmt::Display for Policy {
         for (i, limit) in self.limits().enumerate() {
             write!(f, "{}{limit}", if i > 0 { " + " } else { "" })?;
         }
-        if let Some(n) = self.permits() {
-            write!(f, " + at most {n} at a time")?;
+        match self.permits() {
+            Some(n) if self.is_unlimited() => write!(f, "{n} permit{}", if n == 1 { "" } else { "s" })?,
+            Some(n) => write!(f, " + at most {n} at a time")?,
+            None => {}
+        }
+        if let Some(n) = self.max_waiters {
+            write!(f, ", at most {n} waiting")?;
         }
         if self.shadow {
             write!(f, " (shadow)")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Rate;
+
+    fn limit() -> Limit {
+        Limit::patient("5/s".parse::<Rate>().unwrap())
+    }
+
+    #[test]
+    fn a_policy_has_a_limit_or_permits() {
+        let permits = Policy::of_permits(3).unwrap();
+        assert_eq!((permits.first(), permits.permits(), permits.limits().count()), (None, Some(3), 0));
+        assert!(permits.is_unlimited() && permits.fits_a_word());
+        for refused in [
+            Policy::new(&[]),
+            Policy::of_permits(0),
+            Policy::of_permits(MAX_PERMITS + 1),
+            Policy::from(limit()).without_limits(),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        let limited = permits.with_first(limit());
+        assert_eq!(limited, Policy::from(limit()).with_permits(3).unwrap());
+        assert_eq!(limited.without_limits().unwrap(), permits);
+        assert!(!limited.is_equivalent(&permits) && permits.is_equivalent(&permits));
+    }
+
+    #[test]
+    fn max_waiters_is_part_of_the_policy() {
+        let policy = Policy::from(limit());
+        assert_eq!(policy.max_waiters(), None);
+        for n in [0, 10, u32::MAX] {
+            assert_eq!(policy.with_max_waiters(n).max_waiters(), Some(n));
+            assert!(!policy.with_max_waiters(n).is_equivalent(&policy));
+            assert_eq!(policy.with_max_waiters(n).without_max_waiters(), policy);
+        }
+    }
+
+    #[test]
+    fn a_policy_is_displayed_with_its_settings() {
+        let (limited, permits) = (Policy::from(limit()), Policy::of_permits(3).unwrap());
+        for (policy, text) in [
+            (permits, "3 permits"),
+            (Policy::of_permits(1).unwrap(), "1 permit"),
+            (permits.with_max_waiters(7).in_shadow(true), "3 permits, at most 7 waiting (shadow)"),
+            (limited.with_max_waiters(0), "5/s evenly spaced, at most 0 waiting"),
+            (
+                limited.with_permits(2).unwrap().with_max_waiters(1),
+                "5/s evenly spaced + at most 2 at a time, at most 1 waiting",
+            ),
+        ] {
+            assert_eq!(policy.to_string(), text);
+        }
+    }
+
+    /// Only a limiter that is one bucket of calls without permits is decided by one compare-and-swap and nothing else.
+    #[test]
+    fn only_one_bucket_without_permits_has_a_fast_burst() {
+        let bucket = Limit::with_burst("5/s".parse().unwrap(), 4).unwrap();
+        let policy = Policy::from(bucket);
+        assert_eq!((policy.fast_burst(), policy.with_max_waiters(3).fast_burst()), (4, 4));
+        for policy in [
+            policy.with_permits(2).unwrap(),
+            Policy::of_permits(2).unwrap(),
+            Policy::new(&[bucket, bucket]).unwrap(),
+            bucket.counting(Unit::named("bytes").unwrap()).into(),
+            Limit::greedy("5/s".parse().unwrap()).unwrap().into(),
+        ] {
+            assert_eq!(policy.fast_burst(), 0, "{policy}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use std::fmt;
 /// | how the limit counts | a burst, greedy, a window | any way of counting |
 /// | burst, start of windows, guard | its own setting | any |
 /// | permits | its own setting | any number, and none |
+/// | how many may wait | its own setting | any number |
 /// | shadow | its own setting | both |
 /// | further limits | a whole [`Policy`] | any, after the stated ones |
 ///
@@ -22,9 +23,10 @@ use std::fmt;
 /// part of itself: also that there are no further limits, no permits and no shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicySpec {
-    /// The first is always there, and none comes after a gap.
+    /// None comes after a gap. No limit: there is none.
     limits: [Option<Description>; MAX_LIMITS],
     permits: Option<u32>,
+    max_waiters: Option<u32>,
     shadow: Option<bool>,
     /// Whether everything is stated, that is, what is not in `policy` must not be in the limiter.
     is_whole: bool,
@@ -46,7 +48,23 @@ impl PolicySpec {
         for (place, &limit) in all.iter_mut().zip(limits) {
             *place = Some(limit);
         }
-        Ok(PolicySpec { limits: all, permits: None, shadow: None, is_whole: false, policy })
+        Ok(PolicySpec {
+            limits: all,
+            permits: None,
+            max_waiters: None,
+            shadow: None,
+            is_whole: false,
+            policy,
+        })
+    }
+
+    /// `n` permits and no limit. A limiter that also has a limit is another one.
+    ///
+    /// # Errors
+    /// As [`Policy::of_permits`].
+    pub fn of_permits(n: u32) -> Result<PolicySpec> {
+        let (limits, policy) = ([None; MAX_LIMITS], Policy::of_permits(n)?);
+        Ok(PolicySpec { limits, permits: Some(n), max_waiters: None, shadow: None, is_whole: false, policy })
     }
 
     /// The same, which also states that there are `n` permits.
@@ -55,6 +73,12 @@ impl PolicySpec {
     /// As [`Policy::with_permits`].
     pub fn with_permits(self, n: u32) -> Result<PolicySpec> {
         Ok(PolicySpec { permits: Some(n), policy: self.policy.with_permits(n)?, ..self })
+    }
+
+    /// The same, which also states how many requests may wait.
+    #[must_use]
+    pub fn with_max_waiters(self, n: u32) -> PolicySpec {
+        PolicySpec { max_waiters: Some(n), policy: self.policy.with_max_waiters(n), ..self }
     }
 
     /// The same, which also states whether the limiter is in shadow.
@@ -73,9 +97,13 @@ impl PolicySpec {
         if self.is_whole {
             return self.policy.is_equivalent(there);
         }
+        if self.limits[0].is_none() && !there.is_unlimited() {
+            return false;
+        }
         let mut others = there.limits();
         self.stated_limits().all(|limit| others.next().is_some_and(|other| limit.is_met_by(other)))
             && self.permits.is_none_or(|n| there.permits() == Some(n))
+            && self.max_waiters.is_none_or(|n| there.max_waiters() == Some(n))
             && self.shadow.is_none_or(|shadow| there.is_shadow() == shadow)
     }
 
@@ -88,6 +116,7 @@ impl PolicySpec {
         if self.is_whole {
             return Ok(self.policy);
         }
+        let permits = self.permits.or(there.permits());
         let mut limits: Vec<Limit> = there.limits().collect();
         for (index, stated) in self.stated_limits().enumerate() {
             match limits.get_mut(index) {
@@ -95,8 +124,14 @@ impl PolicySpec {
                 None => limits.push(Limit::try_from(stated)?),
             }
         }
-        let policy = Policy::new(&limits)?.in_shadow(self.shadow.unwrap_or(there.is_shadow()));
-        self.permits.or(there.permits()).map_or(Ok(policy), |n| policy.with_permits(n))
+        let policy = match (self.limits[0], permits) {
+            (None, Some(n)) => Policy::of_permits(n)?,
+            (_, Some(n)) => Policy::new(&limits)?.with_permits(n)?,
+            (_, None) => Policy::new(&limits)?,
+        };
+        let policy = policy.in_shadow(self.shadow.unwrap_or(there.is_shadow()));
+        let max_waiters = self.max_waiters.or(there.max_waiters());
+        Ok(max_waiters.map_or(policy, |n| policy.with_max_waiters(n)))
     }
 
     fn stated_limits(&self) -> impl Iterator<Item = Description> + '_ {
@@ -110,8 +145,9 @@ impl From<Policy> for PolicySpec {
         for (place, limit) in limits.iter_mut().zip(policy.limits()) {
             *place = Some(limit.into());
         }
-        let (permits, shadow) = (policy.permits(), Some(policy.is_shadow()));
-        PolicySpec { limits, permits, shadow, is_whole: true, policy }
+        let (permits, max_waiters, shadow) =
+            (policy.permits(), policy.max_waiters(), Some(policy.is_shadow()));
+        PolicySpec { limits, permits, max_waiters, shadow, is_whole: true, policy }
     }
 }
 
@@ -130,8 +166,15 @@ impl fmt::Display for PolicySpec {
         for (i, limit) in self.stated_limits().enumerate() {
             write!(f, "{}{limit}", if i > 0 { " + " } else { "" })?;
         }
-        if let Some(n) = self.permits {
-            write!(f, " + at most {n} at a time")?;
+        match self.permits {
+            Some(n) if self.limits[0].is_none() => {
+                write!(f, "{n} permit{} and no rate", if n == 1 { "" } else { "s" })?;
+            }
+            Some(n) => write!(f, " + at most {n} at a time")?,
+            None => {}
+        }
+        if let Some(n) = self.max_waiters {
+            write!(f, ", at most {n} waiting")?;
         }
         match self.shadow {
             Some(true) => write!(f, " (shadow)"),
@@ -221,6 +264,24 @@ mod tests {
             assert_eq!(stated.is_met_by(&two), met, "{stated}");
         }
         assert!(!five.with_permits(3).unwrap().is_met_by(&policy(&[rate("5/s")])));
+    }
+
+    #[test]
+    fn permits_alone_state_that_there_is_no_limit() {
+        let three = PolicySpec::of_permits(3).unwrap();
+        let there = Policy::of_permits(3).unwrap();
+        assert!(three.is_met_by(&there) && three.is_met_by(&there.with_max_waiters(9).in_shadow(true)));
+        assert!(!three.is_met_by(&Policy::of_permits(4).unwrap()));
+        assert!(!three.is_met_by(&policy(&[rate("5/s")]).with_permits(3).unwrap()));
+        assert!(!spec(&[rate("5/s")]).is_met_by(&there));
+        let limited = policy(&[rate("5/s")]).with_permits(2).unwrap().with_max_waiters(9);
+        assert_eq!(three.applied_to(&limited).unwrap(), there.with_max_waiters(9));
+        let stated = spec(&[rate("5/s")]).with_max_waiters(9);
+        assert!(stated.is_met_by(&limited) && !stated.is_met_by(&policy(&[rate("5/s")])));
+        assert_eq!(
+            (three.to_string(), stated.to_string()),
+            ("3 permits and no rate".into(), "5/s, at most 9 waiting".into())
+        );
     }
 
     #[test]

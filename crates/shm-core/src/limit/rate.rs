@@ -43,6 +43,38 @@ impl Rate {
         Ok(Rate { max: nonzero_max, per_ns })
     }
 
+    /// `max` per second.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn per_second(max: u64) -> Result<Self> {
+        Rate::new(max, Duration::from_secs(1))
+    }
+
+    /// `max` per minute.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn per_minute(max: u64) -> Result<Self> {
+        Rate::new(max, Duration::from_secs(60))
+    }
+
+    /// `max` per hour.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn per_hour(max: u64) -> Result<Self> {
+        Rate::new(max, Duration::from_secs(3_600))
+    }
+
+    /// `max` per day of 24 hours.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn per_day(max: u64) -> Result<Self> {
+        Rate::new(max, Duration::from_secs(86_400))
+    }
+
     /// Admissions per [`per`](Self::per).
     pub fn max(self) -> u64 {
         self.max.get()
@@ -62,8 +94,8 @@ impl Rate {
         Duration::from_nanos(self.per_ns() / self.max())
     }
 
-    /// Admissions per second, for display.
-    pub fn per_second(self) -> f64 {
+    /// Admissions per second as a number, for display and statistics.
+    pub fn as_per_second(self) -> f64 {
         self.max() as f64 * 1e9 / self.per_ns() as f64
     }
 
@@ -82,5 +114,27 @@ impl fmt::Display for Rate {
             _ => &span,
         };
         write!(f, "{}/{span}", self.max())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_can_be_given_by_its_period() {
+        for (rate, text) in [
+            (Rate::per_second(50), "50/s"),
+            (Rate::per_minute(600), "600/m"),
+            (Rate::per_hour(1), "1/h"),
+            (Rate::per_day(10_000), "10000/day"),
+        ] {
+            let rate = rate.unwrap();
+            assert_eq!(rate.to_string(), text);
+            assert_eq!(text.parse::<Rate>().unwrap(), rate);
+        }
+        for refused in [Rate::per_second(0), Rate::per_day(0), Rate::per_second(1_000_000_001)] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
     }
 }

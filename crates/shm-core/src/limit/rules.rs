@@ -180,18 +180,18 @@ impl Place {
 }
 
 impl Rules {
-    /// `len` limits, where `rule` says what each is; `ringed` which have a ring.
+    /// `len` limits, none or more, where `rule` says what each is; `ringed` which have a ring.
     pub(crate) fn new(
         len: usize,
         rule: impl Fn(usize) -> Rule,
         ringed: [bool; MAX_LIMITS],
         not_before: u64,
     ) -> Rules {
-        let len = len.clamp(1, MAX_LIMITS);
+        let len = len.min(MAX_LIMITS);
         let mut starts = [HEAD_WORDS; MAX_LIMITS];
         let mut words = HEAD_WORDS;
         let mut places = std::array::from_fn(|limit| {
-            let rule = rule(limit.min(len - 1));
+            let rule = rule(limit.min(len.saturating_sub(1)));
             starts[limit] = words;
             let is_log = matches!(rule, Rule::Log(_));
             let start = words + usize::from(ringed[limit] && !is_log);
@@ -243,9 +243,9 @@ impl Rules {
         LogState::read(&record.0[self.starts[limit]..][..log::WORDS])
     }
 
-    /// The most that all of them can admit at once.
+    /// The most that all of them can admit at once; without a limit that is any number.
     pub(crate) fn most(&self) -> u64 {
-        self.places().map(|p| p.rule.most()).min().unwrap_or(0)
+        self.places().map(|p| p.rule.most()).min().unwrap_or(u64::MAX)
     }
 
     /// The first limit that can never admit this cost, and the most that it can.

@@ -4,6 +4,7 @@
 //! ```toml
 //! permits = 2
 //! shadow = false
+//! max_waiters = 100  # left out: any number may wait
 //! [[limit]]
 //! rate = "500/m"
 //! kind = "greedy"    # bucket (the default) | greedy | fixed-window | sliding-counter
@@ -17,6 +18,8 @@
 //! kind = "fixed-window"
 //! start = "epoch"    # fixed-window only: epoch (the default) | first-use
 //! ```
+//!
+//! With `permits` there need not be a `[[limit]]`.
 
 use super::{Description, Kind, KindName, Limit, Policy, Rate, Start, Unit, format_span, parse_span};
 use crate::clock::Nanos;
@@ -59,7 +62,9 @@ struct PolicyText {
     permits: Option<u32>,
     #[serde(default)]
     shadow: bool,
-    #[serde(alias = "limits")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_waiters: Option<u32>,
+    #[serde(default, alias = "limits")]
     limit: Vec<Limit>,
 }
 
@@ -99,7 +104,12 @@ impl TryFrom<KindText> for Kind {
 
 impl From<Policy> for PolicyText {
     fn from(policy: Policy) -> PolicyText {
-        PolicyText { permits: policy.permits(), shadow: policy.is_shadow(), limit: policy.limits().collect() }
+        PolicyText {
+            permits: policy.permits(),
+            shadow: policy.is_shadow(),
+            max_waiters: policy.max_waiters(),
+            limit: policy.limits().collect(),
+        }
     }
 }
 
@@ -107,8 +117,13 @@ impl TryFrom<PolicyText> for Policy {
     type Error = Error;
 
     fn try_from(text: PolicyText) -> Result<Policy> {
-        let policy = Policy::new(&text.limit)?.in_shadow(text.shadow);
-        text.permits.map_or(Ok(policy), |n| policy.with_permits(n))
+        let policy = match text.permits {
+            Some(n) if text.limit.is_empty() => Policy::of_permits(n)?,
+            Some(n) => Policy::new(&text.limit)?.with_permits(n)?,
+            None => Policy::new(&text.limit)?,
+        };
+        let policy = text.max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
+        Ok(policy.in_shadow(text.shadow))
     }
 }
 

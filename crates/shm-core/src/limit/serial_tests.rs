@@ -29,16 +29,23 @@ fn limits() -> impl Strategy<Value = Limit> {
 proptest! {
     #[test]
     fn policies_are_read_as_written(
-        all in prop::collection::vec(limits(), 1..=4), permits in 0u32..=65_535, shadow: bool
+        all in prop::collection::vec(limits(), 0..=4),
+        permits in 0u32..=65_535,
+        shadow: bool,
+        max_waiters: Option<u32>,
     ) {
-        let mut policy = Policy::new(&all).unwrap().in_shadow(shadow);
+        let policy = if all.is_empty() { Policy::of_permits(permits.max(1)) } else { Policy::new(&all) };
+        let mut policy = policy.unwrap().in_shadow(shadow);
         if permits > 0 {
             policy = policy.with_permits(permits).unwrap();
         }
+        policy = max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
         let text = serde_json::to_string(&policy).unwrap();
         prop_assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy, "{}", text);
-        let kind = serde_json::to_string(&all[0].kind()).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Kind>(&kind).unwrap(), all[0].kind(), "{}", kind);
+        for limit in all {
+            let kind = serde_json::to_string(&limit.kind()).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Kind>(&kind).unwrap(), limit.kind(), "{}", kind);
+        }
     }
 }
 
@@ -61,6 +68,10 @@ fn the_written_form_is_a_promise() {
             {"rate": "7/h", "kind": "sliding-counter", "unit": "tokens"},
         ]})
     );
+    assert_eq!(
+        serde_json::to_value(Policy::of_permits(3).unwrap().with_max_waiters(10)).unwrap(),
+        serde_json::json!({"permits": 3, "shadow": false, "max_waiters": 10, "limit": []})
+    );
 }
 
 #[test]
@@ -69,15 +80,21 @@ fn little_need_be_said() {
     let five = Limit::patient("5/s".parse().unwrap());
     assert_eq!(read(r#"{"limit": [{"rate": "5/s"}]}"#), five.into());
     assert_eq!(read(r#"{"limits": [{"rate": "5/s", "unit": "calls"}]}"#), five.into());
-    let tokens = read(r#"{"limit": [{"rate": "900/m", "unit": "tokens"}]}"#).first();
+    let tokens = read(r#"{"limit": [{"rate": "900/m", "unit": "tokens"}]}"#).first().unwrap();
     assert_eq!((tokens.burst(), tokens.unit().name()), (900, "tokens"));
+    assert_eq!(read(r#"{"permits": 3}"#), Policy::of_permits(3).unwrap());
+    let waiting = read(r#"{"limit": [{"rate": "5/s"}], "max_waiters": 10}"#);
+    assert_eq!(waiting, Policy::from(five).with_max_waiters(10));
 }
 
 #[test]
 fn what_can_not_be_says_why() {
     for (text, why) in [
-        (r#"{}"#, "missing field `limit`"),
-        (r#"{"limit": []}"#, "needs a limit"),
+        (r#"{}"#, "needs a limit or permits"),
+        (r#"{"limit": []}"#, "needs a limit or permits"),
+        (r#"{"permits": 0}"#, "choose 1 to"),
+        (r#"{"max_waiters": 3}"#, "needs a limit or permits"),
+        (r#"{"permits": 3, "max_waiters": -1}"#, "expected u32"),
         (r#"{"limit": [{"rate": "5"}]}"#, "write MAX/PER"),
         (r#"{"limit": [{"burst": 3}]}"#, "missing field `rate`"),
         (r#"{"limit": [{"rate": "5/s", "kind": "leaky"}]}"#, "expected one of `bucket`, `greedy`"),

@@ -4,7 +4,7 @@ use super::Limiter;
 use crate::clock;
 use crate::commit::{Halt, Terms};
 use crate::error::{ErrorKind, Result};
-use crate::limit::{MAX_WAIT, Policy, Rate, format_span};
+use crate::limit::{Limit, MAX_WAIT, Policy, Rate, format_span};
 use crate::seat::Probe;
 use crate::segment::Control;
 use crate::sys::futex;
@@ -38,13 +38,18 @@ impl Limiter {
         })
     }
 
-    /// Changes the rate of the first limit, usually the only one, and keeps the rest. Otherwise as
-    /// [`change`](Self::change).
+    /// Changes the rate of the first limit, usually the only one, and keeps the rest; see [`Limit::at_rate`]. A limiter with
+    /// permits only gets an evenly spaced limit. Otherwise as [`change`](Self::change).
     ///
     /// # Errors
     /// As [`change`](Self::change), and [`ErrorKind::InvalidInput`] if the burst can't be kept at this rate.
     pub fn change_rate(&self, rate: Rate) -> Result<()> {
-        self.change_from(|there| Ok(there.with_first(there.first().at_rate(rate)?)))
+        self.change_from(|there| {
+            Ok(there.with_first(match there.first() {
+                Some(limit) => limit.at_rate(rate)?,
+                None => Limit::patient(rate),
+            }))
+        })
     }
 
     /// Resets usage to zero: the limiter is as if new. A pause that is not over goes on. Also clears a damaged state, and

@@ -2,8 +2,8 @@
 
 use super::Limiter;
 use crate::clock::{self, Clock, Nanos};
-use crate::commit::{self, Halt, Terms, Wanted};
-use crate::error::{ErrorKind, Result};
+use crate::commit::{self, Decides, Halt, Terms, Wanted};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limit::rules::Record;
 use crate::limit::{Asked, Costs, Request};
 use crate::seat::CellAccess;
@@ -30,6 +30,9 @@ impl Notes {
         Notes { keep_before, before: None, charged: Charged::default() }
     }
 }
+
+/// Only [`Words::take_without_permit`](commit::Words::take_without_permit) asks whether there are permits.
+const PERMITS_PLAY_NO_PART: &str = "a decision that permits play no part in";
 
 /// That something was taken for an instant: now, or a later turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +78,15 @@ pub enum Decision {
     },
 }
 
+/// Why [`Limiter::try_at_once`] did not decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecided {
+    /// There may be permits, so that one is to be held.
+    MayNeedPermit,
+    /// Another attempt, or more than an attempt, is needed.
+    ByOneAttempt,
+}
+
 /// What became of the wish for a turn.
 #[derive(Debug)]
 pub enum Reserved {
@@ -105,17 +117,25 @@ pub struct Reservation {
 
 impl Limiter {
     /// Takes `calls` now, or nothing, where that is decided in one attempt: by a limiter that is one bucket without
-    /// permits, undisturbed. Otherwise `None`, and nobody was admitted: [`try_acquire`](Self::try_acquire) decides.
+    /// permits, undisturbed. Otherwise nobody was admitted, and [`try_without_permit`](Self::try_without_permit) decides.
+    ///
+    /// # Errors
+    /// Whether there may be permits.
     #[inline]
-    pub fn try_at_once(&self, calls: u64) -> Option<Decision> {
+    pub fn try_at_once(&self, calls: u64) -> std::result::Result<Decision, Undecided> {
         self.at_once(calls, Wanted::NOW, true)
     }
 
     /// The same, if it is wanted. `count_denied`: a denial is counted.
     #[inline(always)]
-    pub(super) fn at_once(&self, calls: u64, wanted: Wanted, count_denied: bool) -> Option<Decision> {
-        if calls == 0 || !self.segment.is_one_word() {
-            return None;
+    pub(super) fn at_once(
+        &self,
+        calls: u64,
+        wanted: Wanted,
+        count_denied: bool,
+    ) -> std::result::Result<Decision, Undecided> {
+        if calls == 0 || self.segment.has_records() {
+            return Err(Undecided::ByOneAttempt);
         }
         let mut process = 0;
         // When it is time to look around, that is done on the slow path.
@@ -124,23 +144,24 @@ impl Limiter {
             process = process_token();
             Some(now)
         };
-        match self.segment.words().attempt(calls, wanted, false, read) {
+        match self.segment.words().attempt(calls, wanted, false, Decides::WithoutPermitsAtOnce, read) {
             Ok(commit::Decision::Admitted { at, now, epoch, .. }) => {
                 if process != process_token() {
                     // A signal handler forked, and this is the child. Perhaps it was its parent that was admitted.
-                    return None;
+                    return Err(Undecided::ByOneAttempt);
                 }
                 self.seat.counting(&self.segment).admitted(calls);
                 let receipt = Receipt { at, epoch, state: 0, owner: self.owner(process) };
-                Some(Decision::Admitted { receipt, now: now.at })
+                Ok(Decision::Admitted { receipt, now: now.at })
             }
             Ok(commit::Decision::Denied { ready, now, shadow: false }) => {
                 if count_denied {
                     self.seat.counting(&self.segment).denied();
                 }
-                Some(Decision::Denied { ready, now: now.at, shadow: false })
+                Ok(Decision::Denied { ready, now: now.at, shadow: false })
             }
-            _ => None,
+            Err(commit::Miss::Blocked(_)) => Err(Undecided::MayNeedPermit),
+            _ => Err(Undecided::ByOneAttempt),
         }
     }
 
@@ -162,6 +183,42 @@ impl Limiter {
             Decision::Denied { .. } => counting.denied(),
         }
         Ok(decision)
+    }
+
+    /// The same where no permit is to be held; `None`, and nothing is taken, where there are permits.
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_without_permit(&self, calls: u64) -> Result<Option<Decision>> {
+        if self.segment.has_records() {
+            if self.has_permits() {
+                return Ok(None);
+            }
+            return self.decide_record(Asked::Calls(calls), Wanted::NOW, None, true).map(Some);
+        }
+        let counting = self.seat.counting(&self.segment);
+        let decision = match self.try_word_without_permit(calls) {
+            Ok(decision) => decision,
+            Err(None) => return Ok(None),
+            Err(Some(e)) => return Err(e),
+        };
+        match decision {
+            Decision::Admitted { .. } => counting.admitted(calls),
+            Decision::Denied { .. } => counting.denied(),
+        }
+        Ok(Some(decision))
+    }
+
+    /// Whether there are turns to reserve: not where there is no limit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if there is no limit, only permits.
+    pub fn check_has_turns(&self) -> Result<()> {
+        if self.segment.generations().is_unlimited() {
+            return Err(self.segment.halted(Halt::Unlimited, 0));
+        }
+        Ok(())
     }
 
     /// Takes what is requested now, or nothing.
@@ -294,7 +351,7 @@ impl Limiter {
             let decision = self.decide_record(Asked::of(request), wanted, Some(&mut notes), false)?;
             return Ok((decision, notes.charged));
         }
-        Ok((self.decide_word(self.only_calls(request)?, wanted, false)?, Charged::default()))
+        Ok((self.try_word_if_wanted(self.only_calls(request)?, wanted)?, Charged::default()))
     }
 
     /// How many calls a request takes of a limiter that counts nothing else.
@@ -303,21 +360,37 @@ impl Limiter {
         request.only_calls().filter(|&n| n > 0).ok_or_else(|| self.miscounted(request))
     }
 
-    /// With [`reserve_word`](Self::reserve_word) the two uses of `decide_word`, each compiled for itself with its constants.
+    /// The uses of `decide_word`, each compiled for itself with its constants.
     fn try_word(&self, calls: u64) -> Result<Decision> {
-        self.decide_word(calls, Wanted::NOW, false)
+        self.try_word_if_wanted(calls, Wanted::NOW)
+    }
+
+    pub(super) fn try_word_if_wanted(&self, calls: u64, wanted: Wanted) -> Result<Decision> {
+        let take = || self.segment.words().reserve(calls, wanted, false, &clock::Host);
+        self.decide_word(calls, false, take).map_err(|e| e.expect(PERMITS_PLAY_NO_PART))
+    }
+
+    fn try_word_without_permit(&self, calls: u64) -> std::result::Result<Decision, Option<Error>> {
+        self.decide_word(calls, false, || self.segment.words().take_without_permit(calls, &clock::Host))
     }
 
     fn reserve_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
-        self.decide_word(calls, latest.into(), true)
+        let take = || self.segment.words().reserve(calls, latest, true, &clock::Host);
+        self.decide_word(calls, true, take).map_err(|e| e.expect(PERMITS_PLAY_NO_PART))
     }
 
-    /// `cancellable`: it may be given back by [`cancel`](Self::cancel).
+    /// `cancellable`: it may be given back by [`cancel`](Self::cancel). Fails without an error if
+    /// a permit is to be held.
     #[inline(always)]
-    fn decide_word(&self, calls: u64, wanted: Wanted, cancellable: bool) -> Result<Decision> {
+    fn decide_word(
+        &self,
+        calls: u64,
+        cancellable: bool,
+        take: impl Fn() -> std::result::Result<commit::Decision, Halt>,
+    ) -> std::result::Result<Decision, Option<Error>> {
         loop {
             let process = process_token();
-            match self.segment.words().reserve(calls, wanted, cancellable, &clock::Host) {
+            match take() {
                 // In a child that a signal handler forked: perhaps it was its parent that was admitted.
                 Ok(commit::Decision::Admitted { .. }) if process != process_token() => {}
                 Ok(commit::Decision::Admitted { at, now, epoch, state, .. }) => {
@@ -330,7 +403,7 @@ impl Limiter {
                     self.glance_around(now.at)?;
                     return Ok(Decision::Denied { ready, now: now.at, shadow });
                 }
-                Err(halt) => self.recover(halt, calls)?,
+                Err(halt) => self.recover_or_ask_for_permit(halt, calls)?,
             }
         }
     }
@@ -405,7 +478,7 @@ impl Limiter {
     }
 
     #[cold]
-    pub(super) fn miscounted(&self, request: &Request) -> crate::error::Error {
+    pub(super) fn miscounted(&self, request: &Request) -> Error {
         let policy = match self.policy() {
             Ok(policy) => policy,
             Err(e) => return e,
@@ -414,6 +487,15 @@ impl Limiter {
             Err(e) => e.at(self.name().as_str(), self.path()),
             // It was changed in between.
             Ok(()) => self.segment.error(ErrorKind::Busy, "its units were just changed; try again"),
+        }
+    }
+
+    /// [`recover`](Self::recover), unless what is missing is a permit.
+    #[cold]
+    fn recover_or_ask_for_permit(&self, halt: Halt, cost: u64) -> std::result::Result<(), Option<Error>> {
+        match halt {
+            Halt::PermitsInForce => Err(None),
+            halt => self.recover(halt, cost).map_err(Some),
         }
     }
 

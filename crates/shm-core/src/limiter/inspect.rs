@@ -28,7 +28,10 @@ impl Limiter {
                     .outlook(&clock::Host)
                     .map(|(seen, now)| (seen.into_iter().take(limits).collect(), now))
             } else {
-                self.segment.words().outlook(&clock::Host).map(|(seen, now)| (vec![seen], now))
+                self.segment
+                    .words()
+                    .outlook(&clock::Host)
+                    .map(|(seen, now)| (seen.into_iter().collect(), now))
             };
             match seen {
                 Ok(seen) => return Ok(seen),

@@ -21,6 +21,8 @@ pub(super) fn remedy(
     }
     let flags = match (there.limits().count(), wanted.limits().count()) {
         (a, b) if a == b => flags(there, &wanted),
+        (_, 0) => flags(there, &wanted).map(|flags| format!(" --no-rate{flags}")),
+        (0, 1) => first_rate(&wanted).zip(flags(there, &wanted)).map(|(rate, flags)| rate + &flags),
         _ => None,
     };
     let flags = flags.unwrap_or_else(|| " --from FILE".to_owned());
@@ -46,12 +48,24 @@ fn flags(there: &Policy, asked: &Policy) -> Option<String> {
         (_, Some(n)) => flags += &format!(" --permits {n}"),
         (_, None) => flags += " --no-permits",
     }
+    match (there.max_waiters(), asked.max_waiters()) {
+        (a, b) if a == b => {}
+        (_, Some(n)) => flags += &format!(" --max-waiters {n}"),
+        (_, None) => flags += " --no-max-waiters",
+    }
     match (there.is_shadow(), asked.is_shadow()) {
         (false, true) => flags += " --shadow",
         (true, false) => flags += " --no-shadow",
         _ => {}
     }
     Some(flags)
+}
+
+/// The rate and burst that give a limiter without a limit this one, if it is a bucket of calls.
+fn first_rate(asked: &Policy) -> Option<String> {
+    let limit = asked.first().filter(|limit| limit.unit().is_calls())?;
+    matches!(limit.kind(), Kind::Bucket { .. })
+        .then(|| format!(" --rate {} --burst {}", limit.rate(), limit.burst()))
 }
 
 /// What differs of rate and burst, if nothing else does.
@@ -83,6 +97,7 @@ mod tests {
     #[test]
     fn the_remedy_names_what_differs_and_nothing_else() {
         let one = Policy::from(bucket("5/s", 1));
+        let permits = Policy::of_permits(4).unwrap();
         let two = Policy::new(&[bucket("5/s", 1), bucket("9/m", 2)]).unwrap();
         let greedy = Limit::greedy("5/s".parse().unwrap()).unwrap();
         let bytes = bucket("5/s", 1).counting(Unit::named("bytes").unwrap());
@@ -92,6 +107,14 @@ mod tests {
             (one, bucket("5/s", 3).into(), "set x --burst 3"),
             (one, one.with_permits(4).unwrap().into(), "set x --permits 4"),
             (one.with_permits(4).unwrap(), one.into(), "set x --no-permits"),
+            (one, one.with_max_waiters(9).into(), "set x --max-waiters 9"),
+            (one.with_max_waiters(9), one.into(), "set x --no-max-waiters"),
+            (permits, Policy::of_permits(3).unwrap().into(), "set x --permits 3"),
+            (permits, one.with_permits(4).unwrap().into(), "set x --rate 5/s --burst 1"),
+            (permits, one.into(), "set x --rate 5/s --burst 1 --no-permits"),
+            (permits, greedy.into(), "set x --from FILE"),
+            (one.with_permits(4).unwrap(), permits.into(), "set x --no-rate"),
+            (one, permits.into(), "set x --no-rate --permits 4"),
             (one, one.in_shadow(true).into(), "set x --shadow"),
             (one.in_shadow(true), bucket("7/s", 1).into(), "set x --rate 7/s --no-shadow"),
             (

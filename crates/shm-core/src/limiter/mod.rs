@@ -22,12 +22,13 @@ mod remove;
 mod settings;
 mod wait;
 
-pub use decide::{Charged, Decision, Receipt, Reservation, Reserved};
+pub use decide::{Charged, Decision, Receipt, Reservation, Reserved, Undecided};
 pub use inspect::{Inspection, Waiting};
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
 pub use wait::{Granted, Nap, Refused, Step, Tended, Waiter, sleep_on};
 
+use crate::clock::Nanos;
 use crate::commit::{Halt, Terms};
 use crate::error::{ErrorKind, Result};
 use crate::limit::Policy;
@@ -55,6 +56,8 @@ pub struct Limiter {
     look_again_ns: AtomicU64,
     /// Where a free permit was last seen.
     permit_hint: AtomicUsize,
+    /// An epoch in which no permits are in force; 0: none is known.
+    epoch_without_permits: AtomicU64,
     /// When the holders of permits may be looked at again.
     look_for_dead_ns: AtomicU64,
     /// When its file was made: no other limiter of this machine was made then.
@@ -90,6 +93,7 @@ impl Limiter {
             seat: ProcessSeat::join(&segment),
             look_again_ns: AtomicU64::new(0),
             permit_hint: AtomicUsize::new(0),
+            epoch_without_permits: AtomicU64::new(0),
             look_for_dead_ns: AtomicU64::new(0),
             segment,
         }
@@ -153,6 +157,19 @@ impl Limiter {
     /// [`ErrorKind::Corrupt`].
     pub fn policy(&self) -> Result<Policy> {
         Ok(self.terms()?.policy)
+    }
+
+    /// Whether it has no limit, only permits.
+    pub fn is_unlimited(&self) -> bool {
+        self.segment.generations().is_unlimited()
+    }
+
+    /// When its pause ends, if that is after `now`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`].
+    pub fn paused_until(&self, now: Nanos) -> Result<Option<Nanos>> {
+        Ok(self.terms()?.paused_until(now))
     }
 
     /// Whether it denies nobody.

@@ -25,7 +25,18 @@ impl Limiter {
     /// Whether permits are to be held here.
     #[inline]
     pub fn has_permits(&self) -> bool {
-        self.segment.has_room_for_permits() && self.segment.generations().permits().0 > 0
+        let epoch = self.segment.generations().epoch();
+        epoch != self.epoch_without_permits.load(Ordering::Relaxed) && self.has_permits_now()
+    }
+
+    /// Asks the generation, and remembers its epoch if there are none.
+    #[cold]
+    fn has_permits_now(&self) -> bool {
+        let (permits, _, epoch) = self.segment.generations().permits();
+        if permits == 0 {
+            self.epoch_without_permits.store(epoch, Ordering::Relaxed);
+        }
+        permits > 0
     }
 
     /// Takes a permit; `None` if all are held by the living. The permits of a process that has died since this one looked

@@ -215,12 +215,12 @@ impl Limiter {
         let wanted = if latest.as_nanos() == 0 { Wanted::NOW } else { Wanted::now_by(latest) };
         if let Some(calls) = request.only_calls() {
             match self.at_once(calls, wanted, false) {
-                Some(super::Decision::Admitted { receipt, .. }) => {
+                Ok(super::Decision::Admitted { receipt, .. }) => {
                     let (charged, waited) = (Charged::default(), Duration::ZERO);
                     return Ok(Some(Granted { receipt, charged, permit: None, waited }));
                 }
-                Some(super::Decision::Denied { .. }) => return Ok(None),
-                None => {}
+                Ok(super::Decision::Denied { .. }) => return Ok(None),
+                Err(_) => {}
             }
         }
         self.admit_now_slowly(request, wanted)

@@ -49,7 +49,7 @@ enum Fate {
 
 impl Scene {
     fn new(policy: Policy) -> Arc<Scene> {
-        let slots = if policy.single_word().is_some() { 0 } else { 4 };
+        let slots = if policy.fits_a_word() { 0 } else { 4 };
         let scene = Scene {
             ring: Ring::new(),
             cells: (0..(PROCESSES + 2) * CELL_PAIR).map(|_| Cell::model()).collect(),

@@ -27,7 +27,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub const DEFAULT_SEATS: usize = 128;
 /// Slots of the smallest ring, so that a small limit can be raised later.
 const MIN_RING: u64 = 1_024;
-/// Room for permits, at least.
+/// Room for permits, at least, so that a limiter that was made without can be given some.
 const MIN_PERMITS: usize = 64;
 
 /// A new file without a name, or with one that nobody looks for.
@@ -54,8 +54,8 @@ pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
             *ring = limit.rate().max().next_power_of_two().max(MIN_RING) as usize;
         }
     }
-    let permits = policy.permits().map_or(0, |n| (n as usize).next_power_of_two().max(MIN_PERMITS));
-    let cells = if policy.single_word().is_some() { 0 } else { Shape::cells_for(seats) };
+    let permits = (policy.permits().unwrap_or(0) as usize).next_power_of_two().max(MIN_PERMITS);
+    let cells = if policy.fits_a_word() { 0 } else { Shape::cells_for(seats) };
     Shape { seats, cells, rings, permits }
 }
 

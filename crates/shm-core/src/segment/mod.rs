@@ -43,8 +43,6 @@ pub(crate) struct Plan {
 /// A validated limiter in memory. Shared with all other processes that have the same file mapped.
 pub(crate) struct Segment {
     map: Map,
-    /// It has no records and no room for permits.
-    is_one_word: bool,
     name: Name,
     path: PathBuf,
     device: u64,
@@ -54,10 +52,8 @@ pub(crate) struct Segment {
 
 impl Segment {
     fn new(map: Map, name: &Name, path: &Path, meta: &std::fs::Metadata, ground: Ground) -> Segment {
-        let is_one_word = map.shape().cells == 0 && map.shape().permits == 0;
         Segment {
             map,
-            is_one_word,
             name: name.clone(),
             path: path.to_owned(),
             device: meta.dev(),
@@ -176,12 +172,6 @@ impl Segment {
         self.map.shape().cells > 0
     }
 
-    /// Whether there is nothing to decide but its word: no records, no permits.
-    #[inline]
-    pub(crate) fn is_one_word(&self) -> bool {
-        self.is_one_word
-    }
-
     /// Its state as a word.
     #[inline]
     pub(crate) fn words(&self) -> Words<'_> {
@@ -242,7 +232,7 @@ impl Segment {
     /// Whether this file has the room that a policy needs.
     pub(crate) fn has_room_for(&self, policy: &Policy) -> std::result::Result<(), String> {
         let shape = self.map.shape();
-        if (policy.single_word().is_none()) && shape.cells == 0 {
+        if !policy.fits_a_word() && shape.cells == 0 {
             return Err("it was made for one limit that is a bucket".into());
         }
         for (i, limit) in policy.limits().enumerate() {
@@ -334,6 +324,14 @@ impl Segment {
             Halt::NeverAdmissible { most, .. } => self.error(
                 ErrorKind::NeverAdmissible,
                 format!("{cost} at once can never be admitted, the most is {most}; ask for less, or set a larger burst"),
+            ),
+            Halt::PermitsInForce => self.error(ErrorKind::Busy, "it was just given permits; try again"),
+            Halt::Unlimited => self.error(
+                ErrorKind::InvalidInput,
+                format!(
+                    "it has permits and no limit, so there are no turns to reserve; wait for a permit, or give it a rate: shm-limit set {} --rate 5/s",
+                    self.name.shell_word()
+                ),
             ),
             Halt::Miscounted => self.error(ErrorKind::InvalidInput, "its limits count other units"),
             Halt::Seatless => self.error(

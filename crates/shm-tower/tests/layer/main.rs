@@ -31,9 +31,13 @@ struct Place {
 
 impl Place {
     fn with(choose: impl FnOnce(Builder) -> Builder, max: u64, per: Duration) -> Place {
+        Place::opened(|builder| choose(builder).open(max, per))
+    }
+
+    fn opened(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Place {
         let dir = tempfile::tempdir().expect("a directory to work in");
         let builder = RateLimit::builder("place").directory(dir.path());
-        let limit = choose(builder).open(max, per).expect("a limiter");
+        let limit = open(builder).expect("a limiter");
         Place { _dir: dir, limit }
     }
 

@@ -1,6 +1,6 @@
 //! How long a permit is held.
 
-use crate::{MINUTE, Place, SECOND, get, hello};
+use crate::{MINUTE, Place, SECOND, field, get, hello};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use shm_tower::Mode;
@@ -83,4 +83,42 @@ async fn who_waits_for_one_gets_the_next() {
     assert!(second.as_mut().poll(&mut context).is_pending());
     drop(first);
     assert_eq!(second.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_a_rate_only_the_permits_are_told() {
+    let place = Place::opened(|b| b.permits(1).open_permits());
+    let service = hello(&place.layer(Mode::Reject));
+    let first = get(&service).await;
+    assert_eq!(first.status(), StatusCode::OK);
+    assert_eq!(
+        field(&first, "ratelimit-policy"),
+        Some("\"default-concurrency\";q=1;qu=\"concurrent-requests\"")
+    );
+    assert_eq!(field(&first, "ratelimit"), None);
+    let refused = get(&service).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(field(&refused, "ratelimit"), Some("\"default-concurrency\";r=0"));
+    assert_eq!(field(&refused, "retry-after"), Some("1"));
+    drop(first);
+    assert_eq!(get(&service).await.status(), StatusCode::OK);
+
+    place.limit.pause_for(MINUTE).unwrap();
+    let paused = get(&service).await;
+    assert_eq!(paused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(field(&paused, "retry-after"), Some("60"));
+    assert_eq!(field(&paused, "ratelimit"), Some("\"default-concurrency\";r=0;t=60"));
+}
+
+#[tokio::test]
+async fn without_a_rate_requests_wait_for_a_permit() {
+    let place = Place::opened(|b| b.permits(2).open_permits());
+    let service = hello(&place.layer(Mode::Wait));
+    let answers = (get(&service).await, get(&service).await);
+    assert_eq!(held(&place), 2);
+    let mut third = pin!(get(&service));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(third.as_mut().poll(&mut context).is_pending());
+    drop(answers);
+    assert_eq!(third.await.status(), StatusCode::OK);
 }

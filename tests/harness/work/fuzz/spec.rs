@@ -5,7 +5,7 @@ use shm_lib::{Builder, Policy, RateLimit, Request, Unit};
 use std::path::Path;
 
 /// Policies as `policy::parse` reads them, and permits. Fast ones and slow ones: `RATE` is put in.
-const POLICIES: [(&str, u64); 15] = [
+const POLICIES: [(&str, u64); 16] = [
     ("bucket:RATE:1", 0),
     ("bucket:RATE:5", 0),
     ("greedy:RATE", 0),
@@ -20,6 +20,7 @@ const POLICIES: [(&str, u64); 15] = [
     ("bucket:RATE:5", 3),
     ("greedy:RATE~1ms+first:RATE", 0),
     ("bucket:RATE:5", 200),
+    ("none", 3),
     ("bucket:RATE:2+greedy:RATE@tokens", 65_535),
 ];
 const RATES: [&str; 5] = ["10/s", "1000/s", "10/10ms", "10/366d", "10/1h"];
@@ -66,8 +67,8 @@ impl Spec {
         if self.has_units { Request::calls(n).and(tokens, n) } else { Request::calls(n) }
     }
 
-    /// The most that it admits at once.
+    /// The most that it admits at once; some number where there is no limit.
     pub(super) fn most(&self) -> u64 {
-        self.policy.limits().map(|limit| limit.burst()).min().expect("a limit")
+        self.policy.limits().map(|limit| limit.burst()).min().unwrap_or(9)
     }
 }

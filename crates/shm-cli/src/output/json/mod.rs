@@ -36,24 +36,27 @@ struct Details {
     full: bool,
     /// Whether it denies nobody.
     shadow: bool,
-    /// Which limit is nearest to full: from 1, as in `set --limit`. The next six fields are its.
-    tightest: usize,
+    /// Which limit is nearest to full: from 1, as in `set --limit`. The next five fields are its. All are null if there is no
+    /// limit.
+    tightest: Option<usize>,
     /// The rate in force.
-    rate: Rate,
+    rate: Option<Rate>,
     /// How many may pass at one instant.
-    burst: u64,
+    burst: Option<u64>,
     /// How many are free now.
-    available: u64,
+    available: Option<u64>,
     /// How many of the burst are used. In a pause those that are neither used nor available are held back.
-    used: u64,
+    used: Option<u64>,
     /// How many are reserved by those who wait.
-    queued: u64,
+    queued: Option<u64>,
     /// Until one would be admitted.
     next_in_s: f64,
     /// All limits.
     limits: Vec<Limit>,
     /// Null if it has none.
     permits: Option<Permits>,
+    /// How many requests may wait; null if any number may.
+    max_waiters: Option<u32>,
     /// Until a pause ends; null without one.
     paused_for_s: Option<f64>,
     /// Requests admitted since it was created.
@@ -130,19 +133,20 @@ impl Details {
         let counts = &seen.counts;
         let limits: Vec<Limit> = Limit::all(seen);
         let tightest = level::tightest(seen);
-        let Limit { rate, burst, available, used, queued, next_in_s, .. } = limits[tightest].clone();
+        let of_it = tightest.and_then(|index| limits.get(index));
         Details {
             full: level::is_full(seen),
             shadow: seen.policy.is_shadow(),
-            tightest: tightest + 1,
-            rate,
-            burst,
-            available,
-            used,
-            queued,
-            next_in_s,
+            tightest: tightest.map(|index| index + 1),
+            rate: of_it.map(|limit| limit.rate.clone()),
+            burst: of_it.map(|limit| limit.burst),
+            available: of_it.map(|limit| limit.available),
+            used: of_it.map(|limit| limit.used),
+            queued: of_it.map(|limit| limit.queued),
+            next_in_s: seconds_f64(level::next_in(seen)),
             limits,
             permits: Permits::of(seen),
+            max_waiters: seen.policy.max_waiters(),
             paused_for_s: seen.paused_until.map(|until| seconds_f64(until.since(seen.now))),
             admitted: counts.admitted,
             tokens: counts.tokens,

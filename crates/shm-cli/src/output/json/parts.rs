@@ -39,7 +39,7 @@ pub(super) struct Limit {
     /// How many are reserved by those who wait.
     pub(super) queued: u64,
     /// Until one would be admitted.
-    pub(super) next_in_s: f64,
+    next_in_s: f64,
 }
 
 impl Limit {
