@@ -70,7 +70,6 @@ fn a_waiter_gets_the_next_permit() {
     assert_eq!(place.limit.stats().admitted, 120);
 }
 
-#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_future_waits_for_a_permit() {
     for place in both(1) {
