@@ -1,0 +1,159 @@
+//! Turns of the line: charged ahead of their time, and undone if nobody uses them.
+
+use crate::clock::{self, Nanos};
+use crate::commit::{Decision, Halt, Pair};
+use crate::layout::Turns;
+use crate::limit::{Asked, Costs, MAX_LIMITS};
+use crate::limiter::Limiter;
+use crate::line::{Charge, Turn};
+use crate::seat::{CellAccess, Sitter};
+use std::time::Duration;
+
+/// Turns that come within this time are charged ahead, so that somebody who wakes late uses up what came meanwhile. More
+/// than the usual lateness of a wake-up (`models` of docs/decisions/12 say what it does).
+const HORIZON: Duration = Duration::from_millis(5);
+/// The second turn ahead is charged if it comes within this time. (The first always is: so nobody who tries takes what
+/// those who stand have waited for.)
+const SECOND: Duration = Duration::from_millis(20);
+/// A turn that nobody claimed for this long is nobody's: those who stood when it came are gone or stopped.
+const UNCLAIMED: Duration = Duration::from_millis(100);
+
+/// When the next turn is to come, at the latest, so that it is charged now. These are ready.
+pub(super) fn wanted_by(ready: &[(Turn, Charge)], now: u64) -> Nanos {
+    match ready.iter().filter(|(turn, _)| turn.at > now).count() {
+        0 => Nanos::from_nanos(u64::MAX),
+        1 => Nanos::from_nanos(now).plus(SECOND),
+        _ => Nanos::from_nanos(now).plus(HORIZON),
+    }
+}
+
+impl Limiter {
+    pub(super) fn turns(&self) -> &Turns {
+        &self.segment.fixed().turns
+    }
+
+    /// The turns of this epoch that are ready. Others are void, and those that nobody can want any more are undone.
+    pub(super) fn ready_turns(&self, epoch: u64, now: u64, oldest: u64) -> Vec<(Turn, Charge)> {
+        let table = self.turns();
+        let mut turns = Vec::new();
+        for turn in table.ready().all() {
+            let charge = table.charge_of(turn);
+            let is_over = turn.at.saturating_add(UNCLAIMED.as_nanos() as u64) < now && turn.at < oldest;
+            if charge.epoch != epoch {
+                table.take(turn);
+            } else if is_over {
+                self.undo(turn, &charge, None);
+            } else {
+                turns.push((*turn, charge));
+            }
+        }
+        turns
+    }
+
+    /// Charges one more turn for the line, if it comes by `latest`.
+    pub(super) fn fill(
+        &self,
+        by: Sitter,
+        costs: &Costs,
+        epoch: u64,
+        latest: Nanos,
+    ) -> std::result::Result<bool, Halt> {
+        let Some(filling) = self.turns().begin(by) else { return Ok(false) };
+        match self.charge_turn(filling.slot(), costs, epoch, latest) {
+            Ok(Some((at, charge))) => {
+                self.turns().publish(filling, at.as_nanos(), &charge);
+                Ok(true)
+            }
+            nothing => {
+                self.turns().abandon(filling);
+                nothing.map(|_| false)
+            }
+        }
+    }
+
+    pub(super) fn charge_turn(
+        &self,
+        slot: usize,
+        costs: &Costs,
+        epoch: u64,
+        latest: Nanos,
+    ) -> std::result::Result<Option<(Nanos, Charge)>, Halt> {
+        if !self.segment.has_records() {
+            return Ok(match self.segment.words().reserve(costs[0], latest, true, &clock::Host)? {
+                Decision::Admitted { at, epoch, from, state, .. } => {
+                    let charged = [0; MAX_LIMITS];
+                    Some((at, Charge { epoch, before: from, after: state, costs: *costs, charged }))
+                }
+                Decision::Denied { .. } => None,
+            });
+        }
+        let Ok(Some(mut cells)) = self.seat.cells(&self.segment) else { return Err(Halt::Seatless) };
+        let records = self.segment.records(Some(cells.pair()));
+        let asked = Asked::Costs(costs, epoch);
+        match records.reserve(asked, latest, &clock::Host, true, &mut cells.desk)? {
+            Decision::Admitted { at, epoch, from, state, .. } => {
+                records.keep_before(epoch, &self.segment.turn_cells()[slot], cells.desk.before_it());
+                let charged = cells.desk.charged();
+                Ok(Some((at, Charge { epoch, before: from, after: state, costs: *costs, charged })))
+            }
+            Decision::Denied { .. } => Ok(None),
+        }
+    }
+
+    /// Takes back the charges of all turns that nobody has claimed, the latest first, while `goes_on`.
+    pub(in crate::limiter) fn undo_turns(&self, pair: Option<Pair>, goes_on: impl Fn() -> bool) {
+        let table = self.turns();
+        // The state word that was undone last, and what is there in its place.
+        let mut now_as = None;
+        for turn in table.ready().all().iter().rev() {
+            if !goes_on() {
+                return;
+            }
+            let charge = table.charge_of(turn);
+            let after = now_as.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
+            now_as = self.undo(turn, &Charge { after, ..charge }, pair).map(|is| (charge.before, is));
+        }
+    }
+
+    /// Takes back the charge of this turn, if nobody has claimed it; says the state word then, if nothing was charged after
+    /// it. Otherwise a turn that is to come stays, for whoever stands when it comes; one that has come is given back as
+    /// far as it can be.
+    pub(super) fn undo(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
+        let is_newest = self.segment.generations().state_of(charge.epoch) == charge.after;
+        if turn.at > clock::now().as_nanos() && !is_newest {
+            return None;
+        }
+        if !self.segment.has_records() {
+            return self.undo_word(turn, charge);
+        }
+        let cells = if pair.is_none() { self.seat.cells(&self.segment).ok()? } else { None };
+        self.undo_record(turn, charge, pair.or_else(|| cells.as_ref().map(CellAccess::pair)))
+    }
+
+    pub(super) fn undo_word(&self, turn: &Turn, charge: &Charge) -> Option<u64> {
+        let (epoch, cost, words) = (charge.epoch, charge.costs[0], self.segment.words());
+        if !self.turns().take(turn) {
+            return None;
+        }
+        if words.cancel(epoch, charge.after, cost) {
+            return Some(charge.before);
+        }
+        words.refund(epoch, Nanos::from_nanos(turn.at), Some(charge.after), cost, &clock::Host);
+        None
+    }
+
+    pub(super) fn undo_record(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
+        let (epoch, records) = (charge.epoch, self.segment.records(pair));
+        // Read before it is taken: then somebody else may fill the slot.
+        let before = records.kept_before(epoch, &self.segment.turn_cells()[turn.slot]);
+        if !self.turns().take(turn) {
+            return None;
+        }
+        let undone = records.cancel(epoch, charge.after, &before).ok().flatten();
+        if undone.is_none() {
+            let (unused, at) = (Asked::Costs(&charge.costs, epoch), Nanos::from_nanos(turn.at));
+            let _ = records.refund(epoch, charge.after, Some(&charge.charged), unused, at);
+        }
+        undone
+    }
+}

@@ -1,0 +1,105 @@
+//! The admission of a waiting caller: it claims a turn, and a permit where there are permits.
+
+use super::view::View;
+use super::{Granted, Step, Waiter};
+use crate::clock::{self, Nanos};
+use crate::commit::Halt;
+use crate::limit::{Asked, Costs, MAX_LIMITS};
+use crate::limiter::Limiter;
+use crate::limiter::decide::{Charged, Receipt};
+use crate::line::{Callers, Charge, Key, Turn, difference};
+use crate::sys::fork::process_token;
+
+impl Limiter {
+    /// What this caller does next.
+    pub(super) fn step_for(
+        &self,
+        callers: &mut Callers,
+        waiter: &mut Waiter,
+        key: Key,
+        view: &View,
+    ) -> std::result::Result<Next, Halt> {
+        let now = Nanos::from_nanos(view.now);
+        if now > waiter.latest {
+            return Ok(Next::Done(Step::Refused(self.why_not(callers, key, view)?, now)));
+        }
+        let costs = callers.costs(key);
+        let due = view.due();
+        if !due.is_empty() {
+            let fits = |charge: &Charge| (0..MAX_LIMITS).all(|i| charge.costs[i] >= costs[i]);
+            let exact = due.iter().filter(|(_, charge)| charge.costs == costs);
+            let larger = due.iter().filter(|(_, charge)| charge.costs != costs && fits(charge));
+            let mut some = false;
+            for (turn, charge) in exact.chain(larger) {
+                some = true;
+                if let Some(granted) = self.claim(waiter, &costs, turn, charge)? {
+                    return Ok(Next::Done(Step::Granted(granted)));
+                }
+            }
+            if some {
+                return Ok(Next::Again);
+            }
+            if view.before == 0 {
+                // All of them are too small for the first in line: they are charged anew, for it.
+                self.undo_turns(None, || true);
+                return Ok(Next::Again);
+            }
+        }
+        let is_first = callers.first() == Some(key);
+        Ok(Next::Sleep { until: self.sleep_until(view, &costs)?, is_first })
+    }
+
+    /// Claims this turn, and a permit where there are permits; neither or both. `None` if somebody else came first.
+    pub(super) fn claim(
+        &self,
+        waiter: &Waiter,
+        costs: &Costs,
+        turn: &Turn,
+        charge: &Charge,
+    ) -> std::result::Result<Option<Granted>, Halt> {
+        let permit = if self.has_permits() {
+            let Ok(Some(permit)) = self.take_permit_in_line() else { return Ok(None) };
+            Some(permit)
+        } else {
+            None
+        };
+        let now = clock::now();
+        // A turn of a generation that is over is void, whoever has it: what came of it is part of the next one's state.
+        if !self.turns().take(turn) || !self.segment.generations().is_still(charge.epoch) {
+            permit.into_iter().for_each(|permit| self.give_back(permit));
+            return Ok(None);
+        }
+        let at = Nanos::from_nanos(turn.at);
+        let owner = self.owner(process_token());
+        let receipt = Receipt { at, epoch: charge.epoch, state: charge.after, owner };
+        let charged = Charged(self.segment.has_records().then_some(charge.charged));
+        let excess = difference(&charge.costs, costs);
+        if self.segment.has_records() {
+            if excess != [0; MAX_LIMITS]
+                && let Ok(Some(cells)) = self.seat.cells(&self.segment)
+            {
+                let records = self.segment.records(Some(cells.pair()));
+                let excess = Asked::Costs(&excess, charge.epoch);
+                let _ = records.refund(charge.epoch, charge.after, Some(&charge.charged), excess, at);
+            }
+        } else if excess[0] > 0 {
+            let words = self.segment.words();
+            words.refund(charge.epoch, at, Some(charge.after), excess[0], &clock::Host);
+        }
+        let waited = now.since(waiter.since.unwrap_or(now));
+        self.count_admitted(waiter.ask.asked().call_count(), waited);
+        Ok(Some(Granted { receipt, charged, permit, waited }))
+    }
+}
+
+/// What a caller does after it has seen how things stand.
+pub(super) enum Next {
+    Done(Step),
+    /// It looks once more.
+    Again,
+    /// It can sleep until this instant; `is_first`: as the first of its process.
+    Sleep {
+        until: u64,
+        is_first: bool,
+    },
+}

@@ -1,0 +1,305 @@
+//! Waiting: a caller stands in the line, looks, and claims a turn and a permit when it is first.
+//!
+//! Knows no threads and no futures: a caller looks when it is awake, and is told until when it can sleep. See `line` for
+//! what lies in shared memory. Everything here runs while no signal handler does: a child that one forks would go on
+//! with its parent's place.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` | a caller looks, again and again, until it goes on or gives up |
+//! | `at_once` | what is to be had without waiting |
+//! | `standing` | joining the line and leaving it |
+//! | `view` | how things stand for one caller |
+//! | `charging` | turns that are charged ahead, and undone |
+//! | `claiming` | the admission |
+//! | `waking` | telling others, and clearing the places of the dead |
+//! | `tending` | looking on behalf of tasks |
+
+mod at_once;
+mod charging;
+mod claiming;
+mod standing;
+mod tending;
+mod view;
+mod waking;
+
+pub use tending::Tended;
+
+use super::Limiter;
+use super::decide::{Charged, Receipt};
+use crate::clock::{self, Nanos};
+use crate::commit::Halt;
+use crate::error::Result;
+use crate::limit::Request;
+use crate::line::{Afterwards, Ask, Callers, Key, Places, Rouse};
+use crate::permit::Held;
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::futex;
+use crate::sys::process_lock::Held as ProcessHeld;
+use crate::sys::signal::NoHandlers;
+use claiming::Next;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+/// The longest sleep of a caller behind the first of its process. That one tells it when to look.
+const BEHIND: Duration = Duration::from_millis(100);
+
+/// A caller that waits, or is about to.
+#[derive(Debug)]
+pub struct Waiter {
+    ask: Ask,
+    latest: Nanos,
+    most_waiting: u64,
+    /// When it first found that it had to wait.
+    since: Option<Nanos>,
+    /// Where it stands among those of its process, and which process that is.
+    key: Option<Key>,
+    process: u64,
+}
+
+impl Waiter {
+    /// For what is requested, by the instant `latest`, if fewer than `most_waiting` wait.
+    pub fn new(request: &Request, latest: Nanos, most_waiting: u64) -> Waiter {
+        Waiter { ask: Ask::of(request), latest, most_waiting, since: None, key: None, process: 0 }
+    }
+
+    /// Until when it waits.
+    pub fn latest(&self) -> Nanos {
+        self.latest
+    }
+}
+
+/// What a waiting caller got.
+#[derive(Debug)]
+pub struct Granted {
+    /// What it may use.
+    pub receipt: Receipt,
+    /// For a settlement.
+    pub charged: Charged,
+    /// Its permit, where there are permits.
+    pub permit: Option<Held>,
+    /// How long it waited.
+    pub waited: Duration,
+}
+
+/// Why a caller got nothing, and need not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Its turn would come, or would have come, too late.
+    TooLate {
+        /// When it would come.
+        ready: Nanos,
+        /// The limit that says so.
+        limit: usize,
+    },
+    /// No permit was free in time.
+    Permits,
+    /// So many wait already.
+    Line(u64),
+}
+
+/// What a caller does after it has looked.
+#[derive(Debug)]
+pub enum Step {
+    /// It goes on.
+    Granted(Granted),
+    /// It gives up.
+    Refused(Refused, Nanos),
+    /// The limiter is in shadow: it tries, and is not denied.
+    Shadow,
+    /// It sleeps, and looks again. A task does so when it is told to; if this says that nobody tends the tasks of its
+    /// process, it starts a thread that does.
+    Sleep {
+        /// For a thread.
+        nap: Nap,
+        /// For a task.
+        start_tending: bool,
+    },
+    /// There is no place for its process. It sleeps until this instant, tries, and looks again.
+    Unordered(Nanos),
+}
+
+/// Until when to sleep, and on what.
+#[derive(Clone, Copy, Debug)]
+pub struct Nap {
+    until: Nanos,
+    /// The place on whose bell to sleep, and what that said.
+    bell: Option<(usize, u64)>,
+    /// What the caller's own word said.
+    own: u64,
+}
+
+impl Nap {
+    /// The same, but for so long at most.
+    #[must_use]
+    pub fn at_most(self, time: Duration) -> Nap {
+        Nap { until: self.until.min(clock::now().plus(time)), ..self }
+    }
+}
+
+/// Sleeps on a word of this process's memory until it is no longer `seen`, or for this time.
+pub fn sleep_on(word: &AtomicU64, seen: u64, time: Duration) {
+    futex::sleep(word, seen, clock::now().plus(time));
+}
+
+impl Limiter {
+    pub(in crate::limiter) fn line(&self) -> Places<'_> {
+        Places { standing: self.segment.standing(), places: self.segment.places() }
+    }
+
+    fn lock_callers(&self) -> Locked<'_> {
+        Locked(Some(self.seat.callers()))
+    }
+
+    /// Whether somebody waits who is awake, or may be: then what is free is theirs.
+    #[inline]
+    pub fn is_waited_for(&self) -> bool {
+        let line = self.line();
+        line.is_anybody_there() && line.is_anybody_awake(clock::now().as_nanos())
+    }
+
+    /// A caller looks: it goes on, gives up, or sleeps and looks again. The first time it joins the line. `rouse` is how it
+    /// is told to look.
+    ///
+    /// In a forked child the caller stands anew.
+    ///
+    /// # Errors
+    /// As [`try_request`](Limiter::try_request), and [`ErrorKind::TooFar`](crate::ErrorKind). It has left the line then.
+    pub fn look(&self, waiter: &mut Waiter, rouse: &Rouse) -> Result<Step> {
+        let _no_handlers = NoHandlers::enter();
+        // Before anything else: whoever tells it to look meanwhile changes the word.
+        let own = match rouse {
+            Rouse::Thread(word) => word.load(Ordering::Acquire),
+            Rouse::Task(_) => 0,
+        };
+        let mut callers = self.lock_callers();
+        if waiter.process != callers.process {
+            (waiter.process, waiter.key, waiter.since) = (callers.process, None, None);
+        }
+        let step = self.look_among(&mut callers, waiter, rouse, own);
+        if !matches!(step, Ok(Step::Sleep { .. })) {
+            self.step_out_of(&mut callers, waiter);
+        }
+        step
+    }
+
+    /// A caller leaves the line, wherever it stands. It takes nothing along.
+    pub fn step_out(&self, waiter: &mut Waiter) {
+        if waiter.key.is_none() {
+            return;
+        }
+        let _no_handlers = NoHandlers::enter();
+        let mut callers = self.lock_callers();
+        if waiter.process == callers.process {
+            self.step_out_of(&mut callers, waiter);
+        }
+    }
+
+    fn look_among(
+        &self,
+        callers: &mut Callers,
+        waiter: &mut Waiter,
+        rouse: &Rouse,
+        own: u64,
+    ) -> Result<Step> {
+        let mut planned: Option<u64> = None;
+        loop {
+            let now = clock::now();
+            self.check_still_limits(now)?;
+            if self.is_shadow() {
+                return Ok(Step::Shadow);
+            }
+            let key = match self.stand(callers, waiter, rouse, now) {
+                Ok(Ok(key)) => key,
+                Ok(Err(step)) => return Ok(step),
+                Err(halt) => {
+                    self.clear_the_way(halt, waiter)?;
+                    continue;
+                }
+            };
+            // Read before it sees how things stand: whoever changes that rings.
+            let seen =
+                callers.place.as_ref().map(|place| (place.sitter.seat, self.bell_of(place.sitter.seat)));
+            let step = self
+                .view(callers, key, callers.epoch)
+                .and_then(|view| self.step_for(callers, waiter, key, &view));
+            match step {
+                Ok(Next::Done(step)) => return Ok(step),
+                Ok(Next::Again) => planned = None,
+                Ok(Next::Sleep { until, is_first }) => {
+                    let latest = waiter.latest.plus(Duration::from_nanos(1)).as_nanos();
+                    let sleep = |until: u64, bell, start_tending| {
+                        let nap = Nap { until: Nanos::from_nanos(until.min(latest)), bell, own };
+                        Ok(Step::Sleep { nap, start_tending })
+                    };
+                    let place = seen.filter(|_| is_first).map(|(place, _)| place);
+                    if rouse.is_task() {
+                        if let Some(place) = place {
+                            self.hasten_own(place, until);
+                        }
+                        let start_tending = !std::mem::replace(&mut callers.is_tended, true);
+                        return sleep(until, None, start_tending);
+                    }
+                    let Some(place) = place else {
+                        return sleep(now.plus(BEHIND).as_nanos(), None, false);
+                    };
+                    match planned {
+                        // Nothing has changed since the plan was there for all to see.
+                        Some(planned) if planned <= until => {
+                            callers.sleeps_on_bell(key);
+                            return sleep(planned, seen, false);
+                        }
+                        _ => {
+                            self.line().plan(place, until);
+                            planned = Some(until);
+                        }
+                    }
+                }
+                Err(halt) => self.clear_the_way(halt, waiter)?,
+            }
+        }
+    }
+
+    /// Mends what can be mended, or says what is wrong.
+    #[cold]
+    fn clear_the_way(&self, halt: Halt, waiter: &Waiter) -> Result<()> {
+        let request = waiter.ask.asked().request();
+        match halt {
+            Halt::Miscounted => Err(self.miscounted(&request)),
+            halt => self.recover(halt, request.largest()),
+        }
+    }
+
+    /// A thread sleeps, as it was told.
+    pub fn nap(&self, nap: &Nap, own: &AtomicU64) {
+        match nap.bell.and_then(|(place, seen)| Some((self.line().bell(place)?, seen))) {
+            Some((bell, seen)) => futex::sleep(bell, seen, nap.until),
+            None => futex::sleep(own, nap.own, nap.until),
+        }
+    }
+}
+
+/// The callers of this process, for this thread alone. What is to be done afterwards is done when this is dropped.
+struct Locked<'a>(Option<ProcessHeld<'a, Callers>>);
+
+impl Deref for Locked<'_> {
+    type Target = Callers;
+
+    fn deref(&self) -> &Callers {
+        self.0.as_ref().expect("until it is dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Callers {
+        self.0.as_mut().expect("until it is dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let afterwards = std::mem::take(&mut self.afterwards);
+        self.0 = None;
+        afterwards.into_iter().for_each(Afterwards::run);
+    }
+}

@@ -1,0 +1,174 @@
+//! Standing in the line, and leaving it.
+
+use super::view::uncharged;
+use super::{Refused, Step, Waiter};
+use crate::clock::{self, Nanos};
+use crate::commit::Halt;
+use crate::error::Result;
+use crate::layout::RETIRED;
+use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT};
+use crate::limiter::Limiter;
+use crate::line::{Caller, Callers, Key, Rouse};
+use crate::sync::Ordering;
+
+impl Limiter {
+    /// This caller stands in the line from now on, if it did not yet. Or what it does instead.
+    pub(super) fn stand(
+        &self,
+        callers: &mut Callers,
+        waiter: &mut Waiter,
+        rouse: &Rouse,
+        now: Nanos,
+    ) -> std::result::Result<std::result::Result<Key, Step>, Halt> {
+        let epoch = self.know_limits(callers, now.as_nanos());
+        if waiter.key.is_none() {
+            let Some(costs) = self.costs_in(epoch, waiter.ask.asked())? else { return Err(Halt::Changed) };
+            if let Some(step) = self.join(callers, waiter, &costs, rouse, now)? {
+                return Ok(Err(step));
+            }
+        }
+        let Some(key) = waiter.key else { return Err(Halt::Changed) };
+        callers.is_awake(key, rouse);
+        if callers.costs(key) == [0; MAX_LIMITS] {
+            // The limits are others now: let it say what is wrong.
+            self.costs_in(epoch, waiter.ask.asked())?;
+            return Err(Halt::Changed);
+        }
+        self.show_first(callers, now.as_nanos());
+        Ok(Ok(key))
+    }
+
+    /// Puts the caller in the line, or says what it does instead.
+    pub(super) fn join(
+        &self,
+        callers: &mut Callers,
+        waiter: &mut Waiter,
+        costs: &Costs,
+        rouse: &Rouse,
+        now: Nanos,
+    ) -> std::result::Result<Option<Step>, Halt> {
+        // It attaches even if it gets nothing, so that `inspect` lists it.
+        let _ = self.seat.counting(&self.segment);
+        let since = *waiter.since.get_or_insert(now);
+        let at = now.as_nanos();
+        let crowd = self.crowd(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
+        if crowd.all >= waiter.most_waiting {
+            return Ok(Some(Step::Refused(Refused::Line(crowd.all), now)));
+        }
+        let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
+        if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
+            if ready > waiter.latest {
+                return Ok(Some(Step::Refused(Refused::TooLate { ready, limit }, now)));
+            }
+            if ready.since(now) > MAX_WAIT {
+                return Err(Halt::TooFar { ready, now });
+            }
+        }
+        if !matches!(self.seat.place(&self.segment, callers), Ok(Some(_))) {
+            self.segment.fixed().line.unordered.fetch_add(1, Ordering::Relaxed);
+            return Ok(Some(Step::Unordered(now)));
+        }
+        let caller = Caller::new(waiter.ask.clone(), *costs, waiter.latest.as_nanos(), rouse.clone());
+        waiter.key = Some(callers.insert(since.as_nanos(), caller));
+        self.show_first(callers, at);
+        Ok(None)
+    }
+
+    /// Writes the first caller of this process, and who stands behind it, to its place. Stands there, or leaves it.
+    pub(super) fn show_first(&self, callers: &mut Callers, now: u64) {
+        callers.look_at_the_clock(now);
+        let Some(place) = callers.place.as_ref().map(|place| place.sitter.seat) else { return };
+        let line = self.line();
+        match callers.first() {
+            None => {
+                callers.shown = None;
+                line.leave(place);
+                // A place far back in the table means that many processes wait: one may need it.
+                if place >= self.segment.places().len() / 2 {
+                    self.seat.release_place(&self.segment, callers);
+                }
+            }
+            Some(first) if callers.shown == Some(first) => {
+                let front = callers.front(first);
+                line.write_behind(place, front.behind, front.newest);
+            }
+            Some(first) => {
+                line.write(place, &callers.front(first));
+                // Its caller is awake, or is told to look.
+                line.plan(place, now);
+                if callers.shown.is_none() {
+                    line.stand(place);
+                }
+                callers.shown = Some(first);
+            }
+        }
+    }
+
+    /// The current epoch, whose limits the callers count by from now on.
+    pub(super) fn know_limits(&self, callers: &mut Callers, now: u64) -> u64 {
+        let epoch = self.segment.generations().epoch();
+        if callers.epoch != epoch {
+            callers.recount(epoch, now, |ask| self.costs_in(epoch, ask.asked()).ok().flatten());
+            if let (Some(place), Some(first)) = (callers.place.as_ref(), callers.shown) {
+                self.line().write(place.sitter.seat, &callers.front(first));
+            }
+        }
+        epoch
+    }
+
+    /// What a request costs each limit, if it can ever pass; `None` if the epoch is over.
+    pub(super) fn costs_in(&self, epoch: u64, asked: Asked<'_>) -> std::result::Result<Option<Costs>, Halt> {
+        if self.segment.has_records() {
+            return self.segment.records(None).costs_in(epoch, asked);
+        }
+        let Some(most) = self.segment.words().most(epoch) else { return Ok(None) };
+        match asked.request().only_calls().filter(|&n| n > 0) {
+            None => Err(Halt::Miscounted),
+            Some(n) if n > most => Err(Halt::NeverAdmissible { limit: 0, most }),
+            Some(n) => Ok(Some([n; MAX_LIMITS])),
+        }
+    }
+
+    /// The caller is gone from the line. Whoever is first now is told.
+    pub(super) fn step_out_of(&self, callers: &mut Callers, waiter: &mut Waiter) {
+        let Some(key) = waiter.key.take() else { return };
+        if !callers.remove(key) {
+            return;
+        }
+        let now = clock::now().as_nanos();
+        let was_shown = callers.shown == Some(key);
+        let place = callers.place.as_ref().map_or(usize::MAX, |place| place.sitter.seat);
+        self.show_first(callers, now);
+        let line = self.line();
+        if callers.is_empty() {
+            if line.is_anybody_there() {
+                self.wake_first(self.segment.generations().epoch(), place);
+            } else {
+                self.undo_turns(None, || !line.is_anybody_there());
+            }
+        } else if was_shown {
+            self.tell_first(callers, now);
+            self.wake_first(self.segment.generations().epoch(), place);
+        }
+    }
+
+    /// Tells the first caller of this process that it is the first.
+    pub(super) fn tell_first(&self, callers: &mut Callers, now: u64) {
+        let Some(first) = callers.shown else { return };
+        if callers.hears_the_bell(first) {
+            if let Some(place) = callers.place.as_ref() {
+                self.ring(place.sitter.seat);
+            }
+        } else {
+            callers.rouse(first, now);
+        }
+    }
+
+    /// Whether the limiter goes on, asked now and then.
+    pub(super) fn check_still_limits(&self, now: Nanos) -> Result<()> {
+        if self.segment.generations().epoch() >= RETIRED {
+            return Err(self.segment.halted(Halt::Retired, 0));
+        }
+        self.glance_around(now)
+    }
+}

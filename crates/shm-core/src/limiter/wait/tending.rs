@@ -1,0 +1,100 @@
+//! Waiting tasks: one thread of their process sleeps for all of them, and tells those to look whose turn has come.
+
+use super::Nap;
+use super::view::WATCH;
+use crate::clock::{self, Nanos};
+use crate::layout::TURNS;
+use crate::limit::MAX_LIMITS;
+use crate::limiter::Limiter;
+use crate::line::{Callers, GRACE, Key};
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::signal::NoHandlers;
+use std::sync::Arc;
+
+/// What the thread that tends a process's tasks does next.
+#[derive(Debug)]
+pub enum Tended {
+    /// It sleeps, and tends them again.
+    Nap(Nap),
+    /// No task waits. It sleeps on this word, which said this, without keeping the limiter open.
+    Idle(Arc<AtomicU64>, u64),
+}
+
+impl Limiter {
+    /// Looks on behalf of the tasks of this process that wait, tells those to look whose turn has come, and says until when
+    /// to sleep. For the one thread that tends them: see [`Step::Sleep`].
+    pub fn tend(&self) -> Tended {
+        let _no_handlers = NoHandlers::enter();
+        let mut callers = self.lock_callers();
+        let mut planned: Option<u64> = None;
+        loop {
+            let Some(place) = callers.place.as_ref().filter(|_| callers.has_tasks()) else {
+                let word = Arc::clone(&callers.tasks_word);
+                let seen = word.load(Ordering::Acquire);
+                return Tended::Idle(word, seen);
+            };
+            let place = place.sitter.seat;
+            let seen = self.bell_of(place);
+            let now = clock::now();
+            let at = now.as_nanos();
+            let nap = |until: u64| {
+                Tended::Nap(Nap { until: Nanos::from_nanos(until), bell: Some((place, seen)), own: 0 })
+            };
+            if self.check_still_limits(now).is_err() || self.is_shadow() {
+                callers.rouse_all(at);
+                return nap(now.plus(WATCH).as_nanos());
+            }
+            let epoch = self.know_limits(&mut callers, at);
+            for key in callers.expired(at) {
+                callers.rouse(key, at);
+            }
+            self.show_first(&mut callers, at);
+            let until = self.rouse_due_tasks(&mut callers, epoch);
+            let until = until.unwrap_or(now.plus(WATCH).as_nanos());
+            let until = until.min(callers.next_deadline(at).saturating_add(1));
+            match planned {
+                Some(planned) if planned <= until => return nap(planned),
+                _ => {
+                    self.line().plan(place, until);
+                    planned = Some(until);
+                }
+            }
+        }
+    }
+
+    /// The thread that tends the tasks ends, unless one waits again. Whether it may.
+    pub fn stop_tending(&self) -> bool {
+        let mut callers = self.seat.callers();
+        callers.is_tended &= callers.has_tasks();
+        !callers.is_tended
+    }
+
+    /// Tells the tasks to look whose turn it is; until when nothing is to be done, then.
+    pub(super) fn rouse_due_tasks(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
+        let now = clock::now().as_nanos();
+        let waiting: Vec<Key> = callers.awake().take(TURNS).collect();
+        for key in waiting {
+            if callers.costs(key) == [0; MAX_LIMITS] {
+                callers.rouse(key, now);
+                continue;
+            }
+            let view = self.view(callers, key, epoch).ok()?;
+            if view.due().is_empty() {
+                let until = self.sleep_until(&view, &callers.costs(key)).ok()?;
+                // Those that were told to look may not do so.
+                return Some(if callers.shown == Some(key) {
+                    until
+                } else {
+                    until.min(now + 2 * GRACE.as_nanos() as u64)
+                });
+            }
+            if !callers.is_task(key) {
+                break;
+            }
+            if !callers.is_roused(key) {
+                callers.rouse(key, now);
+            }
+        }
+        Some(now + 2 * GRACE.as_nanos() as u64)
+    }
+}

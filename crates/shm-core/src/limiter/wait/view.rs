@@ -1,0 +1,225 @@
+//! How things stand for one caller: who comes before it, which turns have come, until when it can sleep.
+
+use super::Refused;
+use super::charging::wanted_by;
+use crate::clock::{self, Nanos};
+use crate::commit::Halt;
+use crate::layout::TURNS;
+use crate::limit::Costs;
+use crate::limiter::Limiter;
+use crate::line::{Callers, Charge, Key, Turn, difference, sum};
+use std::time::Duration;
+
+/// The longest sleep of the first in line; of the second it is twice as long, and so on.
+pub(super) const WATCH: Duration = Duration::from_millis(20);
+/// So many in line watch that closely.
+const WATCHERS: u64 = 5;
+/// The longest sleep of others: for each who stands.
+const WATCH_EACH: Duration = Duration::from_millis(2);
+/// The shortest sleep of the first in line.
+const SHORTEST: Duration = Duration::from_micros(20);
+
+/// How things stand for one caller.
+pub(super) struct View {
+    pub(super) now: u64,
+    pub(super) epoch: u64,
+    /// The turns that it may have, in the order of their instants: those that come after its arrival.
+    pub(super) turns: Vec<(Turn, Charge)>,
+    /// How many come before it, and what they ask for.
+    pub(super) before: u64,
+    pub(super) ahead: Costs,
+    /// How many wait in all.
+    pub(super) all: u64,
+    /// Permits that are free, as far as that matters.
+    pub(super) permits: u64,
+    /// No seat was free to charge turns with.
+    pub(super) seatless: bool,
+}
+
+impl View {
+    /// The turns that have come, if one of them is the caller's by its order.
+    pub(super) fn due(&self) -> &[(Turn, Charge)] {
+        let due = self.turns.partition_point(|(turn, _)| turn.at <= self.now);
+        if (due as u64).min(self.permits) > self.before { &self.turns[..due] } else { &[] }
+    }
+}
+
+/// How many callers stand, as far as one process sees it.
+pub(super) struct Crowd {
+    pub(super) before: u64,
+    pub(super) ahead: Costs,
+    pub(super) all: u64,
+    /// Whether all ask for the same.
+    pub(super) uniform: bool,
+    /// Whether somebody is late.
+    pub(super) late: bool,
+    /// The least ticket of all that are not.
+    pub(super) oldest: u64,
+}
+
+impl Limiter {
+    /// How things stand for this caller. Charges turns that are about to come for those who wait.
+    pub(super) fn view(&self, callers: &Callers, key: Key, epoch: u64) -> std::result::Result<View, Halt> {
+        let now = clock::now().as_nanos();
+        let Some(sitter) = callers.place.as_ref().map(|place| place.sitter) else {
+            return Err(Halt::Changed);
+        };
+        let costs = callers.costs(key);
+        let mut crowd = self.crowd(callers, key, &costs, epoch, now);
+        if crowd.late && self.bury(now) {
+            crowd = self.crowd(callers, key, &costs, epoch, now);
+        }
+        let mut permits = self.free_permits();
+        if permits == 0 && self.free_those_of_the_dead() {
+            permits = self.free_permits();
+        }
+        let mut seatless = false;
+        let turns = loop {
+            let turns = self.ready_turns(epoch, now, crowd.oldest);
+            if turns.len() as u64 >= crowd.all.min(permits) {
+                break turns;
+            }
+            let next = if crowd.uniform {
+                costs
+            } else {
+                self.costs_of(callers, turns.len(), epoch, now).unwrap_or(costs)
+            };
+            match self.fill(sitter, &next, epoch, wanted_by(&turns, now)) {
+                Ok(true) => {}
+                Ok(false) => break turns,
+                Err(Halt::Seatless) => {
+                    seatless = true;
+                    break turns;
+                }
+                Err(halt) => return Err(halt),
+            }
+        };
+        if crowd.late {
+            self.wake_first(epoch, sitter.seat);
+        }
+        let turns = turns.into_iter().filter(|(turn, _)| turn.at >= key.0).collect();
+        Ok(View {
+            now,
+            epoch,
+            turns,
+            before: crowd.before,
+            ahead: crowd.ahead,
+            all: crowd.all,
+            permits,
+            seatless,
+        })
+    }
+
+    /// Who else stands, seen by the caller with this key and these costs.
+    pub(super) fn crowd(&self, callers: &Callers, key: Key, costs: &Costs, epoch: u64, now: u64) -> Crowd {
+        let place = callers.place.as_ref().map_or(usize::MAX, |place| place.sitter.seat);
+        let (before, ahead) = callers.before(key);
+        let own = callers.len() as u64;
+        let mut crowd = Crowd {
+            before,
+            ahead,
+            all: own,
+            uniform: callers.total() == times(costs, own),
+            late: false,
+            oldest: callers.first().map_or(u64::MAX, |first| first.0),
+        };
+        for other in self.line().all().filter(|other| other.place != place) {
+            if other.is_late(now) {
+                crowd.late = true;
+                continue;
+            }
+            let its = self.line().costs(other.place, epoch);
+            crowd.all = crowd.all.saturating_add(other.behind).saturating_add(1);
+            crowd.uniform &= its.is_none_or(|its| its == *costs);
+            crowd.oldest = crowd.oldest.min(other.ticket);
+            let n = other.callers_before(key.0, place);
+            crowd.before = crowd.before.saturating_add(n);
+            crowd.ahead = sum(&crowd.ahead, &times(&its.unwrap_or(*costs), n));
+        }
+        crowd
+    }
+
+    /// What the `n`th of those who stand asks for, as far as it is known here.
+    pub(super) fn costs_of(&self, callers: &Callers, n: usize, epoch: u64, now: u64) -> Option<Costs> {
+        let place = callers.place.as_ref().map_or(usize::MAX, |place| place.sitter.seat);
+        let mut known: Vec<(u64, Costs)> =
+            callers.awake().take(n + 1).map(|key| (key.0, callers.costs(key))).collect();
+        let line = self.line();
+        let others = line.all().filter(|other| other.place != place && !other.is_late(now));
+        known.extend(others.filter_map(|other| Some((other.ticket, line.costs(other.place, epoch)?))));
+        known.sort_unstable_by_key(|&(ticket, _)| ticket);
+        known.get(n).map(|&(_, costs)| costs)
+    }
+
+    /// When these costs would be admitted behind others, and the limit that says so; `None` if nobody knows.
+    pub(super) fn estimate(
+        &self,
+        epoch: u64,
+        ahead: &Costs,
+        costs: &Costs,
+    ) -> std::result::Result<Option<(Nanos, usize)>, Halt> {
+        if !self.segment.has_records() {
+            let estimate = self.segment.words().estimate(epoch, ahead[0], costs[0], &clock::Host)?;
+            return Ok(estimate.map(|ready| (ready, 0)));
+        }
+        match self.segment.records(None).estimate(epoch, ahead, costs, &clock::Host) {
+            Err(Halt::Seatless) => Ok(None),
+            estimate => estimate,
+        }
+    }
+
+    /// How many permits are free, up to the number of turns that could be charged. All of them where there are none.
+    pub(super) fn free_permits(&self) -> u64 {
+        if self.has_permits() { self.permits().free(&self.segment.generations(), TURNS) } else { u64::MAX }
+    }
+
+    /// Until when the caller can sleep, if nothing changes.
+    pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, Halt> {
+        let watch = if view.before < WATCHERS {
+            WATCH * (view.before as u32 + 1)
+        } else {
+            (WATCH_EACH * u32::try_from(view.all).unwrap_or(u32::MAX)).max(WATCH * WATCHERS as u32)
+        };
+        let watch = view.now.saturating_add(watch.as_nanos() as u64);
+        if view.permits <= view.before || view.seatless {
+            return Ok(watch);
+        }
+        let turn = usize::try_from(view.before).ok().and_then(|before| view.turns.get(before));
+        let due = match turn {
+            Some((turn, _)) if turn.at > view.now => turn.at,
+            // It has come, and is for others.
+            Some(_) => watch,
+            None => {
+                let ahead = uncharged(&view.ahead, &view.turns);
+                self.estimate(view.epoch, &ahead, costs)?.map_or(watch, |(ready, _)| ready.as_nanos())
+            }
+        };
+        // Not at once: what is due is for others, and the estimate can't tell.
+        Ok(due.max(view.now.saturating_add(SHORTEST.as_nanos() as u64)).min(watch))
+    }
+
+    /// Why this caller gets nothing in time.
+    pub(super) fn why_not(
+        &self,
+        callers: &Callers,
+        key: Key,
+        view: &View,
+    ) -> std::result::Result<Refused, Halt> {
+        if view.permits <= view.before && self.has_permits() {
+            return Ok(Refused::Permits);
+        }
+        let ahead = uncharged(&view.ahead, &view.turns);
+        let estimate = self.estimate(view.epoch, &ahead, &callers.costs(key))?;
+        let (ready, limit) = estimate.unwrap_or((Nanos::from_nanos(view.now), 0));
+        Ok(Refused::TooLate { ready: ready.max(Nanos::from_nanos(view.now + 1)), limit })
+    }
+}
+
+/// What is asked for without what is charged for it already.
+pub(super) fn uncharged(asked: &Costs, turns: &[(Turn, Charge)]) -> Costs {
+    turns.iter().fold(*asked, |left, (_, charge)| difference(&left, &charge.costs))
+}
+
+fn times(costs: &Costs, n: u64) -> Costs {
+    costs.map(|cost| cost.saturating_mul(n))
+}

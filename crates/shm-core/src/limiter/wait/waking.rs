@@ -1,0 +1,115 @@
+//! Telling others: who is first now, and that the limits have changed; and finding out who is dead.
+
+use crate::clock;
+use crate::limit::MAX_LIMITS;
+use crate::limiter::Limiter;
+use crate::line::Standing;
+use crate::seat::{Probe, SeesLocks, Sitter, Table, is_gone};
+use crate::sync::{Ordering, fence};
+use crate::sys::futex;
+use std::time::Duration;
+
+/// How often a process asks the kernel whether the first in line is alive.
+const PROBE_EVERY: Duration = Duration::from_millis(10);
+
+impl Limiter {
+    /// Wakes the first in line if it sleeps for longer than it should. The process that calls is at `here`, and is awake.
+    pub(super) fn wake_first(&self, epoch: u64, here: usize) {
+        // Pairs with the fence after a plan was stored: see `places`.
+        fence(Ordering::SeqCst);
+        let now = clock::now().as_nanos();
+        let Some(first) = self.line().first(now).filter(|first| first.place != here) else { return };
+        if self.free_permits() == 0 {
+            return;
+        }
+        let turn = self.turns().ready().all().iter().map(|turn| turn.at).find(|&at| at >= first.ticket);
+        let due = turn.or_else(|| {
+            let costs = self.line().costs(first.place, epoch)?;
+            let estimate = self.estimate(epoch, &[0; MAX_LIMITS], &costs).ok()??;
+            Some(estimate.0.as_nanos())
+        });
+        if self.line().hasten(&first, due.unwrap_or(now).max(now)) {
+            self.ring(first.place);
+        }
+    }
+
+    /// Wakes the first in line, for which something has become free.
+    pub(in crate::limiter) fn wake_first_now(&self) {
+        // Pairs with the fence after a plan was stored: see `places`.
+        fence(Ordering::SeqCst);
+        let line = self.line();
+        if !line.is_anybody_there() {
+            return;
+        }
+        let now = clock::now().as_nanos();
+        if let Some(first) = line.first(now)
+            && line.hasten(&first, now)
+        {
+            self.ring(first.place);
+        }
+    }
+
+    /// Wakes all who stand: the limits have changed, or are no more.
+    pub(in crate::limiter) fn wake_the_line(&self) {
+        for standing in self.line().all() {
+            self.ring(standing.place);
+        }
+    }
+
+    pub(super) fn ring(&self, place: usize) {
+        if let Some(bell) = self.line().bell(place) {
+            bell.fetch_add(1, Ordering::SeqCst);
+            futex::wake_all(bell);
+        }
+    }
+
+    pub(super) fn bell_of(&self, place: usize) -> u64 {
+        self.line().bell(place).map_or(0, |bell| bell.load(Ordering::SeqCst))
+    }
+
+    /// Moves the plan of this process forward, and wakes whoever tends its tasks.
+    pub(super) fn hasten_own(&self, place: usize, until: u64) {
+        let plan = self.segment.places()[place].plan.fetch_min(until, Ordering::SeqCst);
+        if plan > until || plan <= clock::now().as_nanos() {
+            self.ring(place);
+        }
+    }
+
+    /// Clears the places of the dead, the first in line first, until one is alive and awake. Not too often, all processes taken
+    /// together. Whether there was one.
+    pub(super) fn bury(&self, now: u64) -> bool {
+        let probed = &self.segment.fixed().line.probed_ns;
+        let last = probed.load(Ordering::Relaxed);
+        if now.saturating_sub(last) < PROBE_EVERY.as_nanos() as u64
+            || probed.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        let mut all: Vec<Standing> = self.line().all().collect();
+        all.sort_unstable_by_key(|standing| (standing.ticket, standing.place));
+        let mut locks = Probe::of_table(&self.segment, Table::Places);
+        let mut found = false;
+        for standing in all {
+            let is_dead = self.clear_if_dead(standing.place, &mut locks);
+            found |= is_dead;
+            // One that is stopped says nothing of those behind it.
+            if !is_dead && !standing.is_late(now) {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Clears this place if its holder is dead.
+    pub(super) fn clear_if_dead(&self, place: usize, locks: &mut impl SeesLocks) -> bool {
+        let Some(holder) = self.segment.places().get(place).map(|place| &place.holder) else { return false };
+        let tenure = holder.tenure.load(Ordering::Acquire);
+        let sitter = Sitter { seat: place, tenure };
+        if !is_gone(holder, sitter, locks).unwrap_or(false) {
+            return false;
+        }
+        self.turns().free_those_of(sitter);
+        self.line().leave(place);
+        true
+    }
+}
