@@ -190,9 +190,10 @@ fn a_change_that_does_not_fit_the_file_is_refused_and_changes_nothing() {
 
 /// Where a record limiter of four seats has its parts: two cells for each seat, and two for changes.
 const CELLS: u64 = offset::FIRST_SEAT + 4 * 256;
-const RINGS: u64 = CELLS + 10 * 448;
+const RINGS: u64 = CELLS + (10 + 64) * 448;
 const PERMITS: u64 = RINGS + 1_024 * 8;
-const END: u64 = PERMITS + 64 * 8;
+const LINE: u64 = PERMITS + 64 * 8;
+const END: u64 = LINE + 64 + 64 * 128;
 const STATE: u64 = offset::GENERATIONS + offset::GENERATION_SIZE + offset::GENERATION_STATE;
 
 fn arena() -> Arena {
@@ -289,7 +290,17 @@ fn reset_clears(from: u64, to: u64) {
 
 #[test]
 fn a_reset_clears_damaged_permits() {
-    reset_clears(PERMITS, END);
+    reset_clears(PERMITS, LINE);
+}
+
+#[test]
+fn a_reset_clears_a_damaged_line() {
+    reset_clears(LINE, END);
+}
+
+#[test]
+fn a_reset_clears_damaged_turns() {
+    reset_clears(offset::TURNS, offset::FIRST_SEAT);
 }
 
 #[test]

@@ -63,6 +63,7 @@ impl Limiter {
             // A pause that is over only keeps a bucket from a burst of what was not used in it: usage, to be forgotten.
             Ok(Some(Terms { forget: true, not_before: terms.paused_until(now), ..*terms }))
         })?;
+        self.clear_the_line();
         // Whatever is taken is free then, also if every living process waits.
         if self.segment.has_room_for_permits() && self.permits().reclaim(&mut Probe::of(&self.segment))? > 0 {
             self.wake_everybody();

@@ -95,7 +95,7 @@ impl<'a> Spoiler<'a> {
             }
             8 => within(slots, permits),
             9 => within(permits, self.len()),
-            10 => offset::BELL,
+            10 => offset::LINE + 8 * dice.roll(2),
             _ => within(offset::EPOCH, self.len()),
         };
         at.min(self.len() - 8)

@@ -15,8 +15,8 @@ const HORIZON: Duration = Duration::from_millis(5);
 /// The second turn ahead is charged if it comes within this time. (The first always is: so nobody who tries takes what
 /// those who stand have waited for.)
 const SECOND: Duration = Duration::from_millis(20);
-/// A turn that nobody claimed for this long is nobody's: those who stood when it came are gone or stopped.
-const UNCLAIMED: Duration = Duration::from_millis(100);
+/// A turn that nobody claimed for this long is for whoever meets it: those who were first when it came are gone or stopped.
+pub(super) const UNCLAIMED: Duration = Duration::from_millis(100);
 
 /// When the next turn is to come, at the latest, so that it is charged now. These are ready.
 pub(super) fn wanted_by(ready: &[(Turn, Charge)], now: u64) -> Nanos {

@@ -1,7 +1,7 @@
 //! How things stand for one caller: who comes before it, which turns have come, until when it can sleep.
 
 use super::Refused;
-use super::charging::wanted_by;
+use super::charging::{UNCLAIMED, wanted_by};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
 use crate::layout::TURNS;
@@ -37,10 +37,16 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The turns that have come, if one of them is the caller's by its order.
+    /// The turns that have come, if one of them is the caller's by its order. One that has been there for long is anybody's:
+    /// so nobody waits for ever behind others that never come, whatever the line says of them.
     pub(super) fn due(&self) -> &[(Turn, Charge)] {
-        let due = self.turns.partition_point(|(turn, _)| turn.at <= self.now);
-        if (due as u64).min(self.permits) > self.before { &self.turns[..due] } else { &[] }
+        let come_by = |at: u64| self.turns.partition_point(|(turn, _)| turn.at <= at);
+        let due = come_by(self.now);
+        if (due as u64).min(self.permits) > self.before {
+            return &self.turns[..due];
+        }
+        let unclaimed = come_by(self.now.saturating_sub(UNCLAIMED.as_nanos() as u64));
+        if self.permits > 0 { &self.turns[..unclaimed] } else { &[] }
     }
 }
 

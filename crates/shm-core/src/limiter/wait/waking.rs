@@ -100,6 +100,23 @@ impl Limiter {
         found
     }
 
+    /// Clears what the dead left in the line, all of it, whoever stands before them: for a reset.
+    pub(in crate::limiter) fn clear_the_line(&self) {
+        let mut locks = Probe::of_table(&self.segment, Table::Places);
+        for standing in self.line().all() {
+            self.clear_if_dead(standing.place, &mut locks);
+        }
+        self.free_lost_slots(&mut locks);
+    }
+
+    /// Frees the slots of turns whose fillers are gone.
+    fn free_lost_slots(&self, locks: &mut impl SeesLocks) {
+        self.turns().free_the_lost(|filler| {
+            let place = self.segment.places().get(filler.seat);
+            place.is_none_or(|place| is_gone(&place.holder, filler, locks).unwrap_or(false))
+        });
+    }
+
     /// Clears this place if its holder is dead.
     pub(super) fn clear_if_dead(&self, place: usize, locks: &mut impl SeesLocks) -> bool {
         let Some(holder) = self.segment.places().get(place).map(|place| &place.holder) else { return false };
