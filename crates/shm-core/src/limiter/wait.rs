@@ -611,7 +611,10 @@ impl Limiter {
             let charge = table.charge_of(turn);
             let is_over = turn.at.saturating_add(UNCLAIMED.as_nanos() as u64) < now && turn.at < oldest;
             if charge.epoch != epoch {
-                table.take(turn);
+                // Not those of an epoch that this process has not heard of yet.
+                if !self.segment.generations().is_still(charge.epoch) {
+                    table.take(turn);
+                }
             } else if is_over {
                 self.undo(turn, &charge, None);
             } else {
@@ -621,13 +624,14 @@ impl Limiter {
         turns
     }
 
-    /// Charges one more turn for the line, if it comes by `latest`.
+    /// Charges one more turn for the line, if it comes by `latest`. Whoever finds that it was charged by other limits than
+    /// it knows looks again: to it the turn is none, and it would charge the next, and the next.
     fn fill(&self, by: Sitter, costs: &Costs, epoch: u64, latest: Nanos) -> std::result::Result<bool, Halt> {
         let Some(filling) = self.turns().begin(by) else { return Ok(false) };
         match self.charge_turn(filling.slot(), costs, epoch, latest) {
             Ok(Some((at, charge))) => {
                 self.turns().publish(filling, at.as_nanos(), &charge);
-                Ok(true)
+                if charge.epoch == epoch { Ok(true) } else { Err(Halt::Changed) }
             }
             nothing => {
                 self.turns().abandon(filling);
