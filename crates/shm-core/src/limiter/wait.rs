@@ -33,11 +33,11 @@ const HORIZON: Duration = Duration::from_millis(5);
 const SECOND: Duration = Duration::from_millis(20);
 /// How often a process asks the kernel whether the first in line is alive.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
-/// The longest sleep of the first in line; of the second it is twice as long, and so on.
+/// The longest sleep of the first process in line; of the second it is twice as long, and so on.
 const WATCH: Duration = Duration::from_millis(20);
-/// So many in line watch that closely.
-const WATCHERS: u64 = 5;
-/// The longest sleep of others: for each who stands.
+/// So many processes in line watch that closely.
+const WATCHERS: u32 = 5;
+/// The longest sleep of others: for each process that stands. Not for each caller: those of one process die together.
 const WATCH_EACH: Duration = Duration::from_millis(2);
 /// The longest sleep of a caller behind the first of its process. That one tells it when to look.
 const BEHIND: Duration = Duration::from_millis(100);
@@ -153,8 +153,9 @@ struct View {
     /// How many come before it, and what they ask for.
     before: u64,
     ahead: Costs,
-    /// How many wait in all.
-    all: u64,
+    /// How many processes stand before that of the caller, and how many in all.
+    places_before: u32,
+    places: u32,
     /// Permits that are free, as far as that matters.
     permits: u64,
     /// No seat was free to charge turns with.
@@ -174,6 +175,8 @@ struct Crowd {
     before: u64,
     ahead: Costs,
     all: u64,
+    places_before: u32,
+    places: u32,
     /// Whether all ask for the same.
     uniform: bool,
     /// Whether somebody is late.
@@ -513,6 +516,8 @@ impl Limiter {
             before,
             ahead,
             all: own,
+            places_before: 0,
+            places: 1,
             uniform: callers.total() == times(costs, own),
             late: false,
             oldest: callers.first().map_or(u64::MAX, |first| first.0),
@@ -527,6 +532,8 @@ impl Limiter {
             crowd.uniform &= its.is_none_or(|its| its == *costs);
             crowd.oldest = crowd.oldest.min(other.ticket);
             let n = other.callers_before(key.0, place);
+            crowd.places += 1;
+            crowd.places_before += u32::from(n > 0);
             crowd.before = crowd.before.saturating_add(n);
             crowd.ahead = sum(&crowd.ahead, &times(&its.unwrap_or(*costs), n));
         }
@@ -585,7 +592,8 @@ impl Limiter {
             turns,
             before: crowd.before,
             ahead: crowd.ahead,
-            all: crowd.all,
+            places_before: crowd.places_before,
+            places: crowd.places,
             permits,
             seatless,
         })
@@ -812,10 +820,10 @@ impl Limiter {
 
     /// Until when the caller can sleep, if nothing changes.
     fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, Halt> {
-        let watch = if view.before < WATCHERS {
-            WATCH * (view.before as u32 + 1)
+        let watch = if view.places_before < WATCHERS {
+            WATCH * (view.places_before + 1)
         } else {
-            (WATCH_EACH * u32::try_from(view.all).unwrap_or(u32::MAX)).max(WATCH * WATCHERS as u32)
+            (WATCH_EACH * view.places).max(WATCH * WATCHERS)
         };
         let watch = view.now.saturating_add(watch.as_nanos() as u64);
         if view.permits <= view.before || view.seatless {
