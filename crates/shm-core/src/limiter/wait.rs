@@ -9,10 +9,11 @@ use super::decide::{Charged, Receipt};
 use crate::clock::{self, Nanos};
 use crate::commit::{Decision, Halt, Pair, Wanted};
 use crate::error::Result;
-use crate::layout::{RETIRED, TURNS, Turns};
+use crate::layout::{PLACES, RETIRED, TURNS, Turns};
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Request};
 use crate::line::{
-    Afterwards, Ask, Caller, Callers, Charge, GRACE, Key, Places, Rouse, Standing, Turn, difference, sum,
+    Afterwards, Ask, Caller, Callers, Charge, GRACE, Key, LONGEST_PLAN, Places, Rouse, Standing, Turn,
+    difference, sum,
 };
 use crate::permit::Held;
 use crate::seat::{CellAccess, Probe, SeesLocks, Sitter, Table, is_gone};
@@ -39,6 +40,7 @@ const WATCH: Duration = Duration::from_millis(20);
 const WATCHERS: u32 = 5;
 /// The longest sleep of others: for each process that stands. Not for each caller: those of one process die together.
 const WATCH_EACH: Duration = Duration::from_millis(2);
+const _: () = assert!(WATCH_EACH.as_nanos() * (*PLACES.end() as u128) < LONGEST_PLAN.as_nanos());
 /// The longest sleep of a caller behind the first of its process. That one tells it when to look.
 const BEHIND: Duration = Duration::from_millis(100);
 /// The shortest sleep of the first in line.
@@ -348,7 +350,7 @@ impl Limiter {
                     };
                     match planned {
                         // Nothing has changed since the plan was there for all to see.
-                        Some(planned) if planned <= until => {
+                        Some(planned) if planned <= until && self.line().has_plan(place, planned) => {
                             callers.sleeps_on_bell(key);
                             return sleep(planned, seen, false);
                         }
@@ -452,6 +454,7 @@ impl Limiter {
             Some(first) if callers.shown == Some(first) => {
                 let front = callers.front(first);
                 line.write_behind(place, front.behind, front.newest);
+                line.stand_again(place);
             }
             Some(first) => {
                 line.write(place, &callers.front(first));
@@ -548,7 +551,7 @@ impl Limiter {
         };
         let costs = callers.costs(key);
         let mut crowd = self.crowd(callers, key, &costs, epoch, now);
-        if crowd.late && self.bury(now) {
+        if (crowd.late || self.turns().is_full()) && self.bury(now) {
             crowd = self.crowd(callers, key, &costs, epoch, now);
         }
         let mut permits = self.free_permits();
@@ -558,7 +561,9 @@ impl Limiter {
         let mut seatless = false;
         let turns = loop {
             let turns = self.ready_turns(epoch, now, crowd.oldest);
-            if turns.len() as u64 >= crowd.all.min(permits) {
+            // Those that came before anybody who is awake arrived are for nobody, or for somebody who is late.
+            let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < crowd.oldest);
+            if ready as u64 >= crowd.all.min(permits) {
                 break turns;
             }
             let later = turns.iter().filter(|(turn, _)| turn.at > now).count();
@@ -570,7 +575,7 @@ impl Limiter {
             let next = if crowd.uniform {
                 costs
             } else {
-                self.costs_of(callers, turns.len(), epoch, now).unwrap_or(costs)
+                self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
             };
             match self.fill(sitter, &next, epoch, Nanos::from_nanos(latest)) {
                 Ok(true) => {}
@@ -618,7 +623,10 @@ impl Limiter {
         for turn in table.ready().all() {
             let charge = table.charge_of(turn);
             let is_over = turn.at.saturating_add(UNCLAIMED.as_nanos() as u64) < now && turn.at < oldest;
-            if charge.epoch != epoch {
+            // Nobody charges for a turn so far ahead.
+            if turn.at > now.saturating_add(2 * MAX_WAIT.as_nanos() as u64) {
+                table.take(turn);
+            } else if charge.epoch != epoch {
                 // Not those of an epoch that this process has not heard of yet.
                 if !self.segment.generations().is_still(charge.epoch) {
                     table.take(turn);
@@ -956,7 +964,7 @@ impl Limiter {
     fn bury(&self, now: u64) -> bool {
         let probed = &self.segment.fixed().line.probed_ns;
         let last = probed.load(Ordering::Relaxed);
-        if now.saturating_sub(last) < PROBE_EVERY.as_nanos() as u64
+        if now.abs_diff(last) < PROBE_EVERY.as_nanos() as u64
             || probed.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
         {
             return false;
@@ -973,6 +981,10 @@ impl Limiter {
                 break;
             }
         }
+        self.turns().free_the_lost(|filler| {
+            let place = self.segment.places().get(filler.seat);
+            place.is_none_or(|place| is_gone(&place.holder, filler, &mut locks).unwrap_or(false))
+        });
         found
     }
 
@@ -1042,7 +1054,9 @@ impl Limiter {
             let until = until.unwrap_or(now.plus(WATCH).as_nanos());
             let until = until.min(callers.next_deadline(at).saturating_add(1));
             match planned {
-                Some(planned) if planned <= until => return nap(planned),
+                Some(planned) if planned <= until && self.line().has_plan(place, planned) => {
+                    return nap(planned);
+                }
                 _ => {
                     self.line().plan(place, until);
                     planned = Some(until);
