@@ -19,5 +19,5 @@ mod turns;
 pub use callers::Rouse;
 #[cfg(not(model))]
 pub(crate) use callers::{Afterwards, Ask, Caller, Callers, Key, difference, sum};
-pub(crate) use places::{GRACE, Places, Standing};
+pub(crate) use places::{GRACE, LONGEST_PLAN, Places, Standing};
 pub(crate) use turns::{Charge, Turn};

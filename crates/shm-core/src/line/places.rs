@@ -17,6 +17,9 @@ use std::time::Duration;
 /// processor. More than what a wake-up usually takes, and less than what a caller would notice.
 pub(crate) const GRACE: Duration = Duration::from_millis(2);
 
+/// Nobody plans to sleep for longer. A plan that says so was written by nobody, and its place is passed over.
+pub(crate) const LONGEST_PLAN: Duration = Duration::from_secs(10);
+
 /// All places of a limiter.
 #[derive(Clone, Copy)]
 pub(crate) struct Places<'a> {
@@ -56,6 +59,7 @@ impl Standing {
     /// Whether it should be awake, and is not.
     pub(crate) fn is_late(&self, now: u64) -> bool {
         self.plan.saturating_add(GRACE.as_nanos() as u64) < now
+            || self.plan > now.saturating_add(LONGEST_PLAN.as_nanos() as u64)
     }
 
     /// How many of its callers are served before this ticket at this place, about: it says only when the first and the
@@ -153,6 +157,15 @@ impl<'a> Places<'a> {
         }
     }
 
+    /// The same, if it does not stand any more: whoever cleared the place of the dead holder before may have come late. By
+    /// its holder.
+    pub(crate) fn stand_again(self, place: usize) {
+        let bits = self.standing.get(place / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+        if bits & 1 << (place % 64) == 0 {
+            self.stand(place);
+        }
+    }
+
     /// Leaves the line. By the holder of the place, or for one that is dead.
     pub(crate) fn leave(self, place: usize) {
         if let Some(word) = self.standing.get(place / 64) {
@@ -167,6 +180,11 @@ impl<'a> Places<'a> {
             // Then it looks once more: see invariant 3.
             fence(Ordering::SeqCst);
         }
+    }
+
+    /// Whether this is still its plan, and nobody has moved it forward.
+    pub(crate) fn has_plan(self, place: usize, until: u64) -> bool {
+        self.places.get(place).is_some_and(|p| p.plan.load(Ordering::SeqCst) == until)
     }
 
     /// The word on which the holder of this place sleeps.

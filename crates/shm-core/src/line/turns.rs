@@ -73,6 +73,12 @@ fn filling(by: Sitter) -> u64 {
     FILLING | (by.seat as u64) << TENURE_BITS | by.tenure & ((1 << TENURE_BITS) - 1)
 }
 
+/// Whom such a word names.
+fn filler(word: u64) -> Sitter {
+    let seat = (word & !KIND) as usize >> TENURE_BITS;
+    Sitter { seat, tenure: word & ((1 << TENURE_BITS) - 1) }
+}
+
 fn set<const N: usize>(words: &[AtomicU64; N], values: [u64; N]) {
     words.iter().zip(values).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
 }
@@ -131,6 +137,28 @@ impl Turns {
         let word = filling(dead);
         for state in self.states.iter().filter(|state| state.load(Ordering::Relaxed) == word) {
             let _ = state.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether no slot is free.
+    pub(crate) fn is_full(&self) -> bool {
+        self.states.iter().all(|state| state.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Frees the slots that nobody fills: their fillers are gone (also those whose places have other holders by now), or
+    /// their words are none that anybody writes.
+    pub(crate) fn free_the_lost(&self, mut is_gone: impl FnMut(Sitter) -> bool) {
+        for state in &self.states {
+            let word = state.load(Ordering::Acquire);
+            let is_lost = match word & KIND {
+                0 => word != 0,
+                FILLING => is_gone(filler(word)),
+                READY => false,
+                _ => true,
+            };
+            if is_lost {
+                let _ = state.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+            }
         }
     }
 

@@ -120,11 +120,17 @@ impl Permits<'_> {
         Some(held)
     }
 
-    /// How many are free, counted up to `most`.
+    /// How many can be taken, counted up to `most`: none while more are held, of those that there once were, than there are.
     pub(crate) fn free(&self, generations: &Generations<'_>, most: usize) -> u64 {
-        let n = generations.permits().0.min(self.places.len());
-        let free = self.places[..n].iter().filter(|place| place.load(Ordering::SeqCst) == 0);
-        free.take(most).count() as u64
+        let (n, ever, _) = generations.permits();
+        let (n, ever) = (n.min(self.places.len()), ever.min(self.places.len()));
+        let is_held = |place: &&AtomicU64| place.load(Ordering::SeqCst) != 0;
+        let free = self.places[..n].iter().filter(|place| !is_held(place)).take(most).count();
+        if ever == n || free == 0 {
+            return free as u64;
+        }
+        let held = self.places[..ever].iter().filter(is_held).count();
+        free.min(n.saturating_sub(held)) as u64
     }
 
     /// Gives a permit back; whether it was held. Does nothing the second time, nor in a process that is not the holder's but

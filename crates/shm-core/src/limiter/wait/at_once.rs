@@ -3,7 +3,7 @@
 use super::Granted;
 use crate::clock::Nanos;
 use crate::commit::Wanted;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::limit::Request;
 use crate::limiter::decide::Charged;
 use crate::limiter::{Decision, Limiter};
@@ -31,7 +31,11 @@ impl Limiter {
                 Err(_) => {}
             }
         }
-        self.admit_now_slowly(request, wanted)
+        match self.admit_now_slowly(request, wanted) {
+            // It waits for a seat as it waits for its turn.
+            Err(e) if e.kind() == ErrorKind::NoSeat => Ok(None),
+            admitted => admitted,
+        }
     }
 
     fn admit_now_slowly(&self, request: &Request, wanted: Wanted) -> Result<Option<Granted>> {

@@ -3,7 +3,7 @@
 use crate::clock::{self, Nanos};
 use crate::commit::{Decision, Halt, Pair};
 use crate::layout::Turns;
-use crate::limit::{Asked, Costs, MAX_LIMITS};
+use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT};
 use crate::limiter::Limiter;
 use crate::line::{Charge, Turn};
 use crate::seat::{CellAccess, Sitter};
@@ -39,8 +39,14 @@ impl Limiter {
         for turn in table.ready().all() {
             let charge = table.charge_of(turn);
             let is_over = turn.at.saturating_add(UNCLAIMED.as_nanos() as u64) < now && turn.at < oldest;
-            if charge.epoch != epoch {
+            // Nobody charges for a turn so far ahead.
+            if turn.at > now.saturating_add(2 * MAX_WAIT.as_nanos() as u64) {
                 table.take(turn);
+            } else if charge.epoch != epoch {
+                // Not those of an epoch that this process has not heard of yet.
+                if !self.segment.generations().is_still(charge.epoch) {
+                    table.take(turn);
+                }
             } else if is_over {
                 self.undo(turn, &charge, None);
             } else {
@@ -50,7 +56,8 @@ impl Limiter {
         turns
     }
 
-    /// Charges one more turn for the line, if it comes by `latest`.
+    /// Charges one more turn for the line, if it comes by `latest`. Whoever finds that it was charged by other limits than
+    /// it knows looks again: to it the turn is none, and it would charge the next, and the next.
     pub(super) fn fill(
         &self,
         by: Sitter,
@@ -62,7 +69,7 @@ impl Limiter {
         match self.charge_turn(filling.slot(), costs, epoch, latest) {
             Ok(Some((at, charge))) => {
                 self.turns().publish(filling, at.as_nanos(), &charge);
-                Ok(true)
+                if charge.epoch == epoch { Ok(true) } else { Err(Halt::Changed) }
             }
             nothing => {
                 self.turns().abandon(filling);

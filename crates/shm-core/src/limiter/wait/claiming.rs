@@ -58,8 +58,12 @@ impl Limiter {
         charge: &Charge,
     ) -> std::result::Result<Option<Granted>, Halt> {
         let permit = if self.has_permits() {
-            let Ok(Some(permit)) = self.take_permit_in_line() else { return Ok(None) };
-            Some(permit)
+            match self.take_permit_in_line() {
+                Ok(Some(permit)) => Some(permit),
+                Ok(None) => return Ok(None),
+                // Not to be looked for again and again.
+                Err(_) => return Err(Halt::Seatless),
+            }
         } else {
             None
         };

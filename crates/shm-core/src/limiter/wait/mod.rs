@@ -245,7 +245,7 @@ impl Limiter {
                     };
                     match planned {
                         // Nothing has changed since the plan was there for all to see.
-                        Some(planned) if planned <= until => {
+                        Some(planned) if planned <= until && self.line().has_plan(place, planned) => {
                             callers.sleeps_on_bell(key);
                             return sleep(planned, seen, false);
                         }

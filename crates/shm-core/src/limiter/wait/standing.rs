@@ -91,6 +91,7 @@ impl Limiter {
             Some(first) if callers.shown == Some(first) => {
                 let front = callers.front(first);
                 line.write_behind(place, front.behind, front.newest);
+                line.stand_again(place);
             }
             Some(first) => {
                 line.write(place, &callers.front(first));

@@ -53,7 +53,9 @@ impl Limiter {
             let until = until.unwrap_or(now.plus(WATCH).as_nanos());
             let until = until.min(callers.next_deadline(at).saturating_add(1));
             match planned {
-                Some(planned) if planned <= until => return nap(planned),
+                Some(planned) if planned <= until && self.line().has_plan(place, planned) => {
+                    return nap(planned);
+                }
                 _ => {
                     self.line().plan(place, until);
                     planned = Some(until);

@@ -4,18 +4,19 @@ use super::Refused;
 use super::charging::{UNCLAIMED, wanted_by};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
-use crate::layout::TURNS;
+use crate::layout::{PLACES, TURNS};
 use crate::limit::Costs;
 use crate::limiter::Limiter;
-use crate::line::{Callers, Charge, Key, Turn, difference, sum};
+use crate::line::{Callers, Charge, Key, LONGEST_PLAN, Turn, difference, sum};
 use std::time::Duration;
 
-/// The longest sleep of the first in line; of the second it is twice as long, and so on.
+/// The longest sleep of the first process in line; of the second it is twice as long, and so on.
 pub(super) const WATCH: Duration = Duration::from_millis(20);
-/// So many in line watch that closely.
-const WATCHERS: u64 = 5;
-/// The longest sleep of others: for each who stands.
+/// So many processes in line watch that closely.
+const WATCHERS: u32 = 5;
+/// The longest sleep of others: for each process that stands. Not for each caller: those of one process die together.
 const WATCH_EACH: Duration = Duration::from_millis(2);
+const _: () = assert!(WATCH_EACH.as_nanos() * (*PLACES.end() as u128) < LONGEST_PLAN.as_nanos());
 /// The shortest sleep of the first in line.
 const SHORTEST: Duration = Duration::from_micros(20);
 
@@ -28,8 +29,9 @@ pub(super) struct View {
     /// How many come before it, and what they ask for.
     pub(super) before: u64,
     pub(super) ahead: Costs,
-    /// How many wait in all.
-    pub(super) all: u64,
+    /// How many processes stand before that of the caller, and how many in all.
+    places_before: u32,
+    places: u32,
     /// Permits that are free, as far as that matters.
     pub(super) permits: u64,
     /// No seat was free to charge turns with.
@@ -55,6 +57,8 @@ pub(super) struct Crowd {
     pub(super) before: u64,
     pub(super) ahead: Costs,
     pub(super) all: u64,
+    places_before: u32,
+    places: u32,
     /// Whether all ask for the same.
     pub(super) uniform: bool,
     /// Whether somebody is late.
@@ -72,23 +76,29 @@ impl Limiter {
         };
         let costs = callers.costs(key);
         let mut crowd = self.crowd(callers, key, &costs, epoch, now);
-        if crowd.late && self.bury(now) {
+        if (crowd.late || self.turns().is_full()) && self.bury(now) {
             crowd = self.crowd(callers, key, &costs, epoch, now);
         }
         let mut permits = self.free_permits();
         if permits == 0 && self.free_those_of_the_dead() {
             permits = self.free_permits();
         }
-        let mut seatless = false;
+        // A permit names the seat of its holder.
+        let mut seatless = self.has_permits() && !matches!(self.seat.sitter(&self.segment), Ok(Some(_)));
+        if seatless {
+            permits = 0;
+        }
         let turns = loop {
             let turns = self.ready_turns(epoch, now, crowd.oldest);
-            if turns.len() as u64 >= crowd.all.min(permits) {
+            // Those that came before anybody who is awake arrived are for nobody, or for somebody who is late.
+            let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < crowd.oldest);
+            if ready as u64 >= crowd.all.min(permits) {
                 break turns;
             }
             let next = if crowd.uniform {
                 costs
             } else {
-                self.costs_of(callers, turns.len(), epoch, now).unwrap_or(costs)
+                self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
             };
             match self.fill(sitter, &next, epoch, wanted_by(&turns, now)) {
                 Ok(true) => {}
@@ -110,7 +120,8 @@ impl Limiter {
             turns,
             before: crowd.before,
             ahead: crowd.ahead,
-            all: crowd.all,
+            places_before: crowd.places_before,
+            places: crowd.places,
             permits,
             seatless,
         })
@@ -125,6 +136,8 @@ impl Limiter {
             before,
             ahead,
             all: own,
+            places_before: 0,
+            places: 1,
             uniform: callers.total() == times(costs, own),
             late: false,
             oldest: callers.first().map_or(u64::MAX, |first| first.0),
@@ -139,6 +152,8 @@ impl Limiter {
             crowd.uniform &= its.is_none_or(|its| its == *costs);
             crowd.oldest = crowd.oldest.min(other.ticket);
             let n = other.callers_before(key.0, place);
+            crowd.places += 1;
+            crowd.places_before += u32::from(n > 0);
             crowd.before = crowd.before.saturating_add(n);
             crowd.ahead = sum(&crowd.ahead, &times(&its.unwrap_or(*costs), n));
         }
@@ -181,10 +196,10 @@ impl Limiter {
 
     /// Until when the caller can sleep, if nothing changes.
     pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, Halt> {
-        let watch = if view.before < WATCHERS {
-            WATCH * (view.before as u32 + 1)
+        let watch = if view.places_before < WATCHERS {
+            WATCH * (view.places_before + 1)
         } else {
-            (WATCH_EACH * u32::try_from(view.all).unwrap_or(u32::MAX)).max(WATCH * WATCHERS as u32)
+            (WATCH_EACH * view.places).max(WATCH * WATCHERS)
         };
         let watch = view.now.saturating_add(watch.as_nanos() as u64);
         if view.permits <= view.before || view.seatless {

@@ -80,7 +80,7 @@ impl Limiter {
     pub(super) fn bury(&self, now: u64) -> bool {
         let probed = &self.segment.fixed().line.probed_ns;
         let last = probed.load(Ordering::Relaxed);
-        if now.saturating_sub(last) < PROBE_EVERY.as_nanos() as u64
+        if now.abs_diff(last) < PROBE_EVERY.as_nanos() as u64
             || probed.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
         {
             return false;
@@ -97,6 +97,7 @@ impl Limiter {
                 break;
             }
         }
+        self.free_lost_slots(&mut locks);
         found
     }
 
