@@ -20,6 +20,9 @@ impl Limiter {
         view: &View,
     ) -> std::result::Result<Next, Halt> {
         let now = Nanos::from_nanos(view.now);
+        if now > waiter.latest && view.seatless {
+            return Err(Halt::Seatless);
+        }
         if now > waiter.latest {
             return Ok(Next::Done(Step::Refused(self.why_not(callers, key, view)?, now)));
         }

@@ -51,6 +51,9 @@ impl Limiter {
         let _ = self.seat.counting(&self.segment);
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
+        if self.line().is_anybody_there() {
+            self.bury(at);
+        }
         let crowd = self.crowd(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
         if crowd.all >= waiter.most_waiting {
             return Ok(Some(Step::Refused(Refused::Line(crowd.all), now)));

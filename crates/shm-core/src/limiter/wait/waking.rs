@@ -77,7 +77,7 @@ impl Limiter {
 
     /// Clears the places of the dead, the first in line first, until one is alive and awake. Not too often, all processes taken
     /// together. Whether there was one.
-    pub(super) fn bury(&self, now: u64) -> bool {
+    pub(in crate::limiter) fn bury(&self, now: u64) -> bool {
         let probed = &self.segment.fixed().line.probed_ns;
         let last = probed.load(Ordering::Relaxed);
         if now.abs_diff(last) < PROBE_EVERY.as_nanos() as u64
