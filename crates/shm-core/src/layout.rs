@@ -72,7 +72,7 @@ pub(crate) struct Turns {
 pub(crate) struct Turn {
     /// How often it was filled: no two of its turns have the same number.
     pub(crate) number: AtomicU64,
-    /// The generation that was charged, and its state word right before and right after.
+    /// The generation that was charged, and its state word right before (where the state is a record) and right after.
     pub(crate) epoch: AtomicU64,
     pub(crate) before: AtomicU64,
     pub(crate) after: AtomicU64,

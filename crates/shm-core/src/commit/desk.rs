@@ -18,8 +18,9 @@ pub(crate) struct Desk {
     pub(super) most_calls: u64,
     /// The current record; after an admission the one that it led to.
     pub(super) record: Record,
-    /// The one before it, if that was asked for.
+    /// The one before it, and the state word that pointed to that, if that was asked for.
     pub(super) before: Record,
+    pub(super) from: u64,
 }
 
 impl Default for Desk {
@@ -32,6 +33,7 @@ impl Default for Desk {
             most_calls: 0,
             record: Record::EMPTY,
             before: Record::EMPTY,
+            from: 0,
         }
     }
 }
@@ -63,6 +65,11 @@ impl Desk {
     #[inline]
     pub(crate) fn charged(&self) -> Costs {
         self.rules.charged(&self.record)
+    }
+
+    /// The state word before an admission that was to be remembered.
+    pub(crate) fn word_before(&self) -> u64 {
+        self.from
     }
 
     /// The record before an admission that was to be remembered, in place.

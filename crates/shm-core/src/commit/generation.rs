@@ -33,9 +33,8 @@ pub(crate) enum Decision {
         at: Nanos,
         /// The clock when it was decided.
         now: Reading,
-        /// The generation that was charged, and its state word right before and right after.
+        /// The generation that was charged, and its state word right after.
         epoch: u64,
-        from: u64,
         state: u64,
     },
     /// Nothing was written.

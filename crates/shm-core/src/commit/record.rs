@@ -186,7 +186,7 @@ impl<'a> Records<'a> {
         let wanted = wanted.into();
         loop {
             let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
-            let Desk { epoch, rules, record, before, .. } = &mut *desk;
+            let Desk { epoch, rules, record, before, from, .. } = &mut *desk;
             let state = &self.generations.place(*epoch).state.word;
             let mut now = clock.read();
             let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.at.as_nanos(), &self.table));
@@ -212,13 +212,13 @@ impl<'a> Records<'a> {
             let at = ready.max(now.at);
             self.write_pending(rules, record)?;
             if remember {
-                *before = *record;
+                (*before, *from) = (*record, word);
             }
             rules.charge(record, &costs, at.as_nanos(), now.at.as_nanos());
             let new = self.table_write(Pointer(word), record, rules.size())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return Ok(Decision::Admitted { at, now, epoch: *epoch, from: word, state: new });
+                return Ok(Decision::Admitted { at, now, epoch: *epoch, state: new });
             }
             back_off();
         }

@@ -258,9 +258,7 @@ impl Words<'_> {
         }
         // AcqRel: see `still_in_place`.
         match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) if self.0.still_in_place(epoch) => {
-                Ok(Decision::Admitted { at, now, epoch, from: word, state: tat })
-            }
+            Ok(_) if self.0.still_in_place(epoch) => Ok(Decision::Admitted { at, now, epoch, state: tat }),
             Ok(_) => Err(Miss::Lost),
             Err(_) => {
                 back_off();
@@ -355,7 +353,7 @@ impl Words<'_> {
         if at == now.at && now.at > wanted.decided {
             return Some(Decision::Denied { ready: now.at.plus(SOON), now, shadow });
         }
-        Some(Decision::Admitted { at, now, epoch, from: state, state })
+        Some(Decision::Admitted { at, now, epoch, state })
     }
 
     /// Clears the way for another try, or says why there is none.

@@ -87,9 +87,9 @@ impl Limiter {
     ) -> std::result::Result<Option<(Nanos, Charge)>, Halt> {
         if !self.segment.has_records() {
             return Ok(match self.segment.words().reserve(costs[0], latest, true, &clock::Host)? {
-                Decision::Admitted { at, epoch, from, state, .. } => {
+                Decision::Admitted { at, epoch, state, .. } => {
                     let charged = [0; MAX_LIMITS];
-                    Some((at, Charge { epoch, before: from, after: state, costs: *costs, charged }))
+                    Some((at, Charge { epoch, before: 0, after: state, costs: *costs, charged }))
                 }
                 Decision::Denied { .. } => None,
             });
@@ -98,10 +98,10 @@ impl Limiter {
         let records = self.segment.records(Some(cells.pair()));
         let asked = Asked::Costs(costs, epoch);
         match records.reserve(asked, latest, &clock::Host, true, &mut cells.desk)? {
-            Decision::Admitted { at, epoch, from, state, .. } => {
+            Decision::Admitted { at, epoch, state, .. } => {
                 records.keep_before(epoch, &self.segment.turn_cells()[slot], cells.desk.before_it());
-                let charged = cells.desk.charged();
-                Ok(Some((at, Charge { epoch, before: from, after: state, costs: *costs, charged })))
+                let (charged, before) = (cells.desk.charged(), cells.desk.word_before());
+                Ok(Some((at, Charge { epoch, before, after: state, costs: *costs, charged })))
             }
             Decision::Denied { .. } => Ok(None),
         }
@@ -142,10 +142,10 @@ impl Limiter {
         if !self.turns().take(turn) {
             return None;
         }
-        if words.cancel(epoch, charge.after, cost) {
-            return Some(charge.before);
+        // Cancelled, the word is what it was right after the turn before.
+        if !words.cancel(epoch, charge.after, cost) {
+            words.refund(epoch, Nanos::from_nanos(turn.at), Some(charge.after), cost, &clock::Host);
         }
-        words.refund(epoch, Nanos::from_nanos(turn.at), Some(charge.after), cost, &clock::Host);
         None
     }
 

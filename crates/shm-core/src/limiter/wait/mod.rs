@@ -148,7 +148,8 @@ impl Limiter {
     }
 
     fn lock_callers(&self) -> Locked<'_> {
-        Locked(Some(self.seat.callers()))
+        let no_handlers = NoHandlers::enter();
+        Locked { callers: Some(self.seat.callers()), no_handlers: Some(no_handlers) }
     }
 
     /// Whether somebody waits who is awake, or may be: then what is free is theirs.
@@ -166,7 +167,6 @@ impl Limiter {
     /// # Errors
     /// As [`try_request`](Limiter::try_request), and [`ErrorKind::TooFar`](crate::ErrorKind). It has left the line then.
     pub fn look(&self, waiter: &mut Waiter, rouse: &Rouse) -> Result<Step> {
-        let _no_handlers = NoHandlers::enter();
         // Before anything else: whoever tells it to look meanwhile changes the word.
         let own = match rouse {
             Rouse::Thread(word) => word.load(Ordering::Acquire),
@@ -188,7 +188,6 @@ impl Limiter {
         if waiter.key.is_none() {
             return;
         }
-        let _no_handlers = NoHandlers::enter();
         let mut callers = self.lock_callers();
         if waiter.process == callers.process {
             self.step_out_of(&mut callers, waiter);
@@ -279,27 +278,32 @@ impl Limiter {
     }
 }
 
-/// The callers of this process, for this thread alone. What is to be done afterwards is done when this is dropped.
-struct Locked<'a>(Option<ProcessHeld<'a, Callers>>);
+/// The callers of this process, for this thread alone, while no signal handler runs in it. What is to be done afterwards is
+/// done when this is dropped, when neither is so any more.
+struct Locked<'a> {
+    callers: Option<ProcessHeld<'a, Callers>>,
+    no_handlers: Option<NoHandlers>,
+}
 
 impl Deref for Locked<'_> {
     type Target = Callers;
 
     fn deref(&self) -> &Callers {
-        self.0.as_ref().expect("until it is dropped")
+        self.callers.as_ref().expect("until it is dropped")
     }
 }
 
 impl DerefMut for Locked<'_> {
     fn deref_mut(&mut self) -> &mut Callers {
-        self.0.as_mut().expect("until it is dropped")
+        self.callers.as_mut().expect("until it is dropped")
     }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let afterwards = std::mem::take(&mut self.afterwards);
-        self.0 = None;
+        self.callers = None;
+        self.no_handlers = None;
         afterwards.into_iter().for_each(Afterwards::run);
     }
 }

@@ -8,7 +8,6 @@ use crate::limit::MAX_LIMITS;
 use crate::limiter::Limiter;
 use crate::line::{Callers, GRACE, Key};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::signal::NoHandlers;
 use std::sync::Arc;
 
 /// What the thread that tends a process's tasks does next.
@@ -24,7 +23,6 @@ impl Limiter {
     /// Looks on behalf of the tasks of this process that wait, tells those to look whose turn has come, and says until when
     /// to sleep. For the one thread that tends them: see [`Step::Sleep`].
     pub fn tend(&self) -> Tended {
-        let _no_handlers = NoHandlers::enter();
         let mut callers = self.lock_callers();
         let mut planned: Option<u64> = None;
         loop {
@@ -66,7 +64,7 @@ impl Limiter {
 
     /// The thread that tends the tasks ends, unless one waits again. Whether it may.
     pub fn stop_tending(&self) -> bool {
-        let mut callers = self.seat.callers();
+        let mut callers = self.lock_callers();
         callers.is_tended &= callers.has_tasks();
         !callers.is_tended
     }
