@@ -178,7 +178,7 @@ fn permits_need_no_rate() {
     let denied = place.run(&["run", "api", "--try", "--", "echo", "ran"]);
     assert_eq!((denied.status, denied.out.as_str()), (75, ""));
     let seen = place.json(&["inspect", "api", "--json"]);
-    for key in ["tightest", "rate", "burst", "available", "used", "queued", "max_waiters"] {
+    for key in ["tightest", "rate", "burst", "available", "used", "charged_ahead", "max_waiters"] {
         assert_eq!(seen[key], Value::Null, "{key}");
     }
     assert_eq!((&seen["limits"], &seen["full"], &seen["next_in_s"]), (&json!([]), &true.into(), &0.0.into()));
