@@ -70,8 +70,8 @@ With --json, an object with these fields. Fields are only ever added.
     asks           what the first of them asks for, for example {\"calls\": 1}; empty if there are
                    only permits
     late           whether it was not awake in time and is passed over
-  unordered        callers that found no place in the line since the limiter was created, and were
-                   served in no order: more processes waited than there are places, two for each
+  unordered        callers that found no place in the line since the limiter was created, and waited
+                   for one outside of it: more processes waited than there are places, two for each
                    seat
   paused_for_s     seconds until a pause ends, or null
   admitted, tokens, denied, waited, waited_total_s

@@ -114,7 +114,7 @@ impl Page {
             );
             self.line(
                 "",
-                "and were served in no order; a limiter with more --seats has more places, two for each",
+                "and waited for one outside of it; a limiter with more --seats has more places, two for each",
             );
         }
     }

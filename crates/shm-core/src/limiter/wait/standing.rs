@@ -49,6 +49,7 @@ impl Limiter {
     ) -> std::result::Result<Option<Step>, Halt> {
         // It attaches even if it gets nothing, so that `inspect` lists it.
         let _ = self.seat.counting(&self.segment);
+        let is_new = waiter.since.is_none();
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
         if self.line().is_anybody_there() {
@@ -68,7 +69,8 @@ impl Limiter {
             }
         }
         if !matches!(self.seat.place(&self.segment, callers), Ok(Some(_))) {
-            self.segment.fixed().line.unordered.fetch_add(1, Ordering::Relaxed);
+            // Once for each caller, which looks again and again.
+            self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
             return Ok(Some(Step::Unordered(now)));
         }
         let caller = Caller::new(waiter.ask.clone(), *costs, waiter.latest.as_nanos(), rouse.clone());
