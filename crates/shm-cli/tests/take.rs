@@ -112,6 +112,66 @@ fn a_denied_command_does_not_run() {
     assert!(denied.err.contains("try again in"), "{}", denied.err);
 }
 
+/// As cron jobs need it: what is denied is not mailed, and need not look like a failure.
+#[test]
+fn a_denial_can_be_quiet_and_have_another_status() {
+    let place = Place::new();
+    place.ok(&["acquire", "api", "--rate", "1/h"]);
+    let denied = |args: &[&str]| {
+        let ended = place.run(args);
+        (ended.status, ended.out + &ended.err)
+    };
+    let silent = |status| (status, String::new());
+    assert_eq!(denied(&["run", "api", "--try", "--quiet", "--", "echo", "ran"]), silent(75));
+    let status = ["run", "api", "--try", "-q", "--denied-status", "0", "--", "echo", "ran"];
+    assert_eq!(denied(&status), silent(0));
+    assert_eq!(denied(&["acquire", "api", "--try", "--quiet"]), silent(75));
+    assert_eq!(denied(&["acquire", "api", "--timeout", "1m", "-q", "--denied-status", "9"]), silent(9));
+    let said = place.run(&["acquire", "api", "--try", "--denied-status", "9", "--json"]);
+    assert!(said.status == 9 && said.out.contains("denied"), "{}", said.out);
+    // The command's own status is its own, and errors are said all the same.
+    place.ok(&["reset", "api"]);
+    let ran = ["run", "api", "--try", "--denied-status", "9", "--", "sh", "-c", "exit 75"];
+    assert_eq!(place.run(&ran).status, 75);
+    let missing = place.run(&["run", "nope", "--try", "--quiet", "--denied-status", "0", "--", "true"]);
+    assert!(missing.status == 1 && !missing.err.is_empty());
+    assert_eq!(place.run(&["acquire", "api", "--quiet", "--json"]).status, 2);
+    assert_eq!(place.run(&["acquire", "api", "--denied-status", "256"]).status, 2);
+}
+
+#[test]
+fn a_long_wait_says_its_place_in_the_line_if_asked_to() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "1/h"]);
+    place.ok(&["acquire", "api"]);
+    let listen = |args: &[&str]| place.command(args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = listen(&["acquire", "api", "--verbose"]);
+    place.until_queue_is("api", 1);
+    let silent = listen(&["acquire", "api"]);
+    place.until_queue_is("api", 2);
+    let mut third = listen(&["run", "api", "-v", "--", "true"]);
+    let line = |child: &mut Child| {
+        let mut text = Vec::new();
+        let mut byte = [0];
+        while text.last() != Some(&b'\n') && child.stderr.as_mut().unwrap().read(&mut byte).unwrap() == 1 {
+            text.push(byte[0]);
+        }
+        String::from_utf8(text).unwrap()
+    };
+    assert!(line(&mut first).starts_with("shm-limit: limiter \"api\": waiting, number 1 of "));
+    assert_eq!(line(&mut third), "shm-limit: limiter \"api\": waiting, number 3 of 3 in line\n");
+    place.ok(&["reset", "api"]);
+    // Once is enough, and a short wait is not worth a line.
+    let ended = first.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0));
+    for mut child in [silent, third] {
+        child.kill().unwrap();
+        assert!(child.wait_with_output().unwrap().stderr.is_empty());
+    }
+    place.ok(&["set", "api", "--rate", "100/s"]);
+    assert_eq!(place.run(&["acquire", "api", "--verbose"]).err, "");
+}
+
 #[test]
 fn a_signal_reaches_the_command() {
     let place = Place::new();

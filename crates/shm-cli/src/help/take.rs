@@ -5,7 +5,8 @@ pub(crate) const ACQUIRE: &str = "\
 Admitted: prints nothing, exit status 0. Denied or too late: prints after how many seconds to try
 again (sleeping for that long is enough, if no other process asks), exit status 75. On an error
 (status 1 or 2, for example if the limiter does not exist) it prints nothing on standard output, so
-a loop must go on after 75 only.
+a loop must go on after 75 only. --quiet prints nothing when denied, and --denied-status chooses
+another status than 75.
 
 While it waits it stands in one line with the callers of all processes, in order of arrival. If it
 leaves, at its deadline or by any signal, it takes nothing along: those behind it move up.
@@ -44,8 +45,9 @@ Examples:
 /// `run --help`.
 pub(crate) const RUN: &str = "\
 The command takes this process's place (exec), so its exit status and signals are its own, and
-standard output is all its own. Denied or too late: standard error says so, exit status 75, and the
-command is not run. Exit status 127: there is no such command; 126: it can't be executed. The turn is
+standard output is all its own. Denied or too late: standard error says so (not with --quiet), the
+command is not run, and the exit status is 75. The command may exit with 75 itself: to tell the two
+apart, or to let a denial be no failure, choose another status by --denied-status. Exit status 127: there is no such command; 126: it can't be executed. The turn is
 used then all the same.
 
 While it waits it stands in one line with the callers of all processes, in order of arrival. If it
@@ -54,8 +56,10 @@ leaves, at its deadline or by any signal, it takes nothing along: those behind i
 If the limiter has permits, this process stays and holds one until the command ends. Each signal
 reaches the command once: this process passes on what was sent to it alone (all but faults, STOP,
 TSTP, TTIN, TTOU, CHLD and PIPE, within 0.1 s), and not what its process group got anyway, as by
-Ctrl-C or timeout(1). It ends as the command ends. If it is killed (KILL), its permit is free again,
-and the command goes on without one: to end both, send TERM.
+Ctrl-C or timeout(1). It ends as the command ends. If it is killed (KILL), which no process can pass
+on, its permit is free again, and the command goes on without one: to end both, send TERM, or give
+--kill-with-me, with which the kernel kills the command as well (but not what the command started,
+nor a command that is setuid).
 
 With --rate or --permits the limiter is created if it does not exist. If it exists, it must have the
 settings that are given; others it may have as well. After `shm-limit set` has changed it, a command
@@ -69,4 +73,4 @@ Examples:
   shm-limit run build --permits 4 -- make
   shm-limit run model --take tokens=500 -- ./ask
   seq 100 | xargs -P 16 -I{} shm-limit run crawl --rate 2/s -- wget -q https://example.com/{}
-  */5 * * * *  shm-limit run backup --rate 1/h --keep --try -- /usr/local/bin/backup";
+  */5 * * * *  shm-limit run backup --rate 1/h --keep --try --quiet -- /usr/local/bin/backup";
