@@ -62,6 +62,10 @@ impl Limiter {
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
         if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
             if ready > waiter.latest {
+                // Its deadline is over already, and the limits are not what is in the way.
+                if ready <= clock::now() && self.has_permits() && self.free_permits() <= crowd.before {
+                    return Ok(Some(Step::Refused(Refused::Permits, now)));
+                }
                 return Ok(Some(Step::Refused(Refused::TooLate { ready, limit }, now)));
             }
             if ready.since(now) > MAX_WAIT {
