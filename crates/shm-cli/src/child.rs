@@ -1,5 +1,6 @@
 //! A command that is waited for, as if it had this process's place: signals pass on to it, and its end is ours.
 
+use crate::fork;
 use crate::relay::Relay;
 use crate::signals::{self, Watch};
 use crate::witness::Origin;
@@ -15,8 +16,12 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::Instant;
 
 /// Starts the command and waits for its end; the signals that only this process gets are passed on. `None` if `watch`
-/// caught one first: then nothing was started.
-pub(crate) fn run(command: &mut Command, watch: &Watch) -> io::Result<Option<ExitStatus>> {
+/// caught one first: then nothing was started. `ends_with_me`: the kernel kills the command when this process dies.
+pub(crate) fn run(
+    command: &mut Command,
+    watch: &Watch,
+    ends_with_me: bool,
+) -> io::Result<Option<ExitStatus>> {
     signals::hear_of_children()?;
     let mut caught = signals::passed_on();
     caught.add(Signal::SIGCHLD);
@@ -27,6 +32,9 @@ pub(crate) fn run(command: &mut Command, watch: &Watch) -> io::Result<Option<Exi
         return Ok(None);
     }
     let mut relay = Relay::begin(&inbox);
+    if ends_with_me {
+        fork::command_ends_with_me(command);
+    }
     signals::inherit(command, Some(mask));
     let mut child = command.spawn()?;
     loop {

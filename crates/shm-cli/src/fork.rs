@@ -3,7 +3,9 @@
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork};
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 
 /// Runs `child` in a forked process, which ends with it. Only while this process has a single thread.
 #[allow(unsafe_code)]
@@ -24,6 +26,21 @@ pub(crate) fn forked(child: impl FnOnce() -> u8) -> nix::Result<Pid> {
 /// Makes this process end with its parent, even if it is stopped.
 pub(crate) fn end_with_parent() {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+}
+
+/// Makes the command's process end with this one, which must start it from its first thread: the kernel means threads.
+#[allow(unsafe_code)]
+pub(crate) fn command_ends_with_me(command: &mut Command) {
+    let me = Pid::this();
+    let ask = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        let parent = Pid::parent();
+        // This process may have died before the kernel was asked. (Its PID is 0 where the child has a PID namespace of its
+        // own.)
+        if parent != me && parent.as_raw() != 0 { Err(nix::Error::ESRCH.into()) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed: this calls prctl and getppid.
+    unsafe { command.pre_exec(ask) };
 }
 
 fn is_alone() -> bool {

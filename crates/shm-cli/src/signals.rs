@@ -1,5 +1,5 @@
-//! Ctrl-C and its kin during a wait: noticed, so that the turn can be given back; then died by, so that the shell
-//! sees what it expects (130, 143). And what a command inherits of signals, and is passed on.
+//! Signals that end a wait, such as Ctrl-C: this process catches them, leaves the line at once, so that those behind it need
+//! not find that out, and then dies by the signal, so that the shell sees what it expects (130, 143). And what a command inherits of signals, and is passed on.
 
 use crate::startup;
 use nix::sys::signal::{SigSet, Signal};

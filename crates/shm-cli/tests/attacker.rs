@@ -13,6 +13,12 @@ use tempfile::TempDir;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// Where seats begin, and the bits that say at which places processes stand: with 128 seats and one bucket.
+const SEATS: u64 = 16_384;
+const STANDING: u64 = SEATS + 128 * 256 + 64 * 8;
+/// What a process calls itself.
+const EVIL_COMMAND: &[u8] = b"\x1b]0;p\x07\xe2\x80\xae\xc2\x9bwn\n!";
+
 fn open(place: &Place, name: &str) -> RateLimit {
     RateLimit::builder(name).directory(place.path()).burst(10).open(10, HOUR).unwrap()
 }
@@ -36,7 +42,7 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
     assert!(limit.try_acquire().unwrap().is_admitted());
     // The name of the command in the first seat, as a process may choose it.
     let file = File::options().write(true).open(limit.path()).unwrap();
-    file.write_all_at(b"\x1b]0;p\x07\xe2\x80\xae\xc2\x9bwn\n!", 12_288 + 32).unwrap();
+    file.write_all_at(EVIL_COMMAND, SEATS + 32).unwrap();
     // And one whose header says that its name is something else.
     fs::copy(limit.path(), place.path().join("copy")).unwrap();
     for args in [
@@ -50,9 +56,31 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
         let ended = place.run(args);
         plain(&format!("{args:?}"), &ended.out);
         plain(&format!("{args:?}"), &ended.err);
-        assert!(!ended.out.contains("hidden") && !ended.out.contains("red"), "{}", ended.out);
+        assert!(!ended.out.contains("hidden") && !ended.out.contains("esc"), "{}", ended.out);
     }
     assert!(place.ok(&["inspect", "--", "-v"]).contains("]0;pwn!"));
+}
+
+/// The same for the name of a command that waits in the line.
+#[test]
+fn the_command_of_a_waiter_is_cleaned() {
+    let place = Place::new();
+    let limit = open(&place, "api");
+    assert!(limit.try_acquire_n(10).unwrap().is_admitted());
+    let mut waiter = place.start(&["acquire", "api"]);
+    place.until_queue_is("api", 1);
+    let file = File::options().read(true).write(true).open(limit.path()).unwrap();
+    let mut standing = [0; 8];
+    file.read_exact_at(&mut standing, STANDING).unwrap();
+    let index = u64::from(u64::from_ne_bytes(standing).trailing_zeros());
+    file.write_all_at(EVIL_COMMAND, STANDING + 64 + index * 128 + 112).unwrap();
+    for args in [&["inspect", "api"][..], &["inspect", "--json", "api"]] {
+        let said = place.ok(args);
+        plain(&format!("{args:?}"), &said);
+        assert!(said.contains("]0;pwn!"), "{said}");
+    }
+    waiter.kill().unwrap();
+    waiter.wait().unwrap();
 }
 
 /// Names lead nowhere else.
@@ -132,7 +160,7 @@ fn rubbish_is_looked_at_calmly() {
             // The first generation, the first seat, or anything but the header.
             let at = match roll(3) {
                 0 => 4_096 / 8 + 80 + roll(80),
-                1 => 12_288 / 8 + roll(32),
+                1 => SEATS / 8 + roll(32),
                 _ => 56 + roll(words - 56),
             };
             let word =

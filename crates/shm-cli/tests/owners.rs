@@ -5,10 +5,13 @@ mod common;
 
 use common::Place;
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const ALICE: u32 = 65_101;
@@ -61,7 +64,15 @@ impl Town {
                 });
             }
         }
-        command.output().unwrap()
+        loop {
+            match command.output() {
+                // Another test's child has inherited the descriptor by which the program was copied, until it executes.
+                Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    thread::sleep(Duration::from_millis(5))
+                }
+                output => return output.unwrap(),
+            }
+        }
     }
 
     fn ok(&self, uid: u32, groups: &[u32], dir: &Path, args: &[&str]) {

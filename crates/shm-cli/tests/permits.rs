@@ -170,7 +170,7 @@ fn an_interrupted_wait_for_a_permit_takes_none() {
 fn permits_need_no_rate() {
     let place = Place::new();
     assert_eq!(place.ok(&["create", "api", "--permits", "2"]), "api: created, 2 permits\n");
-    assert_eq!(place.ok(&["create", "api", "--permits", "2"]), "api: is already there, 2 permits\n");
+    assert_eq!(place.ok(&["create", "api", "--permits", "2"]), "api: already exists, 2 permits\n");
     for _ in 0..5 {
         assert_eq!(place.ok(&["run", "api", "--permits", "2", "--", "echo", "ran"]), "ran\n");
     }
@@ -178,7 +178,7 @@ fn permits_need_no_rate() {
     let denied = place.run(&["run", "api", "--try", "--", "echo", "ran"]);
     assert_eq!((denied.status, denied.out.as_str()), (75, ""));
     let seen = place.json(&["inspect", "api", "--json"]);
-    for key in ["tightest", "rate", "burst", "available", "used", "queued", "max_waiters"] {
+    for key in ["tightest", "rate", "burst", "available", "used", "charged_ahead", "max_waiters"] {
         assert_eq!(seen[key], Value::Null, "{key}");
     }
     assert_eq!((&seen["limits"], &seen["full"], &seen["next_in_s"]), (&json!([]), &true.into(), &0.0.into()));
@@ -186,7 +186,7 @@ fn permits_need_no_rate() {
     assert!(page.contains("2 of 2 held") && page.contains("limit     none, only permits"), "{page}");
     let table = place.ok(&["list"]);
     let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row, ["api", "-", "-", "-", "-", "-", "-", "2/2", "7", "1", "2", "full"]);
+    assert_eq!(row, ["api", "-", "-", "-", "-", "0", "-", "2/2", "7", "1", "2", "full"]);
     for holder in &mut holders {
         send(holder, Signal::SIGKILL);
         holder.wait().unwrap();
@@ -232,7 +232,7 @@ fn a_rate_is_added_to_permits_and_removed_again() {
     }
     let mismatch = place.run(&["acquire", "api", "--rate", "5/s"]);
     assert_eq!(mismatch.status, 1);
-    let remedy = "shm-limit set api --rate 5/s --burst 1 --no-permits";
+    let remedy = "shm-limit set api --rate 5/s --burst 1";
     assert!(mismatch.err.contains(remedy), "{}", mismatch.err);
     place.ok(&remedy.split(' ').skip(1).collect::<Vec<_>>());
     place.ok(&["acquire", "api", "--rate", "5/s"]);

@@ -13,13 +13,15 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-const BRIEF: [&str; 31] = [
+const BRIEF: [&str; 33] = [
     "admitted",
     "age_s",
     "available",
     "burst",
     "bytes",
+    "callers_waiting",
     "changes",
+    "charged_ahead",
     "created_unix",
     "denied",
     "directory",
@@ -36,12 +38,12 @@ const BRIEF: [&str; 31] = [
     "paused_for_s",
     "permits",
     "problem",
-    "queued",
     "rate",
     "seats",
     "shadow",
     "tightest",
     "tokens",
+    "unordered",
     "used",
     "waited",
     "waited_total_s",
@@ -54,7 +56,7 @@ fn json_has_the_promised_shape() {
     place.ok(&["create", "api", "--rate", "100/10s", "--burst", "4"]);
     let seen = place.json(&["inspect", "api", "--json"]);
     let mut all = BRIEF.to_vec();
-    all.push("attached");
+    all.extend(["attached", "waiting"]);
     all.sort_unstable();
     assert_eq!(keys(&seen), all);
     assert_eq!(seen["rate"], serde_json::json!({"max": 100, "per_s": 10.0, "text": "100/10s"}));
@@ -65,10 +67,10 @@ fn json_has_the_promised_shape() {
     let of_a_limit = [
         "available",
         "burst",
+        "charged_ahead",
         "guard_s",
         "kind",
         "next_in_s",
-        "queued",
         "rate",
         "start",
         "text",
@@ -113,7 +115,7 @@ fn inspect_names_those_who_are_attached() {
     for word in [
         &format!("pid {}", waiter.id()),
         "1/h evenly spaced",
-        "1 call reserved",
+        "1 call charged ahead",
         "mode 600",
         "1 of 128 seats",
     ] {

@@ -80,12 +80,17 @@ struct Counting {
 impl Counting {
     /// Starts it in a process group of its own, below these words of a command line.
     fn below(prefix: &[&str]) -> Counting {
+        Counting::with(prefix, &[])
+    }
+
+    /// The same with these flags of `run`.
+    fn with(prefix: &[&str], flags: &[&str]) -> Counting {
         let place = Place::new();
         place.ok(&["create", "p", "--rate", "1000/s", "--permits", "1"]);
         let file = place.path().join(".counts");
         let me = std::env::current_exe().unwrap();
-        let ours = [env!("CARGO_BIN_EXE_shm-limit"), "run", "p", "--", me.to_str().unwrap()];
-        let words: Vec<&str> = prefix.iter().copied().chain(ours).collect();
+        let ours = [env!("CARGO_BIN_EXE_shm-limit"), "run", "p"];
+        let words = [prefix, &ours, flags, &["--", me.to_str().unwrap()]].concat();
         let child = Command::new(words[0])
             .args(&words[1..])
             .args(["--ignored", "--exact", "counting_command"])
@@ -98,6 +103,17 @@ impl Counting {
             .unwrap();
         until(|| file.exists());
         Counting { child, file, _place: place }
+    }
+
+    /// How many living processes are in its group.
+    fn members(&self) -> usize {
+        let all = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            // State, parent, process group.
+            (fields[0] != "Z" && fields[2] == self.child.id().to_string()).then_some(())
+        });
+        all.count()
     }
 
     fn send(&self, signal: i32) {
@@ -198,23 +214,25 @@ fn no_process_is_left_when_the_command_has_ended() {
 /// What is left is the command: it goes on without its permit.
 #[test]
 fn a_killed_run_leaves_only_its_command() {
-    let run = Counting::below(&[]);
+    let mut run = Counting::below(&[]);
     run.send(libc::SIGKILL);
-    let Counting { mut child, file, _place } = run;
-    child.wait().unwrap();
-    let group = Pid::from_raw(child.id() as i32);
-    let members = || {
-        let all = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
-            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            // State, parent, process group.
-            (fields[0] != "Z" && fields[2] == group.to_string()).then_some(())
-        });
-        all.count()
-    };
-    until(|| members() == 1);
-    fs::write(file.with_extension("end"), "").unwrap();
-    until(|| members() == 0);
+    run.child.wait().unwrap();
+    until(|| run.members() == 1);
+    fs::write(run.file.with_extension("end"), "").unwrap();
+    until(|| run.members() == 0);
+}
+
+#[test]
+fn a_killed_run_takes_its_command_along_if_asked_to() {
+    let mut run = Counting::with(&[], &["--kill-with-me"]);
+    run.send(libc::SIGUSR1);
+    assert_eq!(run.counts(), [(10, 1)].into());
+    run.send(libc::SIGKILL);
+    run.child.wait().unwrap();
+    until(|| run.members() == 0);
+    // Nothing is different if it is not killed.
+    let run = Counting::with(&[], &["--kill-with-me"]);
+    assert_eq!(run.end().code(), Some(0));
 }
 
 #[test]

@@ -26,6 +26,40 @@ fn sleeping_for_what_was_printed_is_enough() {
     place.ok(&["acquire", "api", "--try"]);
 }
 
+/// The loop that `acquire --help` shows ends when there is nothing to wait for, and goes on while it is denied.
+#[test]
+fn the_documented_loop_ends_on_an_error_and_sleeps_on_a_denial() {
+    let place = Place::new();
+    let help = place.ok(&["acquire", "--help"]);
+    let script = help.lines().find(|line| line.contains("until after=")).unwrap();
+    let script = script.replace("shm-limit", "counted");
+    let script = format!("counted() {{ echo >>\"$TRIES\"; \"$PROGRAM\" \"$@\"; }}\n{script}");
+    let tries = place.path().join(".tries");
+    let run = |script: &str| {
+        let _ = std::fs::remove_file(&tries);
+        let ended = assert_cmd::Command::new("sh")
+            .args(["-c", script])
+            .env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit"))
+            .env("SHM_LIMIT_DIR", place.path())
+            .env("TRIES", &tries)
+            .timeout(Duration::from_secs(20))
+            .output()
+            .unwrap();
+        (ended.status.code(), std::fs::read(&tries).unwrap().len(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (status, times, said) = run(&script);
+    assert_eq!((status, times), (Some(1), 1), "{said}");
+    assert!(said.contains("does not exist") || said.contains("there is none"), "{said}");
+    // A request that can never pass is an error as well.
+    place.ok(&["create", "api", "--rate", "2/s"]);
+    let (status, times, said) = run(&script.replace("--try", "--try -n 2"));
+    assert_eq!((status, times), (Some(1), 1), "{said}");
+    place.ok(&["acquire", "api"]);
+    let (status, times, said) = run(&script);
+    assert_eq!((status, times), (Some(0), 2), "{said}");
+    assert_eq!(place.json(&["inspect", "api", "--json"])["admitted"], 2);
+}
+
 #[test]
 fn a_turn_that_would_come_too_late_is_denied_at_once() {
     let place = Place::new();
@@ -35,7 +69,7 @@ fn a_turn_that_would_come_too_late_is_denied_at_once() {
     let denied: serde_json::Value = serde_json::from_str(&denied.out).unwrap();
     assert_eq!(denied["outcome"], "denied");
     assert!(denied["retry_after_s"].as_f64().unwrap() > 3_000.0);
-    assert_eq!(place.json(&["inspect", "api", "--json"])["queued"], 0);
+    assert_eq!(place.json(&["inspect", "api", "--json"])["charged_ahead"], 0);
 }
 
 #[test]
@@ -78,6 +112,66 @@ fn a_denied_command_does_not_run() {
     assert!(denied.err.contains("try again in"), "{}", denied.err);
 }
 
+/// As cron jobs need it: what is denied is not mailed, and need not look like a failure.
+#[test]
+fn a_denial_can_be_quiet_and_have_another_status() {
+    let place = Place::new();
+    place.ok(&["acquire", "api", "--rate", "1/h"]);
+    let denied = |args: &[&str]| {
+        let ended = place.run(args);
+        (ended.status, ended.out + &ended.err)
+    };
+    let silent = |status| (status, String::new());
+    assert_eq!(denied(&["run", "api", "--try", "--quiet", "--", "echo", "ran"]), silent(75));
+    let status = ["run", "api", "--try", "-q", "--denied-status", "0", "--", "echo", "ran"];
+    assert_eq!(denied(&status), silent(0));
+    assert_eq!(denied(&["acquire", "api", "--try", "--quiet"]), silent(75));
+    assert_eq!(denied(&["acquire", "api", "--timeout", "1m", "-q", "--denied-status", "9"]), silent(9));
+    let said = place.run(&["acquire", "api", "--try", "--denied-status", "9", "--json"]);
+    assert!(said.status == 9 && said.out.contains("denied"), "{}", said.out);
+    // The command's own status is its own, and errors are said all the same.
+    place.ok(&["reset", "api"]);
+    let ran = ["run", "api", "--try", "--denied-status", "9", "--", "sh", "-c", "exit 75"];
+    assert_eq!(place.run(&ran).status, 75);
+    let missing = place.run(&["run", "nope", "--try", "--quiet", "--denied-status", "0", "--", "true"]);
+    assert!(missing.status == 1 && !missing.err.is_empty());
+    assert_eq!(place.run(&["acquire", "api", "--quiet", "--json"]).status, 2);
+    assert_eq!(place.run(&["acquire", "api", "--denied-status", "256"]).status, 2);
+}
+
+#[test]
+fn a_long_wait_says_its_place_in_the_line_if_asked_to() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "1/h"]);
+    place.ok(&["acquire", "api"]);
+    let listen = |args: &[&str]| place.command(args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = listen(&["acquire", "api", "--verbose"]);
+    place.until_queue_is("api", 1);
+    let silent = listen(&["acquire", "api"]);
+    place.until_queue_is("api", 2);
+    let mut third = listen(&["run", "api", "-v", "--", "true"]);
+    let line = |child: &mut Child| {
+        let mut text = Vec::new();
+        let mut byte = [0];
+        while text.last() != Some(&b'\n') && child.stderr.as_mut().unwrap().read(&mut byte).unwrap() == 1 {
+            text.push(byte[0]);
+        }
+        String::from_utf8(text).unwrap()
+    };
+    assert!(line(&mut first).starts_with("shm-limit: limiter \"api\": waiting, number 1 of "));
+    assert_eq!(line(&mut third), "shm-limit: limiter \"api\": waiting, number 3 of 3 in line\n");
+    place.ok(&["reset", "api"]);
+    // Once is enough, and a short wait is not worth a line.
+    let ended = first.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0));
+    for mut child in [silent, third] {
+        child.kill().unwrap();
+        assert!(child.wait_with_output().unwrap().stderr.is_empty());
+    }
+    place.ok(&["set", "api", "--rate", "100/s"]);
+    assert_eq!(place.run(&["acquire", "api", "--verbose"]).err, "");
+}
+
 #[test]
 fn a_signal_reaches_the_command() {
     let place = Place::new();
@@ -117,7 +211,7 @@ fn the_command_inherits_what_it_would_inherit_without_us() {
 }
 
 #[test]
-fn an_interrupted_wait_gives_its_turn_back() {
+fn an_interrupted_wait_takes_nothing_along() {
     let place = Place::new();
     place.ok(&["acquire", "api", "--rate", "1/h"]);
     for (args, number) in
@@ -127,7 +221,29 @@ fn an_interrupted_wait_gives_its_turn_back() {
         place.until_queue_is("api", 1);
         signal(&waiter, number);
         assert_eq!(waiter.wait().unwrap().signal(), Some(number));
-        assert_eq!(place.json(&["inspect", "api", "--json"])["queued"], 0);
+        let left = place.json(&["inspect", "api", "--json"]);
+        assert_eq!((&left["charged_ahead"], &left["callers_waiting"]), (&0.into(), &0.into()));
+    }
+}
+
+/// The first in line leaves, in every way that there is: the one behind it gets the turn that the first stood for.
+#[test]
+fn a_caller_behind_one_that_leaves_moves_up() {
+    for number in [2, 9, 15] {
+        let place = Place::new();
+        place.ok(&["create", "api", "--rate", "1/2s"]);
+        place.ok(&["acquire", "api"]);
+        let mut first = place.start(&["acquire", "api"]);
+        place.until_queue_is("api", 1);
+        // Two turns of two seconds each would be too late.
+        let second = place.command(&["acquire", "api", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+        place.until_queue_is("api", 2);
+        signal(&first, number);
+        assert_eq!(first.wait().unwrap().signal(), Some(number));
+        let said = String::from_utf8(second.wait_with_output().unwrap().stdout).unwrap();
+        let taken: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let waited = taken["waited_s"].as_f64().unwrap();
+        assert!(waited < 3.0, "{number}: {waited}");
     }
 }
 

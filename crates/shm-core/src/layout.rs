@@ -51,7 +51,7 @@ pub(crate) struct Fixed {
 pub(crate) struct Line {
     /// When a process last asked the kernel whether those who stand are alive.
     pub(crate) probed_ns: AtomicU64,
-    /// Waiting callers that found no place, since the file was made: they were served in no order.
+    /// Waiting callers that found no place, since the file was made: they waited for one outside of the line.
     pub(crate) unordered: AtomicU64,
     pub(crate) _room: [AtomicU64; 6],
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// same budget. Dropping it takes nothing from others; the limiter stays until it is [retired](RateLimit::retire) or
 /// the machine restarts.
 ///
-/// **A killed process** leaves nothing behind: what it took counts as used, its turn in the queue passes, its seat is
+/// **A killed process** leaves nothing behind: what it took counts as used, those behind it in line move up, its seat is
 /// free at once. **A stopped process** holds up nobody.
 ///
 /// The default is *patient*: at most `max` per `per`, evenly spaced, one per `per / max`. See
@@ -44,7 +44,7 @@ pub struct Peek {
     /// The same as an instant.
     #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
-    /// Tokens reserved by those who wait.
+    /// Calls charged already for an instant to come: turns of callers that wait, reservations, schedules, debts.
     pub queued: u64,
     /// How full each limit is, in their order.
     pub limits: Vec<Outlook>,
@@ -240,8 +240,8 @@ impl RateLimit {
     }
 
     /// Like [`wait_n_deadline`](Self::wait_n_deadline), and asks `stop` before each sleep, after each signal handler that
-    /// ran in this thread, and at least once a second. When it says true the turn is given back if it was the last
-    /// one (and is forfeited otherwise).
+    /// ran in this thread, and at least once a second. When it says true the caller leaves the line, and takes nothing
+    /// along.
     ///
     /// # Errors
     /// As [`wait_n`](Self::wait_n); [`ErrorKind::Interrupted`] after `stop` said true.
@@ -416,7 +416,7 @@ impl RateLimit {
     }
 
     /// Changes the rate, for every process and every sleeper at once; the burst stays. What was used stays used, and
-    /// those who wait ask again under the new rate.
+    /// callers that wait keep their places in the line.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`]; [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`];
@@ -435,7 +435,7 @@ impl RateLimit {
         self.limiter.change(policy)
     }
 
-    /// Forgets what was used. Those who wait ask again.
+    /// Forgets what was used. Callers that wait keep their places in the line.
     ///
     /// # Errors
     /// As [`change`](Self::change).

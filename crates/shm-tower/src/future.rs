@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
 pin_project! {
-    /// The response of a [`Limited`](crate::Limited) service. Dropped, it gives back what it holds: a turn that it waits
-    /// for, its permit.
+    /// The response of a [`Limited`](crate::Limited) service. Dropped, it gives back the permit that it holds, or
+    /// leaves the line that it stands in.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,

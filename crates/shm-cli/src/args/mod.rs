@@ -34,10 +34,10 @@ pub(crate) enum Command {
     /// Show all limiters in a table
     #[command(visible_alias = "ls", after_help = help::LIST)]
     List(List),
-    /// Show everything about one limiter, and who uses it
+    /// Show everything about one limiter: its limits, the line of callers that wait, the processes that use it
     #[command(visible_alias = "show", after_help = help::INSPECT)]
     Inspect(Inspect),
-    /// Change limits, permits or shadow, for every process and everyone who waits, at once
+    /// Change limits, permits or shadow, at once, for every process and every caller that waits
     #[command(after_help = help::SET)]
     Set(Set),
     /// Forget what was used: as if new. Also clears a damaged state

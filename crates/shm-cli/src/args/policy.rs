@@ -16,7 +16,8 @@ pub(crate) struct Flags {
     /// At most so many at once: each admission holds a permit until it ends. With --rate, or alone
     #[arg(long, value_name = "N")]
     permits: Option<u32>,
-    /// Refuse a request at once that would have to wait when so many already wait [default: any number may wait]
+    /// A setting of the limiter: at most so many callers wait, in all processes together; a further one is refused at once
+    /// [default: any number may wait]
     #[arg(long, value_name = "N", requires = "policy")]
     max_waiters: Option<u32>,
     /// Decide and count, but deny nobody: to see what it would do
@@ -95,10 +96,10 @@ pub(crate) struct Set {
     /// Any number at once
     #[arg(long)]
     pub(crate) no_permits: bool,
-    /// Refuse a request at once that would have to wait when so many already wait
+    /// At most so many callers wait, in all processes together; a further one is refused at once
     #[arg(long, value_name = "N", conflicts_with = "no_max_waiters")]
     pub(crate) max_waiters: Option<u32>,
-    /// Any number of requests may wait
+    /// Any number of callers may wait
     #[arg(long)]
     pub(crate) no_max_waiters: bool,
     /// Deny nobody from now on

@@ -2,6 +2,7 @@
 
 use super::octal;
 use super::policy::Flags;
+use crate::exit::DENIED;
 use clap::{Args as Group, ValueHint};
 use shm_lib::limit::parse_span;
 use shm_lib::{Name, Unit};
@@ -38,6 +39,15 @@ pub(crate) struct Take {
     /// Wait at most this long. A turn that would come later is not taken: exits with 75 at once
     #[arg(short, long, value_name = "TIME", value_parser = parse_span)]
     pub(crate) timeout: Option<Duration>,
+    /// Say nothing when denied: only the exit status tells
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Exit with this status when denied, for example 0 for cron jobs and systemd units
+    #[arg(long, value_name = "N", default_value_t = DENIED)]
+    pub(crate) denied_status: u8,
+    /// After a second of waiting, say so on standard error, with the position in the line
+    #[arg(short, long, conflicts_with_all = ["try_only", "quiet"])]
+    pub(crate) verbose: bool,
 }
 
 #[derive(Group)]
@@ -45,7 +55,7 @@ pub(crate) struct Acquire {
     #[command(flatten)]
     pub(crate) take: Take,
     /// Print a JSON object, for programs
-    #[arg(long)]
+    #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
 }
 
@@ -53,6 +63,9 @@ pub(crate) struct Acquire {
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) take: Take,
+    /// Kill the command when this process is killed (KILL): else it goes on, without the permit
+    #[arg(long)]
+    pub(crate) kill_with_me: bool,
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,

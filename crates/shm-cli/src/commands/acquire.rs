@@ -2,7 +2,7 @@
 
 use crate::args::Acquire;
 use crate::commands::take::{Taken, take};
-use crate::exit::{DENIED, DONE, Failure};
+use crate::exit::{DONE, Failure};
 use crate::output::{self, denial, json};
 use shm_lib::{Directory, Outcome};
 
@@ -12,8 +12,10 @@ pub(crate) fn acquire(dir: &Directory, args: &Acquire) -> Result<u8, Failure> {
     watch.end();
     if args.json {
         output::print_json(&json::Taken::new(&limiter, &args.take, &outcome))?;
-    } else if let Outcome::Denied(denied) = &outcome {
+    } else if let Outcome::Denied(denied) = &outcome
+        && !args.take.quiet
+    {
         output::print_line(&denial::for_sleep(denied))?;
     }
-    Ok(if outcome.is_admitted() { DONE } else { DENIED })
+    Ok(if outcome.is_admitted() { DONE } else { args.take.denied_status })
 }

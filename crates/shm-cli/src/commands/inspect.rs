@@ -9,7 +9,7 @@ use shm_lib::Directory;
 pub(crate) fn inspect(dir: &Directory, args: &Inspect) -> Result<u8, Failure> {
     let seen = Seen::look(dir, &args.name);
     if args.json && seen.exists() {
-        output::print_json(&json::Limiter::with_attached(&seen))?;
+        output::print_json(&json::Limiter::in_full(&seen))?;
         return Ok(if seen.inspection.is_ok() { DONE } else { FAILED });
     }
     let inspection = seen.inspection?;

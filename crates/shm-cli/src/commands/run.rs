@@ -3,7 +3,7 @@
 use crate::args::Run;
 use crate::child;
 use crate::commands::take::{Taken, take};
-use crate::exit::{DENIED, Failure, NO_COMMAND, NOT_EXECUTABLE, complain};
+use crate::exit::{Failure, NO_COMMAND, NOT_EXECUTABLE, complain};
 use crate::output::{denial, printable};
 use crate::signals;
 use shm_lib::{Directory, Outcome};
@@ -20,15 +20,17 @@ pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
         Outcome::Denied(denied) => {
             drop(limiter);
             watch.end();
-            complain(format_args!("limiter {:?}: {}", args.take.name.as_str(), denial::reason(&denied)));
-            return Ok(DENIED);
+            if !args.take.quiet {
+                complain(format_args!("limiter {:?}: {}", args.take.name.as_str(), denial::reason(&denied)));
+            }
+            return Ok(args.take.denied_status);
         }
     };
     let (program, arguments) = args.command.split_first().expect("clap requires a command");
     let mut command = Command::new(program);
     command.args(arguments);
     let error = match admission.take_permit() {
-        Some(permit) => match child::run(&mut command, &watch) {
+        Some(permit) => match child::run(&mut command, &watch, args.kill_with_me) {
             Ok(ended) => {
                 // Before this process ends: somebody may wait for it.
                 drop((permit, admission, limiter));

@@ -3,6 +3,7 @@
 use crate::args::Take;
 use crate::commands::{builder, on_mismatch};
 use crate::exit::{Failure, USAGE};
+use crate::output::notice::Notice;
 use crate::signals::Watch;
 use shm_lib::{Directory, Outcome, RateLimit, Request, Result};
 use std::time::{Duration, Instant};
@@ -25,7 +26,11 @@ pub(crate) fn take(dir: &Directory, args: &Take) -> std::result::Result<Taken, F
         // A time that doesn't fit the clock is no deadline.
         _ => {
             let deadline = patience.and_then(|time| Instant::now().checked_add(time));
-            limiter.wait_request_unless(&request, deadline, || watch.came())
+            let mut notice = Notice::new(args.verbose);
+            limiter.wait_request_unless(&request, deadline, || {
+                notice.when_due(&limiter);
+                watch.came()
+            })
         }
     };
     match outcome {

@@ -12,6 +12,7 @@ a limit stands after its --rate:
   --unit UNIT          counts not calls but what they say by --take UNIT=AMOUNT
   --guard TIME         with --greedy: callers may be late by this and still keep the limit
 With --permits N at most N run at once; without a --rate, any number one after the other.
+With --max-waiters N at most N callers wait, in all processes together; 0: no caller waits.
 
 The same in a file for --from (or as JSON, in a file that ends in .json):
   permits = 2                    # none if left out
@@ -50,8 +51,8 @@ Examples:
 
 /// `set --help`.
 pub(crate) const SET: &str = "\
-Unspecified settings are kept. What was used stays used, up to a full burst; waiting processes ask
-again under the new limits. With fewer permits no process loses one: the next is given when enough
+Unspecified settings are kept. What was used stays used, up to a full burst; callers that wait keep
+their places in the line, under the new limits. With fewer permits no process loses one: the next is given when enough
 are back.
 
 With --rate a limit keeps its burst, unless it counts a unit and its burst is MAX, the default for

@@ -24,13 +24,14 @@ Exit status:
   0   done, or admitted
   1   failed; standard error says why, and what to do next
   2   wrong usage
-  75  denied, or the turn would come too late
+  75  denied, or the turn would come too late (--denied-status chooses another)
+  126, 127  run: the command cannot be executed, or does not exist
 
 Colours appear on a terminal only; NO_COLOR=1 turns them off.";
 
 /// `reset --help`.
 pub(crate) const RESET: &str = "\
-A pause goes on. Those who wait ask again.
+A pause goes on. Callers that wait keep their places in the line.
 
 Example:
   shm-limit reset api";

@@ -3,6 +3,7 @@
 pub(crate) mod denial;
 pub(crate) mod json;
 pub(crate) mod level;
+pub(crate) mod notice;
 pub(crate) mod person;
 pub(crate) mod printable;
 pub(crate) mod span;

@@ -2,7 +2,7 @@
 
 use crate::output::{BAD, STRONG, WEAK, level, paint, printable, span, table};
 use shm_lib::limit::Outlook;
-use shm_lib::{Attached, Inspection, Limit, Name};
+use shm_lib::{Attached, Inspection, Limit, Name, Unit, Waiting};
 use std::cmp::Reverse;
 use std::fmt::Write;
 use std::path::Path;
@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime};
 
 /// 9999-12-31: later years can't be written.
 const LAST_DAY: u64 = 253_402_214_400;
+
+/// What is said of a process that is passed over.
+const LATE: &str = ", late: not awake in time (stopped?), passed over";
 
 /// A page about one limiter.
 pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
@@ -28,9 +31,10 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
     if let Some(n) = seen.policy.max_waiters() {
         page.line(
             "waiters",
-            format_args!("at most {n}; any further request that would have to wait is refused"),
+            format_args!("at most {n}; any further caller that would have to wait is refused"),
         );
     }
+    page.waiting(seen);
     if let Some(until) = seen.paused_until {
         let left = span::short(until.since(seen.now));
         page.line("paused", format_args!("for {left} more (shm-limit resume ends it)"));
@@ -77,20 +81,54 @@ impl Page {
         for (index, (limit, outlook)) in level::of(seen).enumerate() {
             let label = if many { format!("limit {}", index + 1) } else { "limit".to_owned() };
             self.line(&label, limit);
-            self.line("", format_args!("{}, {}", free(limit, outlook, seen), queue(limit, outlook.queued)));
+            self.line(
+                "",
+                format_args!("{}, {}", free(limit, outlook, seen), ahead(limit.unit(), outlook.queued)),
+            );
         }
     }
 
-    /// Who is attached, the holders of permits and the busiest first.
+    /// The processes that wait, in the order in which their first callers are served.
+    fn waiting(&mut self, seen: &Inspection) {
+        self.line("queue", queue(seen));
+        let width = seen.waiting.len().to_string().len();
+        for (index, process) in seen.waiting.iter().enumerate() {
+            let position = index + 1;
+            let since = span::short(seen.now.since(process.since));
+            let _ = writeln!(
+                self.0,
+                "    {position:>width$}. {} {} {since:>6}  {}{}",
+                pid(process.pid, process.foreign_pid),
+                table::left(&printable::word(&process.command), 15),
+                asks(process, seen.policy.permits().is_some()),
+                if process.late { paint(BAD, LATE) } else { String::new() },
+            );
+        }
+        if seen.unordered > 0 {
+            self.line(
+                "unordered",
+                format_args!(
+                    "{} found no place in the line since the limiter was created",
+                    callers(seen.unordered)
+                ),
+            );
+            self.line(
+                "",
+                "and waited for one outside of it; a limiter with more --seats has more places, two for each",
+            );
+        }
+    }
+
+    /// The attached processes, the holders of permits and the busiest first.
     fn processes(&mut self, seen: &Inspection) {
         let mut all: Vec<&Attached> = seen.attached.iter().collect();
         all.sort_by_key(|p| (Reverse(level::held_by(seen, p)), Reverse(p.counts.admitted), p.pid));
         for process in all {
-            let pid = format!("pid {}{}", process.pid, if process.foreign_pid { "*" } else { "" });
             let since = span::short(seen.now.since(process.since));
             let _ = writeln!(
                 self.0,
-                "    {pid:<12} {} {since:>6}  admitted {}, denied {}, waited {}{}",
+                "    {} {} {since:>6}  admitted {}, denied {}, waited {}{}",
+                pid(process.pid, process.foreign_pid),
                 table::left(&printable::word(&process.command), 15),
                 process.counts.admitted,
                 process.counts.denied,
@@ -98,7 +136,7 @@ impl Page {
                 holds(level::held_by(seen, process)),
             );
         }
-        if seen.attached.iter().any(|p| p.foreign_pid) {
+        if seen.attached.iter().any(|p| p.foreign_pid) || seen.waiting.iter().any(|p| p.foreign_pid) {
             let _ = writeln!(self.0, "    * a process ID of another PID namespace (container)");
         }
     }
@@ -112,12 +150,47 @@ fn free(limit: Limit, outlook: &Outlook, seen: &Inspection) -> String {
     format!("{free}, {} used, next {next}", outlook.used)
 }
 
-fn queue(limit: Limit, queued: u64) -> String {
-    match queued {
-        0 => "nobody waits".to_owned(),
-        1 if limit.unit().is_calls() => "1 call reserved by those who wait".to_owned(),
-        n => format!("{n} {} reserved by those who wait", limit.unit()),
+fn ahead(unit: Unit, charged: u64) -> String {
+    match charged {
+        0 => "nothing charged ahead".to_owned(),
+        n => format!("{} charged ahead", amount(unit.name(), n)),
     }
+}
+
+fn queue(seen: &Inspection) -> String {
+    match (seen.callers_waiting(), seen.waiting.len()) {
+        (0, _) => "empty".to_owned(),
+        (n, 1) => format!("{} of 1 process, first come, first served", callers(n)),
+        (n, processes) => format!("{} of {processes} processes, first come, first served", callers(n)),
+    }
+}
+
+fn callers(n: u64) -> String {
+    if n == 1 { "1 caller".to_owned() } else { format!("{n} callers") }
+}
+
+/// How many callers of a process wait, and for what.
+fn asks(process: &Waiting, has_permits: bool) -> String {
+    let amounts = process.asks.iter().filter(|(_, n)| **n > 0).map(|(unit, n)| amount(unit, *n));
+    let all: Vec<String> = amounts.chain(has_permits.then(|| "a permit".to_owned())).collect();
+    let first = if process.callers == 1 { "for" } else { "the first for" };
+    match all.as_slice() {
+        // Just after a change.
+        [] => callers(process.callers),
+        all => format!("{}, {first} {}", callers(process.callers), all.join(" and ")),
+    }
+}
+
+fn amount(unit: &str, n: u64) -> String {
+    if n == 1 && unit == Unit::CALLS.name() {
+        "1 call".to_owned()
+    } else {
+        format!("{n} {}", printable::word(unit))
+    }
+}
+
+fn pid(pid: u32, foreign: bool) -> String {
+    format!("{:<12}", format!("pid {pid}{}", if foreign { "*" } else { "" }))
 }
 
 fn holds(permits: u64) -> String {

@@ -10,7 +10,7 @@ const HEAD: [&str; 12] = [
     "NAME", "LIMIT", "BURST", "USED", "FREE", "QUEUE", "NEXT", "PERMITS", "ADMITTED", "DENIED", "PROCS",
     "STATE",
 ];
-const NEXT: usize = 6;
+const QUEUE: usize = 5;
 const STATE: usize = HEAD.len() - 1;
 
 /// The table, ready to print.
@@ -68,14 +68,14 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
                     limit.burst().to_string(),
                     outlook.used.to_string(),
                     outlook.available.to_string(),
-                    outlook.queued.to_string(),
                 ];
-                cells[1..NEXT].clone_from_slice(&figures);
+                cells[1..QUEUE].clone_from_slice(&figures);
             }
             let next = level::next_in(found);
             let figures = [
+                found.callers_waiting().to_string(),
                 match found.policy.permits() {
-                    // Nobody knows when one comes back.
+                    // When a permit comes back is not known.
                     Some(n) if found.permits_held >= n.into() => "-".to_owned(),
                     _ if next.is_zero() => "now".to_owned(),
                     _ => span::short(next),
@@ -85,7 +85,7 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
                 found.counts.denied.to_string(),
                 found.attached.len().to_string(),
             ];
-            cells[NEXT..STATE].clone_from_slice(&figures);
+            cells[QUEUE..STATE].clone_from_slice(&figures);
             state(found)
         }
         Err(e) => (json::health(e).replace('_', " "), BAD),

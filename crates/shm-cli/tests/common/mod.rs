@@ -66,9 +66,9 @@ impl Place {
         self.command(args).stdout(Stdio::null()).spawn().unwrap()
     }
 
-    /// Waits until so many tokens are reserved by those who wait.
-    pub fn until_queue_is(&self, name: &str, queued: u64) {
-        until(|| self.json(&["inspect", name, "--json"])["queued"] == queued);
+    /// Waits until so many callers wait.
+    pub fn until_queue_is(&self, name: &str, callers: u64) {
+        until(|| self.json(&["inspect", name, "--json"])["callers_waiting"] == callers);
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Outlook {
     /// When a request for one call would be admitted, if nobody else asks: now, or later.
     #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
-    /// Calls reserved by those who wait for their turn, rounded up.
+    /// Calls charged already for an instant to come (turns of callers that wait, reservations, debts), rounded up.
     ///
     /// For a single bucket that counts calls it is what exceeds a full bucket: exact for single calls, and too low by
     /// less than the next turn if that is for several. Otherwise it is exact as long as no turn of the queue has come.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 impl Limiter {
     /// Changes the limits, for every process and every sleeper at once. What was used stays used, up to a full
-    /// bucket; those who wait ask again under the new terms; a pause goes on.
+    /// bucket; callers that wait keep their places in the line; a pause goes on.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`], [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].

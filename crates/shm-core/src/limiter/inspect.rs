@@ -166,7 +166,7 @@ pub struct Inspection {
     pub attached: Vec<Attached>,
     /// The living processes that wait, in the order in which they are served.
     pub waiting: Vec<Waiting>,
-    /// Callers that found no place in the line, since it was created. They waited for one, and were served in no order.
+    /// Callers that found no place in the line, since it was created. They waited for one outside of it.
     pub unordered: u64,
     /// How many could be attached at once and still be told apart.
     pub seats: usize,

@@ -46,7 +46,7 @@ impl Limiter {
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
     pub fn take_permit(&self) -> Result<Option<Held>> {
         // What is free is for those who wait, if they live.
-        if self.is_waited_for() && !(self.bury(clock::now().as_nanos()) && !self.is_waited_for()) {
+        if self.is_waited_for() && (!self.bury(clock::now().as_nanos()) || self.is_waited_for()) {
             return Ok(None);
         }
         self.take_permit_in_line()

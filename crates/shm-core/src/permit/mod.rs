@@ -9,7 +9,7 @@
 //! 2. Whoever takes one of fewer permits than there once were counts those held after its own is visible, and steps
 //!    back if they are too many: of two who take at once, one sees the other.
 //!
-//! Who waits for one stands in the line, and is told by whoever gives one back: see `line`.
+//! A caller that waits for one stands in the line, and is told by the process that gives one back: see `line`.
 
 #[cfg(all(model, not(shuttle), test))]
 mod scenes;

@@ -7,7 +7,7 @@ mod taken;
 pub(crate) use taken::Taken;
 
 use crate::output::{Seen, level, span::seconds_f64};
-use parts::{Attached, Limit, Permits, Rate};
+use parts::{Attached, Limit, Permits, Rate, Waiting};
 use serde::Serialize;
 use shm_lib::{Error, ErrorKind, Inspection};
 use std::path::Path;
@@ -47,16 +47,23 @@ struct Details {
     available: Option<u64>,
     /// How many of the burst are used. In a pause those that are neither used nor available are held back.
     used: Option<u64>,
-    /// How many are reserved by those who wait.
-    queued: Option<u64>,
+    /// How many are charged already for an instant to come.
+    charged_ahead: Option<u64>,
     /// Until one would be admitted.
     next_in_s: f64,
     /// All limits.
     limits: Vec<Limit>,
     /// Null if it has none.
     permits: Option<Permits>,
-    /// How many requests may wait; null if any number may.
+    /// How many callers may wait at a time; null if any number may.
     max_waiters: Option<u32>,
+    /// How many callers of living processes wait.
+    callers_waiting: u64,
+    /// The living processes that wait, in the order of the line; absent from `list`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<Vec<Waiting>>,
+    /// Callers that found no place in the line since the limiter was created.
+    unordered: u64,
     /// Until a pause ends; null without one.
     paused_for_s: Option<f64>,
     /// Requests admitted since it was created.
@@ -105,10 +112,11 @@ impl<'a> Limiter<'a> {
     }
 
     /// For `inspect`.
-    pub(crate) fn with_attached(seen: &'a Seen) -> Limiter<'a> {
+    pub(crate) fn in_full(seen: &'a Seen) -> Limiter<'a> {
         let mut limiter = Limiter::brief(seen);
         if let (Some(details), Ok(inspection)) = (&mut limiter.details, &seen.inspection) {
             details.attached = Some(Attached::all(inspection));
+            details.waiting = Some(Waiting::all(inspection));
         }
         limiter
     }
@@ -142,11 +150,14 @@ impl Details {
             burst: of_it.map(|limit| limit.burst),
             available: of_it.map(|limit| limit.available),
             used: of_it.map(|limit| limit.used),
-            queued: of_it.map(|limit| limit.queued),
+            charged_ahead: of_it.map(|limit| limit.charged_ahead),
             next_in_s: seconds_f64(level::next_in(seen)),
             limits,
             permits: Permits::of(seen),
             max_waiters: seen.policy.max_waiters(),
+            callers_waiting: seen.callers_waiting(),
+            waiting: None,
+            unordered: seen.unordered,
             paused_for_s: seen.paused_until.map(|until| seconds_f64(until.since(seen.now))),
             admitted: counts.admitted,
             tokens: counts.tokens,

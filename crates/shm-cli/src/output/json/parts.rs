@@ -1,9 +1,10 @@
-//! What a limiter consists of, as JSON: its limits, its permits, and who uses it.
+//! What a limiter consists of, as JSON: its limits, its permits, the processes that use it, and the line.
 
 use crate::output::{level, span::seconds_f64};
 use serde::Serialize;
 use shm_lib::limit::{Description, KindName};
 use shm_lib::{Inspection, Start, Unit};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Serialize)]
 pub(super) struct Rate {
@@ -36,9 +37,9 @@ pub(super) struct Limit {
     pub(super) available: u64,
     /// How many are used.
     pub(super) used: u64,
-    /// How many are reserved by those who wait.
-    pub(super) queued: u64,
-    /// Until one would be admitted.
+    /// How many are charged already for an instant to come: turns of callers that wait, reservations, schedules, debts.
+    pub(super) charged_ahead: u64,
+    /// Until the limit admits one that is not charged yet.
     next_in_s: f64,
 }
 
@@ -56,7 +57,7 @@ impl Limit {
                 guard_s: limit.guard().as_secs_f64(),
                 available: outlook.available,
                 used: outlook.used,
-                queued: outlook.queued,
+                charged_ahead: outlook.queued,
                 next_in_s: seconds_f64(outlook.next_at.since(seen.now)),
             }
         };
@@ -136,5 +137,42 @@ impl Attached {
             permits: level::held_by(seen, process),
         };
         seen.attached.iter().map(one).collect()
+    }
+}
+
+/// A process that waits, with the first of its callers.
+#[derive(Serialize)]
+pub(super) struct Waiting {
+    /// Its position among the processes of the line, from 1.
+    position: usize,
+    /// Its PID.
+    pid: u32,
+    /// Whether that is one of another PID namespace.
+    foreign_pid: bool,
+    /// Its command's name.
+    command: String,
+    /// For how long its first caller has waited.
+    since_s: f64,
+    /// How many of its callers wait.
+    callers: u64,
+    /// How much of which unit the first of them asks for.
+    asks: BTreeMap<String, u64>,
+    /// Whether it was not awake in time, so that others are served before it.
+    late: bool,
+}
+
+impl Waiting {
+    pub(super) fn all(seen: &Inspection) -> Vec<Waiting> {
+        let one = |(index, process): (usize, &shm_lib::Waiting)| Waiting {
+            position: index + 1,
+            pid: process.pid,
+            foreign_pid: process.foreign_pid,
+            command: process.command.clone(),
+            since_s: seen.now.since(process.since).as_secs_f64(),
+            callers: process.callers,
+            asks: process.asks.clone(),
+            late: process.late,
+        };
+        seen.waiting.iter().enumerate().map(one).collect()
     }
 }

@@ -49,6 +49,7 @@ impl Limiter {
     ) -> std::result::Result<Option<Step>, Halt> {
         // It attaches even if it gets nothing, so that `inspect` lists it.
         let _ = self.seat.counting(&self.segment);
+        let is_new = waiter.since.is_none();
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
         if self.line().is_anybody_there() {
@@ -61,6 +62,10 @@ impl Limiter {
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
         if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
             if ready > waiter.latest {
+                // Its deadline is over already, and the limits are not what is in the way.
+                if ready <= clock::now() && self.has_permits() && self.free_permits() <= crowd.before {
+                    return Ok(Some(Step::Refused(Refused::Permits, now)));
+                }
                 return Ok(Some(Step::Refused(Refused::TooLate { ready, limit }, now)));
             }
             if ready.since(now) > MAX_WAIT {
@@ -68,7 +73,8 @@ impl Limiter {
             }
         }
         if !matches!(self.seat.place(&self.segment, callers), Ok(Some(_))) {
-            self.segment.fixed().line.unordered.fetch_add(1, Ordering::Relaxed);
+            // Once for each caller, which looks again and again.
+            self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
             return Ok(Some(Step::Unordered(now)));
         }
         let caller = Caller::new(waiter.ask.clone(), *costs, waiter.latest.as_nanos(), rouse.clone());
