@@ -33,7 +33,7 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
     }
     fs::write(place.path().join(std::ffi::OsStr::from_bytes(b"not\xff\xfeutf8")), b"x").unwrap();
     let limit = open(&place, "-v");
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     // The name of the command in the first seat, as a process may choose it.
     let file = File::options().write(true).open(limit.path()).unwrap();
     file.write_all_at(b"\x1b]0;p\x07\xe2\x80\xae\xc2\x9bwn\n!", 12_288 + 32).unwrap();
@@ -125,7 +125,7 @@ fn rubbish_is_looked_at_calmly() {
                 RateLimit::builder("x").directory(place.path()).and(second).permits(3).open(10, HOUR).unwrap()
             }
         };
-        let _ = limit.try_acquire();
+        let _ = limit.try_acquire(1);
         let file = File::options().read(true).write(true).open(limit.path()).unwrap();
         let words = file.metadata().unwrap().len() / 8;
         for _ in 0..1 + roll(30) {

@@ -8,9 +8,10 @@ use super::Limiter;
 use super::decide::{Charged, Receipt};
 use crate::clock::{self, Nanos};
 use crate::commit::{Decision, Halt, Pair, Wanted};
+use crate::denied::{Denied, DeniedBy};
 use crate::error::Result;
 use crate::layout::{RETIRED, TURNS, Turns};
-use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Request};
+use crate::limit::{Asked, Cost, Costs, MAX_LIMITS, MAX_WAIT};
 use crate::line::{
     Afterwards, Ask, Caller, Callers, Charge, GRACE, Key, Places, Rouse, Standing, Turn, difference, sum,
 };
@@ -60,9 +61,9 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// For what is requested, by the instant `latest`, if fewer than `most_waiting` wait.
-    pub fn new(request: &Request, latest: Nanos, most_waiting: u64) -> Waiter {
-        Waiter { ask: Ask::of(request), latest, most_waiting, since: None, key: None, process: 0 }
+    /// For this cost, by the instant `latest`, if fewer than `most_waiting` wait. The policy may say that fewer may wait.
+    pub fn new(cost: &Cost, latest: Nanos, most_waiting: u64) -> Waiter {
+        Waiter { ask: Ask::of(cost), latest, most_waiting, since: None, key: None, process: 0 }
     }
 
     /// Until when it waits.
@@ -84,29 +85,13 @@ pub struct Granted {
     pub waited: Duration,
 }
 
-/// Why a caller got nothing, and need not wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Its turn would come, or would have come, too late.
-    TooLate {
-        /// When it would come.
-        ready: Nanos,
-        /// The limit that says so.
-        limit: usize,
-    },
-    /// No permit was free in time.
-    Permits,
-    /// So many wait already.
-    Line(u64),
-}
-
 /// What a caller does after it has looked.
 #[derive(Debug)]
 pub enum Step {
     /// It goes on.
     Granted(Granted),
     /// It gives up.
-    Refused(Refused, Nanos),
+    Denied(Denied),
     /// The limiter is in shadow: it tries, and is not denied.
     Shadow,
     /// It sleeps, and looks again. A task does so when it is told to; if this says that nobody tends the tasks of its
@@ -202,20 +187,20 @@ impl Limiter {
         line.is_anybody_there() && line.is_anybody_awake(clock::now().as_nanos())
     }
 
-    /// Takes what is requested at once, if nobody waits and it is to be had by `latest` (0: whenever that is). A denial is not counted: the caller
-    /// may wait.
+    /// Takes this cost at once, if nobody waits and it is to be had by `latest` (0: whenever that is). A denial is not
+    /// counted: the caller may wait.
     ///
     /// # Errors
-    /// As [`try_request`](Limiter::try_request).
+    /// As [`try_cost`](Limiter::try_cost).
     #[inline]
-    pub fn admit_now(&self, request: &Request, latest: Nanos) -> Result<Option<Granted>> {
+    pub fn admit_now(&self, cost: &Cost, latest: Nanos) -> Result<Option<Granted>> {
         if self.is_waited_for() {
             return Ok(None);
         }
         let wanted = if latest.as_nanos() == 0 { Wanted::NOW } else { Wanted::now_by(latest) };
-        if let Some(calls) = request.only_calls() {
+        if let Some(calls) = cost.only_calls() {
             match self.at_once(calls, wanted, false) {
-                Ok(super::Decision::Admitted { receipt, .. }) => {
+                Ok(super::Decision::Admitted(receipt)) => {
                     let (charged, waited) = (Charged::default(), Duration::ZERO);
                     return Ok(Some(Granted { receipt, charged, permit: None, waited }));
                 }
@@ -223,31 +208,31 @@ impl Limiter {
                 Err(_) => {}
             }
         }
-        self.admit_now_slowly(request, wanted)
+        self.admit_now_slowly(cost, wanted)
     }
 
-    fn admit_now_slowly(&self, request: &Request, wanted: Wanted) -> Result<Option<Granted>> {
+    fn admit_now_slowly(&self, cost: &Cost, wanted: Wanted) -> Result<Option<Granted>> {
         loop {
             let mut permit = None;
             if self.has_permits() {
                 // The limits first: a caller that they deny keeps no permit from others, not even for a moment.
-                if self.denial(request)?.is_some() {
+                if self.denial(cost)?.is_some() {
                     return Ok(None);
                 }
                 permit = self.take_permit()?;
                 if permit.is_none() {
-                    self.check(request)?;
+                    self.check(cost)?;
                     return Ok(None);
                 }
             }
-            let (decision, charged) = self.decide_now(request, wanted)?;
+            let (decision, charged) = self.decide_now(cost, wanted)?;
             // Otherwise a signal handler forked in between, and this is the child: the permit is its parent's.
             if permit.is_some_and(|permit| !self.is_holder(permit)) {
                 continue;
             }
             return Ok(match decision {
-                super::Decision::Admitted { receipt, .. } => {
-                    self.count_admitted(request.call_count(), Duration::ZERO);
+                super::Decision::Admitted(receipt) => {
+                    self.count_admitted(cost.call_count(), Duration::ZERO);
                     Some(Granted { receipt, charged, permit, waited: Duration::ZERO })
                 }
                 super::Decision::Denied { .. } => {
@@ -264,7 +249,7 @@ impl Limiter {
     /// In a forked child the caller stands anew.
     ///
     /// # Errors
-    /// As [`try_request`](Limiter::try_request), and [`ErrorKind::TooFar`](crate::ErrorKind). It has left the line then.
+    /// As [`try_cost`](Limiter::try_cost), and [`ErrorKind::TooFar`](crate::ErrorKind). It has left the line then.
     pub fn look(&self, waiter: &mut Waiter, rouse: &Rouse) -> Result<Step> {
         let _no_handlers = NoHandlers::enter();
         // Before anything else: whoever tells it to look meanwhile changes the word.
@@ -363,10 +348,10 @@ impl Limiter {
     /// Mends what can be mended, or says what is wrong.
     #[cold]
     fn clear_the_way(&self, halt: Halt, waiter: &Waiter) -> Result<()> {
-        let request = waiter.ask.asked().request();
+        let cost = waiter.ask.asked().cost();
         match halt {
-            Halt::Miscounted => Err(self.miscounted(&request)),
-            halt => self.recover(halt, request.largest()),
+            Halt::Miscounted => Err(self.miscounted(&cost)),
+            halt => self.recover(halt, cost.largest()),
         }
     }
 
@@ -410,13 +395,23 @@ impl Limiter {
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
         let crowd = self.crowd(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
-        if crowd.all >= waiter.most_waiting {
-            return Ok(Some(Step::Refused(Refused::Line(crowd.all), now)));
+        let Some(most) = self.segment.generations().max_waiters(callers.epoch) else {
+            return Err(Halt::Changed);
+        };
+        if crowd.all >= waiter.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
+            let by = DeniedBy::Line { waiting: crowd.all };
+            return Ok(Some(Step::Denied(Denied::new(by, now))));
         }
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
         if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
             if ready > waiter.latest {
-                return Ok(Some(Step::Refused(Refused::TooLate { ready, limit }, now)));
+                // What the limits would admit now is for those who wait, or needs a permit.
+                let by = if ready <= now && self.has_permits() && self.free_permits() <= crowd.before {
+                    DeniedBy::Permits
+                } else {
+                    self.too_late(ready, now, limit)
+                };
+                return Ok(Some(Step::Denied(Denied::new(by, now))));
             }
             if ready.since(now) > MAX_WAIT {
                 return Err(Halt::TooFar { ready, now });
@@ -480,7 +475,7 @@ impl Limiter {
             return self.segment.records(None).costs_in(epoch, asked);
         }
         let Some(most) = self.segment.words().most(epoch) else { return Ok(None) };
-        match asked.request().only_calls().filter(|&n| n > 0) {
+        match asked.cost().only_calls().filter(|&n| n > 0) {
             None => Err(Halt::Miscounted),
             Some(n) if n > most => Err(Halt::NeverAdmissible { limit: 0, most }),
             Some(n) => Ok(Some([n; MAX_LIMITS])),
@@ -732,7 +727,8 @@ impl Limiter {
     ) -> std::result::Result<Next, Halt> {
         let now = Nanos::from_nanos(view.now);
         if now > waiter.latest {
-            return Ok(Next::Done(Step::Refused(self.why_not(callers, key, view)?, now)));
+            let denied = Denied::new(self.why_not(callers, key, view)?, now);
+            return Ok(Next::Done(Step::Denied(denied)));
         }
         let costs = callers.costs(key);
         let due = view.due();
@@ -828,14 +824,26 @@ impl Limiter {
     }
 
     /// Why this caller gets nothing in time.
-    fn why_not(&self, callers: &Callers, key: Key, view: &View) -> std::result::Result<Refused, Halt> {
+    fn why_not(&self, callers: &Callers, key: Key, view: &View) -> std::result::Result<DeniedBy, Halt> {
         if view.permits <= view.before && self.has_permits() {
-            return Ok(Refused::Permits);
+            return Ok(DeniedBy::Permits);
         }
         let ahead = uncharged(&view.ahead, &view.turns);
         let estimate = self.estimate(view.epoch, &ahead, &callers.costs(key))?;
-        let (ready, limit) = estimate.unwrap_or((Nanos::from_nanos(view.now), 0));
-        Ok(Refused::TooLate { ready: ready.max(Nanos::from_nanos(view.now + 1)), limit })
+        let now = Nanos::from_nanos(view.now);
+        let (ready, limit) = estimate.unwrap_or((now, 0));
+        Ok(self.too_late(ready, now, limit))
+    }
+
+    /// A turn at `ready`, as this limit says, is too late for a caller. Without a limit it is a pause that says so.
+    fn too_late(&self, ready: Nanos, now: Nanos, limit: usize) -> DeniedBy {
+        // What is to be had now is to be asked for again: this caller's time is over.
+        let retry_at = ready.max(now.plus(Duration::from_nanos(1)));
+        if self.is_unlimited() {
+            DeniedBy::Paused { retry_at }
+        } else {
+            DeniedBy::Limit { index: limit as u8, retry_at }
+        }
     }
 
     /// The caller is gone from the line. Whoever is first now is told.
