@@ -3,7 +3,7 @@
 //!
 //! `cargo run -p shm-limit-suite --example model_api`
 
-use shm_lib::{Policy, RateLimit, Request, Unit};
+use shm_lib::{Cost, Policy, RateLimit, Unit};
 use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,10 +19,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if unsafe { libc::fork() } == 0 {
             for call in 1..=5 {
                 let prompt = 300 * call;
-                let estimate = Request::one().and(input, prompt).and(output, 1_000);
-                let mut admission = limit.wait_request(&estimate)?;
+                let estimate = Cost::one().and(input, prompt).and(output, 1_000);
+                let mut admission = limit.acquire(estimate).wait()?;
                 let answer = pretend_to_call(worker, call);
-                limit.settle(&mut admission, &Request::one().and(output, answer))?;
+                limit.settle(&mut admission, Cost::one().and(output, answer))?;
                 let level = limit.peek()?;
                 println!(
                     "{:>6.3} s  worker {worker} call {call}: waited {:>5} ms, {prompt:>4} in, {answer:>3} out; \

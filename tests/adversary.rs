@@ -2,7 +2,7 @@
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
-use shm_lib::{Limit, RateLimit, Request, Start};
+use shm_lib::{Limit, RateLimit, Start};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -55,14 +55,14 @@ fn a_forked_copy_of_an_admission_of_calls_settles_nothing() {
         let b = builder(dir.path()).burst(10);
         let b = if records { b.and(Limit::with_burst("20/h".parse().unwrap(), 20).unwrap()) } else { b };
         let limit = b.open(10, HOUR).unwrap();
-        let _three = limit.try_acquire_n(3).unwrap();
-        let mut five = limit.try_acquire_n(5).unwrap().admission().unwrap();
+        let _three = limit.try_acquire(3).unwrap();
+        let mut five = limit.try_acquire(5).unwrap().admission().unwrap();
         assert!(in_child(|| {
-            let _ = limit.settle(&mut five, &Request::calls(0));
+            let _ = limit.settle(&mut five, 0);
             true
         }));
         assert_eq!(limit.peek().unwrap().available, 2, "records: {records}: a copy gave back");
-        limit.settle(&mut five, &Request::calls(0)).unwrap();
+        limit.settle(&mut five, 0).unwrap();
         // What leaked since is not given back.
         assert!((6..=7).contains(&limit.peek().unwrap().available), "records: {records}");
     }
@@ -79,11 +79,11 @@ fn what_an_earlier_limiter_was_charged_is_not_given_back_to_the_next_one() {
             b.open(10, HOUR).unwrap()
         };
         let limit = open();
-        let mut old = limit.try_acquire_n(8).unwrap().admission().unwrap();
+        let mut old = limit.try_acquire(8).unwrap().admission().unwrap();
         limit.retire().unwrap();
         let limit = open();
-        let _eight = limit.try_acquire_n(8).unwrap().admission().unwrap();
-        limit.settle(&mut old, &Request::calls(0)).unwrap();
+        let _eight = limit.try_acquire(8).unwrap().admission().unwrap();
+        limit.settle(&mut old, 0).unwrap();
         assert_eq!(limit.peek().unwrap().available, 2, "records: {records}");
     }
 }
@@ -92,7 +92,7 @@ fn what_an_earlier_limiter_was_charged_is_not_given_back_to_the_next_one() {
 fn a_limiter_with_very_many_permits_can_be_opened_again() {
     let dir = dir();
     let limit = builder(dir.path()).burst(10).permits(40_000).open(10, SECOND).unwrap();
-    let _one = limit.try_acquire().unwrap();
+    let _one = limit.try_acquire(1).unwrap();
     builder(dir.path()).attach().unwrap();
 }
 
@@ -114,7 +114,7 @@ fn a_change_does_not_wait_for_a_thread_that_waits_for_it() {
                 for _ in 0..(i % 40) * 50 {
                     std::hint::spin_loop();
                 }
-                limit.try_acquire().unwrap().is_admitted()
+                limit.try_acquire(1).unwrap().is_admitted()
             });
             both.wait();
             let began = Instant::now();
@@ -132,12 +132,12 @@ fn a_change_does_not_wait_for_a_thread_that_waits_for_it() {
 fn who_waits_for_a_permit_hears_of_a_retirement_that_was_cut_off() {
     let dir = dir();
     let limit = builder(dir.path()).burst(10).permits(1).open(10, SECOND).unwrap();
-    let _held = limit.try_acquire().unwrap().admission().unwrap();
+    let _held = limit.try_acquire(1).unwrap().admission().unwrap();
     let epoch_at = 448;
     let ended = AtomicBool::new(false);
     std::thread::scope(|s| {
         let waiter = s.spawn(|| {
-            let e = limit.wait_timeout(Duration::from_secs(5)).map(|o| o.is_admitted());
+            let e = limit.acquire(1).timeout(Duration::from_secs(5)).wait().map(|o| o.is_admitted());
             ended.store(true, Ordering::SeqCst);
             e
         });
@@ -168,7 +168,7 @@ fn a_schedule_gets_through_a_crowd() {
         let took = std::thread::scope(|s| {
             s.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let _ = other.try_acquire().unwrap();
+                    let _ = other.try_acquire(1).unwrap();
                 }
             });
             s.spawn(|| {
@@ -179,7 +179,7 @@ fn a_schedule_gets_through_a_crowd() {
                 let mut longest = Duration::ZERO;
                 while !over.load(Ordering::Relaxed) {
                     let began = Instant::now();
-                    let _ = limit.try_acquire().unwrap();
+                    let _ = limit.try_acquire(1).unwrap();
                     longest = longest.max(began.elapsed());
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -187,7 +187,7 @@ fn a_schedule_gets_through_a_crowd() {
             });
             std::thread::sleep(Duration::from_millis(20));
             let began = Instant::now();
-            let turns = limit.schedule(100_000).unwrap();
+            let turns = limit.schedule(1, 100_000).unwrap();
             assert_eq!(turns.len(), 100_000);
             let took = began.elapsed();
             over.store(true, Ordering::Relaxed);
@@ -204,15 +204,15 @@ fn a_schedule_gets_through_a_crowd() {
 fn a_reset_clears_a_record_that_points_nowhere() {
     let dir = dir();
     let limit = builder(dir.path()).fixed_window(Start::FirstUse).open(10, HOUR).unwrap();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     // Generation 1's state.
     let state_at = 4096 + 640 + 576;
     let word = peek(limit.path(), state_at);
     assert!(word >> 62 == 0 && word > 0, "{word:x}");
     poke(limit.path(), state_at, word | 0x3fff);
-    assert_eq!(limit.try_acquire().unwrap_err().kind(), shm_lib::ErrorKind::Corrupt);
+    assert_eq!(limit.try_acquire(1).unwrap_err().kind(), shm_lib::ErrorKind::Corrupt);
     limit.reset().unwrap();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
 }
 
 /// Also if it was changed in between, which nobody could take over.
@@ -220,13 +220,13 @@ fn a_reset_clears_a_record_that_points_nowhere() {
 fn a_reset_clears_a_damaged_record_after_a_change() {
     let dir = dir();
     let limit = builder(dir.path()).fixed_window(Start::FirstUse).open(10, HOUR).unwrap();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     let state_at = 4096 + 640 + 576;
     poke(limit.path(), state_at, peek(limit.path(), state_at) | 0x3fff);
     let _ = limit.change(20, HOUR);
-    assert_eq!(limit.try_acquire().unwrap_err().kind(), shm_lib::ErrorKind::Corrupt);
+    assert_eq!(limit.try_acquire(1).unwrap_err().kind(), shm_lib::ErrorKind::Corrupt);
     limit.reset().unwrap();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
 }
 
 /// Greedy: a reset of a damaged state must not bring old times back.
@@ -235,10 +235,10 @@ fn a_reset_of_a_damaged_log_is_never_over() {
     let dir = dir();
     let first = builder(dir.path()).greedy().open(1_000, SECOND).unwrap();
     // It has cells 0 and 1, and stays as it is; another seat has all that follows.
-    let _ = first.try_acquire().unwrap();
-    let _ = first.try_acquire().unwrap();
+    let _ = first.try_acquire(1).unwrap();
+    let _ = first.try_acquire(1).unwrap();
     let limit = builder(dir.path()).attach().unwrap();
-    let all = || (0..5_000).filter(|_| limit.try_acquire().unwrap().is_admitted()).count();
+    let all = || (0..5_000).filter(|_| limit.try_acquire(1).unwrap().is_admitted()).count();
     // A few eras.
     for _ in 0..5 {
         all();
@@ -249,7 +249,7 @@ fn a_reset_of_a_damaged_log_is_never_over() {
     let epoch = peek(limit.path(), 448);
     let state_at = 4096 + 640 * (epoch as usize % 8) + 576;
     poke(limit.path(), state_at, 1 << 62);
-    assert_eq!(limit.try_acquire().unwrap_err().kind(), shm_lib::ErrorKind::Corrupt);
+    assert_eq!(limit.try_acquire(1).unwrap_err().kind(), shm_lib::ErrorKind::Corrupt);
     let began = Instant::now();
     limit.reset().unwrap();
     let mut admitted = 0;
@@ -279,7 +279,7 @@ fn without_descriptors_it_is_not_said_that_all_seats_are_taken() {
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: a valid limit.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) };
-        let e = limit.try_acquire().unwrap_err();
+        let e = limit.try_acquire(1).unwrap_err();
         eprintln!("{e}");
         !e.to_string().contains("seats are taken")
     }));

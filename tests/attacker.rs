@@ -6,7 +6,7 @@ use harness::{Arena, Puppet, eventually, is_root, shared_dir, skip};
 use nix::fcntl::{AT_FDCWD, FcntlArg, RenameFlags, fcntl, renameat2};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use shm_lib::{ErrorKind, RateLimit, Request};
+use shm_lib::{ErrorKind, RateLimit};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -216,16 +216,16 @@ fn who_holds_the_control_lock_holds_up_changes_only() {
     let limit = arena.open();
     let lock = hold_lock(&arena.file(), (1 << 40) - 1, 1);
     let began = Instant::now();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     assert!(limit.wait().is_ok());
     let other = arena.open();
-    assert!(other.try_acquire().unwrap().is_admitted());
+    assert!(other.try_acquire(1).unwrap().is_admitted());
     assert_eq!(other.inspect().unwrap().attached.len(), 1, "one process, one seat");
     assert!(began.elapsed() < AT_ONCE);
     for change in [limit.reset(), limit.change(20, HOUR), limit.retire()] {
         assert_eq!(change.unwrap_err().kind(), ErrorKind::Busy);
     }
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     drop(lock);
     limit.reset().unwrap();
 }
@@ -244,7 +244,7 @@ fn who_locks_all_seats_keeps_only_those_out_that_need_one() {
         let expected = if needs_a_seat { "error NoSeat" } else { "admitted" };
         assert!(answer.starts_with(expected), "{answer}");
         // A process that had one keeps it.
-        assert!(early.try_acquire().unwrap().is_admitted());
+        assert!(early.try_acquire(1).unwrap().is_admitted());
         drop(lock);
         let mut sits =
             || !late.ask("try").starts_with("error") && early.inspect().unwrap().attached.len() == 2;
@@ -263,8 +263,8 @@ fn who_locks_the_bytes_of_the_proof_keeps_out_only_those_who_have_not_proved_it(
     let answer = late.ask("open");
     assert!(answer.starts_with("error Busy") && answer.contains("lslocks"), "{answer}");
     assert!(began.elapsed() < AT_ONCE);
-    assert!(early.try_acquire().unwrap().is_admitted());
-    assert!(arena.open().try_acquire().unwrap().is_admitted());
+    assert!(early.try_acquire(1).unwrap().is_admitted());
+    assert!(arena.open().try_acquire(1).unwrap().is_admitted());
     drop(lock);
     late.must("open");
     assert_eq!(late.takes(10), 8);
@@ -281,8 +281,8 @@ fn who_takes_all_is_named_and_what_he_holds_ends_with_him() {
         assert!(hoarder.ask("hold").starts_with("held"));
     }
     let began = Instant::now();
-    assert!(!limit.try_acquire().unwrap().is_admitted());
-    assert!(!limit.wait_timeout(Duration::from_millis(50)).unwrap().is_admitted());
+    assert!(!limit.try_acquire(1).unwrap().is_admitted());
+    assert!(!limit.acquire(1).timeout(Duration::from_millis(50)).wait().unwrap().is_admitted());
     assert!(began.elapsed() < AT_ONCE);
     let seen = limit.inspect().unwrap();
     let culprit = seen.attached.iter().find(|p| p.pid == hoarder.pid()).unwrap();
@@ -290,7 +290,7 @@ fn who_takes_all_is_named_and_what_he_holds_ends_with_him() {
     assert_eq!(culprit.counts.admitted, 5);
     hoarder.signal(Signal::SIGKILL);
     hoarder.wait();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
 }
 
 /// Permit words of all sorts are looked through in no time, and are free afterwards.
@@ -304,7 +304,7 @@ fn rubbish_in_all_permits_costs_one_look() {
     let file = File::options().write(true).open(limit.path()).unwrap();
     file.write_all_at(&words, parts.permits).unwrap();
     let began = Instant::now();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     let took = began.elapsed();
     // Hashing takes its time without optimisation.
     let allowed = Duration::from_millis(if cfg!(debug_assertions) { 5_000 } else { 400 });
@@ -451,7 +451,7 @@ fn a_lying_header_is_refused() {
     File::options().write(true).open(arena.file()).unwrap().set_len(size).unwrap();
     patch.set(offset::FILE_SIZE, size).seal();
     let limit = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
-    let _ = limit.try_acquire();
-    let _ = limit.try_request(&Request::one());
+    let _ = limit.try_acquire(1);
+    let _ = limit.try_acquire(1);
     let _ = limit.inspect();
 }

@@ -134,10 +134,10 @@ fn numbers_that_cannot_be_kept_are_refused() {
     assert_eq!(entries(dir.path()), 0);
 
     let limit = build().burst(10).open(5, SECOND).unwrap();
-    assert_eq!(limit.try_acquire_n(0).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(limit.try_acquire(0).unwrap_err().kind(), ErrorKind::InvalidInput);
     for n in [11, u64::MAX] {
-        assert_eq!(limit.try_acquire_n(n).unwrap_err().kind(), ErrorKind::NeverAdmissible);
-        assert_eq!(limit.wait_n(n).unwrap_err().kind(), ErrorKind::NeverAdmissible);
+        assert_eq!(limit.try_acquire(n).unwrap_err().kind(), ErrorKind::NeverAdmissible);
+        assert_eq!(limit.acquire(n).wait().unwrap_err().kind(), ErrorKind::NeverAdmissible);
     }
     for result in [limit.change(0, SECOND), limit.change(u64::MAX, SECOND), limit.pause_for(long)] {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -145,7 +145,7 @@ fn numbers_that_cannot_be_kept_are_refused() {
     // None of that changed anything.
     assert_eq!(limit.limit().unwrap().burst(), 10);
     assert_eq!(limit.inspect().unwrap().changes, 0);
-    assert!(limit.try_acquire_n(10).unwrap().is_admitted());
+    assert!(limit.try_acquire(10).unwrap().is_admitted());
 }
 
 /// What is in a limiter's place but is none is named, and left as it is.

@@ -3,7 +3,7 @@
 use harness::file::{Patch, offset};
 use harness::{Arena, Dice, Puppet, policy, shared_dir};
 use shm_lib::limit::{MAX_GREEDY, MAX_PERMITS};
-use shm_lib::{Error, ErrorKind, Limit, OnMismatch, Policy, Rate, RateLimit, Request, Start, Unit};
+use shm_lib::{Cost, Error, ErrorKind, Limit, OnMismatch, Policy, Rate, RateLimit, Start, Unit};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -74,29 +74,29 @@ fn requests_say_what_is_counted_and_nothing_else() {
     let [tokens, bytes] = ["tokens", "bytes"].map(|name| Unit::named(name).unwrap());
     let dir = shared_dir();
     let limit = open_in(dir.path(), "bucket:10/366d:10+greedy:1000/366d@tokens", 2);
-    let ask = |request: Request| limit.try_request(&request);
-    invalid(ask(Request::one()), "say how many");
-    invalid(limit.try_acquire(), "tokens");
+    let ask = |request: Cost| limit.try_acquire(request);
+    invalid(ask(Cost::one()), "say how many");
+    invalid(limit.try_acquire(1), "tokens");
     invalid(limit.wait(), "tokens");
-    invalid(ask(Request::one().and(tokens, 1).and(bytes, 1)), "nobody counts bytes");
-    invalid(ask(Request::calls(0).and(tokens, 0)), "request for nothing");
-    invalid(limit.reserve_request(&Request::one()), "say how many");
-    invalid(limit.schedule(3), "tokens");
-    invalid(limit.schedule(0), "0 calls");
-    for request in [Request::calls(11).and(tokens, 1), Request::one().and(tokens, 1_001)] {
+    invalid(ask(Cost::one().and(tokens, 1).and(bytes, 1)), "nobody counts bytes");
+    invalid(ask(Cost::from(0).and(tokens, 0)), "request for nothing");
+    invalid(limit.reserve(1), "say how many");
+    invalid(limit.schedule(1, 3), "tokens");
+    invalid(limit.schedule(1, 0), "0 calls");
+    for request in [Cost::from(11).and(tokens, 1), Cost::one().and(tokens, 1_001)] {
         refused(ask(request), ErrorKind::NeverAdmissible, "can never be admitted");
-        refused(limit.wait_request(&request), ErrorKind::NeverAdmissible, "can never be admitted");
+        refused(limit.acquire(request).wait(), ErrorKind::NeverAdmissible, "can never be admitted");
     }
     // None of that took anything.
     assert!(limit.peek().unwrap().limits.iter().all(|seen| seen.used == 0));
     assert_eq!(limit.inspect().unwrap().permits_held, 0);
-    assert!(ask(Request::calls(10).and(tokens, 1_000)).unwrap().is_admitted());
+    assert!(ask(Cost::from(10).and(tokens, 1_000)).unwrap().is_admitted());
 
     let dir = shared_dir();
     let calls = open_in(dir.path(), "bucket:10/366d:10", 0);
-    invalid(calls.try_request(&Request::one().and(tokens, 1)), "nobody counts tokens");
-    invalid(calls.try_request(&Request::calls(0)), "request for nothing");
-    assert!(calls.try_request(&Request::calls(10)).unwrap().is_admitted());
+    invalid(calls.try_acquire(Cost::one().and(tokens, 1)), "nobody counts tokens");
+    invalid(calls.try_acquire(0), "request for nothing");
+    assert!(calls.try_acquire(10).unwrap().is_admitted());
 }
 
 #[test]
@@ -104,14 +104,14 @@ fn an_admission_is_settled_once_and_a_turn_given_back_once() {
     let dir = shared_dir();
     let limit = open_in(dir.path(), "bucket:100/366d:100+fixed:100/366d", 0);
     let used = || limit.peek().unwrap().used;
-    let mut admission = limit.try_acquire_n(10).unwrap().admission().unwrap();
-    limit.settle(&mut admission, &Request::calls(4)).unwrap();
+    let mut admission = limit.try_acquire(10).unwrap().admission().unwrap();
+    limit.settle(&mut admission, 4).unwrap();
     assert_eq!(used(), 4);
-    invalid(limit.settle(&mut admission, &Request::calls(1)), "settled before");
+    invalid(limit.settle(&mut admission, 1), "settled before");
     assert_eq!(used(), 4);
     // More than it can admit at once is a debt like any other.
-    let mut admission = limit.try_acquire_n(1).unwrap().admission().unwrap();
-    limit.settle(&mut admission, &Request::calls(30)).unwrap();
+    let mut admission = limit.try_acquire(1).unwrap().admission().unwrap();
+    limit.settle(&mut admission, 30).unwrap();
     assert_eq!(used(), 34);
 
     for policy in ["bucket:100/366d:100", "bucket:100/366d:100+fixed:100/366d", "greedy:100/366d"] {
@@ -181,7 +181,7 @@ fn a_change_that_does_not_fit_the_file_is_refused_and_changes_nothing() {
     let limit = open_in(dir.path(), "greedy:100/s", 3);
     for (policy, permits) in [("greedy:1024/s", 64), ("sliding:5000/s+fixed:5/s", 0), ("greedy:7/s", 1)] {
         limit.change_policy(policy::parse(policy, permits)).expect(policy);
-        assert!(limit.try_acquire().unwrap().is_admitted(), "{policy}");
+        assert!(limit.try_acquire(1).unwrap().is_admitted(), "{policy}");
     }
     // A rate that this kind can't have.
     invalid(limit.change(MAX_GREEDY + 1, SECOND), "sliding counter");
@@ -270,7 +270,7 @@ fn reset_clears(from: u64, to: u64) {
     for round in 0..5 {
         let arena = arena();
         let limit = arena.open();
-        let _ = limit.try_acquire().unwrap();
+        let _ = limit.try_acquire(1).unwrap();
         let patch = Patch::of(&arena.file());
         for at in (from..to).step_by(8) {
             patch.set(at, dice.roll(u64::MAX) >> dice.roll(64));
@@ -280,7 +280,7 @@ fn reset_clears(from: u64, to: u64) {
         let until = Instant::now() + Duration::from_millis(450);
         let mut times = Vec::new();
         while Instant::now() < until {
-            let outcome = limit.wait_timeout(Duration::from_millis(50)).unwrap();
+            let outcome = limit.acquire(1).timeout(Duration::from_millis(50)).wait().unwrap();
             times.extend(outcome.admission().map(|admission| (1, admission.at().as_nanos())));
         }
         arena.assert_all_kept(&times);

@@ -30,7 +30,7 @@ fn a_limiter_made_under_one_clock_is_refused_under_another() {
     for offset in OFFSETS {
         let here = Arena::with_fixed_budget(20);
         let limit = here.open();
-        assert!(limit.try_acquire().unwrap().is_admitted());
+        assert!(limit.try_acquire(1).unwrap().is_admitted());
         let bytes = || std::fs::read(here.file()).unwrap();
         let before = bytes();
         let mut other = match elsewhen(&here, offset) {
@@ -40,7 +40,7 @@ fn a_limiter_made_under_one_clock_is_refused_under_another() {
         refused(&other.ask("open"));
         refused(&other.ask("attach"));
         assert!(bytes() == before, "written to");
-        assert!(limit.try_acquire().unwrap().is_admitted());
+        assert!(limit.try_acquire(1).unwrap().is_admitted());
 
         let there = Arena::with_fixed_budget(20);
         let mut maker = elsewhen(&there, offset).expect("another one");
@@ -80,7 +80,7 @@ fn an_inherited_handle_under_an_older_clock_takes_nothing_extra() {
         assert!(past + 4_000_000_000 < now, "the child's clock is the same");
         let answer = parent.ask("child take 100");
         let more: u64 = answer.parse().unwrap_or_else(|_| panic!("{policy}: {answer}"));
-        let rest = (0..100).filter(|_| limit.try_acquire().unwrap().is_admitted()).count() as u64;
+        let rest = (0..100).filter(|_| limit.try_acquire(1).unwrap().is_admitted()).count() as u64;
         assert!(more + rest <= 13, "{policy}: {more} under the older clock, {rest} under the right one");
         assert_eq!(more + rest, 13, "{policy}: something was lost");
         // No turn lies where nobody put it. (A sliding counter looks back one window.)
@@ -100,7 +100,7 @@ fn without_proc(arena: &Arena, boottime: &str) -> Result<Puppet, String> {
 fn without_proc_the_same_clock_is_recognised() {
     let arena = Arena::with_fixed_budget(20);
     let limit = arena.open();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     let mut puppet = match without_proc(&arena, "0") {
         Ok(puppet) => puppet,
         Err(why) => skip!("{why}"),
@@ -108,7 +108,7 @@ fn without_proc_the_same_clock_is_recognised() {
     puppet.must("open");
     puppet.must("attach");
     assert_eq!(puppet.takes(4), 4);
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     assert_eq!(puppet.takes(100), 14);
 }
 

@@ -106,7 +106,7 @@ fn a_changer_killed_at_once_has_either_not_begun_or_is_done() {
         crew.kill(changer);
         crew.dismiss();
         assert_eq!(watcher.limit().unwrap(), arena.limit());
-        let _ = watcher.try_acquire().unwrap();
+        let _ = watcher.try_acquire(1).unwrap();
         // The lock died with its holder.
         watcher.change_policy(arena.limit()).unwrap();
         watcher.inspect().unwrap();

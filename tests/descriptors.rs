@@ -125,7 +125,7 @@ fn changing_without_descriptors_changes_nothing_and_holds_up_nobody() {
         }
         assert_eq!(watcher.policy().unwrap(), before);
         assert_eq!(watcher.inspect().unwrap().changes, 0);
-        assert!(watcher.try_acquire().unwrap().is_admitted());
+        assert!(watcher.try_acquire(1).unwrap().is_admitted());
         puppet.must(PLENTY);
         puppet.must("release-all");
         puppet.must("reset");
@@ -159,8 +159,8 @@ fn permits_of_the_dead_are_found_later_if_there_is_no_descriptor() {
 fn a_try_without_a_free_permit_opens_the_file_at_most_every_ten_milliseconds() {
     let arena = Arena::with_policy("bucket:1000000/s:10000", 1);
     let limit = arena.open();
-    let _held = limit.try_acquire().unwrap();
-    assert!(!limit.try_acquire().unwrap().is_admitted());
+    let _held = limit.try_acquire(1).unwrap();
+    assert!(!limit.try_acquire(1).unwrap().is_admitted());
     // What opens the file finds another one.
     let aside = arena.dir().join("aside");
     std::fs::rename(arena.file(), &aside).unwrap();
@@ -169,7 +169,7 @@ fn a_try_without_a_free_permit_opens_the_file_at_most_every_ten_milliseconds() {
     let (mut tries, mut opened) = (0u32, 0u32);
     while begun.elapsed() < Duration::from_millis(90) {
         tries += 1;
-        opened += u32::from(limit.try_acquire().is_err());
+        opened += u32::from(limit.try_acquire(1).is_err());
     }
     assert!(tries > 100 && opened <= 20, "{opened} of {tries} tries opened the file");
 }

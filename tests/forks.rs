@@ -160,7 +160,7 @@ fn closing_every_descriptor_takes_nothing_away() {
 fn each_waits_for_its_own(arena: &Arena, permits: u64) {
     const CHILDREN: u64 = 3;
     let watcher = arena.open();
-    assert!(watcher.try_acquire().unwrap().is_admitted());
+    assert!(watcher.try_acquire(1).unwrap().is_admitted());
     let mut parent = Puppet::new(WORKER, &arena.job("fork-in-closure").set("children", CHILDREN));
     let mut turns: Vec<u64> = (0..=CHILDREN).map(|_| parent.answer().parse().unwrap()).collect();
     turns.sort_unstable();
@@ -237,7 +237,7 @@ fn a_handler_that_forks_in_a_decision_leaves_no_permit_behind() {
 fn a_copy_of_a_future_is_told_from_it_where_both_are_the_first_process() {
     let arena = Arena::new("1/s", 1);
     let watcher = arena.open();
-    assert!(watcher.try_acquire().unwrap().is_admitted());
+    assert!(watcher.try_acquire(1).unwrap().is_admitted());
     let spaces = if is_root() { "pid" } else { "user,pid" };
     let mut first = Puppet::new(WORKER, &arena.job("fork-beside-future").set("namespaces", spaces));
     match first.answer().as_str() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Takes what there is; the times.
 fn take_all(limit: &RateLimit) -> Vec<u64> {
-    std::iter::from_fn(|| match limit.try_acquire().unwrap() {
+    std::iter::from_fn(|| match limit.try_acquire(1).unwrap() {
         Outcome::Admitted(admission) => Some(admission.at().as_nanos()),
         Outcome::Denied(_) => None,
     })

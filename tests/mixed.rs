@@ -3,7 +3,7 @@
 use harness::check::{most_at_once, pace};
 use harness::{Arena, Crew, Dice, Job, alone, eventually, log, shared_dir, shout};
 use shm_lib::limit::audit::Admission;
-use shm_lib::{Nanos, Outcome, RateLimit, Request, Unit};
+use shm_lib::{Cost, Nanos, Outcome, RateLimit, Unit};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -104,9 +104,9 @@ impl Storm {
         assert!(eventually(Duration::from_secs(10), free), "permits of the dead are held");
         let fresh = self.arena.open();
         let units = self.units.split(',').filter_map(|unit| Unit::named(unit).ok());
-        let request = units.fold(Request::one(), |request, unit| request.and(unit, 1));
+        let request = units.fold(Cost::one(), |request, unit| request.and(unit, 1));
         let ask = |patience| {
-            fresh.wait_request_unless(&request, Some(Instant::now() + patience), || false).unwrap()
+            fresh.acquire(request).deadline(Instant::now() + patience).stop_when(|| false).wait().unwrap()
         };
         let all: Vec<Outcome> = (0..PERMITS).map(|_| ask(Duration::from_secs(5))).collect();
         assert!(all.iter().all(Outcome::is_admitted), "a permit is lost");

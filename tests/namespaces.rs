@@ -53,7 +53,7 @@ fn two_containers_share_the_budget_and_are_told_apart() {
 fn changes_reach_sleepers_in_containers() {
     let arena = Arena::new("1/m", 1);
     let watcher = arena.open();
-    assert!(watcher.try_acquire().unwrap().is_admitted());
+    assert!(watcher.try_acquire(1).unwrap().is_admitted());
     let mut inside = match container(&arena) {
         Ok(puppet) => puppet,
         Err(why) => skip!("no PID namespaces here: {why}"),

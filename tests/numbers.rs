@@ -2,9 +2,9 @@
 
 use harness::{Arena, shared_dir};
 use nix::time::{ClockId, clock_gettime};
-use shm_core::limit::Request as CoreRequest;
-use shm_core::{Directory, Limiter, Name, Reserved};
-use shm_lib::{ErrorKind, Nanos, Policy, RateLimit, Request, Start, Unit};
+use shm_core::{Directory, Limiter, Name, Rouse, Step, Waiter};
+use shm_lib::{Cost, ErrorKind, Nanos, Policy, RateLimit, Start, Unit};
+use std::sync::Arc;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -25,8 +25,8 @@ fn calls_that_were_not_made_are_given_back_to_the_tick() {
     for (_dir, limit) in both(5, MINUTE, 5) {
         for round in 0..20 {
             let mut admission =
-                limit.try_acquire().unwrap().admission().unwrap_or_else(|| panic!("round {round}"));
-            let settled = limit.settle(&mut admission, &Request::calls(0)).unwrap();
+                limit.try_acquire(1).unwrap().admission().unwrap_or_else(|| panic!("round {round}"));
+            let settled = limit.settle(&mut admission, 0).unwrap();
             let given = settled.given_back(Unit::CALLS);
             assert!(given > 0.9 && given <= 1.0, "{given} of a call");
             assert!(!settled.is_nothing());
@@ -38,16 +38,16 @@ fn calls_that_were_not_made_are_given_back_to_the_tick() {
 #[test]
 fn a_settlement_says_what_it_gave_back_and_what_it_charged() {
     for (_dir, limit) in both(10, YEAR, 10) {
-        let mut admission = limit.try_acquire_n(4).unwrap().admission().unwrap();
-        let settled = limit.settle(&mut admission, &Request::calls(4)).unwrap();
+        let mut admission = limit.try_acquire(4).unwrap().admission().unwrap();
+        let settled = limit.settle(&mut admission, 4).unwrap();
         assert!(settled.is_nothing());
-        let mut admission = limit.try_acquire_n(3).unwrap().admission().unwrap();
-        let settled = limit.settle(&mut admission, &Request::calls(5)).unwrap();
+        let mut admission = limit.try_acquire(3).unwrap().admission().unwrap();
+        let settled = limit.settle(&mut admission, 5).unwrap();
         assert_eq!((settled.given_back(Unit::CALLS), settled.charged(Unit::CALLS)), (0.0, 2));
         assert_eq!(limit.peek().unwrap().used, 9);
-        let mut admission = limit.try_acquire().unwrap().admission().unwrap();
+        let mut admission = limit.try_acquire(1).unwrap().admission().unwrap();
         limit.reset().unwrap();
-        let settled = limit.settle(&mut admission, &Request::calls(0)).unwrap();
+        let settled = limit.settle(&mut admission, 0).unwrap();
         assert!(settled.is_nothing(), "it was taken under other terms: {settled:?}");
     }
 }
@@ -60,16 +60,16 @@ fn a_debt_of_any_size_is_charged_in_one_step() {
         let limit = arena.open();
         let used = || -> Duration { clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into() };
         let before = used();
-        limit.charge(&Request::calls(10_000_000)).unwrap();
+        limit.charge(10_000_000).unwrap();
         let took = used() - before;
         assert!(took < Duration::from_millis(100), "{policy}: {took:?} of a processor");
         // A sliding counter with anything in the window before admits one less in each.
-        let wait = limit.try_acquire().unwrap().retry_after().unwrap().as_secs();
+        let wait = limit.try_acquire(1).unwrap().retry_after().unwrap().as_secs();
         assert!((9_998..=10_020).contains(&wait), "{limits} limits: a debt of 10,000 s delays by {wait} s");
         // More than a year of it is refused, and nothing is charged.
         let queued = limit.peek().unwrap().next_at;
         for amount in [u64::MAX, u64::MAX / 2, 40_000_000_000] {
-            let error = limit.charge(&Request::calls(amount)).unwrap_err();
+            let error = limit.charge(amount).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooFar, "{error}");
         }
         assert_eq!(limit.peek().unwrap().next_at, queued);
@@ -83,7 +83,7 @@ fn a_reset_after_a_pause_that_is_over_frees_everything() {
         std::thread::sleep(Duration::from_millis(50));
         limit.reset().unwrap();
         assert_eq!(limit.peek().unwrap().available, 100);
-        assert!(limit.try_acquire_n(100).unwrap().is_admitted());
+        assert!(limit.try_acquire(100).unwrap().is_admitted());
     }
 }
 
@@ -100,11 +100,11 @@ fn a_pause_for_no_time_changes_nothing() {
 #[test]
 fn a_reset_within_a_pause_leaves_the_pause() {
     for (_dir, limit) in both(100, YEAR, 100) {
-        assert!(limit.try_acquire_n(40).unwrap().is_admitted());
+        assert!(limit.try_acquire(40).unwrap().is_admitted());
         limit.pause_for(MINUTE).unwrap();
         limit.reset().unwrap();
         assert!(limit.inspect().unwrap().paused_until.is_some());
-        assert!(!limit.try_acquire().unwrap().is_admitted());
+        assert!(!limit.try_acquire(1).unwrap().is_admitted());
         limit.resume().unwrap();
         assert_eq!(limit.peek().unwrap().available, 100);
     }
@@ -121,7 +121,7 @@ fn opening_up_a_used_window_frees_the_rest_although_somebody_waits() {
     ] {
         let dir = shared_dir();
         let limit = RateLimit::builder("x").directory(dir.path()).open_policy(kind).unwrap();
-        assert!(limit.try_acquire_n(25).unwrap().is_admitted());
+        assert!(limit.try_acquire(25).unwrap().is_admitted());
         let turn = limit.reserve(1).unwrap();
         assert_eq!(limit.peek().unwrap().queued, 1, "{kind}");
         let more = shm_lib::Rate::new(100, MINUTE).unwrap();
@@ -149,7 +149,7 @@ fn opening_up_one_of_several_limits_counts_no_turn_of_the_queue_as_used() {
     let dir = shared_dir();
     let policy = Policy::new(&[slow, window(50)]).unwrap();
     let limit = RateLimit::builder("x").directory(dir.path()).open_policy(policy).unwrap();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     let _turns: Vec<_> = (0..5).map(|_| limit.reserve(1).unwrap()).collect();
     limit.change_policy(Policy::new(&[slow, window(100)]).unwrap()).unwrap();
     let seen = limit.peek().unwrap();
@@ -170,7 +170,7 @@ fn what_is_queued_is_told_by_values_for_every_kind() {
     for policy in kinds.map(Policy::from).into_iter().chain(mixed) {
         let dir = shared_dir();
         let limit = RateLimit::builder("x").directory(dir.path()).open_policy(policy).unwrap();
-        while limit.try_acquire().unwrap().is_admitted() {}
+        while limit.try_acquire(1).unwrap().is_admitted() {}
         let mut turns: Vec<_> = (0..5).map(|_| limit.reserve(1).unwrap()).collect();
         assert_eq!(limit.peek().unwrap().queued, 5, "{policy}");
         assert!(turns.pop().unwrap().cancel(), "{policy}");
@@ -188,14 +188,16 @@ fn nothing_is_admitted_after_its_deadline() {
         drop(arena.open());
         let limiter = Limiter::attach(&Directory::at(arena.dir()), &Name::new("arena").unwrap()).unwrap();
         let passed = Nanos::from_nanos(shm_lib::now().as_nanos() - 1);
-        match limiter.reserve(&CoreRequest::one(), passed).unwrap() {
-            Reserved::Denied { ready, now } => assert!(ready > now && now > passed),
-            Reserved::Turn(turn) => panic!("{policy}: admitted at {:?}, after {passed:?}", turn.receipt.at),
+        assert!(limiter.admit_now(&Cost::one(), passed).unwrap().is_none(), "{policy}: after {passed:?}");
+        let mut waiter = Waiter::new(&Cost::one(), passed, u64::MAX);
+        match limiter.look(&mut waiter, &Rouse::Thread(Arc::default())).unwrap() {
+            Step::Denied(denied) => assert!(denied.retry_at() > Some(denied.at()) && denied.at() > passed),
+            step => panic!("{policy}: {step:?} after {passed:?}"),
         }
         // A deadline that was over when it was named wants what is there at once.
         let limit = arena.open();
-        assert!(limit.wait_timeout(Duration::ZERO).unwrap().is_admitted());
-        assert!(limit.wait_deadline(std::time::Instant::now()).unwrap().is_admitted());
+        assert!(limit.acquire(1).timeout(Duration::ZERO).wait().unwrap().is_admitted());
+        assert!(limit.acquire(1).deadline(std::time::Instant::now()).wait().unwrap().is_admitted());
     }
 }
 
@@ -205,8 +207,8 @@ fn a_limit_that_is_taken_away_and_put_back_begins_anew() {
     let arena = Arena::with_policy("bucket:100/366d:100+bucket:5/366d:5", 0);
     let limit = arena.open();
     let two = limit.policy().unwrap();
-    assert!(limit.try_acquire_n(5).unwrap().is_admitted());
-    assert!(!limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(5).unwrap().is_admitted());
+    assert!(!limit.try_acquire(1).unwrap().is_admitted());
     limit.change_policy(two.first().expect("a limit")).unwrap();
     limit.change_policy(two).unwrap();
     let seen = limit.peek().unwrap();

@@ -2,7 +2,7 @@
 
 use harness::{Arena, Crew, Dice, Puppet, alone, eventually, shout};
 use nix::sys::signal::Signal;
-use shm_lib::{Nanos, Outcome, Policy, RateLimit};
+use shm_lib::{DeniedBy, Nanos, Outcome, Policy, RateLimit};
 use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -79,12 +79,12 @@ fn a_killed_holders_permit_is_free_for_the_next_who_asks() {
         for _ in 0..20 {
             let mut holder = puppet(&arena);
             hold(&mut holder);
-            assert!(!limit.try_acquire().unwrap().is_admitted());
+            assert!(!limit.try_acquire(1).unwrap().is_admitted());
             holder.signal(Signal::SIGKILL);
             holder.wait();
             assert_eq!(held(&limit), 0);
             // A process that has just looked at the holders looks again after 10 ms.
-            let is_free = || limit.try_acquire().unwrap().is_admitted();
+            let is_free = || limit.try_acquire(1).unwrap().is_admitted();
             assert!(eventually(SURELY, is_free), "the permit died with its holder");
         }
     }
@@ -97,7 +97,7 @@ fn a_caller_that_the_rate_denies_keeps_no_permit_from_others() {
     let arena = Arena::with_policy("bucket:1000000/s:1000000+bucket:1/366d:1@bytes", 1);
     let limit = arena.open();
     let bytes = shm_lib::Unit::named("bytes").unwrap();
-    let ask = |n| limit.try_request(&shm_lib::Request::one().and(bytes, n)).unwrap();
+    let ask = |n| limit.try_acquire(shm_lib::Cost::one().and(bytes, n)).unwrap();
     assert!(ask(1).is_admitted());
     let over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -117,10 +117,10 @@ fn a_caller_that_the_rate_denies_keeps_no_permit_from_others() {
 fn a_denial_by_the_rate_names_its_instant_also_while_all_permits_are_held() {
     let arena = Arena::with_policy("bucket:1/1h:1", 1);
     let limit = arena.open();
-    let _held = limit.try_acquire().unwrap();
-    let Outcome::Denied(denial) = limit.try_acquire().unwrap() else { panic!("admitted") };
-    assert!(!denial.is_for_permits());
-    assert!(denial.retry_after() > Duration::from_secs(3_500), "{:?}", denial.retry_after());
+    let _held = limit.try_acquire(1).unwrap();
+    let Outcome::Denied(denied) = limit.try_acquire(1).unwrap() else { panic!("admitted") };
+    assert!(matches!(denied.by(), DeniedBy::Limit { index: 0, .. }), "{denied:?}");
+    assert!(denied.retry_after() > Some(Duration::from_secs(3_500)), "{denied:?}");
 }
 
 /// Promised is about 0.1 s.
@@ -154,9 +154,9 @@ fn guards_are_inert_in_a_forked_child() {
             assert_eq!(held(&limit), 1);
             parent.ask(end);
             assert_eq!(held(&limit), 1, "{end}");
-            let second = limit.try_acquire().unwrap();
+            let second = limit.try_acquire(1).unwrap();
             assert!(second.is_admitted());
-            assert!(!limit.try_acquire().unwrap().is_admitted(), "{end}");
+            assert!(!limit.try_acquire(1).unwrap().is_admitted(), "{end}");
             drop(second);
             parent.must("release");
             assert_eq!(held(&limit), 0, "{end}");
@@ -171,7 +171,7 @@ fn a_permit_can_be_given_back_by_another_thread() {
     let mut holder = puppet(&arena);
     hold(&mut holder);
     holder.must("release-elsewhere");
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
 }
 
 /// The program that comes next knows nothing of permits.
@@ -185,7 +185,7 @@ fn exec_frees_the_permits() {
     holder.must("exec");
     assert_eq!(holder.ask("pid"), holder.pid().to_string());
     assert_eq!(held(&limit), 0);
-    let both = [limit.try_acquire().unwrap(), limit.try_acquire().unwrap()];
+    let both = [limit.try_acquire(1).unwrap(), limit.try_acquire(1).unwrap()];
     assert!(both.iter().all(shm_lib::Outcome::is_admitted));
 }
 
@@ -201,7 +201,7 @@ fn a_stopped_holder_keeps_its_permit_and_delays_nobody() {
     for _ in 0..200 {
         hold(&mut other);
         assert_eq!(held(&limit), 2);
-        assert!(!limit.try_acquire().unwrap().is_admitted());
+        assert!(!limit.try_acquire(1).unwrap().is_admitted());
         other.must("release");
     }
     assert!(began.elapsed() < 2 * SURELY, "{:?} for 200 permits", began.elapsed());
@@ -223,12 +223,12 @@ fn with_fewer_permits_nobody_is_admitted_until_fewer_are_held() {
     limit.change_policy(with(&limit, 2)).unwrap();
     for left in [4, 3, 2] {
         assert_eq!(held(&limit), left);
-        assert!(!limit.try_acquire().unwrap().is_admitted(), "admitted beside {left} of 2");
+        assert!(!limit.try_acquire(1).unwrap().is_admitted(), "admitted beside {left} of 2");
         if left % 2 == 0 { a.must("release") } else { b.must("release") }
     }
-    let second = limit.try_acquire().unwrap();
+    let second = limit.try_acquire(1).unwrap();
     assert!(second.is_admitted());
-    assert!(!limit.try_acquire().unwrap().is_admitted());
+    assert!(!limit.try_acquire(1).unwrap().is_admitted());
     // The dead among those too many count no more.
     drop(second);
     limit.change_policy(with(&limit, 4)).unwrap();
@@ -236,16 +236,16 @@ fn with_fewer_permits_nobody_is_admitted_until_fewer_are_held() {
     limit.change_policy(with(&limit, 1)).unwrap();
     a.signal(Signal::SIGKILL);
     a.wait();
-    assert!(!limit.try_acquire().unwrap().is_admitted(), "b holds the only one");
+    assert!(!limit.try_acquire(1).unwrap().is_admitted(), "b holds the only one");
     b.must("release");
-    assert!(eventually(SURELY, || limit.try_acquire().unwrap().is_admitted()));
+    assert!(eventually(SURELY, || limit.try_acquire(1).unwrap().is_admitted()));
 }
 
 #[test]
 fn more_permits_wake_those_who_wait() {
     let arena = Arena::with_policy(EASY, 1);
     let limit = arena.open();
-    let _only = limit.try_acquire().unwrap();
+    let _only = limit.try_acquire(1).unwrap();
     let mut waiters: [Puppet; 3] = puppets(&arena);
     waiters.iter_mut().for_each(|w| w.tell("hold-wait"));
     std::thread::sleep(Duration::from_millis(50));
@@ -262,7 +262,7 @@ fn more_permits_wake_those_who_wait() {
 fn changes_reach_those_who_wait_for_permits() {
     let arena = Arena::with_policy(EASY, 1);
     let limit = arena.open();
-    let only = limit.try_acquire().unwrap();
+    let only = limit.try_acquire(1).unwrap();
     let mut waiter = puppet(&arena);
 
     waiter.tell("hold-wait");
@@ -302,7 +302,7 @@ fn changes_reach_those_who_wait_for_permits() {
 fn who_waits_for_a_permit_notices_that_the_file_was_removed() {
     let arena = Arena::with_policy(EASY, 1);
     let limit = arena.open();
-    let _only = limit.try_acquire().unwrap();
+    let _only = limit.try_acquire(1).unwrap();
     let mut waiter = puppet(&arena);
     waiter.tell("hold-wait");
     std::thread::sleep(Duration::from_millis(30));
@@ -362,9 +362,9 @@ fn kills_of_holders_and_waiters_leave_the_right_number() {
     }
     crew.dismiss();
     assert!(eventually(Duration::from_millis(200), || held(&limit) == 3), "{} held, not 3", held(&limit));
-    let rest: Vec<_> = (0..4).map(|_| limit.try_acquire().unwrap()).collect();
+    let rest: Vec<_> = (0..4).map(|_| limit.try_acquire(1).unwrap()).collect();
     assert!(rest.iter().all(shm_lib::Outcome::is_admitted));
-    assert!(!limit.try_acquire().unwrap().is_admitted());
+    assert!(!limit.try_acquire(1).unwrap().is_admitted());
     steady.iter_mut().for_each(|s| s.must("release"));
     drop(rest);
     assert_eq!(held(&limit), 0);

@@ -14,7 +14,7 @@ fn inode(limit: &RateLimit) -> u64 {
 
 /// Asks until it fails.
 fn error_within(limit: &RateLimit, patience: Duration) -> Error {
-    first_error(patience, || limit.try_acquire())
+    first_error(patience, || limit.try_acquire(1))
 }
 
 fn first_error(patience: Duration, ask: impl Fn() -> Result<Outcome>) -> Error {
@@ -33,7 +33,7 @@ fn first_error(patience: Duration, ask: impl Fn() -> Result<Outcome>) -> Error {
 fn a_file_removed_underneath_is_noticed_by_the_next_decisions() {
     let arena = Arena::new("1000/s", 10);
     let limit = arena.open();
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     std::fs::remove_file(arena.file()).unwrap();
     let e = error_within(&limit, Duration::from_secs(1));
     assert_eq!(e.kind(), ErrorKind::Removed);
@@ -59,9 +59,9 @@ fn who_asks_another_limiter_first_notices_too() {
             std::thread::sleep(Duration::from_millis(1));
             // The first reading after a sleep may be too slow to be of use to the next.
             for _ in 0..20 {
-                let _ = other.try_acquire().unwrap();
+                let _ = other.try_acquire(1).unwrap();
             }
-            limit.try_acquire()
+            limit.try_acquire(1)
         };
         // Until the clock is known so well that it need not be read each time.
         for _ in 0..100 {
@@ -121,7 +121,7 @@ fn retired_is_over_for_every_handle_and_the_name_is_free_again() {
     let old = inode(&limit);
     limit.retire().unwrap();
     assert!(!arena.file().exists());
-    assert_eq!(limit.try_acquire().unwrap_err().kind(), ErrorKind::Retired);
+    assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
     assert_eq!(limit.wait().unwrap_err().kind(), ErrorKind::Retired);
     for order in ["try", "change 1 1000000000", "reset", "retire", "peek", "inspect"] {
         let answer = other.ask(order);
@@ -132,7 +132,7 @@ fn retired_is_over_for_every_handle_and_the_name_is_free_again() {
     assert_ne!(inode(&new), old);
     assert!(other.ask("try").starts_with("error Retired"), "an old handle never moves to the new one");
     assert!(other.ask("retire").starts_with("error Retired"));
-    assert_eq!((0..20).filter(|_| new.try_acquire().unwrap().is_admitted()).count(), 10);
+    assert_eq!((0..20).filter(|_| new.try_acquire(1).unwrap().is_admitted()).count(), 10);
     other.must("open");
     assert_eq!(other.takes(1), 0);
 }
@@ -145,7 +145,7 @@ fn a_half_done_retirement_is_finished_by_the_next_open() {
     let old = inode(&limit);
     let patch = Patch::of(&arena.file());
     patch.set(offset::EPOCH, patch.get(offset::EPOCH) | RETIRED);
-    assert_eq!(limit.try_acquire().unwrap_err().kind(), ErrorKind::Retired);
+    assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
 
     let attach = || arena.job("attach").builder().attach();
     assert_eq!(attach().unwrap_err().kind(), ErrorKind::NotFound);
@@ -153,14 +153,14 @@ fn a_half_done_retirement_is_finished_by_the_next_open() {
 
     let new = arena.open();
     assert_ne!(inode(&new), old);
-    assert!(new.try_acquire().unwrap().is_admitted());
+    assert!(new.try_acquire(1).unwrap().is_admitted());
 
     // The same when it is opened at once.
     let patch = Patch::of(&arena.file());
     patch.set(offset::EPOCH, patch.get(offset::EPOCH) | RETIRED);
     let newer = arena.open();
-    assert!(newer.try_acquire().unwrap().is_admitted());
-    assert_eq!(new.try_acquire().unwrap_err().kind(), ErrorKind::Retired);
+    assert!(newer.try_acquire(1).unwrap().is_admitted());
+    assert_eq!(new.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
 }
 
 /// Retired and opened by many again and again: everybody always has either a good handle or a clear word.

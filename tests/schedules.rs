@@ -66,7 +66,7 @@ fn cancelling_an_earlier_turn_takes_nothing_from_later_ones() {
         let _ = second.commit().unwrap();
         assert_eq!(limit.peek().unwrap().used, 2, "{policy}");
         assert!(limit.reserve(1).unwrap().cancel(), "{policy}: the last one");
-        let left = (0..20).filter(|_| limit.try_acquire().unwrap().is_admitted()).count();
+        let left = (0..20).filter(|_| limit.try_acquire(1).unwrap().is_admitted()).count();
         assert_eq!(left, 8, "{policy}");
     }
 }

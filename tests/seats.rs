@@ -34,7 +34,7 @@ fn a_process_has_one_seat_however_many_handles() {
         let arena = Arena::with_policy(policy, 4).seats(2);
         let handles: Vec<RateLimit> = (0..130).map(|_| arena.open()).collect();
         for handle in &handles {
-            assert!(handle.try_acquire().unwrap().is_admitted());
+            assert!(handle.try_acquire(1).unwrap().is_admitted());
         }
         assert_eq!(handles[0].inspect().unwrap().attached.len(), 1);
         let mut other = puppet(&arena);
@@ -42,7 +42,7 @@ fn a_process_has_one_seat_however_many_handles() {
         assert_eq!(handles[0].inspect().unwrap().attached.len(), 2);
         // It is left with the last of them.
         let last = handles.into_iter().next().unwrap();
-        assert!(last.try_acquire().unwrap().is_admitted());
+        assert!(last.try_acquire(1).unwrap().is_admitted());
         drop(last);
         let attached = other.ask("attached");
         assert_eq!(attached.split(' ').count(), 1, "{attached}");
@@ -103,10 +103,10 @@ fn a_seat_that_was_left_is_found_at_once() {
     let mut holder = puppet(&arena);
     let limit = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
     for _ in 0..10 {
-        assert_eq!(limit.try_acquire().unwrap_err().kind(), ErrorKind::NoSeat);
+        assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::NoSeat);
     }
     holder.must("drop");
-    assert!(limit.try_acquire().unwrap().is_admitted(), "right after it was left");
+    assert!(limit.try_acquire(1).unwrap().is_admitted(), "right after it was left");
 }
 
 #[test]
@@ -114,11 +114,11 @@ fn a_dead_holders_seat_is_found_soon() {
     let arena = Arena::with_policy(RECORD, 0).seats(1);
     let mut holder = puppet(&arena);
     let limit = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
-    assert_eq!(limit.try_acquire().unwrap_err().kind(), ErrorKind::NoSeat);
+    assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::NoSeat);
     holder.signal(Signal::SIGKILL);
     holder.wait();
     let begun = Instant::now();
-    assert!(eventually(Duration::from_secs(20), || limit.try_acquire().is_ok()));
+    assert!(eventually(Duration::from_secs(20), || limit.try_acquire(1).is_ok()));
     // The kernel is asked every 10 ms. The machine may be busy.
     let waited = begun.elapsed();
     assert!(waited < Duration::from_millis(500), "{waited:?}");
@@ -189,7 +189,7 @@ fn a_search_among_4096_taken_seats_takes_little_time_and_does_not_hold_up_forks(
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(2_500) {
             let before = processor_time();
-            let outcome = limit.try_acquire();
+            let outcome = limit.try_acquire(1);
             let took = processor_time() - before;
             (slowest, all) = (slowest.max(took), all + took);
             assert_eq!(outcome.is_err(), is_denied_a_seat);

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// 10 processes with 10 threads each wait, all behind a long turn: none is due before all are asleep.
 fn put_to_sleep(arena: &Arena) -> (Crew, shm_lib::RateLimit) {
     let limit = arena.open();
-    while limit.try_acquire().unwrap().is_admitted() {}
+    while limit.try_acquire(1).unwrap().is_admitted() {}
     let mut crew = Crew::new(WORKER);
     crew.hire_many(&arena.job("sleepers").set("threads", 10), SLEEPERS / 10);
     crew.go();

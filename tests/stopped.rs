@@ -35,7 +35,7 @@ fn ask(arena: &Arena, phase: &AtomicUsize) -> Vec<Vec<u32>> {
         let now = phase.load(Ordering::Relaxed);
         let Some(times) = times.get_mut(now) else { return times };
         let began = Instant::now();
-        let outcome = limit.try_acquire().expect("a decision");
+        let outcome = limit.try_acquire(1).expect("a decision");
         times.push(began.elapsed().as_nanos() as u32);
         if let Some(admission) = outcome.admission() {
             log.admitted(admission.at());

@@ -44,7 +44,7 @@ fn opening() {
     let used = {
         let open = open.clone();
         Subject::new("opened, one request, closed", move || {
-            open().try_acquire().expect("a decision").is_admitted()
+            open().try_acquire(1).expect("a decision").is_admitted()
         })
     };
     OPENINGS.measure(
@@ -60,7 +60,7 @@ fn opening() {
 
 fn futures() {
     const WAIT: &str = "wait()";
-    const TIMEOUT: &str = "wait_timeout()";
+    const TIMEOUT: &str = "acquire(1).timeout(…).wait()";
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let runtime = Rc::new(runtime);
     let (place, with_timeout) = (ours::wide_open(), ours::wide_open());
@@ -69,7 +69,7 @@ fn futures() {
         Box::new(move |times| {
             runtime.block_on(async {
                 for _ in 0..times {
-                    black_box(place.limit.acquire().await.expect("an admission"));
+                    black_box(place.limit.acquire(1).await.expect("an admission"));
                 }
             });
         })
@@ -77,22 +77,24 @@ fn futures() {
     let acquire_timeout: Loop = Box::new(move |times| {
         runtime.block_on(async {
             for _ in 0..times {
-                let _ = black_box(with_timeout.limit.acquire_timeout(1, SECOND).await.expect("an outcome"));
+                let _ = black_box(with_timeout.limit.acquire(1).timeout(SECOND).await.expect("an outcome"));
             }
         });
     });
     let place = ours::wide_open();
     let wait_timeout = Subject::new(TIMEOUT, move || {
         let place = &place;
-        place.limit.wait_timeout(SECOND).expect("an outcome").is_admitted()
+        place.limit.acquire(1).timeout(SECOND).wait().expect("an outcome").is_admitted()
     });
     DECISIONS.measure(
         "admitted at once",
         vec![
             line(ours::waited(WAIT)),
-            line(Subject { name: "acquire().await", run: acquire }).beside(WAIT).goal(1.5),
+            line(Subject { name: "acquire(1).await", run: acquire }).beside(WAIT).goal(1.5),
             line(wait_timeout),
-            line(Subject { name: "acquire_timeout().await", run: acquire_timeout }).beside(TIMEOUT).goal(1.5),
+            line(Subject { name: "acquire(1).timeout(…).await", run: acquire_timeout })
+                .beside(TIMEOUT)
+                .goal(1.5),
         ],
     );
 }

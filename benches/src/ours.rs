@@ -47,7 +47,7 @@ pub(crate) fn wide_open() -> Place {
 /// Full for the rest of the day.
 pub(crate) fn full() -> Place {
     let place = place(|b| b.open(1, DAY));
-    let _ = place.limit.try_acquire();
+    let _ = place.limit.try_acquire(1);
     place
 }
 
@@ -60,7 +60,7 @@ fn try_it(name: &'static str, place: Place) -> Subject {
     Subject::new(name, move || {
         // All of it, so that the directory stays.
         let place = &place;
-        place.limit.try_acquire().expect("a decision").is_admitted()
+        place.limit.try_acquire(1).expect("a decision").is_admitted()
     })
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn windows(name: &'static str, sliding: bool) -> Subject {
 pub(crate) fn denied_by_two() -> Subject {
     let limit = Limit::with_burst(Rate::new(PLENTY, SECOND).expect("a rate"), PLENTY).expect("a limit");
     let place = place(|b| b.and(limit).open(1, DAY));
-    let _ = place.limit.try_acquire();
+    let _ = place.limit.try_acquire(1);
     try_it("denied by two limits", place)
 }
 

@@ -75,7 +75,7 @@ fn lateness() {
             plain.saturating_record(shm_lib::now().since(began).saturating_sub(time).as_nanos() as u64);
             // So that the next one waits its whole time.
             let _ = limit.reset();
-            let _ = limit.try_acquire();
+            let _ = limit.try_acquire(1);
         }
         println!("| {time:?} ({samples} times) | {} | {} |", quantiles(&ours), quantiles(&plain));
     }
@@ -88,7 +88,7 @@ fn empty() -> Histogram<u64> {
 /// A limiter whose one token is taken: the next comes in an hour.
 fn far() -> Place {
     let place = place(|b| b.seats(64).open(1, HOUR));
-    let _ = place.limit.try_acquire();
+    let _ = place.limit.try_acquire(1);
     place
 }
 
@@ -112,7 +112,7 @@ fn sleepers() {
     const SLEEPERS: usize = 1_000;
     const TIME: Duration = Duration::from_secs(5);
     let place = far();
-    let children = Children::fork(SLEEPERS, |_| drop(place.limit.wait_timeout(100_000 * HOUR)));
+    let children = Children::fork(SLEEPERS, |_| drop(place.limit.acquire(1).timeout(100_000 * HOUR).wait()));
     until_queued(&place.limit, SLEEPERS);
     let before = processor_time(&children.0);
     std::thread::sleep(TIME);

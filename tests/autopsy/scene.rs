@@ -131,12 +131,12 @@ fn state(limit: &RateLimit) -> u64 {
 
 /// One try.
 pub(crate) fn attempt(limit: &RateLimit) -> Result<bool> {
-    limit.try_acquire().map(|outcome| outcome.is_admitted()).map_err(|e| e.to_string())
+    limit.try_acquire(1).map(|outcome| outcome.is_admitted()).map_err(|e| e.to_string())
 }
 
 /// Takes `n`, which must be there.
 pub(crate) fn take(limit: &RateLimit, n: u64) -> Result<()> {
-    (0..n).try_for_each(|i| match limit.try_acquire().map_err(|e| e.to_string())? {
+    (0..n).try_for_each(|i| match limit.try_acquire(1).map_err(|e| e.to_string())? {
         Outcome::Admitted(_) => Ok(()),
         Outcome::Denied(_) => Err(format!("only {i} of {n} are to be had")),
     })

@@ -123,5 +123,5 @@ impl Job {
 /// Takes a seat, as every process does with its first request: with one that can never be admitted, so that nothing
 /// is taken or counted.
 pub fn sit_down(limit: &shm_lib::RateLimit) {
-    let _ = limit.try_acquire_n(u64::MAX);
+    let _ = limit.try_acquire(u64::MAX);
 }

@@ -12,7 +12,7 @@ mod verdict;
 use harness::journal::Board;
 use harness::storm::{GROUNDS, Ground, THREADS, Trouble};
 use harness::{eventually, shared_dir, shout};
-use shm_lib::{Outcome, RateLimit, Request, Unit};
+use shm_lib::{Cost, Outcome, RateLimit, Unit};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use trouble::{PROCESSES, Troublemaker};
@@ -116,14 +116,11 @@ fn left_behind(dir: &Path, watchers: &[(&Ground, RateLimit)]) -> Vec<String> {
                 look().permits_held
             ));
         }
-        let request = match ground.has_units() {
-            true => Request::one().and(Unit::named("tokens").expect("a unit"), 1),
-            false => Request::one(),
+        let cost = match ground.has_units() {
+            true => Cost::one().and(Unit::named("tokens").expect("a unit"), 1),
+            false => Cost::one(),
         };
-        let ask = |patience| {
-            let until = Some(Instant::now() + patience);
-            watcher.wait_request_unless(&request, until, || false).expect("a decision")
-        };
+        let ask = |patience| watcher.acquire(cost).timeout(patience).wait().expect("a decision");
         let all: Vec<Outcome> = (0..ground.permits).map(|_| ask(Duration::from_secs(5))).collect();
         if !all.iter().all(Outcome::is_admitted) {
             leaks.push(format!("{}: a permit is lost", ground.name));

@@ -39,7 +39,7 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
     }
     fs::write(place.path().join(std::ffi::OsStr::from_bytes(b"not\xff\xfeutf8")), b"x").unwrap();
     let limit = open(&place, "-v");
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     // The name of the command in the first seat, as a process may choose it.
     let file = File::options().write(true).open(limit.path()).unwrap();
     file.write_all_at(EVIL_COMMAND, SEATS + 32).unwrap();
@@ -66,7 +66,7 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
 fn the_command_of_a_waiter_is_cleaned() {
     let place = Place::new();
     let limit = open(&place, "api");
-    assert!(limit.try_acquire_n(10).unwrap().is_admitted());
+    assert!(limit.try_acquire(10).unwrap().is_admitted());
     let mut waiter = place.start(&["acquire", "api"]);
     place.until_queue_is("api", 1);
     let file = File::options().read(true).write(true).open(limit.path()).unwrap();
@@ -153,7 +153,7 @@ fn rubbish_is_looked_at_calmly() {
                 RateLimit::builder("x").directory(place.path()).and(second).permits(3).open(10, HOUR).unwrap()
             }
         };
-        let _ = limit.try_acquire();
+        let _ = limit.try_acquire(1);
         let file = File::options().read(true).write(true).open(limit.path()).unwrap();
         let words = file.metadata().unwrap().len() / 8;
         for _ in 0..1 + roll(30) {

@@ -47,7 +47,10 @@ pub enum ErrorKind {
     NoSeat,
     /// Another process is changing the limiter and has not finished.
     Busy,
-    /// The caller's own `interrupted` answer ended the wait.
+    /// As many requests wait already as the limiter lets wait (`max_waiters`), and the caller set no bound of its own that
+    /// would make that a denial.
+    LineFull,
+    /// The caller's own condition, given to `stop_when`, ended the wait.
     Interrupted,
     /// Any other failure of the operating system.
     Io,

@@ -1,7 +1,7 @@
 //! What is in the shared memory of a limiter, and how it may change. Knows no waiting: that is `shm-lib`, which is
 //! also what programs link.
 //!
-//! Imports run one way: `error`, `clock` → `limit` → `layout` → `commit` → `segment` → `seat` → `permit` → `limiter`; `sys` holds
+//! Imports run one way: `error`, `clock` → `denied` → `limit` → `layout` → `commit` → `segment` → `seat` → `permit` → `limiter`; `sys` holds
 //! what needs the kernel or `unsafe`.
 //!
 //! # Trade-offs
@@ -16,6 +16,7 @@
 
 pub mod clock;
 mod commit;
+mod denied;
 mod error;
 mod layout;
 pub mod limit;
@@ -35,11 +36,12 @@ mod segment;
 #[cfg(not(model))]
 mod sys;
 
+pub use denied::{Denied, DeniedBy};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
-    Charged, Decision, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, Refused, Reservation,
-    Reserved, Settings, Step, Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
+    Charged, Decision, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, Reservation, Settings, Step,
+    Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
 pub use line::Rouse;

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// [`burst`](Builder::burst) it may have any burst, without [`permits`](Builder::permits) any number of permits, and so on,
 /// see [`PolicySpec`].
 ///
+/// No setting is lost: one that the ending call has no use for, and two that contradict each other, are errors
+/// ([`InvalidInput`](crate::ErrorKind::InvalidInput)) that name them.
+///
 /// ```
 /// # fn main() -> shm_lib::Result<()> {
 /// # let dir = tempfile::tempdir().unwrap();
@@ -35,64 +38,84 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until `open` or `attach`"]
 pub struct Builder {
     name: String,
-    /// How the first limit counts, if that was stated.
-    kind: Option<How>,
+    burst: Option<u64>,
+    greedy: bool,
+    fixed_window: Option<Start>,
+    sliding_counter: bool,
+    guard: Option<Duration>,
     more: Vec<Limit>,
     permits: Option<u32>,
     max_waiters: Option<u32>,
     shadow: bool,
     directory: Option<Directory>,
     mode: Option<u32>,
-    seats: usize,
-    on_mismatch: OnMismatch,
-}
-
-/// How the first limit counts.
-#[derive(Clone, Copy, Debug)]
-enum How {
-    Bucket(u64),
-    Greedy,
-    Fixed(Start),
-    Sliding,
+    seats: Option<usize>,
+    on_mismatch: Option<OnMismatch>,
 }
 
 impl Builder {
     pub(crate) fn new(name: &str) -> Builder {
         Builder {
             name: name.to_owned(),
-            kind: None,
+            burst: None,
+            greedy: false,
+            fixed_window: None,
+            sliding_counter: false,
+            guard: None,
             more: Vec::new(),
             permits: None,
             max_waiters: None,
             shadow: false,
             directory: None,
             mode: None,
-            seats: shm_core::DEFAULT_SEATS,
-            on_mismatch: OnMismatch::Error,
+            seats: None,
+            on_mismatch: None,
         }
     }
 
-    /// How many may pass at one instant after a quiet time. 1, the default, spaces them evenly.
+    /// How many calls may pass at one instant after a quiet time. 1, the default, spaces them evenly.
     pub fn burst(mut self, burst: u64) -> Self {
-        self.kind = Some(How::Bucket(burst));
+        self.burst = Some(burst);
         self
     }
 
     /// At most `max` in any window of `per`, as fast as possible: an exact sliding log. See [`Limit::greedy`].
     pub fn greedy(mut self) -> Self {
-        self.kind = Some(How::Greedy);
+        self.greedy = true;
+        self
+    }
+
+    /// For [`greedy`](Self::greedy): lengthens the window by as much as an admitted caller may be late with its call, so that
+    /// a strict server never counts one too many. See [`Limit::guarded`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    /// use std::time::Duration;
+    ///
+    /// let guard = Duration::from_millis(50);
+    /// let limit = RateLimit::builder("exchange").greedy().guard(guard).directory(shared);
+    /// let limit = limit.open_rate(Rate::per_second(10)?)?;
+    /// assert_eq!(limit.limit()?.guard(), guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn guard(mut self, guard: Duration) -> Self {
+        self.guard = Some(guard);
         self
     }
 
     /// At most `max` per window, one window after the other. See [`Limit::fixed_window`].
     pub fn fixed_window(mut self, start: Start) -> Self {
-        self.kind = Some(How::Fixed(start));
+        self.fixed_window = Some(start);
         self
     }
 
     /// At most `max` by an estimate over a sliding window. See [`Limit::sliding_counter`].
     pub fn sliding_counter(mut self) -> Self {
-        self.kind = Some(How::Sliding);
+        self.sliding_counter = true;
         self
     }
 
@@ -146,7 +169,7 @@ impl Builder {
     /// handles it has. Default 128. Beyond that, a limiter of one bucket of calls works, and counts in common; any other, and
     /// one with permits, answers [`NoSeat`](crate::ErrorKind::NoSeat).
     pub fn seats(mut self, seats: usize) -> Self {
-        self.seats = seats;
+        self.seats = Some(seats);
         self
     }
 
@@ -154,7 +177,7 @@ impl Builder {
     /// [`OnMismatch::Keep`] is for workers that are started again and again: they also start after somebody has changed the
     /// limiter.
     pub fn on_mismatch(mut self, on_mismatch: OnMismatch) -> Self {
-        self.on_mismatch = on_mismatch;
+        self.on_mismatch = Some(on_mismatch);
         self
     }
 
@@ -188,15 +211,14 @@ impl Builder {
     /// # Errors
     /// See [`RateLimit::open`].
     pub fn open_rate(self, rate: Rate) -> Result<RateLimit> {
-        let rate = Description::of(rate);
-        let first = match self.kind {
-            None => rate,
-            Some(How::Bucket(burst)) => Description { burst: Some(burst), ..rate },
-            Some(How::Greedy) => Description { kind: KindName::Greedy, ..rate },
-            Some(How::Fixed(start)) => {
-                Description { kind: KindName::FixedWindow, start: Some(start), ..rate }
-            }
-            Some(How::Sliding) => Description { kind: KindName::SlidingCounter, ..rate },
+        self.refuse_contradictions()?;
+        let (burst, start, guard) = (self.burst, self.fixed_window, self.guard);
+        let rate = Description { burst, start, guard, ..Description::of(rate) };
+        let first = match (self.greedy, self.fixed_window, self.sliding_counter) {
+            (true, ..) => Description { kind: KindName::Greedy, ..rate },
+            (_, Some(_), _) => Description { kind: KindName::FixedWindow, ..rate },
+            (.., true) => Description { kind: KindName::SlidingCounter, ..rate },
+            _ => rate,
         };
         let more = self.more.iter().map(|&limit| limit.into());
         let policy = PolicySpec::new(&std::iter::once(first).chain(more).collect::<Vec<_>>())?;
@@ -224,28 +246,109 @@ impl Builder {
     /// See [`RateLimit::open`]; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) without
     /// [`permits`](Self::permits), and with what belongs to a rate (a burst, another kind, a further limit).
     pub fn open_permits(self) -> Result<RateLimit> {
-        let bad = |why: &str| Error::new(ErrorKind::InvalidInput, why);
         let Some(n) = self.permits else {
-            return Err(bad("a limiter without a rate needs permits; say how many before open_permits"));
+            return Err(
+                self.bad("a limiter without a rate needs permits; say how many before `open_permits`")
+            );
         };
-        if self.kind.is_some() || !self.more.is_empty() {
-            return Err(bad(
-                "a limiter with permits only has no burst, no other kind and no further limit; \
-                 leave them out, or open it with a rate",
-            ));
-        }
+        self.refuse(
+            &self.of_a_rate(),
+            "opens a limiter without a rate",
+            "leave it out, or open it with a rate",
+        )?;
         self.open_with_settings(PolicySpec::of_permits(n)?)
+    }
+
+    /// Settings that belong to a rate, and were made.
+    fn of_a_rate(&self) -> [(&'static str, bool); 6] {
+        [
+            ("burst", self.burst.is_some()),
+            ("greedy", self.greedy),
+            ("fixed_window", self.fixed_window.is_some()),
+            ("sliding_counter", self.sliding_counter),
+            ("guard", self.guard.is_some()),
+            ("and", !self.more.is_empty()),
+        ]
+    }
+
+    /// Settings of the whole policy, and whether they were made.
+    fn of_a_policy(&self) -> [(&'static str, bool); 3] {
+        [
+            ("permits", self.permits.is_some()),
+            ("max_waiters", self.max_waiters.is_some()),
+            ("shadow", self.shadow),
+        ]
+    }
+
+    /// Settings of a new file, and of joining one that exists.
+    fn of_a_file(&self) -> [(&'static str, bool); 3] {
+        [
+            ("mode", self.mode.is_some()),
+            ("seats", self.seats.is_some()),
+            ("on_mismatch", self.on_mismatch.is_some()),
+        ]
+    }
+
+    /// An error if one of these settings was made.
+    fn refuse(&self, settings: &[(&str, bool)], ending: &str, instead: &str) -> Result<()> {
+        match settings.iter().find(|(_, was_made)| *was_made) {
+            None => Ok(()),
+            Some((setting, _)) => {
+                let why = format!("`{setting}` of the builder would be lost: this {ending}; {instead}");
+                Err(self.bad(why))
+            }
+        }
+    }
+
+    fn refuse_contradictions(&self) -> Result<()> {
+        let ways = self.of_a_rate();
+        let mut ways = ways[..4].iter().filter(|(_, was_made)| *was_made).map(|(way, _)| way);
+        if let (Some(one), Some(other)) = (ways.next(), ways.next()) {
+            let why = format!("`{one}` and `{other}` of the builder are two ways to count; choose one");
+            return Err(self.bad(why));
+        }
+        if self.guard.is_some() && !self.greedy {
+            let why = "`guard` of the builder needs `greedy`: only a greedy limit has a window to lengthen";
+            return Err(self.bad(why));
+        }
+        Ok(())
+    }
+
+    fn refuse_all_but_the_directory(&self, ending: &str, instead: &str) -> Result<()> {
+        self.refuse(&self.of_a_rate(), ending, instead)?;
+        self.refuse(&self.of_a_policy(), ending, instead)?;
+        self.refuse(&self.of_a_file(), ending, instead)
+    }
+
+    fn bad(&self, why: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidInput, format!("limiter {:?}: {}", self.name, why.into()))
     }
 
     /// With what the builder says of the whole policy.
     fn open_with_settings(self, policy: PolicySpec) -> Result<RateLimit> {
         let policy = self.max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
         let policy = if self.shadow { policy.in_shadow(true) } else { policy };
-        self.open_policy(policy)
+        self.join_or_create(policy)
     }
 
-    /// Joins the limiter, or creates it with this policy. Of the builder, only directory, mode, seats and
-    /// `on_mismatch` count.
+    /// Joins the limiter, or creates it with this policy. It goes with directory, mode, seats and `on_mismatch` of the
+    /// builder; everything else is part of the policy.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{ErrorKind, Limit, Policy, Rate, RateLimit};
+    ///
+    /// let policy = Policy::from(Limit::greedy(Rate::per_second(5)?)?).with_permits(4)?;
+    /// let limit = RateLimit::builder("api").directory(shared).open_policy(policy)?;
+    /// assert_eq!(limit.policy()?, policy);
+    ///
+    /// let lost = RateLimit::builder("api").directory(shared).permits(4).open_policy(Limit::greedy(Rate::per_second(5)?)?);
+    /// assert_eq!(lost.unwrap_err().kind(), ErrorKind::InvalidInput);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// A [`Policy`](crate::Policy) or [`Limit`] states everything: a limiter with other limits, permits or shadow, or with
     /// more of them, is a mismatch. A [`PolicySpec`] states some of it.
@@ -253,28 +356,55 @@ impl Builder {
     /// # Errors
     /// See [`RateLimit::open`].
     pub fn open_policy(self, policy: impl Into<PolicySpec>) -> Result<RateLimit> {
+        let ending = "opens the limiter with the policy as it is given";
+        let instead = "make it part of the policy";
+        self.refuse(&self.of_a_rate(), ending, instead)?;
+        self.refuse(&self.of_a_policy(), ending, instead)?;
+        self.join_or_create(policy)
+    }
+
+    fn join_or_create(self, policy: impl Into<PolicySpec>) -> Result<RateLimit> {
         let (dir, name) = self.place()?;
         let settings = Settings {
             mode: self.mode,
-            seats: self.seats,
-            on_mismatch: self.on_mismatch,
+            seats: self.seats.unwrap_or(shm_core::DEFAULT_SEATS),
+            on_mismatch: self.on_mismatch.unwrap_or(OnMismatch::Error),
             ..Settings::new(policy)
         };
         Limiter::open(&dir, &name, &settings).map(|limiter| RateLimit { limiter: Arc::new(limiter) })
     }
 
-    /// Joins the limiter as it is. Of the builder, only the directory counts.
+    /// Joins the limiter as it is. It goes with the directory of the builder and with nothing else.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{ErrorKind, Rate, RateLimit};
+    ///
+    /// let api = || RateLimit::builder("api").directory(shared);
+    /// assert_eq!(api().attach().unwrap_err().kind(), ErrorKind::NotFound);
+    /// api().open_rate(Rate::per_second(5)?)?;
+    /// assert_eq!(api().attach()?.limit()?.rate(), Rate::per_second(5)?);
+    /// assert_eq!(api().permits(4).attach().unwrap_err().kind(), ErrorKind::InvalidInput);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// See [`RateLimit::attach`].
     pub fn attach(self) -> Result<RateLimit> {
+        self.refuse_all_but_the_directory(
+            "joins the limiter as it is",
+            "leave it out, or open it with a rate or a policy",
+        )?;
         let (dir, name) = self.place()?;
         Limiter::attach(&dir, &name).map(|limiter| RateLimit { limiter: Arc::new(limiter) })
     }
 
     /// Removes the limiter, also if its file is not usable: damaged, of another version, from before the machine started,
     /// or any other regular file. A usable limiter is [retired](RateLimit::retire) first, so that every process that uses
-    /// it hears of it. Of the builder, only the directory counts.
+    /// it hears of it. It goes with the directory of the builder and with nothing else.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -295,6 +425,7 @@ impl Builder {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); [`ErrorKind::NotALimiter`](crate::ErrorKind::NotALimiter) for
     /// anything but a regular file; and whatever keeps this process from removing the file.
     pub fn remove_by_force(self) -> Result<()> {
+        self.refuse_all_but_the_directory("removes the limiter", "leave it out")?;
         let (dir, name) = self.place()?;
         shm_core::remove_by_force(&dir, &name)
     }

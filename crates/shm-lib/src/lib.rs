@@ -13,9 +13,9 @@
 //! # #[cfg(any())]
 //! let limit = RateLimit::open("api", 100, Duration::from_secs(1))?;
 //! limit.wait()?; // first come, first served, among all processes
-//! match limit.try_acquire()? {
+//! match limit.try_acquire(1)? {
 //!     Outcome::Admitted(_) => println!("go"),
-//!     Outcome::Denied(denial) => println!("come back in {:?}", denial.retry_after()),
+//!     Outcome::Denied(denied) => println!("try again in {:?}", denied.retry_after()),
 //! }
 //! # Ok(())
 //! # }
@@ -27,11 +27,11 @@
 //! | [`Builder`] | burst, directory, permissions, seats |
 //! | [`Policy`], [`Limit`], [`Unit`] | what it keeps: up to four limits, of calls or of units, and permits |
 //! | [`PolicySpec`], [`OnMismatch`] | what of an existing limiter is compared, and what to do if it differs |
-//! | [`Request`] | what one request takes, where that is more than calls |
-//! | [`Outcome`], [`Admission`], [`Denial`] | what was decided |
+//! | [`Cost`] | what a request costs: a number of calls, or amounts of units |
+//! | [`Acquire`] | waiting for a turn, with or without a bound, in a thread or a task |
+//! | [`Outcome`], [`Admission`], [`Denied`], [`DeniedBy`] | what was decided |
 //! | [`Settled`] | what a settlement changed |
 //! | [`Permit`], [`Reservation`] | what is held, and turns taken ahead |
-//! | [`Acquiring`] | [waiting in futures](RateLimit#waiting-in-futures), in any runtime |
 //! | [`Fallback`] | fail-open or fail-closed, if the caller says so |
 //! | [`Error`], [`ErrorKind`] | what went wrong, and what to do next |
 
@@ -47,6 +47,7 @@ struct Readme;
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
 
+mod acquire;
 mod builder;
 mod fallback;
 mod outcome;
@@ -56,16 +57,17 @@ mod reservation;
 mod update;
 mod wait;
 
+pub use acquire::{Acquire, AcquireUnless, Gives};
 pub use builder::Builder;
 pub use fallback::Fallback;
-pub use outcome::{Admission, Denial, Outcome, Settled};
+pub use outcome::{Admission, Outcome, Settled};
 pub use permit::Permit;
 pub use rate_limit::{Peek, RateLimit};
 pub use reservation::Reservation;
 pub use shm_core::clock::{Nanos, now};
-pub use shm_core::limit::{self, Kind, Limit, Policy, PolicySpec, Rate, Request, Start, Unit};
+pub use shm_core::limit::{self, Cost, Kind, Limit, Policy, PolicySpec, Rate, Start, Unit};
 pub use shm_core::{
-    Attached, Counts as Stats, DIR_VARIABLE, Directory, Error, ErrorKind, Inspection, Name, OnMismatch,
-    Result, Waiting,
+    Attached, Counts as Stats, DIR_VARIABLE, Denied, DeniedBy, Directory, Error, ErrorKind, Inspection, Name,
+    OnMismatch, Result, Waiting,
 };
 pub use wait::Acquiring;

@@ -2,48 +2,66 @@
 
 use crate::Permit;
 use shm_core::clock::Nanos;
-use shm_core::limit::{Refund, Request, Unit};
-use shm_core::{Charged, Receipt};
-use std::hash::{BuildHasher, RandomState};
+use shm_core::limit::{Cost, Refund, Unit};
+use shm_core::{Charged, Denied, Receipt};
 use std::time::Duration;
 
-/// What a request got.
+/// What a request got: an [`Admission`], or why it was [`Denied`].
+///
+/// ```
+/// # fn main() -> shm_lib::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use shm_lib::{DeniedBy, Outcome, Rate, RateLimit};
+///
+/// let limit = RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_second(5)?)?;
+/// for _ in 0..2 {
+///     match limit.try_acquire(1)? {
+///         Outcome::Admitted(admission) => println!("admitted for {:?}", admission.at()),
+///         Outcome::Denied(denied) => match denied.by() {
+///             DeniedBy::Limit { index, retry_at } => println!("limit {index} denies it until {retry_at:?}"),
+///             other => println!("denied by {other:?}"),
+///         },
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a denied request must not be carried out"]
 pub enum Outcome {
-    /// The tokens are taken; go ahead.
+    /// The request is admitted.
     Admitted(Admission),
-    /// Nothing was taken.
-    Denied(Denial),
+    /// Nothing was taken for it.
+    Denied(Denied),
 }
 
-/// Tokens that were taken, and the permit if the limiter has permits: it is held until this is dropped.
+/// That a request is admitted. If the limiter has permits, this holds one until it is dropped.
 #[derive(Debug)]
 pub struct Admission {
     pub(crate) receipt: Receipt,
     pub(crate) waited_ns: u64,
     pub(crate) permit: Option<Permit>,
-    pub(crate) paid: Paid,
+    pub(crate) charge: Charge,
 }
 
-/// For what an admission was charged.
+/// What was charged for an admission.
 #[derive(Debug)]
-pub(crate) enum Paid {
+pub(crate) enum Charge {
     Calls(u64),
-    Units(Box<(Request, Charged)>),
+    Units(Box<(Cost, Charged)>),
     /// It has been settled.
     Settled,
-    /// The limiter could not decide, and it was admitted all the same.
-    Nothing,
-    /// The limiter is in shadow and would have denied.
-    Shadowed(Box<Denial>),
+    /// It was not charged: the limiter could not decide, and the caller chose to fail open.
+    FailedOpen,
+    /// It was not charged: the limiter is in shadow and would have denied it.
+    Shadowed(Box<Denied>),
 }
 
 /// What a settlement changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settled {
     pub(crate) refund: Refund,
-    pub(crate) debt: Option<Request>,
+    pub(crate) debt: Option<Cost>,
 }
 
 impl Settled {
@@ -64,15 +82,8 @@ impl Settled {
     }
 }
 
-/// A refusal. Nothing was taken, nothing was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denial {
-    pub(crate) ready: Nanos,
-    pub(crate) now: Nanos,
-}
-
 impl Outcome {
-    /// Whether the tokens are taken.
+    /// Whether the request is admitted.
     #[inline]
     pub fn is_admitted(&self) -> bool {
         matches!(self, Outcome::Admitted(_))
@@ -86,23 +97,29 @@ impl Outcome {
         }
     }
 
-    /// After how long the same request would be admitted, if it was denied and nobody else asks.
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// Why it was denied, if it was.
+    pub fn denied(&self) -> Option<Denied> {
         match self {
             Outcome::Admitted(_) => None,
-            Outcome::Denied(denial) => Some(denial.retry_after()),
+            Outcome::Denied(denied) => Some(*denied),
         }
+    }
+
+    /// After how long the same request would be admitted if no other request came; `None` if it was admitted, and where
+    /// that is not known. See [`Denied::retry_after`].
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.denied()?.retry_after()
     }
 }
 
 impl Admission {
-    /// The instant that the tokens were taken for. These instants keep the limit in every window; the caller's own
+    /// The instant that the request is admitted for. These instants keep the limit in every window; the caller's own
     /// action comes at this instant or later, whenever the operating system lets it run.
     pub fn at(&self) -> Nanos {
         self.receipt.at
     }
 
-    /// How long the caller waited for it. Zero if it was admitted at once.
+    /// How long the caller waited. Zero if it was admitted at once.
     pub fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited_ns)
     }
@@ -112,58 +129,33 @@ impl Admission {
         self.permit.take()
     }
 
-    /// What would have been the refusal, if the limiter is in shadow and would have refused.
-    pub fn shadowed(&self) -> Option<Denial> {
-        match &self.paid {
-            Paid::Shadowed(denial) => Some(**denial),
+    /// What the denial would have been, if the limiter is in shadow and would have denied the request.
+    pub fn shadowed(&self) -> Option<Denied> {
+        match &self.charge {
+            Charge::Shadowed(denied) => Some(**denied),
             _ => None,
         }
-    }
-}
-
-impl Denial {
-    /// After how long the same request would be admitted, if nobody else asks: not a nanosecond sooner. Where all
-    /// permits are held nobody knows; then it is zero.
-    pub fn retry_after(&self) -> Duration {
-        self.ready.since(self.now)
-    }
-
-    /// The same, and up to `spread` more, at random: so that those who were denied together don't come back together.
-    pub fn retry_after_jittered(&self, spread: Duration) -> Duration {
-        // A hasher's random keys differ each time.
-        let part = RandomState::new().hash_one(self.now.as_nanos()) as f64 / u64::MAX as f64;
-        self.retry_after() + spread.mul_f64(part)
-    }
-
-    /// Whether it is the permits that are all held, so that nobody knows when to come back.
-    pub fn is_for_permits(&self) -> bool {
-        self.ready <= self.now
-    }
-
-    /// The same as an instant.
-    pub fn ready_at(&self) -> Nanos {
-        self.ready
     }
 }
 
 impl Admission {
     /// Admitted at once.
     #[inline]
-    pub(crate) fn at_once(receipt: Receipt, permit: Option<Permit>, paid: Paid) -> Admission {
-        Admission { receipt, waited_ns: 0, permit, paid }
+    pub(crate) fn at_once(receipt: Receipt, permit: Option<Permit>, charge: Charge) -> Admission {
+        Admission { receipt, waited_ns: 0, permit, charge }
     }
 
-    /// Admitted without asking the limits.
-    pub(crate) fn unasked(at: Nanos, permit: Option<Permit>, paid: Paid) -> Admission {
-        Admission { receipt: Receipt::of_nothing(at), waited_ns: 0, permit, paid }
+    /// Admitted without being charged.
+    pub(crate) fn uncharged(at: Nanos, permit: Option<Permit>, charge: Charge) -> Admission {
+        Admission { receipt: Receipt::of_nothing(at), waited_ns: 0, permit, charge }
     }
 }
 
-impl Paid {
-    pub(crate) fn for_request(request: &Request, charged: Charged) -> Paid {
-        match request.only_calls() {
-            Some(n) => Paid::Calls(n),
-            None => Paid::Units(Box::new((*request, charged))),
+impl Charge {
+    pub(crate) fn of(cost: &Cost, charged: Charged) -> Charge {
+        match cost.only_calls() {
+            Some(n) => Charge::Calls(n),
+            None => Charge::Units(Box::new((*cost, charged))),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A turn taken ahead of its time.
 
-use crate::outcome::Paid;
+use crate::outcome::Charge;
 use crate::{Admission, Error, ErrorKind, Result, wait};
 use shm_core::clock::Nanos;
-use shm_core::limit::Request;
+use shm_core::limit::Cost;
 use shm_core::{Charged, Limiter, Receipt, Reservation as Core};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,17 @@ pub struct Reservation {
     core: Option<Core>,
     receipt: Receipt,
     charged: Charged,
-    request: Request,
+    cost: Cost,
 }
 
 impl Reservation {
-    pub(crate) fn new(limiter: &Arc<Limiter>, core: Core, request: Request) -> Reservation {
+    pub(crate) fn new(limiter: &Arc<Limiter>, core: Core, cost: Cost) -> Reservation {
         Reservation {
             limiter: Arc::clone(limiter),
             receipt: core.receipt,
             charged: core.charged,
             core: Some(core),
-            request,
+            cost,
         }
     }
 
@@ -56,7 +56,7 @@ impl Reservation {
     pub fn commit(mut self) -> Result<Admission> {
         self.check_ours()?;
         self.core = None;
-        self.limiter.count_admitted(self.request.call_count(), Duration::ZERO);
+        self.limiter.count_admitted(self.cost.call_count(), Duration::ZERO);
         Ok(self.admission(Duration::ZERO))
     }
 
@@ -71,7 +71,7 @@ impl Reservation {
         let now = wait::until(&self.limiter, &self.receipt)?;
         self.core = None;
         let waited = now.since(began);
-        self.limiter.count_admitted(self.request.call_count(), waited);
+        self.limiter.count_admitted(self.cost.call_count(), waited);
         Ok(self.admission(waited))
     }
 
@@ -84,8 +84,8 @@ impl Reservation {
     }
 
     fn admission(&self, waited: Duration) -> Admission {
-        let paid = Paid::for_request(&self.request, self.charged);
-        Admission { receipt: self.receipt, waited_ns: waited.as_nanos() as u64, permit: None, paid }
+        let charge = Charge::of(&self.cost, self.charged);
+        Admission { receipt: self.receipt, waited_ns: waited.as_nanos() as u64, permit: None, charge }
     }
 
     /// Gives the turn back, if nobody took one after it; otherwise it is forfeited. Returns which.

@@ -29,7 +29,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 fn at_once(limit: &RateLimit) {
-    let mut future = pin!(limit.acquire());
+    let mut future = pin!(limit.acquire(1).into_future());
     let ready = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(ready, Poll::Ready(Ok(_))));
 }

@@ -65,7 +65,7 @@ fn another_process() {
         "crowd" => {
             let crowd: Vec<_> = (0..n)
                 .filter_map(|_| {
-                    let mut acquiring = Box::pin(limit.acquire());
+                    let mut acquiring = Box::pin(limit.acquire(1).into_future());
                     let polled = acquiring.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                     matches!(polled, Poll::Pending).then_some(acquiring)
                 })
@@ -125,7 +125,7 @@ fn a_waiter_sleeps_while_more_permits_are_held_than_there_are() {
     // The one that is still in force is free, but two are held.
     held.remove(0);
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| limit.wait_timeout(10 * SECOND).unwrap());
+        let waiter = scope.spawn(|| limit.acquire(1).timeout(10 * SECOND).wait().unwrap());
         until_waiting(&limit, 1);
         let before = used();
         thread::sleep(SECOND / 2);
@@ -220,7 +220,7 @@ fn is_served_in_spite_of(what: &str, spoil: impl Fn(&Parts)) {
     drop(limit.wait().unwrap());
     spoil(&Parts::of(&limit));
     for n in 0..3 {
-        let mut acquiring = pin!(limit.acquire_timeout(1, 3_000 * SECOND));
+        let mut acquiring = pin!(limit.acquire(1).timeout(3_000 * SECOND).into_future());
         let begun = Instant::now();
         loop {
             if let Poll::Ready(outcome) = acquiring.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -1,6 +1,6 @@
 //! A limiter with permits and no rate: in a file that was made for it, and in one that was made for several limits.
 
-use shm_lib::{Builder, ErrorKind, Limit, Nanos, Policy, Rate, RateLimit, Request, Unit};
+use shm_lib::{Builder, Cost, DeniedBy, ErrorKind, Limit, Nanos, Policy, Rate, RateLimit, Unit};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -36,14 +36,14 @@ fn at_most_so_many_at_a_time_and_any_number_in_a_row() {
         let limit = &place.limit;
         assert_eq!(limit.policy().unwrap(), Policy::of_permits(3).unwrap());
         for _ in 0..100 {
-            assert!(limit.try_acquire_n(1_000_000).unwrap().is_admitted());
+            assert!(limit.try_acquire(1_000_000).unwrap().is_admitted());
         }
         let held: Vec<_> = (0..3).map(|_| limit.wait().unwrap()).collect();
-        let denied = limit.try_acquire().unwrap();
-        assert_eq!(denied.retry_after(), Some(Duration::ZERO));
-        assert!(!limit.wait_timeout(Duration::from_millis(20)).unwrap().is_admitted());
+        let denied = limit.try_acquire(1).unwrap();
+        assert_eq!(denied.denied().unwrap().by(), DeniedBy::Permits);
+        assert!(!limit.acquire(1).timeout(Duration::from_millis(20)).wait().unwrap().is_admitted());
         drop(held);
-        assert!(limit.try_request(&Request::calls(5)).unwrap().is_admitted());
+        assert!(limit.try_acquire(5).unwrap().is_admitted());
         let counts = limit.stats();
         assert_eq!((counts.admitted, counts.denied), (104, 2));
     }
@@ -73,11 +73,11 @@ fn a_waiter_gets_the_next_permit() {
 #[tokio::test]
 async fn a_future_waits_for_a_permit() {
     for place in both(1) {
-        let first = place.limit.acquire().await.unwrap();
-        let refused = place.limit.acquire_timeout(1, Duration::from_millis(20)).await.unwrap();
+        let first = place.limit.acquire(1).await.unwrap();
+        let refused = place.limit.acquire(1).timeout(Duration::from_millis(20)).await.unwrap();
         assert!(!refused.is_admitted());
         let limit = place.limit.clone();
-        let task = tokio::spawn(async move { limit.acquire().await.map(|admission| admission.waited()) });
+        let task = tokio::spawn(async move { limit.acquire(1).await.map(|admission| admission.waited()) });
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!task.is_finished());
         drop(first);
@@ -89,7 +89,7 @@ async fn a_future_waits_for_a_permit() {
 fn there_are_no_turns_to_reserve() {
     for place in both(2) {
         let limit = &place.limit;
-        for error in [limit.reserve(1).map(drop), limit.schedule(3).map(drop)] {
+        for error in [limit.reserve(1).map(drop), limit.schedule(1, 3).map(drop)] {
             let error = error.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.to_string().contains("no turns to reserve"), "{error}");
@@ -106,15 +106,15 @@ fn settling_and_charging_change_nothing() {
     for place in both(2) {
         let limit = &place.limit;
         for actual in [0, 1_000] {
-            let mut admission = limit.wait_n(10).unwrap();
-            let settled = limit.settle(&mut admission, &Request::calls(actual)).unwrap();
+            let mut admission = limit.acquire(10).wait().unwrap();
+            let settled = limit.settle(&mut admission, actual).unwrap();
             assert!(settled.is_nothing(), "{settled:?}");
-            assert!(limit.settle(&mut admission, &Request::calls(actual)).is_err(), "it was settled before");
+            assert!(limit.settle(&mut admission, actual).is_err(), "it was settled before");
         }
-        limit.charge(&Request::calls(u64::MAX)).unwrap();
-        assert!(limit.try_acquire().unwrap().is_admitted());
-        let tokens = Request::one().and(Unit::named("tokens").unwrap(), 5);
-        for error in [limit.try_request(&tokens).map(drop), limit.charge(&tokens)] {
+        limit.charge(u64::MAX).unwrap();
+        assert!(limit.try_acquire(1).unwrap().is_admitted());
+        let tokens = Cost::one().and(Unit::named("tokens").unwrap(), 5);
+        for error in [limit.try_acquire(tokens).map(drop), limit.charge(tokens)] {
             assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput, "no limit counts tokens");
         }
     }
@@ -127,14 +127,14 @@ fn a_pause_admits_nothing_until_it_is_over() {
         assert_eq!(limit.peek().unwrap().available, u64::MAX);
         limit.pause_for(Duration::from_millis(80)).unwrap();
         let asked = Instant::now();
-        let denied = limit.try_acquire().unwrap();
+        let denied = limit.try_acquire(1).unwrap();
         assert!(denied.retry_after().unwrap() > Duration::ZERO);
         let peek = limit.peek().unwrap();
         assert_eq!((peek.available, peek.limits.len()), (0, 0));
         assert!(peek.next_in > Duration::ZERO);
         // Also a debt does not prolong it.
-        limit.charge(&Request::calls(9)).unwrap();
-        assert!(!limit.wait_timeout(Duration::from_millis(1)).unwrap().is_admitted());
+        limit.charge(9).unwrap();
+        assert!(!limit.acquire(1).timeout(Duration::from_millis(1)).wait().unwrap().is_admitted());
         let admission = limit.wait().unwrap();
         assert!(admission.waited() >= Duration::from_millis(10) && asked.elapsed() < 10 * SECOND);
         assert!(Nanos::now() >= admission.at());
@@ -146,7 +146,7 @@ fn a_pause_admits_nothing_until_it_is_over() {
             limit.resume().unwrap();
             assert!(waiter.join().unwrap() < 30 * SECOND);
         });
-        assert!(limit.try_acquire().unwrap().is_admitted(), "nothing of the pause is left");
+        assert!(limit.try_acquire(1).unwrap().is_admitted(), "nothing of the pause is left");
     }
 }
 
@@ -155,9 +155,9 @@ fn a_reset_keeps_what_is_held() {
     for place in both(1) {
         let held = place.limit.wait().unwrap();
         place.limit.reset().unwrap();
-        assert!(!place.limit.try_acquire().unwrap().is_admitted());
+        assert!(!place.limit.try_acquire(1).unwrap().is_admitted());
         drop(held);
-        assert!(place.limit.try_acquire().unwrap().is_admitted());
+        assert!(place.limit.try_acquire(1).unwrap().is_admitted());
     }
 }
 
@@ -166,14 +166,15 @@ fn in_shadow_no_request_is_denied() {
     let place = place(|b| b.permits(1).shadow().open_permits());
     let limit = &place.limit;
     assert!(limit.policy().unwrap().is_shadow());
-    let held = limit.try_acquire().unwrap();
-    let shadowed = limit.try_acquire().unwrap().admission().unwrap();
-    assert_eq!(shadowed.shadowed().unwrap().retry_after(), Duration::ZERO);
+    let held = limit.try_acquire(1).unwrap();
+    let shadowed = limit.try_acquire(1).unwrap().admission().unwrap();
+    assert_eq!(shadowed.shadowed().unwrap().by(), DeniedBy::Permits);
     drop((held, shadowed));
     limit.pause_for(60 * SECOND).unwrap();
-    assert!(limit.wait().unwrap().shadowed().unwrap().retry_after() > SECOND);
-    limit.change_policy(limit.policy().unwrap().in_shadow(false)).unwrap();
-    assert!(!limit.try_acquire().unwrap().is_admitted());
+    let shadowed = limit.wait().unwrap().shadowed().unwrap();
+    assert!(matches!(shadowed.by(), DeniedBy::Paused { .. }) && shadowed.retry_after() > Some(SECOND));
+    limit.update_policy(|policy| Ok(policy.in_shadow(false))).unwrap();
+    assert!(!limit.try_acquire(1).unwrap().is_admitted());
 }
 
 #[test]
@@ -185,17 +186,17 @@ fn a_rate_comes_and_goes() {
             let limited = Policy::from(hourly()).with_permits(4).unwrap();
             limit.change_policy(limited).unwrap();
             assert_eq!(limit.peek().unwrap().limits[0].used, 0, "a limit that comes starts unused");
-            assert!(limit.try_acquire_n(2).unwrap().is_admitted());
-            assert!(!limit.try_acquire().unwrap().is_admitted());
+            assert!(limit.try_acquire(2).unwrap().is_admitted());
+            assert!(!limit.try_acquire(1).unwrap().is_admitted());
             limit.change_policy(limited.without_limits().unwrap()).unwrap();
-            assert!(limit.try_acquire_n(50).unwrap().is_admitted());
+            assert!(limit.try_acquire(50).unwrap().is_admitted());
         }
         // A pause outlasts both changes.
         limit.pause_for(60 * SECOND).unwrap();
         limit.change_policy(hourly()).unwrap();
-        assert!(limit.try_acquire().unwrap().retry_after().unwrap() > SECOND);
+        assert!(limit.try_acquire(1).unwrap().retry_after().unwrap() > SECOND);
         limit.change_policy(Policy::of_permits(2).unwrap()).unwrap();
-        assert!(limit.try_acquire().unwrap().retry_after().unwrap() > SECOND);
+        assert!(limit.try_acquire(1).unwrap().retry_after().unwrap() > SECOND);
     }
 }
 
@@ -237,10 +238,10 @@ fn there_is_always_room_for_64_permits() {
         limit.change_policy(policy.with_permits(2).unwrap()).unwrap();
         let held = [limit.wait().unwrap(), limit.wait().unwrap()];
         std::thread::sleep(Duration::from_millis(1));
-        assert!(!limit.try_acquire().unwrap().is_admitted());
+        assert!(!limit.try_acquire(1).unwrap().is_admitted());
         limit.change_policy(policy).unwrap();
         std::thread::sleep(Duration::from_millis(1));
-        assert!(limit.try_acquire().unwrap().is_admitted());
+        assert!(limit.try_acquire(1).unwrap().is_admitted());
         drop(held);
     }
 }
@@ -249,7 +250,7 @@ fn there_is_always_room_for_64_permits() {
 fn the_end_is_an_error() {
     for place in both(1) {
         place.limit.retire().unwrap();
-        assert_eq!(place.limit.try_acquire().unwrap_err().kind(), ErrorKind::Retired);
+        assert_eq!(place.limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
         assert_eq!(place.limit.wait().unwrap_err().kind(), ErrorKind::Retired);
     }
 }
@@ -281,10 +282,10 @@ fn max_waiters_is_kept_in_the_file() {
     limit.reset().unwrap();
     assert_eq!(limit.inspect().unwrap().policy.to_string(), "9/s evenly spaced, at most 7 waiting");
     for n in [0, u32::MAX] {
-        limit.change_policy(limit.policy().unwrap().with_max_waiters(n)).unwrap();
+        limit.update_policy(|policy| Ok(policy.with_max_waiters(n))).unwrap();
         assert_eq!(limit.policy().unwrap().max_waiters(), Some(n));
     }
-    limit.change_policy(limit.policy().unwrap().without_max_waiters()).unwrap();
+    limit.update_policy(|policy| Ok(policy.without_max_waiters())).unwrap();
     assert_eq!(limit.policy().unwrap().max_waiters(), None);
 }
 

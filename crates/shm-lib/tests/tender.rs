@@ -38,12 +38,12 @@ fn there_is_one_while_tasks_wait_and_none_a_while_later() {
     let dir = tempfile::tempdir().unwrap();
     let open = || RateLimit::builder("place").directory(dir.path()).open(20, Duration::from_secs(1)).unwrap();
     let handles = [open(), open()];
-    block_on(handles[0].acquire()).unwrap();
+    block_on(handles[0].acquire(1).into_future()).unwrap();
     assert_eq!(tenders(), 0, "nobody has waited yet");
     for _ in 0..2 {
         for limit in &handles {
             // The first may be admitted at once.
-            (0..2).for_each(|_| drop(block_on(limit.acquire()).unwrap()));
+            (0..2).for_each(|_| drop(block_on(limit.acquire(1).into_future()).unwrap()));
             assert_eq!(tenders(), 1);
         }
         let begun = Instant::now();

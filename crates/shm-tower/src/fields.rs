@@ -7,7 +7,7 @@
 use crate::layer::Terms;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use shm_lib::limit::Outlook;
-use shm_lib::{Limit, Peek, Policy};
+use shm_lib::{Denied, DeniedBy, Limit, Peek, Policy};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -42,18 +42,18 @@ impl Names {
     }
 }
 
-/// Adds the fields of an admission, or of a refusal that is to be tried again after `refused`. Returns for how many
-/// seconds that is: at least 1, and not less than what `RateLimit` says. Without the fields if the limiter is gone or in
-/// shadow.
-pub(crate) fn add(terms: &Terms, refused: Option<Duration>, headers: &mut HeaderMap) -> u64 {
-    let retry_after = seconds(refused.unwrap_or_default());
+/// Adds the fields of an admission, or of a refusal. Returns after how many seconds a refused request is to be tried again:
+/// at least 1, which is also said where nobody knows, and not less than what `RateLimit` says. Without the fields if the
+/// limiter is gone or in shadow.
+pub(crate) fn add(terms: &Terms, refused: Option<&Denied>, headers: &mut HeaderMap) -> u64 {
+    let retry_after = seconds(refused.and_then(Denied::retry_after).unwrap_or_default());
     let (Ok(policy), Ok(peek)) = (terms.limit.policy(), terms.limit.peek()) else { return retry_after };
     if policy.is_shadow() {
         return retry_after;
     }
     let (limits, longest) = match refused {
         None => (now(&terms.names, &policy, &peek), 0),
-        Some(time) => exhausted(&terms.names, &policy, &peek, time),
+        Some(denied) => exhausted(&terms.names, &policy, &peek, denied),
     };
     for (name, value) in [(POLICY, policies(&terms.names, &policy)), (LIMIT, limits)] {
         if let Ok(value) = HeaderValue::from_str(&value)
@@ -97,11 +97,10 @@ fn now(names: &Names, policy: &Policy, peek: &Peek) -> String {
 }
 
 /// Only those that refused it, so that `Retry-After` is not before the end of a window; and the longest of them.
-fn exhausted(names: &Names, policy: &Policy, peek: &Peek, retry_after: Duration) -> (String, u64) {
+fn exhausted(names: &Names, policy: &Policy, peek: &Peek, denied: &Denied) -> (String, u64) {
     let mut field = String::new();
     let mut longest = 0;
-    // Nobody knows when a permit will be free: then the time is zero.
-    if retry_after.is_zero() && policy.permits().is_some() {
+    if denied.by() == DeniedBy::Permits {
         return (format!("{};r=0", names.of_permits()), 0);
     }
     for (name, limit, seen) in of_calls(names, policy, peek).filter(|(.., seen)| seen.available == 0) {
@@ -109,10 +108,12 @@ fn exhausted(names: &Names, policy: &Policy, peek: &Peek, retry_after: Duration)
         longest = longest.max(t);
         item(&mut field, format_args!("{name};r=0;t={t}"));
     }
-    if field.is_empty() {
+    if field.is_empty()
+        && let Some(retry_after) = denied.retry_after()
+    {
         let t = seconds(retry_after);
         match policy.first() {
-            // A token has become free since, or more than one is asked for each time.
+            // A call has become free since, or each request costs more than one.
             Some(first) if first.unit().is_calls() => {
                 item(&mut field, format_args!("{};r=0;t={t}", names.nth(0)));
             }

@@ -1,7 +1,7 @@
 //! A response to come.
 
 use crate::layer::{Mode, Terms};
-use crate::service::{Undecided, Verdict};
+use crate::service::{Passed, Refused, Undecided};
 use crate::{LimitedBody, fields};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
 pin_project! {
-    /// The response of a [`Limited`](crate::Limited) service. Dropped, it gives back the permit that it holds, or
-    /// leaves the line that it stands in.
+    /// The response of a [`Limited`](crate::Limited) service. Dropped, it leaves the line if its request waits, and gives
+    /// back its permit.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -33,7 +33,7 @@ pin_project! {
     enum State<S, B, F> {
         Waiting { waiting: Waiting, then: Option<(S, Request<B>)> },
         Inside { #[pin] inside: F, permit: Option<Permit>, undecided: Option<Undecided> },
-        Refused { verdict: Option<Verdict> },
+        Refused { refused: Option<Refused> },
     }
 }
 
@@ -41,33 +41,38 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     pub(crate) fn waiting(terms: &Arc<Terms>, inner: S, request: Request<B>) -> Self {
         let its = Arc::clone(terms);
         let waiting = Box::pin(async move {
+            let acquire = its.limit.acquire(its.cost);
             match its.mode {
-                Mode::WaitUpTo(time) => its.limit.acquire_request_timeout(&its.takes, time).await,
-                _ => its.limit.acquire_request(&its.takes).await.map(Outcome::Admitted),
+                Mode::WaitUpTo(time) => acquire.timeout(time).await,
+                Mode::Wait | Mode::Reject => acquire.or_denied().await,
             }
         });
         let state = State::Waiting { waiting, then: Some((inner, request)) };
         ResponseFuture { terms: Arc::clone(terms), state }
     }
 
-    pub(crate) fn judged(terms: &Arc<Terms>, verdict: Verdict, inner: &mut S, request: Request<B>) -> Self {
+    pub(crate) fn judged(
+        terms: &Arc<Terms>,
+        verdict: Result<Passed, Refused>,
+        inner: &mut S,
+        request: Request<B>,
+    ) -> Self {
         ResponseFuture { terms: Arc::clone(terms), state: State::after(verdict, inner, request) }
     }
 }
 
 impl<S: Service<Request<B>>, B> State<S, B, S::Future> {
-    fn after(verdict: Verdict, inner: &mut S, mut request: Request<B>) -> Self {
+    fn after(verdict: Result<Passed, Refused>, inner: &mut S, mut request: Request<B>) -> Self {
         match verdict {
-            Verdict::Pass(permit, admitted, undecided) => {
-                if let Some(admitted) = admitted {
-                    request.extensions_mut().insert(admitted);
-                }
-                if let Some(undecided) = &undecided {
-                    request.extensions_mut().insert(undecided.clone());
-                }
-                State::Inside { inside: inner.call(request), permit, undecided }
+            Ok(Passed::Admitted(admitted, permit)) => {
+                request.extensions_mut().insert(admitted);
+                State::Inside { inside: inner.call(request), permit, undecided: None }
             }
-            refused => State::Refused { verdict: Some(refused) },
+            Ok(Passed::FailedOpen(undecided)) => {
+                request.extensions_mut().insert(undecided.clone());
+                State::Inside { inside: inner.call(request), permit: None, undecided: Some(undecided) }
+            }
+            Err(refused) => State::Refused { refused: Some(refused) },
         }
     }
 }
@@ -102,9 +107,9 @@ where
                         LimitedBody::new(body, permit.take()),
                     )));
                 }
-                StateProjection::Refused { verdict } => {
-                    let verdict = verdict.take().expect("polled after it was ready");
-                    return Poll::Ready(Ok(refusal(this.terms, verdict)));
+                StateProjection::Refused { refused } => {
+                    let refused = refused.take().expect("polled after it was ready");
+                    return Poll::Ready(Ok(refusal(this.terms, refused)));
                 }
             };
             this.state.set(next);
@@ -112,19 +117,18 @@ where
     }
 }
 
-fn refusal<R>(terms: &Terms, verdict: Verdict) -> Response<LimitedBody<R>> {
+fn refusal<R>(terms: &Terms, refused: Refused) -> Response<LimitedBody<R>> {
     let mut response = Response::new(LimitedBody::empty());
-    match verdict {
-        Verdict::Fail(status, undecided) => {
+    match refused {
+        Refused::Failed(status, undecided) => {
             *response.status_mut() = status;
             response.extensions_mut().insert(undecided);
         }
-        Verdict::Refuse(retry_after) => {
+        Refused::Denied(denied) => {
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-            let seconds = fields::add(terms, Some(retry_after), response.headers_mut());
+            let seconds = fields::add(terms, Some(&denied), response.headers_mut());
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        Verdict::Pass(..) => unreachable!("a request that passed"),
     }
     response
 }

@@ -2,7 +2,7 @@
 
 use crate::Limited;
 use crate::fields::Names;
-use shm_lib::{RateLimit, Request};
+use shm_lib::{Cost, RateLimit};
 use std::sync::Arc;
 use std::time::Duration;
 use tower_layer::Layer;
@@ -12,7 +12,8 @@ use tower_layer::Layer;
 pub enum Mode {
     /// It is refused.
     Reject,
-    /// It waits for its turn, however long; the client may give up first.
+    /// It waits for its turn, however long; the client may give up first. It is refused at once only if as many requests
+    /// wait already as the limiter's policy lets wait ([`max_waiters`](shm_lib::Builder::max_waiters)).
     Wait,
     /// It waits if its turn comes within this time, and is refused at once otherwise. For a permit it waits that long.
     WaitUpTo(Duration),
@@ -37,7 +38,7 @@ pub enum OnError {
 /// | the request | the answer |
 /// |---|---|
 /// | is admitted | the inner service's, with `RateLimit` and `RateLimit-Policy`; the request has [`Admitted`](crate::Admitted) in its extensions |
-/// | is refused | 429, with `Retry-After` in whole seconds, rounded up and at least 1, and both fields; an empty body |
+/// | is refused | 429, with `Retry-After` in whole seconds, rounded up and at least 1, and both fields; an empty body. Where it is not known when the request would be admitted (all permits are held, the line is full) `Retry-After` is 1 |
 /// | can't be decided | by [`OnError`]; 503 and 500 have an empty body |
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
@@ -50,21 +51,21 @@ pub(crate) struct Terms {
     pub(crate) limit: RateLimit,
     pub(crate) mode: Mode,
     pub(crate) on_error: OnError,
-    pub(crate) takes: Request,
+    pub(crate) cost: Cost,
     pub(crate) names: Names,
 }
 
 impl RateLimitLayer {
     /// Requests take one call each of `limit`.
     pub fn new(limit: RateLimit, mode: Mode, on_error: OnError) -> RateLimitLayer {
-        let (takes, names) = (Request::one(), Names::of("default"));
-        RateLimitLayer { terms: Arc::new(Terms { limit, mode, on_error, takes, names }) }
+        let (cost, names) = (Cost::one(), Names::of("default"));
+        RateLimitLayer { terms: Arc::new(Terms { limit, mode, on_error, cost, names }) }
     }
 
-    /// Requests take so much each. Default: one call.
+    /// What each request costs. Default: one call.
     #[must_use]
-    pub fn taking(mut self, request: Request) -> RateLimitLayer {
-        Arc::make_mut(&mut self.terms).takes = request;
+    pub fn cost(mut self, cost: impl Into<Cost>) -> RateLimitLayer {
+        Arc::make_mut(&mut self.terms).cost = cost.into();
         self
     }
 

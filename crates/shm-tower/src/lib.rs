@@ -21,13 +21,13 @@
 //! # }
 //! ```
 //!
-//! - Nothing is taken by `poll_ready`; a request takes its tokens when it is called.
+//! - Nothing is taken by `poll_ready`; the cost of a request is taken when it is called.
 //! - A request that is refused gets `429 Too Many Requests` with `Retry-After`; see [`RateLimitLayer`].
 //! - All answers have the fields `RateLimit` and `RateLimit-Policy` of
 //!   [draft-ietf-httpapi-ratelimit-headers-11](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/).
 //! - If the limiter has permits, one is held until the response's body has ended or is dropped.
-//! - A request whose client goes away while it waits leaves the line and takes nothing along, as a dropped
-//!   [future](shm_lib::RateLimit#waiting-in-futures) does.
+//! - A request whose client goes away while it waits leaves the line and takes nothing along: its future is
+//!   [dropped](shm_lib::Acquire#who-waits).
 //! - A worker that is killed leaves nothing behind. Workers may be forked after the layer was made, or before.
 //! - A worker that is started after somebody has changed the limiter fails with [`Mismatch`](shm_lib::ErrorKind::Mismatch),
 //!   unless it opens the limiter with [`OnMismatch::Keep`](shm_lib::OnMismatch::Keep).

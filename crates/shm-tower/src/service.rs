@@ -4,7 +4,7 @@ use crate::LimitedBody;
 use crate::future::ResponseFuture;
 use crate::layer::{Mode, OnError, Terms};
 use http::{Request, Response, StatusCode};
-use shm_lib::{Error, ErrorKind, Nanos, Outcome, Permit};
+use shm_lib::{Denied, Error, ErrorKind, Nanos, Outcome, Permit};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Limited<S> {
 /// In the extensions of a request that was admitted: when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted {
-    /// The instant that the tokens were taken for.
+    /// The instant that it is admitted for.
     pub at: Nanos,
     /// How long the request waited for it.
     pub waited: Duration,
@@ -31,28 +31,35 @@ pub struct Admitted {
 #[derive(Clone, Debug)]
 pub struct Undecided(pub Arc<Error>);
 
-/// What a request got.
-pub(crate) enum Verdict {
-    Pass(Option<Permit>, Option<Admitted>, Option<Undecided>),
-    Refuse(Duration),
-    Fail(StatusCode, Undecided),
+/// Why a request passes.
+pub(crate) enum Passed {
+    Admitted(Admitted, Option<Permit>),
+    /// The limiter could not decide.
+    FailedOpen(Undecided),
+}
+
+/// Why it does not.
+pub(crate) enum Refused {
+    Denied(Denied),
+    /// The limiter could not decide.
+    Failed(StatusCode, Undecided),
 }
 
 impl Terms {
-    pub(crate) fn judge(&self, outcome: shm_lib::Result<Outcome>) -> Verdict {
+    pub(crate) fn judge(&self, outcome: shm_lib::Result<Outcome>) -> Result<Passed, Refused> {
         match outcome {
             Ok(Outcome::Admitted(mut admission)) => {
                 let admitted = Admitted { at: admission.at(), waited: admission.waited() };
-                Verdict::Pass(admission.take_permit(), Some(admitted), None)
+                Ok(Passed::Admitted(admitted, admission.take_permit()))
             }
-            Ok(Outcome::Denied(denial)) => Verdict::Refuse(denial.retry_after()),
+            Ok(Outcome::Denied(denied)) => Err(Refused::Denied(denied)),
             Err(error) => {
                 let mistake = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NeverAdmissible);
                 let undecided = Undecided(Arc::new(error));
                 match self.on_error {
-                    _ if mistake => Verdict::Fail(StatusCode::INTERNAL_SERVER_ERROR, undecided),
-                    OnError::FailOpen => Verdict::Pass(None, None, Some(undecided)),
-                    OnError::FailClosed => Verdict::Fail(StatusCode::SERVICE_UNAVAILABLE, undecided),
+                    _ if mistake => Err(Refused::Failed(StatusCode::INTERNAL_SERVER_ERROR, undecided)),
+                    OnError::FailOpen => Ok(Passed::FailedOpen(undecided)),
+                    OnError::FailClosed => Err(Refused::Failed(StatusCode::SERVICE_UNAVAILABLE, undecided)),
                 }
             }
         }
@@ -74,7 +81,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if self.terms.mode == Mode::Reject {
-            let verdict = self.terms.judge(self.terms.limit.try_request(&self.terms.takes));
+            let verdict = self.terms.judge(self.terms.limit.try_acquire(self.terms.cost));
             return ResponseFuture::judged(&self.terms, verdict, &mut self.inner, request);
         }
         // The one that said it was ready goes with the request; the copy gets ready anew.

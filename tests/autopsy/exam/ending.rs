@@ -13,7 +13,7 @@ pub(crate) struct Ending;
 
 /// Whether a handle was told that its limiter is retired; otherwise it took one more.
 fn is_told(limit: &RateLimit) -> Result<bool> {
-    match limit.try_acquire() {
+    match limit.try_acquire(1) {
         Ok(outcome) if outcome.is_admitted() => Ok(false),
         Err(e) if e.kind() == ErrorKind::Retired => Ok(true),
         other => Err(format!("a handle got {other:?}")),

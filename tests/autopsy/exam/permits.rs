@@ -30,7 +30,7 @@ impl Permits {
     }
 
     fn take(&mut self, limit: &RateLimit) -> Result<bool> {
-        let admission = limit.try_acquire().map_err(|e| e.to_string())?.admission();
+        let admission = limit.try_acquire(1).map_err(|e| e.to_string())?.admission();
         let got = admission.is_some();
         self.held.extend(admission);
         Ok(got)

@@ -15,31 +15,31 @@ impl Admitted {
 
 /// Waits without a deadline.
 pub fn wait(limit: &RateLimit, cost: u64) -> Result<Admitted> {
-    limit.wait_n(cost).map(Admitted)
+    limit.acquire(cost).wait().map(Admitted)
 }
 
 /// Waits until `deadline`, or leaves earlier when it is certain that the turn comes later.
 pub fn wait_until(limit: &RateLimit, deadline: Instant) -> Result<Option<Admitted>> {
-    limit.wait_deadline(deadline).map(admitted)
+    limit.acquire(1).deadline(deadline).wait().map(admitted)
 }
 
 /// Waits until `stop` says true. A signal handler that runs in this thread makes the wait ask.
 pub fn wait_unless(limit: &RateLimit, stop: impl FnMut() -> bool) -> Result<Option<Admitted>> {
-    match limit.wait_unless(1, None, stop) {
-        Ok(outcome) => Ok(admitted(outcome)),
+    match limit.acquire(1).stop_when(stop).wait() {
+        Ok(admission) => Ok(Some(Admitted(admission))),
         Err(e) if e.kind() == ErrorKind::Interrupted => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-/// The future that waits, with tokio's timer.
+/// The future that waits.
 pub async fn acquire(limit: &RateLimit, cost: u64) -> Result<Admitted> {
-    limit.acquire_n(cost).await.map(Admitted)
+    limit.acquire(cost).await.map(Admitted)
 }
 
 /// Asks without waiting.
 pub fn try_acquire(limit: &RateLimit, cost: u64) -> Result<Option<Admitted>> {
-    limit.try_acquire_n(cost).map(admitted)
+    limit.try_acquire(cost).map(admitted)
 }
 
 /// What `shm-limit list` shows as QUEUE.
@@ -64,9 +64,12 @@ pub enum NextCall {
 /// One call by the only client that is left.
 pub fn next_call(limit: &RateLimit, patience: Duration) -> NextCall {
     let began = Instant::now();
-    match limit.wait_timeout(patience).expect("an answer") {
+    match limit.acquire(1).timeout(patience).wait().expect("an answer") {
         Outcome::Admitted(_) => NextCall::Admitted(began.elapsed()),
-        Outcome::Denied(denial) => NextCall::Denied(began.elapsed() + denial.retry_after()),
+        Outcome::Denied(denied) => {
+            let retry_after = denied.retry_after().expect("the limit denies, and says when it admits");
+            NextCall::Denied(began.elapsed() + retry_after)
+        }
     }
 }
 

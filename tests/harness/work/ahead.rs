@@ -10,7 +10,7 @@ pub(crate) fn schedule(job: &Job, limit: &RateLimit) {
     crate::ready();
     let mut log = Log::create(&job.path("logs"));
     for _ in 0..job.number("rounds") {
-        let turns = limit.schedule(job.number("calls") as usize).expect("a schedule");
+        let turns = limit.schedule(1, job.number("calls") as usize).expect("a schedule");
         assert!(turns.is_sorted(), "turns out of order");
         turns.into_iter().for_each(|at| log.admitted(at));
     }

@@ -24,17 +24,20 @@ const CHILDS_LATE_US: u64 = 300;
 pub(crate) fn in_closure(job: &Job, limit: &RateLimit) {
     let mut children = Vec::new();
     let mut left = job.number("children");
-    let outcome = limit.wait_unless(1, None, || {
-        while left > 0 {
-            left -= 1;
-            match fork() {
-                Some(child) => children.push(child),
-                None => (left, children) = (0, Vec::new()),
+    let admission = limit
+        .acquire(1)
+        .stop_when(|| {
+            while left > 0 {
+                left -= 1;
+                match fork() {
+                    Some(child) => children.push(child),
+                    None => (left, children) = (0, Vec::new()),
+                }
             }
-        }
-        false
-    });
-    let admission = outcome.expect("a decision").admission().expect("a turn");
+            false
+        })
+        .wait();
+    let admission = admission.expect("an admission");
     say(&admission);
     drop(admission);
     children.into_iter().for_each(reap);
@@ -51,7 +54,7 @@ pub(crate) fn beside_future(job: &Job) {
         return reap(first);
     }
     let limit = job.open().expect("the limiter");
-    let mut waiting = Box::pin(limit.acquire());
+    let mut waiting = Box::pin(limit.acquire(1).into_future());
     let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(poll().is_pending(), "the turn had come already");
     if let Err(why) = straits::leave(job) {
@@ -94,7 +97,7 @@ pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
     let (mut generation, mut log) = (raw::generation(), Log::create(&logs));
     let mut end = Instant::now() + job.duration();
     while Instant::now() < end {
-        let outcome = limit.try_acquire();
+        let outcome = limit.try_acquire(1);
         if raw::generation() != generation {
             // Another process than before this call.
             (generation, log) = (raw::generation(), Log::create(&logs));
@@ -123,7 +126,7 @@ pub(crate) fn by_timer(job: &Job, limit: &RateLimit) {
     let mut dice = Dice::new();
     for _ in 0..job.number("forks") {
         raw::signal_after(Duration::from_nanos(1_000 + dice.roll(20_000)), Signal::SIGUSR1).expect("a timer");
-        let outcome = limit.try_acquire();
+        let outcome = limit.try_acquire(1);
         if raw::generation() > 0 {
             // As if it was killed: what it holds it does not give back.
             raw::exit_now(0);

@@ -12,7 +12,7 @@ pub(crate) fn run(job: &Job, limit: &RateLimit) {
     crate::ready();
     let logs = job.path("logs");
     let over = AtomicBool::new(false);
-    let take = |log: &mut Log| match limit.try_acquire().expect("a decision") {
+    let take = |log: &mut Log| match limit.try_acquire(1).expect("a decision") {
         Outcome::Admitted(admission) => log.admitted(admission.at()),
         Outcome::Denied(_) => {}
     };

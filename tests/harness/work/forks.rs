@@ -22,7 +22,7 @@ pub(crate) fn run(job: &Job, limit: &RateLimit) {
 fn born(limit: &RateLimit, k: u64) -> bool {
     let (heard, mut voice) = std::io::pipe().expect("a pipe");
     let Some(child) = raw::fork().expect("a child") else {
-        let outcome = limit.try_acquire();
+        let outcome = limit.try_acquire(1);
         let Ok(outcome) = outcome else { raw::exit_now(3) };
         let admitted = outcome.is_admitted();
         if k.is_multiple_of(3) {

@@ -12,7 +12,7 @@ pub(crate) fn run(job: &Job, limit: &RateLimit) {
     let end = Instant::now() + job.duration();
     let logs = job.path("logs");
     let ask: fn(&RateLimit) -> Result<Outcome> = match job.text("how") {
-        "try" => RateLimit::try_acquire,
+        "try" => |limit| limit.try_acquire(1),
         "wait" => |limit| limit.wait().map(Outcome::Admitted),
         other => panic!("ask how? {other}"),
     };
@@ -48,7 +48,7 @@ pub(crate) fn brief(job: &Job, limit: &RateLimit) {
     let mut log = Log::create(&job.path("logs"));
     let mut end = "done".to_owned();
     for _ in 0..job.number("tries") {
-        match limit.try_acquire() {
+        match limit.try_acquire(1) {
             Ok(Outcome::Admitted(admission)) => log.admitted(admission.at()),
             Ok(Outcome::Denied(_)) => {}
             Err(e) if e.kind() == ErrorKind::NoSeat => end = named(e.kind()),

@@ -1,6 +1,6 @@
 //! A puppet's permits and turns: taken, kept, given back.
 
-use shm_lib::{Admission, Error, Outcome, RateLimit, Request};
+use shm_lib::{Admission, Cost, Error, Outcome, RateLimit};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -19,11 +19,13 @@ impl Holding {
     ) -> Option<Result<String, Error>> {
         let limit = || limit.expect("an open limiter");
         Some(match order {
-            "hold" => limit().try_acquire().map(|outcome| self.keep(outcome)),
+            "hold" => limit().try_acquire(1).map(|outcome| self.keep(outcome)),
             "hold-wait" => limit().wait().map(|admission| self.keep(Outcome::Admitted(admission))),
-            "hold-ms" => {
-                limit().wait_timeout(Duration::from_millis(number(0))).map(|outcome| self.keep(outcome))
-            }
+            "hold-ms" => limit()
+                .acquire(1)
+                .timeout(Duration::from_millis(number(0)))
+                .wait()
+                .map(|outcome| self.keep(outcome)),
             "held" => limit().inspect().map(|seen| seen.permits_held.to_string()),
             "release" => {
                 drop(self.0.pop().expect("a permit"));
@@ -38,15 +40,15 @@ impl Holding {
                 self.0.clear();
                 Ok("ok".to_owned())
             }
-            "schedule" => limit().schedule(number(0) as usize).map(|turns| turns.len().to_string()),
+            "schedule" => limit().schedule(1, number(0) as usize).map(|turns| turns.len().to_string()),
             "reserve" => limit().reserve(1).map(|turn| turn.cancel().to_string()),
-            "settle" => match limit().try_acquire_n(2).map(Outcome::admission) {
+            "settle" => match limit().try_acquire(2).map(Outcome::admission) {
                 Ok(Some(mut admission)) => {
-                    limit().settle(&mut admission, &Request::one()).map(|_| "ok".to_owned())
+                    limit().settle(&mut admission, Cost::one()).map(|_| "ok".to_owned())
                 }
                 other => other.map(|_| "denied".to_owned()),
             },
-            "charge" => limit().charge(&Request::calls(number(0))).map(|()| "ok".to_owned()),
+            "charge" => limit().charge(Cost::from(number(0))).map(|()| "ok".to_owned()),
             "exec" => {
                 let error =
                     Command::new("/proc/self/exe").args(std::env::args().skip(1)).arg("anew=1").exec();

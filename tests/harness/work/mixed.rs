@@ -2,7 +2,7 @@
 
 use harness::log::Log;
 use harness::{Dice, Job};
-use shm_lib::{ErrorKind, Outcome, RateLimit, Request, Unit};
+use shm_lib::{Cost, ErrorKind, Outcome, RateLimit, Unit};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -32,21 +32,20 @@ fn one(job: &Job, limit: &RateLimit) {
     let units: Vec<Unit> = job.text_or("units", "").split(',').filter_map(|u| Unit::named(u).ok()).collect();
     while Instant::now() < end {
         let amount = 1 + dice.roll(job.number_or("amounts", 1));
-        let request = units.iter().fold(Request::one(), |request, &unit| request.and(unit, amount));
+        let request = units.iter().fold(Cost::one(), |request, &unit| request.and(unit, amount));
         let outcome = if dice.roll(4) == 0 {
-            limit.try_request(&request)
+            limit.try_acquire(request)
         } else {
             let deadline = Instant::now() + Duration::from_millis(100);
-            limit.wait_request_unless(&request, Some(deadline), || false)
+            limit.acquire(request).deadline(deadline).stop_when(|| false).wait()
         };
         match outcome {
             Ok(Outcome::Admitted(mut admission)) => {
                 let since = shm_lib::now().as_nanos();
                 let actual = if job.number_or("settle", 0) == 1 { 1 + dice.roll(amount) } else { amount };
                 if actual < amount {
-                    let request =
-                        units.iter().fold(Request::one(), |request, &unit| request.and(unit, actual));
-                    limit.settle(&mut admission, &request).expect("a settlement");
+                    let request = units.iter().fold(Cost::one(), |request, &unit| request.and(unit, actual));
+                    limit.settle(&mut admission, request).expect("a settlement");
                 }
                 log.push(actual);
                 log.admitted(admission.at());
@@ -56,8 +55,9 @@ fn one(job: &Job, limit: &RateLimit) {
                 holds.iter_mut().for_each(|holds| holds.push(until));
                 drop(admission);
             }
-            Ok(Outcome::Denied(denial)) => {
-                sleep(denial.retry_after().clamp(Duration::from_micros(200), Duration::from_millis(1)));
+            Ok(Outcome::Denied(denied)) => {
+                let time = denied.retry_after().unwrap_or_default();
+                sleep(time.clamp(Duration::from_micros(200), Duration::from_millis(1)));
             }
             Err(e) if e.kind() == ErrorKind::NoSeat => sleep(Duration::from_millis(10)),
             Err(e) => panic!("{e:?}"),

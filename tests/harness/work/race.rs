@@ -16,7 +16,7 @@ pub(crate) fn run(job: &Job) {
     for round in 0..job.number("rounds") {
         meet(&barrier.all()[0], (round + 1) * members);
         let limit = job.clone().set("name", format!("r{round}")).open().expect("the limiter");
-        let got = u64::from(limit.try_acquire().expect("a decision").is_admitted());
+        let got = u64::from(limit.try_acquire(1).expect("a decision").is_admitted());
         let inode = std::fs::metadata(limit.path()).expect("the limiter's file").ino();
         log.push(inode + 1);
         log.push(got + 1);

@@ -125,15 +125,17 @@ impl Puppet {
         let limit = self.limit.as_ref().expect("an open limiter");
         let told = |outcome: Outcome| match outcome {
             Outcome::Admitted(admission) => format!("admitted {}", admission.at().as_nanos()),
-            Outcome::Denied(denial) => format!("denied {}", denial.retry_after().as_nanos()),
+            Outcome::Denied(denied) => {
+                format!("denied {}", denied.retry_after().unwrap_or_default().as_nanos())
+            }
         };
         match order {
-            "try" => return limit.try_acquire().map(told),
-            "wait-ms" => return limit.wait_timeout(Duration::from_millis(number(0))).map(told),
+            "try" => return limit.try_acquire(1).map(told),
+            "wait-ms" => return limit.acquire(1).timeout(Duration::from_millis(number(0))).wait().map(told),
             "take" => {
                 let mut got = 0;
                 for _ in 0..number(0) {
-                    got += u64::from(limit.try_acquire()?.is_admitted());
+                    got += u64::from(limit.try_acquire(1)?.is_admitted());
                 }
                 return Ok(got.to_string());
             }

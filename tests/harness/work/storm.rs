@@ -3,7 +3,7 @@
 use harness::journal::{Board, Entry, Journal, Kind};
 use harness::storm::{Call, GROUNDS, Ground, THREADS, Trouble};
 use harness::{Dice, Job};
-use shm_lib::{Admission, Error, ErrorKind, Nanos, Outcome, RateLimit, Request, Unit};
+use shm_lib::{Admission, Cost, Error, ErrorKind, Nanos, Outcome, RateLimit, Unit};
 use std::path::PathBuf;
 use std::sync::RwLock;
 use std::thread::sleep;
@@ -147,24 +147,25 @@ impl Hands<'_> {
         match call {
             Call::Try | Call::Settle => {
                 self.begin(call, began, Duration::ZERO);
-                let outcome = limit.try_request(&request)?;
+                let outcome = limit.try_acquire(request)?;
                 self.timely(ground, call, began, began);
                 match outcome {
                     Outcome::Admitted(admission) => {
                         self.use_it(ground, limit, made, amount, admission, call)?;
                     }
-                    Outcome::Denied(denial) => {
-                        if denial.retry_after() > LONG {
+                    Outcome::Denied(denied) => {
+                        let retry_after = denied.retry_after().unwrap_or_default();
+                        if retry_after > LONG {
                             self.timely(ground, call, began, Nanos::from_nanos(0));
                         }
                         // Asking again at once is all that some programs do; most don't.
-                        sleep(denial.retry_after().min(Duration::from_millis(1 + self.dice.roll(5))));
+                        sleep(retry_after.min(Duration::from_millis(1 + self.dice.roll(5))));
                     }
                 }
             }
             Call::Wait => {
                 self.begin(call, began, LONG);
-                let admission = limit.wait_request(&request)?;
+                let admission = limit.acquire(request).wait()?;
                 self.timely(ground, call, began, admission.at().min(began.plus(LONG)).max(began));
                 self.use_it(ground, limit, made, amount, admission, call)?;
             }
@@ -172,7 +173,7 @@ impl Hands<'_> {
                 let patience = Duration::from_micros(1_000 + self.dice.roll(100_000));
                 self.begin(call, began, patience);
                 let outcome =
-                    limit.wait_request_unless(&request, Some(Instant::now() + patience), || false)?;
+                    limit.acquire(request).deadline(Instant::now() + patience).stop_when(|| false).wait()?;
                 let due = match &outcome {
                     Outcome::Admitted(admission) => admission.at().max(began),
                     Outcome::Denied(_) => began.plus(patience),
@@ -188,7 +189,7 @@ impl Hands<'_> {
             Call::Reserve => self.reserve(ground, limit, made, amount, &request)?,
             Call::Schedule => {
                 self.begin(call, began, Duration::ZERO);
-                let turns = limit.schedule(1 + self.dice.roll(5) as usize)?;
+                let turns = limit.schedule(1, 1 + self.dice.roll(5) as usize)?;
                 self.timely(ground, call, began, began);
                 turns.into_iter().for_each(|at| self.used(ground, made, 1, at));
             }
@@ -218,7 +219,7 @@ impl Hands<'_> {
         if call == Call::Settle && amount > 1 {
             actual = 1 + self.dice.roll(amount);
             self.begin(call, since, Duration::ZERO);
-            limit.settle(&mut admission, &self::request(what, actual))?;
+            limit.settle(&mut admission, self::request(what, actual))?;
             self.timely(ground, call, since, since);
         }
         self.used(ground, made, actual, admission.at());
@@ -239,11 +240,11 @@ impl Hands<'_> {
         limit: &RateLimit,
         made: u64,
         amount: u64,
-        request: &Request,
+        cost: &Cost,
     ) -> Result<(), Error> {
         let began = shm_lib::now();
         self.begin(Call::Reserve, began, Duration::ZERO);
-        let turn = limit.reserve_request(request)?;
+        let turn = limit.reserve(*cost)?;
         self.timely(ground, Call::Reserve, began, began);
         if turn.wait_time() > AHEAD || self.dice.roll(3) == 0 {
             let late = self.dice.roll(2) == 0 && turn.wait_time() <= AHEAD;
@@ -270,10 +271,10 @@ impl Hands<'_> {
     }
 }
 
-fn request(ground: &Ground, amount: u64) -> Request {
+fn request(ground: &Ground, amount: u64) -> Cost {
     if ground.has_units() {
-        Request::one().and(Unit::named("tokens").expect("a unit"), amount)
+        Cost::one().and(Unit::named("tokens").expect("a unit"), amount)
     } else {
-        Request::calls(amount)
+        Cost::from(amount)
     }
 }

@@ -7,7 +7,7 @@ use harness::mark::{Order, Said};
 use harness::{Job, raw};
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
-use shm_lib::{Admission, ErrorKind, Outcome, RateLimit, Request, Result};
+use shm_lib::{Admission, ErrorKind, Outcome, RateLimit, Result};
 use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -72,11 +72,11 @@ impl Work<'_> {
             // The first request of this process.
             "seat" => {
                 let limit = self.keep(self.job.open_only()?);
-                observed(|| limit.try_acquire()).map(taken)
+                observed(|| limit.try_acquire(1)).map(taken)
             }
             "drop" => {
                 let limit = self.job.open()?;
-                let first = limit.try_acquire().map(taken)?;
+                let first = limit.try_acquire(1).map(taken)?;
                 observed(|| drop(limit));
                 Ok(first)
             }
@@ -85,8 +85,8 @@ impl Work<'_> {
                 let limit = self.keep(self.job.open()?);
                 match what {
                     // The next turn is days away, or there is one in a few milliseconds.
-                    "reserve" | "cancel" | "wait" => drop(limit.wait_timeout(Duration::ZERO)?),
-                    "permit" => drop(limit.try_acquire()?),
+                    "reserve" | "cancel" | "wait" => drop(limit.acquire(1).timeout(Duration::ZERO).wait()?),
+                    "permit" => drop(limit.try_acquire(1)?),
                     _ => {}
                 }
                 self.with_seat(what, &limit)
@@ -98,12 +98,12 @@ impl Work<'_> {
         match what {
             "try" => {
                 let (first, _) = self.take()?;
-                let (more, at) = observed(|| limit.try_acquire()).map(taken)?;
+                let (more, at) = observed(|| limit.try_acquire(1)).map(taken)?;
                 Ok((first + more, at))
             }
             "wait" => observed(|| limit.wait()).map(|admission| (1, admission.at().as_nanos())),
             "reserve" => used(observed(|| limit.reserve(1))?),
-            "schedule" => observed(|| limit.schedule(3)).map(|turns| scheduled(&turns)),
+            "schedule" => observed(|| limit.schedule(1, 3)).map(|turns| scheduled(&turns)),
             "cancel" => {
                 let turn = limit.reserve(1)?;
                 let at = turn.at().as_nanos();
@@ -114,17 +114,17 @@ impl Work<'_> {
             "refund" => settled(limit, 3, 1, |settle| observed(settle)),
             "charge" => settled(limit, 1, 3, |settle| observed(settle)),
             "permit" | "reclaim" => {
-                let outcome = observed(|| limit.try_acquire())?;
+                let outcome = observed(|| limit.try_acquire(1))?;
                 Ok(self.hold(outcome))
             }
             "release" => {
-                let held = limit.try_acquire()?;
+                let held = limit.try_acquire(1)?;
                 assert!(held.is_admitted(), "no permit to give back");
                 observed(|| drop(held));
                 Ok((0, 0))
             }
             "hold-all" => {
-                let all: Vec<Outcome> = (0..4).map(|_| limit.try_acquire()).collect::<Result<_>>()?;
+                let all: Vec<Outcome> = (0..4).map(|_| limit.try_acquire(1)).collect::<Result<_>>()?;
                 assert!(all.iter().all(Outcome::is_admitted), "no permits to hold");
                 observed(|| ());
                 Ok((0, 0))
@@ -155,12 +155,12 @@ impl Work<'_> {
             // What is given back of a word is not always all, and here it must be known how much that was.
             "try" | "seat" | "refund" => self.take(),
             "charge" => settled(&limit, 1, 3, |settle| settle()),
-            "schedule" => limit.schedule(3).map(|turns| scheduled(&turns)),
+            "schedule" => limit.schedule(1, 3).map(|turns| scheduled(&turns)),
             "reserve" | "cancel" => used(limit.reserve(1)?),
             "wait" => limit.wait().map(|admission| (1, admission.at().as_nanos())),
             "permit" | "reclaim" | "release" => {
                 self.held.clear();
-                let outcome = limit.try_acquire()?;
+                let outcome = limit.try_acquire(1)?;
                 Ok(self.hold(outcome))
             }
             change => changed(&limit, change).map(|()| (0, 0)),
@@ -172,7 +172,7 @@ impl Work<'_> {
     }
 
     fn take(&self) -> Result<Taken> {
-        self.limit.as_ref().expect("an open limiter").try_acquire().map(taken)
+        self.limit.as_ref().expect("an open limiter").try_acquire(1).map(taken)
     }
 
     fn hold(&mut self, outcome: Outcome) -> Taken {
@@ -216,9 +216,9 @@ fn settled(
     actual: u64,
     run: fn(&mut dyn FnMut() -> Result<()>) -> Result<()>,
 ) -> Result<Taken> {
-    let mut admission = limit.try_acquire_n(estimate)?.admission().expect("tokens");
+    let mut admission = limit.try_acquire(estimate)?.admission().expect("tokens");
     let at = admission.at().as_nanos();
-    run(&mut || limit.settle(&mut admission, &Request::calls(actual)).map(drop))?;
+    run(&mut || limit.settle(&mut admission, actual).map(drop))?;
     Ok((actual, at))
 }
 

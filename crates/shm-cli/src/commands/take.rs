@@ -5,8 +5,8 @@ use crate::commands::{builder, on_mismatch};
 use crate::exit::{Failure, USAGE};
 use crate::output::notice::Notice;
 use crate::signals::Watch;
-use shm_lib::{Directory, Outcome, RateLimit, Request, Result};
-use std::time::{Duration, Instant};
+use shm_lib::{Cost, Directory, Outcome, RateLimit, Result};
+use std::time::Duration;
 
 /// What was got. Signals are still caught: whoever goes on ends that.
 pub(crate) struct Taken {
@@ -17,20 +17,21 @@ pub(crate) struct Taken {
 
 /// Takes what was asked for. Does not return if a signal ends the process.
 pub(crate) fn take(dir: &Directory, args: &Take) -> std::result::Result<Taken, Failure> {
-    let request = request(args).map_err(|why| Failure::Other(USAGE, why))?;
+    let cost = cost(args).map_err(|why| Failure::Other(USAGE, why))?;
     let limiter = open(dir, args)?;
     let watch = Watch::begin().map_err(|e| Failure::new(format!("can't watch for signals: {e}")))?;
     let patience = if args.try_only { Some(Duration::ZERO) } else { args.timeout };
     let outcome = match patience {
-        Some(Duration::ZERO) => limiter.try_request(&request),
-        // A time that doesn't fit the clock is no deadline.
+        Some(Duration::ZERO) => limiter.try_acquire(cost),
         _ => {
-            let deadline = patience.and_then(|time| Instant::now().checked_add(time));
+            let acquire = limiter.acquire(cost).or_denied();
+            let acquire = if let Some(time) = patience { acquire.timeout(time) } else { acquire };
             let mut notice = Notice::new(args.verbose);
-            limiter.wait_request_unless(&request, deadline, || {
+            let stop = || {
                 notice.when_due(&limiter);
                 watch.came()
-            })
+            };
+            acquire.stop_when(stop).wait()
         }
     };
     match outcome {
@@ -44,23 +45,24 @@ pub(crate) fn take(dir: &Directory, args: &Take) -> std::result::Result<Taken, F
     }
 }
 
-fn request(args: &Take) -> std::result::Result<Request, String> {
-    let mut request = Request::calls(args.calls);
+fn cost(args: &Take) -> std::result::Result<Cost, String> {
+    let mut cost = Cost::from(args.calls);
     for &(unit, amount) in &args.amounts {
-        if request.amount(unit).is_some() {
+        if cost.amount(unit).is_some() {
             return Err(format!("--take {unit} is there twice; name each unit once"));
         }
-        request = request.and(unit, amount);
+        cost = cost.and(unit, amount);
     }
     if args.calls == 0 && args.amounts.iter().all(|&(_, amount)| amount == 0) {
         return Err("that would take nothing; ask for at least 1".into());
     }
-    Ok(request)
+    Ok(cost)
 }
 
 fn open(dir: &Directory, args: &Take) -> Result<RateLimit> {
-    let mut builder = builder(dir, &args.name).on_mismatch(on_mismatch(args.keep));
+    let builder = builder(dir, &args.name);
     let Some(policy) = args.flags.policy()? else { return builder.attach() };
+    let mut builder = builder.on_mismatch(on_mismatch(args.keep));
     if let Some(mode) = args.mode {
         builder = builder.mode(mode);
     }

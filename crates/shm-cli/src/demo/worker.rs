@@ -77,7 +77,7 @@ fn wait_for_turns(
     reports: &mut impl Write,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + shift.end.since(now());
-    while let Outcome::Admitted(admission) = limiter.wait_deadline(deadline)? {
+    while let Outcome::Admitted(admission) = limiter.acquire(1).deadline(deadline).wait()? {
         let report = Report { at_ns: admission.at().as_nanos(), denied: 0 };
         report.send(reports).map_err(Failure::Output)?;
         std::thread::sleep(work.min(shift.end.since(now())));
@@ -93,7 +93,7 @@ fn try_and_try(limiter: &RateLimit, shift: &Shift, reports: &mut impl Write) -> 
         if t >= shift.end {
             return report.send(reports).map_err(Failure::Output);
         }
-        match limiter.try_acquire()? {
+        match limiter.try_acquire(1)? {
             Outcome::Admitted(admission) => report.at_ns = admission.at().as_nanos(),
             Outcome::Denied(_) => {
                 report.denied += 1;

@@ -31,8 +31,10 @@ With --json, an object with these fields, also when denied. Fields are only ever
   tokens           for how many calls
   units            how much of which unit: {\"tokens\": 500}
   waited_s         seconds waited for the turn; 0 if none, or denied
-  denied_by        null, or \"limits\" or \"permits\"
+  denied_by        null, or \"limits\", \"pause\" (of a limiter without a rate), \"permits\" or
+                   \"line\" (as many requests wait as may wait)
   retry_after_s    null, or after how many seconds to try again; null also if denied by permits
+                   or by the line
   shadowed         whether it was admitted only because the limiter is in shadow
   at_ns            the instant it is for, in nanoseconds of CLOCK_BOOTTIME; null if denied
 

@@ -5,7 +5,7 @@ use crate::layout::LIMITS;
 use crate::limit::rule::Rule;
 use crate::limit::rules::{Record, Rules};
 use crate::limit::window::Fixed;
-use crate::limit::{Costs, MAX_LIMITS, Request};
+use crate::limit::{Cost, Costs, MAX_LIMITS};
 
 /// Where a process works: the terms it last read, and the record it is about to change. Kept between decisions, and
 /// large, so it is used in place.
@@ -47,9 +47,14 @@ pub(super) fn possible(rules: &Rules, costs: &Costs) -> Result<Costs, Halt> {
 }
 
 impl Desk {
+    /// What each limit counts; `None` for calls.
+    pub(super) fn units(&self) -> &[Option<[u64; 3]>] {
+        &self.units[..self.rules.len().min(LIMITS)]
+    }
+
     /// What a request costs, if it can ever pass.
-    pub(super) fn costs(&self, request: &Request) -> Result<Costs, Halt> {
-        let costs = request.costs(&self.units).ok_or(Halt::Miscounted)?;
+    pub(super) fn costs(&self, cost: &Cost) -> Result<Costs, Halt> {
+        let costs = cost.costs(self.units()).ok_or(Halt::Miscounted)?;
         possible(&self.rules, &costs)
     }
 

@@ -19,6 +19,7 @@
 use super::terms::{self, Terms};
 use super::word::Word;
 use crate::clock::{Clock, Nanos, Reading};
+use crate::denied::{Denied, DeniedBy};
 use crate::layout::{Fixed, GENERATIONS, Generation, RETIRED};
 use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
@@ -39,13 +40,19 @@ pub(crate) enum Decision {
     },
     /// Nothing was written.
     Denied {
-        /// From when on the same request would conform, if nobody else asks.
-        ready: Nanos,
-        /// The clock when it was decided.
-        now: Reading,
+        /// By what, and the clock when it was decided.
+        denied: Denied,
         /// Whether nobody is to be denied, so that this is only what would have been.
         shadow: bool,
     },
+}
+
+impl Decision {
+    /// Denied by a limit.
+    #[inline(always)]
+    pub(super) fn denied_by(index: u8, retry_at: Nanos, now: Nanos, shadow: bool) -> Decision {
+        Decision::Denied { denied: Denied::new(DeniedBy::Limit { index, retry_at }, now), shadow }
+    }
 }
 
 /// Why no decision is possible.
@@ -178,6 +185,12 @@ impl<'a> Generations<'a> {
                 return (now, ever.max(now), epoch);
             }
         }
+    }
+
+    /// How many requests may wait in this epoch, if that is limited (`Some(None)`: it is not); `None` if the epoch is over.
+    pub(crate) fn max_waiters(&self, epoch: u64) -> Option<Option<u32>> {
+        let max = terms::max_waiters(self.place(epoch));
+        self.is_current(epoch).then_some(max)
     }
 
     /// Whether there is no limit, only permits.

@@ -20,10 +20,11 @@ use super::table::{LIVE_END, Pointer, Table, load, store};
 use super::terms::{self, Terms};
 use super::word::{SOON, Wanted, Word};
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
+use crate::denied::{Denied, DeniedBy};
 use crate::layout::{CELL_PAIR, Cell, LIMITS, RETIRED};
 use crate::limit::log::Ring;
 use crate::limit::rules::{Record, Rings, Rules, Size};
-use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Refund, Request};
+use crate::limit::{Asked, Cost, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Refund};
 use crate::sync::{Ordering, back_off, fence, this_process};
 
 /// A limiter whose state is a record, seen by a process that may write some cells, or by one that only looks.
@@ -202,12 +203,15 @@ impl<'a> Records<'a> {
                     self.far_away(rules, record, now.at, ready, wanted.turn)?;
                 }
                 if ready > wanted.turn {
-                    return Ok(Decision::Denied { ready, now, shadow: self.generations.is_shadow() });
+                    let by = self.denied_by(rules, record, &costs, now.at, ready);
+                    let shadow = self.generations.is_shadow();
+                    return Ok(Decision::Denied { denied: Denied::new(by, now.at), shadow });
                 }
             }
             if ready <= now.at && now.at > wanted.decided {
-                let ready = now.at.plus(SOON);
-                return Ok(Decision::Denied { ready, now, shadow: self.generations.is_shadow() });
+                let by = self.denied_by(rules, record, &costs, now.at, now.at.plus(SOON));
+                let shadow = self.generations.is_shadow();
+                return Ok(Decision::Denied { denied: Denied::new(by, now.at), shadow });
             }
             let at = ready.max(now.at);
             self.write_pending(rules, record)?;
@@ -224,20 +228,45 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Whether what is requested is denied now: from when on it would be admitted, and the clock. Takes nothing.
+    /// What denies these costs, which would be admitted at `retry_at`. Asks each limit once more, so it is for those that are
+    /// denied only.
+    #[cold]
+    fn denied_by(
+        &self,
+        rules: &Rules,
+        record: &Record,
+        costs: &Costs,
+        now: Nanos,
+        retry_at: Nanos,
+    ) -> DeniedBy {
+        match rules.len() {
+            0 => DeniedBy::Paused { retry_at },
+            1 => DeniedBy::Limit { index: 0, retry_at },
+            _ => {
+                let (_, index) = rules.slowest(record, costs, now.as_nanos(), &self.table);
+                DeniedBy::Limit { index: index as u8, retry_at }
+            }
+        }
+    }
+
+    /// Why what is requested is denied now; `None` if it is not. Takes nothing.
     pub(crate) fn denial(
         &self,
         asked: Asked<'_>,
         clock: &impl Clock,
         desk: &mut Desk,
-    ) -> Result<Option<(Nanos, Nanos)>, Halt> {
+    ) -> Result<Option<Denied>, Halt> {
         loop {
             let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
             let (now, ready) = self.look_closely(&desk.rules, &desk.record, &costs, clock);
             // What was read of the rings was right if nothing was committed since.
             let state = &self.generations.place(desk.epoch).state.word;
             if state.load(Ordering::Acquire) == word {
-                return Ok((ready > now.at).then_some((ready, now.at)));
+                let denied = ready > now.at;
+                return Ok(denied.then(|| {
+                    let by = self.denied_by(&desk.rules, &desk.record, &costs, now.at, ready);
+                    Denied::new(by, now.at)
+                }));
             }
         }
     }
@@ -296,10 +325,10 @@ impl<'a> Records<'a> {
     }
 
     /// Charges what is named whether or not it conforms, in one step whatever the amount, as if single calls had queued.
-    pub(crate) fn debt(&self, what: &Request, clock: &impl Clock, desk: &mut Desk) -> Result<(), Halt> {
+    pub(crate) fn debt(&self, what: &Cost, clock: &impl Clock, desk: &mut Desk) -> Result<(), Halt> {
         loop {
             let Some(word) = self.read_record(clock, desk)? else { continue };
-            let amounts = what.costs(&desk.units).ok_or(Halt::Miscounted)?;
+            let amounts = what.costs(desk.units()).ok_or(Halt::Miscounted)?;
             let Desk { epoch, rules, record, .. } = &mut *desk;
             if rules.len() == 0 {
                 return Ok(());
@@ -338,7 +367,7 @@ impl<'a> Records<'a> {
                 }
                 desk.possible(costs)?
             }
-            asked => desk.costs(&asked.request())?,
+            asked => desk.costs(&asked.cost())?,
         };
         Ok(Some((word, costs)))
     }
@@ -425,7 +454,7 @@ impl<'a> Records<'a> {
             let amounts = match unused {
                 Asked::Costs(costs, of) if of == epoch => *costs,
                 Asked::Costs(..) => return Ok(Refund::default()),
-                unused => match unused.request().costs(&units) {
+                unused => match unused.cost().costs(&units[..rules.len()]) {
                     Some(amounts) => amounts,
                     None => return Ok(Refund::default()),
                 },
@@ -456,7 +485,7 @@ impl<'a> Records<'a> {
         if !self.generations.is_current(epoch) {
             return Ok(None);
         }
-        let costs = asked.request().costs(&units[..rules.len()]).ok_or(Halt::Miscounted)?;
+        let costs = asked.cost().costs(&units[..rules.len()]).ok_or(Halt::Miscounted)?;
         possible(&rules, &costs).map(Some)
     }
 

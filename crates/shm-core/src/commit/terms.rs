@@ -172,8 +172,8 @@ impl Words {
             (_, n) => Policy::new(&limits[..count]).and_then(|policy| policy.with_permits(n)),
         };
         let mut policy = policy.map_err(|_| impossible)?;
-        if max_waiters & HAS_MAX_WAITERS != 0 {
-            policy = policy.with_max_waiters(max_waiters as u32);
+        if let Some(n) = max_waiters_in(max_waiters) {
+            policy = policy.with_max_waiters(n);
         }
         let terms = Terms {
             policy: policy.in_shadow(self.limits[0][0] & SHADOW != 0),
@@ -296,6 +296,15 @@ pub(super) fn units(from: &Generation) -> [Option<[u64; 3]>; LIMITS] {
 pub(super) fn permits(from: &Generation) -> (usize, usize) {
     let shape = from.about.shape.load(Ordering::Relaxed);
     ((shape >> 32 & 0xffff) as usize, (shape >> 48) as usize)
+}
+
+/// How many requests may wait, if that is limited. Possibly rubbish, as above.
+pub(super) fn max_waiters(from: &Generation) -> Option<u32> {
+    max_waiters_in(from.about.max_waiters.load(Ordering::Relaxed))
+}
+
+fn max_waiters_in(word: u64) -> Option<u32> {
+    (word & HAS_MAX_WAITERS != 0).then_some(word as u32)
 }
 
 /// Whether nobody is denied. Possibly rubbish, as above.

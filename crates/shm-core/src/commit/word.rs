@@ -3,6 +3,7 @@
 use super::generation::{Commit, Decision, Generations, Halt};
 use super::terms::{self, Terms};
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
+use crate::denied::{Denied, DeniedBy};
 use crate::layout::RETIRED;
 use crate::limit::{Given, MAX_WAIT, Outlook};
 use crate::sync::{Ordering, back_off};
@@ -194,7 +195,7 @@ impl Words<'_> {
                 Err(Miss::Lost | Miss::NoTime) => {}
                 Err(Miss::Far { epoch, tat, ready, now }) => {
                     self.far_away(epoch, tat, now.at, ready, wanted.turn)?;
-                    return Ok(Decision::Denied { ready, now, shadow: self.0.is_shadow() });
+                    return Ok(Decision::denied_by(0, ready, now.at, self.0.is_shadow()));
                 }
                 Err(Miss::Damaged) => return Err(Halt::Damaged("the state is a time decades away")),
             }
@@ -229,7 +230,7 @@ impl Words<'_> {
         let tick = gcra.ticks.at(now.at.as_nanos());
         let at = if gcra.conforms(word, tick, cost) {
             if now.at > wanted.decided {
-                return Ok(Decision::Denied { ready: now.at.plus(SOON), now, shadow });
+                return Ok(Decision::denied_by(0, now.at.plus(SOON), now.at, shadow));
             }
             now.at
         } else {
@@ -244,7 +245,7 @@ impl Words<'_> {
                 return Err(Miss::Far { epoch, tat: word, ready, now });
             }
             if slot > gcra.ticks.at(wanted.turn.as_nanos().min(u64::MAX >> 1)) {
-                return Ok(Decision::Denied { ready, now, shadow });
+                return Ok(Decision::denied_by(0, ready, now.at, shadow));
             }
             ready
         };
@@ -267,22 +268,24 @@ impl Words<'_> {
         }
     }
 
-    /// Whether `cost` tokens are denied now: from when on they would be admitted, and the clock. Takes nothing.
-    pub(crate) fn denial(&self, cost: u64, clock: &impl Clock) -> Result<Option<(Nanos, Nanos)>, Halt> {
+    /// Why `cost` tokens are denied now; `None` if they are not. Takes nothing.
+    pub(crate) fn denial(&self, cost: u64, clock: &impl Clock) -> Result<Option<Denied>, Halt> {
         loop {
             let epoch = self.0.epoch();
             let gcra = self.0.gcra(epoch);
             let word = self.0.place(epoch).state.word.load(Ordering::Acquire);
             if self.is_blocked(epoch, word) || cost > gcra.burst {
                 match self.without_limit(epoch, Wanted::NOW, clock) {
-                    Some(Decision::Denied { ready, now, .. }) => return Ok(Some((ready, now.at))),
+                    Some(Decision::Denied { denied, .. }) => return Ok(Some(denied)),
                     Some(Decision::Admitted { .. }) => return Ok(None),
                     None => self.obstacle(epoch, cost, clock)?,
                 }
                 continue;
             }
             let (now, ready) = (clock.exact(), gcra.ready_at(word, cost));
-            return Ok((ready > now).then_some((ready, now)));
+            return Ok(
+                (ready > now).then_some(Denied::new(DeniedBy::Limit { index: 0, retry_at: ready }, now))
+            );
         }
     }
 
@@ -347,11 +350,15 @@ impl Words<'_> {
             return None;
         }
         let at = not_before.max(now.at);
+        let denied = |retry_at| Decision::Denied {
+            denied: Denied::new(DeniedBy::Paused { retry_at }, now.at),
+            shadow,
+        };
         if at > now.at && at > wanted.turn {
-            return Some(Decision::Denied { ready: at, now, shadow });
+            return Some(denied(at));
         }
         if at == now.at && now.at > wanted.decided {
-            return Some(Decision::Denied { ready: now.at.plus(SOON), now, shadow });
+            return Some(denied(now.at.plus(SOON)));
         }
         Some(Decision::Admitted { at, now, epoch, state })
     }

@@ -8,7 +8,7 @@
 //! | `serial` | the same for serde (feature `serde`) |
 //! | `policy` | up to four limits taken together, and permits |
 //! | `policy_spec` | a policy as a caller stated it: what of an existing limiter is compared |
-//! | `request` | what one request takes of each |
+//! | `cost` | what one request takes of each |
 //! | `notation` | `5/s`, `30/1m30s`: rates and spans as people write them |
 //! | `ticks` | exact integer time: one token is a whole number of ticks |
 //! | `gcra` | the generic cell rate algorithm |
@@ -20,6 +20,7 @@
 //! | `audit` | an independent check of admissions against a rate |
 
 pub mod audit;
+mod cost;
 mod description;
 pub(crate) mod gcra;
 mod given;
@@ -31,7 +32,6 @@ mod one;
 mod policy;
 mod policy_spec;
 mod rate;
-mod request;
 pub(crate) mod rule;
 pub(crate) mod rules;
 #[cfg(feature = "serde")]
@@ -39,6 +39,8 @@ pub(crate) mod serial;
 mod ticks;
 pub(crate) mod window;
 
+pub use cost::Cost;
+pub(crate) use cost::{Asked, Costs};
 pub use description::{Description, KindName};
 pub use gcra::{Gcra, MAX_WAIT, Outlook};
 pub use given::{Given, Refund};
@@ -47,6 +49,4 @@ pub use one::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start, Unit};
 pub use policy::{MAX_LIMITS, MAX_PERMITS, Policy};
 pub use policy_spec::PolicySpec;
 pub use rate::{MAX_PER, Rate};
-pub use request::Request;
-pub(crate) use request::{Asked, Costs};
 pub use ticks::Ticks;

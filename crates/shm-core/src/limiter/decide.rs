@@ -3,9 +3,10 @@
 use super::Limiter;
 use crate::clock::{self, Clock, Nanos};
 use crate::commit::{self, Decides, Halt, Terms, Wanted};
+use crate::denied::Denied;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::rules::Record;
-use crate::limit::{Asked, Costs, Request};
+use crate::limit::{Asked, Cost, Costs};
 use crate::seat::CellAccess;
 use crate::sync::Ordering;
 use crate::sys::fork::process_token;
@@ -61,18 +62,11 @@ pub struct Charged(pub(super) Option<Costs>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It is taken.
-    Admitted {
-        /// For when.
-        receipt: Receipt,
-        /// The clock when it was decided.
-        now: Nanos,
-    },
+    Admitted(Receipt),
     /// Nothing is taken.
     Denied {
-        /// From when on the same request would be admitted, if nobody else asks.
-        ready: Nanos,
-        /// The clock when it was decided.
-        now: Nanos,
+        /// Why.
+        denied: Denied,
         /// Whether the limiter is in shadow, so that this is only what would have been.
         shadow: bool,
     },
@@ -87,27 +81,11 @@ pub enum Undecided {
     ByOneAttempt,
 }
 
-/// What became of the wish for a turn.
-#[derive(Debug)]
-pub enum Reserved {
-    /// It is taken.
-    Turn(Reservation),
-    /// It would come too late. Nothing is taken.
-    Denied {
-        /// When it would come.
-        ready: Nanos,
-        /// The clock when it was decided.
-        now: Nanos,
-    },
-}
-
 /// A turn that was taken and can still be given back.
 #[derive(Debug)]
 pub struct Reservation {
     /// Which turn.
     pub receipt: Receipt,
-    /// The clock when it was taken.
-    pub now: Nanos,
     pub(super) calls: u64,
     /// For a settlement.
     pub charged: Charged,
@@ -145,20 +123,20 @@ impl Limiter {
             Some(now)
         };
         match self.segment.words().attempt(calls, wanted, false, Decides::WithoutPermitsAtOnce, read) {
-            Ok(commit::Decision::Admitted { at, now, epoch, .. }) => {
+            Ok(commit::Decision::Admitted { at, epoch, .. }) => {
                 if process != process_token() {
                     // A signal handler forked, and this is the child. Perhaps it was its parent that was admitted.
                     return Err(Undecided::ByOneAttempt);
                 }
                 self.seat.counting(&self.segment).admitted(calls);
                 let receipt = Receipt { at, epoch, state: 0, owner: self.owner(process) };
-                Ok(Decision::Admitted { receipt, now: now.at })
+                Ok(Decision::Admitted(receipt))
             }
-            Ok(commit::Decision::Denied { ready, now, shadow: false }) => {
+            Ok(commit::Decision::Denied { denied, shadow: false }) => {
                 if count_denied {
                     self.seat.counting(&self.segment).denied();
                 }
-                Ok(Decision::Denied { ready, now: now.at, shadow: false })
+                Ok(Decision::Denied { denied, shadow: false })
             }
             Err(commit::Miss::Blocked(_)) => Err(Undecided::MayNeedPermit),
             _ => Err(Undecided::ByOneAttempt),
@@ -179,7 +157,7 @@ impl Limiter {
         let counting = self.seat.counting(&self.segment);
         let decision = self.try_word(calls)?;
         match decision {
-            Decision::Admitted { .. } => counting.admitted(calls),
+            Decision::Admitted(_) => counting.admitted(calls),
             Decision::Denied { .. } => counting.denied(),
         }
         Ok(decision)
@@ -204,7 +182,7 @@ impl Limiter {
             Err(Some(e)) => return Err(e),
         };
         match decision {
-            Decision::Admitted { .. } => counting.admitted(calls),
+            Decision::Admitted(_) => counting.admitted(calls),
             Decision::Denied { .. } => counting.denied(),
         }
         Ok(Some(decision))
@@ -221,28 +199,28 @@ impl Limiter {
         Ok(())
     }
 
-    /// Takes what is requested now, or nothing.
+    /// Takes this cost now, or nothing.
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
-    pub fn try_request(&self, request: &Request) -> Result<(Decision, Charged)> {
+    pub fn try_cost(&self, cost: &Cost) -> Result<(Decision, Charged)> {
         if !self.segment.has_records() {
-            return Ok((self.try_acquire(self.only_calls(request)?)?, Charged::default()));
+            return Ok((self.try_acquire(self.only_calls(cost)?)?, Charged::default()));
         }
         let mut notes = Notes::new(false);
-        let decision = self.decide_record(Asked::of(request), Wanted::NOW, Some(&mut notes), true)?;
+        let decision = self.decide_record(Asked::of(cost), Wanted::NOW, Some(&mut notes), true)?;
         Ok((decision, notes.charged))
     }
 
-    /// Whether such a request could ever be admitted.
+    /// Whether a request of this cost could ever be admitted.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`], [`ErrorKind::NeverAdmissible`], and as [`policy`](Self::policy).
-    pub fn check(&self, request: &Request) -> Result<()> {
+    pub fn check(&self, cost: &Cost) -> Result<()> {
         let policy = self.policy()?;
-        request.check(&policy).map_err(|e| e.at(self.name().as_str(), self.path()))?;
+        cost.check(&policy).map_err(|e| e.at(self.name().as_str(), self.path()))?;
         let over = |limit: crate::limit::Limit| {
-            request.amount(limit.unit()).filter(|&n| n > limit.burst()).map(|n| (n, limit.burst()))
+            cost.amount(limit.unit()).filter(|&n| n > limit.burst()).map(|n| (n, limit.burst()))
         };
         match policy.limits().enumerate().find_map(|(i, limit)| over(limit).map(|over| (i, over))) {
             None => Ok(()),
@@ -250,32 +228,42 @@ impl Limiter {
         }
     }
 
-    /// Takes what is requested for the first turn that is free, if that is now or at most `latest`. Not yet counted:
-    /// see [`count_admitted`](Self::count_admitted) and [`count_denied`](Self::count_denied).
+    /// Takes this cost for the first turn that is free. Not yet counted: see [`count_admitted`](Self::count_admitted).
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire), and [`ErrorKind::TooFar`].
-    pub fn reserve(&self, request: &Request, latest: Nanos) -> Result<Reserved> {
-        // A process that waits attaches as well.
+    /// As [`try_acquire`](Self::try_acquire), [`ErrorKind::TooFar`], and as [`check_has_turns`](Self::check_has_turns).
+    pub fn reserve(&self, cost: &Cost) -> Result<Reservation> {
+        self.check_has_turns()?;
+        // A process that reserves attaches as well.
         let _ = self.seat.counting(&self.segment);
         let mut notes = Notes::new(true);
-        Ok(match self.decide(request, latest, Some(&mut notes))? {
-            Decision::Admitted { receipt, now } => {
+        let latest = Nanos::from_nanos(u64::MAX);
+        let decision = if self.segment.has_records() {
+            self.decide_record(Asked::of(cost), latest.into(), Some(&mut notes), false)?
+        } else {
+            self.reserve_word(self.only_calls(cost)?, latest)?
+        };
+        match decision {
+            Decision::Admitted(receipt) => {
                 let Notes { before, charged, .. } = notes;
-                Reserved::Turn(Reservation { receipt, now, calls: request.call_count(), charged, before })
+                Ok(Reservation { receipt, calls: cost.call_count(), charged, before })
             }
-            Decision::Denied { ready, now, .. } => Reserved::Denied { ready, now },
-        })
+            // Only a turn after the last instant of the clock.
+            Decision::Denied { denied, .. } => {
+                let ready = denied.retry_at().unwrap_or(latest);
+                Err(self.segment.halted(Halt::TooFar { ready, now: denied.at() }, cost.largest()))
+            }
+        }
     }
 
-    /// Takes turns for `k` such requests, and says when they are. In one step, unless there is a greedy limit among
+    /// Takes turns for `k` requests of this cost, and says when they are. In one step, unless there is a greedy limit among
     /// them: then others may come in between. They are kept whatever is changed later.
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
-    pub fn schedule(&self, request: &Request, k: usize) -> Result<Vec<Nanos>> {
+    pub fn schedule(&self, cost: &Cost, k: usize) -> Result<Vec<Nanos>> {
         if !self.segment.has_records() {
-            self.only_calls(request)?;
+            self.only_calls(cost)?;
         }
         self.segment.check_still_there()?;
         // A child that a handler forks would have the same turns.
@@ -284,11 +272,11 @@ impl Limiter {
             let turns = if self.segment.has_records() {
                 let mut cells = self.cells()?;
                 let records = self.segment.records(Some(cells.pair()));
-                records.schedule(Asked::of(request), k, &clock::Host, &mut cells.desk)
+                records.schedule(Asked::of(cost), k, &clock::Host, &mut cells.desk)
             } else {
                 // A process that takes turns attaches as well.
                 let _ = self.seat.counting(&self.segment);
-                self.segment.words().schedule(request.call_count(), k, &clock::Host)
+                self.segment.words().schedule(cost.call_count(), k, &clock::Host)
             };
             match turns {
                 Ok(turns) => {
@@ -296,35 +284,32 @@ impl Limiter {
                     self.segment.check_still_there()?;
                     return Ok(turns);
                 }
-                Err(Halt::Miscounted) => return Err(self.miscounted(request)),
-                Err(halt) => self.recover(halt, request.largest())?,
+                Err(Halt::Miscounted) => return Err(self.miscounted(cost)),
+                Err(halt) => self.recover(halt, cost.largest())?,
             }
         }
     }
 
-    /// Why the limits deny `calls` or the request now; `None` if they do not. Takes nothing.
+    /// Why the limits deny this cost now; `None` if they do not. Takes nothing.
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
-    pub fn denial(&self, request: &Request) -> Result<Option<Decision>> {
+    pub fn denial(&self, cost: &Cost) -> Result<Option<Denied>> {
         loop {
             let denial = if self.segment.has_records() {
                 let mut cells = self.cells()?;
                 let records = self.segment.records(Some(cells.pair()));
-                let denial = records.denial(Asked::of(request), &clock::Host, &mut cells.desk);
+                let denial = records.denial(Asked::of(cost), &clock::Host, &mut cells.desk);
                 if cells.is_ours() { denial } else { Err(Halt::Forked) }
             } else {
                 // A process attaches even when its request is impossible, so that `inspect` lists it.
                 let _ = self.seat.counting(&self.segment);
-                self.segment.words().denial(self.only_calls(request)?, &clock::Host)
+                self.segment.words().denial(self.only_calls(cost)?, &clock::Host)
             };
             match denial {
-                Ok(denial) => {
-                    let denied = |(ready, now)| Decision::Denied { ready, now, shadow: self.is_shadow() };
-                    return Ok(denial.map(denied));
-                }
-                Err(Halt::Miscounted) => return Err(self.miscounted(request)),
-                Err(halt) => self.recover(halt, request.largest())?,
+                Ok(denial) => return Ok(denial),
+                Err(Halt::Miscounted) => return Err(self.miscounted(cost)),
+                Err(halt) => self.recover(halt, cost.largest())?,
             }
         }
     }
@@ -335,29 +320,20 @@ impl Limiter {
         self.seat.cells(&self.segment)?.ok_or_else(|| self.seatless())
     }
 
-    #[inline]
-    fn decide(&self, request: &Request, latest: Nanos, notes: Option<&mut Notes>) -> Result<Decision> {
-        if self.segment.has_records() {
-            self.decide_record(Asked::of(request), latest.into(), notes, false)
-        } else {
-            self.reserve_word(self.only_calls(request)?, latest)
-        }
-    }
-
-    /// Takes what is requested at once, if it is wanted. A denial is not counted.
-    pub(super) fn decide_now(&self, request: &Request, wanted: Wanted) -> Result<(Decision, Charged)> {
+    /// Takes this cost at once, if it is wanted. A denial is not counted.
+    pub(super) fn decide_now(&self, cost: &Cost, wanted: Wanted) -> Result<(Decision, Charged)> {
         if self.segment.has_records() {
             let mut notes = Notes::new(false);
-            let decision = self.decide_record(Asked::of(request), wanted, Some(&mut notes), false)?;
+            let decision = self.decide_record(Asked::of(cost), wanted, Some(&mut notes), false)?;
             return Ok((decision, notes.charged));
         }
-        Ok((self.try_word_if_wanted(self.only_calls(request)?, wanted)?, Charged::default()))
+        Ok((self.try_word_if_wanted(self.only_calls(cost)?, wanted)?, Charged::default()))
     }
 
-    /// How many calls a request takes of a limiter that counts nothing else.
+    /// How many calls this cost is for a limiter that counts nothing else.
     #[inline]
-    pub(super) fn only_calls(&self, request: &Request) -> Result<u64> {
-        request.only_calls().filter(|&n| n > 0).ok_or_else(|| self.miscounted(request))
+    pub(super) fn only_calls(&self, cost: &Cost) -> Result<u64> {
+        cost.only_calls().filter(|&n| n > 0).ok_or_else(|| self.miscounted(cost))
     }
 
     /// The uses of `decide_word`, each compiled for itself with its constants.
@@ -397,11 +373,11 @@ impl Limiter {
                     self.glance_around(now.at)?;
                     let state = if cancellable { state } else { 0 };
                     let receipt = Receipt { at, epoch, state, owner: self.owner(process) };
-                    return Ok(Decision::Admitted { receipt, now: now.at });
+                    return Ok(Decision::Admitted(receipt));
                 }
-                Ok(commit::Decision::Denied { ready, now, shadow }) => {
-                    self.glance_around(now.at)?;
-                    return Ok(Decision::Denied { ready, now: now.at, shadow });
+                Ok(commit::Decision::Denied { denied, shadow }) => {
+                    self.glance_around(denied.at())?;
+                    return Ok(Decision::Denied { denied, shadow });
                 }
                 Err(halt) => self.recover_or_ask_for_permit(halt, calls)?,
             }
@@ -436,22 +412,22 @@ impl Limiter {
                     drop(cells);
                     self.glance_around(now.at)?;
                     let receipt = Receipt { at, epoch, state, owner: self.owner(process) };
-                    return Ok(Decision::Admitted { receipt, now: now.at });
+                    return Ok(Decision::Admitted(receipt));
                 }
-                Ok(commit::Decision::Denied { ready, now, shadow }) => {
+                Ok(commit::Decision::Denied { denied, shadow }) => {
                     if count {
                         self.seat.counting_at(&self.segment.seats()[cells.seat]).denied();
                     }
                     drop(cells);
-                    self.glance_around(now.at)?;
-                    return Ok(Decision::Denied { ready, now: now.at, shadow });
+                    self.glance_around(denied.at())?;
+                    return Ok(Decision::Denied { denied, shadow });
                 }
                 Err(halt) => halt,
             };
             drop(cells);
             match halt {
-                Halt::Miscounted => return Err(self.miscounted(&asked.request())),
-                halt => self.recover(halt, asked.request().largest())?,
+                Halt::Miscounted => return Err(self.miscounted(&asked.cost())),
+                halt => self.recover(halt, asked.cost().largest())?,
             }
         }
     }
@@ -478,12 +454,12 @@ impl Limiter {
     }
 
     #[cold]
-    pub(super) fn miscounted(&self, request: &Request) -> Error {
+    pub(super) fn miscounted(&self, cost: &Cost) -> Error {
         let policy = match self.policy() {
             Ok(policy) => policy,
             Err(e) => return e,
         };
-        match request.check(&policy) {
+        match cost.check(&policy) {
             Err(e) => e.at(self.name().as_str(), self.path()),
             // It was changed in between.
             Ok(()) => self.segment.error(ErrorKind::Busy, "its units were just changed; try again"),

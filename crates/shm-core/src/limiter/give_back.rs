@@ -10,7 +10,7 @@ use crate::commit::Halt;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
-use crate::limit::{Asked, Refund, Request};
+use crate::limit::{Asked, Cost, Refund};
 use crate::sys::signal::NoHandlers;
 
 impl Limiter {
@@ -44,8 +44,8 @@ impl Limiter {
         &self,
         receipt: &Receipt,
         charged: &Charged,
-        unused: Option<&Request>,
-        debt: Option<&Request>,
+        unused: Option<&Cost>,
+        debt: Option<&Cost>,
     ) -> Result<Refund> {
         let _no_handlers = NoHandlers::enter();
         if !self.is_ours(receipt) {
@@ -56,7 +56,7 @@ impl Limiter {
         Ok(refund)
     }
 
-    fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Request) -> Result<Refund> {
+    fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Cost) -> Result<Refund> {
         if !self.segment.has_records() {
             let words = self.segment.words();
             let reserved = (receipt.state != 0).then_some(receipt.state);
@@ -81,7 +81,7 @@ impl Limiter {
     ///
     /// # Errors
     /// [`ErrorKind::TooFar`] if the last of it would come in more than a year, and as [`reserve`](Self::reserve).
-    pub fn charge(&self, what: &Request) -> Result<()> {
+    pub fn charge(&self, what: &Cost) -> Result<()> {
         let _no_handlers = NoHandlers::enter();
         loop {
             let what = what.with_every_unit(&self.policy()?);

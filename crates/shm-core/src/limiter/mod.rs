@@ -22,15 +22,15 @@ mod remove;
 mod settings;
 mod wait;
 
-pub use decide::{Charged, Decision, Receipt, Reservation, Reserved, Undecided};
+pub use decide::{Charged, Decision, Receipt, Reservation, Undecided};
 pub use inspect::{Inspection, Waiting};
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
-pub use wait::{Granted, Nap, Refused, Step, Tended, Waiter, sleep_on};
+pub use wait::{Granted, Nap, Step, Tended, Waiter, sleep_on};
 
 use crate::clock::Nanos;
 use crate::commit::{Halt, Terms};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Policy;
 use crate::name::{Directory, Name};
 use crate::seat::ProcessSeat;
@@ -147,8 +147,25 @@ impl Limiter {
 
     /// Why there is no seat.
     #[cold]
-    fn seatless(&self) -> crate::error::Error {
+    fn seatless(&self) -> Error {
         self.segment.halted(Halt::Seatless, 1)
+    }
+
+    /// Why a caller that wants to wait for as long as it takes can't: `waiting` requests wait already.
+    #[cold]
+    pub fn line_is_full(&self, waiting: u64) -> Error {
+        let most = match self.policy() {
+            Ok(policy) => policy.max_waiters().map_or(String::new(), |n| format!(" and at most {n} may")),
+            Err(e) => return e,
+        };
+        self.segment.error(
+            ErrorKind::LineFull,
+            format!(
+                "{waiting} requests wait already{most} (max_waiters); try again later, or let more requests wait: \
+                 shm-limit set {} --max-waiters N",
+                self.name().shell_word()
+            ),
+        )
     }
 
     /// The limits and permits in force.

@@ -1,7 +1,7 @@
 //! The callers of this process that wait: one stands in the line for all of them, the others behind it in its memory.
 
 use super::places::{Front, GRACE};
-use crate::limit::{Asked, Costs, MAX_LIMITS, Request};
+use crate::limit::{Asked, Cost, Costs, MAX_LIMITS};
 use crate::seat::{Claimed, Search};
 use crate::sys::futex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,18 +41,18 @@ impl Rouse {
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     Calls(u64),
-    Units(Box<Request>),
+    Units(Box<Cost>),
 }
 
 impl Ask {
-    pub(crate) fn of(request: &Request) -> Ask {
-        request.only_calls().map_or_else(|| Ask::Units(Box::new(*request)), Ask::Calls)
+    pub(crate) fn of(cost: &Cost) -> Ask {
+        cost.only_calls().map_or_else(|| Ask::Units(Box::new(*cost)), Ask::Calls)
     }
 
     pub(crate) fn asked(&self) -> Asked<'_> {
         match self {
             Ask::Calls(n) => Asked::Calls(*n),
-            Ask::Units(request) => Asked::Units(request),
+            Ask::Units(cost) => Asked::Units(cost),
         }
     }
 }

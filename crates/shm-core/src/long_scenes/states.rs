@@ -6,7 +6,7 @@ use crate::commit::scenes::Ring;
 use crate::commit::{Commit, Decision, Desk, Halt, Pair, Records, Table, Terms, Words};
 use crate::layout::{CELL_PAIR, Cell, RINGS};
 use crate::limit::audit::{self, Admission};
-use crate::limit::{Asked, Limit, Policy, Rate, Request};
+use crate::limit::{Asked, Cost, Limit, Policy, Rate};
 use crate::sync::{AtomicU64, this_process};
 use shuttle::sync::Arc;
 use shuttle::thread;
@@ -112,7 +112,10 @@ impl Scene {
         };
         let (at, now, epoch, state) = match decided {
             Ok(Decision::Admitted { at, now, epoch, state }) => (at, now.at, epoch, state),
-            Ok(Decision::Denied { ready, now, .. }) => return assert!(ready > now.at && ready > latest),
+            Ok(Decision::Denied { denied, .. }) => {
+                let ready = denied.retry_at().unwrap();
+                return assert!(ready > denied.at() && ready > latest);
+            }
             // A helper that overslept froze it: the limiter heals that under the control lock, which is not played here.
             Err(Halt::Frozen) => return,
             Err(halt) => panic!("{halt:?}"),
@@ -146,7 +149,7 @@ impl Scene {
             self.words().refund(epoch, at, Some(state), 1, &self.clock());
         } else {
             let charged = desk.charged();
-            let one = Request::one();
+            let one = Cost::one();
             self.records(Some(seat)).refund(epoch, state, Some(&charged), &one, at).unwrap();
         }
     }

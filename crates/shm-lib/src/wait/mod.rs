@@ -14,18 +14,18 @@ mod thread;
 pub use future::Acquiring;
 pub(crate) use thread::{until, wait};
 
-use crate::outcome::Paid;
-use crate::{Admission, Denial, Outcome, Permit, RateLimit};
+use crate::acquire::sealed::Gives;
+use crate::outcome::Charge;
+use crate::{Acquire, Admission, Permit, RateLimit, Result};
 use shm_core::clock::{self, Nanos};
-use shm_core::limit::Request;
-use shm_core::{Error, ErrorKind, Granted, Limiter, Refused, Waiter};
+use shm_core::limit::Cost;
+use shm_core::{Granted, Limiter, Waiter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The latest turn that is wanted, by the clock that all processes share. A deadline that is over already wants only what
 /// is to be had at once.
-pub(crate) fn latest(deadline: Option<Instant>) -> Nanos {
-    let Some(deadline) = deadline else { return Nanos::from_nanos(u64::MAX) };
+pub(crate) fn latest(deadline: Instant) -> Nanos {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Nanos::from_nanos(0),
         left => clock::now().plus(left),
@@ -39,8 +39,9 @@ struct Stands<'a> {
 }
 
 impl<'a> Stands<'a> {
-    fn new(limiter: &'a Limiter, request: &Request, latest: Nanos) -> Stands<'a> {
-        Stands { limiter, waiter: Waiter::new(request, latest, u64::MAX) }
+    fn new<T>(acquire: &Acquire<'a, T>) -> Stands<'a> {
+        let waiter = Waiter::new(&acquire.cost, acquire.latest, acquire.most_waiting);
+        Stands { limiter: &acquire.limit.limiter, waiter }
     }
 }
 
@@ -50,28 +51,20 @@ impl Drop for Stands<'_> {
     }
 }
 
-fn admitted(limiter: &Arc<Limiter>, request: &Request, granted: Granted) -> Outcome {
+fn admitted<T: Gives>(limiter: &Arc<Limiter>, cost: &Cost, granted: Granted) -> T {
     let Granted { receipt, charged, permit, waited } = granted;
-    Outcome::Admitted(Admission {
+    T::admitted(Admission {
         receipt,
         waited_ns: waited.as_nanos() as u64,
         permit: permit.map(|held| Permit::new(limiter, held)),
-        paid: Paid::for_request(request, charged),
+        charge: Charge::of(cost, charged),
     })
 }
 
-fn denied(limiter: &Limiter, why: Refused, now: Nanos) -> Outcome {
-    limiter.count_denied();
-    let ready = match why {
-        Refused::TooLate { ready, .. } => ready,
-        Refused::Permits | Refused::Line(_) => now,
-    };
-    Outcome::Denied(Denial { ready, now })
+/// In shadow nobody waits, and nobody is denied. `None` if it was taken out of the shadow meanwhile: then the caller waits.
+fn try_in_shadow<T: Gives>(limit: &RateLimit, cost: &Cost) -> Result<Option<T>> {
+    Ok(limit.try_cost(cost)?.admission().map(T::admitted))
 }
 
 /// How soon a caller for which there is no place in the line looks for one again.
 const LOOK_FOR_A_PLACE: Duration = Duration::from_millis(10);
-
-fn denied_without_deadline(limit: &RateLimit) -> Error {
-    Error::new(ErrorKind::Io, "denied without a deadline").at(limit.name(), limit.path())
-}

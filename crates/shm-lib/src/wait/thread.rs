@@ -1,41 +1,44 @@
 //! A thread waits.
 
-use super::{LOOK_FOR_A_PLACE, Stands, admitted, denied, latest};
-use crate::{Outcome, RateLimit};
+use super::{LOOK_FOR_A_PLACE, Stands, admitted, try_in_shadow};
+use crate::Acquire;
+use crate::acquire::Gives;
 use shm_core::clock::{self, Nanos};
-use shm_core::limit::Request;
 use shm_core::{Error, ErrorKind, Limiter, Receipt, Result, Rouse, Step};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often a caller that may stop is asked, at least.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// Takes what is requested, and waits in the line until it has it. In shadow it never waits. `stop` is asked before each
-/// sleep.
-pub(crate) fn wait(
-    limit: &RateLimit,
-    request: &Request,
-    deadline: Option<Instant>,
-    mut stop: impl FnMut() -> bool,
-) -> Result<Outcome> {
+/// Waits in the line until the request is admitted or denied. In shadow it never waits. `stop` is asked before each sleep.
+pub(crate) fn wait<T: Gives>(acquire: &Acquire<'_, T>, mut stop: impl FnMut() -> bool) -> Result<T> {
+    let (limit, cost, latest) = (acquire.limit, &acquire.cost, acquire.latest);
     let limiter = &limit.limiter;
-    let latest = latest(deadline);
-    if limiter.is_shadow() {
-        return limit.try_request(request);
+    if limiter.is_shadow()
+        && let Some(admitted) = try_in_shadow(limit, cost)?
+    {
+        return Ok(admitted);
     }
-    if let Some(granted) = limiter.admit_now(request, latest)? {
-        return Ok(admitted(limiter, request, granted));
+    if let Some(granted) = limiter.admit_now(cost, latest)? {
+        return Ok(admitted(limiter, cost, granted));
     }
     let word = Arc::new(AtomicU64::new(0));
     let rouse = Rouse::Thread(Arc::clone(&word));
-    let mut stands = Stands::new(limiter, request, latest);
+    let mut stands = Stands::new(acquire);
     loop {
         match limiter.look(&mut stands.waiter, &rouse)? {
-            Step::Granted(granted) => return Ok(admitted(limiter, request, granted)),
-            Step::Refused(why, now) => return Ok(denied(limiter, why, now)),
-            Step::Shadow => return limit.try_request(request),
+            Step::Granted(granted) => return Ok(admitted(limiter, cost, granted)),
+            Step::Denied(denied) => {
+                limiter.count_denied();
+                return T::denied(limit, denied);
+            }
+            Step::Shadow => {
+                if let Some(admitted) = try_in_shadow(limit, cost)? {
+                    return Ok(admitted);
+                }
+            }
             Step::Sleep { nap, .. } => {
                 if stop() {
                     drop(stands);

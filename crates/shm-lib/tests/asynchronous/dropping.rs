@@ -10,10 +10,10 @@ use tokio::time::timeout;
 #[test]
 fn the_last_turn_is_given_back() {
     for place in [Place::new(1, MINUTE), Place::with(|b| b.greedy(), 1, MINUTE)] {
-        assert!(place.limit.try_acquire().unwrap().is_admitted());
+        assert!(place.limit.try_acquire(1).unwrap().is_admitted());
         let before = place.limit.peek().unwrap().next_at;
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-            let mut waiting = Box::pin(place.limit.acquire());
+            let mut waiting = Box::pin(place.limit.acquire(1).into_future());
             assert!(poll_once(waiting.as_mut()).is_none());
             assert!(place.limit.peek().unwrap().next_at > before);
             drop(waiting);
@@ -26,22 +26,22 @@ fn the_last_turn_is_given_back() {
 #[tokio::test]
 async fn a_turn_with_a_reservation_behind_it_is_for_the_next_one_who_waits() {
     let place = Place::new(1, 2 * SECOND);
-    let used = place.limit.acquire().await.unwrap();
-    let mut first = Box::pin(place.limit.acquire());
+    let used = place.limit.acquire(1).await.unwrap();
+    let mut first = Box::pin(place.limit.acquire(1).into_future());
     assert!(poll_once(first.as_mut()).is_none());
     let reserved = place.limit.reserve(1).unwrap().commit().unwrap();
     drop(first);
     assert_eq!(reserved.at().since(used.at()), 4 * SECOND, "it comes behind the turn of the line");
-    let next = timeout(LONG, place.limit.acquire()).await.unwrap().unwrap();
+    let next = timeout(LONG, place.limit.acquire(1)).await.unwrap().unwrap();
     assert_eq!(next.at().since(used.at()), 2 * SECOND);
 }
 
 #[tokio::test]
 async fn a_tokio_timeout_gives_back() {
     let place = Place::new(1, MINUTE);
-    place.limit.acquire().await.unwrap();
+    place.limit.acquire(1).await.unwrap();
     let before = place.limit.peek().unwrap();
-    timeout(Duration::from_millis(20), place.limit.acquire()).await.expect_err("a minute early");
+    timeout(Duration::from_millis(20), place.limit.acquire(1)).await.expect_err("a minute early");
     let after = place.limit.peek().unwrap();
     assert_eq!((after.next_at, after.queued), (before.next_at, before.queued));
 }
@@ -50,12 +50,12 @@ async fn a_tokio_timeout_gives_back() {
 async fn no_permit_is_held_by_one_who_waits_for_its_turn() {
     let place = Place::with(|b| b.permits(1), 1, MINUTE);
     let held = || place.limit.inspect().unwrap().permits_held;
-    drop(place.limit.acquire().await.unwrap());
-    let mut waiting = Box::pin(place.limit.acquire());
+    drop(place.limit.acquire(1).await.unwrap());
+    let mut waiting = Box::pin(place.limit.acquire(1).into_future());
     assert!(poll_once(waiting.as_mut()).is_none());
     assert_eq!(held(), 0);
     drop(waiting);
-    assert!(!place.limit.acquire_timeout(1, SECOND).await.unwrap().is_admitted());
+    assert!(!place.limit.acquire(1).timeout(SECOND).await.unwrap().is_admitted());
     assert_eq!(held(), 0, "a refusal holds nothing");
 }
 
@@ -73,7 +73,7 @@ async fn a_storm_of_drops() {
                 let limit = place.limit.clone();
                 let patience = Duration::from_micros(RandomState::new().hash_one(i) % 100_000);
                 tokio::spawn(async move {
-                    let admission = timeout(patience, limit.acquire()).await.ok()?.unwrap();
+                    let admission = timeout(patience, limit.acquire(1)).await.ok()?.unwrap();
                     tokio::time::sleep(patience / 100).await;
                     Some(audit::Admission { at: admission.at(), tokens: 1 })
                 })

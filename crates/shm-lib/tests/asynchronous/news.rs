@@ -8,9 +8,9 @@ use tokio::time::{sleep, timeout};
 
 /// One who waits for a turn that is a minute away.
 async fn one_who_waits(limit: &RateLimit) -> JoinHandle<Result<Duration>> {
-    limit.acquire().await.unwrap();
+    limit.acquire(1).await.unwrap();
     let waiting = limit.clone();
-    let task = tokio::spawn(async move { waiting.acquire().await.map(|admission| admission.waited()) });
+    let task = tokio::spawn(async move { waiting.acquire(1).await.map(|admission| admission.waited()) });
     while limit.peek().unwrap().queued == 0 {
         sleep(Duration::from_millis(1)).await;
     }
@@ -41,7 +41,7 @@ async fn a_pause_holds_up_and_its_end_wakes() {
     let place = Place::new(100, SECOND);
     place.limit.pause_for(MINUTE).unwrap();
     let limit = place.limit.clone();
-    let task = tokio::spawn(async move { limit.acquire().await.map(drop) });
+    let task = tokio::spawn(async move { limit.acquire(1).await.map(drop) });
     sleep(Duration::from_millis(150)).await;
     assert!(!task.is_finished());
     place.limit.resume().unwrap();

@@ -15,9 +15,9 @@ fn with_permits(n: u32) -> Place {
 #[tokio::test]
 async fn one_is_held_until_the_admission_is_dropped() {
     let place = with_permits(1);
-    let first = place.limit.acquire().await.unwrap();
+    let first = place.limit.acquire(1).await.unwrap();
     let limit = place.limit.clone();
-    let task = tokio::spawn(async move { limit.acquire().await.map(|admission| admission.waited()) });
+    let task = tokio::spawn(async move { limit.acquire(1).await.map(|admission| admission.waited()) });
     sleep(Duration::from_millis(30)).await;
     assert!(!task.is_finished());
     drop(first);
@@ -32,7 +32,7 @@ async fn never_more_at_a_time() {
         .map(|_| {
             let (limit, inside, most) = (place.limit.clone(), Arc::clone(&inside), Arc::clone(&most));
             tokio::spawn(async move {
-                let admission = limit.acquire().await.unwrap();
+                let admission = limit.acquire(1).await.unwrap();
                 most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 sleep(Duration::from_millis(2)).await;
                 inside.fetch_sub(1, Ordering::SeqCst);
@@ -50,10 +50,10 @@ async fn never_more_at_a_time() {
 #[tokio::test]
 async fn a_timeout_ends_the_wait_for_one() {
     let place = with_permits(1);
-    let _held = place.limit.acquire().await.unwrap();
+    let _held = place.limit.acquire(1).await.unwrap();
     let before = place.limit.peek().unwrap();
     let begun = Instant::now();
-    let outcome = place.limit.acquire_timeout(1, Duration::from_millis(80)).await.unwrap();
+    let outcome = place.limit.acquire(1).timeout(Duration::from_millis(80)).await.unwrap();
     assert!(!outcome.is_admitted());
     assert!(begun.elapsed() >= Duration::from_millis(80));
     // The budget fills up all the time, so no token may be missing, and there may be more.
@@ -63,9 +63,9 @@ async fn a_timeout_ends_the_wait_for_one() {
 #[tokio::test]
 async fn the_end_of_the_limiter_is_heard() {
     let place = with_permits(1);
-    let _held = place.limit.acquire().await.unwrap();
+    let _held = place.limit.acquire(1).await.unwrap();
     let limit = place.limit.clone();
-    let task = tokio::spawn(async move { limit.acquire().await.map(drop) });
+    let task = tokio::spawn(async move { limit.acquire(1).await.map(drop) });
     sleep(Duration::from_millis(20)).await;
     place.limit.retire().unwrap();
     let kind = timeout(LONG, task).await.unwrap().unwrap().unwrap_err().kind();

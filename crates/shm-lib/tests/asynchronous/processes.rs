@@ -25,7 +25,7 @@ impl Drop for Mortal {
 fn holder() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let limit = RateLimit::builder("place").directory(dir).attach().unwrap();
-    let _held = limit.try_acquire().unwrap().admission().expect("a permit");
+    let _held = limit.try_acquire(1).unwrap().admission().expect("a permit");
     println!("\nHOLDING");
     std::thread::sleep(MINUTE);
 }
@@ -44,7 +44,7 @@ async fn a_killed_holders_permit_is_taken_soon() {
     let mut lines = BufReader::new(holder.0.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "HOLDING"), "it ended without a permit");
     let limit = place.limit.clone();
-    let task = tokio::spawn(async move { limit.acquire().await.map(drop) });
+    let task = tokio::spawn(async move { limit.acquire(1).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(120)).await;
     assert!(!task.is_finished());
     let killed = Instant::now();
@@ -75,13 +75,13 @@ fn in_a_fork(work: impl FnOnce() -> bool) -> bool {
 #[test]
 fn a_forked_copy_that_is_dropped_leaves_its_parent_in_the_line() {
     let place = Place::new(1, MINUTE);
-    assert!(place.limit.try_acquire().unwrap().is_admitted());
-    let mut waiting = Box::pin(place.limit.acquire());
+    assert!(place.limit.try_acquire(1).unwrap().is_admitted());
+    let mut waiting = Box::pin(place.limit.acquire(1).into_future());
     assert!(poll_once(waiting.as_mut()).is_none());
     let before = place.limit.peek().unwrap().next_at;
     // The child gets a copy of all of its parent's memory, so the future is taken apart here only in the child.
     assert!(in_a_fork(|| {
-        drop(std::mem::replace(&mut waiting, Box::pin(place.limit.acquire())));
+        drop(std::mem::replace(&mut waiting, Box::pin(place.limit.acquire(1).into_future())));
         true
     }));
     assert_eq!(place.limit.peek().unwrap().next_at, before, "the parent's turn is still charged");
@@ -90,13 +90,13 @@ fn a_forked_copy_that_is_dropped_leaves_its_parent_in_the_line() {
 #[test]
 fn a_forked_copy_that_is_polled_stands_anew() {
     let place = Place::new(1, 2 * SECOND);
-    assert!(place.limit.try_acquire().unwrap().is_admitted());
-    let mut waiting = Box::pin(place.limit.acquire());
+    assert!(place.limit.try_acquire(1).unwrap().is_admitted());
+    let mut waiting = Box::pin(place.limit.acquire(1).into_future());
     assert!(poll_once(waiting.as_mut()).is_none());
     let before = place.limit.peek().unwrap().next_at;
     assert!(in_a_fork(|| {
         let still_waits = poll_once(waiting.as_mut()).is_none();
-        std::mem::forget(std::mem::replace(&mut waiting, Box::pin(place.limit.acquire())));
+        std::mem::forget(std::mem::replace(&mut waiting, Box::pin(place.limit.acquire(1).into_future())));
         still_waits
     }));
     // It died in the line, and took nothing along.

@@ -1,7 +1,7 @@
 //! When futures are admitted, and when denied.
 
 use crate::{LONG, MINUTE, Place, SECOND};
-use shm_lib::{Builder, ErrorKind, Limit, Outcome, Rate, Request, Unit};
+use shm_lib::{Builder, Cost, ErrorKind, Limit, Outcome, Rate, Unit};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 async fn at_once_what_is_free() {
     let place = Place::with(|b| b.burst(3), 3, MINUTE);
     for n in [1, 2] {
-        let admission = place.limit.acquire_n(n).await.unwrap();
+        let admission = place.limit.acquire(n).await.unwrap();
         assert_eq!(admission.waited(), Duration::ZERO);
     }
     assert_eq!(place.limit.peek().unwrap().available, 0);
@@ -20,16 +20,16 @@ async fn at_once_what_is_free() {
 #[tokio::test]
 async fn nothing_is_taken_before_the_first_poll() {
     let place = Place::new(1, MINUTE);
-    drop(place.limit.acquire());
+    drop(place.limit.acquire(1));
     assert_eq!(place.limit.peek().unwrap().available, 1);
 }
 
 #[tokio::test]
 async fn waits_for_its_turn_and_no_shorter() {
     let place = Place::new(20, SECOND);
-    let first = place.limit.acquire().await.unwrap();
+    let first = place.limit.acquire(1).await.unwrap();
     let begun = Instant::now();
-    let second = timeout(LONG, place.limit.acquire()).await.unwrap().unwrap();
+    let second = timeout(LONG, place.limit.acquire(1)).await.unwrap().unwrap();
     assert!(shm_lib::now() >= second.at());
     assert!(second.at().since(first.at()) >= Duration::from_millis(50));
     assert!(second.waited() > Duration::ZERO && second.waited() <= begun.elapsed());
@@ -45,7 +45,7 @@ async fn a_hundred_tasks_leave_evenly() {
         .map(|_| {
             let limit = place.limit.clone();
             tokio::spawn(async move {
-                let admission = limit.acquire().await.unwrap();
+                let admission = limit.acquire(1).await.unwrap();
                 assert!(shm_lib::now() >= admission.at(), "used before its turn");
                 admission.at()
             })
@@ -64,14 +64,14 @@ async fn a_hundred_tasks_leave_evenly() {
 #[tokio::test]
 async fn a_timeout_that_cannot_be_met_is_over_at_once_and_takes_nothing() {
     let place = Place::new(1, MINUTE);
-    assert!(place.limit.acquire_timeout(1, SECOND).await.unwrap().is_admitted());
+    assert!(place.limit.acquire(1).timeout(SECOND).await.unwrap().is_admitted());
     let before = place.limit.peek().unwrap();
     let begun = Instant::now();
-    let Outcome::Denied(denial) = place.limit.acquire_timeout(1, 30 * SECOND).await.unwrap() else {
+    let Outcome::Denied(denial) = place.limit.acquire(1).timeout(30 * SECOND).await.unwrap() else {
         panic!("admitted a minute early");
     };
     assert!(begun.elapsed() < 10 * SECOND);
-    assert!(denial.retry_after() > 30 * SECOND && denial.retry_after() <= MINUTE);
+    assert!(denial.retry_after() > Some(30 * SECOND) && denial.retry_after() <= Some(MINUTE));
     let after = place.limit.peek().unwrap();
     assert_eq!((after.next_at, after.queued), (before.next_at, before.queued));
     assert_eq!(place.limit.stats().denied, 1);
@@ -80,8 +80,8 @@ async fn a_timeout_that_cannot_be_met_is_over_at_once_and_takes_nothing() {
 #[tokio::test]
 async fn a_timeout_that_can_be_met_is() {
     let place = Place::new(20, SECOND);
-    place.limit.acquire().await.unwrap();
-    let outcome = timeout(LONG, place.limit.acquire_timeout(1, LONG)).await.unwrap().unwrap();
+    place.limit.acquire(1).await.unwrap();
+    let outcome = timeout(LONG, place.limit.acquire(1).timeout(LONG)).await.unwrap().unwrap();
     assert!(outcome.is_admitted());
 }
 
@@ -91,13 +91,13 @@ async fn requests_of_units_wait_for_all_limits() {
     let per_second = Rate::new(1000, SECOND).unwrap();
     let limit = Limit::with_burst(per_second, 100).unwrap().counting(tokens);
     let place = Place::with(|b| b.burst(10).and(limit), 10, SECOND);
-    let request = Request::one().and(tokens, 100);
-    let first = place.limit.acquire_request(&request).await.unwrap();
-    let mut second = timeout(LONG, place.limit.acquire_request(&request)).await.unwrap().unwrap();
+    let request = Cost::one().and(tokens, 100);
+    let first = place.limit.acquire(request).await.unwrap();
+    let mut second = timeout(LONG, place.limit.acquire(request)).await.unwrap().unwrap();
     assert!(second.at().since(first.at()) >= Duration::from_millis(100));
     // An estimate, to be settled as any other.
-    place.limit.settle(&mut second, &Request::one().and(tokens, 50)).unwrap();
-    let outcome = place.limit.acquire_request_timeout(&request, Duration::ZERO).await.unwrap();
+    place.limit.settle(&mut second, Cost::one().and(tokens, 50)).unwrap();
+    let outcome = place.limit.acquire(request).timeout(Duration::ZERO).await.unwrap();
     assert!(!outcome.is_admitted());
 }
 
@@ -105,16 +105,16 @@ async fn requests_of_units_wait_for_all_limits() {
 async fn mistakes_are_errors() {
     let place = Place::with(|b| b.burst(5), 5, SECOND);
     let kind = |result: shm_lib::Result<_>| result.map(|_: shm_lib::Admission| ()).unwrap_err().kind();
-    assert_eq!(kind(place.limit.acquire_n(0).await), ErrorKind::InvalidInput);
-    assert_eq!(kind(place.limit.acquire_n(6).await), ErrorKind::NeverAdmissible);
-    let unknown = Request::one().and(Unit::named("tokens").unwrap(), 1);
-    assert_eq!(kind(place.limit.acquire_request(&unknown).await), ErrorKind::InvalidInput);
+    assert_eq!(kind(place.limit.acquire(0).await), ErrorKind::InvalidInput);
+    assert_eq!(kind(place.limit.acquire(6).await), ErrorKind::NeverAdmissible);
+    let unknown = Cost::one().and(Unit::named("tokens").unwrap(), 1);
+    assert_eq!(kind(place.limit.acquire(unknown).await), ErrorKind::InvalidInput);
 }
 
 #[tokio::test]
 async fn in_shadow_nobody_waits() {
     let place = Place::with(Builder::shadow, 1, MINUTE);
-    assert!(place.limit.acquire().await.unwrap().shadowed().is_none());
-    let would_wait = timeout(LONG, place.limit.acquire()).await.unwrap().unwrap();
-    assert!(would_wait.shadowed().unwrap().retry_after() > SECOND);
+    assert!(place.limit.acquire(1).await.unwrap().shadowed().is_none());
+    let would_wait = timeout(LONG, place.limit.acquire(1)).await.unwrap().unwrap();
+    assert!(would_wait.shadowed().unwrap().retry_after() > Some(SECOND));
 }

@@ -2,7 +2,7 @@
 //! identical parameters". Capacity is the burst.
 
 use crate::{Place, ROUNDING, assert_times, error_of, is_denied, ms, rate, take_all};
-use shm_lib::{ErrorKind, Limit, Nanos, RateLimit, Request, Unit};
+use shm_lib::{Cost, ErrorKind, Limit, Nanos, RateLimit, Unit};
 use std::time::Duration;
 
 /// The same limit by its three names.
@@ -46,7 +46,7 @@ fn gcra_of_3_per_1500_ms_gives_0_0_0_500_1000_1500() {
     let place = Place::new();
     for (name, limit) in by_every_name(3, ms(1_500)) {
         let limit = place.policy(name, limit);
-        assert_times(&limit.schedule(7).unwrap(), &[0, 0, 0, 500, 1_000, 1_500, 2_000].map(ms));
+        assert_times(&limit.schedule(1, 7).unwrap(), &[0, 0, 0, 500, 1_000, 1_500, 2_000].map(ms));
     }
 }
 
@@ -75,7 +75,7 @@ fn a_leaky_bucket_of_4_per_2_s_lets_4_pass_then_one_every_half_second() {
 fn the_level_leaks_evenly() {
     let place = Place::new();
     let limit = place.policy("leaky", Limit::leaky_bucket(rate(4, ms(200))).unwrap());
-    let first = limit.try_acquire_n(4).unwrap().admission().unwrap().at();
+    let first = limit.try_acquire(4).unwrap().admission().unwrap().at();
     for _ in 0..5 {
         let earliest = shm_lib::now();
         let level = limit.peek().unwrap().used;
@@ -114,10 +114,10 @@ fn n_tokens_need_room_for_n() {
     let place = Place::new();
     for (name, limit) in by_every_name(4, Duration::from_secs(4_000)) {
         let limit = place.policy(name, limit);
-        assert!(limit.try_acquire_n(2).unwrap().is_admitted());
-        assert!(is_denied(&limit.try_acquire_n(3).unwrap()));
-        assert!(limit.try_acquire_n(2).unwrap().is_admitted());
-        assert!(is_denied(&limit.try_acquire().unwrap()));
+        assert!(limit.try_acquire(2).unwrap().is_admitted());
+        assert!(is_denied(&limit.try_acquire(3).unwrap()));
+        assert!(limit.try_acquire(2).unwrap().is_admitted());
+        assert!(is_denied(&limit.try_acquire(1).unwrap()));
     }
 }
 
@@ -127,12 +127,12 @@ fn more_than_the_capacity_and_nothing_at_all_are_errors() {
     let place = Place::new();
     for (name, limit) in by_every_name(4, ms(2_000)) {
         let limit = place.policy(name, limit);
-        let (kind, message) = error_of(limit.wait_n(5));
+        let (kind, message) = error_of(limit.acquire(5).wait());
         assert_eq!(kind, ErrorKind::NeverAdmissible);
         assert!(message.contains('5') && message.contains('4'), "{message}");
-        assert_eq!(error_of(limit.try_acquire_n(5)).0, ErrorKind::NeverAdmissible);
+        assert_eq!(error_of(limit.try_acquire(5)).0, ErrorKind::NeverAdmissible);
         assert_eq!(error_of(limit.reserve(u64::MAX)).0, ErrorKind::NeverAdmissible);
-        assert_eq!(error_of(limit.wait_n(0)).0, ErrorKind::InvalidInput);
+        assert_eq!(error_of(limit.acquire(0).wait()).0, ErrorKind::InvalidInput);
         assert_eq!(take_all(&limit).len(), 4);
     }
 }
@@ -142,9 +142,9 @@ fn more_than_the_capacity_and_nothing_at_all_are_errors() {
 fn a_timeout_that_can_not_be_met_takes_nothing_and_returns_at_once() {
     let place = Place::new();
     let limit = place.policy("leaky", Limit::leaky_bucket(rate(4, Duration::from_secs(4_000))).unwrap());
-    assert!(limit.wait_n_timeout(4, ms(10)).unwrap().is_admitted());
+    assert!(limit.acquire(4).timeout(ms(10)).wait().unwrap().is_admitted());
     let asked = shm_lib::now();
-    assert!(is_denied(&limit.wait_timeout(Duration::from_secs(60)).unwrap()));
+    assert!(is_denied(&limit.acquire(1).timeout(Duration::from_secs(60)).wait().unwrap()));
     assert!(shm_lib::now().since(asked) < Duration::from_secs(30));
     assert_eq!(limit.peek().unwrap().queued, 0);
 }
@@ -157,20 +157,20 @@ fn an_estimate_is_settled_both_ways() {
     let hour = Duration::from_secs(3_600);
     let limit = Limit::token_bucket(rate(1_000, hour)).unwrap().counting(tokens);
     let limit = place.policy("model", limit);
-    let ask = |n| Request::one().and(tokens, n);
+    let ask = |n| Cost::one().and(tokens, n);
     let used = || limit.peek().unwrap().limits[0].used;
 
-    let mut less = limit.wait_request(&ask(500)).unwrap();
-    limit.settle(&mut less, &ask(200)).unwrap();
+    let mut less = limit.acquire(ask(500)).wait().unwrap();
+    limit.settle(&mut less, ask(200)).unwrap();
     assert_eq!(used(), 200);
-    let mut more = limit.wait_request(&ask(100)).unwrap();
-    limit.settle(&mut more, &ask(400)).unwrap();
+    let mut more = limit.acquire(ask(100)).wait().unwrap();
+    limit.settle(&mut more, ask(400)).unwrap();
     assert_eq!(used(), 600);
     // A debt may go beyond the bucket: then those who come later wait for it.
-    let mut far_more = limit.wait_request(&ask(400)).unwrap();
-    limit.settle(&mut far_more, &ask(1_400)).unwrap();
+    let mut far_more = limit.acquire(ask(400)).wait().unwrap();
+    limit.settle(&mut far_more, ask(1_400)).unwrap();
     assert_eq!(used(), 1_000);
-    let wait = limit.try_request(&ask(1)).unwrap().retry_after().unwrap();
+    let wait = limit.try_acquire(ask(1)).unwrap().retry_after().unwrap();
     assert!(wait > hour - ms(60_000) && wait <= hour + hour / 1_000, "{wait:?}");
-    assert_eq!(error_of(limit.settle(&mut less, &ask(0))).0, ErrorKind::InvalidInput);
+    assert_eq!(error_of(limit.settle(&mut less, ask(0))).0, ErrorKind::InvalidInput);
 }

@@ -1,7 +1,7 @@
 //! What is broken, or asked for, elsewhere.
 
 use crate::{Place, is_denied, ms, rate, take_all, try_one};
-use shm_lib::{Fallback, Limit, Nanos, Policy, RateLimit, Request, Start, Unit};
+use shm_lib::{Cost, Fallback, Limit, Nanos, Policy, RateLimit, Start, Unit};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -57,17 +57,17 @@ fn several_limits_are_taken_all_or_none() {
         Limit::greedy(rate(3, HOUR)).unwrap(),
     ]);
     let limit = place.policy("api", policy.unwrap().with_permits(5).unwrap());
-    let ask = |n| Request::one().and(bytes, n);
+    let ask = |n| Cost::one().and(bytes, n);
     let left = || limit.peek().unwrap().limits.iter().map(|seen| seen.available).collect::<Vec<_>>();
-    let held = limit.try_request(&ask(900)).unwrap().admission().unwrap();
-    assert!(is_denied(&limit.try_request(&ask(101)).unwrap()));
+    let held = limit.try_acquire(ask(900)).unwrap().admission().unwrap();
+    assert!(is_denied(&limit.try_acquire(ask(101)).unwrap()));
     assert_eq!(left(), [9, 100, 99, 2]);
     assert_eq!(limit.inspect().unwrap().permits_held, 1);
     drop(held);
     for _ in 0..2 {
-        assert!(limit.try_request(&ask(10)).unwrap().is_admitted());
+        assert!(limit.try_acquire(ask(10)).unwrap().is_admitted());
     }
-    assert!(is_denied(&limit.try_request(&ask(10)).unwrap()));
+    assert!(is_denied(&limit.try_acquire(ask(10)).unwrap()));
     assert_eq!(left(), [7, 80, 97, 0]);
 }
 
@@ -109,13 +109,13 @@ fn a_shadow_denies_nobody_and_tells_whom_it_would_have() {
     let place = Place::new();
     let limit = place.limit("api").burst(2).shadow().open(2, HOUR).unwrap();
     let refused: Vec<bool> =
-        (0..5).map(|_| limit.try_acquire().unwrap().admission().unwrap().shadowed().is_some()).collect();
+        (0..5).map(|_| limit.try_acquire(1).unwrap().admission().unwrap().shadowed().is_some()).collect();
     assert_eq!(refused, [false, false, true, true, true]);
     assert!(limit.wait().unwrap().waited().is_zero());
     let stats = limit.stats();
     assert_eq!((stats.admitted, stats.denied), (2, 4));
     // Now in earnest: what was used is used.
-    limit.change_policy(limit.policy().unwrap().in_shadow(false)).unwrap();
+    limit.update_policy(|policy| Ok(policy.in_shadow(false))).unwrap();
     assert!(try_one(&limit).is_none());
 }
 
@@ -128,13 +128,13 @@ fn settling_late_gives_nothing_back_that_time_has_refilled() {
     let bucket = Limit::token_bucket(rate(10, ms(400))).unwrap();
     for (name, limit) in [("calls", bucket), ("tokens", bucket.counting(tokens))] {
         let limit = place.policy(name, limit);
-        let ask = |n| if name == "calls" { Request::calls(n) } else { Request::calls(0).and(tokens, n) };
-        let mut early = limit.try_request(&ask(10)).unwrap().admission().unwrap();
+        let ask = |n| if name == "calls" { Cost::from(n) } else { Cost::from(0).and(tokens, n) };
+        let mut early = limit.try_acquire(ask(10)).unwrap().admission().unwrap();
         std::thread::sleep(ms(450));
         // The bucket is full again. These ten are really used.
-        let ten = limit.try_request(&ask(10)).unwrap().admission().unwrap().at();
-        limit.settle(&mut early, &ask(0)).unwrap();
-        let more = limit.reserve_request(&ask(10)).unwrap();
+        let ten = limit.try_acquire(ask(10)).unwrap().admission().unwrap().at();
+        limit.settle(&mut early, ask(0)).unwrap();
+        let more = limit.reserve(ask(10)).unwrap();
         assert!(more.at().since(ten) >= ms(390), "{name}: twenty within {:?}", more.at().since(ten));
     }
 }
@@ -157,10 +157,10 @@ fn a_limiter_of_several_words_can_be_changed_by_who_never_took_from_it() {
 fn settling_counts_what_others_took_in_between() {
     let place = Place::new();
     let limit = place.limit("api").burst(10).open(10, ms(400)).unwrap();
-    let mut early = limit.try_acquire_n(10).unwrap().admission().unwrap();
+    let mut early = limit.try_acquire(10).unwrap().admission().unwrap();
     std::thread::sleep(ms(370));
-    let nine = limit.wait_n(9).unwrap().at();
-    limit.settle(&mut early, &Request::calls(0)).unwrap();
+    let nine = limit.acquire(9).wait().unwrap().at();
+    limit.settle(&mut early, 0).unwrap();
     let ten = limit.reserve(10).unwrap().at();
     assert!(ten.since(nine) + crate::ROUNDING >= ms(360), "nineteen within {:?}", ten.since(nine));
 }
@@ -171,7 +171,7 @@ fn fail_open_admits_nobody_who_was_interrupted() {
     let place = Place::new();
     let limit = place.limit("api").open(1, HOUR).unwrap();
     let _ = limit.wait().unwrap();
-    let interrupted = limit.wait_unless(1, None, || true).fail_open();
+    let interrupted = limit.acquire(1).or_denied().stop_when(|| true).wait().fail_open();
     assert!(!interrupted.is_ok_and(|outcome| outcome.is_admitted()));
 }
 
@@ -179,8 +179,8 @@ fn fail_open_admits_nobody_who_was_interrupted() {
 fn a_shadow_tells_who_would_have_got_no_permit() {
     let place = Place::new();
     let limit = place.limit("api").burst(10).permits(1).shadow().open(10, HOUR).unwrap();
-    let _holder = limit.try_acquire().unwrap();
-    let second = limit.try_acquire().unwrap().admission().unwrap();
+    let _holder = limit.try_acquire(1).unwrap();
+    let second = limit.try_acquire(1).unwrap().admission().unwrap();
     assert!(second.shadowed().is_some());
     assert_eq!(limit.stats().denied, 1);
 }

@@ -3,7 +3,7 @@
 //! Its windows are fixed ones, its `max_burst` is permits.
 
 use crate::{Place, assert_never_over, error_of, in_threads, is_denied, ms, rate, take_all, try_one};
-use shm_lib::{Error, ErrorKind, Limit, Nanos, Policy, Rate, RateLimit, Request, Result, Start};
+use shm_lib::{Error, ErrorKind, Limit, Nanos, Policy, Rate, RateLimit, Result, Start};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn all_windows_must_pass_and_the_tightest_decides() {
     let policy = windows(&[(100, HOUR), (50, HOUR), (3, DAY), (1_000, YEAR)]);
     let limit = place.policy("api", policy);
     assert_eq!(take_all(&limit).len(), 3);
-    let retry_after = limit.try_acquire().unwrap().retry_after().unwrap();
+    let retry_after = limit.try_acquire(1).unwrap().retry_after().unwrap();
     assert!(retry_after > Duration::ZERO && retry_after <= DAY);
     // What was refused took nothing of the others.
     let left: Vec<u64> = limit.peek().unwrap().limits.iter().map(|seen| seen.available).collect();
@@ -59,7 +59,7 @@ fn all_windows_must_pass_and_the_tightest_decides() {
 fn a_window_can_be_any_number_of_minutes() {
     let place = Place::new();
     let limit = place.policy("api", windows(&[(1, 2 * HOUR)]));
-    let turns = limit.schedule(4).unwrap();
+    let turns = limit.schedule(1, 4).unwrap();
     for pair in turns[1..].windows(2) {
         assert_eq!(pair[1].since(pair[0]), 2 * HOUR);
     }
@@ -68,7 +68,7 @@ fn a_window_can_be_any_number_of_minutes() {
 
 /// Where this limiter's next window begins.
 fn next_window(limit: &RateLimit, max: usize) -> Nanos {
-    let turns = limit.schedule(max + 1).unwrap();
+    let turns = limit.schedule(1, max + 1).unwrap();
     limit.reset().unwrap();
     turns[max]
 }
@@ -97,7 +97,7 @@ fn fixed_windows_let_twice_as_many_pass_across_an_edge_and_no_more() {
     assert!(times[5..].iter().all(|&at| at == edge), "all five are due when the window begins");
     assert!(times[9].since(times[0]) <= ms(20), "{times:?}");
     // The next ones are due when the next window begins.
-    times.extend(limit.schedule(1).unwrap());
+    times.extend(limit.schedule(1, 1).unwrap());
     assert_eq!(times[10], edge.plus(ms(150)));
     assert_never_over(&mut times, 10, ms(150));
 }
@@ -122,11 +122,11 @@ fn two_at_a_time(place: &Place) -> RateLimit {
 fn non_blocking_denies_the_third_while_two_are_held() {
     let place = Place::new();
     let limit = two_at_a_time(&place);
-    let first = limit.try_acquire().unwrap().admission().unwrap();
-    let _second = limit.try_acquire().unwrap().admission().unwrap();
-    assert!(is_denied(&limit.try_acquire().unwrap()));
+    let first = limit.try_acquire(1).unwrap().admission().unwrap();
+    let _second = limit.try_acquire(1).unwrap().admission().unwrap();
+    assert!(is_denied(&limit.try_acquire(1).unwrap()));
     drop(first);
-    assert!(limit.try_acquire().unwrap().is_admitted());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
     // A refusal for want of a permit takes no token.
     assert_eq!(limit.peek().unwrap().used, 3);
 }
@@ -136,7 +136,7 @@ fn blocking_waits_until_one_is_given_back() {
     let place = Place::new();
     let limit = two_at_a_time(&place);
     let held = [limit.wait().unwrap(), limit.wait().unwrap()];
-    assert!(is_denied(&limit.wait_timeout(ms(30)).unwrap()));
+    assert!(is_denied(&limit.acquire(1).timeout(ms(30)).wait().unwrap()));
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| limit.wait().unwrap());
         std::thread::sleep(ms(50));
@@ -235,7 +235,7 @@ fn bad_arguments_are_errors_that_say_what_to_do() {
 fn a_request_for_nothing_is_an_error() {
     let place = Place::new();
     let limit = two_at_a_time(&place);
-    assert_eq!(error_of(limit.try_acquire_n(0)).0, ErrorKind::InvalidInput);
-    assert_eq!(error_of(limit.try_request(&Request::calls(0))).0, ErrorKind::InvalidInput);
+    assert_eq!(error_of(limit.try_acquire(0)).0, ErrorKind::InvalidInput);
+    assert_eq!(error_of(limit.try_acquire(0)).0, ErrorKind::InvalidInput);
     assert_eq!(limit.inspect().unwrap().permits_held, 0);
 }

@@ -45,7 +45,7 @@ impl Place {
 
 /// Takes one, if that is possible now, and says when.
 fn try_one(limit: &RateLimit) -> Option<Nanos> {
-    limit.try_acquire().unwrap().admission().map(|admission| admission.at())
+    limit.try_acquire(1).unwrap().admission().map(|admission| admission.at())
 }
 
 /// Takes all that can be had now.

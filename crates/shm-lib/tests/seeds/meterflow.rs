@@ -19,9 +19,9 @@ fn seconds<const N: usize>(times: [u64; N]) -> [Duration; N] {
 fn five_calls_at_two_a_second_are_0_0_1_1_2_and_the_next_five_2_3_3_4_4() {
     let place = Place::new();
     let limit = resource(&place);
-    let mut turns = limit.schedule(5).unwrap();
+    let mut turns = limit.schedule(1, 5).unwrap();
     assert_times(&turns, &seconds([0, 0, 1, 1, 2]));
-    turns.extend(limit.schedule(5).unwrap());
+    turns.extend(limit.schedule(1, 5).unwrap());
     assert_times(&turns, &seconds([0, 0, 1, 1, 2, 2, 3, 3, 4, 4]));
 }
 
@@ -32,7 +32,7 @@ fn schedules_asked_for_one_by_one_keep_every_window() {
     let limit = place.limit("r").greedy().open(2, ms(20)).unwrap();
     let mut turns = Vec::new();
     for _ in 0..30 {
-        turns.extend(limit.schedule(1).unwrap());
+        turns.extend(limit.schedule(1, 1).unwrap());
         std::thread::sleep(ms(3));
     }
     assert_never_over(&mut turns, 2, ms(20));
@@ -45,7 +45,7 @@ fn an_updated_rate_holds_from_now_on() {
     assert_eq!(take_all(&limit).len(), 2);
     limit.change(3, SECOND).unwrap();
     // Two are used, so one is left in this second.
-    let turns = limit.schedule(4).unwrap();
+    let turns = limit.schedule(1, 4).unwrap();
     let times: Vec<Duration> = turns.iter().map(|at| at.since(turns[0])).collect();
     assert!(times[1] > ms(0) && times[1] <= SECOND, "{times:?}");
     let mut all = turns.clone();
@@ -59,7 +59,7 @@ fn lowering_a_saturated_rate_slows_it_down() {
     let limit = place.limit("r").greedy().open(20, ms(400)).unwrap();
     assert_eq!(take_all(&limit).len(), 20);
     limit.change(2, ms(400)).unwrap();
-    let mut turns = limit.schedule(6).unwrap();
+    let mut turns = limit.schedule(1, 6).unwrap();
     assert!(turns[0] > shm_lib::now());
     assert_never_over(&mut turns, 2, ms(400));
     assert_eq!(turns[4].since(turns[2]).as_millis(), 400);
@@ -69,11 +69,11 @@ fn lowering_a_saturated_rate_slows_it_down() {
 fn a_deleted_resource_is_gone_and_its_name_starts_anew() {
     let place = Place::new();
     let old = resource(&place);
-    let _ = old.schedule(5).unwrap();
+    let _ = old.schedule(1, 5).unwrap();
     old.retire().unwrap();
-    assert_eq!(error_of(old.schedule(1)).0, ErrorKind::Retired);
+    assert_eq!(error_of(old.schedule(1, 1)).0, ErrorKind::Retired);
     assert_eq!(error_of(place.limit("rate_limited_resource").attach()).0, ErrorKind::NotFound);
-    assert_times(&resource(&place).schedule(5).unwrap(), &seconds([0, 0, 1, 1, 2]));
+    assert_times(&resource(&place).schedule(1, 5).unwrap(), &seconds([0, 0, 1, 1, 2]));
 }
 
 /// What it answers with 400, 404 and 409.
@@ -82,8 +82,8 @@ fn wrong_requests_are_errors_and_take_nothing() {
     let place = Place::new();
     assert_eq!(error_of(place.limit("unknown").attach()).0, ErrorKind::NotFound);
     let limit = resource(&place);
-    assert_eq!(error_of(limit.schedule(0)).0, ErrorKind::InvalidInput);
-    assert_eq!(error_of(limit.schedule(usize::MAX)).0, ErrorKind::InvalidInput);
+    assert_eq!(error_of(limit.schedule(1, 0)).0, ErrorKind::InvalidInput);
+    assert_eq!(error_of(limit.schedule(1, usize::MAX)).0, ErrorKind::InvalidInput);
     let other = || place.limit("rate_limited_resource").greedy();
     let (kind, message) = error_of(other().open(3, SECOND));
     assert_eq!(kind, ErrorKind::Mismatch);
@@ -107,7 +107,7 @@ fn two_resources_under_load_keep_their_own_limits() {
     let place = Place::new();
     let resources = ["a", "b"].map(|name| place.limit(name).greedy().open(5, ms(10)).unwrap());
     let all = in_threads(8, |i| {
-        (0..50).flat_map(|_| resources[i % 2].schedule(3).unwrap()).collect::<Vec<Nanos>>()
+        (0..50).flat_map(|_| resources[i % 2].schedule(1, 3).unwrap()).collect::<Vec<Nanos>>()
     });
     for i in 0..2 {
         let mut turns = all.iter().skip(i).step_by(2).flatten().copied().collect::<Vec<Nanos>>();

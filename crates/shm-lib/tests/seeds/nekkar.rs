@@ -25,7 +25,7 @@ fn another_name_has_its_own_limit() {
     let place = Place::new();
     let (a, b) = (named(&place, "some_id_a", 100), named(&place, "another_id_b", 250));
     // Turns ahead fill the first, whatever time the test takes.
-    let _ = a.schedule(1_000).unwrap();
+    let _ = a.schedule(1, 1_000).unwrap();
     assert!(try_one(&a).is_none());
     assert!(take_all(&b).len() >= 250);
 }
@@ -46,7 +46,7 @@ fn the_history_is_never_forgotten() {
     let place = Place::new();
     let limit = place.limit("id").greedy().open(60_000, Duration::from_secs(3_600)).unwrap();
     for _ in 0..60 {
-        assert!(limit.try_acquire_n(1_000).unwrap().is_admitted());
+        assert!(limit.try_acquire(1_000).unwrap().is_admitted());
     }
     assert!(try_one(&limit).is_none());
     assert_eq!(limit.peek().unwrap().used, 60_000);

@@ -15,7 +15,7 @@ fn patient_spaces_calls_evenly() {
     assert!(times[5].since(times[0]) < ms(2_000));
 
     // Turns taken ahead are no further apart than that, either.
-    let turns = limit.schedule(6).unwrap();
+    let turns = limit.schedule(1, 6).unwrap();
     assert_times(&turns, &[0, 25, 50, 75, 100, 125].map(ms));
 }
 
@@ -23,7 +23,7 @@ fn patient_spaces_calls_evenly() {
 fn ten_per_minute_is_one_every_six_seconds() {
     let place = Place::new();
     let limit = place.limit("api").open(10, Duration::from_secs(60)).unwrap();
-    assert_times(&limit.schedule(4).unwrap(), &[0, 6, 12, 18].map(Duration::from_secs));
+    assert_times(&limit.schedule(1, 4).unwrap(), &[0, 6, 12, 18].map(Duration::from_secs));
     assert_eq!(limit.limit().unwrap().rate().emission_interval(), Duration::from_secs(6));
 }
 
@@ -47,7 +47,7 @@ fn greedy_passes_a_batch_freely_then_keeps_every_window() {
     assert_never_over(&mut times, 20, ms(60));
     assert!(times[69].since(times[0]) < ms(2_000));
     // As fast as possible: 20 at once each time.
-    let turns = place.limit("other").greedy().open(20, ms(60)).unwrap().schedule(61).unwrap();
+    let turns = place.limit("other").greedy().open(20, ms(60)).unwrap().schedule(1, 61).unwrap();
     assert_times(&turns, &[&[ms(0); 20][..], &[ms(60); 20], &[ms(120); 20], &[ms(180)]].concat());
 }
 
@@ -104,6 +104,6 @@ fn a_greedy_limit_that_is_also_patient_does_both() {
     let place = Place::new();
     let spaced = Limit::patient(rate(1, ms(5)));
     let limit = place.limit("api").greedy().and(spaced).open(3, ms(100)).unwrap();
-    let turns = limit.schedule(7).unwrap();
+    let turns = limit.schedule(1, 7).unwrap();
     assert_times(&turns, &[0, 5, 10, 100, 105, 110, 200].map(ms));
 }

@@ -42,7 +42,7 @@ async fn a_mistake_is_neither() {
     {
         let place = Place::with(|b| b.burst(5), 5, MINUTE);
         let layer = RateLimitLayer::new(place.limit.clone(), mode, on_error);
-        let answer = get(&hello(&layer.taking(shm_lib::Request::calls(6)))).await;
+        let answer = get(&hello(&layer.cost(6))).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let Undecided(why) = answer.extensions().get().expect("the reason");
         assert_eq!(why.kind(), ErrorKind::NeverAdmissible);

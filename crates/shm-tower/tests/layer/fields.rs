@@ -22,7 +22,7 @@ async fn told(layer: &RateLimitLayer, n: u64) -> (String, String) {
 #[tokio::test]
 async fn as_in_the_drafts_own_example() {
     let place = Place::with(|b| b.fixed_window(Start::FirstUse), 100, MINUTE);
-    assert!(place.limit.try_acquire_n(49).unwrap().is_admitted());
+    assert!(place.limit.try_acquire(49).unwrap().is_admitted());
     let (policy, limit) = told(&place.layer(Mode::Reject), 1).await;
     assert_eq!(policy, r#""default";q=100;w=60"#);
     assert_eq!(limit, r#""default";r=50;t=30"#);

@@ -86,7 +86,7 @@ async fn requests_can_take_more_than_one_call() {
     let tokens = Unit::named("tokens").unwrap();
     let counted = Limit::with_burst(Rate::new(100, MINUTE).unwrap(), 100).unwrap().counting(tokens);
     let place = Place::with(|b| b.burst(100).and(counted), 100, MINUTE);
-    let layer = place.layer(Mode::Reject).taking(shm_lib::Request::one().and(tokens, 60));
+    let layer = place.layer(Mode::Reject).cost(shm_lib::Cost::one().and(tokens, 60));
     let service = hello(&layer);
     assert_eq!(get(&service).await.status(), StatusCode::OK);
     assert_eq!(get(&service).await.status(), StatusCode::TOO_MANY_REQUESTS);

@@ -5,7 +5,7 @@ use harness::board::Board;
 use harness::{Dice, raw};
 use nix::sys::wait::{WaitStatus, waitpid};
 use shm_lib::{
-    Admission, Directory, Error, ErrorKind, Name, OnMismatch, Outcome, RateLimit, Request, Reservation,
+    Admission, Cost, Directory, Error, ErrorKind, Name, OnMismatch, Outcome, RateLimit, Reservation,
 };
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -151,16 +151,17 @@ impl<'a> Player<'a> {
         };
         let done = |result: Result<(), Error>| result.map(|()| true);
         Self::timed(self.board, op, wait, || match op {
-            "try" => limit.try_acquire().map(&mut took),
-            "try n" => limit.try_acquire_n(n).map(&mut took),
-            "try units" => limit.try_request(&spec.request(n)).map(&mut took),
-            "wait timeout" => limit.wait_n_timeout(1 + n % 3, wait).map(&mut took),
+            "try" => limit.try_acquire(1).map(&mut took),
+            "try n" => limit.try_acquire(n).map(&mut took),
+            "try units" => limit.try_acquire(spec.cost(n)).map(&mut took),
+            "wait timeout" => limit.acquire(1 + n % 3).timeout(wait).wait().map(&mut took),
             "wait" => {
                 // No deadline, so that a turn far away is met; asked at least once a second.
                 let end = Instant::now() + wait;
-                limit.wait_request_unless(&spec.request(1), None, || Instant::now() >= end).map(&mut took)
+                let acquire = limit.acquire(spec.cost(1)).or_denied();
+                acquire.stop_when(|| Instant::now() >= end).wait().map(&mut took)
             }
-            "reserve" => limit.reserve_request(&spec.request(n)).map(|turn| {
+            "reserve" => limit.reserve(spec.cost(n)).map(|turn| {
                 turns.push(turn);
                 turns.drain(..turns.len().saturating_sub(TURNS));
                 true
@@ -173,11 +174,11 @@ impl<'a> Player<'a> {
                 _ => Ok(false),
             },
             "settle" => match admissions.pop() {
-                Some(mut a) => done(limit.settle(&mut a, &spec.request(dice.roll(6))).map(drop)),
+                Some(mut a) => done(limit.settle(&mut a, spec.cost(dice.roll(6))).map(drop)),
                 None => Ok(false),
             },
-            "schedule" => limit.schedule(1 + dice.roll(40) as usize).map(|turns| !turns.is_empty()),
-            "charge" => done(limit.charge(&Request::calls(dice.roll(12)))),
+            "schedule" => limit.schedule(1, 1 + dice.roll(40) as usize).map(|turns| !turns.is_empty()),
+            "charge" => done(limit.charge(Cost::from(dice.roll(12)))),
             "give back" => Ok(admissions.pop().is_some()),
             "peek" => limit.peek().map(|_| true),
             "policy" => limit.policy().map(|policy| !policy.to_string().is_empty()),
@@ -209,8 +210,8 @@ fn forked(limit: &RateLimit) -> bool {
         }
         None => {
             let came = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let _ = limit.try_acquire().map_err(|e| e.kind() == ErrorKind::Corrupt);
-                let _ = limit.wait_timeout(Duration::from_millis(1));
+                let _ = limit.try_acquire(1).map_err(|e| e.kind() == ErrorKind::Corrupt);
+                let _ = limit.acquire(1).timeout(Duration::from_millis(1)).wait();
             }));
             raw::exit_now(i32::from(came.is_err()));
         }

@@ -18,7 +18,7 @@ pub(super) fn audit(board: &Board, dir: &Path, dice: &mut Dice) {
     let mut spoiler = Spoiler::new(&words);
     // Turns of the ring of generations, and of the eras of a log.
     for _ in 0..dice.roll(12) {
-        let _ = limit.try_acquire();
+        let _ = limit.try_acquire(1);
         let _ = limit.reserve(1).map(|turn| dice.roll(2) == 0 && turn.cancel());
         let again = if dice.roll(2) == 0 { limit.reset() } else { limit.change_policy(spec.policy) };
         again.expect("a change");
@@ -51,7 +51,7 @@ pub(super) fn audit(board: &Board, dir: &Path, dice: &mut Dice) {
 fn all_of(limit: &RateLimit, spec: &Spec) -> (u64, Option<ErrorKind>) {
     let mut got = 0;
     while got <= 4 * spec.most() {
-        match limit.try_acquire() {
+        match limit.try_acquire(1) {
             Ok(Outcome::Admitted(_)) => got += 1,
             Ok(Outcome::Denied(_)) => return (got, None),
             Err(e) => return (got, Some(e.kind())),
@@ -64,7 +64,7 @@ fn all_of(limit: &RateLimit, spec: &Spec) -> (u64, Option<ErrorKind>) {
 fn many(limit: &RateLimit, most: u64) -> (u64, Vec<Admission>, Option<ErrorKind>) {
     let mut held = Vec::new();
     while (held.len() as u64) < most {
-        match limit.try_acquire() {
+        match limit.try_acquire(1) {
             Ok(Outcome::Admitted(admission)) => held.push(admission),
             Ok(Outcome::Denied(_)) => return (held.len() as u64, held, None),
             Err(e) => return (held.len() as u64, held, Some(e.kind())),
@@ -82,7 +82,7 @@ fn mended(board: &Board, limit: &RateLimit, at: u64) -> bool {
         }
         limit.reset().unwrap_or_else(|e| panic!("after the word at {at} was changed: {e}"));
         let outcome =
-            limit.try_acquire().unwrap_or_else(|e| panic!("reset after the word at {at} was changed: {e}"));
+            limit.try_acquire(1).unwrap_or_else(|e| panic!("reset after the word at {at} was changed: {e}"));
         assert!(outcome.is_admitted(), "nothing after a reset, after the word at {at} was changed");
         goes_on = true;
         Ok(true)

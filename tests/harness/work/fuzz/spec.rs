@@ -1,7 +1,7 @@
 //! Limiters of all kinds.
 
 use harness::{Dice, policy};
-use shm_lib::{Builder, Policy, RateLimit, Request, Unit};
+use shm_lib::{Builder, Cost, Policy, RateLimit, Unit};
 use std::path::Path;
 
 /// Policies as `policy::parse` reads them, and permits. Fast ones and slow ones: `RATE` is put in.
@@ -62,9 +62,9 @@ impl Spec {
     }
 
     /// A small request that it understands.
-    pub(super) fn request(&self, n: u64) -> Request {
+    pub(super) fn cost(&self, n: u64) -> Cost {
         let tokens = Unit::named("tokens").expect("a unit");
-        if self.has_units { Request::calls(n).and(tokens, n) } else { Request::calls(n) }
+        if self.has_units { Cost::from(n).and(tokens, n) } else { Cost::from(n) }
     }
 
     /// The most that it admits at once; some number where there is no limit.

@@ -17,7 +17,7 @@ pub(super) fn corpus(dir: &Path) -> Vec<Vec<u8>> {
             let spec = Spec::any(&mut dice);
             let limit = spec.builder(dir).open_policy(spec.policy).expect("a limiter");
             for n in 0..6 {
-                let _ = limit.try_request(&spec.request(1 + n % 2));
+                let _ = limit.try_acquire(spec.cost(1 + n % 2));
             }
             let bytes = std::fs::read(limit.path()).expect("its file");
             limit.retire().expect("to retire it");

@@ -1,7 +1,7 @@
 //! What `acquire` got, as JSON.
 
 use crate::args::Take;
-use crate::output::{denial::retry_after, span::seconds_f64};
+use crate::output::{denial, span::seconds_f64};
 use serde::Serialize;
 use shm_lib::{Outcome, RateLimit};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub(crate) struct Taken<'a> {
     waited_s: f64,
     /// After how long to try again; null if admitted, and where nobody knows.
     retry_after_s: Option<f64>,
-    /// Why it was denied: `limits` or `permits`; null if admitted.
+    /// Why it was denied: `limits`, `pause`, `permits` or `line`; null if admitted.
     denied_by: Option<&'static str>,
     /// Whether it was admitted only because the limiter is in shadow.
     shadowed: bool,
@@ -53,14 +53,11 @@ impl<'a> Taken<'a> {
                 at_ns: Some(admission.at().as_nanos()),
                 ..taken
             },
-            Outcome::Denied(denial) => {
-                let retry_after = retry_after(denial);
-                Taken {
-                    retry_after_s: retry_after.map(seconds_f64),
-                    denied_by: Some(if retry_after.is_some() { "limits" } else { "permits" }),
-                    ..taken
-                }
-            }
+            Outcome::Denied(denied) => Taken {
+                retry_after_s: denied.retry_after().map(seconds_f64),
+                denied_by: Some(denial::by(denied)),
+                ..taken
+            },
         }
     }
 }

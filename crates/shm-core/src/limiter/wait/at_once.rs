@@ -4,26 +4,26 @@ use super::Granted;
 use crate::clock::Nanos;
 use crate::commit::Wanted;
 use crate::error::{ErrorKind, Result};
-use crate::limit::Request;
+use crate::limit::Cost;
 use crate::limiter::decide::Charged;
 use crate::limiter::{Decision, Limiter};
 use std::time::Duration;
 
 impl Limiter {
-    /// Takes what is requested at once, if nobody waits and it is to be had by `latest` (0: whenever that is). A denial is not counted: the caller
+    /// Takes this cost at once, if nobody waits and it is to be had by `latest` (0: whenever that is). A denial is not counted: the caller
     /// may wait.
     ///
     /// # Errors
-    /// As [`try_request`](Limiter::try_request).
+    /// As [`try_cost`](Limiter::try_cost).
     #[inline]
-    pub fn admit_now(&self, request: &Request, latest: Nanos) -> Result<Option<Granted>> {
+    pub fn admit_now(&self, cost: &Cost, latest: Nanos) -> Result<Option<Granted>> {
         if self.is_waited_for() {
             return Ok(None);
         }
         let wanted = if latest.as_nanos() == 0 { Wanted::NOW } else { Wanted::now_by(latest) };
-        if let Some(calls) = request.only_calls() {
+        if let Some(calls) = cost.only_calls() {
             match self.at_once(calls, wanted, false) {
-                Ok(Decision::Admitted { receipt, .. }) => {
+                Ok(Decision::Admitted(receipt)) => {
                     let (charged, waited) = (Charged::default(), Duration::ZERO);
                     return Ok(Some(Granted { receipt, charged, permit: None, waited }));
                 }
@@ -31,35 +31,35 @@ impl Limiter {
                 Err(_) => {}
             }
         }
-        match self.admit_now_slowly(request, wanted) {
+        match self.admit_now_slowly(cost, wanted) {
             // It waits for a seat as it waits for its turn.
             Err(e) if e.kind() == ErrorKind::NoSeat => Ok(None),
             admitted => admitted,
         }
     }
 
-    fn admit_now_slowly(&self, request: &Request, wanted: Wanted) -> Result<Option<Granted>> {
+    fn admit_now_slowly(&self, cost: &Cost, wanted: Wanted) -> Result<Option<Granted>> {
         loop {
             let mut permit = None;
             if self.has_permits() {
                 // The limits first: a caller that they deny keeps no permit from others, not even for a moment.
-                if self.denial(request)?.is_some() {
+                if self.denial(cost)?.is_some() {
                     return Ok(None);
                 }
                 permit = self.take_permit()?;
                 if permit.is_none() {
-                    self.check(request)?;
+                    self.check(cost)?;
                     return Ok(None);
                 }
             }
-            let (decision, charged) = self.decide_now(request, wanted)?;
+            let (decision, charged) = self.decide_now(cost, wanted)?;
             // Otherwise a signal handler forked in between, and this is the child: the permit is its parent's.
             if permit.is_some_and(|permit| !self.is_holder(permit)) {
                 continue;
             }
             return Ok(match decision {
-                Decision::Admitted { receipt, .. } => {
-                    self.count_admitted(request.call_count(), Duration::ZERO);
+                Decision::Admitted(receipt) => {
+                    self.count_admitted(cost.call_count(), Duration::ZERO);
                     Some(Granted { receipt, charged, permit, waited: Duration::ZERO })
                 }
                 Decision::Denied { .. } => {

@@ -29,8 +29,9 @@ use super::Limiter;
 use super::decide::{Charged, Receipt};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
+use crate::denied::Denied;
 use crate::error::Result;
-use crate::limit::Request;
+use crate::limit::Cost;
 use crate::line::{Afterwards, Ask, Callers, Key, Places, Rouse};
 use crate::permit::Held;
 use crate::sync::{AtomicU64, Ordering};
@@ -58,9 +59,9 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// For what is requested, by the instant `latest`, if fewer than `most_waiting` wait.
-    pub fn new(request: &Request, latest: Nanos, most_waiting: u64) -> Waiter {
-        Waiter { ask: Ask::of(request), latest, most_waiting, since: None, key: None, process: 0 }
+    /// For this cost, by the instant `latest`, if fewer than `most_waiting` wait. The policy may say that fewer may wait.
+    pub fn new(cost: &Cost, latest: Nanos, most_waiting: u64) -> Waiter {
+        Waiter { ask: Ask::of(cost), latest, most_waiting, since: None, key: None, process: 0 }
     }
 
     /// Until when it waits.
@@ -82,29 +83,13 @@ pub struct Granted {
     pub waited: Duration,
 }
 
-/// Why a caller got nothing, and need not wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Its turn would come, or would have come, too late.
-    TooLate {
-        /// When it would come.
-        ready: Nanos,
-        /// The limit that says so.
-        limit: usize,
-    },
-    /// No permit was free in time.
-    Permits,
-    /// So many wait already.
-    Line(u64),
-}
-
 /// What a caller does after it has looked.
 #[derive(Debug)]
 pub enum Step {
     /// It goes on.
     Granted(Granted),
     /// It gives up.
-    Refused(Refused, Nanos),
+    Denied(Denied),
     /// The limiter is in shadow: it tries, and is not denied.
     Shadow,
     /// It sleeps, and looks again. A task does so when it is told to; if this says that nobody tends the tasks of its
@@ -165,7 +150,7 @@ impl Limiter {
     /// In a forked child the caller stands anew.
     ///
     /// # Errors
-    /// As [`try_request`](Limiter::try_request), and [`ErrorKind::TooFar`](crate::ErrorKind). It has left the line then.
+    /// As [`try_cost`](Limiter::try_cost), and [`ErrorKind::TooFar`](crate::ErrorKind). It has left the line then.
     pub fn look(&self, waiter: &mut Waiter, rouse: &Rouse) -> Result<Step> {
         // Before anything else: whoever tells it to look meanwhile changes the word.
         let own = match rouse {
@@ -262,10 +247,10 @@ impl Limiter {
     /// Mends what can be mended, or says what is wrong.
     #[cold]
     fn clear_the_way(&self, halt: Halt, waiter: &Waiter) -> Result<()> {
-        let request = waiter.ask.asked().request();
+        let cost = waiter.ask.asked().cost();
         match halt {
-            Halt::Miscounted => Err(self.miscounted(&request)),
-            halt => self.recover(halt, request.largest()),
+            Halt::Miscounted => Err(self.miscounted(&cost)),
+            halt => self.recover(halt, cost.largest()),
         }
     }
 

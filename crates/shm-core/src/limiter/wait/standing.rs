@@ -1,9 +1,10 @@
 //! Standing in the line, and leaving it.
 
 use super::view::uncharged;
-use super::{Refused, Step, Waiter};
+use super::{Step, Waiter};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
+use crate::denied::{Denied, DeniedBy};
 use crate::error::Result;
 use crate::layout::RETIRED;
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT};
@@ -56,17 +57,24 @@ impl Limiter {
             self.bury(at);
         }
         let crowd = self.crowd(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
-        if crowd.all >= waiter.most_waiting {
-            return Ok(Some(Step::Refused(Refused::Line(crowd.all), now)));
+        let Some(most) = self.segment.generations().max_waiters(callers.epoch) else {
+            return Err(Halt::Changed);
+        };
+        if crowd.all >= waiter.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
+            let by = DeniedBy::Line { waiting: crowd.all };
+            return Ok(Some(Step::Denied(Denied::new(by, now))));
         }
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
         if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
             if ready > waiter.latest {
-                // Its deadline is over already, and the limits are not what is in the way.
-                if ready <= clock::now() && self.has_permits() && self.free_permits() <= crowd.before {
-                    return Ok(Some(Step::Refused(Refused::Permits, now)));
-                }
-                return Ok(Some(Step::Refused(Refused::TooLate { ready, limit }, now)));
+                // What the limits would admit now is for those who wait, or needs a permit.
+                let blocked = self.has_permits() && self.free_permits() <= crowd.before;
+                let by = if ready <= clock::now() && blocked {
+                    DeniedBy::Permits
+                } else {
+                    self.too_late(ready, now, limit)
+                };
+                return Ok(Some(Step::Denied(Denied::new(by, now))));
             }
             if ready.since(now) > MAX_WAIT {
                 return Err(Halt::TooFar { ready, now });
@@ -132,7 +140,7 @@ impl Limiter {
             return self.segment.records(None).costs_in(epoch, asked);
         }
         let Some(most) = self.segment.words().most(epoch) else { return Ok(None) };
-        match asked.request().only_calls().filter(|&n| n > 0) {
+        match asked.cost().only_calls().filter(|&n| n > 0) {
             None => Err(Halt::Miscounted),
             Some(n) if n > most => Err(Halt::NeverAdmissible { limit: 0, most }),
             Some(n) => Ok(Some([n; MAX_LIMITS])),

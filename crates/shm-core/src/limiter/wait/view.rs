@@ -1,9 +1,9 @@
 //! How things stand for one caller: who comes before it, which turns have come, until when it can sleep.
 
-use super::Refused;
 use super::charging::{UNCLAIMED, wanted_by};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
+use crate::denied::DeniedBy;
 use crate::layout::{PLACES, TURNS};
 use crate::limit::Costs;
 use crate::limiter::Limiter;
@@ -225,14 +225,26 @@ impl Limiter {
         callers: &Callers,
         key: Key,
         view: &View,
-    ) -> std::result::Result<Refused, Halt> {
+    ) -> std::result::Result<DeniedBy, Halt> {
         if view.permits <= view.before && self.has_permits() {
-            return Ok(Refused::Permits);
+            return Ok(DeniedBy::Permits);
         }
         let ahead = uncharged(&view.ahead, &view.turns);
         let estimate = self.estimate(view.epoch, &ahead, &callers.costs(key))?;
-        let (ready, limit) = estimate.unwrap_or((Nanos::from_nanos(view.now), 0));
-        Ok(Refused::TooLate { ready: ready.max(Nanos::from_nanos(view.now + 1)), limit })
+        let now = Nanos::from_nanos(view.now);
+        let (ready, limit) = estimate.unwrap_or((now, 0));
+        Ok(self.too_late(ready, now, limit))
+    }
+
+    /// A turn at `ready`, as this limit says, is too late for a caller. Without a limit it is a pause that says so.
+    pub(super) fn too_late(&self, ready: Nanos, now: Nanos, limit: usize) -> DeniedBy {
+        // What is to be had now is to be asked for again: this caller's time is over.
+        let retry_at = ready.max(now.plus(Duration::from_nanos(1)));
+        if self.is_unlimited() {
+            DeniedBy::Paused { retry_at }
+        } else {
+            DeniedBy::Limit { index: limit as u8, retry_at }
+        }
     }
 }
 

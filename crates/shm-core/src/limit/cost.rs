@@ -1,0 +1,215 @@
+//! What a request costs: calls, and amounts of units.
+
+use super::{Limit, MAX_LIMITS, Policy, Unit};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a request costs: a number of calls, amounts of [units](Unit), or both.
+///
+/// A number is a cost of that many calls, so `limit.try_acquire(5)` takes five. Where a limit counts a unit:
+///
+/// ```
+/// # use shm_core::limit::{Cost, Unit};
+/// # fn main() -> shm_core::Result<()> {
+/// let (input, output) = (Unit::named("input")?, Unit::named("output")?);
+/// let cost = Cost::one().and(input, 1_200).and(output, 300); // one call, and amounts of two units
+/// assert_eq!((cost.amount(Unit::CALLS), cost.amount(output)), (Some(1), Some(300)));
+///
+/// let only_output = Cost::of(output, 350); // says nothing of calls
+/// assert_eq!(only_output.amount(Unit::CALLS), None);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A limiter decides only about a cost that says how much it takes of everything that its limits count. An amount may be 0,
+/// but not all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    calls: u64,
+    /// Whether anything was said of calls.
+    names_calls: bool,
+    amounts: [(Unit, u64); MAX_LIMITS],
+    named: usize,
+    /// One more unit than any limiter counts.
+    beyond: Option<Unit>,
+}
+
+/// This many calls at once.
+impl From<u64> for Cost {
+    #[inline]
+    fn from(calls: u64) -> Cost {
+        Cost::calls(calls)
+    }
+}
+
+impl Cost {
+    /// One call.
+    pub const fn one() -> Cost {
+        Cost::calls(1)
+    }
+
+    /// This amount of a unit. Nothing is said of calls, unless that is the unit: where a limit counts calls as well, begin
+    /// with [`one`](Self::one) or a number.
+    #[must_use]
+    pub fn of(unit: Unit, amount: u64) -> Cost {
+        Cost { names_calls: false, ..Cost::calls(0) }.and(unit, amount)
+    }
+
+    #[inline]
+    pub(crate) const fn calls(n: u64) -> Cost {
+        Cost { calls: n, names_calls: true, amounts: [(Unit::CALLS, 0); MAX_LIMITS], named: 0, beyond: None }
+    }
+
+    /// The same, and this amount of a unit. If a unit is named twice, the later amount counts.
+    #[must_use]
+    pub fn and(mut self, unit: Unit, amount: u64) -> Cost {
+        if unit.is_calls() {
+            (self.calls, self.names_calls) = (amount, true);
+        } else if let Some(place) = self.amounts[..self.named].iter_mut().find(|(named, _)| *named == unit) {
+            place.1 = amount;
+        } else if self.named < MAX_LIMITS {
+            self.amounts[self.named] = (unit, amount);
+            self.named += 1;
+        } else {
+            self.beyond = Some(unit);
+        }
+        self
+    }
+
+    /// How many calls this is in counts of admitted calls: one if it says nothing of calls.
+    #[inline]
+    pub fn call_count(&self) -> u64 {
+        if self.names_calls { self.calls } else { 1 }
+    }
+
+    /// By how much `actual` is less than this and by how much more; `None` for nothing. What `actual` says nothing of is as
+    /// it was here.
+    pub fn differences(&self, actual: &Cost) -> (Option<Cost>, Option<Cost>) {
+        let (mut less, mut more) = (Cost::calls(0), Cost::calls(0));
+        let calls = if actual.names_calls { actual.calls } else { self.calls };
+        less.calls = self.calls.saturating_sub(calls);
+        more.calls = calls.saturating_sub(self.calls);
+        for &(unit, estimate) in &self.amounts[..self.named] {
+            let actual = actual.amount(unit).unwrap_or(estimate);
+            less = less.and(unit, estimate.saturating_sub(actual));
+            more = more.and(unit, actual.saturating_sub(estimate));
+        }
+        let some = |cost: Cost| (cost.largest() > 0).then_some(cost);
+        (some(less), some(more))
+    }
+
+    /// The same, and nothing of the units that it does not name.
+    pub(crate) fn with_every_unit(self, policy: &Policy) -> Cost {
+        let missing = policy.limits().map(Limit::unit).filter(|&unit| self.amount(unit).is_none());
+        missing.collect::<Vec<_>>().into_iter().fold(self, |cost, unit| cost.and(unit, 0))
+    }
+
+    /// How many calls, if that is all.
+    #[inline]
+    pub fn only_calls(&self) -> Option<u64> {
+        (self.names_calls && self.named == 0 && self.beyond.is_none()).then_some(self.calls)
+    }
+
+    /// How many units besides calls are named in it.
+    fn named(&self) -> usize {
+        self.named + usize::from(self.beyond.is_some())
+    }
+
+    /// How much of this unit; `None` if nothing was said of it.
+    pub fn amount(&self, unit: Unit) -> Option<u64> {
+        if unit.is_calls() {
+            return self.names_calls.then_some(self.calls);
+        }
+        self.amounts[..self.named].iter().find(|(named, _)| *named == unit).map(|(_, amount)| *amount)
+    }
+
+    /// What it costs limits that count these units (`None`: calls). `None` if it takes nothing at all, says nothing of one
+    /// of them, or something of a unit that none of them counts.
+    #[inline]
+    pub(crate) fn costs(&self, units: &[Option<[u64; 3]>]) -> Option<Costs> {
+        if self.named() == 0 {
+            let only_calls = self.calls > 0 && units.iter().all(Option::is_none);
+            return only_calls.then_some([self.calls; MAX_LIMITS]);
+        }
+        let mut costs = [self.calls; MAX_LIMITS];
+        let mut named = [false; MAX_LIMITS];
+        for (cost, unit) in costs.iter_mut().zip(units) {
+            let Some(unit) = unit else {
+                if !self.names_calls {
+                    return None;
+                }
+                continue;
+            };
+            let place = self.amounts[..self.named].iter().position(|(named, _)| named.words() == *unit)?;
+            named[place] = true;
+            *cost = self.amounts[place].1;
+        }
+        let said = named.iter().filter(|&&n| n).count();
+        (said == self.named() && self.largest() > 0).then_some(costs)
+    }
+
+    /// The largest part, for what is told about the cost as a whole.
+    pub(crate) fn largest(&self) -> u64 {
+        self.amounts[..self.named].iter().map(|&(_, n)| n).fold(self.calls, u64::max)
+    }
+
+    /// Whether a limiter with this policy can decide about it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it takes nothing at all, names a unit that no limit counts, or says nothing of a
+    /// unit that one counts.
+    pub(crate) fn check(&self, policy: &Policy) -> Result<()> {
+        let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
+        if self.largest() == 0 {
+            return bad("cannot acquire 0; the cost must be at least 1".into());
+        }
+        let counts = |unit: Unit| policy.limits().any(|limit| limit.unit() == unit);
+        let mut named = self.amounts[..self.named].iter().map(|&(unit, _)| unit).chain(self.beyond);
+        if let Some(unit) = named.find(|&unit| !counts(unit)) {
+            return bad(format!("no limit counts {unit} here; the limits are: {policy}"));
+        }
+        match policy.limits().find(|limit| self.amount(limit.unit()).is_none()) {
+            Some(limit) => bad(format!(
+                "this limiter also counts {}; say how many the request takes (0 is allowed)",
+                limit.unit()
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A cost as a decision takes it: one of nothing but calls needs no more than their number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked<'a> {
+    Calls(u64),
+    Units(&'a Cost),
+    /// So much of each limit of this epoch.
+    Costs(&'a Costs, u64),
+}
+
+impl<'a> Asked<'a> {
+    #[inline]
+    pub(crate) fn of(cost: &'a Cost) -> Asked<'a> {
+        cost.only_calls().map_or(Asked::Units(cost), Asked::Calls)
+    }
+
+    #[inline]
+    pub(crate) fn call_count(self) -> u64 {
+        match self {
+            Asked::Calls(n) => n,
+            Asked::Units(cost) => cost.call_count(),
+            Asked::Costs(costs, _) => costs[0],
+        }
+    }
+
+    /// As a whole cost.
+    pub(crate) fn cost(self) -> Cost {
+        match self {
+            Asked::Calls(n) => Cost::calls(n),
+            Asked::Units(cost) => *cost,
+            Asked::Costs(costs, _) => Cost::calls(costs.iter().copied().max().unwrap_or(0)),
+        }
+    }
+}
+
+/// What a cost is for each limit.
+pub(crate) type Costs = [u64; MAX_LIMITS];
