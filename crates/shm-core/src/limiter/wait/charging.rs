@@ -9,12 +9,12 @@ use crate::line::{Charge, Turn};
 use crate::seat::{CellAccess, Sitter};
 use std::time::Duration;
 
-/// Turns that come within this time are charged ahead, so that somebody who wakes late uses up what came meanwhile. More
-/// than the usual lateness of a wake-up (`models` of docs/decisions/12 say what it does).
-const HORIZON: Duration = Duration::from_millis(5);
-/// The second turn ahead is charged if it comes within this time. (The first always is: so nobody who tries takes what
-/// those who stand have waited for.)
-const SECOND: Duration = Duration::from_millis(20);
+/// Turns that come within this time are charged ahead, so that somebody who wakes late uses up what came meanwhile. The
+/// first turn to come always is: so nobody who tries takes what those who stand have waited for.
+///
+/// More than the usual lateness of a wake-up on a busy machine. It bounds by how much those who wake late come together,
+/// and what callers that try have to wait for when all who stand are killed.
+const HORIZON: Duration = Duration::from_millis(20);
 /// A turn that nobody claimed for this long is for whoever meets it: those who were first when it came are gone or stopped.
 pub(super) const UNCLAIMED: Duration = Duration::from_millis(100);
 
@@ -22,7 +22,6 @@ pub(super) const UNCLAIMED: Duration = Duration::from_millis(100);
 pub(super) fn wanted_by(ready: &[(Turn, Charge)], now: u64) -> Nanos {
     match ready.iter().filter(|(turn, _)| turn.at > now).count() {
         0 => Nanos::from_nanos(u64::MAX),
-        1 => Nanos::from_nanos(now).plus(SECOND),
         _ => Nanos::from_nanos(now).plus(HORIZON),
     }
 }
