@@ -405,13 +405,14 @@ impl Limiter {
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
         if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
             if ready > waiter.latest {
-                // What the limits would admit now is for those who wait, or needs a permit.
-                let by = if ready <= now && self.has_permits() && self.free_permits() <= crowd.before {
-                    DeniedBy::Permits
+                // Read after the estimate was made: what the limits admit now is for those who wait, or needs a permit.
+                let now = clock::now();
+                let denied = if ready <= now && self.has_permits() && self.free_permits() <= crowd.before {
+                    Denied::new(DeniedBy::Permits, now)
                 } else {
                     self.too_late(ready, now, limit)
                 };
-                return Ok(Some(Step::Denied(Denied::new(by, now))));
+                return Ok(Some(Step::Denied(denied)));
             }
             if ready.since(now) > MAX_WAIT {
                 return Err(Halt::TooFar { ready, now });
@@ -727,8 +728,7 @@ impl Limiter {
     ) -> std::result::Result<Next, Halt> {
         let now = Nanos::from_nanos(view.now);
         if now > waiter.latest {
-            let denied = Denied::new(self.why_not(callers, key, view)?, now);
-            return Ok(Next::Done(Step::Denied(denied)));
+            return Ok(Next::Done(Step::Denied(self.why_not(callers, key, view)?)));
         }
         let costs = callers.costs(key);
         let due = view.due();
@@ -824,25 +824,25 @@ impl Limiter {
     }
 
     /// Why this caller gets nothing in time.
-    fn why_not(&self, callers: &Callers, key: Key, view: &View) -> std::result::Result<DeniedBy, Halt> {
+    fn why_not(&self, callers: &Callers, key: Key, view: &View) -> std::result::Result<Denied, Halt> {
+        let now = Nanos::from_nanos(view.now);
         if view.permits <= view.before && self.has_permits() {
-            return Ok(DeniedBy::Permits);
+            return Ok(Denied::new(DeniedBy::Permits, now));
         }
         let ahead = uncharged(&view.ahead, &view.turns);
         let estimate = self.estimate(view.epoch, &ahead, &callers.costs(key))?;
-        let now = Nanos::from_nanos(view.now);
         let (ready, limit) = estimate.unwrap_or((now, 0));
         Ok(self.too_late(ready, now, limit))
     }
 
     /// A turn at `ready`, as this limit says, is too late for a caller. Without a limit it is a pause that says so.
-    fn too_late(&self, ready: Nanos, now: Nanos, limit: usize) -> DeniedBy {
+    fn too_late(&self, ready: Nanos, now: Nanos, limit: usize) -> Denied {
         // What is to be had now is to be asked for again: this caller's time is over.
         let retry_at = ready.max(now.plus(Duration::from_nanos(1)));
         if self.is_unlimited() {
-            DeniedBy::Paused { retry_at }
+            Denied::by_pause(retry_at, now)
         } else {
-            DeniedBy::Limit { index: limit as u8, retry_at }
+            Denied::by_limit(limit, retry_at, now)
         }
     }
 
