@@ -73,6 +73,24 @@ fn a_turn_that_would_come_too_late_is_denied_at_once() {
 }
 
 #[test]
+fn a_full_line_denies_and_is_named() {
+    let place = Place::new();
+    place.ok(&["acquire", "api", "--rate", "1/h", "--max-waiters", "0"]);
+    for patience in [&[][..], &["--timeout", "2h"]] {
+        let denied = place.run(&[&["acquire", "api", "--json"], patience].concat());
+        assert_eq!(denied.status, 75, "{}", denied.err);
+        let denied: serde_json::Value = serde_json::from_str(&denied.out).unwrap();
+        assert_eq!(denied["denied_by"], "line");
+        assert!(denied["retry_after_s"].is_null());
+        let denied = place.run(&[&["acquire", "api"], patience].concat());
+        assert_eq!((denied.status, denied.out.as_str()), (75, "0.100000\n"));
+        let denied = place.run(&[&["run", "api"], patience, &["--", "echo", "ran"]].concat());
+        assert_eq!((denied.status, denied.out.as_str()), (75, ""));
+        assert!(denied.err.contains("0 requests wait already"), "{}", denied.err);
+    }
+}
+
+#[test]
 fn a_turn_that_comes_in_time_is_waited_for() {
     let place = Place::new();
     place.ok(&["acquire", "api", "--rate", "5/s"]);

@@ -1,6 +1,7 @@
 //! Why a request was denied. One value from the place where that is decided up to the caller.
 
 use crate::clock::Nanos;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -10,14 +11,16 @@ use std::time::Duration;
 /// # use shm_core::{Denied, DeniedBy};
 /// # use shm_core::clock::Nanos;
 /// # use std::time::Duration;
-/// let now = Nanos::now();
-/// let denied = Denied::new(DeniedBy::Limit { index: 0, retry_at: now + Duration::from_secs(2) }, now);
-/// assert_eq!(denied.retry_after(), Some(Duration::from_secs(2)));
+/// let (now, time) = (Nanos::now(), Duration::from_secs(2));
+/// let denied = Denied::new(DeniedBy::Limit { index: 0, retry_after: time }, now);
+/// assert_eq!((denied.retry_after(), denied.retry_at()), (Some(time), Some(now + time)));
 /// assert_eq!(Denied::new(DeniedBy::Permits, now).retry_after(), None);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Denied {
-    by: DeniedBy,
+    cause: Cause,
+    /// When to try again, or how many wait; 0 with permits.
+    value: u64,
     at: Nanos,
 }
 
@@ -27,17 +30,17 @@ pub struct Denied {
 pub enum DeniedBy {
     /// A limit: its turn would come too late. Of several limits, the one whose turn would come last.
     ///
-    /// A pause of a limiter that has limits is told as this, too: `retry_at` is then not before its end.
+    /// A pause of a limiter that has limits is told as this, too: `retry_after` then goes at least to its end.
     Limit {
         /// Which limit of the policy, from 0.
-        index: u8,
-        /// When the same request would be admitted if no other request came: not a nanosecond sooner.
-        retry_at: Nanos,
+        index: usize,
+        /// After how long the same request would be admitted if no other request came: not a nanosecond sooner.
+        retry_after: Duration,
     },
     /// A pause, of a limiter that has permits and no limit.
     Paused {
-        /// When it ends.
-        retry_at: Nanos,
+        /// After how long it ends.
+        retry_after: Duration,
     },
     /// All permits are held. It is not known when one will be free.
     Permits,
@@ -48,21 +51,70 @@ pub enum DeniedBy {
     },
     /// The limiter could not decide, and the caller chose to fail closed.
     Unavailable {
-        /// When the caller wants to try again.
-        retry_at: Nanos,
+        /// After how long the caller wants to try again.
+        retry_after: Duration,
     },
 }
 
+/// [`DeniedBy`] without its amounts. A word, because a decision hands it on by value: an enum with amounts of its own is
+/// copied byte by byte (20 instructions of 340 on the fast path), and a span costs it a division.
+#[repr(u64)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    FirstLimit,
+    SecondLimit,
+    ThirdLimit,
+    FourthLimit,
+    Pause,
+    Permits,
+    Line,
+    Unavailable,
+}
+
 impl Denied {
-    /// A denial by this, decided at the instant `at`. For programs that replace a limiter in their tests.
-    #[inline]
-    pub const fn new(by: DeniedBy, at: Nanos) -> Denied {
-        Denied { by, at }
+    /// A denial that was decided at the instant `at`. For programs that replace a limiter in their tests. (The index of a
+    /// limit above the most that a limiter can have is that of the last one.)
+    pub fn new(by: DeniedBy, at: Nanos) -> Denied {
+        let known = |cause, time| Denied { cause, value: at.plus(time).as_nanos(), at };
+        match by {
+            DeniedBy::Limit { index, retry_after } => Denied::by_limit(index, at.plus(retry_after), at),
+            DeniedBy::Paused { retry_after } => known(Cause::Pause, retry_after),
+            DeniedBy::Unavailable { retry_after } => known(Cause::Unavailable, retry_after),
+            DeniedBy::Permits => Denied { cause: Cause::Permits, value: 0, at },
+            DeniedBy::Line { waiting } => Denied { cause: Cause::Line, value: waiting, at },
+        }
+    }
+
+    /// By a limit that would admit the request at `retry_at`.
+    #[inline(always)]
+    pub(crate) const fn by_limit(index: usize, retry_at: Nanos, at: Nanos) -> Denied {
+        let cause = match index {
+            0 => Cause::FirstLimit,
+            1 => Cause::SecondLimit,
+            2 => Cause::ThirdLimit,
+            _ => Cause::FourthLimit,
+        };
+        Denied { cause, value: retry_at.as_nanos(), at }
+    }
+
+    /// By a pause that ends at `retry_at`.
+    pub(crate) const fn by_pause(retry_at: Nanos, at: Nanos) -> Denied {
+        Denied { cause: Cause::Pause, value: retry_at.as_nanos(), at }
     }
 
     /// What denied the request.
     pub const fn by(&self) -> DeniedBy {
-        self.by
+        let retry_after = Nanos::from_nanos(self.value).since(self.at);
+        match self.cause {
+            Cause::FirstLimit => DeniedBy::Limit { index: 0, retry_after },
+            Cause::SecondLimit => DeniedBy::Limit { index: 1, retry_after },
+            Cause::ThirdLimit => DeniedBy::Limit { index: 2, retry_after },
+            Cause::FourthLimit => DeniedBy::Limit { index: 3, retry_after },
+            Cause::Pause => DeniedBy::Paused { retry_after },
+            Cause::Permits => DeniedBy::Permits,
+            Cause::Line => DeniedBy::Line { waiting: self.value },
+            Cause::Unavailable => DeniedBy::Unavailable { retry_after },
+        }
     }
 
     /// The clock when it was decided.
@@ -73,13 +125,10 @@ impl Denied {
 
     /// When the same request would be admitted if no other request came. `None` where that is not known: a permit or a place
     /// in the line is free when somebody gives it up.
-    #[inline]
     pub const fn retry_at(&self) -> Option<Nanos> {
-        match self.by {
-            DeniedBy::Limit { retry_at, .. }
-            | DeniedBy::Paused { retry_at }
-            | DeniedBy::Unavailable { retry_at } => Some(retry_at),
-            DeniedBy::Permits | DeniedBy::Line { .. } => None,
+        match self.cause {
+            Cause::Permits | Cause::Line => None,
+            _ => Some(Nanos::from_nanos(self.value)),
         }
     }
 
@@ -99,6 +148,12 @@ impl Denied {
     }
 }
 
+impl fmt::Debug for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denied").field("by", &self.by()).field("at", &self.at).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,18 +161,21 @@ mod tests {
     #[test]
     fn only_a_known_instant_is_told() {
         let now = Nanos::from_nanos(1_000);
-        let at = now.plus(Duration::from_nanos(5));
+        let time = Duration::from_nanos(5);
         for (by, known) in [
-            (DeniedBy::Limit { index: 3, retry_at: at }, true),
-            (DeniedBy::Paused { retry_at: at }, true),
-            (DeniedBy::Unavailable { retry_at: at }, true),
+            (DeniedBy::Limit { index: 0, retry_after: time }, true),
+            (DeniedBy::Limit { index: 1, retry_after: time }, true),
+            (DeniedBy::Limit { index: 2, retry_after: time }, true),
+            (DeniedBy::Limit { index: 3, retry_after: time }, true),
+            (DeniedBy::Paused { retry_after: time }, true),
+            (DeniedBy::Unavailable { retry_after: time }, true),
             (DeniedBy::Permits, false),
             (DeniedBy::Line { waiting: 7 }, false),
         ] {
             let denied = Denied::new(by, now);
             assert_eq!((denied.by(), denied.at()), (by, now));
-            assert_eq!(denied.retry_at(), known.then_some(at));
-            assert_eq!(denied.retry_after(), known.then_some(Duration::from_nanos(5)));
+            assert_eq!(denied.retry_at(), known.then_some(now.plus(time)));
+            assert_eq!(denied.retry_after(), known.then_some(time));
             let jittered = denied.retry_after_jittered(Duration::from_nanos(10));
             assert_eq!(jittered.is_some(), known);
             assert!(jittered.is_none_or(|time| (5..=15).contains(&time.as_nanos())));

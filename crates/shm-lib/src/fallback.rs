@@ -42,10 +42,7 @@ impl Fallback for Result<Outcome> {
     }
 
     fn fail_closed(self, retry_after: Duration) -> Result<Outcome> {
-        undecided(self, || {
-            let now = clock::now();
-            Outcome::Denied(Denied::new(DeniedBy::Unavailable { retry_at: now.plus(retry_after) }, now))
-        })
+        undecided(self, || Outcome::Denied(Denied::new(DeniedBy::Unavailable { retry_after }, clock::now())))
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 ///     match limit.try_acquire(1)? {
 ///         Outcome::Admitted(admission) => println!("admitted for {:?}", admission.at()),
 ///         Outcome::Denied(denied) => match denied.by() {
-///             DeniedBy::Limit { index, retry_at } => println!("limit {index} denies it until {retry_at:?}"),
+///             DeniedBy::Limit { index, retry_after } => println!("limit {index} denies it for {retry_after:?}"),
 ///             other => println!("denied by {other:?}"),
 ///         },
 ///     }

@@ -38,7 +38,7 @@ pub enum OnError {
 /// | the request | the answer |
 /// |---|---|
 /// | is admitted | the inner service's, with `RateLimit` and `RateLimit-Policy`; the request has [`Admitted`](crate::Admitted) in its extensions |
-/// | is refused | 429, with `Retry-After` in whole seconds, rounded up and at least 1, and both fields; an empty body. Where it is not known when the request would be admitted (all permits are held, the line is full) `Retry-After` is 1 |
+/// | is refused | 429, with `Retry-After` in whole seconds, rounded up and at least 1, and both fields; an empty body. Where it is not known when the request would be admitted, `Retry-After` is 1 if all permits are held; if the line is full, it is the time after which the limits have room again |
 /// | can't be decided | by [`OnError`]; 503 and 500 have an empty body |
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {

@@ -46,6 +46,11 @@ pub(crate) enum Refused {
 }
 
 impl Terms {
+    /// Not part of `call`, so that it is compiled once and not for each service.
+    fn judge_now(&self) -> Result<Passed, Refused> {
+        self.judge(self.limit.try_acquire(self.cost))
+    }
+
     pub(crate) fn judge(&self, outcome: shm_lib::Result<Outcome>) -> Result<Passed, Refused> {
         match outcome {
             Ok(Outcome::Admitted(mut admission)) => {
@@ -81,7 +86,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if self.terms.mode == Mode::Reject {
-            let verdict = self.terms.judge(self.terms.limit.try_acquire(self.terms.cost));
+            let verdict = self.terms.judge_now();
             return ResponseFuture::judged(&self.terms, verdict, &mut self.inner, request);
         }
         // The one that said it was ready goes with the request; the copy gets ready anew.

@@ -19,7 +19,7 @@
 use super::terms::{self, Terms};
 use super::word::Word;
 use crate::clock::{Clock, Nanos, Reading};
-use crate::denied::{Denied, DeniedBy};
+use crate::denied::Denied;
 use crate::layout::{Fixed, GENERATIONS, Generation, RETIRED};
 use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
@@ -50,8 +50,8 @@ pub(crate) enum Decision {
 impl Decision {
     /// Denied by a limit.
     #[inline(always)]
-    pub(super) fn denied_by(index: u8, retry_at: Nanos, now: Nanos, shadow: bool) -> Decision {
-        Decision::Denied { denied: Denied::new(DeniedBy::Limit { index, retry_at }, now), shadow }
+    pub(super) fn denied_by(index: usize, retry_at: Nanos, now: Nanos, shadow: bool) -> Decision {
+        Decision::Denied { denied: Denied::by_limit(index, retry_at, now), shadow }
     }
 }
 

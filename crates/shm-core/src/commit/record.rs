@@ -20,7 +20,7 @@ use super::table::{LIVE_END, Pointer, Table, load, store};
 use super::terms::{self, Terms};
 use super::word::{SOON, Wanted, Word};
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
-use crate::denied::{Denied, DeniedBy};
+use crate::denied::Denied;
 use crate::layout::{CELL_PAIR, Cell, LIMITS, RETIRED};
 use crate::limit::log::Ring;
 use crate::limit::rules::{Record, Rings, Rules, Size};
@@ -203,15 +203,13 @@ impl<'a> Records<'a> {
                     self.far_away(rules, record, now.at, ready, wanted.turn)?;
                 }
                 if ready > wanted.turn {
-                    let by = self.denied_by(rules, record, &costs, now.at, ready);
-                    let shadow = self.generations.is_shadow();
-                    return Ok(Decision::Denied { denied: Denied::new(by, now.at), shadow });
+                    let denied = self.denied_by(rules, record, &costs, now.at, ready);
+                    return Ok(Decision::Denied { denied, shadow: self.generations.is_shadow() });
                 }
             }
             if ready <= now.at && now.at > wanted.decided {
-                let by = self.denied_by(rules, record, &costs, now.at, now.at.plus(SOON));
-                let shadow = self.generations.is_shadow();
-                return Ok(Decision::Denied { denied: Denied::new(by, now.at), shadow });
+                let denied = self.denied_by(rules, record, &costs, now.at, now.at.plus(SOON));
+                return Ok(Decision::Denied { denied, shadow: self.generations.is_shadow() });
             }
             let at = ready.max(now.at);
             self.write_pending(rules, record)?;
@@ -238,13 +236,13 @@ impl<'a> Records<'a> {
         costs: &Costs,
         now: Nanos,
         retry_at: Nanos,
-    ) -> DeniedBy {
+    ) -> Denied {
         match rules.len() {
-            0 => DeniedBy::Paused { retry_at },
-            1 => DeniedBy::Limit { index: 0, retry_at },
+            0 => Denied::by_pause(retry_at, now),
+            1 => Denied::by_limit(0, retry_at, now),
             _ => {
                 let (_, index) = rules.slowest(record, costs, now.as_nanos(), &self.table);
-                DeniedBy::Limit { index: index as u8, retry_at }
+                Denied::by_limit(index, retry_at, now)
             }
         }
     }
@@ -263,10 +261,7 @@ impl<'a> Records<'a> {
             let state = &self.generations.place(desk.epoch).state.word;
             if state.load(Ordering::Acquire) == word {
                 let denied = ready > now.at;
-                return Ok(denied.then(|| {
-                    let by = self.denied_by(&desk.rules, &desk.record, &costs, now.at, ready);
-                    Denied::new(by, now.at)
-                }));
+                return Ok(denied.then(|| self.denied_by(&desk.rules, &desk.record, &costs, now.at, ready)));
             }
         }
     }

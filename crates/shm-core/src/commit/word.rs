@@ -3,7 +3,7 @@
 use super::generation::{Commit, Decision, Generations, Halt};
 use super::terms::{self, Terms};
 use crate::clock::{Clock, NEARLY, Nanos, Reading};
-use crate::denied::{Denied, DeniedBy};
+use crate::denied::Denied;
 use crate::layout::RETIRED;
 use crate::limit::{Given, MAX_WAIT, Outlook};
 use crate::sync::{Ordering, back_off};
@@ -283,9 +283,7 @@ impl Words<'_> {
                 continue;
             }
             let (now, ready) = (clock.exact(), gcra.ready_at(word, cost));
-            return Ok(
-                (ready > now).then_some(Denied::new(DeniedBy::Limit { index: 0, retry_at: ready }, now))
-            );
+            return Ok((ready > now).then_some(Denied::by_limit(0, ready, now)));
         }
     }
 
@@ -350,10 +348,7 @@ impl Words<'_> {
             return None;
         }
         let at = not_before.max(now.at);
-        let denied = |retry_at| Decision::Denied {
-            denied: Denied::new(DeniedBy::Paused { retry_at }, now.at),
-            shadow,
-        };
+        let denied = |retry_at| Decision::Denied { denied: Denied::by_pause(retry_at, now.at), shadow };
         if at > now.at && at > wanted.turn {
             return Some(denied(at));
         }

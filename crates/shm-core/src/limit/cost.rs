@@ -213,3 +213,45 @@ impl<'a> Asked<'a> {
 
 /// What a cost is for each limit.
 pub(crate) type Costs = [u64; MAX_LIMITS];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_cost_of_calls() {
+        let five = Cost::from(5);
+        assert_eq!((five.only_calls(), five.amount(Unit::CALLS), five.call_count()), (Some(5), Some(5), 5));
+        assert_eq!((Cost::of(Unit::CALLS, 5), Cost::from(1)), (five, Cost::one()));
+    }
+
+    #[test]
+    fn what_a_cost_does_not_name_it_says_nothing_of() {
+        let [words, bytes, pages] = ["words", "bytes", "pages"].map(|name| Unit::named(name).unwrap());
+        let (counts_calls, counts) = (None, |unit: Unit| Some(unit.words()));
+        let only_words = Cost::of(words, 3);
+        assert_eq!((only_words.only_calls(), only_words.amount(Unit::CALLS)), (None, None));
+        assert_eq!(only_words.call_count(), 1, "it is one request all the same");
+        assert_eq!(only_words.costs(&[counts(words)]).unwrap()[0], 3);
+        assert_eq!(only_words.costs(&[counts_calls, counts(words)]), None);
+        assert_eq!(only_words.costs(&[counts(words), counts(bytes)]), None);
+        let all = only_words.and(Unit::CALLS, 2);
+        assert_eq!(all.costs(&[counts_calls, counts(words)]).unwrap()[..2], [2, 3]);
+        assert_eq!(all, Cost::from(2).and(words, 3));
+        // Nor does a settlement change it.
+        let estimate = Cost::from(2).and(words, 3).and(bytes, 10);
+        assert_eq!(estimate.differences(&Cost::of(words, 3)), (None, None));
+        let (less, more) = estimate.differences(&Cost::of(words, 5).and(bytes, 4));
+        assert_eq!((less.unwrap().amount(bytes), less.unwrap().amount(Unit::CALLS)), (Some(6), Some(0)));
+        assert_eq!((more.unwrap().amount(words), more.unwrap().amount(bytes)), (Some(2), Some(0)));
+        assert_eq!(estimate.differences(&Cost::of(pages, 1)), (None, None), "what nobody estimated");
+    }
+
+    #[test]
+    fn a_cost_of_nothing_is_none() {
+        let words = Unit::named("words").unwrap();
+        assert_eq!(Cost::from(0).costs(&[None]), None);
+        assert_eq!(Cost::of(words, 0).costs(&[Some(words.words())]), None);
+        assert!(Cost::from(0).and(words, 1).costs(&[None, Some(words.words())]).is_some());
+    }
+}

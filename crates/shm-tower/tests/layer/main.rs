@@ -2,6 +2,7 @@
 
 mod failing;
 mod fields;
+mod overload;
 mod permits;
 mod taking;
 

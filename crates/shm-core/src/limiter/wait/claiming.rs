@@ -4,7 +4,6 @@ use super::view::View;
 use super::{Granted, Step, Waiter};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
-use crate::denied::Denied;
 use crate::limit::{Asked, Costs, MAX_LIMITS};
 use crate::limiter::Limiter;
 use crate::limiter::decide::{Charged, Receipt};
@@ -25,8 +24,7 @@ impl Limiter {
             return Err(Halt::Seatless);
         }
         if now > waiter.latest {
-            let denied = Denied::new(self.why_not(callers, key, view)?, now);
-            return Ok(Next::Done(Step::Denied(denied)));
+            return Ok(Next::Done(Step::Denied(self.why_not(callers, key, view)?)));
         }
         let costs = callers.costs(key);
         let due = view.due();

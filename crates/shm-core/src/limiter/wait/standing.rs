@@ -67,14 +67,14 @@ impl Limiter {
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
         if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
             if ready > waiter.latest {
-                // What the limits would admit now is for those who wait, or needs a permit.
-                let blocked = self.has_permits() && self.free_permits() <= crowd.before;
-                let by = if ready <= clock::now() && blocked {
-                    DeniedBy::Permits
+                // Read after the estimate was made: what the limits admit now is for those who wait, or needs a permit.
+                let now = clock::now();
+                let denied = if ready <= now && self.has_permits() && self.free_permits() <= crowd.before {
+                    Denied::new(DeniedBy::Permits, now)
                 } else {
                     self.too_late(ready, now, limit)
                 };
-                return Ok(Some(Step::Denied(Denied::new(by, now))));
+                return Ok(Some(Step::Denied(denied)));
             }
             if ready.since(now) > MAX_WAIT {
                 return Err(Halt::TooFar { ready, now });

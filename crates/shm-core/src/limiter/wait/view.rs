@@ -3,7 +3,7 @@
 use super::charging::{UNCLAIMED, wanted_by};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
-use crate::denied::DeniedBy;
+use crate::denied::{Denied, DeniedBy};
 use crate::layout::{PLACES, TURNS};
 use crate::limit::Costs;
 use crate::limiter::Limiter;
@@ -225,25 +225,25 @@ impl Limiter {
         callers: &Callers,
         key: Key,
         view: &View,
-    ) -> std::result::Result<DeniedBy, Halt> {
+    ) -> std::result::Result<Denied, Halt> {
+        let now = Nanos::from_nanos(view.now);
         if view.permits <= view.before && self.has_permits() {
-            return Ok(DeniedBy::Permits);
+            return Ok(Denied::new(DeniedBy::Permits, now));
         }
         let ahead = uncharged(&view.ahead, &view.turns);
         let estimate = self.estimate(view.epoch, &ahead, &callers.costs(key))?;
-        let now = Nanos::from_nanos(view.now);
         let (ready, limit) = estimate.unwrap_or((now, 0));
         Ok(self.too_late(ready, now, limit))
     }
 
     /// A turn at `ready`, as this limit says, is too late for a caller. Without a limit it is a pause that says so.
-    pub(super) fn too_late(&self, ready: Nanos, now: Nanos, limit: usize) -> DeniedBy {
+    pub(super) fn too_late(&self, ready: Nanos, now: Nanos, limit: usize) -> Denied {
         // What is to be had now is to be asked for again: this caller's time is over.
         let retry_at = ready.max(now.plus(Duration::from_nanos(1)));
         if self.is_unlimited() {
-            DeniedBy::Paused { retry_at }
+            Denied::by_pause(retry_at, now)
         } else {
-            DeniedBy::Limit { index: limit as u8, retry_at }
+            Denied::by_limit(limit, retry_at, now)
         }
     }
 }
