@@ -538,6 +538,36 @@ mod model {
         }
     }
 
+    impl Turns {
+        pub(crate) fn model() -> Turns {
+            let turn = |_| Turn {
+                number: word(),
+                epoch: word(),
+                before: word(),
+                after: word(),
+                costs: words(),
+                charged: words(),
+            };
+            Turns { states: words(), instants: words(), turns: from_fn(turn) }
+        }
+    }
+
+    impl Place {
+        pub(crate) fn model() -> Place {
+            let holder = Seat::model().holder;
+            Place {
+                ticket: word(),
+                plan: word(),
+                bell: word(),
+                behind: word(),
+                newest: word(),
+                costs: words(),
+                epoch: word(),
+                holder,
+            }
+        }
+    }
+
     impl Cell {
         pub(crate) fn model() -> Cell {
             Cell { words: words() }

@@ -13,11 +13,15 @@
 #[cfg(not(model))]
 mod callers;
 mod places;
+#[cfg(all(model, not(shuttle), test))]
+mod scenes;
 mod turns;
 
 #[cfg(not(model))]
 pub use callers::Rouse;
 #[cfg(not(model))]
 pub(crate) use callers::{Afterwards, Ask, Caller, Callers, Key, difference, sum};
-pub(crate) use places::{GRACE, LONGEST_PLAN, Places, Standing};
+pub(crate) use places::Places;
+#[cfg(not(model))]
+pub(crate) use places::{GRACE, LONGEST_PLAN, Standing};
 pub(crate) use turns::{Charge, Turn};
