@@ -85,16 +85,16 @@ fn empty() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds")
 }
 
-/// A limiter whose one token is taken: the next comes in an hour.
-fn far() -> Place {
-    let place = place(|b| b.seats(64).open(1, HOUR));
+/// A limiter with places for twice so many processes, whose one token is taken: the next comes in an hour.
+fn far(seats: usize) -> Place {
+    let place = place(|b| b.seats(seats).open(1, HOUR));
     let _ = place.limit.try_acquire(1);
     place
 }
 
 /// Until so many wait.
 fn until_queued(limit: &RateLimit, count: usize) {
-    while limit.peek().expect("a healthy limiter").queued < count as u64 {
+    while limit.inspect().expect("a healthy limiter").callers_waiting() < count as u64 {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -111,7 +111,7 @@ fn processor_time(processes: &[Pid]) -> Duration {
 fn sleepers() {
     const SLEEPERS: usize = 1_000;
     const TIME: Duration = Duration::from_secs(5);
-    let place = far();
+    let place = far(SLEEPERS);
     let children = Children::fork(SLEEPERS, |_| drop(place.limit.acquire(1).timeout(100_000 * HOUR).wait()));
     until_queued(&place.limit, SLEEPERS);
     let before = processor_time(&children.0);
@@ -152,7 +152,7 @@ fn news() {
     const PROCESSES: usize = 64;
     let (mut last, mut first) = (empty(), empty());
     for _ in 0..20 {
-        let place = far();
+        let place = far(64);
         let words = shared_words(PROCESSES);
         let limit: &RateLimit = &place.limit;
         let children = Children::fork(PROCESSES, |index| {
