@@ -15,7 +15,7 @@ fn put_to_sleep(arena: &Arena) -> (Crew, shm_lib::RateLimit) {
     let mut crew = Crew::new(WORKER);
     crew.hire_many(&arena.job("sleepers").set("threads", 10), SLEEPERS / 10);
     crew.go();
-    let queued = || limit.peek().unwrap().queued;
+    let queued = || limit.inspect().unwrap().callers_waiting();
     assert!(harness::eventually(PATIENCE, || queued() >= SLEEPERS as u64), "{} asleep", queued());
     // Queued comes a moment before asleep.
     std::thread::sleep(Duration::from_millis(50));
