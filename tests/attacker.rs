@@ -116,7 +116,7 @@ fn hard_links_by_the_hundred_hold_up_nobody() {
     }
     let began = Instant::now();
     for name in &names {
-        let e = builder(dir.path(), name).attach().unwrap_err();
+        let e = RateLimit::builder(name).directory(dir.path()).attach().unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Untrusted, "{e}");
     }
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());

@@ -78,11 +78,11 @@ fn requests_say_what_is_counted_and_nothing_else() {
     invalid(ask(Cost::one()), "say how many");
     invalid(limit.try_acquire(1), "tokens");
     invalid(limit.wait(), "tokens");
-    invalid(ask(Cost::one().and(tokens, 1).and(bytes, 1)), "nobody counts bytes");
-    invalid(ask(Cost::from(0).and(tokens, 0)), "request for nothing");
+    invalid(ask(Cost::one().and(tokens, 1).and(bytes, 1)), "no limit counts bytes");
+    invalid(ask(Cost::from(0).and(tokens, 0)), "cannot acquire 0");
     invalid(limit.reserve(1), "say how many");
     invalid(limit.schedule(1, 3), "tokens");
-    invalid(limit.schedule(1, 0), "0 calls");
+    invalid(limit.schedule(1, 0), "0 requests");
     for request in [Cost::from(11).and(tokens, 1), Cost::one().and(tokens, 1_001)] {
         refused(ask(request), ErrorKind::NeverAdmissible, "can never be admitted");
         refused(limit.acquire(request).wait(), ErrorKind::NeverAdmissible, "can never be admitted");
@@ -94,8 +94,8 @@ fn requests_say_what_is_counted_and_nothing_else() {
 
     let dir = shared_dir();
     let calls = open_in(dir.path(), "bucket:10/366d:10", 0);
-    invalid(calls.try_acquire(Cost::one().and(tokens, 1)), "nobody counts tokens");
-    invalid(calls.try_acquire(0), "request for nothing");
+    invalid(calls.try_acquire(Cost::one().and(tokens, 1)), "no limit counts tokens");
+    invalid(calls.try_acquire(0), "cannot acquire 0");
     assert!(calls.try_acquire(10).unwrap().is_admitted());
 }
 

@@ -172,10 +172,10 @@ fn a_known_clock_is_not_judged_by_the_time_of_day() {
     let patch = Patch::of(&arena.file());
     let hour = 3_600_000_000_000u64;
     patch.set(offset::WALL, patch.get(offset::WALL) - hour).seal();
-    drop(arena.job("open").builder().attach().expect("the same boot and namespace"));
+    drop(arena.job("open").attach().expect("the same boot and namespace"));
     patch.set(offset::TIME_NAMESPACE, 0).seal();
-    let answer = arena.job("open").builder().attach().map(drop).unwrap_err().to_string();
+    let answer = arena.job("open").attach().map(drop).unwrap_err().to_string();
     assert!(answer.contains("clocks are") && answer.contains("apart"), "{answer}");
     patch.set(offset::WALL, patch.get(offset::WALL) + hour).seal();
-    drop(arena.job("open").builder().attach().expect("the same time of day"));
+    drop(arena.job("open").attach().expect("the same time of day"));
 }

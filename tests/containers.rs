@@ -52,7 +52,7 @@ impl Yard {
 fn share_a_budget(plain: bool) -> Result<(), String> {
     let yard = Yard::new(Arena::with_fixed_budget(20), plain);
     let (mut one, mut two) = yard.two()?;
-    let watcher = yard.arena.job("watch").builder().attach().expect("the limiter");
+    let watcher = yard.arena.job("watch").attach().expect("the limiter");
     assert_eq!((one.takes(3), two.takes(4)), (3, 4));
     let seats = || watcher.inspect().unwrap().attached;
     let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.tokens)).collect();
@@ -96,7 +96,7 @@ fn hear_of_changes(plain: bool) -> Result<(), String> {
     let (mut one, mut two) = yard.two()?;
     assert_eq!(one.takes(1), 1);
     two.tell("wait-ms 100000");
-    let watcher = yard.arena.job("watch").builder().attach().expect("the limiter");
+    let watcher = yard.arena.job("watch").attach().expect("the limiter");
     assert!(eventually(Duration::from_secs(10), || watcher.peek().unwrap().queued == 1));
     one.must("change 1000 1000000000");
     assert_eq!(two.answer().split(' ').next(), Some("admitted"));

@@ -33,9 +33,8 @@ fn three_hundred_seats_are_taken_and_free_again() {
     let _alone = alone();
     for policy in ["bucket:600/366d:600", "fixed:600/366d+greedy:600/366d"] {
         let arena = Arena::with_policy(policy, 0).seats(CROWD);
-        let watcher = arena.job("watch").builder();
         drop(arena.open());
-        let watcher = watcher.attach().expect("the limiter");
+        let watcher = arena.job("watch").attach().expect("the limiter");
         for round in 1..=3 {
             let (crew, seatless) = come(&arena, 1);
             assert_eq!((seated(&watcher), seatless), (CROWD, 0), "{policy}");

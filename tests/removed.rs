@@ -147,7 +147,7 @@ fn a_half_done_retirement_is_finished_by_the_next_open() {
     patch.set(offset::EPOCH, patch.get(offset::EPOCH) | RETIRED);
     assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
 
-    let attach = || arena.job("attach").builder().attach();
+    let attach = || arena.job("attach").attach();
     assert_eq!(attach().unwrap_err().kind(), ErrorKind::NotFound);
     assert!(!arena.file().exists());
 

@@ -89,7 +89,7 @@ impl Job {
 
     /// Opens the limiter that the words describe; with `as=it-is`, joins it whatever its limit is now.
     pub fn join(&self) -> shm_lib::Result<shm_lib::RateLimit> {
-        if self.text_or("as", "") == "it-is" { self.builder().attach() } else { self.open() }
+        if self.text_or("as", "") == "it-is" { self.attach() } else { self.open() }
     }
 
     /// Opens the limiter that the words describe, and takes a seat.
@@ -102,16 +102,23 @@ impl Job {
     /// Opens it, and nothing more.
     pub fn open_only(&self) -> shm_lib::Result<shm_lib::RateLimit> {
         match self.text_or("policy", "") {
-            "" => self.builder().open(self.number("max"), Duration::from_nanos(self.number("per"))),
+            "" => {
+                let builder = self.builder().burst(self.number_or("burst", 1));
+                builder.open(self.number("max"), Duration::from_nanos(self.number("per")))
+            }
             text => self.builder().open_policy(policy::parse(text, self.number_or("permits", 0))),
         }
     }
 
-    /// The builder for the limiter that the words describe.
-    pub fn builder(&self) -> shm_lib::Builder {
+    /// Joins the limiter of that name as it is.
+    pub fn attach(&self) -> shm_lib::Result<shm_lib::RateLimit> {
+        shm_lib::RateLimit::builder(self.text("name")).directory(self.path("dir")).attach()
+    }
+
+    /// The builder for the limiter that the words describe, without its limit.
+    fn builder(&self) -> shm_lib::Builder {
         let builder = shm_lib::RateLimit::builder(self.text("name"))
             .directory(self.path("dir"))
-            .burst(self.number_or("burst", 1))
             .seats(self.number_or("seats", shm_core::DEFAULT_SEATS as u64) as usize);
         match self.text_or("mode", "") {
             "" => builder,

@@ -44,6 +44,7 @@ use std::time::{Duration, Instant};
 /// - **Changed**: a change, pause, reset or end of the limiter reaches every caller that waits at once. It keeps its place.
 ///
 /// # Futures
+/// `.await` makes one; where a future is needed as a value (`pin!`, `join!`), [`into_future`](IntoFuture::into_future) does.
 /// They work in any runtime and need no timer of it. Admitted at once, a future neither allocates (where there is one limit,
 /// of calls) nor starts anything. A future that waits blocks no thread: one thread of the process, which is started when a
 /// task first waits for a limiter, sleeps for all of them and wakes them.

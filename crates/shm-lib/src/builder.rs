@@ -132,8 +132,9 @@ impl Builder {
         self
     }
 
-    /// At most `n` requests wait. A request that would have to wait is refused at once when this many already wait. With
-    /// 0 no request waits. Default: any number.
+    /// At most `n` requests wait. A request that would have to wait is denied at once when this many already wait: by
+    /// [`DeniedBy::Line`](crate::DeniedBy::Line) if it has a bound of its own (see [`Acquire`](crate::Acquire)), otherwise with
+    /// an error, [`LineFull`](crate::ErrorKind::LineFull). With 0 no request waits. Default: any number.
     pub fn max_waiters(mut self, n: u32) -> Self {
         self.max_waiters = Some(n);
         self

@@ -119,7 +119,8 @@ impl RateLimit {
         Builder::new(name)
     }
 
-    /// Takes this cost now, or nothing. Never waits. While callers wait, what becomes free is theirs, so this is denied.
+    /// Takes this cost now, or nothing. Never waits. While callers wait, their next turns are charged ahead, so this is
+    /// denied.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

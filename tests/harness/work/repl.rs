@@ -87,12 +87,12 @@ impl Puppet {
                 self.limit = Some(job.open()?);
             }
             "attach" => {
-                let limit = self.job.builder().attach()?;
+                let limit = self.job.attach()?;
                 harness::job::sit_down(&limit);
                 self.limit = Some(limit);
             }
             // Takes no seat yet.
-            "join" => self.limit = Some(self.job.builder().attach()?),
+            "join" => self.limit = Some(self.job.attach()?),
             "drop" => self.limit = None,
             "child" => return Ok(self.child.as_mut().expect("a child").ask(rest)),
             "fork" => return Ok(self.fork()),

@@ -192,7 +192,7 @@ impl Limiter {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there is no limit, only permits.
-    pub fn check_has_turns(&self) -> Result<()> {
+    fn check_has_turns(&self) -> Result<()> {
         if self.segment.generations().is_unlimited() {
             return Err(self.segment.halted(Halt::Unlimited, 0));
         }
@@ -231,7 +231,7 @@ impl Limiter {
     /// Takes this cost for the first turn that is free. Not yet counted: see [`count_admitted`](Self::count_admitted).
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire), [`ErrorKind::TooFar`], and as [`check_has_turns`](Self::check_has_turns).
+    /// As [`try_acquire`](Self::try_acquire), [`ErrorKind::TooFar`]; [`ErrorKind::InvalidInput`] if there is no limit, only permits.
     pub fn reserve(&self, cost: &Cost) -> Result<Reservation> {
         self.check_has_turns()?;
         // A process that reserves attaches as well.

@@ -61,7 +61,7 @@ impl<'a> Player<'a> {
 
     pub(super) fn attach(&mut self) {
         let mut handle = None;
-        let attached = || self.spec.builder(self.dir).attach();
+        let attached = || RateLimit::builder("f").directory(self.dir).attach();
         Self::timed(self.board, "attach", Duration::ZERO, || {
             attached().map(|limit| handle = Some(limit)).map(|()| true)
         });
