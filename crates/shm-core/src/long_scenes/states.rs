@@ -111,7 +111,7 @@ impl Scene {
             self.records(Some(seat)).reserve(Asked::Calls(cost), latest, &self.clock(), true, desk)
         };
         let (at, now, epoch, state) = match decided {
-            Ok(Decision::Admitted { at, now, epoch, state }) => (at, now.at, epoch, state),
+            Ok(Decision::Admitted { at, now, epoch, state, .. }) => (at, now.at, epoch, state),
             Ok(Decision::Denied { ready, now, .. }) => return assert!(ready > now.at && ready > latest),
             // A helper that overslept froze it: the limiter heals that under the control lock, which is not played here.
             Err(Halt::Frozen) => return,
@@ -147,7 +147,7 @@ impl Scene {
         } else {
             let charged = desk.charged();
             let one = Request::one();
-            self.records(Some(seat)).refund(epoch, state, Some(&charged), &one, at).unwrap();
+            self.records(Some(seat)).refund(epoch, state, Some(&charged), Asked::of(&one), at).unwrap();
         }
     }
 
