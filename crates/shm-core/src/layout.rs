@@ -19,7 +19,13 @@ pub(crate) const RINGS: usize = 4;
 /// Words for the name.
 pub(crate) const NAME_WORDS: usize = 32;
 /// Turns that can be charged ahead for those who stand in the line.
-pub(crate) const TURNS: usize = if cfg!(all(model, not(shuttle))) { 2 } else { 64 };
+pub(crate) const TURNS: usize = if cfg!(shuttle) {
+    4
+} else if cfg!(model) {
+    2
+} else {
+    64
+};
 /// A place in the line for twice as many processes as there are seats, within these bounds: a process that stands needs no
 /// seat, where the state is one word.
 pub(crate) const PLACES: std::ops::RangeInclusive<usize> = 64..=4_096;

@@ -21,6 +21,8 @@ mod turns;
 pub use callers::Rouse;
 #[cfg(not(model))]
 pub(crate) use callers::{Afterwards, Ask, Caller, Callers, Key, difference, sum};
+#[cfg(all(shuttle, test))]
+pub(crate) use places::Front;
 pub(crate) use places::Places;
 #[cfg(not(model))]
 pub(crate) use places::{GRACE, LONGEST_PLAN, Standing};

@@ -2,6 +2,7 @@
 //! one after the other, in a time that passes. Run by `cargo xtask test loom`; longer by
 //! `cargo xtask interleave`.
 
+mod line;
 mod permits;
 mod states;
 

@@ -150,7 +150,7 @@ impl Scene {
         } else {
             let charged = desk.charged();
             let one = Cost::one();
-            self.records(Some(seat)).refund(epoch, state, Some(&charged), &one, at).unwrap();
+            self.records(Some(seat)).refund(epoch, state, Some(&charged), Asked::of(&one), at).unwrap();
         }
     }
 
