@@ -36,7 +36,7 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
     assert!(limit.try_acquire().unwrap().is_admitted());
     // The name of the command in the first seat, as a process may choose it.
     let file = File::options().write(true).open(limit.path()).unwrap();
-    file.write_all_at(b"\x1b]0;p\x07\xe2\x80\xae\xc2\x9bwn\n!", 12_288 + 32).unwrap();
+    file.write_all_at(b"\x1b]0;p\x07\xe2\x80\xae\xc2\x9bwn\n!", 16_384 + 32).unwrap();
     // And one whose header says that its name is something else.
     fs::copy(limit.path(), place.path().join("copy")).unwrap();
     for args in [
@@ -132,7 +132,7 @@ fn rubbish_is_looked_at_calmly() {
             // The first generation, the first seat, or anything but the header.
             let at = match roll(3) {
                 0 => 4_096 / 8 + 80 + roll(80),
-                1 => 12_288 / 8 + roll(32),
+                1 => 16_384 / 8 + roll(32),
                 _ => 56 + roll(words - 56),
             };
             let word =
