@@ -24,13 +24,15 @@ pub mod offset {
     pub const REGIONS_END: u64 = 152;
     pub const NAME: u64 = 192;
     pub const EPOCH: u64 = 448;
-    pub const LINE: u64 = 512;
+    pub const PROBED: u64 = 512;
     pub const SEATLESS: u64 = 576;
     pub const GENERATIONS: u64 = 4096;
     pub const GENERATION_SIZE: u64 = 640;
     pub const GENERATION_CHECKSUM: u64 = 48;
     pub const GENERATION_STATE: u64 = 576;
     pub const TURNS: u64 = 9_216;
+    pub const TURN_INSTANTS: u64 = 9_728;
+    pub const TURN_CHARGES: u64 = 10_240;
     pub const FIRST_SEAT: u64 = 16_384;
 }
 
@@ -119,11 +121,13 @@ fn hash(words: impl Iterator<Item = u64>) -> u64 {
 pub struct Parts {
     /// Where the cells begin, and the seats end.
     pub cells: u64,
+    /// Where the cells of turns begin.
+    pub turn_cells: u64,
     /// Where the slots begin.
     pub slots: u64,
     /// Where the permits begin.
     pub permits: u64,
-    /// Where the bits of those who stand in the line begin.
+    /// Where the bits begin that say who stands.
     pub standing: u64,
     /// Where the places of the line begin.
     pub places: u64,
@@ -135,16 +139,16 @@ impl Parts {
     /// From the header's words.
     pub fn of(get: impl Fn(u64) -> u64) -> Parts {
         let times = |at: u64, size: u64| get(at).saturating_mul(size);
+        let line = |end: u64| end.checked_next_multiple_of(64).unwrap_or(u64::MAX);
         let cells = offset::FIRST_SEAT.saturating_add(times(offset::SEATS, 256));
-        // One more for each of 64 turns, where there are any.
-        let turns = if get(offset::CELLS) > 0 { 64 * 448 } else { 0 };
-        let slots = cells.saturating_add(times(offset::CELLS, 448)).saturating_add(turns);
+        let turn_cells = cells.saturating_add(times(offset::CELLS, 448));
+        let slots = turn_cells.saturating_add(if get(offset::CELLS) > 0 { 64 * 448 } else { 0 });
         let rings = (0..4).fold(0, |sum: u64, i| sum.saturating_add(times(offset::RINGS + 8 * i, 8)));
         let permits = slots.saturating_add(rings);
-        let lines = |n: u64| n.checked_next_multiple_of(64).unwrap_or(u64::MAX);
-        let standing = lines(permits.saturating_add(times(offset::PERMITS, 8)));
-        let count = lines(get(offset::SEATS).saturating_mul(2)).clamp(64, 4_096);
-        let places = lines(standing.saturating_add(count / 8));
-        Parts { cells, slots, permits, standing, places, size: places.saturating_add(count * 128) }
+        let standing = line(permits.saturating_add(times(offset::PERMITS, 8)));
+        let n = line(times(offset::SEATS, 2)).clamp(64, 4_096);
+        let places = line(standing.saturating_add(n / 8));
+        let size = places.saturating_add(n * 128);
+        Parts { cells, turn_cells, slots, permits, standing, places, size }
     }
 }

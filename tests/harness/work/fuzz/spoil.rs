@@ -77,16 +77,16 @@ impl<'a> Spoiler<'a> {
 
     /// Where something is, in words that operations use.
     fn place(&self, dice: &mut Dice) -> u64 {
-        let Parts { cells, slots, permits, .. } = self.parts;
+        let Parts { cells, turn_cells, slots, permits, standing, places, .. } = self.parts;
         let start = offset::GENERATIONS + offset::GENERATION_SIZE * self.generation();
         let mut within = |from: u64, to: u64| from + 8 * dice_word(dice, from, to);
-        let at = match within(0, 96) / 8 {
+        let at = match within(0, 128) / 8 {
             0 => offset::EPOCH,
             1 | 2 => start + offset::GENERATION_STATE,
             3 => within(start, start + offset::GENERATION_SIZE),
-            4 => within(offset::GENERATIONS, offset::FIRST_SEAT),
+            4 => within(offset::GENERATIONS, offset::TURNS),
             5 => within(offset::FIRST_SEAT, cells),
-            6 => within(cells, slots),
+            6 => within(cells, turn_cells),
             7 => {
                 // The current record.
                 let cell = self.get(start + offset::GENERATION_STATE) & 0x3fff;
@@ -94,8 +94,15 @@ impl<'a> Spoiler<'a> {
                 within(at, at.saturating_add(448))
             }
             8 => within(slots, permits),
-            9 => within(permits, self.len()),
-            10 => offset::LINE + 8 * dice.roll(2),
+            9 => within(permits, standing),
+            10 => offset::PROBED,
+            // What waiting callers look at: the turns, what the first of them were charged with, who stands, and the
+            // places in which this process and the others stand.
+            11 => within(offset::TURNS, offset::TURN_CHARGES),
+            12 => within(offset::TURN_CHARGES, offset::TURN_CHARGES + 4 * 96),
+            13 => within(standing, places),
+            14 => within(places, places + 4 * 128),
+            15 => within(turn_cells, slots),
             _ => within(offset::EPOCH, self.len()),
         };
         at.min(self.len() - 8)
@@ -135,7 +142,7 @@ impl<'a> Spoiler<'a> {
     /// Changes one word that is not of any generation's terms; says where.
     pub(super) fn spoil_state(&mut self, dice: &mut Dice) -> u64 {
         let is_terms = |at: u64| {
-            (offset::GENERATIONS..offset::FIRST_SEAT).contains(&at)
+            (offset::GENERATIONS..offset::TURNS).contains(&at)
                 && (at - offset::GENERATIONS) % offset::GENERATION_SIZE < offset::GENERATION_STATE
         };
         loop {

@@ -55,28 +55,31 @@ impl Limiter {
         turns
     }
 
-    /// Charges one more turn for the line, if it comes by `latest`. Whoever finds that it was charged by other limits than
-    /// it knows looks again: to it the turn is none, and it would charge the next, and the next.
+    /// Charges one more turn for the line, if it comes by `latest`, and says when it comes. Whoever finds that it was
+    /// charged by other limits than it knows looks again: to it the turn is none, and it would charge the next, and the
+    /// next.
     pub(super) fn fill(
         &self,
         by: Sitter,
         costs: &Costs,
         epoch: u64,
         latest: Nanos,
-    ) -> std::result::Result<bool, Halt> {
-        let Some(filling) = self.turns().begin(by) else { return Ok(false) };
+    ) -> std::result::Result<Option<Nanos>, Halt> {
+        let Some(filling) = self.turns().begin(by) else { return Ok(None) };
         match self.charge_turn(filling.slot(), costs, epoch, latest) {
             Ok(Some((at, charge))) => {
                 self.turns().publish(filling, at.as_nanos(), &charge);
-                if charge.epoch == epoch { Ok(true) } else { Err(Halt::Changed) }
+                if charge.epoch == epoch { Ok(Some(at)) } else { Err(Halt::Changed) }
             }
             nothing => {
                 self.turns().abandon(filling);
-                nothing.map(|_| false)
+                nothing.map(|_| None)
             }
         }
     }
 
+    /// By the clock itself: by a cheaper time, which may be a little behind, the turn could come before those who stand
+    /// arrived, and be nobody's.
     pub(super) fn charge_turn(
         &self,
         slot: usize,
@@ -85,7 +88,7 @@ impl Limiter {
         latest: Nanos,
     ) -> std::result::Result<Option<(Nanos, Charge)>, Halt> {
         if !self.segment.has_records() {
-            return Ok(match self.segment.words().reserve(costs[0], latest, true, &clock::Host)? {
+            return Ok(match self.segment.words().reserve(costs[0], latest, true, &clock::now)? {
                 Decision::Admitted { at, epoch, state, .. } => {
                     let charged = [0; MAX_LIMITS];
                     Some((at, Charge { epoch, before: 0, after: state, costs: *costs, charged }))
@@ -96,7 +99,7 @@ impl Limiter {
         let Ok(Some(mut cells)) = self.seat.cells(&self.segment) else { return Err(Halt::Seatless) };
         let records = self.segment.records(Some(cells.pair()));
         let asked = Asked::Costs(costs, epoch);
-        match records.reserve(asked, latest, &clock::Host, true, &mut cells.desk)? {
+        match records.reserve(asked, latest, &clock::now, true, &mut cells.desk)? {
             Decision::Admitted { at, epoch, state, .. } => {
                 records.keep_before(epoch, &self.segment.turn_cells()[slot], cells.desk.before_it());
                 let (charged, before) = (cells.desk.charged(), cells.desk.word_before());

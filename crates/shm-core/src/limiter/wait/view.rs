@@ -7,7 +7,7 @@ use crate::denied::{Denied, DeniedBy};
 use crate::layout::{PLACES, TURNS};
 use crate::limit::Costs;
 use crate::limiter::Limiter;
-use crate::line::{Callers, Charge, Key, LONGEST_PLAN, Turn, difference, sum};
+use crate::line::{Callers, Charge, GRACE, Key, LONGEST_PLAN, Turn, difference, sum};
 use std::time::Duration;
 
 /// The longest sleep of the first process in line; of the second it is twice as long, and so on.
@@ -101,8 +101,12 @@ impl Limiter {
                 self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
             };
             match self.fill(sitter, &next, epoch, wanted_by(&turns, now)) {
-                Ok(true) => {}
-                Ok(false) => break turns,
+                // It would be nobody's, and so would the next.
+                Ok(Some(at)) if at.plus(GRACE).as_nanos() < now => {
+                    return Err(Halt::Damaged("a turn comes before it is charged"));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break turns,
                 Err(Halt::Seatless) => {
                     seatless = true;
                     break turns;
