@@ -562,7 +562,9 @@ impl Limiter {
                 self.costs_of(callers, turns.len(), epoch, now).unwrap_or(costs)
             };
             match self.fill(sitter, &next, epoch, Nanos::from_nanos(latest)) {
-                Ok(true) => {}
+                Ok(true) if self.segment.generations().epoch() == epoch => {}
+                // Under an epoch that is over, the new turn is void, and this loop would charge one after the other.
+                Ok(true) => return Err(Halt::Changed),
                 Ok(false) => break turns,
                 Err(Halt::Seatless) => {
                     seatless = true;
