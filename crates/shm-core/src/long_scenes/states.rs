@@ -111,7 +111,7 @@ impl Scene {
             self.records(Some(seat)).reserve(Asked::Calls(cost), latest, &self.clock(), true, desk)
         };
         let (at, now, epoch, state) = match decided {
-            Ok(Decision::Admitted { at, now, epoch, state }) => (at, now.at, epoch, state),
+            Ok(Decision::Admitted { at, now, epoch, state, .. }) => (at, now.at, epoch, state),
             Ok(Decision::Denied { denied, .. }) => {
                 let ready = denied.retry_at().unwrap();
                 return assert!(ready > denied.at() && ready > latest);
