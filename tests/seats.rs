@@ -1,6 +1,6 @@
 //! Seats: one for each process, found in bounded time, and needed by nobody who controls a limiter.
 
-use harness::file::{Patch, offset};
+use harness::file::{Parts, Patch, offset};
 use harness::{Arena, Puppet, alone, eventually, raw};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
@@ -87,10 +87,10 @@ fn a_reset_frees_the_permits_of_the_dead_while_all_seats_are_taken() {
     assert!(dead.ask("hold").starts_with("held"));
     dead.signal(Signal::SIGKILL);
     dead.wait();
-    let permits_end = std::fs::metadata(arena.file()).unwrap().len();
     let words = || {
         let patch = Patch::of(&arena.file());
-        (0..64).filter(|i| patch.get(permits_end - 512 + 8 * i) != 0).count()
+        let permits = Parts::of(|at| patch.get(at)).permits;
+        (0..64).filter(|i| patch.get(permits + 8 * i) != 0).count()
     };
     assert_eq!(words(), 2, "the dead one's permit is still written down");
     RateLimit::builder("arena").directory(arena.dir()).attach().unwrap().reset().unwrap();

@@ -62,6 +62,14 @@ impl Standing {
             || self.plan > now.saturating_add(LONGEST_PLAN.as_nanos() as u64)
     }
 
+    /// Whether it should have been awake for longer than a wake-up usually takes. Then it is not relied on to go on at once,
+    /// though it is not passed over yet.
+    pub(crate) fn has_overslept(&self, now: u64) -> bool {
+        /// Three times what a wake-up takes.
+        const A_WAKE_UP: u64 = 200_000;
+        self.plan.saturating_add(A_WAKE_UP) < now
+    }
+
     /// How many of its callers are served before this ticket at this place, about: it says only when the first and the
     /// newest of them arrived.
     pub(crate) fn callers_before(&self, ticket: u64, place: usize) -> u64 {
@@ -125,8 +133,19 @@ impl<'a> Places<'a> {
 
     /// The first in line that is not late.
     pub(crate) fn first(self, now: u64) -> Option<Standing> {
-        let awake = self.all().filter(|standing| !standing.is_late(now));
-        awake.min_by_key(|standing| (standing.ticket, standing.place))
+        self.in_order(now).next()
+    }
+
+    /// Those who stand and are not late, in their order.
+    pub(crate) fn in_order(self, now: u64) -> impl Iterator<Item = Standing> + 'a {
+        let mut last = None;
+        std::iter::from_fn(move || {
+            let behind = |standing: &Standing| last.is_none_or(|last| (standing.ticket, standing.place) > last);
+            let behind = self.all().filter(|standing| !standing.is_late(now) && behind(standing));
+            let next = behind.min_by_key(|standing| (standing.ticket, standing.place))?;
+            last = Some((next.ticket, next.place));
+            Some(next)
+        })
     }
 
     /// Writes who is first at this place. By its holder.

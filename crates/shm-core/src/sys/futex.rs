@@ -63,9 +63,9 @@ pub(crate) fn check(word: &AtomicU64) -> nix::Result<()> {
     }
 }
 
-/// Wakes everybody who sleeps on the word, in every process.
-pub(crate) fn wake_all(word: &AtomicU64) {
-    let _ = wake(word, i32::MAX);
+/// Wakes everybody who sleeps on the word, in every process; whether there was anybody.
+pub(crate) fn wake_all(word: &AtomicU64) -> bool {
+    wake(word, i32::MAX).is_ok_and(|woken| woken > 0)
 }
 
 /// Wakes one of those who sleep on the word; whether there was one.

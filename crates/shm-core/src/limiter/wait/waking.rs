@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How often a process asks the kernel whether the first in line is alive.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
+/// So many are woken at most, if those before them may be dead.
+const WAKE_AT_MOST: usize = 8;
 
 impl Limiter {
     /// Wakes the first in line if it sleeps for longer than it should. The process that calls is at `here`, and is awake.
@@ -28,9 +30,7 @@ impl Limiter {
             let estimate = self.estimate(epoch, &[0; MAX_LIMITS], &costs).ok()??;
             Some(estimate.0.as_nanos())
         });
-        if self.line().hasten(&first, due.unwrap_or(now).max(now)) {
-            self.ring(first.place);
-        }
+        self.wake_in_order(due.unwrap_or(now).max(now), here, now);
     }
 
     /// Wakes the first in line, for which something has become free.
@@ -42,10 +42,18 @@ impl Limiter {
             return;
         }
         let now = clock::now().as_nanos();
-        if let Some(first) = line.first(now)
-            && line.hasten(&first, now)
-        {
-            self.ring(first.place);
+        self.wake_in_order(now, usize::MAX, now);
+    }
+
+    /// Wakes the first in line, if it plans to sleep for longer than until `due`. Where nobody sleeps at its place, or somebody
+    /// should have been awake there, it may be dead: then the next one as well, so that what is free is not left to it.
+    fn wake_in_order(&self, due: u64, here: usize, now: u64) {
+        let line = self.line();
+        for standing in line.in_order(now).take(WAKE_AT_MOST) {
+            let is_awake = standing.place == here || !line.hasten(&standing, due) || self.ring(standing.place);
+            if is_awake && !standing.has_overslept(now) {
+                return;
+            }
         }
     }
 
@@ -56,11 +64,12 @@ impl Limiter {
         }
     }
 
-    pub(super) fn ring(&self, place: usize) {
-        if let Some(bell) = self.line().bell(place) {
+    /// Wakes the process at this place; whether it slept.
+    pub(super) fn ring(&self, place: usize) -> bool {
+        self.line().bell(place).is_some_and(|bell| {
             bell.fetch_add(1, Ordering::SeqCst);
-            futex::wake_all(bell);
-        }
+            futex::wake_all(bell)
+        })
     }
 
     pub(super) fn bell_of(&self, place: usize) -> u64 {
