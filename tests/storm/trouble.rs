@@ -207,8 +207,8 @@ impl<'a> Troublemaker<'a> {
             }
             std::thread::sleep(Duration::from_millis(15));
         }
-        // Each limiter is mapped, and the seat in it.
-        let bad = least.iter().enumerate().filter(|(_, least)| least.0 > 0 || least.1 > 2 * GROUNDS.len());
+        // Each limiter is mapped, and so are the locks of the seat and of the place in it.
+        let bad = least.iter().enumerate().filter(|(_, least)| least.0 > 0 || least.1 > 3 * GROUNDS.len());
         for (slot, (files, maps)) in bad {
             let leak = format!("process {slot} has {files} descriptors and {maps} mappings of limiters");
             self.record.leaks.push(leak);
