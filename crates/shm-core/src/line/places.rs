@@ -140,7 +140,8 @@ impl<'a> Places<'a> {
     pub(crate) fn in_order(self, now: u64) -> impl Iterator<Item = Standing> + 'a {
         let mut last = None;
         std::iter::from_fn(move || {
-            let behind = |standing: &Standing| last.is_none_or(|last| (standing.ticket, standing.place) > last);
+            let behind =
+                |standing: &Standing| last.is_none_or(|last| (standing.ticket, standing.place) > last);
             let behind = self.all().filter(|standing| !standing.is_late(now) && behind(standing));
             let next = behind.min_by_key(|standing| (standing.ticket, standing.place))?;
             last = Some((next.ticket, next.place));

@@ -21,7 +21,7 @@ pub enum Tended {
 
 impl Limiter {
     /// Looks on behalf of the tasks of this process that wait, tells those to look whose turn has come, and says until when
-    /// to sleep. For the one thread that tends them: see [`Step::Sleep`].
+    /// to sleep. For the one thread that tends them: see [`Step::Sleep`](super::Step::Sleep).
     pub fn tend(&self) -> Tended {
         let mut callers = self.lock_callers();
         let mut planned: Option<u64> = None;

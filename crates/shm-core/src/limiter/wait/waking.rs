@@ -50,7 +50,8 @@ impl Limiter {
     fn wake_in_order(&self, due: u64, here: usize, now: u64) {
         let line = self.line();
         for standing in line.in_order(now).take(WAKE_AT_MOST) {
-            let is_awake = standing.place == here || !line.hasten(&standing, due) || self.ring(standing.place);
+            let is_awake =
+                standing.place == here || !line.hasten(&standing, due) || self.ring(standing.place);
             if is_awake && !standing.has_overslept(now) {
                 return;
             }
