@@ -244,7 +244,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// See [`RateLimit::open`]; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) without
+    /// See [`RateLimit::open`]; [`ErrorKind::InvalidInput`] without
     /// [`permits`](Self::permits), and with what belongs to a rate (a burst, another kind, a further limit).
     pub fn open_permits(self) -> Result<RateLimit> {
         let Some(n) = self.permits else {
@@ -423,7 +423,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); [`ErrorKind::NotALimiter`](crate::ErrorKind::NotALimiter) for
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::NotALimiter`] for
     /// anything but a regular file; and whatever keeps this process from removing the file.
     pub fn remove_by_force(self) -> Result<()> {
         self.refuse_all_but_the_directory("removes the limiter", "leave it out")?;
