@@ -1,5 +1,6 @@
 //! Waiting in futures: admitted, denied, dropped, told of news; in tokio and without a runtime.
 
+mod block_on;
 mod dropping;
 mod news;
 mod permits;
