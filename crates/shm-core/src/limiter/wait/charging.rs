@@ -80,7 +80,7 @@ impl Limiter {
 
     /// By the clock itself: by a cheaper time, which may be a little behind, the turn could come before those who stand
     /// arrived, and be nobody's.
-    pub(super) fn charge_turn(
+    fn charge_turn(
         &self,
         slot: usize,
         costs: &Costs,
@@ -151,7 +151,7 @@ impl Limiter {
         None
     }
 
-    pub(super) fn undo_record(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
+    fn undo_record(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
         let (epoch, records) = (charge.epoch, self.segment.records(pair));
         // Read before it is taken: then somebody else may fill the slot.
         let before = records.kept_before(epoch, &self.segment.turn_cells()[turn.slot]);

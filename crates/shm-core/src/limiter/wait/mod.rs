@@ -63,11 +63,6 @@ impl Waiter {
     pub fn new(cost: &Cost, latest: Nanos, most_waiting: u64) -> Waiter {
         Waiter { ask: Ask::of(cost), latest, most_waiting, since: None, key: None, process: 0 }
     }
-
-    /// Until when it waits.
-    pub fn latest(&self) -> Nanos {
-        self.latest
-    }
 }
 
 /// What a waiting caller got.

@@ -70,7 +70,7 @@ impl Limiter {
     }
 
     /// Tells the tasks to look whose turn it is; until when nothing is to be done, then.
-    pub(super) fn rouse_due_tasks(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
+    fn rouse_due_tasks(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
         let now = clock::now().as_nanos();
         let waiting: Vec<Key> = callers.awake().take(TURNS).collect();
         for key in waiting {
