@@ -171,7 +171,7 @@ fn a_change_that_does_not_fit_the_file_is_refused_and_changes_nothing() {
         let limit = open_in(dir.path(), there, permits);
         let before = limit.policy().unwrap();
         invalid(limit.change_policy(policy::parse(asked, more)), words);
-        invalid(limit.change_policy(policy::parse(asked, more)), "create it anew");
+        invalid(limit.change_policy(policy::parse(asked, more)), "create x --replace");
         let changing = RateLimit::builder("x").directory(dir.path()).on_mismatch(OnMismatch::Change);
         invalid(changing.open_policy(policy::parse(asked, more)), words);
         assert_eq!((limit.policy().unwrap(), limit.inspect().unwrap().changes), (before, 0));

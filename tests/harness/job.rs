@@ -112,14 +112,21 @@ impl Job {
 
     /// Joins the limiter of that name as it is.
     pub fn attach(&self) -> shm_lib::Result<shm_lib::RateLimit> {
-        shm_lib::RateLimit::builder(self.text("name")).directory(self.path("dir")).attach()
+        self.handle().attach()
+    }
+
+    /// Its name, and where it is. With `lost=find-again` a handle finds its name again; else a worker says what is lost.
+    fn handle(&self) -> shm_lib::Builder {
+        let on_lost = match self.text_or("lost", "") {
+            "find-again" => shm_lib::OnLost::FindAgain,
+            _ => shm_lib::OnLost::Error,
+        };
+        shm_lib::RateLimit::builder(self.text("name")).directory(self.path("dir")).on_lost(on_lost)
     }
 
     /// The builder for the limiter that the words describe, without its limit.
     fn builder(&self) -> shm_lib::Builder {
-        let builder = shm_lib::RateLimit::builder(self.text("name"))
-            .directory(self.path("dir"))
-            .seats(self.number_or("seats", shm_core::DEFAULT_SEATS as u64) as usize);
+        let builder = self.handle().seats(self.number_or("seats", shm_core::DEFAULT_SEATS as u64) as usize);
         match self.text_or("mode", "") {
             "" => builder,
             mode => builder.mode(u32::from_str_radix(mode, 8).expect("an octal mode")),

@@ -1,7 +1,7 @@
 //! The storm's limiters and what each has to bear: known to its workers, its marshals and its judge.
 
 use crate::{Job, policy};
-use shm_lib::{OnMismatch, RateLimit, Result};
+use shm_lib::{OnLost, OnMismatch, RateLimit, Result};
 use std::path::Path;
 
 /// What a limiter has to bear, besides that its users are killed and stopped at any instant.
@@ -122,6 +122,8 @@ impl Ground {
         RateLimit::builder(self.name)
             .directory(dir)
             .on_mismatch(OnMismatch::Keep)
+            // It is removed and made anew on purpose: each life is judged for itself.
+            .on_lost(OnLost::Error)
             .open_policy(policy::parse(self.policy, self.permits))
     }
 

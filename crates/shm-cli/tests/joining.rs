@@ -139,15 +139,19 @@ fn advice_for_a_mismatch_is_true() {
             "shm-limit set api --rate 6/s --shadow",
         ),
         // There is no room for these, so `set` could not do it.
-        (&["--rate", "5/s"], &["--rate", "5/s", "--greedy"], "shm-limit remove api"),
-        (&["--rate", "5/s"], &["--rate", "5/s", "--rate", "9/m"], "shm-limit remove api"),
+        (&["--rate", "5/s"], &["--rate", "5/s", "--greedy"], "shm-limit create api --replace"),
+        (&["--rate", "5/s"], &["--rate", "5/s", "--rate", "9/m"], "shm-limit create api --replace"),
     ] {
         let place = Place::new();
         let create = |flags: &[&str]| place.run(&[&["create", "api"], flags].concat());
         assert_eq!(create(there).status, 0);
         let refused = create(asked);
         assert!(refused.status == 1 && refused.err.contains(advice), "{advice} is not in: {}", refused.err);
-        let words: Vec<&str> = advice.split(' ').skip(1).collect();
+        let mut words: Vec<&str> = advice.split(' ').skip(1).collect();
+        if words[0] == "create" {
+            // "with all settings"
+            words.extend(asked);
+        }
         place.ok(&words);
         assert_eq!(create(asked).status, 0, "{advice}");
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -57,13 +58,15 @@ pub enum ErrorKind {
 }
 
 /// An error that names the limiter and says what to do next.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
     place: Option<(String, PathBuf)>,
-    source: Option<io::Error>,
+    source: Option<Arc<io::Error>>,
 }
 
 impl Error {
@@ -98,7 +101,7 @@ impl Error {
             _ => (ErrorKind::Io, ""),
         };
         let message = format!("{doing}: {source}{next}");
-        Error(Box::new(Inner { kind, message, place: None, source: Some(source) }))
+        Error(Box::new(Inner { kind, message, place: None, source: Some(Arc::new(source)) }))
     }
 
     /// What went wrong, for a program to act on.
@@ -131,6 +134,6 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_ref().map(|e| e as _)
+        self.0.source.as_deref().map(|e| e as _)
     }
 }

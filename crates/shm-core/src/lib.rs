@@ -56,4 +56,6 @@ pub use segment::{DEFAULT_SEATS, MAX_SEATS};
 #[cfg(not(model))]
 pub use sys::fork::ProcessToken;
 #[cfg(not(model))]
+pub use sys::process_lock::ProcessLock;
+#[cfg(not(model))]
 pub use sys::signal::without_handlers;

@@ -99,7 +99,7 @@ impl sealed::Gives for Admission {
     #[cold]
     fn denied(limit: &RateLimit, denied: Denied) -> Result<Admission> {
         Err(match denied.by() {
-            DeniedBy::Line { waiting } => limit.limiter.line_is_full(waiting),
+            DeniedBy::Line { waiting } => limit.limiter().line_is_full(waiting),
             // What an acquisition without a deadline waits for until the last instant of the clock.
             _ => Error::new(ErrorKind::TooFar, "the turn would come after the last instant of the clock")
                 .at(limit.name(), limit.path()),

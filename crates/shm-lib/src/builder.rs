@@ -1,10 +1,11 @@
 //! Everything about a limiter that is not its rate.
 
-use crate::RateLimit;
+use crate::binding::{Binding, Terms};
+use crate::lost::Observer;
+use crate::{Lost, OnLost, RateLimit};
 use shm_core::limit::{Description, KindName, Limit, PolicySpec, Rate, Start};
-use shm_core::{Directory, Error, ErrorKind, Limiter, Name, OnMismatch, Result, Settings};
+use shm_core::{Directory, Error, ErrorKind, Name, OnMismatch, Result, Settings};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How to open a limiter. Made by [`RateLimit::builder`], ended by [`open`](Builder::open) or
@@ -51,6 +52,9 @@ pub struct Builder {
     mode: Option<u32>,
     seats: Option<usize>,
     on_mismatch: Option<OnMismatch>,
+    replace: bool,
+    on_lost: OnLost,
+    when_lost: Option<Observer>,
 }
 
 impl Builder {
@@ -70,6 +74,9 @@ impl Builder {
             mode: None,
             seats: None,
             on_mismatch: None,
+            replace: false,
+            on_lost: OnLost::default(),
+            when_lost: None,
         }
     }
 
@@ -182,6 +189,71 @@ impl Builder {
         self
     }
 
+    /// Creates the limiter anew, also if it exists: with other seats, another kind, more room. That is done in one step:
+    /// processes that have it open and find its name again (see [`OnLost`]) join the new one, and none of them creates
+    /// another meanwhile. Its usage, permits and line start anew.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    ///
+    /// let api = || RateLimit::builder("api").directory(shared);
+    /// let worker = api().seats(2).open_rate(Rate::per_second(5)?)?;
+    /// api().seats(256).replace().open_rate(Rate::per_second(5)?)?;
+    /// assert!(worker.try_acquire(1)?.is_admitted());
+    /// assert_eq!(worker.inspect()?.seats, 256);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replace(mut self) -> Self {
+        self.replace = true;
+        self
+    }
+
+    /// What the handle does when its limiter is lost: it was retired (`shm-limit remove`), replaced, or its file was removed.
+    /// Default: it [finds its name again](OnLost::FindAgain).
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{ErrorKind, OnLost, Rate, RateLimit};
+    ///
+    /// let api = || RateLimit::builder("api").directory(shared);
+    /// let limit = api().on_lost(OnLost::Error).open_rate(Rate::per_second(5)?)?;
+    /// api().attach()?.retire()?;
+    /// assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_lost(mut self, on_lost: OnLost) -> Self {
+        self.on_lost = on_lost;
+        self
+    }
+
+    /// Calls this function when the limiter was lost and the handle has looked for its name: in the thread that did so, and
+    /// without any lock. With the feature `tracing` each such event is also told to `tracing`, for the target `shm_limit`.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    ///
+    /// let api = || RateLimit::builder("api").directory(shared);
+    /// let limit = api().when_lost(|lost| eprintln!("{lost}")).open_rate(Rate::per_second(5)?)?;
+    /// api().attach()?.retire()?;
+    /// assert!(limit.try_acquire(1)?.is_admitted()); // "it was retired, and was created again; …"
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn when_lost(mut self, tell: impl Fn(&Lost<'_>) + Send + Sync + 'static) -> Self {
+        self.when_lost = Some(Observer::new(tell));
+        self
+    }
+
     fn place(&self) -> Result<(Directory, Name)> {
         let dir = self.directory.clone().unwrap_or_else(Directory::from_env);
         Ok((dir, Name::new(&self.name)?))
@@ -282,8 +354,9 @@ impl Builder {
     }
 
     /// Settings of a new file, and of joining one that exists.
-    fn of_a_file(&self) -> [(&'static str, bool); 3] {
+    fn of_a_file(&self) -> [(&'static str, bool); 4] {
         [
+            ("replace", self.replace),
             ("mode", self.mode.is_some()),
             ("seats", self.seats.is_some()),
             ("on_mismatch", self.on_mismatch.is_some()),
@@ -365,14 +438,19 @@ impl Builder {
     }
 
     fn join_or_create(self, policy: impl Into<PolicySpec>) -> Result<RateLimit> {
-        let (dir, name) = self.place()?;
         let settings = Settings {
             mode: self.mode,
             seats: self.seats.unwrap_or(shm_core::DEFAULT_SEATS),
             on_mismatch: self.on_mismatch.unwrap_or(OnMismatch::Error),
             ..Settings::new(policy)
         };
-        Limiter::open(&dir, &name, &settings).map(|limiter| RateLimit { limiter: Arc::new(limiter) })
+        self.bind(Terms::Open(Box::new(settings)))
+    }
+
+    fn bind(self, terms: Terms) -> Result<RateLimit> {
+        let (directory, name) = self.place()?;
+        let opened = Binding::open(directory, name, terms, self.replace, self.on_lost, self.when_lost);
+        opened.map(|(first, binding)| RateLimit::of(first, binding))
     }
 
     /// Joins the limiter as it is. It goes with the directory of the builder and with nothing else.
@@ -399,8 +477,7 @@ impl Builder {
             "joins the limiter as it is",
             "leave it out, or open it with a rate or a policy",
         )?;
-        let (dir, name) = self.place()?;
-        Limiter::attach(&dir, &name).map(|limiter| RateLimit { limiter: Arc::new(limiter) })
+        self.bind(Terms::Attach)
     }
 
     /// Removes the limiter, also if its file is not usable: damaged, of another version, from before the machine started,
@@ -427,6 +504,9 @@ impl Builder {
     /// anything but a regular file; and whatever keeps this process from removing the file.
     pub fn remove_by_force(self) -> Result<()> {
         self.refuse_all_but_the_directory("removes the limiter", "leave it out")?;
+        let of_a_handle =
+            [("on_lost", self.on_lost != OnLost::default()), ("when_lost", self.when_lost.is_some())];
+        self.refuse(&of_a_handle, "removes the limiter", "leave it out")?;
         let (dir, name) = self.place()?;
         shm_core::remove_by_force(&dir, &name)
     }

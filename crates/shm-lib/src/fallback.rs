@@ -15,9 +15,11 @@ use std::time::Duration;
 /// # use shm_lib::{Rate, RateLimit, Fallback};
 /// # use std::time::Duration;
 /// # let dir = tempfile::tempdir().unwrap();
-/// # let limit = RateLimit::builder("x").directory(dir.path()).open_rate(Rate::per_second(5).unwrap()).unwrap();
-/// std::fs::remove_file(limit.path()).unwrap();
-/// std::thread::sleep(Duration::from_millis(150));
+/// # let x = || RateLimit::builder("x").directory(dir.path());
+/// # let limit = x().open_rate(Rate::per_second(5).unwrap()).unwrap();
+/// // Somebody removes the limiter, and puts something else in its place.
+/// x().remove_by_force().unwrap();
+/// std::fs::write(limit.path(), "not a limiter").unwrap();
 /// assert!(limit.try_acquire(1).fail_open().unwrap().is_admitted());
 /// let denied = limit.try_acquire(1).fail_closed(Duration::from_secs(1)).unwrap();
 /// assert_eq!(denied.retry_after(), Some(Duration::from_secs(1)));

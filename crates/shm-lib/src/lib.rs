@@ -32,6 +32,7 @@
 //! | [`Outcome`], [`Admission`], [`Denied`], [`DeniedBy`] | what was decided |
 //! | [`Settled`] | what a settlement changed |
 //! | [`Permit`], [`Reservation`] | what is held, and turns taken ahead |
+//! | [`OnLost`], [`Lost`] | what a handle does when its limiter is retired or removed |
 //! | [`Fallback`] | fail-open or fail-closed, if the caller says so |
 //! | [`Error`], [`ErrorKind`] | what went wrong, and what to do next |
 
@@ -48,21 +49,23 @@ struct Readme;
 struct Guide;
 
 mod acquire;
+mod binding;
 mod builder;
 mod fallback;
+mod lost;
 mod outcome;
 mod permit;
 mod rate_limit;
 mod reservation;
-mod update;
 mod wait;
 
 pub use acquire::{Acquire, AcquireUnless, Gives};
 pub use builder::Builder;
 pub use fallback::Fallback;
+pub use lost::{Found, Lost, OnLost};
 pub use outcome::{Admission, Outcome, Settled};
 pub use permit::Permit;
-pub use rate_limit::{Peek, RateLimit};
+pub use rate_limit::{Changing, Peek, RateLimit};
 pub use reservation::Reservation;
 pub use shm_core::clock::{Nanos, now};
 pub use shm_core::limit::{self, Cost, Kind, Limit, Policy, PolicySpec, Rate, Start, Unit};

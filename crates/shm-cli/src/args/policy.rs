@@ -55,6 +55,10 @@ pub(crate) struct Create {
     /// If the limiter exists with other settings, succeed and leave it as it is
     #[arg(long)]
     pub(crate) keep: bool,
+    /// If the limiter exists, put a new one in its place, for example with more seats: its usage starts anew, and
+    /// processes that have it open go over to the new one
+    #[arg(long, conflicts_with = "keep")]
+    pub(crate) replace: bool,
     /// Who may use it: 600 (you), 660 (the file's group) or 666 (every user) [default: 600; 660 in a setgid directory
     /// that its group can write to]
     #[arg(short, long, value_name = "MODE", value_parser = octal)]

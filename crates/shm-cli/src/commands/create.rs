@@ -20,6 +20,9 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     if let Some(seats) = args.seats {
         new = new.seats(seats);
     }
+    if args.replace {
+        new = new.replace();
+    }
     let was_there = match attach(dir, &args.name) {
         Ok(_) => true,
         Err(e) if e.kind() == ErrorKind::NotFound => false,
@@ -33,6 +36,7 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     let there = limiter.policy()?;
     let verb = match (was_there, policy.is_met_by(&there)) {
         (false, _) => "created",
+        (true, _) if args.replace => "replaced",
         (true, true) => "already exists",
         (true, false) => "already exists with other settings, which are kept",
     };
@@ -53,8 +57,8 @@ fn agrees(limiter: &RateLimit, args: &Create) -> Result<(), Failure> {
     }
     if let Some(seats) = args.seats.filter(|&seats| seats != there.seats) {
         return Err(Failure::new(format!(
-            "limiter {:?} exists with {} seats, but {seats} were asked for; leave --seats out, or remove it and create \
-             it again",
+            "limiter {:?} exists with {} seats, but {seats} were asked for; leave --seats out, or put a new one \
+             in its place: --replace",
             args.name.as_str(),
             there.seats,
         )));

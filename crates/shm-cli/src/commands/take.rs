@@ -2,7 +2,7 @@
 
 use crate::args::Take;
 use crate::commands::{builder, on_mismatch};
-use crate::exit::{Failure, USAGE};
+use crate::exit::{Failure, USAGE, complain};
 use crate::output::notice::Notice;
 use crate::signals::Watch;
 use shm_lib::{Cost, Directory, Outcome, RateLimit, Result};
@@ -60,7 +60,13 @@ fn cost(args: &Take) -> std::result::Result<Cost, String> {
 }
 
 fn open(dir: &Directory, args: &Take) -> Result<RateLimit> {
-    let builder = builder(dir, &args.name);
+    let quiet = args.quiet;
+    let builder = builder(dir, &args.name).when_lost(move |lost| {
+        // What can't be opened is this command's error.
+        if !quiet && lost.found().is_ok() {
+            complain(lost);
+        }
+    });
     let Some(policy) = args.flags.policy()? else { return builder.attach() };
     let mut builder = builder.on_mismatch(on_mismatch(args.keep));
     if let Some(mode) = args.mode {

@@ -36,6 +36,10 @@ If the limiter exists, every setting that was given is compared with it, and non
 compared as a whole. If something differs, the limiter is left as it is and the command fails; with
 --keep it succeeds.
 
+With --replace a new limiter takes the place of the one that exists, for example with more --seats or of
+another kind, which `set` cannot do. Processes that have the old one open go over to the new one, also
+those that wait. What was used, and permits that are held, do not count for the new one.
+
 In a directory where every user can create files (such as /tmp), the modes 660 and 666 are refused,
 unless root or the directory's owner creates the limiter: other users would not trust the file. A
 group shares a directory made by: install -d -m 2770 -g GROUP DIR
@@ -47,6 +51,7 @@ Examples:
   shm-limit create model --rate 500/m --greedy --rate 200000/m --unit tokens --permits 8
   shm-limit create model --from policy.toml
   shm-limit create api --rate 5/s --keep
+  shm-limit create api --rate 5/s --seats 1000 --replace
   shm-limit --dir /srv/limits create shared --rate 30/1m30s --mode 660";
 
 /// `set --help`.

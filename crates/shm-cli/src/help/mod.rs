@@ -46,7 +46,9 @@ Examples:
 
 /// `remove --help`.
 pub(crate) const REMOVE: &str = "\
-Everyone who has it open, or waits, gets an error; the next who opens the name makes a new one.
+Processes that have it open hear of it at once. Those that opened it with a rate or permits create it
+again with their next request, with a new budget; the others fail until it is there again. To exchange
+it for another one, use `shm-limit create NAME --replace`, which leaves no gap.
 
 Examples:
   shm-limit remove api

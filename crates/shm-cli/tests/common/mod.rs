@@ -72,6 +72,16 @@ impl Place {
     }
 }
 
+/// How a command that was started with its standard error piped ends.
+pub fn end_of(child: Child) -> Ended {
+    let output = child.wait_with_output().unwrap();
+    Ended {
+        status: output.status.code().expect("ended by a signal"),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
 /// Waits for what must come, however busy the machine is.
 pub fn until(mut it_is_so: impl FnMut() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(30);

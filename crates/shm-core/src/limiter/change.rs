@@ -31,7 +31,11 @@ impl Limiter {
             self.segment.has_room_for(&policy).map_err(|why| {
                 self.segment.error(
                     ErrorKind::InvalidInput,
-                    format!("{policy} does not fit into its file: {why}; retire it and create it anew"),
+                    format!(
+                        "{policy} needs more room than its file has: {why}; put a new one in its place: shm-limit create {} \
+                         --replace, with all settings",
+                        self.name().shell_word()
+                    ),
                 )
             })?;
             Ok(Some(Terms { forget: false, ..terms.with(policy) }))
@@ -102,7 +106,7 @@ impl Limiter {
         })
     }
 
-    fn wake_everybody(&self) {
+    pub(super) fn wake_everybody(&self) {
         let fixed = self.segment.fixed();
         futex::wake_all(&fixed.news.epoch);
         self.wake_the_line();

@@ -445,8 +445,17 @@ impl Limiter {
         now.as_nanos() >= self.look_again_ns.load(Ordering::Relaxed)
     }
 
+    /// In few words: a handle that hears it goes on to the other one.
+    fn check_not_superseded(&self) -> Result<()> {
+        if self.is_superseded.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Removed, "there is another one"));
+        }
+        Ok(())
+    }
+
     #[cold]
     fn look_around(&self, now: Nanos) -> Result<()> {
+        self.check_not_superseded()?;
         self.segment.check_still_there()?;
         // Not before: until one thread knows, the others look, too.
         self.look_again_ns.store(now.plus(LOOK_EVERY).as_nanos(), Ordering::Relaxed);
@@ -481,7 +490,10 @@ impl Limiter {
         match halt {
             Halt::Forked | Halt::Changed => return Ok(()),
             Halt::Frozen => {}
-            halt => return Err(self.segment.halted(halt, cost)),
+            halt => {
+                self.check_not_superseded()?;
+                return Err(self.segment.halted(halt, cost));
+            }
         }
         // A process that slept through many changes froze the state it once had to freeze. See `generation`.
         self.publish(|terms| {

@@ -15,8 +15,8 @@ pub(super) fn remedy(
     let wanted = asked.applied_to(there).unwrap_or(asked.policy());
     if let Err(why) = room(&wanted) {
         return format!(
-            "its file has no room for what was asked for ({why}), so to get that, run `shm-limit remove {name}` and create \
-             it again"
+            "its file has no room for what was asked for ({why}), so to get that, put a new one in its place: shm-limit \
+             create {name} --replace, with all settings"
         );
     }
     let flags = match (there.limits().count(), wanted.limits().count()) {
@@ -141,7 +141,7 @@ mod tests {
         }
         let said = remedy(&name, &one, &greedy.into(), |_| Err("it is small".into()));
         assert!(
-            said.contains("no room") && said.contains("it is small") && said.contains("remove x"),
+            said.contains("no room") && said.contains("it is small") && said.contains("create x --replace"),
             "{said}"
         );
     }

@@ -39,7 +39,7 @@ use crate::sync::Ordering;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 /// A limiter in shared memory, seen from this process.
 ///
@@ -62,6 +62,10 @@ pub struct Limiter {
     look_for_dead_ns: AtomicU64,
     /// When its file was made: no other limiter of this machine was made then.
     made_ns: u64,
+    /// Whether this handle made it.
+    was_created: bool,
+    /// Whether the handle uses another one, since this one is lost.
+    is_superseded: AtomicBool,
 }
 
 impl Limiter {
@@ -72,11 +76,38 @@ impl Limiter {
     pub fn open(dir: &Directory, name: &Name, settings: &Settings) -> Result<Limiter> {
         let plan = settings.plan()?;
         let (segment, created) = Segment::join(dir, name, Some(&plan))?;
-        let limiter = Limiter::around(segment);
+        let limiter = Limiter::around(segment, created);
         if !created {
             limiter.reconcile(settings)?;
         }
         Ok(limiter)
+    }
+
+    /// Creates a limiter in place of the one of this name, if there is one: that is retired, and the name goes over to the new
+    /// one in one step, so that no process that looks for the name meanwhile creates another.
+    ///
+    /// A process that is killed in the middle of it leaves the old limiter as it was, or retired, or replaced.
+    ///
+    /// # Errors
+    /// As [`open`](Limiter::open), without [`ErrorKind::Mismatch`]; what is there must be a usable limiter.
+    pub fn replace(dir: &Directory, name: &Name, settings: &Settings) -> Result<Limiter> {
+        let plan = settings.plan()?;
+        loop {
+            let (segment, created) = Segment::join(dir, name, Some(&plan))?;
+            let limiter = Limiter::around(segment, created);
+            if created {
+                return Ok(limiter);
+            }
+            limiter.segment.check_removable()?;
+            let control = match limiter.segment.control() {
+                // Another process removed or replaced it just now.
+                Err(e) if matches!(e.kind(), ErrorKind::Removed | ErrorKind::Retired) => continue,
+                control => control?,
+            };
+            let new = control.replace(&plan, || limiter.segment.generations().retire());
+            limiter.wake_everybody();
+            return new.map(|segment| Limiter::around(segment, true));
+        }
     }
 
     /// Joins the limiter of this name as it is.
@@ -84,11 +115,13 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, and everything in [`ErrorKind`] that concerns files.
     pub fn attach(dir: &Directory, name: &Name) -> Result<Limiter> {
-        Segment::join(dir, name, None).map(|(segment, _)| Limiter::around(segment))
+        Segment::join(dir, name, None).map(|(segment, _)| Limiter::around(segment, false))
     }
 
-    fn around(segment: Segment) -> Limiter {
+    fn around(segment: Segment, was_created: bool) -> Limiter {
         Limiter {
+            was_created,
+            is_superseded: AtomicBool::new(false),
             made_ns: segment.fixed().regions.created_ns.load(Ordering::Relaxed),
             seat: ProcessSeat::join(&segment),
             look_again_ns: AtomicU64::new(0),
@@ -97,6 +130,17 @@ impl Limiter {
             look_for_dead_ns: AtomicU64::new(0),
             segment,
         }
+    }
+
+    /// Whether opening this handle created the limiter.
+    pub fn was_created(&self) -> bool {
+        self.was_created
+    }
+
+    /// From now on every decision fails at once, without a look at the file: this limiter is lost, and there is another one.
+    pub fn supersede(&self) {
+        self.is_superseded.store(true, Ordering::Relaxed);
+        self.look_again_ns.store(0, Ordering::Relaxed);
     }
 
     /// Whose an admission is: this process's (by its token), of this limiter. A forked child is somebody else.

@@ -1,6 +1,6 @@
 //! The control lock: one changer at a time. Decisions never take it.
 
-use super::Segment;
+use super::{Plan, Segment, create};
 use crate::commit::Pair;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::CONTROL_LOCK;
@@ -98,6 +98,13 @@ impl Control<'_> {
     /// The cells that only the holder of the lock writes.
     pub(crate) fn pair(&self) -> Pair {
         Pair::of(self.segment.map.shape().control_pair(), process_token())
+    }
+
+    /// Puts a new limiter in the place of this one, which `retire` retires when everything else is done: whoever hears of that
+    /// finds the new one under the name, or waits for this lock to take the name away.
+    pub(crate) fn replace(&self, plan: &Plan, retire: impl FnOnce()) -> Result<Segment> {
+        let (name, path) = (&self.segment.name, &self.segment.path);
+        create::instead(name, path, plan, retire).map_err(|e| e.at(name.as_str(), path))
     }
 
     /// Unlinks the path, if it still leads to this limiter. Only for a retired one: nobody uses it any more.

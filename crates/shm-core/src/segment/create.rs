@@ -13,7 +13,7 @@ use crate::sys::host;
 use crate::sys::map::Map;
 use crate::sys::signal::NoHandlers;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate, renameat};
 #[cfg(target_env = "gnu")]
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::stat::Mode;
@@ -75,6 +75,22 @@ pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segmen
     }
 }
 
+/// Creates the limiter in place of the file that has the name, after `just_before`. By the holder of that file's control lock.
+pub(super) fn instead(name: &Name, path: &Path, plan: &Plan, just_before: impl FnOnce()) -> Result<Segment> {
+    let _no_handlers = NoHandlers::enter();
+    let parent = Parent::of(path)?;
+    let access = parent.access(plan.mode)?;
+    // Only a file that has a name can take over another one.
+    let mut hidden = hidden(&parent)?;
+    let segment = filled(&hidden, access, name, path, plan)?;
+    let Some(temporary) = &hidden.temporary else { unreachable!("it has a name") };
+    just_before();
+    renameat(&parent, temporary.as_str(), &parent, name.as_str())
+        .map_err(|e| segment.ground.naming_refused(e))?;
+    hidden.temporary = None;
+    Ok(segment)
+}
+
 /// Makes the whole limiter in the unnamed file, then gives the file its name; `None` if the name was taken.
 fn finished(
     unnamed: &Unnamed<'_>,
@@ -83,6 +99,18 @@ fn finished(
     path: &Path,
     plan: &Plan,
 ) -> Result<Option<Segment>> {
+    let segment = filled(unnamed, access, name, path, plan)?;
+    match publish(unnamed, name) {
+        Ok(()) => Ok(Some(segment)),
+        Err(Errno::EEXIST) => Ok(None),
+        // The caller tries the other way.
+        Err(e) if unnamed.temporary.is_none() => Err(Error::os("cannot link the file into place", e)),
+        Err(e) => Err(segment.ground.naming_refused(e)),
+    }
+}
+
+/// Makes the whole limiter in the unnamed file.
+fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan: &Plan) -> Result<Segment> {
     let file = &unnamed.file;
     let ground = Ground::of(file)?;
     let shape = shape_for(&plan.terms.policy, plan.seats);
@@ -104,13 +132,7 @@ fn finished(
     let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
     let segment = Segment::new(map, name, path, &meta, ground);
     segment.initialise(&plan.terms);
-    match publish(unnamed, name) {
-        Ok(()) => Ok(Some(segment)),
-        Err(Errno::EEXIST) => Ok(None),
-        // The caller tries the other way.
-        Err(e) if unnamed.temporary.is_none() => Err(Error::os("cannot link the file into place", e)),
-        Err(e) => Err(ground.naming_refused(e)),
-    }
+    Ok(segment)
 }
 
 /// A file that has no name.

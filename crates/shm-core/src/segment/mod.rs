@@ -336,7 +336,12 @@ impl Segment {
             Halt::Miscounted => self.error(ErrorKind::InvalidInput, "its limits count other units"),
             Halt::Seatless => self.error(
                 ErrorKind::NoSeat,
-                format!("all of its {} seats are taken, and several limits or permits need one; create it with more seats", self.seats().len()),
+                format!(
+                    "all of its {} seats are taken, and several limits or permits need one; put one with more seats in its place: \
+                     shm-limit create {} --replace --seats N, with its other settings",
+                    self.seats().len(),
+                    self.name().shell_word(),
+                ),
             ),
             Halt::TooFar { ready, now } => self.error(
                 ErrorKind::TooFar,

@@ -19,7 +19,7 @@ const LOOKS: usize = 100;
 
 /// Guards a `T` among the threads of this process. A forked child that finds it held by a thread of its parent, which
 /// it does not have, takes it over, with a new `T`.
-pub(crate) struct ProcessLock<T> {
+pub struct ProcessLock<T> {
     word: AtomicU64,
     inside: UnsafeCell<T>,
 }
@@ -28,13 +28,14 @@ pub(crate) struct ProcessLock<T> {
 unsafe impl<T: Send> Sync for ProcessLock<T> {}
 
 impl<T> ProcessLock<T> {
-    pub(crate) const fn new(inside: T) -> Self {
+    /// Guards this.
+    pub const fn new(inside: T) -> Self {
         ProcessLock { word: AtomicU64::new(FREE), inside: UnsafeCell::new(inside) }
     }
 
     /// Takes the lock if it is free.
     #[inline]
-    pub(crate) fn try_lock(&self) -> Option<Held<'_, T>> {
+    pub fn try_lock(&self) -> Option<Held<'_, T>> {
         let held = process_token() << TOKEN_SHIFT | HELD;
         // Acquire: pairs with the Release in `Held::drop`.
         self.word
@@ -47,7 +48,7 @@ impl<T> ProcessLock<T> {
 impl<T: Default> ProcessLock<T> {
     /// Waits for other threads of this process only.
     #[inline]
-    pub(crate) fn lock(&self) -> Held<'_, T> {
+    pub fn lock(&self) -> Held<'_, T> {
         match self.try_lock() {
             Some(held) => held,
             None => self.wait(),
@@ -89,7 +90,7 @@ impl<T: Default> ProcessLock<T> {
 }
 
 /// While this lives, no other thread of this process holds the lock.
-pub(crate) struct Held<'a, T> {
+pub struct Held<'a, T> {
     lock: &'a ProcessLock<T>,
 }
 

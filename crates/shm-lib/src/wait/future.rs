@@ -1,6 +1,6 @@
 //! A task waits.
 
-use super::{LOOK_FOR_A_PLACE, Stands, admitted, tender, try_in_shadow};
+use super::{LOOK_FOR_A_PLACE, Next, Stands, admitted, at_once, tender, time_to_look_again, try_in_shadow};
 use crate::acquire::Gives;
 use crate::{Acquire, Admission};
 use shm_core::{Result, Rouse, Step};
@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Acquiring<'a, T = Admission> {
     acquire: Acquire<'a, T>,
-    stands: Option<Stands<'a>>,
+    stands: Option<Stands>,
 }
 
 impl<'a, T: Gives> Acquiring<'a, T> {
@@ -22,41 +22,41 @@ impl<'a, T: Gives> Acquiring<'a, T> {
 
     /// What it got, if it need not wait (any longer).
     fn look(&mut self, context: &Context<'_>) -> Result<Option<T>> {
-        let (limit, cost) = (self.acquire.limit, &self.acquire.cost);
-        let limiter = &limit.limiter;
-        if self.stands.is_none() {
-            if limiter.is_shadow()
-                && let Some(admitted) = try_in_shadow(limit, cost)?
-            {
-                return Ok(Some(admitted));
-            }
-            if let Some(granted) = limiter.admit_now(cost, self.acquire.latest)? {
-                return Ok(Some(admitted(limiter, cost, granted)));
-            }
+        let (limit, cost, latest) = (self.acquire.limit, &self.acquire.cost, self.acquire.latest);
+        if self.stands.is_none()
+            && let Some(admitted) = at_once(&self.acquire)?
+        {
+            return Ok(Some(admitted));
         }
         let stands = self.stands.get_or_insert_with(|| Stands::new(&self.acquire));
         let rouse = Rouse::Task(context.waker().clone());
         loop {
-            match limiter.look(&mut stands.waiter, &rouse)? {
-                Step::Granted(granted) => return Ok(Some(admitted(limiter, cost, granted))),
-                Step::Denied(denied) => {
+            let next = stands.look(limit, &rouse)?;
+            let limiter = &stands.limiter;
+            match next {
+                Next::Step(Step::Granted(granted)) => return Ok(Some(admitted(limiter, cost, granted))),
+                Next::Step(Step::Denied(denied)) => {
                     limiter.count_denied();
                     return T::denied(limit, denied).map(Some);
                 }
-                Step::Shadow => {
+                Next::Step(Step::Shadow) => {
                     if let Some(admitted) = try_in_shadow(limit, cost)? {
                         return Ok(Some(admitted));
                     }
                 }
-                Step::Sleep { start_tending, .. } => {
+                Next::Step(Step::Sleep { start_tending, .. }) => {
                     if start_tending && let Err(e) = tender::start(limiter) {
                         limiter.stop_tending();
                         return Err(e);
                     }
                     return Ok(None);
                 }
-                Step::Unordered(_) => {
+                Next::Step(Step::Unordered(_)) => {
                     tender::wake_later(context.waker().clone(), LOOK_FOR_A_PLACE);
+                    return Ok(None);
+                }
+                Next::Later(instant, why) => {
+                    tender::wake_later(context.waker().clone(), time_to_look_again(instant, latest, why)?);
                     return Ok(None);
                 }
             }

@@ -15,11 +15,12 @@ pub use future::Acquiring;
 pub(crate) use thread::{until, wait};
 
 use crate::acquire::sealed::Gives;
+use crate::binding::{Sought, is_lost};
 use crate::outcome::Charge;
-use crate::{Acquire, Admission, Permit, RateLimit, Result};
+use crate::{Acquire, Admission, Error, Permit, RateLimit, Result};
 use shm_core::clock::{self, Nanos};
 use shm_core::limit::Cost;
-use shm_core::{Granted, Limiter, Waiter};
+use shm_core::{Granted, Limiter, Rouse, Step, Waiter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,21 +34,61 @@ pub(crate) fn latest(deadline: Instant) -> Nanos {
 }
 
 /// A caller's place in the line. It is left when this is dropped, in whatever way, and takes nothing along.
-struct Stands<'a> {
-    limiter: &'a Limiter,
+struct Stands {
+    limiter: Arc<Limiter>,
     waiter: Waiter,
 }
 
-impl<'a> Stands<'a> {
-    fn new<T>(acquire: &Acquire<'a, T>) -> Stands<'a> {
+/// What a caller does after it has looked.
+enum Next {
+    Step(Step),
+    /// Its limiter was lost twice in a short time: it looks again at this instant, or gives up with this error.
+    Later(Instant, Error),
+}
+
+impl Stands {
+    fn new<T>(acquire: &Acquire<'_, T>) -> Stands {
         let waiter = Waiter::new(&acquire.cost, acquire.latest, acquire.most_waiting);
-        Stands { limiter: &acquire.limit.limiter, waiter }
+        Stands { limiter: Arc::clone(&acquire.limit.limiter()), waiter }
+    }
+
+    /// Looks. If the limiter is lost, the caller goes over to the line of the one that has the name now: as one that arrived
+    /// when it did, before those that came later.
+    fn look(&mut self, limit: &RateLimit, rouse: &Rouse) -> Result<Next> {
+        loop {
+            match self.limiter.look(&mut self.waiter, rouse) {
+                Err(why) if is_lost(&why) => match limit.binding.find_again(&self.limiter, why)? {
+                    Sought::Found(limiter) => self.limiter = limiter,
+                    Sought::NotBefore(instant, why) => return Ok(Next::Later(instant, why)),
+                },
+                step => return step.map(Next::Step),
+            }
+        }
     }
 }
 
-impl Drop for Stands<'_> {
+impl Drop for Stands {
     fn drop(&mut self) {
         self.limiter.step_out(&mut self.waiter);
+    }
+}
+
+/// What a caller gets that need not wait. `None`: it waits.
+fn at_once<T: Gives>(acquire: &Acquire<'_, T>) -> Result<Option<T>> {
+    let (limit, cost) = (acquire.limit, &acquire.cost);
+    if limit.limiter().is_shadow()
+        && let Some(admitted) = try_in_shadow(limit, cost)?
+    {
+        return Ok(Some(admitted));
+    }
+    let now = limit.with(|limiter| {
+        let granted = limiter.admit_now(cost, acquire.latest)?;
+        Ok(granted.map(|granted| admitted(limiter, cost, granted)))
+    });
+    match now {
+        // Lost again a moment after it was found: a caller that may wait looks for it once more.
+        Err(e) if is_lost(&e) => Ok(None),
+        now => now,
     }
 }
 
@@ -68,3 +109,9 @@ fn try_in_shadow<T: Gives>(limit: &RateLimit, cost: &Cost) -> Result<Option<T>> 
 
 /// How soon a caller for which there is no place in the line looks for one again.
 const LOOK_FOR_A_PLACE: Duration = Duration::from_millis(10);
+
+/// How long a caller sleeps whose limiter is looked for again at this instant; an error if that is too late for it.
+fn time_to_look_again(instant: Instant, latest: Nanos, why: Error) -> Result<Duration> {
+    let time = instant.saturating_duration_since(Instant::now());
+    if clock::now().plus(time) > latest { Err(why) } else { Ok(time) }
+}

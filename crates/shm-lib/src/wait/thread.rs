@@ -1,6 +1,6 @@
 //! A thread waits.
 
-use super::{LOOK_FOR_A_PLACE, Stands, admitted, try_in_shadow};
+use super::{LOOK_FOR_A_PLACE, Next, Stands, admitted, at_once, time_to_look_again, try_in_shadow};
 use crate::Acquire;
 use crate::acquire::Gives;
 use shm_core::clock::{self, Nanos};
@@ -15,42 +15,43 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Waits in the line until the request is admitted or denied. In shadow it never waits. `stop` is asked before each sleep.
 pub(crate) fn wait<T: Gives>(acquire: &Acquire<'_, T>, mut stop: impl FnMut() -> bool) -> Result<T> {
     let (limit, cost, latest) = (acquire.limit, &acquire.cost, acquire.latest);
-    let limiter = &limit.limiter;
-    if limiter.is_shadow()
-        && let Some(admitted) = try_in_shadow(limit, cost)?
-    {
+    if let Some(admitted) = at_once(acquire)? {
         return Ok(admitted);
-    }
-    if let Some(granted) = limiter.admit_now(cost, latest)? {
-        return Ok(admitted(limiter, cost, granted));
     }
     let word = Arc::new(AtomicU64::new(0));
     let rouse = Rouse::Thread(Arc::clone(&word));
     let mut stands = Stands::new(acquire);
     loop {
-        match limiter.look(&mut stands.waiter, &rouse)? {
-            Step::Granted(granted) => return Ok(admitted(limiter, cost, granted)),
-            Step::Denied(denied) => {
+        let next = stands.look(limit, &rouse)?;
+        let limiter = &stands.limiter;
+        match next {
+            Next::Step(Step::Granted(granted)) => return Ok(admitted(limiter, cost, granted)),
+            Next::Step(Step::Denied(denied)) => {
                 limiter.count_denied();
                 return T::denied(limit, denied);
             }
-            Step::Shadow => {
+            Next::Step(Step::Shadow) => {
                 if let Some(admitted) = try_in_shadow(limit, cost)? {
                     return Ok(admitted);
                 }
             }
-            Step::Sleep { nap, .. } => {
+            Next::Step(Step::Sleep { nap, .. }) => {
                 if stop() {
-                    drop(stands);
                     return Err(interrupted(limiter));
                 }
                 limiter.nap(&nap.at_most(ASK_EVERY), &word);
             }
-            Step::Unordered(now) => {
+            Next::Step(Step::Unordered(now)) => {
                 if stop() {
                     return Err(interrupted(limiter));
                 }
                 std::thread::sleep(LOOK_FOR_A_PLACE.min(latest.since(now)));
+            }
+            Next::Later(instant, why) => {
+                if stop() {
+                    return Err(interrupted(limiter));
+                }
+                std::thread::sleep(time_to_look_again(instant, latest, why)?);
             }
         }
     }

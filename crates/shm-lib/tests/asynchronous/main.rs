@@ -1,6 +1,7 @@
-//! Waiting in futures: admitted, denied, dropped, told of news; in tokio and without a runtime.
+//! Waiting in futures: admitted, denied, dropped, told of news; in tokio and without a runtime. Changes by tasks.
 
 mod block_on;
+mod changes;
 mod dropping;
 mod news;
 mod permits;

@@ -1,7 +1,7 @@
 //! What those who wait hear of changes.
 
 use crate::{LONG, MINUTE, Place, SECOND};
-use shm_lib::{ErrorKind, RateLimit, Result};
+use shm_lib::{ErrorKind, OnLost, RateLimit, Result};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -58,12 +58,28 @@ async fn the_end_of_the_limiter_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_removed_file_is_an_error() {
-    let place = Place::new(1, MINUTE);
+async fn a_removed_file_is_an_error_for_who_wants_that() {
+    let place = Place::with(|builder| builder.on_lost(OnLost::Error), 1, MINUTE);
     let task = one_who_waits(&place.limit).await;
     std::fs::remove_file(place.limit.path()).unwrap();
     let error = timeout(LONG, task).await.unwrap().unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Removed);
+}
+
+#[tokio::test]
+async fn a_waiting_task_goes_over_to_the_limiter_that_has_the_name_next() {
+    for by_rm in [false, true] {
+        let place = Place::new(1, MINUTE);
+        let task = one_who_waits(&place.limit).await;
+        if by_rm {
+            std::fs::remove_file(place.limit.path()).unwrap();
+        } else {
+            RateLimit::builder("place").directory(place.dir.path()).attach().unwrap().retire().unwrap();
+        }
+        timeout(LONG, task).await.unwrap().unwrap().unwrap();
+        assert_eq!(place.limit.times_lost(), 1);
+        assert!(!place.limit.try_acquire(1).unwrap().is_admitted(), "the task took what the new one had");
+    }
 }
 
 #[tokio::test]

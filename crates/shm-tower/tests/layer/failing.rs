@@ -20,6 +20,23 @@ async fn closed() {
     }
 }
 
+/// Somebody removed the limiter, or put another one in its place: the service goes on.
+#[tokio::test]
+async fn a_lost_limiter_is_found_again() {
+    for (mode, on_error) in MODES.into_iter().flat_map(|m| [(m, OnError::FailOpen), (m, OnError::FailClosed)])
+    {
+        let place = Place::with(|b| b, 1, MINUTE);
+        let service = hello(&RateLimitLayer::new(place.limit.clone(), mode, on_error));
+        assert_eq!(text(get(&service).await), "hello, admitted: true");
+        place.other().retire().unwrap();
+        let answer = get(&service).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.extensions().get::<Undecided>().is_none());
+        assert_eq!(text(answer), "hello, admitted: true");
+        assert_eq!(place.limit.times_lost(), 1);
+    }
+}
+
 #[tokio::test]
 async fn open() {
     for mode in MODES {

@@ -26,7 +26,7 @@ type Answer = Response<LimitedBody<String>>;
 
 /// A limiter in a directory of its own.
 struct Place {
-    _dir: TempDir,
+    dir: TempDir,
     limit: RateLimit,
 }
 
@@ -39,7 +39,12 @@ impl Place {
         let dir = tempfile::tempdir().expect("a directory to work in");
         let builder = RateLimit::builder("place").directory(dir.path());
         let limit = open(builder).expect("a limiter");
-        Place { _dir: dir, limit }
+        Place { dir, limit }
+    }
+
+    /// Another process's handle, so to say.
+    fn other(&self) -> RateLimit {
+        RateLimit::builder("place").directory(self.dir.path()).attach().expect("the limiter")
     }
 
     fn layer(&self, mode: Mode) -> RateLimitLayer {
