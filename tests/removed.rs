@@ -188,3 +188,38 @@ fn a_name_retired_all_the_time_never_splits() {
         }
     }
 }
+
+/// Of all that had it open, forked children included, one creates it again and the others join that one.
+#[test]
+fn processes_that_find_the_name_again_share_one_budget() {
+    for policy in ["bucket:10/366d:10", "greedy:10/366d", "bucket:10/366d:10+bucket:12/366d:12"] {
+        let arena = Arena::with_policy(policy, 0);
+        let job = arena.job("puppet").set("lost", "find-again");
+        let mut puppets: Vec<Puppet> = (0..5).map(|_| Puppet::new(WORKER, &job)).collect();
+        puppets.iter_mut().for_each(|p| p.must("open"));
+        for p in &mut puppets {
+            p.ask("fork");
+        }
+        for round in 0..4 {
+            let file = std::fs::metadata(arena.file()).unwrap().ino();
+            if round % 2 == 0 {
+                arena.job("attach").attach().unwrap().retire().unwrap();
+            } else {
+                std::fs::remove_file(arena.file()).unwrap();
+                // Busy or not, each of them looks for its file by then.
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            puppets.iter_mut().for_each(|p| p.tell("take 20"));
+            let first = |answer: String| answer.split(' ').next().unwrap().parse::<u64>().unwrap();
+            let parents: u64 = puppets.iter_mut().map(|p| first(p.answer())).sum();
+            let children: u64 = puppets.iter_mut().map(|p| p.numbers("child take 20")[0]).sum();
+            assert_eq!(parents + children, 10, "{policy}, round {round}");
+            let again = std::fs::metadata(arena.file()).unwrap().ino();
+            assert_ne!(again, file);
+            let new = arena.job("attach").attach().unwrap();
+            assert_eq!(new.inspect().unwrap().attached.len(), 10, "all of them use this one");
+            // They look at most ten times a second.
+            std::thread::sleep(Duration::from_millis(150));
+        }
+    }
+}
