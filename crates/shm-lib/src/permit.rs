@@ -20,13 +20,6 @@ impl Permit {
     }
 }
 
-impl Permit {
-    /// Whether this process took it, and is no forked child with a copy.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.limiter.as_ref().is_some_and(|limiter| limiter.is_holder(self.held))
-    }
-}
-
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {

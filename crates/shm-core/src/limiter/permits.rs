@@ -2,7 +2,9 @@
 
 use super::Limiter;
 use crate::clock;
+use crate::denied::{Denied, DeniedBy};
 use crate::error::Result;
+use crate::limit::Cost;
 use crate::permit::{Held, Permits, word_of};
 use crate::seat::Probe;
 use crate::sync::Ordering;
@@ -39,12 +41,53 @@ impl Limiter {
         permits > 0
     }
 
+    /// A permit, if there are permits, and what `decide` takes; or why no permit is to be had.
+    ///
+    /// # Errors
+    /// As [`try_cost`](Self::try_cost), and those of `decide`.
+    pub fn permit_and<D>(
+        &self,
+        cost: &Cost,
+        decide: impl Fn() -> Result<D>,
+    ) -> Result<std::result::Result<(D, Option<Held>), Denied>> {
+        loop {
+            let permit = match self.permit_for(cost)? {
+                Ok(permit) => permit,
+                Err(denied) => return Ok(Err(denied)),
+            };
+            let decision = decide();
+            // Otherwise a signal handler forked in between, and this is the child: the permit is its parent's.
+            if permit.is_none_or(|permit| self.is_holder(permit)) {
+                if decision.is_err() {
+                    permit.into_iter().for_each(|permit| self.give_back(permit));
+                }
+                return decision.map(|decision| Ok((decision, permit)));
+            }
+        }
+    }
+
+    /// A permit, if there are permits; or why none is to be had.
+    fn permit_for(&self, cost: &Cost) -> Result<std::result::Result<Option<Held>, Denied>> {
+        if !self.has_permits() {
+            return Ok(Ok(None));
+        }
+        // The limits first: a caller that they deny keeps no permit from others, not even for a moment.
+        if let Some(denied) = self.denial(cost)? {
+            return Ok(Err(denied));
+        }
+        if let Some(permit) = self.take_permit()? {
+            return Ok(Ok(Some(permit)));
+        }
+        self.check(cost)?;
+        Ok(Err(Denied::new(DeniedBy::Permits, clock::now())))
+    }
+
     /// Takes a permit; `None` if all are held by the living. The permits of a process that has died since this one looked
     /// last are found free after 10 ms at most.
     ///
     /// # Errors
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
-    pub fn take_permit(&self) -> Result<Option<Held>> {
+    fn take_permit(&self) -> Result<Option<Held>> {
         // What is free is for those who wait, if they live.
         if self.is_waited_for() && (!self.bury(clock::now().as_nanos()) || self.is_waited_for()) {
             return Ok(None);

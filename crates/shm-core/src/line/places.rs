@@ -51,9 +51,9 @@ pub(crate) struct Front {
 }
 
 impl Standing {
-    /// Whether it is served before whoever has this ticket at this place.
-    fn is_before(&self, ticket: u64, place: usize) -> bool {
-        (self.ticket, self.place) < (ticket, place)
+    /// What orders the line: who arrived first and, of two that arrived together, who has the first place.
+    pub(crate) fn order(&self) -> (u64, usize) {
+        (self.ticket, self.place)
     }
 
     /// Whether it should be awake, and is not.
@@ -73,7 +73,7 @@ impl Standing {
     /// How many of its callers are served before this ticket at this place, about: it says only when the first and the
     /// newest of them arrived.
     pub(crate) fn callers_before(&self, ticket: u64, place: usize) -> u64 {
-        if !self.is_before(ticket, place) {
+        if self.order() >= (ticket, place) {
             return 0;
         }
         let behind = if self.newest <= ticket {
@@ -140,11 +140,10 @@ impl<'a> Places<'a> {
     pub(crate) fn in_order(self, now: u64) -> impl Iterator<Item = Standing> + 'a {
         let mut last = None;
         std::iter::from_fn(move || {
-            let behind =
-                |standing: &Standing| last.is_none_or(|last| (standing.ticket, standing.place) > last);
+            let behind = |standing: &Standing| last.is_none_or(|last| standing.order() > last);
             let behind = self.all().filter(|standing| !standing.is_late(now) && behind(standing));
-            let next = behind.min_by_key(|standing| (standing.ticket, standing.place))?;
-            last = Some((next.ticket, next.place));
+            let next = behind.min_by_key(Standing::order)?;
+            last = Some(next.order());
             Some(next)
         })
     }

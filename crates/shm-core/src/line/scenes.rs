@@ -177,8 +177,8 @@ impl Shared {
         let holder = &self.places[place].holder;
         let sitter = Sitter { seat: place, tenure: holder.tenure.load(Ordering::Acquire) };
         if is_gone(holder, sitter, &mut Kernel(self)).unwrap() {
-            self.turns.free_those_of(sitter);
             self.line().leave(place);
+            self.turns.free_the_lost(|filler| filler == sitter);
         }
     }
 }
@@ -272,7 +272,7 @@ fn a_slot_of_a_killed_filler_is_freed_once_and_its_next_filler_keeps_it() {
         drop(shared.turns.begin(FIRST));
         let slow = {
             let s = shared.clone();
-            thread::spawn(move || s.turns.free_those_of(FIRST))
+            thread::spawn(move || s.turns.free_the_lost(|filler| filler == FIRST))
         };
         let heir = {
             let s = shared.clone();

@@ -92,7 +92,7 @@ impl Turns {
     pub(crate) fn begin(&self, by: Sitter) -> Option<Filling> {
         let word = filling(by);
         let taken = |state: &AtomicU64| {
-            state.load(Ordering::Relaxed) & KIND == 0
+            state.load(Ordering::Relaxed) == 0
                 && state.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed).is_ok()
         };
         let slot = self.states.iter().position(taken)?;
@@ -130,14 +130,6 @@ impl Turns {
     pub(crate) fn abandon(&self, filling: Filling) {
         let _ =
             self.states[filling.slot].compare_exchange(filling.word, 0, Ordering::AcqRel, Ordering::Relaxed);
-    }
-
-    /// Frees the slots that this holder of a place began to fill. It is dead.
-    pub(crate) fn free_those_of(&self, dead: Sitter) {
-        let word = filling(dead);
-        for state in self.states.iter().filter(|state| state.load(Ordering::Relaxed) == word) {
-            let _ = state.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
     }
 
     /// Whether no slot is free.

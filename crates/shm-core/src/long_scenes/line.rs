@@ -115,7 +115,6 @@ impl Scene {
             let holder = &self.places[standing.place].holder;
             let sitter = Sitter { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
             if self.is_gone(sitter) {
-                self.turns.free_those_of(sitter);
                 self.line().leave(sitter.seat);
             }
         }

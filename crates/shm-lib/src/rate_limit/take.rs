@@ -5,7 +5,7 @@ use crate::outcome::Charge;
 use crate::{Acquire, Admission, Outcome, Permit, Reservation, Settled};
 use shm_core::clock::Nanos;
 use shm_core::limit::Cost;
-use shm_core::{Charged, Decision, Denied, DeniedBy, Error, ErrorKind, Limiter, Result, Undecided};
+use shm_core::{Charged, Decision, Denied, Error, ErrorKind, Held, Limiter, Result, Undecided};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -310,61 +310,30 @@ fn try_calls(limiter: &Arc<Limiter>, n: u64) -> Result<Outcome> {
 }
 
 fn try_with_permit(limiter: &Arc<Limiter>, n: u64) -> Result<Outcome> {
-    let (decision, permit) = match permit_and(limiter, &Cost::from(n), || limiter.try_acquire(n))? {
-        Ok(taken) => taken,
-        Err(outcome) => return Ok(outcome),
-    };
-    Ok(outcome(decision, permit, || Charge::Calls(n)))
-}
-
-/// A permit, if there are permits, and then what `decide` takes; or the outcome, if that is decided by then.
-fn permit_and<D>(
-    limiter: &Arc<Limiter>,
-    cost: &Cost,
-    decide: impl Fn() -> Result<D>,
-) -> Result<std::result::Result<(D, Option<Permit>), Outcome>> {
-    loop {
-        let permit = match permit_now(limiter, cost)? {
-            Ok(permit) => permit,
-            Err(outcome) => return Ok(Err(outcome)),
-        };
-        let decision = decide()?;
-        // Otherwise a signal handler forked in between, and this is the child: the permit is its parent's.
-        if permit.as_ref().is_none_or(Permit::is_ours) {
-            return Ok(Ok((decision, permit)));
-        }
-    }
+    Ok(match limiter.permit_and(&Cost::from(n), || limiter.try_acquire(n))? {
+        Ok((decision, held)) => outcome(decision, permit(limiter, held), || Charge::Calls(n)),
+        Err(denied) => denied_a_permit(limiter, denied),
+    })
 }
 
 /// The same for any cost.
 #[inline(never)]
-pub(crate) fn try_cost(limiter: &Arc<Limiter>, cost: &Cost) -> Result<Outcome> {
-    let taken = permit_and(limiter, cost, || limiter.try_cost(cost))?;
-    let ((decision, charged), permit) = match taken {
-        Ok(taken) => taken,
-        Err(outcome) => return Ok(outcome),
-    };
-    Ok(outcome(decision, permit, || Charge::of(cost, charged)))
+fn try_cost(limiter: &Arc<Limiter>, cost: &Cost) -> Result<Outcome> {
+    Ok(match limiter.permit_and(cost, || limiter.try_cost(cost))? {
+        Ok(((decision, charged), held)) => {
+            outcome(decision, permit(limiter, held), || Charge::of(cost, charged))
+        }
+        Err(denied) => denied_a_permit(limiter, denied),
+    })
 }
 
-/// A permit, if there are permits; or the outcome, if the limits deny or all permits are held.
-fn permit_now(limiter: &Arc<Limiter>, cost: &Cost) -> Result<std::result::Result<Option<Permit>, Outcome>> {
-    if !limiter.has_permits() {
-        return Ok(Ok(None));
-    }
-    // The limits first: a caller that they deny keeps no permit from others, not even for a moment.
-    let denied = match limiter.denial(cost)? {
-        Some(denied) => denied,
-        None => match limiter.take_permit()? {
-            Some(held) => return Ok(Ok(Some(Permit::new(limiter, held)))),
-            None => {
-                limiter.check(cost)?;
-                Denied::new(DeniedBy::Permits, shm_core::clock::now())
-            }
-        },
-    };
+fn permit(limiter: &Arc<Limiter>, held: Option<Held>) -> Option<Permit> {
+    held.map(|held| Permit::new(limiter, held))
+}
+
+fn denied_a_permit(limiter: &Limiter, denied: Denied) -> Outcome {
     limiter.count_denied();
-    Ok(Err(denied_or_shadowed(denied, limiter.is_shadow(), None)))
+    denied_or_shadowed(denied, limiter.is_shadow(), None)
 }
 
 /// What a decision means for the caller.

@@ -39,34 +39,17 @@ impl Limiter {
     }
 
     fn admit_now_slowly(&self, cost: &Cost, wanted: Wanted) -> Result<Option<Granted>> {
-        loop {
-            let mut permit = None;
-            if self.has_permits() {
-                // The limits first: a caller that they deny keeps no permit from others, not even for a moment.
-                if self.denial(cost)?.is_some() {
-                    return Ok(None);
-                }
-                permit = self.take_permit()?;
-                if permit.is_none() {
-                    self.check(cost)?;
-                    return Ok(None);
-                }
+        let taken = self.permit_and(cost, || self.decide_now(cost, wanted))?;
+        let Ok(((decision, charged), permit)) = taken else { return Ok(None) };
+        Ok(match decision {
+            Decision::Admitted(receipt) => {
+                self.count_admitted(cost.call_count(), Duration::ZERO);
+                Some(Granted { receipt, charged, permit, waited: Duration::ZERO })
             }
-            let (decision, charged) = self.decide_now(cost, wanted)?;
-            // Otherwise a signal handler forked in between, and this is the child: the permit is its parent's.
-            if permit.is_some_and(|permit| !self.is_holder(permit)) {
-                continue;
+            Decision::Denied { .. } => {
+                permit.into_iter().for_each(|permit| self.give_back(permit));
+                None
             }
-            return Ok(match decision {
-                Decision::Admitted(receipt) => {
-                    self.count_admitted(cost.call_count(), Duration::ZERO);
-                    Some(Granted { receipt, charged, permit, waited: Duration::ZERO })
-                }
-                Decision::Denied { .. } => {
-                    permit.into_iter().for_each(|permit| self.give_back(permit));
-                    None
-                }
-            });
-        }
+        })
     }
 }

@@ -146,7 +146,7 @@ impl Limiter {
         }
         // Cancelled, the word is what it was right after the turn before.
         if !words.cancel(epoch, charge.after, cost) {
-            words.refund(epoch, Nanos::from_nanos(turn.at), Some(charge.after), cost, &clock::Host);
+            self.refund_of(turn, charge, &charge.costs, None);
         }
         None
     }
@@ -160,9 +160,20 @@ impl Limiter {
         }
         let undone = records.cancel(epoch, charge.after, &before).ok().flatten();
         if undone.is_none() {
-            let (unused, at) = (Asked::Costs(&charge.costs, epoch), Nanos::from_nanos(turn.at));
-            let _ = records.refund(epoch, charge.after, Some(&charge.charged), unused, at);
+            self.refund_of(turn, charge, &charge.costs, pair);
         }
         undone
+    }
+
+    /// Gives back so much of what was charged for a turn that this process has taken, as a settlement does. Of a state that
+    /// is a record nothing is given back without a `pair` of cells.
+    pub(super) fn refund_of(&self, turn: &Turn, charge: &Charge, unused: &Costs, pair: Option<Pair>) {
+        let (epoch, at) = (charge.epoch, Nanos::from_nanos(turn.at));
+        if self.segment.has_records() {
+            let (records, unused) = (self.segment.records(pair), Asked::Costs(unused, epoch));
+            let _ = records.refund(epoch, charge.after, Some(&charge.charged), unused, at);
+        } else {
+            self.segment.words().refund(epoch, at, Some(charge.after), unused[0], &clock::Host);
+        }
     }
 }

@@ -4,10 +4,11 @@ use super::view::View;
 use super::{Granted, Step, Waiter};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
-use crate::limit::{Asked, Costs, MAX_LIMITS};
+use crate::limit::{Costs, MAX_LIMITS};
 use crate::limiter::Limiter;
 use crate::limiter::decide::{Charged, Receipt};
 use crate::line::{Callers, Charge, Key, Turn, difference};
+use crate::seat::CellAccess;
 use crate::sys::fork::process_token;
 
 impl Limiter {
@@ -42,7 +43,7 @@ impl Limiter {
             if some {
                 return Ok(Next::Again);
             }
-            if view.before == 0 {
+            if view.crowd.before == 0 {
                 // All of them are too small for the first in line: they are charged anew, for it.
                 self.undo_turns(None, || true);
                 return Ok(Next::Again);
@@ -81,17 +82,10 @@ impl Limiter {
         let receipt = Receipt { at, epoch: charge.epoch, state: charge.after, owner };
         let charged = Charged(self.segment.has_records().then_some(charge.charged));
         let excess = difference(&charge.costs, costs);
-        if self.segment.has_records() {
-            if excess != [0; MAX_LIMITS]
-                && let Ok(Some(cells)) = self.seat.cells(&self.segment)
-            {
-                let records = self.segment.records(Some(cells.pair()));
-                let excess = Asked::Costs(&excess, charge.epoch);
-                let _ = records.refund(charge.epoch, charge.after, Some(&charge.charged), excess, at);
-            }
-        } else if excess[0] > 0 {
-            let words = self.segment.words();
-            words.refund(charge.epoch, at, Some(charge.after), excess[0], &clock::Host);
+        if excess != [0; MAX_LIMITS] {
+            let needs_cells = self.segment.has_records();
+            let cells = needs_cells.then(|| self.seat.cells(&self.segment).ok().flatten()).flatten();
+            self.refund_of(turn, charge, &excess, cells.as_ref().map(CellAccess::pair));
         }
         let waited = now.since(waiter.since.unwrap_or(now));
         self.count_admitted(waiter.ask.asked().call_count(), waited);

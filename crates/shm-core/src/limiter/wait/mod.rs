@@ -197,8 +197,7 @@ impl Limiter {
                 }
             };
             // Read before it sees how things stand: whoever changes that rings.
-            let seen =
-                callers.place.as_ref().map(|place| (place.sitter.seat, self.bell_of(place.sitter.seat)));
+            let seen = callers.place_index().map(|place| (place, self.bell_of(place)));
             let step = self
                 .view(callers, key, callers.epoch)
                 .and_then(|view| self.step_for(callers, waiter, key, &view));
@@ -222,21 +221,25 @@ impl Limiter {
                     let Some(place) = place else {
                         return sleep(now.plus(BEHIND).as_nanos(), None, false);
                     };
-                    match planned {
-                        // Nothing has changed since the plan was there for all to see.
-                        Some(planned) if planned <= until && self.line().has_plan(place, planned) => {
-                            callers.sleeps_on_bell(key);
-                            return sleep(planned, seen, false);
-                        }
-                        _ => {
-                            self.line().plan(place, until);
-                            planned = Some(until);
-                        }
+                    if let Some(until) = self.stands_by_its_plan(place, until, &mut planned) {
+                        callers.sleeps_on_bell(key);
+                        return sleep(until, seen, false);
                     }
                 }
                 Err(halt) => self.clear_the_way(halt, waiter)?,
             }
         }
+    }
+
+    /// Until when to sleep, if that was planned, and nothing has changed since the plan was there for all to see. Otherwise it
+    /// is planned now, and the caller looks once more.
+    fn stands_by_its_plan(&self, place: usize, until: u64, planned: &mut Option<u64>) -> Option<u64> {
+        let stands = planned.filter(|&planned| planned <= until && self.line().has_plan(place, planned));
+        if stands.is_none() {
+            self.line().plan(place, until);
+            *planned = Some(until);
+        }
+        stands
     }
 
     /// Mends what can be mended, or says what is wrong.

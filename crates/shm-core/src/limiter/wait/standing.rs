@@ -1,6 +1,5 @@
 //! Standing in the line, and leaving it.
 
-use super::view::uncharged;
 use super::{Step, Waiter};
 use crate::clock::{self, Nanos};
 use crate::commit::Halt;
@@ -65,7 +64,7 @@ impl Limiter {
             return Ok(Some(Step::Denied(Denied::new(by, now))));
         }
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
-        if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
+        if let Some((ready, limit)) = self.estimate_behind(callers.epoch, &crowd, &turns, costs)? {
             if ready > waiter.latest {
                 // Read after the estimate was made: what the limits admit now is for those who wait, or needs a permit.
                 let now = clock::now();
@@ -94,7 +93,7 @@ impl Limiter {
     /// Writes the first caller of this process, and who stands behind it, to its place. Stands there, or leaves it.
     pub(super) fn show_first(&self, callers: &mut Callers, now: u64) {
         callers.look_at_the_clock(now);
-        let Some(place) = callers.place.as_ref().map(|place| place.sitter.seat) else { return };
+        let Some(place) = callers.place_index() else { return };
         let line = self.line();
         match callers.first() {
             None => {
@@ -127,8 +126,8 @@ impl Limiter {
         let epoch = self.segment.generations().epoch();
         if callers.epoch != epoch {
             callers.recount(epoch, now, |ask| self.costs_in(epoch, ask.asked()).ok().flatten());
-            if let (Some(place), Some(first)) = (callers.place.as_ref(), callers.shown) {
-                self.line().write(place.sitter.seat, &callers.front(first));
+            if let (Some(place), Some(first)) = (callers.place_index(), callers.shown) {
+                self.line().write(place, &callers.front(first));
             }
         }
         epoch
@@ -155,7 +154,7 @@ impl Limiter {
         }
         let now = clock::now().as_nanos();
         let was_shown = callers.shown == Some(key);
-        let place = callers.place.as_ref().map_or(usize::MAX, |place| place.sitter.seat);
+        let place = callers.place_index().unwrap_or(usize::MAX);
         self.show_first(callers, now);
         let line = self.line();
         if callers.is_empty() {
@@ -174,8 +173,8 @@ impl Limiter {
     fn tell_first(&self, callers: &mut Callers, now: u64) {
         let Some(first) = callers.shown else { return };
         if callers.hears_the_bell(first) {
-            if let Some(place) = callers.place.as_ref() {
-                self.ring(place.sitter.seat);
+            if let Some(place) = callers.place_index() {
+                self.ring(place);
             }
         } else {
             callers.rouse(first, now);

@@ -26,12 +26,11 @@ impl Limiter {
         let mut callers = self.lock_callers();
         let mut planned: Option<u64> = None;
         loop {
-            let Some(place) = callers.place.as_ref().filter(|_| callers.has_tasks()) else {
+            let Some(place) = callers.place_index().filter(|_| callers.has_tasks()) else {
                 let word = Arc::clone(&callers.tasks_word);
                 let seen = word.load(Ordering::Acquire);
                 return Tended::Idle(word, seen);
             };
-            let place = place.sitter.seat;
             let seen = self.bell_of(place);
             let now = clock::now();
             let at = now.as_nanos();
@@ -50,14 +49,8 @@ impl Limiter {
             let until = self.rouse_due_tasks(&mut callers, epoch);
             let until = until.unwrap_or(now.plus(WATCH).as_nanos());
             let until = until.min(callers.next_deadline(at).saturating_add(1));
-            match planned {
-                Some(planned) if planned <= until && self.line().has_plan(place, planned) => {
-                    return nap(planned);
-                }
-                _ => {
-                    self.line().plan(place, until);
-                    planned = Some(until);
-                }
+            if let Some(until) = self.stands_by_its_plan(place, until, &mut planned) {
+                return nap(until);
             }
         }
     }

@@ -24,14 +24,9 @@ const SHORTEST: Duration = Duration::from_micros(20);
 pub(super) struct View {
     pub(super) now: u64,
     pub(super) epoch: u64,
+    pub(super) crowd: Crowd,
     /// The turns that it may have, in the order of their instants: those that come after its arrival.
     pub(super) turns: Vec<(Turn, Charge)>,
-    /// How many come before it, and what they ask for.
-    pub(super) before: u64,
-    pub(super) ahead: Costs,
-    /// How many processes stand before that of the caller, and how many in all.
-    places_before: u32,
-    places: u32,
     /// Permits that are free, as far as that matters.
     pub(super) permits: u64,
     /// No seat was free to charge turns with.
@@ -44,7 +39,7 @@ impl View {
     pub(super) fn due(&self) -> &[(Turn, Charge)] {
         let come_by = |at: u64| self.turns.partition_point(|(turn, _)| turn.at <= at);
         let due = come_by(self.now);
-        if (due as u64).min(self.permits) > self.before {
+        if (due as u64).min(self.permits) > self.crowd.before {
             return &self.turns[..due];
         }
         let unclaimed = come_by(self.now.saturating_sub(UNCLAIMED.as_nanos() as u64));
@@ -52,11 +47,14 @@ impl View {
     }
 }
 
-/// How many callers stand, as far as one process sees it.
+/// Who stands beside one caller, as far as its process sees it.
 pub(super) struct Crowd {
+    /// How many callers come before it, and what they ask for.
     pub(super) before: u64,
     pub(super) ahead: Costs,
+    /// How many stand in all, with it.
     pub(super) all: u64,
+    /// How many processes stand before that of the caller, and how many in all.
     places_before: u32,
     places: u32,
     /// Whether all ask for the same.
@@ -118,22 +116,12 @@ impl Limiter {
             self.wake_first(epoch, sitter.seat);
         }
         let turns = turns.into_iter().filter(|(turn, _)| turn.at >= key.0).collect();
-        Ok(View {
-            now,
-            epoch,
-            turns,
-            before: crowd.before,
-            ahead: crowd.ahead,
-            places_before: crowd.places_before,
-            places: crowd.places,
-            permits,
-            seatless,
-        })
+        Ok(View { now, epoch, crowd, turns, permits, seatless })
     }
 
     /// Who else stands, seen by the caller with this key and these costs.
     pub(super) fn crowd(&self, callers: &Callers, key: Key, costs: &Costs, epoch: u64, now: u64) -> Crowd {
-        let place = callers.place.as_ref().map_or(usize::MAX, |place| place.sitter.seat);
+        let place = callers.place_index().unwrap_or(usize::MAX);
         let (before, ahead) = callers.before(key);
         let own = callers.len() as u64;
         let mut crowd = Crowd {
@@ -166,7 +154,7 @@ impl Limiter {
 
     /// What the `n`th of those who stand asks for, as far as it is known here.
     pub(super) fn costs_of(&self, callers: &Callers, n: usize, epoch: u64, now: u64) -> Option<Costs> {
-        let place = callers.place.as_ref().map_or(usize::MAX, |place| place.sitter.seat);
+        let place = callers.place_index().unwrap_or(usize::MAX);
         let mut known: Vec<(u64, Costs)> =
             callers.awake().take(n + 1).map(|key| (key.0, callers.costs(key))).collect();
         let line = self.line();
@@ -193,6 +181,18 @@ impl Limiter {
         }
     }
 
+    /// The same behind those of a crowd who come before, of whom some are charged for by turns.
+    pub(super) fn estimate_behind(
+        &self,
+        epoch: u64,
+        crowd: &Crowd,
+        turns: &[(Turn, Charge)],
+        costs: &Costs,
+    ) -> std::result::Result<Option<(Nanos, usize)>, Halt> {
+        let ahead = turns.iter().fold(crowd.ahead, |left, (_, charge)| difference(&left, &charge.costs));
+        self.estimate(epoch, &ahead, costs)
+    }
+
     /// How many permits are free, up to the number of turns that could be charged. All of them where there are none.
     pub(super) fn free_permits(&self) -> u64 {
         if self.has_permits() { self.permits().free(&self.segment.generations(), TURNS) } else { u64::MAX }
@@ -200,24 +200,24 @@ impl Limiter {
 
     /// Until when the caller can sleep, if nothing changes.
     pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, Halt> {
-        let watch = if view.places_before < WATCHERS {
-            WATCH * (view.places_before + 1)
+        let crowd = &view.crowd;
+        let watch = if crowd.places_before < WATCHERS {
+            WATCH * (crowd.places_before + 1)
         } else {
-            (WATCH_EACH * view.places).max(WATCH * WATCHERS)
+            (WATCH_EACH * crowd.places).max(WATCH * WATCHERS)
         };
         let watch = view.now.saturating_add(watch.as_nanos() as u64);
-        if view.permits <= view.before || view.seatless {
+        if view.permits <= crowd.before || view.seatless {
             return Ok(watch);
         }
-        let turn = usize::try_from(view.before).ok().and_then(|before| view.turns.get(before));
+        let turn = usize::try_from(crowd.before).ok().and_then(|before| view.turns.get(before));
         let due = match turn {
             Some((turn, _)) if turn.at > view.now => turn.at,
             // It has come, and is for others.
             Some(_) => watch,
-            None => {
-                let ahead = uncharged(&view.ahead, &view.turns);
-                self.estimate(view.epoch, &ahead, costs)?.map_or(watch, |(ready, _)| ready.as_nanos())
-            }
+            None => self
+                .estimate_behind(view.epoch, crowd, &view.turns, costs)?
+                .map_or(watch, |(ready, _)| ready.as_nanos()),
         };
         // Not at once: what is due is for others, and the estimate can't tell.
         Ok(due.max(view.now.saturating_add(SHORTEST.as_nanos() as u64)).min(watch))
@@ -231,11 +231,11 @@ impl Limiter {
         view: &View,
     ) -> std::result::Result<Denied, Halt> {
         let now = Nanos::from_nanos(view.now);
-        if view.permits <= view.before && self.has_permits() {
+        if view.permits <= view.crowd.before && self.has_permits() {
             return Ok(Denied::new(DeniedBy::Permits, now));
         }
-        let ahead = uncharged(&view.ahead, &view.turns);
-        let estimate = self.estimate(view.epoch, &ahead, &callers.costs(key))?;
+        let costs = callers.costs(key);
+        let estimate = self.estimate_behind(view.epoch, &view.crowd, &view.turns, &costs)?;
         let (ready, limit) = estimate.unwrap_or((now, 0));
         Ok(self.too_late(ready, now, limit))
     }
@@ -250,11 +250,6 @@ impl Limiter {
             Denied::by_limit(limit, retry_at, now)
         }
     }
-}
-
-/// What is asked for without what is charged for it already.
-pub(super) fn uncharged(asked: &Costs, turns: &[(Turn, Charge)]) -> Costs {
-    turns.iter().fold(*asked, |left, (_, charge)| difference(&left, &charge.costs))
 }
 
 fn times(costs: &Costs, n: u64) -> Costs {

@@ -96,7 +96,7 @@ impl Limiter {
             return false;
         }
         let mut all: Vec<Standing> = self.line().all().collect();
-        all.sort_unstable_by_key(|standing| (standing.ticket, standing.place));
+        all.sort_unstable_by_key(Standing::order);
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let mut found = false;
         for standing in all {
@@ -136,7 +136,6 @@ impl Limiter {
         if !is_gone(holder, sitter, locks).unwrap_or(false) {
             return false;
         }
-        self.turns().free_those_of(sitter);
         self.line().leave(place);
         true
     }
