@@ -55,7 +55,7 @@ pub(crate) fn print() {
             line(ours::windows("sliding counter", true)).beside(ours::ADMITTED),
             line(ours::denied_by_two()).beside(ours::ADMITTED),
             line(ours::with_permit()).beside(ours::ADMITTED),
-            line(ours::waited("wait(), admitted at once")).beside(ours::ADMITTED),
+            line(ours::waited("wait(), admitted at once")).beside(ours::ADMITTED).goal(2.5),
         ],
     );
 }

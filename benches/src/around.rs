@@ -90,11 +90,11 @@ fn futures() {
         "admitted at once",
         vec![
             line(ours::waited(WAIT)),
-            line(Subject { name: "acquire(1).await", run: acquire }).beside(WAIT).goal(1.5),
+            line(Subject { name: "acquire(1).await", run: acquire }).beside(WAIT).goal(1.2),
             line(wait_timeout),
             line(Subject { name: "acquire(1).timeout(…).await", run: acquire_timeout })
                 .beside(TIMEOUT)
-                .goal(1.5),
+                .goal(1.2),
         ],
     );
 }

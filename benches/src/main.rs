@@ -6,12 +6,14 @@
 //! | `floors` | what nothing can be under, and what one would write by hand |
 //! | `peers` | other limiters |
 //! | `ours` | shm-limit |
+//! | `processes` | forked children |
 //! | `rounds` | measuring in rounds, in turns |
 //! | `alone` | decisions of one process |
 //! | `around` | opening, futures, the command |
 //! | `crowd` | many processes: throughput, and each decision's time |
 //! | `instructions` | instructions of a decision, by callgrind |
-//! | `waiting` | lateness, sleepers, fairness |
+//! | `waiting` | lateness, order, news |
+//! | `standing` | what callers in line cost, how soon the next one goes on, whether all is delivered |
 //! | `overload` | more clients than the limit serves, which leave when their patience is over |
 //! | `fairness` | askers that ask again at once |
 //! | `memory` | bytes |
@@ -30,7 +32,9 @@ mod ours;
 mod overload;
 mod peers;
 mod plot;
+mod processes;
 mod rounds;
+mod standing;
 mod subject;
 mod waiting;
 
@@ -51,10 +55,11 @@ fn main() {
             "crowd" => drop(crowd::print()),
             "instructions" => instructions::print(),
             "waiting" => waiting::print(),
+            "standing" => standing::print(),
             "memory" => memory::print(),
             other => {
                 panic!(
-                    "no part {other}; choose of: alone around crowd instructions waiting memory, or overload, or fairness, \
+                    "no part {other}; choose of: alone around crowd instructions waiting standing memory, or overload, or fairness, \
                      or none for all"
                 )
             }
@@ -74,6 +79,7 @@ fn all(svg: Option<&Path>) {
     }
     instructions::print();
     waiting::print();
+    standing::print();
     overload::print(&[]);
     fairness::print(&[]);
     memory::print();

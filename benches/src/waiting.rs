@@ -1,60 +1,13 @@
-//! Waiting: how late one wakes, what sleepers cost, in which order they are served, how soon they hear of a change.
-#![allow(unsafe_code)]
+//! Waiting: how late one wakes, in which order callers are served, how soon they hear of a change.
 
 use crate::floors::shared_words;
-use crate::ours::{Place, place};
+use crate::ours::place;
+use crate::processes::{Children, quantiles};
+use crate::standing::{far, until_queued};
 use hdrhistogram::Histogram;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
-use nix::time::ClockId;
-use nix::unistd::{ForkResult, Pid, fork};
 use shm_lib::{Limit, Rate, RateLimit};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-const HOUR: Duration = Duration::from_secs(3_600);
-
-/// Children that do something until they are done or killed.
-struct Children(Vec<Pid>);
-
-impl Children {
-    fn fork(count: usize, work: impl Fn(usize)) -> Children {
-        let one = |index| {
-            // SAFETY: this process has one thread here. The child works with what it inherits and exits.
-            match unsafe { fork() }.expect("a process") {
-                ForkResult::Child => {
-                    work(index);
-                    // SAFETY: ends the child without running what belongs to the parent.
-                    unsafe { libc::_exit(0) };
-                }
-                ForkResult::Parent { child } => child,
-            }
-        };
-        Children((0..count).map(one).collect())
-    }
-
-    fn wait(mut self) {
-        for child in self.0.drain(..) {
-            let _ = waitpid(child, None);
-        }
-    }
-}
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        for &child in &self.0 {
-            let _ = kill(child, Signal::SIGKILL);
-        }
-        for &child in &self.0 {
-            let _ = waitpid(child, None);
-        }
-    }
-}
-
-fn quantiles(times: &Histogram<u64>) -> String {
-    let at = |q| times.value_at_quantile(q) as f64 / 1e3;
-    format!("{:.0} | {:.0} | {:.0}", at(0.5), at(0.99), times.max() as f64 / 1e3)
-}
 
 /// How late a wait for a turn so far away ends, beside the kernel's own sleep.
 fn lateness() {
@@ -83,41 +36,6 @@ fn lateness() {
 
 fn empty() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds")
-}
-
-/// A limiter with places for twice so many processes, whose one token is taken: the next comes in an hour.
-fn far(seats: usize) -> Place {
-    let place = place(|b| b.seats(seats).open(1, HOUR));
-    let _ = place.limit.try_acquire(1);
-    place
-}
-
-/// Until so many wait.
-fn until_queued(limit: &RateLimit, count: usize) {
-    while limit.inspect().expect("a healthy limiter").callers_waiting() < count as u64 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// What they have used so far.
-fn processor_time(processes: &[Pid]) -> Duration {
-    let one = |&process| {
-        let clock = ClockId::pid_cpu_clock_id(process).expect("the clock of a child");
-        Duration::from(clock.now().expect("its time"))
-    };
-    processes.iter().map(one).sum()
-}
-
-fn sleepers() {
-    const SLEEPERS: usize = 1_000;
-    const TIME: Duration = Duration::from_secs(5);
-    let place = far(SLEEPERS);
-    let children = Children::fork(SLEEPERS, |_| drop(place.limit.acquire(1).timeout(100_000 * HOUR).wait()));
-    until_queued(&place.limit, SLEEPERS);
-    let before = processor_time(&children.0);
-    std::thread::sleep(TIME);
-    let share = (processor_time(&children.0) - before).as_secs_f64() / TIME.as_secs_f64();
-    println!("\n{SLEEPERS} sleeping processes use {:.2} % of a processor.", 100.0 * share);
 }
 
 fn fairness() {
@@ -179,7 +97,6 @@ fn news() {
 pub(crate) fn print() {
     println!("\n## Waiting");
     lateness();
-    sleepers();
     fairness();
     news();
 }

@@ -21,6 +21,8 @@ pub enum Kind {
     Slow = 3,
     /// A change that began at `a` and was done at `b` (0: perhaps never); `extra`: which, `c`: to what.
     Control = 4,
+    /// A caller that waited, from `a` to `b` (0: it never went on), and was admitted for `c` (0: it was not).
+    Stood = 5,
 }
 
 /// One entry.
@@ -88,6 +90,13 @@ impl Journal {
 
     /// Writes when the entry's matter was over.
     pub fn finish(&mut self, open: Open, b: u64) {
+        self.finish_with(open, b, 0);
+    }
+
+    /// The same, and how.
+    #[allow(clippy::needless_pass_by_value)]
+    pub fn finish_with(&mut self, open: Open, b: u64, c: u64) {
+        self.words.all()[open.0 + 3].store(c, Ordering::Relaxed);
         self.words.all()[open.0 + 2].store(b, Ordering::Release);
     }
 }
@@ -105,6 +114,7 @@ pub fn read(dir: &Path, place: usize) -> Vec<Entry> {
                 1 => Kind::Admitted,
                 2 => Kind::Held,
                 3 => Kind::Slow,
+                5 => Kind::Stood,
                 _ => Kind::Control,
             };
             Entry { kind, ground: (tag >> 8 & 0xff) as usize, extra: tag >> 16, a, b, c }

@@ -32,17 +32,19 @@ pub struct Ground {
     pub trouble: Trouble,
     /// What it delivers, a second.
     pub nominal: f64,
+    /// Whether its users only wait, and take nothing ahead: then all of it must be delivered while anybody waits.
+    pub is_for_waiting: bool,
 }
 
 /// What the limiter under [`Trouble::Rates`] is changed between, a second. Its burst stays, so nothing is forgiven.
 pub const RATES: [u64; 2] = [400, 1_600];
 
 const fn ground(name: &'static str, policy: &'static str, trouble: Trouble, nominal: f64) -> Ground {
-    Ground { name, policy, permits: 0, trouble, nominal }
+    Ground { name, policy, permits: 0, trouble, nominal, is_for_waiting: false }
 }
 
 /// All of them.
-pub const GROUNDS: [Ground; 7] = [
+pub const GROUNDS: [Ground; 8] = [
     ground("steady", "bucket:1000/s:20", Trouble::Deaths, 1_000.0),
     Ground {
         permits: 8,
@@ -53,6 +55,7 @@ pub const GROUNDS: [Ground; 7] = [
             900.0,
         )
     },
+    Ground { is_for_waiting: true, ..ground("line", "bucket:500/s:4", Trouble::Deaths, 500.0) },
     ground("same", "bucket:701/s:10", Trouble::Same, 701.0),
     ground("greedy", "greedy:80/100ms", Trouble::Same, 800.0),
     ground("rates", "bucket:400/s:10", Trouble::Rates, 0.0),
@@ -70,6 +73,7 @@ pub enum Call {
     Try,
     Wait,
     WaitTimeout,
+    WaitAndDrop,
     Reserve,
     Schedule,
     Settle,
@@ -91,6 +95,7 @@ impl Call {
             Try,
             Wait,
             WaitTimeout,
+            WaitAndDrop,
             Reserve,
             Schedule,
             Settle,

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 mod audit;
+mod line;
 mod trouble;
 mod verdict;
 
@@ -62,10 +63,11 @@ fn a_storm_breaks_no_promise() {
     verdict.stalls.append(&mut record.stalls);
     let calls: u64 = (0..PROCESSES * THREADS).map(|place| board.calls(place)).sum();
     let delivered = verdict.delivered(&calm);
+    let served = verdict.served(&record);
     let parts: Vec<String> =
         delivered.iter().map(|(name, part)| format!("{name} {:.1} %", 100.0 * part)).collect();
     shout(&format!(
-        "storm of {seconds} s, {PROCESSES} processes, {} limiters\n  operations  {calls}, {} admissions\n  kills       {}\n  stops       {}\n  changes     {}\n  over        {} ({} admissions astride a change set aside; {} of 8 permits at once)\n  leaks       {}\n  stalls      {}\n  delivered   {} (in {} undisturbed times of {CALM:?})",
+        "storm of {seconds} s, {PROCESSES} processes, {} limiters\n  operations  {calls}, {} admissions\n  kills       {}\n  stops       {}\n  changes     {}\n  over        {} ({} admissions astride a change set aside; {} of 8 permits at once)\n  leaks       {}\n  stalls      {}\n  delivered   {} (in {} undisturbed times of {CALM:?})\n  in line     {served}",
         GROUNDS.len(),
         verdict.admitted(),
         record.kills.len() - PROCESSES,
@@ -86,6 +88,10 @@ fn a_storm_breaks_no_promise() {
     for (name, part) in delivered {
         assert!(part > 0.75, "{name}: {:.1} % of what it should deliver", 100.0 * part);
     }
+    // Also while everything happens, and to those who came first. (What a killed process was just given is lost.)
+    assert!(served.windows > seconds as usize / 4, "hardly anybody waits: {served}");
+    assert!(served.delivered > 0.75, "turns are wasted: {served}");
+    assert!(served.overtaken < 0.05, "the line is out of order: {served}");
     // Less would be no storm.
     assert!(verdict.aside() * 20 < verdict.admitted(), "{} set aside", verdict.aside());
     assert!(record.kills.len() > PROCESSES + 5 * seconds as usize, "{} kills", record.kills.len());

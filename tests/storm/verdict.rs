@@ -1,6 +1,7 @@
 //! Reads what the storm's threads wrote down, and judges each limiter by what it had to bear.
 
 use crate::audit::{self, Change, Generous};
+use crate::line::{Served, Stood};
 use crate::trouble::{PATIENCE, PROCESSES, Record};
 use harness::check::{Origins, kept, most_at_once};
 use harness::file::{Patch, offset};
@@ -39,6 +40,7 @@ pub(crate) struct Ground {
     used: Vec<Used>,
     controls: Vec<Control>,
     held: Vec<(u64, u64)>,
+    stood: Vec<Stood>,
     /// Admissions that can't be judged: whether they were decided before or after a change nobody can say.
     aside: usize,
 }
@@ -69,6 +71,10 @@ impl Verdict {
                     Kind::Held => {
                         let to = if e.b > 0 { e.b } else { record.lived_until(slot, e.a) };
                         ground.held.push((e.a, to));
+                    }
+                    Kind::Stood => {
+                        let to = if e.b > 0 { e.b } else { record.lived_until(slot, e.a) };
+                        ground.stood.push(Stood { slot, from: e.a, to, at: e.c });
                     }
                     Kind::Control => ground.controls.push(Control {
                         call: Call::of(e.extra),
@@ -134,6 +140,14 @@ impl Verdict {
             (what.name, got as f64 / due)
         };
         self.grounds.iter().zip(&GROUNDS).map(part).collect()
+    }
+
+    /// How the limiter whose users only wait served them.
+    pub(crate) fn served(&self, record: &Record) -> Served {
+        let (ground, what) =
+            self.grounds.iter().zip(&GROUNDS).find(|(_, what)| what.is_for_waiting).expect("one of them");
+        let admitted = ground.used.iter().map(|used| (used.at, used.amount)).collect();
+        Served::of(&ground.stood, admitted, what.nominal, record)
     }
 }
 

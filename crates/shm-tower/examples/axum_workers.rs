@@ -1,5 +1,6 @@
 //! Several worker processes behind one port, under one limit: `cargo run -p shm-tower --example axum_workers -- 8080 4`
-//! and then `curl -i localhost:8080`. Each worker listens by itself (SO_REUSEPORT), and the kernel spreads connections.
+//! and then `curl -i localhost:8080`. With `wait` as a third argument requests wait for their turn, up to a second, and a
+//! client that hangs up leaves the line. Each worker listens by itself (SO_REUSEPORT), and the kernel spreads connections.
 
 use axum::{Extension, Router, routing::get};
 use shm_lib::{OnMismatch, RateLimit};
@@ -16,18 +17,20 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["worker", port] => worker(port.parse()?).await,
-        [port, workers] => supervise(port.parse()?, workers.parse()?),
-        _ => Err("usage: axum_workers PORT WORKERS".into()),
+        ["worker", port] => worker(port.parse()?, Mode::Reject).await,
+        ["worker", port, "wait"] => worker(port.parse()?, Mode::WaitUpTo(Duration::from_secs(1))).await,
+        [port, workers] => supervise(port.parse()?, workers.parse()?, None),
+        [port, workers, mode @ "wait"] => supervise(port.parse()?, workers.parse()?, Some(mode)),
+        _ => Err("usage: axum_workers PORT WORKERS [wait]".into()),
     }
 }
 
-async fn worker(port: u16) -> Result<()> {
+async fn worker(port: u16, mode: Mode) -> Result<()> {
     // Workers that open this name take from the same budget: 100 a second together, 20 at one instant. A worker that is
     // started after an operator has changed the limiter (`shm-limit set axum-workers --rate 50/s`) keeps that change.
     let limit = RateLimit::builder("axum-workers").burst(20).on_mismatch(OnMismatch::Keep);
     let limit = limit.open(100, Duration::from_secs(1))?;
-    let layer = RateLimitLayer::new(limit, Mode::Reject, OnError::FailClosed);
+    let layer = RateLimitLayer::new(limit, mode, OnError::FailClosed);
     let app = Router::new().route("/", get(hello)).layer(layer);
     axum::serve(bound(port)?.listen(1024)?, app).with_graceful_shutdown(end_of_supervisor()).await?;
     Ok(())
@@ -43,13 +46,13 @@ async fn end_of_supervisor() {
 }
 
 /// Starts the workers, and waits for them.
-fn supervise(port: u16, workers: usize) -> Result<()> {
+fn supervise(port: u16, workers: usize, mode: Option<&str>) -> Result<()> {
     // Bound and not listening: it keeps the port, and 0 finds a free one.
     let address = bound(port)?;
     let port = address.local_addr()?.port();
     let spawn = |_| {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["worker", &port.to_string()]).stdin(Stdio::piped()).spawn()
+        command.args(["worker", &port.to_string()]).args(mode).stdin(Stdio::piped()).spawn()
     };
     let mut children = (0..workers).map(spawn).collect::<std::io::Result<Vec<_>>>()?;
     let pids: Vec<u32> = children.iter().map(Child::id).collect();

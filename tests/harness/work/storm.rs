@@ -1,12 +1,14 @@
 //! Everything that can be asked, of all of the storm's limiters, in random order.
 
-use harness::journal::{Board, Entry, Journal, Kind};
+use harness::journal::{Board, Entry, Journal, Kind, Open};
 use harness::storm::{Call, GROUNDS, Ground, THREADS, Trouble};
 use harness::{Dice, Job};
 use shm_lib::{Admission, Cost, Error, ErrorKind, Nanos, Outcome, RateLimit, Unit};
 use std::path::PathBuf;
-use std::sync::RwLock;
-use std::thread::sleep;
+use std::pin::pin;
+use std::sync::{Arc, RwLock};
+use std::task::{Context, Poll, Wake};
+use std::thread::{Thread, sleep};
 use std::time::{Duration, Instant};
 
 /// A call that returns later than this after it was due is written down.
@@ -122,11 +124,27 @@ impl Hands<'_> {
         self.journal.push(Entry { kind: Kind::Admitted, ground, extra: amount, a, b, c: made });
     }
 
+    /// Writes down that this thread waits, where that is judged.
+    fn stands(&mut self, ground: usize, call: Call, began: Nanos) -> Option<Open> {
+        let a = began.as_nanos();
+        let entry = Entry { kind: Kind::Stood, ground, extra: call as u64, a, b: 0, c: 0 };
+        GROUNDS[ground].is_for_waiting.then(|| self.journal.begin(entry))
+    }
+
+    fn went_on(&mut self, stands: Option<Open>, admission: Option<&Admission>) {
+        if let Some(stands) = stands {
+            let at = admission.map_or(0, |admission| admission.at().as_nanos());
+            self.journal.finish_with(stands, shm_lib::now().as_nanos(), at);
+        }
+    }
+
     fn pick(&mut self, ground: &Ground) -> Call {
-        let sides = if self.quiet { 8 } else { 20 };
+        let sides = if self.quiet || ground.is_for_waiting { 8 } else { 20 };
         match self.dice.roll(sides) {
+            0..=1 if ground.is_for_waiting => Call::Wait,
             0..=1 => Call::Try,
-            2..=7 => Call::WaitTimeout,
+            2..=4 => Call::WaitTimeout,
+            5..=7 => Call::WaitAndDrop,
             8..=10 => Call::Wait,
             11..=14 => Call::Reserve,
             15..=16 => Call::Settle,
@@ -165,15 +183,21 @@ impl Hands<'_> {
             }
             Call::Wait => {
                 self.begin(call, began, LONG);
+                let stands = self.stands(ground, call, began);
                 let admission = limit.acquire(request).wait()?;
+                self.went_on(stands, Some(&admission));
                 self.timely(ground, call, began, admission.at().min(began.plus(LONG)).max(began));
                 self.use_it(ground, limit, made, amount, admission, call)?;
             }
             Call::WaitTimeout => {
                 let patience = Duration::from_micros(1_000 + self.dice.roll(100_000));
                 self.begin(call, began, patience);
+                let stands = self.stands(ground, call, began);
                 let outcome =
                     limit.acquire(request).deadline(Instant::now() + patience).stop_when(|| false).wait()?;
+                let admission =
+                    if let Outcome::Admitted(admission) = &outcome { Some(admission) } else { None };
+                self.went_on(stands, admission);
                 let due = match &outcome {
                     Outcome::Admitted(admission) => admission.at().max(began),
                     Outcome::Denied(_) => began.plus(patience),
@@ -184,6 +208,19 @@ impl Hands<'_> {
                         self.use_it(ground, limit, made, amount, admission, call)?;
                     }
                     Outcome::Denied(_) => sleep(Duration::from_millis(1)),
+                }
+            }
+            Call::WaitAndDrop => {
+                let patience = Duration::from_micros(1_000 + self.dice.roll(100_000));
+                self.begin(call, began, patience);
+                let stands = self.stands(ground, call, began);
+                let admission = within(patience, limit.acquire(request)).transpose()?;
+                self.went_on(stands, admission.as_ref());
+                let due =
+                    admission.as_ref().map_or(began.plus(patience), |admission| admission.at().max(began));
+                self.timely(ground, call, began, due);
+                if let Some(admission) = admission {
+                    self.use_it(ground, limit, made, amount, admission, call)?;
                 }
             }
             Call::Reserve => self.reserve(ground, limit, made, amount, &request)?,
@@ -268,6 +305,32 @@ impl Hands<'_> {
             self.begin(Call::Reserve, turn.at(), Duration::ZERO);
             sleep(turn.at().since(now));
         }
+    }
+}
+
+/// What a future gives within this time. Then it is dropped.
+fn within<F: IntoFuture>(patience: Duration, future: F) -> Option<F::Output> {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let end = Instant::now() + patience;
+    let mut future = pin!(future.into_future());
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        std::thread::park_timeout(left);
     }
 }
 
