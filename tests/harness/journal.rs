@@ -90,14 +90,13 @@ impl Journal {
 
     /// Writes when the entry's matter was over.
     pub fn finish(&mut self, open: Open, b: u64) {
-        self.finish_with(open, b, 0);
+        self.words.all()[open.0 + 2].store(b, Ordering::Release);
     }
 
     /// The same, and how.
-    #[allow(clippy::needless_pass_by_value)]
     pub fn finish_with(&mut self, open: Open, b: u64, c: u64) {
         self.words.all()[open.0 + 3].store(c, Ordering::Relaxed);
-        self.words.all()[open.0 + 2].store(b, Ordering::Release);
+        self.finish(open, b);
     }
 }
 
