@@ -1,6 +1,6 @@
 //! Attacks on the line of those who wait: changes at bad moments, the dead in front, bytes that nobody wrote.
 
-use shm_lib::{Policy, RateLimit};
+use shm_lib::{Limit, Policy, Rate, RateLimit};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -60,6 +60,7 @@ fn another_process() {
     let (what, n) = role.split_once(' ').unwrap();
     let n: usize = n.parse().unwrap();
     match what {
+        "large" => drop(limit.acquire(n as u64).wait().unwrap()),
         "wait" => (0..n).for_each(|_| drop(limit.wait().unwrap())),
         // So many callers that stand and never look again.
         "crowd" => {
@@ -292,4 +293,40 @@ fn a_probe_in_the_future_keeps_no_dead_in_the_line() {
     };
     (0..20).for_each(|_| drop(limit.wait().unwrap()));
     assert_eq!(standing(&limit), 0, "the dead still stands");
+}
+
+/// Turns are charged for those who stand: one that asks for much and goes, in whatever way, must not leave its turn, which is
+/// far away, to those who ask for little.
+#[test]
+fn behind_one_that_asks_for_much_and_goes_the_next_is_served_as_if_it_had_never_come() {
+    for policy in ["100/100s", "100/100s and another"] {
+        for is_killed in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let builder = RateLimit::builder("line").directory(dir.path()).burst(100);
+            let another = Limit::with_burst(Rate::new(1, SECOND).unwrap(), 100).unwrap();
+            let builder = if policy.ends_with("another") { builder.and(another) } else { builder };
+            let limit = builder.open(100, 100 * SECOND).unwrap();
+            assert!(limit.try_acquire(100).unwrap().is_admitted());
+            // Its turn is 100 seconds away.
+            let mut large = Box::pin(limit.acquire(100).into_future());
+            let process = is_killed.then(|| Other::start(dir.path(), "large 100"));
+            if process.is_none() {
+                let polled = large.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(polled.is_pending());
+            }
+            until_waiting(&limit, 1);
+            let small = thread::spawn({
+                let limit = limit.clone();
+                move || limit.acquire(1).timeout(120 * SECOND).wait().unwrap().is_admitted()
+            });
+            until_waiting(&limit, 2);
+            // One call is there again.
+            thread::sleep(Duration::from_millis(1_100));
+            let gone = Instant::now();
+            drop(large);
+            process.into_iter().for_each(Other::kill);
+            assert!(small.join().unwrap());
+            assert!(gone.elapsed() < 15 * SECOND, "{policy}, {is_killed}: after {:?}", gone.elapsed());
+        }
+    }
 }

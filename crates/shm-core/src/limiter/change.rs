@@ -146,7 +146,7 @@ impl Limiter {
             segment.generations().clear_damage(epoch);
         }
         // Those who wait are charged anew under the next limits. What is charged meanwhile is dropped with the state.
-        self.undo_turns(pair, || true);
+        self.undo_turns(pair, |_| true);
         segment.publish(epoch, &next, pair).map_err(halted)?;
         // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.
         let _ = segment.settle(epoch + 1, pair);

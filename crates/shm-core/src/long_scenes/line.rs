@@ -151,10 +151,15 @@ impl Scene {
         None
     }
 
-    fn undo_turns(&self, goes_on: impl Fn() -> bool) {
+    fn undo_turns_to_come(&self) {
+        let now = self.time.now().as_nanos();
+        self.undo_turns(|turn| turn.at > now);
+    }
+
+    fn undo_turns(&self, is_to_go: impl Fn(&Turn) -> bool) {
         let mut now_as = None;
         for turn in self.turns.ready().all().iter().rev() {
-            if !goes_on() {
+            if !is_to_go(turn) {
                 return;
             }
             let charge = self.turns.charge_of(turn);
@@ -166,7 +171,7 @@ impl Scene {
     /// Publishes the same terms again. It may die before anybody has settled them.
     fn change(&self, epoch: u64) {
         let terms = Terms { forget: false, ..Terms::new(limit().into(), Nanos::from_nanos(Time::START)) };
-        self.undo_turns(|| true);
+        self.undo_turns(|_| true);
         self.words().publish(epoch, &terms, &self.clock()).unwrap();
         if roll(2) == 0 {
             let _ = self.words().settle(epoch + 1, &self.clock());
@@ -224,7 +229,7 @@ impl Caller<'_> {
         }
         s.line().leave(place);
         if !s.line().is_anybody_there() {
-            s.undo_turns(|| !s.line().is_anybody_there());
+            s.undo_turns(|_| !s.line().is_anybody_there());
         }
         true
     }
@@ -256,8 +261,17 @@ impl Caller<'_> {
             before += usize::from((other.ticket, other.place) < (self.ticket, self.sitter.seat));
         }
         asked.sort_unstable();
+        let mut is_charged_anew = false;
         let turns = loop {
             let turns = s.ready(epoch, now, oldest);
+            let next = turns.iter().find(|(turn, _)| turn.at >= self.ticket);
+            let is_anothers =
+                next.is_some_and(|(turn, charge)| turn.at > now && charge.costs[0] != self.cost);
+            if before == 0 && is_anothers && !is_charged_anew {
+                is_charged_anew = true;
+                s.undo_turns_to_come();
+                continue;
+            }
             let (ready, later) = (
                 turns.iter().filter(|(turn, _)| turn.at >= oldest).count(),
                 turns.iter().filter(|(turn, _)| turn.at > now).count(),
@@ -281,7 +295,7 @@ impl Caller<'_> {
                 }
             }
             if before == 0 {
-                s.undo_turns(|| true);
+                s.undo_turns(|_| true);
                 return Look::Sleep(now);
             }
             return Look::Sleep(now + WATCH);
@@ -321,6 +335,7 @@ impl Caller<'_> {
         assert!(at >= Nanos::from_nanos(self.ticket) && at <= s.time.now());
         let excess = charge.costs[0] - self.cost;
         if excess > 0 {
+            s.undo_turns_to_come();
             s.words().refund(charge.epoch, at, Some(charge.after), excess, &s.clock());
         }
         s.used.lock().unwrap().push(Admission { at, tokens: self.cost });
@@ -358,7 +373,7 @@ fn the_line_is_never_over_and_loses_no_slot() {
         scene.bury();
         assert!(!scene.line().is_anybody_there());
         scene.ready(scene.ring.generations().epoch(), 0, 0);
-        scene.undo_turns(|| true);
+        scene.undo_turns(|_| true);
         let last = Sitter { seat: 0, tenure: 9_999 };
         assert!((0..TURNS).all(|_| scene.turns.begin(last).is_some()), "a slot is lost");
     });

@@ -109,13 +109,20 @@ impl Limiter {
         }
     }
 
-    /// Takes back the charges of all turns that nobody has claimed, the latest first, while `goes_on`.
-    pub(in crate::limiter) fn undo_turns(&self, pair: Option<Pair>, goes_on: impl Fn() -> bool) {
+    /// Takes back the charges of turns that are still to come, the latest first: exactly, unless something else was charged
+    /// since. They are charged anew by whoever looks next, for those who stand then.
+    pub(super) fn undo_turns_to_come(&self, pair: Option<Pair>) {
+        let now = clock::now().as_nanos();
+        self.undo_turns(pair, |turn| turn.at > now);
+    }
+
+    /// Takes back the charges of all turns that nobody has claimed, the latest first, while one `is_to_go`.
+    pub(in crate::limiter) fn undo_turns(&self, pair: Option<Pair>, is_to_go: impl Fn(&Turn) -> bool) {
         let table = self.turns();
         // The state word that was undone last, and what is there in its place.
         let mut now_as = None;
         for turn in table.ready().all().iter().rev() {
-            if !goes_on() {
+            if !is_to_go(turn) {
                 return;
             }
             let charge = table.charge_of(turn);

@@ -45,7 +45,7 @@ impl Limiter {
             }
             if view.crowd.before == 0 {
                 // All of them are too small for the first in line: they are charged anew, for it.
-                self.undo_turns(None, || true);
+                self.undo_turns(None, |_| true);
                 return Ok(Next::Again);
             }
         }
@@ -85,7 +85,10 @@ impl Limiter {
         if excess != [0; MAX_LIMITS] {
             let needs_cells = self.segment.has_records();
             let cells = needs_cells.then(|| self.seat.cells(&self.segment).ok().flatten()).flatten();
-            self.refund_of(turn, charge, &excess, cells.as_ref().map(CellAccess::pair));
+            let pair = cells.as_ref().map(CellAccess::pair);
+            // Nothing is given back to a bucket while turns are charged ahead.
+            self.undo_turns_to_come(pair);
+            self.refund_of(turn, charge, &excess, pair);
         }
         let waited = now.since(waiter.since.unwrap_or(now));
         self.count_admitted(waiter.ask.asked().call_count(), waited);

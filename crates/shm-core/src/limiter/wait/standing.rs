@@ -161,7 +161,7 @@ impl Limiter {
             if line.is_anybody_there() {
                 self.wake_first(self.segment.generations().epoch(), place);
             } else {
-                self.undo_turns(None, || !line.is_anybody_there());
+                self.undo_turns(None, |_| !line.is_anybody_there());
             }
         } else if was_shown {
             self.tell_first(callers, now);

@@ -155,12 +155,13 @@ impl Limiter {
     /// What the `n`th of those who stand asks for, as far as it is known here.
     pub(super) fn costs_of(&self, callers: &Callers, n: usize, epoch: u64, now: u64) -> Option<Costs> {
         let place = callers.place_index().unwrap_or(usize::MAX);
-        let mut known: Vec<(u64, Costs)> =
-            callers.awake().take(n + 1).map(|key| (key.0, callers.costs(key))).collect();
+        let own = callers.awake().take(n + 1).map(|key| ((key.0, place), callers.costs(key)));
+        let mut known: Vec<((u64, usize), Costs)> = own.collect();
         let line = self.line();
         let others = line.all().filter(|other| other.place != place && !other.is_late(now));
-        known.extend(others.filter_map(|other| Some((other.ticket, line.costs(other.place, epoch)?))));
-        known.sort_unstable_by_key(|&(ticket, _)| ticket);
+        known.extend(others.filter_map(|other| Some((other.order(), line.costs(other.place, epoch)?))));
+        // Of one process they stand in their order already.
+        known.sort_by_key(|&(order, _)| order);
         known.get(n).map(|&(_, costs)| costs)
     }
 
