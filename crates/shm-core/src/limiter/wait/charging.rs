@@ -89,9 +89,9 @@ impl Limiter {
     ) -> std::result::Result<Option<(Nanos, Charge)>, Halt> {
         if !self.segment.has_records() {
             return Ok(match self.segment.words().reserve(costs[0], latest, true, &clock::now)? {
-                Decision::Admitted { at, epoch, state, .. } => {
+                Decision::Admitted { at, epoch, before, state, .. } => {
                     let charged = [0; MAX_LIMITS];
-                    Some((at, Charge { epoch, before: 0, after: state, costs: *costs, charged }))
+                    Some((at, Charge { epoch, before, after: state, costs: *costs, charged }))
                 }
                 Decision::Denied { .. } => None,
             });
@@ -144,8 +144,8 @@ impl Limiter {
         if !self.turns().take(turn) {
             return None;
         }
-        // Cancelled, the word is what it was right after the turn before.
-        if !words.cancel(epoch, charge.after, cost) {
+        // Undone, the word is what it was right after the turn before.
+        if !words.undo(epoch, (charge.before, charge.after), cost) {
             words.refund(epoch, Nanos::from_nanos(turn.at), Some(charge.after), cost, &clock::Host);
         }
         None
