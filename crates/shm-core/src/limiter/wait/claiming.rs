@@ -29,9 +29,9 @@ impl Limiter {
         let costs = callers.costs(key);
         let due = view.due();
         if !due.is_empty() {
-            let fits = |charge: &Charge| (0..MAX_LIMITS).all(|i| charge.costs[i] >= costs[i]);
             let exact = due.iter().filter(|(_, charge)| charge.costs == costs);
-            let larger = due.iter().filter(|(_, charge)| charge.costs != costs && fits(charge));
+            let larger =
+                due.iter().filter(|(_, charge)| charge.costs != costs && charge.is_enough_for(&costs));
             let mut some = false;
             for (turn, charge) in exact.chain(larger) {
                 some = true;

@@ -65,7 +65,15 @@ impl Limiter {
             return Ok(Some(Step::Denied(Denied::new(by, now))));
         }
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
-        if let Some((ready, limit)) = self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)? {
+        // Perhaps its turn is charged already, for a caller that has left. The estimate can't tell: to it that turn is used.
+        let has_turn = usize::try_from(crowd.before)
+            .ok()
+            .and_then(|before| turns.iter().filter(|(turn, _)| turn.at >= since.as_nanos()).nth(before))
+            .is_some_and(|(turn, charge)| turn.at <= waiter.latest.as_nanos() && charge.is_enough_for(costs));
+        if !has_turn
+            && let Some((ready, limit)) =
+                self.estimate(callers.epoch, &uncharged(&crowd.ahead, &turns), costs)?
+        {
             if ready > waiter.latest {
                 // Read after the estimate was made: what the limits admit now is for those who wait, or needs a permit.
                 let now = clock::now();
