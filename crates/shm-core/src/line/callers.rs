@@ -220,9 +220,14 @@ impl Callers {
         }
     }
 
+    /// Whether it sleeps on the bell itself.
+    pub(crate) fn is_on_the_bell(&self, key: Key) -> bool {
+        self.all.get(&key).is_some_and(|caller| caller.on_bell)
+    }
+
     /// Whether it is the bell that wakes it: it sleeps on it, or is a task, for which a thread does.
     pub(crate) fn hears_the_bell(&self, key: Key) -> bool {
-        self.all.get(&key).is_some_and(|caller| caller.on_bell || caller.rouse.is_task())
+        self.is_on_the_bell(key) || self.is_task(key)
     }
 
     /// Tells this caller to look.

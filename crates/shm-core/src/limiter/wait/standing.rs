@@ -179,7 +179,7 @@ impl Limiter {
     }
 
     /// Tells the first caller of this process that it is the first.
-    fn tell_first(&self, callers: &mut Callers, now: u64) {
+    pub(super) fn tell_first(&self, callers: &mut Callers, now: u64) {
         let Some(first) = callers.shown else { return };
         if callers.hears_the_bell(first) {
             if let Some(place) = callers.place.as_ref() {

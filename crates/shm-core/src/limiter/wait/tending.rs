@@ -27,6 +27,8 @@ impl Limiter {
         let mut planned: Option<u64> = None;
         loop {
             let Some(place) = callers.place.as_ref().filter(|_| callers.has_tasks()) else {
+                // What it planned was the plan of the whole process: the first of its threads plans for itself from now on.
+                self.tell_first(&mut callers, clock::now().as_nanos());
                 let word = Arc::clone(&callers.tasks_word);
                 let seen = word.load(Ordering::Acquire);
                 return Tended::Idle(word, seen);
@@ -47,7 +49,7 @@ impl Limiter {
                 callers.rouse(key, at);
             }
             self.show_first(&mut callers, at);
-            let until = self.rouse_due_tasks(&mut callers, epoch);
+            let until = self.rouse_who_is_due(&mut callers, epoch);
             let until = until.unwrap_or(now.plus(WATCH).as_nanos());
             let until = until.min(callers.next_deadline(at).saturating_add(1));
             match planned {
@@ -69,8 +71,8 @@ impl Limiter {
         !callers.is_tended
     }
 
-    /// Tells the tasks to look whose turn it is; until when nothing is to be done, then.
-    fn rouse_due_tasks(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
+    /// Tells those to look whose turn it is; until when nothing is to be done, then.
+    fn rouse_who_is_due(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
         let now = clock::now().as_nanos();
         let waiting: Vec<Key> = callers.awake().take(TURNS).collect();
         for key in waiting {
@@ -88,12 +90,15 @@ impl Limiter {
                     until.min(now + 2 * GRACE.as_nanos() as u64)
                 });
             }
-            if !callers.is_task(key) {
-                break;
+            if callers.is_roused(key) {
+                continue;
             }
-            if !callers.is_roused(key) {
-                callers.rouse(key, now);
+            // A thread as well: whoever is told that this process will be awake tells it alone, and it may have planned to
+            // sleep for longer.
+            if let Some(place) = callers.place.as_ref().filter(|_| callers.is_on_the_bell(key)) {
+                self.ring(place.sitter.seat);
             }
+            callers.rouse(key, now);
         }
         Some(now + 2 * GRACE.as_nanos() as u64)
     }
