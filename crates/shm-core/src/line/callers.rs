@@ -115,6 +115,8 @@ pub(crate) struct Callers {
     tasks: usize,
     /// Whether a thread of this process tends its tasks, and what that sleeps on while there are none.
     pub(crate) is_tended: bool,
+    /// Until when that thread sleeps; 0 if it does not sleep for tasks.
+    pub(crate) tended_until: u64,
     pub(crate) tasks_word: Arc<AtomicU64>,
     /// Who is written to the place.
     pub(crate) shown: Option<Key>,

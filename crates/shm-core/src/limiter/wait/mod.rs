@@ -216,6 +216,11 @@ impl Limiter {
                         if let Some(place) = place {
                             self.hasten_own(place, until);
                         }
+                        // Its deadline is looked after by the thread that tends it, whoever is first.
+                        if let Some((place, _)) = seen.filter(|_| latest < callers.tended_until) {
+                            callers.tended_until = latest;
+                            self.ring(place);
+                        }
                         let start_tending = !std::mem::replace(&mut callers.is_tended, true);
                         return sleep(until, None, start_tending);
                     }

@@ -26,6 +26,7 @@ impl Limiter {
         let mut callers = self.lock_callers();
         let mut planned: Option<u64> = None;
         loop {
+            callers.tended_until = 0;
             let Some(place) = callers.place.as_ref().filter(|_| callers.has_tasks()) else {
                 // What it planned was the plan of the whole process: the first of its threads plans for itself from now on.
                 self.tell_first(&mut callers, clock::now().as_nanos());
@@ -42,7 +43,8 @@ impl Limiter {
             };
             if self.check_still_limits(now).is_err() || self.is_shadow() {
                 callers.rouse_all(at);
-                return nap(now.plus(WATCH).as_nanos());
+                callers.tended_until = now.plus(WATCH).as_nanos();
+                return nap(callers.tended_until);
             }
             let epoch = self.know_limits(&mut callers, at);
             for key in callers.expired(at) {
@@ -54,6 +56,7 @@ impl Limiter {
             let until = until.min(callers.next_deadline(at).saturating_add(1));
             match planned {
                 Some(planned) if planned <= until && self.line().has_plan(place, planned) => {
+                    callers.tended_until = planned;
                     return nap(planned);
                 }
                 _ => {
