@@ -255,6 +255,11 @@ impl Callers {
         self.awake.first().or_else(|| self.all.first_key_value().map(|(key, _)| key)).copied()
     }
 
+    /// Whether none stands before this one, late or not.
+    pub(crate) fn is_oldest(&self, key: Key) -> bool {
+        self.all.first_key_value().is_none_or(|(&first, _)| first >= key)
+    }
+
     /// Callers that are not late, in their order.
     pub(crate) fn awake(&self) -> impl Iterator<Item = Key> {
         self.awake.iter().copied()

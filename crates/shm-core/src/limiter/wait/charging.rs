@@ -1,5 +1,6 @@
 //! Turns of the line: charged ahead of their time, and undone if nobody uses them.
 
+use super::view::View;
 use crate::clock::{self, Nanos};
 use crate::commit::{Decision, Halt, Pair};
 use crate::layout::Turns;
@@ -107,6 +108,22 @@ impl Limiter {
             }
             Decision::Denied { .. } => Ok(None),
         }
+    }
+
+    /// Whether the next turn to come was charged for a caller that asked for more or for less than the first in line, who
+    /// has this view, does: an own one would come earlier, or this one is of no use to it. And whether it can be undone with
+    /// all that were charged after it. Not if that caller is only late: small requests would put off a large one again and
+    /// again.
+    pub(super) fn is_for_others(&self, view: &View, costs: &Costs) -> bool {
+        let (Some((next, its)), Some((_, last))) = (view.turns.first(), view.turns.last()) else {
+            return false;
+        };
+        view.before == 0
+            && !view.late_before
+            && next.at > view.now
+            && its.costs != *costs
+            && view.turns.windows(2).all(|two| two[1].1.before == two[0].1.after)
+            && self.segment.generations().state_of(last.epoch) == last.after
     }
 
     /// Takes back the charges of all turns that nobody has claimed, the latest first, while `goes_on`.

@@ -47,6 +47,9 @@ impl Limiter {
                 self.undo_turns(None, || true);
                 return Ok(Next::Again);
             }
+        } else if self.is_for_others(view, &costs) {
+            self.undo_turns(None, || true);
+            return Ok(Next::Again);
         }
         let is_first = callers.first() == Some(key);
         Ok(Next::Sleep { until: self.sleep_until(view, &costs)?, is_first })

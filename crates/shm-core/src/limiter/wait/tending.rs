@@ -84,7 +84,7 @@ impl Limiter {
                 continue;
             }
             let view = self.view(callers, key, epoch).ok()?;
-            if view.due().is_empty() {
+            if view.due().is_empty() && !self.is_for_others(&view, &callers.costs(key)) {
                 let until = self.sleep_until(&view, &callers.costs(key)).ok()?;
                 // Those that were told to look may not do so.
                 return Some(if callers.shown == Some(key) {

@@ -29,6 +29,8 @@ pub(super) struct View {
     /// How many come before it, and what they ask for.
     pub(super) before: u64,
     pub(super) ahead: Costs,
+    /// Whether somebody stands before it who is late.
+    pub(super) late_before: bool,
     /// How many processes stand before that of the caller, and how many in all.
     places_before: u32,
     places: u32,
@@ -61,8 +63,9 @@ pub(super) struct Crowd {
     places: u32,
     /// Whether all ask for the same.
     pub(super) uniform: bool,
-    /// Whether somebody is late.
+    /// Whether somebody is late, and whether somebody who is stands before the caller.
     pub(super) late: bool,
+    late_before: bool,
     /// The least ticket of all that are not.
     pub(super) oldest: u64,
 }
@@ -95,7 +98,8 @@ impl Limiter {
             if ready as u64 >= crowd.all.min(permits) {
                 break turns;
             }
-            let next = if crowd.uniform {
+            // The first in line knows best what the first in line asks for.
+            let next = if crowd.uniform || ready == 0 && crowd.before == 0 {
                 costs
             } else {
                 self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
@@ -124,6 +128,7 @@ impl Limiter {
             turns,
             before: crowd.before,
             ahead: crowd.ahead,
+            late_before: crowd.late_before,
             places_before: crowd.places_before,
             places: crowd.places,
             permits,
@@ -144,11 +149,13 @@ impl Limiter {
             places: 1,
             uniform: callers.total() == times(costs, own),
             late: false,
+            late_before: !callers.is_oldest(key) && before == 0,
             oldest: callers.first().map_or(u64::MAX, |first| first.0),
         };
         for other in self.line().all().filter(|other| other.place != place) {
             if other.is_late(now) {
                 crowd.late = true;
+                crowd.late_before |= other.callers_before(key.0, place) > 0;
                 continue;
             }
             let its = self.line().costs(other.place, epoch);
