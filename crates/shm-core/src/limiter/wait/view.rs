@@ -95,7 +95,11 @@ impl Limiter {
             let turns = self.ready_turns(epoch, now, crowd.oldest);
             // Those that came before anybody who is awake arrived are for nobody, or for somebody who is late.
             let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < crowd.oldest);
-            if ready as u64 >= crowd.all.min(permits) {
+            // And those that came before this caller arrived are for those before it, who may not need them all.
+            let earlier = ready.saturating_sub(turns.iter().filter(|(turn, _)| turn.at >= key.0).count());
+            let before_it = crowd.before.min(earlier as u64);
+            let has_one = (ready - earlier) as u64 + before_it > crowd.before;
+            if ready as u64 >= permits || ready as u64 >= crowd.all && has_one {
                 break turns;
             }
             // The first in line knows best what the first in line asks for.
