@@ -14,10 +14,13 @@
 //! | `claiming` | the admission |
 //! | `waking` | telling others, and clearing the places of the dead |
 //! | `tending` | looking on behalf of tasks |
+//! | `model` | for tests: all of it against what it promises, word for word |
 
 mod at_once;
 mod charging;
 mod claiming;
+#[cfg(test)]
+mod model;
 mod standing;
 mod tending;
 mod view;
