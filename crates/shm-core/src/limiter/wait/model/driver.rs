@@ -327,12 +327,13 @@ impl Driver {
             }
             Step::Leaves(n) => {
                 if let Some((process, id)) = self.pick(n) {
+                    let charged = self.charged();
                     let mut caller = self.at_mut(process).callers.remove(&id).expect("picked");
                     self.at(process).limiter.step_out(&mut caller.waiter);
                     // It may have been about to wake up for a turn that has come, and then is anybody's.
                     let since = self.promise.find(id).map_or(0, |caller| caller.arrived);
                     self.promise.leaves(id, now().saturating_sub(self.wakes_up_within()).max(since));
-                    self.somebody_is_gone();
+                    self.somebody_is_gone(charged);
                 }
             }
             Step::Looks(n) => {
@@ -347,6 +348,11 @@ impl Driver {
                 if let Some(process) = self.process(process).filter(|_| !self.promise.is_paused(now())) {
                     self.at(process).limiter.charge(&calls(tokens)).unwrap();
                     self.promise.charges(tokens, now());
+                    if self.is_mixed {
+                        // From now on the turns that are there can't be undone exactly if they fit nobody.
+                        let turns: u64 = self.charged().iter().map(|turn| turn.1).sum();
+                        self.promise.may_lose(turns, now());
+                    }
                     self.is_disturbed = true;
                 }
             }
@@ -477,12 +483,14 @@ impl Driver {
 
     fn is_admitted(&mut self, id: usize, cost: u64, epoch: u64, at: Nanos) -> Kept {
         let now = now();
-        let (soon, processes) = (self.soon(), &self.processes);
+        // The dead and the stopped are waited for until they are late.
+        let soon = self.soon() + self.unsure_until.saturating_sub(now);
+        let processes = &self.processes;
         let awake = |caller: &Stands| is_awake(processes, caller, now);
         self.promise.is_admitted(id, (cost, epoch), (at.as_nanos(), now), soon, awake)?;
         if self.world.permits.is_some() {
             // The next one is woken, and charges its turn when a permit is free for it.
-            self.promise.may_idle(soon);
+            self.promise.may_idle(self.soon());
         }
         Ok(())
     }
@@ -518,7 +526,8 @@ impl Driver {
                 // Of a turn that was charged for more the rest is given back as far as a settlement can.
                 let largest = charged.iter().filter(|turn| turn.0 == at.as_nanos()).map(|turn| turn.1).max();
                 self.promise.may_lose(largest.map_or(0, |most| most.saturating_sub(cost)), at.as_nanos());
-                self.somebody_is_gone();
+                let others = charged.into_iter().filter(|turn| turn.0 != at.as_nanos());
+                self.somebody_is_gone(others.collect());
             }
             Looked::Denied(_) => {
                 let mine = *self.promise.find(id).expect("one that waits");
@@ -536,7 +545,7 @@ impl Driver {
                 }
                 let late = self.wakes_up_within();
                 self.promise.is_denied(id, now(), late, mine.latest.max(went_on) + late)?;
-                self.somebody_is_gone();
+                self.somebody_is_gone(charged);
             }
             other @ (Looked::Shadow | Looked::Unordered(_)) => prop_assert!(false, "{other:?}"),
         }
@@ -593,7 +602,7 @@ impl Driver {
         }
         self.is_gone_from_the_line(dead.callers.is_empty());
         dead.callers.keys().for_each(|&id| self.promise.leaves(id, now()));
-        self.somebody_is_gone();
+        self.somebody_is_gone(self.charged());
     }
 
     /// It is stopped or dead. If it was the one that the others rely on, they find out.
@@ -611,13 +620,13 @@ impl Driver {
         self.is_disturbed = true;
     }
 
-    /// A caller has left the line, in whatever way.
-    fn somebody_is_gone(&mut self) {
+    /// A caller has left the line, in whatever way. Before it did, these turns were charged.
+    fn somebody_is_gone(&mut self, charged: Vec<(u64, u64)>) {
         if self.is_mixed {
             // Turns that were charged for others are charged anew as soon as the first in line has woken up. What was
             // charged by others meanwhile stands in the way: then they are given back as far as a settlement can.
             self.promise.may_idle(self.soon());
-            let turns = self.charged().len() as u64;
+            let turns = charged.len() as u64;
             if self.is_disturbed {
                 self.promise.may_idle(self.promise.time_for(turns * self.promise.most()));
             }
@@ -628,7 +637,7 @@ impl Driver {
         }
         // A turn that has come is for those who had arrived by then: one for each of them.
         let mut had_one = 0;
-        for (at, tokens) in self.charged().into_iter().filter(|&(at, _)| at <= now()) {
+        for (at, tokens) in charged.into_iter().filter(|&(at, _)| at <= now()) {
             if self.promise.line.iter().filter(|caller| caller.arrived <= at).count() > had_one {
                 had_one += 1;
             } else if self.given_up.insert(at) {
@@ -724,6 +733,7 @@ impl Driver {
             match self.next().filter(|&(at, _)| at <= until && at <= late) {
                 Some((at, who)) => {
                     self.clock.pass_until(at);
+                    self.loses_what_came_before_everybody();
                     match who {
                         Who::Caller(process, id) => self.looks(process, id)?,
                         Who::Tender(process) => self.tends(process),

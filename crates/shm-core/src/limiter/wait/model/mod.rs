@@ -21,7 +21,7 @@ const MS: u64 = 1_000 * US;
 
 /// How many stories of each kind.
 fn stories() -> ProptestConfig {
-    let cases = std::env::var("SHM_LIMIT_STORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let cases = std::env::var("SHM_LIMIT_STORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
 }
 
