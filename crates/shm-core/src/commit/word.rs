@@ -499,8 +499,9 @@ impl Words<'_> {
     /// The same for who knows the state right before it: that comes back, also where the charge began later than it, at the
     /// end of a pause.
     pub(crate) fn undo(&self, epoch: u64, (before, tat): (u64, u64), cost: u64) -> bool {
-        // It was read of the file.
-        let before = before.min(self.0.gcra(epoch).refund(tat, cost));
+        // It was read of the file; 0 if whoever charged it did not write it down.
+        let without = self.0.gcra(epoch).refund(tat, cost);
+        let before = if before == 0 { without } else { before.min(without) };
         self.swap_in_place(epoch, tat, before)
     }
 
