@@ -8,15 +8,15 @@
 use super::promise::{Kept, NOBODY, Promise, Stands};
 use crate::clock::set::SetClock;
 use crate::clock::{self, Nanos};
-use crate::commit::Decision as Charged;
-use crate::layout::{PLACES, Place};
+use crate::commit::Decision as Taken;
+use crate::layout::{PLACES, Place, TURNS};
 use crate::limit::{Cost, Limit, Policy, Unit};
 use crate::limiter::wait::{Nap, Step as Looked, Tended, Waiter};
 use crate::limiter::{Decision, Limiter, Settings};
-use crate::line::{GRACE, Rouse};
+use crate::line::{Charge, GRACE, Rouse};
 use crate::name::{Directory, Name};
 use crate::permit::Held;
-use crate::seat::ProcessSeat;
+use crate::seat::{ProcessSeat, Sitter};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::futex::pretended::{self, Row};
 use proptest::{prop_assert, prop_assert_eq};
@@ -379,7 +379,7 @@ impl Driver {
                     if after_charging && filling.is_some() && !self.world.is_record {
                         let latest = Nanos::from_nanos(u64::MAX);
                         let charged = dying.limiter.segment.words().reserve(1, latest, true, &clock::now);
-                        if matches!(charged, Ok(Charged::Admitted { .. })) {
+                        if matches!(charged, Ok(Taken::Admitted { .. })) {
                             self.promise.may_lose(1, now());
                             self.is_disturbed = true;
                         }
@@ -504,7 +504,7 @@ impl Driver {
     /// A caller looks, and goes on, gives up or sleeps.
     fn looks(&mut self, process: usize, id: usize) -> Kept {
         let (late, start_late) = (self.late(), self.late());
-        let charged = self.charged();
+        let (charged, newest) = (self.charged(), self.newest());
         let one = self.processes[process].as_mut().expect("one that lives");
         let caller = one.callers.get_mut(&id).expect("one that waits");
         let seen = caller.woken.0.load(Ordering::Relaxed);
@@ -531,9 +531,11 @@ impl Driver {
                 self.is_admitted(id, cost, granted.receipt.epoch, at)?;
                 // Of a turn that was charged for more the rest is given back as far as a settlement can.
                 let largest = charged.iter().filter(|turn| turn.0 == at.as_nanos()).map(|turn| turn.1).max();
-                self.promise.may_lose(largest.map_or(0, |most| most.saturating_sub(cost)), at.as_nanos());
-                let others = charged.into_iter().filter(|turn| turn.0 != at.as_nanos());
-                self.somebody_is_gone(others.collect());
+                let others: Vec<_> = charged.into_iter().filter(|turn| turn.0 != at.as_nanos()).collect();
+                if newest != Some(at.as_nanos()) || others != self.charged() {
+                    self.promise.may_lose(largest.map_or(0, |most| most.saturating_sub(cost)), at.as_nanos());
+                }
+                self.somebody_is_gone(others);
             }
             Looked::Denied(_) => {
                 let mine = *self.promise.find(id).expect("one that waits");
@@ -563,6 +565,15 @@ impl Driver {
         let Some(process) = self.processes.iter().flatten().next() else { return Vec::new() };
         let table = process.limiter.turns();
         table.ready().all().iter().map(|turn| (turn.at, table.charge_of(turn).costs[0])).collect()
+    }
+
+    /// The turn after which nothing was charged.
+    fn newest(&self) -> Option<u64> {
+        let limiter = &self.processes.iter().flatten().next()?.limiter;
+        let (table, generations) = (limiter.turns(), limiter.segment.generations());
+        let is_newest = |charge: &Charge| charge.after == generations.state_of(charge.epoch);
+        let ready = table.ready();
+        ready.all().iter().find(|turn| is_newest(&table.charge_of(turn))).map(|turn| turn.at)
     }
 
     fn tends(&mut self, process: usize) {
@@ -766,6 +777,13 @@ impl Driver {
             prop_assert_eq!(&seen, &total);
         }
         prop_assert_eq!(seen.len(), total.len());
+        // Somebody who has stood for a while has undone the turns that came before everybody.
+        let (now, oldest) = (now(), self.promise.line.first().map_or(0, |caller| caller.arrived));
+        let awake = self.promise.line.iter().find(|caller| is_awake(&self.processes, caller, now));
+        if awake.is_some_and(|caller| caller.arrived + FOUND_WITHIN < now) && now > self.unsure_until {
+            let is_old = |&(at, _): &(u64, u64)| at < oldest && at + FOUND_WITHIN < now;
+            prop_assert_eq!(self.charged().into_iter().filter(is_old).collect::<Vec<_>>(), []);
+        }
         // Nothing is charged for a line that is empty. (What is given back of a turn that was too large is a change of the
         // state after which those that follow can't be undone exactly.)
         if total.is_empty() && !self.is_disturbed && !self.is_mixed {
@@ -799,6 +817,18 @@ impl Driver {
         let cost = calls(most);
         let granted = self.at(process).limiter.admit_now(&cost, Nanos::from_nanos(u64::MAX)).unwrap();
         prop_assert!(granted.is_some(), "something is left behind");
+        self.permits.extend(granted.and_then(|granted| granted.permit).map(|permit| (process, permit)));
+        self.promise.held += u32::from(self.world.permits.is_some());
+        // Whoever stands next clears the places of the dead, and what they were filling.
+        self.play(Step::Resets)?;
+        let waits = Step::Arrives { process, cost: most, is_task: false, patience: None };
+        self.play(waits)?;
+        self.play(waits)?;
+        self.passes(now() + 2 * self.promise.time_for(most) + 10 * FOUND_WITHIN)?;
+        let limiter = &self.at(process).limiter;
+        prop_assert!(!limiter.line().is_anybody_there(), "a dead one stands");
+        let last = Sitter { seat: 0, tenure: 9_999 };
+        prop_assert!((0..TURNS).all(|_| limiter.turns().begin(last).is_some()), "a slot is lost");
         Ok(())
     }
 }
