@@ -169,7 +169,7 @@ proptest! {
     }
 }
 
-/// What the properties found once.
+/// What the properties found once, and what is too rare to be left to chance.
 mod found {
     use super::*;
 
@@ -246,5 +246,13 @@ mod found {
     fn one_who_comes_behind_late_ones_has_a_turn() {
         let steps = [thread(0), thread(0), thread(0), thread(2), Step::Passes(2_999_391), thread(1)];
         Driver::plays(&world(1_000, 2, None, 3_109_282), &steps).unwrap();
+    }
+
+    /// It was charged for one who died. Who comes after its instant can't claim it, and undoes it.
+    #[test]
+    fn a_turn_that_nobody_can_claim_is_undone() {
+        let before = [thread(0), thread(3), Step::Passes(300 * MS), Step::Dies(3), Step::Passes(250 * MS)];
+        let steps = [&before[..], &[thread(0), Step::Passes(400 * MS)]].concat();
+        Driver::plays(&world(2, 1, None, US), &steps).unwrap();
     }
 }
