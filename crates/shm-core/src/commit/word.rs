@@ -259,7 +259,9 @@ impl Words<'_> {
         }
         // AcqRel: see `still_in_place`.
         match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) if self.0.still_in_place(epoch) => Ok(Decision::Admitted { at, now, epoch, state: tat }),
+            Ok(_) if self.0.still_in_place(epoch) => {
+                Ok(Decision::Admitted { at, now, epoch, before: word, state: tat })
+            }
             Ok(_) => Err(Miss::Lost),
             Err(_) => {
                 back_off();
@@ -355,7 +357,7 @@ impl Words<'_> {
         if at == now.at && now.at > wanted.decided {
             return Some(denied(now.at.plus(SOON)));
         }
-        Some(Decision::Admitted { at, now, epoch, state })
+        Some(Decision::Admitted { at, now, epoch, before: state, state })
     }
 
     /// Clears the way for another try, or says why there is none.
@@ -491,6 +493,15 @@ impl Words<'_> {
     /// cancellable, and at most once.
     pub(crate) fn cancel(&self, epoch: u64, tat: u64, cost: u64) -> bool {
         let before = self.0.gcra(epoch).refund(tat, cost);
+        self.swap_in_place(epoch, tat, before)
+    }
+
+    /// The same for who knows the state right before it: that comes back, also where the charge began later than it, at the
+    /// end of a pause.
+    pub(crate) fn undo(&self, epoch: u64, (before, tat): (u64, u64), cost: u64) -> bool {
+        // It was read of the file; 0 if whoever charged it did not write it down.
+        let without = self.0.gcra(epoch).refund(tat, cost);
+        let before = if before == 0 { without } else { before.min(without) };
         self.swap_in_place(epoch, tat, before)
     }
 

@@ -87,7 +87,7 @@ impl Limiter {
     ///
     /// # Errors
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
-    fn take_permit(&self) -> Result<Option<Held>> {
+    pub(super) fn take_permit(&self) -> Result<Option<Held>> {
         // What is free is for those who wait, if they live.
         if self.is_waited_for() && (!self.bury(clock::now().as_nanos()) || self.is_waited_for()) {
             return Ok(None);

@@ -115,6 +115,8 @@ pub(crate) struct Callers {
     tasks: usize,
     /// Whether a thread of this process tends its tasks, and what that sleeps on while there are none.
     pub(crate) is_tended: bool,
+    /// Until when that thread sleeps; 0 if it does not sleep for tasks.
+    pub(crate) tended_until: u64,
     pub(crate) tasks_word: Arc<AtomicU64>,
     /// Who is written to the place.
     pub(crate) shown: Option<Key>,
@@ -225,9 +227,14 @@ impl Callers {
         }
     }
 
+    /// Whether it sleeps on the bell itself.
+    pub(crate) fn is_on_the_bell(&self, key: Key) -> bool {
+        self.all.get(&key).is_some_and(|caller| caller.on_bell)
+    }
+
     /// Whether it is the bell that wakes it: it sleeps on it, or is a task, for which a thread does.
     pub(crate) fn hears_the_bell(&self, key: Key) -> bool {
-        self.all.get(&key).is_some_and(|caller| caller.on_bell || caller.rouse.is_task())
+        self.is_on_the_bell(key) || self.is_task(key)
     }
 
     /// Tells this caller to look.
@@ -251,6 +258,11 @@ impl Callers {
     /// The first that is not late. If all are, the first.
     pub(crate) fn first(&self) -> Option<Key> {
         self.awake.first().or_else(|| self.all.first_key_value().map(|(key, _)| key)).copied()
+    }
+
+    /// Whether none stands before this one, late or not.
+    pub(crate) fn is_oldest(&self, key: Key) -> bool {
+        self.all.first_key_value().is_none_or(|(&first, _)| first >= key)
     }
 
     /// Callers that are not late, in their order.

@@ -43,6 +43,13 @@ pub(crate) struct Charge {
     pub(crate) charged: Costs,
 }
 
+impl Charge {
+    /// Whether a request of these costs may use it.
+    pub(crate) fn is_enough_for(&self, costs: &Costs) -> bool {
+        self.costs.iter().zip(costs).all(|(charged, cost)| charged >= cost)
+    }
+}
+
 /// The right of this process to fill a slot.
 #[derive(Debug)]
 pub(crate) struct Filling {

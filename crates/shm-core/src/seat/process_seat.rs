@@ -65,6 +65,21 @@ pub(crate) struct CellAccess<'a> {
 }
 
 impl ProcessSeat {
+    fn new() -> ProcessSeat {
+        ProcessSeat {
+            sitting: AtomicU64::new(0),
+            tenure: AtomicU64::new(0),
+            counter: AtomicUsize::new(0),
+            hold: AtomicPtr::new(std::ptr::null_mut()),
+            retry_ns: AtomicU64::new(0),
+            handles: AtomicUsize::new(0),
+            permits_taken: AtomicU64::new(0),
+            search: ProcessLock::new(Search::default()),
+            desk: ProcessLock::new(Desk::default()),
+            callers: ProcessLock::new(Callers::default()),
+        }
+    }
+
     /// The one for this file, for one more handle.
     pub(crate) fn join(segment: &Segment) -> Arc<ProcessSeat> {
         let _gate = NoFork::enter();
@@ -72,18 +87,7 @@ impl ProcessSeat {
         let seat = match seats.get(&segment.file_id()).and_then(Weak::upgrade) {
             Some(seat) => seat,
             None => {
-                let seat = Arc::new(ProcessSeat {
-                    sitting: AtomicU64::new(0),
-                    tenure: AtomicU64::new(0),
-                    counter: AtomicUsize::new(0),
-                    hold: AtomicPtr::new(std::ptr::null_mut()),
-                    retry_ns: AtomicU64::new(0),
-                    handles: AtomicUsize::new(0),
-                    permits_taken: AtomicU64::new(0),
-                    search: ProcessLock::new(Search::default()),
-                    desk: ProcessLock::new(Desk::default()),
-                    callers: ProcessLock::new(Callers::default()),
-                });
+                let seat = Arc::new(ProcessSeat::new());
                 seats.insert(segment.file_id(), Arc::downgrade(&seat));
                 seat
             }
@@ -261,5 +265,30 @@ impl CellAccess<'_> {
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.write.is_ours()
+    }
+}
+
+/// Several processes in one, for a test. Locks belong to open file descriptions, and each seat and place has its own, so
+/// they are as separate as those of real processes.
+#[cfg(test)]
+impl ProcessSeat {
+    /// That of another process, which has one handle to the file.
+    pub(crate) fn of_another_process() -> Arc<ProcessSeat> {
+        let seat = ProcessSeat::new();
+        seat.handles.store(1, Ordering::Relaxed);
+        Arc::new(seat)
+    }
+
+    /// That process is killed: its locks are free, and all that it wrote stays as it is.
+    #[allow(unsafe_code)]
+    pub(crate) fn is_killed(&self) {
+        let hold = self.hold.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        if !hold.is_null() {
+            // SAFETY: made by Box::into_raw in `take`, and taken once.
+            drop(unsafe { Box::from_raw(hold) });
+        }
+        drop(self.callers().place.take());
+        // Its last handle does not leave in order any more.
+        self.handles.store(usize::MAX, Ordering::Relaxed);
     }
 }

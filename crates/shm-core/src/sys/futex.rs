@@ -75,6 +75,10 @@ pub(crate) fn wake_one(word: &AtomicU64) -> bool {
 
 /// How many were woken.
 fn wake(word: &AtomicU64, most: i32) -> nix::Result<i64> {
+    #[cfg(test)]
+    if let Some(woken) = pretended::wake(word) {
+        return Ok(woken);
+    }
     // SAFETY: `word` is valid for the whole call.
     let answer = unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, most) };
     Errno::result(answer)
@@ -93,4 +97,63 @@ pub(super) fn wake_one_in_process(word: &AtomicU64) {
     let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
     // SAFETY: `word` is valid for the whole call.
     unsafe { libc::syscall(libc::SYS_futex, low_half(word), wake, 1) };
+}
+
+/// Sleepers of a test that has no threads: it says who sleeps on which word, and is told whom the code wakes.
+#[cfg(test)]
+pub(crate) mod pretended {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicU64;
+
+    /// Words that lie at regular distances: the address of the first, the distance, and how many they are. Each process has
+    /// its own mapping of them.
+    pub(crate) type Row = (usize, usize, usize);
+
+    #[derive(Default)]
+    struct Sleepers {
+        rows: Vec<Row>,
+        asleep: BTreeSet<usize>,
+    }
+
+    thread_local! {
+        static SLEEPERS: RefCell<Sleepers> = RefCell::default();
+    }
+
+    /// These are the same words as those of other rows.
+    pub(crate) fn knows(row: Row) {
+        SLEEPERS.with_borrow_mut(|sleepers| sleepers.rows.push(row));
+    }
+
+    /// This mapping is no more.
+    pub(crate) fn forgets(row: Row) {
+        SLEEPERS.with_borrow_mut(|sleepers| sleepers.rows.retain(|&known| known != row));
+    }
+
+    pub(crate) fn forgets_all() {
+        SLEEPERS.with_borrow_mut(|sleepers| *sleepers = Sleepers::default());
+    }
+
+    /// Whether anybody sleeps on the word of this index.
+    pub(crate) fn sleeps(index: usize, asleep: bool) {
+        SLEEPERS.with_borrow_mut(|sleepers| {
+            if asleep {
+                sleepers.asleep.insert(index)
+            } else {
+                sleepers.asleep.remove(&index)
+            };
+        });
+    }
+
+    /// How many are woken; `None` if it is a real word for all that is known.
+    pub(super) fn wake(word: &AtomicU64) -> Option<i64> {
+        let address = word.as_ptr().addr();
+        SLEEPERS.with_borrow_mut(|sleepers| {
+            let index = sleepers.rows.iter().find_map(|&(first, distance, n)| {
+                let offset = address.checked_sub(first)?;
+                (offset % distance == 0 && offset / distance < n).then_some(offset / distance)
+            })?;
+            Some(i64::from(sleepers.asleep.remove(&index)))
+        })
+    }
 }

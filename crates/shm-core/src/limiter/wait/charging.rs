@@ -1,5 +1,6 @@
 //! Turns of the line: charged ahead of their time, and undone if nobody uses them.
 
+use super::view::View;
 use crate::clock::{self, Nanos};
 use crate::commit::{Decision, Halt, Pair};
 use crate::layout::Turns;
@@ -89,9 +90,9 @@ impl Limiter {
     ) -> std::result::Result<Option<(Nanos, Charge)>, Halt> {
         if !self.segment.has_records() {
             return Ok(match self.segment.words().reserve(costs[0], latest, true, &clock::now)? {
-                Decision::Admitted { at, epoch, state, .. } => {
+                Decision::Admitted { at, epoch, before, state, .. } => {
                     let charged = [0; MAX_LIMITS];
-                    Some((at, Charge { epoch, before: 0, after: state, costs: *costs, charged }))
+                    Some((at, Charge { epoch, before, after: state, costs: *costs, charged }))
                 }
                 Decision::Denied { .. } => None,
             });
@@ -107,6 +108,22 @@ impl Limiter {
             }
             Decision::Denied { .. } => Ok(None),
         }
+    }
+
+    /// Whether the next turn to come was charged for a caller that asked for more or for less than the first in line, who
+    /// has this view, does: an own one would come earlier, or this one is of no use to it. And whether it can be undone with
+    /// all that were charged after it. Not if that caller is only late: small requests would put off a large one again and
+    /// again.
+    pub(super) fn is_for_others(&self, view: &View, costs: &Costs) -> bool {
+        let (Some((next, its)), Some((_, last))) = (view.turns.first(), view.turns.last()) else {
+            return false;
+        };
+        view.crowd.before == 0
+            && !view.crowd.late_before
+            && next.at > view.now
+            && its.costs != *costs
+            && view.turns.windows(2).all(|two| two[1].1.before == two[0].1.after)
+            && self.segment.generations().state_of(last.epoch) == last.after
     }
 
     /// Takes back the charges of turns that are still to come, the latest first: exactly, unless something else was charged
@@ -151,8 +168,8 @@ impl Limiter {
         if !self.turns().take(turn) {
             return None;
         }
-        // Cancelled, the word is what it was right after the turn before.
-        if !words.cancel(epoch, charge.after, cost) {
+        // Undone, the word is what it was right after the turn before.
+        if !words.undo(epoch, (charge.before, charge.after), cost) {
             self.refund_of(turn, charge, &charge.costs, None);
         }
         None

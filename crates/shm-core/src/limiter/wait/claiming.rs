@@ -30,9 +30,9 @@ impl Limiter {
         let costs = callers.costs(key);
         let due = view.due();
         if !due.is_empty() {
-            let fits = |charge: &Charge| (0..MAX_LIMITS).all(|i| charge.costs[i] >= costs[i]);
             let exact = due.iter().filter(|(_, charge)| charge.costs == costs);
-            let larger = due.iter().filter(|(_, charge)| charge.costs != costs && fits(charge));
+            let larger =
+                due.iter().filter(|(_, charge)| charge.costs != costs && charge.is_enough_for(&costs));
             let mut some = false;
             for (turn, charge) in exact.chain(larger) {
                 some = true;
@@ -48,6 +48,9 @@ impl Limiter {
                 self.undo_turns(None, |_| true);
                 return Ok(Next::Again);
             }
+        } else if self.is_for_others(view, &costs) {
+            self.undo_turns(None, |_| true);
+            return Ok(Next::Again);
         }
         let is_first = callers.first() == Some(key);
         Ok(Next::Sleep { until: self.sleep_until(view, &costs)?, is_first })

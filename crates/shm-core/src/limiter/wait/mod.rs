@@ -14,10 +14,13 @@
 //! | `claiming` | the admission |
 //! | `waking` | telling others, and clearing the places of the dead |
 //! | `tending` | looking on behalf of tasks |
+//! | `model` | for tests: all of it against what it promises, word for word |
 
 mod at_once;
 mod charging;
 mod claiming;
+#[cfg(test)]
+mod model;
 mod standing;
 mod tending;
 mod view;
@@ -214,6 +217,11 @@ impl Limiter {
                     if rouse.is_task() {
                         if let Some(place) = place {
                             self.hasten_own(place, until);
+                        }
+                        // Its deadline is looked after by the thread that tends it, whoever is first.
+                        if let Some((place, _)) = seen.filter(|_| latest < callers.tended_until) {
+                            callers.tended_until = latest;
+                            self.ring(place);
                         }
                         let start_tending = !std::mem::replace(&mut callers.is_tended, true);
                         return sleep(until, None, start_tending);

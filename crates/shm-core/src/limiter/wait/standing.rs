@@ -64,7 +64,14 @@ impl Limiter {
             return Ok(Some(Step::Denied(Denied::new(by, now))));
         }
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
-        if let Some((ready, limit)) = self.estimate_behind(callers.epoch, &crowd, &turns, costs)? {
+        // Perhaps its turn is charged already, for a caller that has left. The estimate can't tell: to it that turn is used.
+        let has_turn = usize::try_from(crowd.before)
+            .ok()
+            .and_then(|before| turns.iter().filter(|(turn, _)| turn.at >= since.as_nanos()).nth(before))
+            .is_some_and(|(turn, charge)| turn.at <= waiter.latest.as_nanos() && charge.is_enough_for(costs));
+        if !has_turn
+            && let Some((ready, limit)) = self.estimate_behind(callers.epoch, &crowd, &turns, costs)?
+        {
             if ready > waiter.latest {
                 // Read after the estimate was made: what the limits admit now is for those who wait, or needs a permit.
                 let now = clock::now();
@@ -170,7 +177,7 @@ impl Limiter {
     }
 
     /// Tells the first caller of this process that it is the first.
-    fn tell_first(&self, callers: &mut Callers, now: u64) {
+    pub(super) fn tell_first(&self, callers: &mut Callers, now: u64) {
         let Some(first) = callers.shown else { return };
         if callers.hears_the_bell(first) {
             if let Some(place) = callers.place_index() {

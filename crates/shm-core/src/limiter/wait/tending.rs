@@ -26,7 +26,10 @@ impl Limiter {
         let mut callers = self.lock_callers();
         let mut planned: Option<u64> = None;
         loop {
+            callers.tended_until = 0;
             let Some(place) = callers.place_index().filter(|_| callers.has_tasks()) else {
+                // What it planned was the plan of the whole process: the first of its threads plans for itself from now on.
+                self.tell_first(&mut callers, clock::now().as_nanos());
                 let word = Arc::clone(&callers.tasks_word);
                 let seen = word.load(Ordering::Acquire);
                 return Tended::Idle(word, seen);
@@ -39,17 +42,19 @@ impl Limiter {
             };
             if self.check_still_limits(now).is_err() || self.is_shadow() {
                 callers.rouse_all(at);
-                return nap(now.plus(WATCH).as_nanos());
+                callers.tended_until = now.plus(WATCH).as_nanos();
+                return nap(callers.tended_until);
             }
             let epoch = self.know_limits(&mut callers, at);
             for key in callers.expired(at) {
                 callers.rouse(key, at);
             }
             self.show_first(&mut callers, at);
-            let until = self.rouse_due_tasks(&mut callers, epoch);
+            let until = self.rouse_who_is_due(&mut callers, epoch);
             let until = until.unwrap_or(now.plus(WATCH).as_nanos());
             let until = until.min(callers.next_deadline(at).saturating_add(1));
             if let Some(until) = self.stands_by_its_plan(place, until, &mut planned) {
+                callers.tended_until = until;
                 return nap(until);
             }
         }
@@ -62,8 +67,8 @@ impl Limiter {
         !callers.is_tended
     }
 
-    /// Tells the tasks to look whose turn it is; until when nothing is to be done, then.
-    fn rouse_due_tasks(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
+    /// Tells those to look whose turn it is; until when nothing is to be done, then.
+    fn rouse_who_is_due(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
         let now = clock::now().as_nanos();
         let waiting: Vec<Key> = callers.awake().take(TURNS).collect();
         for key in waiting {
@@ -72,7 +77,7 @@ impl Limiter {
                 continue;
             }
             let view = self.view(callers, key, epoch).ok()?;
-            if view.due().is_empty() {
+            if view.due().is_empty() && !self.is_for_others(&view, &callers.costs(key)) {
                 let until = self.sleep_until(&view, &callers.costs(key)).ok()?;
                 // Those that were told to look may not do so.
                 return Some(if callers.shown == Some(key) {
@@ -81,12 +86,15 @@ impl Limiter {
                     until.min(now + 2 * GRACE.as_nanos() as u64)
                 });
             }
-            if !callers.is_task(key) {
-                break;
+            if callers.is_roused(key) {
+                continue;
             }
-            if !callers.is_roused(key) {
-                callers.rouse(key, now);
+            // A thread as well: whoever is told that this process will be awake tells it alone, and it may have planned to
+            // sleep for longer.
+            if let Some(place) = callers.place_index().filter(|_| callers.is_on_the_bell(key)) {
+                self.ring(place);
             }
+            callers.rouse(key, now);
         }
         Some(now + 2 * GRACE.as_nanos() as u64)
     }

@@ -59,8 +59,9 @@ pub(super) struct Crowd {
     places: u32,
     /// Whether all ask for the same.
     pub(super) uniform: bool,
-    /// Whether somebody is late.
+    /// Whether somebody is late, and whether somebody who is stands before the caller.
     pub(super) late: bool,
+    pub(super) late_before: bool,
     /// The least ticket of all that are not.
     pub(super) oldest: u64,
 }
@@ -90,10 +91,15 @@ impl Limiter {
             let turns = self.ready_turns(epoch, now, crowd.oldest);
             // Those that came before anybody who is awake arrived are for nobody, or for somebody who is late.
             let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < crowd.oldest);
-            if ready as u64 >= crowd.all.min(permits) {
+            // And those that came before this caller arrived are for those before it, who may not need them all.
+            let earlier = ready.saturating_sub(turns.iter().filter(|(turn, _)| turn.at >= key.0).count());
+            let before_it = crowd.before.min(earlier as u64);
+            let has_one = (ready - earlier) as u64 + before_it > crowd.before;
+            if ready as u64 >= permits || ready as u64 >= crowd.all && has_one {
                 break turns;
             }
-            let next = if crowd.uniform {
+            // The first in line knows best what the first in line asks for.
+            let next = if crowd.uniform || ready == 0 && crowd.before == 0 {
                 costs
             } else {
                 self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
@@ -132,11 +138,13 @@ impl Limiter {
             places: 1,
             uniform: callers.total() == times(costs, own),
             late: false,
+            late_before: !callers.is_oldest(key) && before == 0,
             oldest: callers.first().map_or(u64::MAX, |first| first.0),
         };
         for other in self.line().all().filter(|other| other.place != place) {
             if other.is_late(now) {
                 crowd.late = true;
+                crowd.late_before |= other.callers_before(key.0, place) > 0;
                 continue;
             }
             let its = self.line().costs(other.place, epoch);

@@ -24,12 +24,15 @@ impl Limiter {
         if self.free_permits() == 0 {
             return;
         }
-        let turn = self.turns().ready().all().iter().map(|turn| turn.at).find(|&at| at >= first.ticket);
-        let due = turn.or_else(|| {
-            let costs = self.line().costs(first.place, epoch)?;
-            let estimate = self.estimate(epoch, &[0; MAX_LIMITS], &costs).ok()??;
-            Some(estimate.0.as_nanos())
-        });
+        let (turns, costs) = (self.turns(), self.line().costs(first.place, epoch));
+        let due = match turns.ready().all().iter().find(|turn| turn.at >= first.ticket) {
+            // It was charged for another caller, and perhaps there is an earlier one for this.
+            Some(turn) if costs.is_some_and(|costs| turns.charge_of(turn).costs != costs) => None,
+            Some(turn) => Some(turn.at),
+            None => costs
+                .and_then(|costs| self.estimate(epoch, &[0; MAX_LIMITS], &costs).ok()?)
+                .map(|(ready, _)| ready.as_nanos()),
+        };
         self.wake_in_order(due.unwrap_or(now).max(now), here, now);
     }
 

@@ -1,0 +1,46 @@
+//! A clock that a test moves itself, for the thread that sets it. All other threads have the machine's.
+
+use super::{NEARLY, Nanos};
+use std::cell::Cell;
+use std::time::Duration;
+
+/// Each reading is later than the one before: real ones are.
+const TICK: u64 = 10;
+
+thread_local! {
+    static NOW: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// While this lives, time passes for this thread only when it is told to, and a little with each reading.
+pub(crate) struct SetClock(());
+
+impl SetClock {
+    pub(crate) fn at(now: Nanos) -> SetClock {
+        assert!(NOW.get().is_none(), "one clock for each thread");
+        NOW.set(Some(now.as_nanos()));
+        SetClock(())
+    }
+
+    /// Time passes until this instant. It does not go back.
+    pub(crate) fn pass_until(&self, at: u64) {
+        NOW.set(NOW.get().map(|now| now.max(at)));
+    }
+}
+
+impl Drop for SetClock {
+    fn drop(&mut self) {
+        NOW.set(None);
+    }
+}
+
+/// What the clock says to this thread, if it has set one.
+pub(super) fn now() -> Option<Nanos> {
+    let now = NOW.get()?;
+    NOW.set(Some(now + TICK));
+    Some(Nanos::from_nanos(now))
+}
+
+/// The cheaper time: behind the clock, by as much as it may be.
+pub(super) fn nearly() -> Option<Nanos> {
+    now().map(|now| now - (NEARLY - Duration::from_nanos(1)))
+}
