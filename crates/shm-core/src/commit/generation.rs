@@ -34,9 +34,8 @@ pub(crate) enum Decision {
         at: Nanos,
         /// The clock when it was decided.
         now: Reading,
-        /// The generation that was charged, and its state word right before and right after.
+        /// The generation that was charged, and its state word right after.
         epoch: u64,
-        before: u64,
         state: u64,
     },
     /// Nothing was written.

@@ -220,7 +220,7 @@ impl<'a> Records<'a> {
             let new = self.table_write(Pointer(word), record, rules.size())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return Ok(Decision::Admitted { at, now, epoch: *epoch, before: word, state: new });
+                return Ok(Decision::Admitted { at, now, epoch: *epoch, state: new });
             }
             back_off();
         }

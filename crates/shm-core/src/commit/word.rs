@@ -163,13 +163,26 @@ impl Words<'_> {
         cancellable: bool,
         clock: &impl Clock,
     ) -> Result<Decision, Halt> {
-        self.decide(cost, wanted.into(), cancellable, Decides::Any, clock)
+        self.decide(cost, wanted.into(), cancellable, Decides::Any, clock, |_| ())
+    }
+
+    /// Takes `cost` tokens for a turn of the line, if it comes by `latest`; also says the state right before it, by which it
+    /// can be [undone](Self::undo).
+    pub(crate) fn charge_turn(
+        &self,
+        cost: u64,
+        latest: Nanos,
+        clock: &impl Clock,
+    ) -> Result<(Decision, u64), Halt> {
+        let mut before = 0;
+        let decision = self.decide(cost, latest.into(), true, Decides::Any, clock, |word| before = word)?;
+        Ok((decision, before))
     }
 
     /// Takes `cost` tokens now, or nothing. Only where there are no permits: otherwise [`Halt::PermitsInForce`].
     #[inline(always)]
     pub(crate) fn take_without_permit(&self, cost: u64, clock: &impl Clock) -> Result<Decision, Halt> {
-        self.decide(cost, Wanted::NOW, false, Decides::WithoutPermits, clock)
+        self.decide(cost, Wanted::NOW, false, Decides::WithoutPermits, clock, |_| ())
     }
 
     #[inline(always)]
@@ -180,11 +193,12 @@ impl Words<'_> {
         cancellable: bool,
         decides: Decides,
         clock: &impl Clock,
+        mut note: impl FnMut(u64),
     ) -> Result<Decision, Halt> {
         let mut closely = false;
         loop {
             let read = || Some(if closely { Reading::exact(clock.exact()) } else { clock.read() });
-            match self.attempt(cost, wanted, cancellable, decides, read) {
+            match self.attempt(cost, wanted, cancellable, decides, read, &mut note) {
                 Ok(decision) => return Ok(decision),
                 Err(Miss::Close) => closely = true,
                 Err(Miss::Blocked(epoch)) => {
@@ -202,7 +216,8 @@ impl Words<'_> {
         }
     }
 
-    /// The same in one attempt. It may fail for any reason; then nothing was taken (but see [`Miss::Lost`]).
+    /// The same in one attempt. It may fail for any reason; then nothing was taken (but see [`Miss::Lost`]). `note` hears the
+    /// state right before what was taken.
     #[inline(always)]
     pub(crate) fn attempt(
         &self,
@@ -211,6 +226,7 @@ impl Words<'_> {
         cancellable: bool,
         decides: Decides,
         read: impl FnOnce() -> Option<Reading>,
+        note: impl FnOnce(u64),
     ) -> Result<Decision, Miss> {
         let epoch = self.0.epoch();
         let (gcra, shadow) = match decides {
@@ -260,7 +276,8 @@ impl Words<'_> {
         // AcqRel: see `still_in_place`.
         match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) if self.0.still_in_place(epoch) => {
-                Ok(Decision::Admitted { at, now, epoch, before: word, state: tat })
+                note(word);
+                Ok(Decision::Admitted { at, now, epoch, state: tat })
             }
             Ok(_) => Err(Miss::Lost),
             Err(_) => {
@@ -357,7 +374,7 @@ impl Words<'_> {
         if at == now.at && now.at > wanted.decided {
             return Some(denied(now.at.plus(SOON)));
         }
-        Some(Decision::Admitted { at, now, epoch, before: state, state })
+        Some(Decision::Admitted { at, now, epoch, state })
     }
 
     /// Clears the way for another try, or says why there is none.
@@ -496,7 +513,7 @@ impl Words<'_> {
         self.swap_in_place(epoch, tat, before)
     }
 
-    /// The same for who knows the state right before it: that comes back, also where the charge began later than it, at the
+    /// The same for a turn of the line, with the state right before it: that comes back, also where the charge began later than it, at the
     /// end of a pause.
     pub(crate) fn undo(&self, epoch: u64, (before, tat): (u64, u64), cost: u64) -> bool {
         // It was read of the file; 0 if whoever charged it did not write it down.

@@ -122,7 +122,8 @@ impl Limiter {
             process = process_token();
             Some(now)
         };
-        match self.segment.words().attempt(calls, wanted, false, Decides::WithoutPermitsAtOnce, read) {
+        match self.segment.words().attempt(calls, wanted, false, Decides::WithoutPermitsAtOnce, read, |_| ())
+        {
             Ok(commit::Decision::Admitted { at, epoch, .. }) => {
                 if process != process_token() {
                     // A signal handler forked, and this is the child. Perhaps it was its parent that was admitted.

@@ -89,8 +89,9 @@ impl Limiter {
         latest: Nanos,
     ) -> std::result::Result<Option<(Nanos, Charge)>, Halt> {
         if !self.segment.has_records() {
-            return Ok(match self.segment.words().reserve(costs[0], latest, true, &clock::now)? {
-                Decision::Admitted { at, epoch, before, state, .. } => {
+            let (decision, before) = self.segment.words().charge_turn(costs[0], latest, &clock::now)?;
+            return Ok(match decision {
+                Decision::Admitted { at, epoch, state, .. } => {
                     let charged = [0; MAX_LIMITS];
                     Some((at, Charge { epoch, before, after: state, costs: *costs, charged }))
                 }
