@@ -1,0 +1,122 @@
+//! A permit that is waited for until a deadline: who leaves the line, in whatever way, keeps no permit from others and nobody
+//! from going on.
+
+use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, nobody_stands};
+use super::{Exam, PERMITS};
+use crate::ending::{Finding, Pair};
+use crate::scene::{Scene, attempt, ensure, inspected};
+use crate::victim::{Result, Victim};
+use harness::{PATIENCE, eventually};
+use shm_lib::{Admission, RateLimit};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// All permits are held by others. Turns are plenty.
+#[derive(Default)]
+pub(crate) struct Patience {
+    held: Vec<Admission>,
+}
+
+impl Patience {
+    /// Somebody waits; a permit is given back, and is theirs before it is late by `slack`.
+    fn pass_on(&mut self, scene: &mut Scene, slack: Duration) -> Result<()> {
+        let limit = scene.limit();
+        let me = std::process::id();
+        let (got, late) = thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let got = limit.acquire(1).timeout(PATIENCE / 10).wait();
+                (got, Instant::now())
+            });
+            let is_there =
+                || limit.inspect().is_ok_and(|seen| seen.waiting.iter().any(|waiting| waiting.pid == me));
+            let stands = eventually(PATIENCE / 10, is_there);
+            let given_back = Instant::now();
+            self.held.pop();
+            let (got, at) = waiter.join().map_err(|_| "a waiter panicked")?;
+            ensure(stands, || "a waiter does not stand in the line".into())?;
+            Ok::<_, String>((got.map_err(|e| e.to_string())?, at.saturating_duration_since(given_back)))
+        })?;
+        let got = got.admission().ok_or("a permit that was given back came to nobody")?;
+        self.held.push(got);
+        if late > slack {
+            scene.late = Some(format!("a permit came {late:?} after it was given back"));
+        }
+        Ok(())
+    }
+
+    /// Whether all permits are held here, and no others are to be had.
+    fn are_all_held(&self, limit: &RateLimit) -> Result<()> {
+        let seen = limit.inspect().map_err(|e| e.to_string())?.permits_held;
+        ensure(seen == PERMITS && self.held.len() as u64 == PERMITS, || format!("{seen} are held"))?;
+        ensure(!attempt(limit)?, || "more permits than there are".into())
+    }
+
+    /// Whether nobody is left in the line, and all permits can be taken.
+    fn is_over(&mut self, limit: &RateLimit) -> Result<()> {
+        self.are_all_held(limit)?;
+        nobody_stands(limit)?;
+        self.held.clear();
+        inspected(limit, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
+        self.take_all(limit)
+    }
+
+    fn take_all(&mut self, limit: &RateLimit) -> Result<()> {
+        for n in self.held.len() as u64..PERMITS {
+            let got = limit.try_acquire(1).map_err(|e| e.to_string())?.admission();
+            self.held.push(got.ok_or_else(|| format!("only {n} permits are to be had"))?);
+        }
+        Ok(())
+    }
+}
+
+impl Exam for Patience {
+    fn prepare(&mut self, scene: &mut Scene) -> Result<()> {
+        self.take_all(&scene.limit())
+    }
+
+    fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
+        self.pass_on(scene, AFTER_A_DEATH)?;
+        self.pass_on(scene, AFTER_A_DEATH)?;
+        self.is_over(&scene.limit())?;
+        Ok(None)
+    }
+
+    fn beside(&mut self, scene: &mut Scene) -> Result<()> {
+        for _ in 0..3 {
+            self.pass_on(scene, BESIDE_A_STOPPED)?;
+        }
+        self.are_all_held(&scene.limit())
+    }
+
+    fn after_all(&mut self, scene: &mut Scene, mut victim: Victim) -> Result<()> {
+        let report = victim.report()?;
+        ensure(report.tokens == 0, || "it got a permit that others hold".into())?;
+        self.held.pop();
+        let later = victim.repeat(1)?;
+        ensure(later.tokens == 1, || "it does not get a permit that is free".into())?;
+        victim.end()?;
+        let limit = scene.limit();
+        self.take_all(&limit)?;
+        self.is_over(&limit)
+    }
+
+    fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
+        let limit = scene.limit();
+        let denied = |report: crate::victim::Report, who: &str| {
+            ensure(report.tokens == 0, || format!("the {who} got a permit that others hold"))
+        };
+        denied(pair.parent.report()?, "parent")?;
+        denied(pair.parent.repeat(1)?, "parent")?;
+        self.pass_on(scene, BESIDE_A_STOPPED)?;
+        denied(pair.child_goes_on()?, "child")?;
+        let mut parent = pair.child_ends()?;
+        self.pass_on(scene, BESIDE_A_STOPPED)?;
+        self.held.pop();
+        let later = parent.repeat(1)?;
+        ensure(later.tokens == 1, || "the parent does not get a permit that is free".into())?;
+        parent.end()?;
+        self.take_all(&limit)?;
+        self.is_over(&limit)?;
+        Ok(Finding::default())
+    }
+}
