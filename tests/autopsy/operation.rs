@@ -74,6 +74,7 @@ const ROWS: &[Row] = &[
     ("permit-release", "release", &EASY, || Box::new(Permits::of_victim(1, 0))),
     ("permit-reclaim", "reclaim", &EASY, || Box::new(Permits::reclaimed())),
     ("line-wait", "stand", &NEXT, || Box::new(Line::of_thread())),
+    ("line-second", "stand", NEXT.first_chunk::<2>().unwrap(), || Box::new(Line::of_second())),
     ("line-deadline", "quit", EASY.first_chunk::<1>().unwrap(), || Box::new(Patience::default())),
     ("line-task", "poll", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_task())),
     ("line-drop", "give-up", &NEVER, || Box::new(Line::of_dropped())),

@@ -2,6 +2,7 @@
 //! nobody gets one twice.
 
 use super::Exam;
+use super::waiter::{SURELY, Waiter};
 use crate::ending::{Finding, Pair, of_child};
 use crate::scene::{Scene, drain, ensure, inspected};
 use crate::victim::{Report, Result, Victim};
@@ -16,8 +17,6 @@ pub(crate) const AFTER_A_DEATH: Duration = Duration::from_millis(200);
 pub(crate) const BESIDE_A_STOPPED: Duration = Duration::from_millis(300);
 /// What is made of the rate where no turn comes. As of the victim's change.
 pub(crate) const HURRY: (u64, Duration) = (50, Duration::from_secs(1));
-/// How soon a turn surely has come.
-const SURELY: Duration = Duration::from_secs(10);
 /// More than what is rounded when an instant is computed.
 const ROUNDED: Duration = Duration::from_micros(1);
 
@@ -29,6 +28,8 @@ pub(crate) struct Line {
     next: Nanos,
     /// Whether turns come soon.
     hurried: bool,
+    /// Who stands in the line before it begins, or when it is cut off.
+    other: Option<Waiter>,
     admitted: Vec<Admission>,
 }
 
@@ -37,6 +38,8 @@ pub(crate) struct Line {
 enum Kind {
     /// A thread of it waits until it gets its turn.
     Waits,
+    /// The same behind another process.
+    WaitsBehind,
     /// A task looks twice; its turn has come by then, or it is dropped.
     Looks,
     /// A task is dropped, since no turn comes before somebody makes the limit another one.
@@ -46,7 +49,11 @@ enum Kind {
 impl Line {
     pub(crate) fn of_thread() -> Line {
         let (begun, next) = (Nanos::default(), Nanos::default());
-        Line { victim: Kind::Waits, hurried: false, begun, next, admitted: Vec::new() }
+        Line { victim: Kind::Waits, hurried: false, begun, next, other: None, admitted: Vec::new() }
+    }
+
+    pub(crate) fn of_second() -> Line {
+        Line { victim: Kind::WaitsBehind, ..Line::of_thread() }
     }
 
     pub(crate) fn of_task() -> Line {
@@ -96,6 +103,15 @@ impl Line {
             self.note(at);
         }
         Ok(())
+    }
+
+    /// Whoever else stands gets the next turn, or the one after it; whether there was somebody.
+    fn other_is_served(&mut self, scene: &mut Scene, slack: Duration) -> Result<bool> {
+        let Some(other) = self.other.take() else { return Ok(false) };
+        let due = self.next.max(shm_lib::now()).plus(gap(&scene.limit())?);
+        let at = other.served(scene, due, slack)?.at();
+        self.note(at);
+        Ok(true)
     }
 
     /// Whether all that was admitted fits the limits.
@@ -150,21 +166,34 @@ impl Exam for Line {
     fn begin(&mut self, scene: &mut Scene) -> Result<()> {
         self.begun = shm_lib::now();
         self.next = next_at(&scene.limit())?;
+        if self.victim == Kind::WaitsBehind {
+            self.other = Some(Waiter::stands(&scene.limit())?);
+        }
+        Ok(())
+    }
+
+    fn reached(&mut self, scene: &mut Scene) -> Result<()> {
+        if scene.odd && matches!(self.victim, Kind::Waits | Kind::Looks) {
+            self.other = Some(Waiter::stands(&scene.limit())?);
+        }
         Ok(())
     }
 
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
         let limit = scene.limit();
-        // One turn is used up by the dead, or lost, or lies ready: no more are charged.
-        let latest = self.next.max(shm_lib::now()).plus(gap(&limit)? + ROUNDED);
-        let next = next_at(&limit)?;
-        ensure(next <= latest, || format!("{:?} of turns are lost", next.since(latest)))?;
+        if !self.other_is_served(scene, AFTER_A_DEATH)? {
+            // One turn is used up by the dead, or lost, or lies ready: no more are charged.
+            let latest = self.next.max(shm_lib::now()).plus(gap(&limit)? + ROUNDED);
+            let next = next_at(&limit)?;
+            ensure(next <= latest, || format!("{:?} of turns are lost", next.since(latest)))?;
+        }
         self.wait(scene, 3, AFTER_A_DEATH)?;
         self.is_over(&limit)?;
         Ok(None)
     }
 
     fn beside(&mut self, scene: &mut Scene) -> Result<()> {
+        self.other_is_served(scene, BESIDE_A_STOPPED)?;
         self.wait(scene, 4, BESIDE_A_STOPPED)
     }
 
@@ -183,6 +212,7 @@ impl Exam for Line {
         self.note_report(parents)?;
         let more = pair.parent.repeat(1)?;
         self.note_report(more)?;
+        self.other_is_served(scene, BESIDE_A_STOPPED)?;
         self.wait(scene, 2, BESIDE_A_STOPPED)?;
         if scene.odd {
             let more = pair.parent.repeat(1)?;
@@ -206,6 +236,10 @@ impl Exam for Line {
         parent.end()?;
         self.is_over(&scene.limit())?;
         Ok(Finding { copied, ..Finding::default() })
+    }
+
+    fn after_retirement(&mut self, scene: &mut Scene) -> Result<()> {
+        self.other.take().map_or(Ok(()), |other| other.told(scene, AFTER_A_DEATH))
     }
 
     /// A turn that is charged and lies there is nobody's yet.

@@ -8,6 +8,7 @@
 //! | `waiting` | waits for a turn |
 //! | `permits` | takes, gives back or reclaims permits |
 //! | `line` | stands in the line |
+//! | `waiter` | (whoever stands in the line beside a victim) |
 //! | `patience` | waits there until its deadline, for a permit |
 //! | `moved` | changes or resets the limiter while somebody stands in the line |
 //! | `terms` | changes, resets, pauses, resumes |
@@ -23,6 +24,7 @@ mod patience;
 mod permits;
 mod terms;
 mod turns;
+mod waiter;
 mod waiting;
 
 pub(crate) use birth::Birth;
@@ -47,6 +49,11 @@ pub(crate) trait Exam {
 
     /// When the victim is about to begin.
     fn begin(&mut self, _scene: &mut Scene) -> Result<()> {
+        Ok(())
+    }
+
+    /// When it stands at the instruction at which it is going to be killed.
+    fn reached(&mut self, _scene: &mut Scene) -> Result<()> {
         Ok(())
     }
 

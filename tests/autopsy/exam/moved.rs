@@ -3,22 +3,20 @@
 
 use super::Exam;
 use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, HURRY, nobody_stands, turn};
+use super::waiter::{SURELY, Waiter};
 use crate::ending::{Finding, Pair, of_child};
 use crate::scene::{Scene, drain, ensure, inspected};
 use crate::victim::{Result, Victim};
+use harness::eventually;
 use harness::file::Patch;
-use harness::{PATIENCE, eventually};
+use shm_lib::RateLimit;
 use shm_lib::limit::audit::{self, Admission};
-use shm_lib::{ErrorKind, Nanos, RateLimit};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The burst, which is used up before.
 const BURST: u64 = 10;
 /// From turn to turn, then.
 const GAP: Duration = Duration::from_millis(20);
-/// How soon something surely has happened.
-const SURELY: Duration = Duration::from_secs(5);
 
 /// Somebody waits for a turn that is weeks away.
 pub(crate) struct Moved {
@@ -51,16 +49,19 @@ impl Moved {
 
     /// Whoever has waited since before the change is served now.
     fn is_served(&mut self, scene: &mut Scene, slack: Duration) -> Result<()> {
-        let changed = Instant::now();
-        let waiter = self.waiter.take().ok_or("nobody waits")?;
-        let (got, when) = waiter.ends().ok_or("whoever waits is not served after a change")?;
-        let at = got.map_err(|e| format!("whoever waits got {e}"))?;
-        let late = when.saturating_duration_since(changed + 2 * GAP);
-        if late > slack {
-            scene.late = Some(format!("whoever waits was served {late:?} late"));
-        }
+        // The first turn may have been lost.
+        let due = shm_lib::now().plus(2 * GAP);
+        let at = self.waiter.take().ok_or("nobody waits")?.served(scene, due, slack)?.at();
         self.admitted.push(Admission { at, tokens: 1 });
         Ok(())
+    }
+
+    /// Somebody stands, and a turn is charged for them.
+    fn somebody_stands(&mut self, limit: &RateLimit) -> Result<()> {
+        self.waiter = Some(Waiter::stands(limit)?);
+        let file = Patch::of(limit.path());
+        let is_charged = eventually(SURELY, || (file.line().standing, file.line().ready) == (1, 1));
+        ensure(is_charged, || format!("{:?}", file.line()))
     }
 
     /// What is to be had then, up to the limit and not more.
@@ -84,55 +85,12 @@ impl Moved {
     }
 }
 
-/// A thread that waits in the line.
-struct Waiter {
-    limit: RateLimit,
-    thread: Option<JoinHandle<Waited>>,
-}
-
-type Waited = (shm_lib::Result<Nanos>, Instant);
-
-impl Waiter {
-    /// Stands, and a turn is charged for it.
-    fn stands(limit: RateLimit) -> Result<Waiter> {
-        let same = limit.clone();
-        let wait = move || (same.wait().map(|admission| admission.at()), Instant::now());
-        let waiter = Waiter { limit: limit.clone(), thread: Some(thread::spawn(wait)) };
-        let file = Patch::of(limit.path());
-        let stands = eventually(PATIENCE, || (file.line().standing, file.line().ready) == (1, 1));
-        ensure(stands, || format!("{:?}", file.line()))?;
-        Ok(waiter)
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
-
-    /// What it has got, and when, if that is soon.
-    fn ends(mut self) -> Option<Waited> {
-        eventually(SURELY, || !self.is_waiting());
-        let thread = self.thread.take_if(|thread| thread.is_finished())?;
-        Some(thread.join().expect("no panic"))
-    }
-}
-
-impl Drop for Waiter {
-    /// Nobody may wait for this limiter any more: the next one is made in its place.
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            let _ = self.limit.retire();
-            let _ = thread.join();
-        }
-    }
-}
-
 impl Exam for Moved {
     fn prepare(&mut self, scene: &mut Scene) -> Result<()> {
         let limit = scene.limit();
         let taken = drain(&limit)?;
         ensure(taken == BURST, || format!("{taken} of {BURST}"))?;
-        self.waiter = Some(Waiter::stands(limit)?);
-        Ok(())
+        self.somebody_stands(&limit)
     }
 
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
@@ -187,7 +145,7 @@ impl Exam for Moved {
         self.goes_on(scene)?;
         // Somebody stands again when the child does the rest. After a reset nothing may be left to wait for.
         if self.resets {
-            self.waiter = Some(Waiter::stands(limit.clone())?);
+            self.somebody_stands(&limit)?;
         }
         let childs = of_child(pair.child.go_on().and_then(|()| pair.child.says()))?;
         let mut parent = pair.child_ends()?;
@@ -205,20 +163,7 @@ impl Exam for Moved {
     }
 
     fn after_retirement(&mut self, scene: &mut Scene) -> Result<()> {
-        let Some(waiter) = self.waiter.take() else { return Ok(()) };
-        let retired = Instant::now();
-        let (got, when) = waiter.ends().ok_or("whoever waits is not told that the limiter is retired")?;
-        match got {
-            Err(e) if e.kind() == ErrorKind::Retired => {}
-            // The change was in force before.
-            Ok(_) => {}
-            Err(e) => return Err(format!("whoever waits got {e}")),
-        }
-        let late = when.saturating_duration_since(retired);
-        if late > AFTER_A_DEATH {
-            scene.late = Some(format!("whoever waits was told {late:?} late"));
-        }
-        Ok(())
+        self.waiter.take().map_or(Ok(()), |waiter| waiter.told(scene, AFTER_A_DEATH))
     }
 
     fn has_effect(&mut self, scene: &mut Scene) -> Result<Option<bool>> {

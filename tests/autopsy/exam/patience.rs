@@ -2,45 +2,37 @@
 //! from going on.
 
 use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, nobody_stands};
+use super::waiter::Waiter;
 use super::{Exam, PERMITS};
 use crate::ending::{Finding, Pair};
 use crate::scene::{Scene, attempt, ensure, inspected};
-use crate::victim::{Result, Victim};
-use harness::{PATIENCE, eventually};
+use crate::victim::{Report, Result, Victim};
 use shm_lib::{Admission, RateLimit};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+/// How often the processes of a line ask whether the first of them is dead, and more.
+const ASKED_EVERY: Duration = Duration::from_millis(12);
 
 /// All permits are held by others. Turns are plenty.
 #[derive(Default)]
 pub(crate) struct Patience {
     held: Vec<Admission>,
+    /// Whoever has stood behind the victim since before it died.
+    behind: Option<Waiter>,
 }
 
 impl Patience {
-    /// Somebody waits; a permit is given back, and is theirs before it is late by `slack`.
+    /// A permit is given back, and is theirs who wait before it is late by `slack`.
     fn pass_on(&mut self, scene: &mut Scene, slack: Duration) -> Result<()> {
-        let limit = scene.limit();
-        let me = std::process::id();
-        let (got, late) = thread::scope(|scope| {
-            let waiter = scope.spawn(|| {
-                let got = limit.acquire(1).timeout(PATIENCE / 10).wait();
-                (got, Instant::now())
-            });
-            let is_there =
-                || limit.inspect().is_ok_and(|seen| seen.waiting.iter().any(|waiting| waiting.pid == me));
-            let stands = eventually(PATIENCE / 10, is_there);
-            let given_back = Instant::now();
-            self.held.pop();
-            let (got, at) = waiter.join().map_err(|_| "a waiter panicked")?;
-            ensure(stands, || "a waiter does not stand in the line".into())?;
-            Ok::<_, String>((got.map_err(|e| e.to_string())?, at.saturating_duration_since(given_back)))
-        })?;
-        let got = got.admission().ok_or("a permit that was given back came to nobody")?;
+        let waiter = match self.behind.take() {
+            Some(waiter) => waiter,
+            None => Waiter::stands(&scene.limit())?,
+        };
+        let given_back = shm_lib::now();
+        self.held.pop();
+        let got = waiter.served(scene, given_back, slack)?;
         self.held.push(got);
-        if late > slack {
-            scene.late = Some(format!("a permit came {late:?} after it was given back"));
-        }
         Ok(())
     }
 
@@ -74,8 +66,17 @@ impl Exam for Patience {
         self.take_all(&scene.limit())
     }
 
+    fn reached(&mut self, scene: &mut Scene) -> Result<()> {
+        if scene.odd {
+            self.behind = Some(Waiter::stands(&scene.limit())?);
+        }
+        Ok(())
+    }
+
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
         self.pass_on(scene, AFTER_A_DEATH)?;
+        // Whoever joins next clears its place, if nobody has asked for the dead just before.
+        thread::sleep(ASKED_EVERY);
         self.pass_on(scene, AFTER_A_DEATH)?;
         self.is_over(&scene.limit())?;
         Ok(None)
@@ -102,7 +103,7 @@ impl Exam for Patience {
 
     fn after_fork(&mut self, scene: &mut Scene, mut pair: Pair) -> Result<Finding> {
         let limit = scene.limit();
-        let denied = |report: crate::victim::Report, who: &str| {
+        let denied = |report: Report, who: &str| {
             ensure(report.tokens == 0, || format!("the {who} got a permit that others hold"))
         };
         denied(pair.parent.report()?, "parent")?;
