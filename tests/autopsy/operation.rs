@@ -51,7 +51,7 @@ const NEVER: [(&str, &str); 2] =
 
 /// How many instructions of each operation are tried where not all are; and of those that take tens of milliseconds.
 const SAMPLE: usize = 100;
-const FEW: usize = 8;
+const FEW: usize = 5;
 
 type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], fn() -> Box<dyn Exam>);
 
@@ -74,7 +74,8 @@ const ROWS: &[Row] = &[
     ("permit-release", "release", &EASY, || Box::new(Permits::of_victim(1, 0))),
     ("permit-reclaim", "reclaim", &EASY, || Box::new(Permits::reclaimed())),
     ("line-wait", "stand", &NEXT, || Box::new(Line::of_thread())),
-    ("line-second", "stand", NEXT.first_chunk::<2>().unwrap(), || Box::new(Line::of_second())),
+    ("line-first", "stand", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_first())),
+    ("line-second", "stand", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_second())),
     ("line-deadline", "quit", EASY.first_chunk::<1>().unwrap(), || Box::new(Patience::default())),
     ("line-task", "poll", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_task())),
     ("line-drop", "give-up", &NEVER, || Box::new(Line::of_dropped())),

@@ -233,9 +233,7 @@ impl<'a> Round<'a> {
             return Ok(Visit { reached, finding: Finding::default() });
         }
         *at = victim.stands_at();
-        if end == End::Killed {
-            exam.reached(&mut scene)?;
-        }
+        exam.reached(&mut scene)?;
         Ok(Visit { reached, finding: end.bring(&mut scene, exam.as_mut(), victim)? })
     }
 }

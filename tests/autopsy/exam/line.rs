@@ -40,6 +40,9 @@ enum Kind {
     Waits,
     /// The same behind another process.
     WaitsBehind,
+    /// The same, and another process joins the line while it sleeps there: the turn that the victim is about to claim may
+    /// become the other one's.
+    WaitsBefore,
     /// A task looks twice; its turn has come by then, or it is dropped.
     Looks,
     /// A task is dropped, since no turn comes before somebody makes the limit another one.
@@ -50,6 +53,10 @@ impl Line {
     pub(crate) fn of_thread() -> Line {
         let (begun, next) = (Nanos::default(), Nanos::default());
         Line { victim: Kind::Waits, hurried: false, begun, next, other: None, admitted: Vec::new() }
+    }
+
+    pub(crate) fn of_first() -> Line {
+        Line { victim: Kind::WaitsBefore, ..Line::of_thread() }
     }
 
     pub(crate) fn of_second() -> Line {
@@ -166,9 +173,13 @@ impl Exam for Line {
     fn begin(&mut self, scene: &mut Scene) -> Result<()> {
         self.begun = shm_lib::now();
         self.next = next_at(&scene.limit())?;
-        if self.victim == Kind::WaitsBehind {
-            self.other = Some(Waiter::stands(&scene.limit())?);
-        }
+        let limit = scene.limit();
+        self.other = match self.victim {
+            Kind::WaitsBehind => Some(Waiter::stands(&limit)?),
+            // More than half of the time until the turn comes: then the victim stands, also if it is led step by step.
+            Kind::WaitsBefore => Some(Waiter::comes_after(&limit, self.next.since(self.begun) * 3 / 5)),
+            Kind::Waits | Kind::Looks | Kind::GivesUp => None,
+        };
         Ok(())
     }
 
@@ -245,6 +256,7 @@ impl Exam for Line {
     /// A turn that is charged and lies there is nobody's yet.
     fn has_effect(&mut self, scene: &mut Scene) -> Result<Option<bool>> {
         let line = Patch::of(scene.limit().path()).line();
-        Ok((self.victim == Kind::Waits).then(|| scene.has_changed() && line.filling + line.ready == 0))
+        let is_alone = self.victim == Kind::Waits && self.other.is_none();
+        Ok(is_alone.then(|| scene.has_changed() && line.filling + line.ready == 0))
     }
 }

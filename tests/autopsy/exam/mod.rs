@@ -52,7 +52,7 @@ pub(crate) trait Exam {
         Ok(())
     }
 
-    /// When it stands at the instruction at which it is going to be killed.
+    /// When it stands at the instruction at which it is cut off.
     fn reached(&mut self, _scene: &mut Scene) -> Result<()> {
         Ok(())
     }

@@ -18,7 +18,7 @@ const ASKED_EVERY: Duration = Duration::from_millis(12);
 #[derive(Default)]
 pub(crate) struct Patience {
     held: Vec<Admission>,
-    /// Whoever has stood behind the victim since before it died.
+    /// Whoever stands behind the victim when it is cut off.
     behind: Option<Waiter>,
 }
 
@@ -87,6 +87,10 @@ impl Exam for Patience {
             self.pass_on(scene, BESIDE_A_STOPPED)?;
         }
         self.are_all_held(&scene.limit())
+    }
+
+    fn after_retirement(&mut self, scene: &mut Scene) -> Result<()> {
+        self.behind.take().map_or(Ok(()), |waiter| waiter.told(scene, AFTER_A_DEATH))
     }
 
     fn after_all(&mut self, scene: &mut Scene, mut victim: Victim) -> Result<()> {

@@ -22,15 +22,23 @@ type Waited = (shm_lib::Result<Admission>, Nanos);
 impl Waiter {
     /// It stands when this returns, or has been served already.
     pub(crate) fn stands(limit: &RateLimit) -> Result<Waiter> {
-        let same = limit.clone();
-        let wait = move || (same.wait(), shm_lib::now());
-        let waiter = Waiter { limit: limit.clone(), thread: Some(thread::spawn(wait)) };
+        let waiter = Waiter::comes_after(limit, Duration::ZERO);
         let me = std::process::id();
         let is_seen =
             || limit.inspect().is_ok_and(|seen| seen.waiting.iter().any(|waiting| waiting.pid == me));
         let stands = eventually(PATIENCE, || is_seen() || !waiter.is_waiting());
         ensure(stands, || "a waiter does not stand in the line".into())?;
         Ok(waiter)
+    }
+
+    /// It joins the line after this time.
+    pub(crate) fn comes_after(limit: &RateLimit, time: Duration) -> Waiter {
+        let same = limit.clone();
+        let wait = move || {
+            thread::sleep(time);
+            (same.wait(), shm_lib::now())
+        };
+        Waiter { limit: limit.clone(), thread: Some(thread::spawn(wait)) }
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
