@@ -13,6 +13,8 @@ pub(crate) const SURELY: Duration = Duration::from_secs(10);
 /// A thread that waits.
 pub(crate) struct Waiter {
     limit: RateLimit,
+    /// When it joins the line.
+    joins: Nanos,
     thread: Option<JoinHandle<Waited>>,
 }
 
@@ -38,7 +40,8 @@ impl Waiter {
             thread::sleep(time);
             (same.wait(), shm_lib::now())
         };
-        Waiter { limit: limit.clone(), thread: Some(thread::spawn(wait)) }
+        let joins = shm_lib::now().plus(time);
+        Waiter { limit: limit.clone(), joins, thread: Some(thread::spawn(wait)) }
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -57,7 +60,7 @@ impl Waiter {
 
     /// It hears that the limiter was retired, unless it was served before.
     pub(crate) fn told(self, scene: &mut Scene, slack: Duration) -> Result<()> {
-        let retired = shm_lib::now();
+        let retired = shm_lib::now().max(self.joins);
         let (got, when) = self.ends().ok_or("whoever waits is not told that the limiter is retired")?;
         if let Some(e) = got.err().filter(|e| e.kind() != ErrorKind::Retired) {
             return Err(format!("whoever waits got {e}"));
