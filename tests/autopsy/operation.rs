@@ -18,6 +18,8 @@ pub(crate) struct Operation {
     /// all; and it forks in no signal handler, since the C library holds its own locks for as long as a process with threads
     /// forks, and what is interrupted may hold them.
     pub(crate) has_threads: bool,
+    /// Whether it sleeps, and looks again as often as the time allows. Then its way is hardly ever the same twice.
+    pub(crate) sleeps: bool,
     /// At how many instructions it is cut off where not all are tried.
     pub(crate) sample: usize,
     pub(crate) exam: fn() -> Box<dyn Exam>,
@@ -104,6 +106,7 @@ impl Operation {
                 permits: if has_permits(limiter) { PERMITS } else { 0 },
                 seats,
                 has_threads: matches!(name, "line-task" | "line-drop"),
+                sleeps: matches!(act, "stand" | "quit"),
                 sample: if name.starts_with("line") { FEW } else { SAMPLE },
                 exam,
             })

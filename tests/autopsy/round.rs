@@ -225,8 +225,9 @@ impl<'a> Round<'a> {
         // Whatever the distance of the points.
         scene.odd = point.count_ones() % 2 == 1;
         let mut reached = victim.lead(route)?;
-        // Beside another thread no two ways are the same. It was led so many steps, and any instruction will do.
-        if reached == Reached::Elsewhere && self.operation.has_threads {
+        // Where no two ways are the same it was led so many steps, and any instruction will do.
+        let is_free = self.operation.has_threads || self.operation.sleeps && route.is_on_foot();
+        if reached == Reached::Elsewhere && is_free {
             reached = Reached::There;
         }
         if reached != Reached::There {
