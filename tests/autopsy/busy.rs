@@ -21,8 +21,9 @@ pub(crate) fn changes_beside(operation: &Operation, points: usize) -> Result<(us
     let path = round.record()?;
     let (mut done, mut busy) = (0, 0);
     for point in (0..path.len()).step_by(path.len().div_ceil(points)) {
-        let (scene, _exam, mut victim) = round.stage(End::Stopped)?;
-        if victim.lead(path.to(point))? != Reached::There {
+        let route = path.to(point);
+        let (scene, _exam, mut victim) = round.stage(End::Stopped, route.is_on_foot())?;
+        if victim.lead(route)? != Reached::There {
             continue;
         }
         match change_while_others_take(&scene.limit())? {

@@ -37,9 +37,8 @@ use std::thread;
 use std::time::Instant;
 use tally::Tally;
 
-/// How many instructions of each operation are tried where not all are.
-const SAMPLE: usize = 100;
-/// And so many steps to get to them, together: of a long operation fewer are tried.
+/// Where not all instructions of an operation are tried, those that are take so many steps at most, together: of a long one
+/// fewer are tried.
 const STEPS: usize = 1_000_000;
 /// What is wrong is known after so many failures of one operation, unless all are to be counted.
 const FAILURES: usize = 3;
@@ -52,8 +51,10 @@ fn a_death_at_a_sample_of_instructions() {
     }
     let _alone = alone();
     let first = Dice::new().roll(1 << 20) as usize;
-    let every = |len: usize| len.div_ceil(SAMPLE.min(STEPS / len).max(5));
-    run("", "", FAILURES, |len| (first % every(len), every(len)));
+    run("", "", FAILURES, |operation, len| {
+        let every = len.div_ceil(operation.sample.min(STEPS / len).max(5));
+        (first % every, every)
+    });
 }
 
 /// All of them: `cargo xtask autopsy [--op NAME] [--end NAME] [--every N]`. All that fail are counted.
@@ -65,7 +66,7 @@ fn a_death_at_every_instruction() {
     }
     let word = |name| std::env::var(name).unwrap_or_default();
     let every = word("AUTOPSY_EVERY").parse().unwrap_or(1).max(1);
-    run(&word("AUTOPSY_OP"), &word("AUTOPSY_END"), usize::MAX, |_| (0, every));
+    run(&word("AUTOPSY_OP"), &word("AUTOPSY_END"), usize::MAX, |_, _| (0, every));
 }
 
 /// Changes wait for a stopped changer, for two seconds; nothing else does.
@@ -75,7 +76,7 @@ fn a_change_beside_a_stopped_changer_is_done_or_refused_in_time() {
         skip!("{why}");
     }
     let _alone = alone();
-    for operation in Operation::matching("change-").iter().take(2) {
+    for operation in Operation::matching("change-").iter().filter(|it| it.act == "change").take(2) {
         let (done, busy) = busy::changes_beside(operation, 6).unwrap_or_else(|why| panic!("{why}"));
         shout(&format!("beside a stopped {}: {done} changes done, {busy} refused", operation.name));
         assert!(done > 0 && busy > 0);
@@ -86,7 +87,7 @@ fn a_change_beside_a_stopped_changer_is_done_or_refused_in_time() {
 /// the distance. On all
 /// processors: who traces and who is traced keep to one, since it is one of them that runs; between two, each single step
 /// would have to wake the other one.
-fn run(name: &str, end: &str, failures: usize, points: impl Fn(usize) -> (usize, usize) + Sync) {
+fn run(name: &str, end: &str, failures: usize, points: impl Fn(&Operation, usize) -> (usize, usize) + Sync) {
     let begun = Instant::now();
     let operations = Operation::matching(name);
     assert!(!operations.is_empty(), "no operation is called {name:?}");

@@ -1,6 +1,8 @@
 //! All operations that are cut off.
 
-use crate::exam::{Birth, Budget, Ending, Exam, PERMITS, Permits, Terms, Turns, Waiting};
+use crate::exam::{
+    Birth, Budget, Ending, Exam, Line, Moved, PERMITS, Patience, Permits, Terms, Turns, Waiting,
+};
 
 /// One of them, on one kind of limiter.
 pub(crate) struct Operation {
@@ -12,6 +14,14 @@ pub(crate) struct Operation {
     pub(crate) policy: &'static str,
     pub(crate) permits: u64,
     pub(crate) seats: u64,
+    /// Whether the victim has another thread. Then it is led step by step, since that one would run into the breakpoints of
+    /// all; and it forks in no signal handler, since the C library holds its own locks for as long as a process with threads
+    /// forks, and what is interrupted may hold them.
+    pub(crate) has_threads: bool,
+    /// Whether it sleeps, and looks again as often as the time allows. Then its way is hardly ever the same twice.
+    pub(crate) sleeps: bool,
+    /// At how many instructions it is cut off where not all are tried.
+    pub(crate) sample: usize,
     pub(crate) exam: fn() -> Box<dyn Exam>,
 }
 
@@ -29,6 +39,21 @@ const SOON: [(&str, &str); 2] = [("word", "bucket:200/s"), ("record", "bucket:20
 /// What is scarce is permits.
 const EASY: [(&str, &str); 2] =
     [("word", "bucket:1000000/s:100000"), ("record", "bucket:1000000/s:100000+fixed:1000000/s")];
+
+/// Turns that come soon, and not before whoever asks stands in the line.
+const NEXT: [(&str, &str); 3] = [
+    ("word", "bucket:50/s"),
+    ("record", "bucket:50/s+bucket:100/s"),
+    // All of them are free.
+    ("permits", "bucket:50/s"),
+];
+/// Turns that come when somebody changes the first limit or resets all.
+const NEVER: [(&str, &str); 2] =
+    [("word", "bucket:10/366d:10"), ("record", "bucket:10/366d:10+bucket:20/366d:20")];
+
+/// How many instructions of each operation are tried where not all are; and of those that take tens of milliseconds.
+const SAMPLE: usize = 100;
+const FEW: usize = 5;
 
 type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], fn() -> Box<dyn Exam>);
 
@@ -50,6 +75,14 @@ const ROWS: &[Row] = &[
     ("permit-take", "permit", &EASY, || Box::new(Permits::of_victim(0, 1))),
     ("permit-release", "release", &EASY, || Box::new(Permits::of_victim(1, 0))),
     ("permit-reclaim", "reclaim", &EASY, || Box::new(Permits::reclaimed())),
+    ("line-wait", "stand", &NEXT, || Box::new(Line::of_thread())),
+    ("line-first", "stand", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_first())),
+    ("line-second", "stand", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_second())),
+    ("line-deadline", "quit", EASY.first_chunk::<1>().unwrap(), || Box::new(Patience::default())),
+    ("line-task", "poll", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_task())),
+    ("line-drop", "give-up", &NEVER, || Box::new(Line::of_dropped())),
+    ("line-change", "hurry", &NEVER, || Box::new(Moved::by_change())),
+    ("line-reset", "reset", &NEVER, || Box::new(Moved::by_reset())),
     ("change", "change", &BUDGETS, || Box::new(Terms::change())),
     ("reset", "reset", &BUDGETS, || Box::new(Terms::reset())),
     ("pause", "pause", &BUDGETS, || Box::new(Terms::pause())),
@@ -62,15 +95,19 @@ impl Operation {
     /// All whose name contains `part`.
     pub(crate) fn matching(part: &str) -> Vec<Operation> {
         let one = |&(name, act, limiters, exam): &Row| {
-            let permits = if name.starts_with("permit") { PERMITS } else { 0 };
+            let has_permits =
+                move |limiter| limiter == "permits" || name.starts_with("permit") || name == "line-deadline";
             // One for the victim and one for the others; and one of the dead, where there is a dead one before.
             let seats = if name == "permit-reclaim" { 3 } else { 2 };
             limiters.iter().map(move |&(limiter, policy)| Operation {
                 name: format!("{name}-{limiter}"),
                 act,
                 policy,
-                permits,
+                permits: if has_permits(limiter) { PERMITS } else { 0 },
                 seats,
+                has_threads: matches!(name, "line-task" | "line-drop"),
+                sleeps: matches!(act, "stand" | "quit"),
+                sample: if name.starts_with("line") { FEW } else { SAMPLE },
                 exam,
             })
         };

@@ -55,7 +55,12 @@ impl<'a> Round<'a> {
     }
 
     /// Goes to `points(instructions)`, the first and the distance from each to the next, until so many have failed.
-    pub(crate) fn run(&mut self, ends: &[End], failures: usize, points: impl Fn(usize) -> (usize, usize)) {
+    pub(crate) fn run(
+        &mut self,
+        ends: &[End],
+        failures: usize,
+        points: impl Fn(&Operation, usize) -> (usize, usize),
+    ) {
         let begun = Instant::now();
         for _ in 0..RECORDINGS {
             self.tally = Tally::default();
@@ -84,12 +89,15 @@ impl<'a> Round<'a> {
         path: &Path,
         ends: &[End],
         failures: usize,
-        points: impl Fn(usize) -> (usize, usize),
+        points: impl Fn(&Operation, usize) -> (usize, usize),
     ) {
         self.tally.instructions = path.len();
-        let (first, distance) = points(path.len());
+        let (first, distance) = points(self.operation, path.len());
         for point in (first..path.len()).step_by(distance) {
-            ends.iter().for_each(|&end| self.visit(path, point, end));
+            let ends = ends.iter().filter(|&&end| end != End::Forked || !self.operation.has_threads);
+            for &end in ends.copied().collect::<Vec<_>>().iter() {
+                self.visit(path, point, end);
+            }
             let hangs = self.failures.iter().filter(|why| why.contains("hangs")).count();
             if self.failures.len() >= failures || hangs >= HANGS {
                 break;
@@ -102,8 +110,11 @@ impl<'a> Round<'a> {
     pub(crate) fn record(&self) -> Result<Path> {
         let mut known: Vec<(Path, usize)> = Vec::new();
         for _ in 0..10 {
-            let (_scene, _exam, mut victim) = self.stage(End::Killed)?;
+            let (_scene, _exam, mut victim) = self.stage(End::Killed, true)?;
             let path = victim.record()?;
+            if self.operation.has_threads {
+                return Ok(path);
+            }
             match known.iter_mut().find(|known| known.0 == path) {
                 Some(known) => known.1 += 1,
                 None => known.push((path, 1)),
@@ -111,6 +122,9 @@ impl<'a> Round<'a> {
             if known.iter().any(|known| known.1 == 3) {
                 break;
             }
+        }
+        if known.len() == 1 {
+            return Ok(known.remove(0).0);
         }
         let mut rated = Vec::new();
         for (path, count) in known {
@@ -125,18 +139,22 @@ impl<'a> Round<'a> {
         let mut arrived = 0;
         for trial in 1..=ARRIVALS {
             let point = (path.len() - 1) * trial / ARRIVALS;
-            let (_scene, _exam, mut victim) = self.stage(End::Killed)?;
-            arrived += usize::from(victim.lead(path.to(point))? == Reached::There);
+            let route = path.to(point);
+            let (_scene, _exam, mut victim) = self.stage(End::Killed, route.is_on_foot())?;
+            arrived += usize::from(victim.lead(route)? == Reached::There);
         }
         Ok(arrived)
     }
 
     /// All that a visit needs: the operation has not begun yet.
-    pub(crate) fn stage(&self, end: End) -> Result<(Scene, Box<dyn Exam>, Victim)> {
+    pub(crate) fn stage(&self, end: End, on_foot: bool) -> Result<(Scene, Box<dyn Exam>, Victim)> {
         let mut exam = (self.operation.exam)();
         let mut scene = Scene::new(self.operation, self.dir.path(), self.operation.seats + end.seats())?;
         exam.prepare(&mut scene)?;
-        let victim = Victim::start(scene.job())?;
+        // A turn is farther away for who comes to wait for it later. Words of one length: its stack begins behind them.
+        let led = if on_foot { "on-foot" } else { "by-jump" };
+        let victim = Victim::start(&scene.job().clone().set("led", led))?;
+        exam.begin(&mut scene)?;
         if end == End::Retired {
             scene.remember_state();
         }
@@ -145,10 +163,11 @@ impl<'a> Round<'a> {
 
     fn visit(&mut self, path: &Path, point: usize, end: End) {
         let name = &self.operation.name;
-        let (mut elsewhere, mut slow, mut undone) = (false, false, 0);
+        let (mut elsewhere, mut slow, mut undone, mut late) = (false, false, 0, 0);
         for attempt in 0..TRIES {
             // Some ways are only taken by who is slow, as when they were recorded.
-            let route = if attempt < TRIES / 2 { path.to(point) } else { path.on_foot(point) };
+            let by_breakpoint = attempt < TRIES / 2 && !self.operation.has_threads;
+            let route = if by_breakpoint { path.to(point) } else { path.on_foot(point) };
             let mut at = String::new();
             let visit = match self.cut_off(route, point, end, &mut at) {
                 Ok(visit) => visit,
@@ -158,8 +177,16 @@ impl<'a> Round<'a> {
                     return self.failures.push(format!("{name}: {end:?} at {point} of {of} ({at}): {why}"));
                 }
             };
-            let Finding { took, effect, .. } = visit.finding;
-            if took > SURELY && slow {
+            let Finding { took, effect, late: ref what, .. } = visit.finding;
+            if let Some(what) = what {
+                late += 1;
+                self.tally.late += 1;
+                shout(&format!("{name}: {end:?} at {point} ({at}): {what}"));
+                if late == TRIES {
+                    self.tally.failed[end as usize] += 1;
+                    return self.failures.push(format!("{name}: {end:?} at {point}: each time {what}"));
+                }
+            } else if took > SURELY && slow {
                 self.tally.failed[end as usize] += 1;
                 return self.failures.push(format!("{name}: {end:?} at {point}: the others needed {took:?}"));
             } else if took > SURELY {
@@ -194,14 +221,20 @@ impl<'a> Round<'a> {
     }
 
     fn cut_off(&self, route: Route, point: usize, end: End, at: &mut String) -> Result<Visit> {
-        let (mut scene, mut exam, mut victim) = self.stage(end)?;
+        let (mut scene, mut exam, mut victim) = self.stage(end, route.is_on_foot())?;
         // Whatever the distance of the points.
         scene.odd = point.count_ones() % 2 == 1;
-        let reached = victim.lead(route)?;
+        let mut reached = victim.lead(route)?;
+        // Where no two ways are the same it was led so many steps, and any instruction will do.
+        let is_free = self.operation.has_threads || self.operation.sleeps && route.is_on_foot();
+        if reached == Reached::Elsewhere && is_free {
+            reached = Reached::There;
+        }
         if reached != Reached::There {
             return Ok(Visit { reached, finding: Finding::default() });
         }
-        *at = victim.describe(route.to.instruction);
+        *at = victim.stands_at();
+        exam.reached(&mut scene)?;
         Ok(Visit { reached, finding: end.bring(&mut scene, exam.as_mut(), victim)? })
     }
 }

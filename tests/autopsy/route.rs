@@ -33,6 +33,13 @@ pub(crate) struct Route {
     pub(crate) to: Place,
 }
 
+impl Route {
+    /// Step by step all the way.
+    pub(crate) fn is_on_foot(self) -> bool {
+        self.breakpoint.is_none()
+    }
+}
+
 impl Path {
     pub(crate) fn new(places: Vec<Place>) -> Path {
         let mut seen = HashMap::new();

@@ -27,6 +27,8 @@ pub(crate) struct Scene {
     state: u64,
     /// The slowest of what was done beside the victim.
     pub(crate) slowest: Duration,
+    /// What came later than it should, though it came: the machine may have stood still.
+    pub(crate) late: Option<String>,
 }
 
 impl Scene {
@@ -42,8 +44,15 @@ impl Scene {
             .set("policy", operation.policy)
             .set("permits", operation.permits)
             .set("seats", seats);
-        let mut scene =
-            Scene { job, dir: dir.to_owned(), limit: None, odd: false, state: 0, slowest: Duration::ZERO };
+        let mut scene = Scene {
+            job,
+            dir: dir.to_owned(),
+            limit: None,
+            odd: false,
+            state: 0,
+            slowest: Duration::ZERO,
+            late: None,
+        };
         if operation.act != "create" {
             scene.limit = Some(scene.open()?);
         }

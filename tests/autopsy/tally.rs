@@ -17,6 +17,8 @@ pub(crate) struct Tally {
     pub(crate) missed: [usize; 2],
     /// Visits that were made again since they found undone what had been done at an earlier instruction.
     pub(crate) doubtful: usize,
+    /// Visits that were made again since something came later than it should.
+    pub(crate) late: usize,
     /// The first instruction before which it had taken effect.
     pub(crate) effect: Option<usize>,
     /// Forks after which parent and child had the same admission.
@@ -31,7 +33,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// The table's first line.
-    pub(crate) const HEADING: &'static str = "operation                instructions   killed  stopped   forked  retired   failed   copied misnamed   locked   over before   elsewhere   doubtful   effect at   slowest beside      time";
+    pub(crate) const HEADING: &'static str = "operation                instructions   killed  stopped   forked  retired   failed   copied misnamed   locked   over before   elsewhere   doubtful     late   effect at   slowest beside      time";
 
     /// One more that passed.
     pub(crate) fn add(&mut self, end: End, finding: &Finding) {
@@ -70,8 +72,8 @@ impl fmt::Display for Tally {
         let (failed, [over, elsewhere]) = (self.failed.iter().sum::<usize>(), self.missed);
         write!(
             f,
-            "{:>12} {killed:>8} {stopped:>8} {forked:>8} {retired:>8} {failed:>8} {:>8} {:>8} {:>8} {over:>13} {elsewhere:>11} {:>10} {effect:>11} {slowest:>16}",
-            self.instructions, self.copied, self.misnamed, self.locked, self.doubtful
+            "{:>12} {killed:>8} {stopped:>8} {forked:>8} {retired:>8} {failed:>8} {:>8} {:>8} {:>8} {over:>13} {elsewhere:>11} {:>10} {:>8} {effect:>11} {slowest:>16}",
+            self.instructions, self.copied, self.misnamed, self.locked, self.doubtful, self.late
         )
     }
 }

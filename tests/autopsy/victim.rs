@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::ffi::{c_long, c_void};
+use std::ops::Range;
 use std::process::{Command, Stdio};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -79,12 +80,14 @@ impl Victim {
 
     /// Steps through the operation, and says by which instructions it went.
     pub(crate) fn record(&mut self) -> Result<Path> {
+        let mut walk = Walk::of(self);
         let mut places = Vec::new();
         loop {
             let place = self.place()?;
             if place.instruction == self.mark - 1 {
                 return Ok(Path::new(places));
             }
+            places.truncate(places.len() - walk.steps_back(place));
             places.push(place);
             self.step()?;
         }
@@ -113,13 +116,20 @@ impl Victim {
                 os(ptrace::setregs(self.pid, registers))?;
             }
         }
-        for _ in 0..route.steps {
-            if self.place()?.instruction == self.mark - 1 {
+        let mut walk = Walk::of(self);
+        let mut steps = 0;
+        loop {
+            let place = self.place()?;
+            steps -= walk.steps_back(place).min(steps);
+            if steps == route.steps {
+                return Ok(if place == route.to { Reached::There } else { Reached::Elsewhere });
+            }
+            if place.instruction == self.mark - 1 {
                 return Ok(Reached::End);
             }
             self.step()?;
+            steps += 1;
         }
-        Ok(if self.place()? == route.to { Reached::There } else { Reached::Elsewhere })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -206,8 +216,17 @@ impl Victim {
         drop(self);
     }
 
+    /// Where the kernel's code lies that reads the clock.
+    fn clock_code(&self) -> Range<u64> {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap_or_default();
+        let line = maps.lines().find(|line| line.ends_with("[vdso]")).unwrap_or_default();
+        let ends = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        let number = |hex| u64::from_str_radix(hex, 16).unwrap_or_default();
+        ends.map_or(0..0, |(from, to)| number(from)..number(to))
+    }
+
     /// The file and the offset in it of an instruction, for `addr2line`.
-    pub(crate) fn describe(&self, at: u64) -> String {
+    fn describe(&self, at: u64) -> String {
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap_or_default();
         let found = maps.lines().find_map(|line| {
             let mut words = line.split_whitespace();
@@ -220,10 +239,14 @@ impl Victim {
         found.unwrap_or_else(|| format!("{at:#x}"))
     }
 
+    /// Where it stands.
+    pub(crate) fn stands_at(&self) -> String {
+        self.describe(self.place().map_or(0, |place| place.instruction))
+    }
+
     /// Says so, and where.
     fn hangs(&self) -> String {
-        let at = self.place().map_or(0, |place| place.instruction);
-        format!("it hangs ({})", self.describe(at))
+        format!("it hangs ({})", self.stands_at())
     }
 
     fn place(&self) -> Result<Place> {
@@ -273,6 +296,33 @@ impl Drop for Victim {
         while !self.gone {
             let _ = self.wait();
         }
+    }
+}
+
+/// A way on foot. Who reads the clock so slowly reads it again whenever the kernel has set it meanwhile: those rounds are
+/// no part of the way.
+struct Walk {
+    clock_code: Range<u64>,
+    /// Where it has been since it entered that code.
+    there: Vec<Place>,
+}
+
+impl Walk {
+    fn of(victim: &Victim) -> Walk {
+        Walk { clock_code: victim.clock_code(), there: Vec::new() }
+    }
+
+    /// How many of the last steps led nowhere but back to this place.
+    fn steps_back(&mut self, place: Place) -> usize {
+        if !self.clock_code.contains(&place.instruction) {
+            self.there.clear();
+            return 0;
+        }
+        let before = self.there.iter().position(|&there| there == place).unwrap_or(self.there.len());
+        let back = self.there.len() - before;
+        self.there.truncate(before);
+        self.there.push(place);
+        back
     }
 }
 

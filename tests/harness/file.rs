@@ -86,10 +86,34 @@ impl Patch {
         i32::from(lock.l_type) != libc::F_UNLCK
     }
 
+    /// What lies in the line.
+    pub fn line(&self) -> InLine {
+        let parts = Parts::of(|at| self.get(at));
+        let bits = (parts.standing..parts.places).step_by(8).map(|at| self.get(at).count_ones());
+        let kinds = (offset::TURNS..offset::TURN_INSTANTS).step_by(8).map(|at| self.get(at) >> 62);
+        let mut seen = InLine { standing: bits.sum(), ..InLine::default() };
+        for kind in kinds {
+            seen.filling += u32::from(kind == 1);
+            seen.ready += u32::from(kind == 2);
+        }
+        seen
+    }
+
     /// All its bytes.
     pub fn bytes(&self) -> Vec<u8> {
         std::fs::read(&self.path).expect("the limiter's file")
     }
+}
+
+/// Who stands in the line, the dead as well, and what is charged ahead, as the file says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InLine {
+    /// Processes that stand.
+    pub standing: u32,
+    /// Turns that are being charged.
+    pub filling: u32,
+    /// Turns that are ready.
+    pub ready: u32,
 }
 
 /// The header's checksum, from its words.

@@ -36,6 +36,8 @@ pub(crate) struct Finding {
     pub(crate) slowest: Duration,
     /// For how long all that others did lasted.
     pub(crate) took: Duration,
+    /// What came later than it should.
+    pub(crate) late: Option<String>,
     /// A forked child holds its permit in its parent's name.
     pub(crate) misnamed: bool,
     /// Parent and child have the same admission: it was made before the fork.
@@ -68,6 +70,7 @@ impl End {
             End::Retired => retired::bring(scene, exam, victim),
         }?;
         finding.slowest = scene.slowest;
+        finding.late = scene.late.take();
         if !finding.locked {
             finding.took = begun.elapsed();
         }

@@ -32,6 +32,7 @@ pub(super) fn bring(scene: &mut Scene, exam: &mut dyn Exam, mut victim: Victim) 
         Err(e) if !scene.is_retired_by_victim() => return Err(format!("retire: {e}")),
         _ => {}
     }
+    exam.after_retirement(scene)?;
     let new = scene.open()?;
     let taken = take_some(&new)?;
     ensure(taken > 0, || "the new limiter admits nothing".into())?;

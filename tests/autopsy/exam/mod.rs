@@ -7,6 +7,10 @@
 //! | `turns` | takes a turn or gives it back |
 //! | `waiting` | waits for a turn |
 //! | `permits` | takes, gives back or reclaims permits |
+//! | `line` | stands in the line |
+//! | `waiter` | (whoever stands in the line beside a victim) |
+//! | `patience` | waits there until its deadline, for a permit |
+//! | `moved` | changes or resets the limiter while somebody stands in the line |
 //! | `terms` | changes, resets, pauses, resumes |
 //! | `ending` | retires the limiter |
 //! | `birth` | creates it |
@@ -14,14 +18,21 @@
 mod birth;
 mod budget;
 mod ending;
+mod line;
+mod moved;
+mod patience;
 mod permits;
 mod terms;
 mod turns;
+mod waiter;
 mod waiting;
 
 pub(crate) use birth::Birth;
 pub(crate) use budget::Budget;
 pub(crate) use ending::Ending;
+pub(crate) use line::Line;
+pub(crate) use moved::Moved;
+pub(crate) use patience::Patience;
 pub(crate) use permits::{PERMITS, Permits};
 pub(crate) use terms::Terms;
 pub(crate) use turns::Turns;
@@ -35,6 +46,16 @@ use crate::victim::{Result, Victim};
 pub(crate) trait Exam {
     /// Before the victim is started.
     fn prepare(&mut self, scene: &mut Scene) -> Result<()>;
+
+    /// When the victim is about to begin.
+    fn begin(&mut self, _scene: &mut Scene) -> Result<()> {
+        Ok(())
+    }
+
+    /// When it stands at the instruction at which it is cut off.
+    fn reached(&mut self, _scene: &mut Scene) -> Result<()> {
+        Ok(())
+    }
 
     /// After it was killed. Says whether the operation took effect, if that can be told.
     fn after_death(&mut self, scene: &mut Scene) -> Result<Option<bool>>;
@@ -51,5 +72,10 @@ pub(crate) trait Exam {
     /// Whether the operation of a stopped victim has taken effect. `None` if that can't be told, or if it admits nothing.
     fn has_effect(&mut self, _scene: &mut Scene) -> Result<Option<bool>> {
         Ok(None)
+    }
+
+    /// When the limiter of a stopped victim has been retired.
+    fn after_retirement(&mut self, _scene: &mut Scene) -> Result<()> {
+        Ok(())
     }
 }

@@ -9,10 +9,16 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use shm_lib::{Admission, ErrorKind, Outcome, RateLimit, Result};
 use std::hint::black_box;
+use std::pin::pin;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
+/// How long it waits for its turn, in turns, and for a permit: so long that it sleeps. Led step by step, it comes there later.
+const TURNS: [u32; 2] = [3, 20];
+const TURN: Duration = Duration::from_millis(20);
 /// Nothing takes so long. The tracer sees the signal, and that something hangs.
 const PATIENCE_S: u32 = 30;
 
@@ -87,6 +93,16 @@ impl Work<'_> {
                     // The next turn is days away, or there is one in a few milliseconds.
                     "reserve" | "cancel" | "wait" => drop(limit.acquire(1).timeout(Duration::ZERO).wait()?),
                     "permit" => drop(limit.try_acquire(1)?),
+                    // It has had a place in the line, and knows whom it shares it with.
+                    "quit" => drop(limit.acquire(1).timeout(Duration::ZERO).wait()?),
+                    "stand" => self.use_up(&limit)?,
+                    // What starts the thread that tends the tasks; it stays for a second.
+                    "poll" => {
+                        self.use_up(&limit)?;
+                        polled(&limit, Duration::ZERO)?;
+                        self.use_up(&limit)?;
+                    }
+                    "give-up" => drop(polled(&limit, Duration::ZERO)?),
                     _ => {}
                 }
                 self.with_seat(what, &limit)
@@ -101,7 +117,15 @@ impl Work<'_> {
                 let (more, at) = observed(|| limit.try_acquire(1)).map(taken)?;
                 Ok((first + more, at))
             }
-            "wait" => observed(|| limit.wait()).map(|admission| (1, admission.at().as_nanos())),
+            "wait" => observed(|| limit.wait()).map(one),
+            // Another turn has just been used up, so it stands in the line.
+            "stand" => observed(|| limit.acquire(1).wait()).map(one),
+            "quit" => {
+                let outcome = observed(|| limit.acquire(1).timeout(self.span()).wait())?;
+                Ok(self.hold(outcome))
+            }
+            "poll" => observed(|| polled(limit, self.span())),
+            "give-up" => observed(|| polled(limit, Duration::ZERO)),
             "reserve" => used(observed(|| limit.reserve(1))?),
             "schedule" => observed(|| limit.schedule(1, 3)).map(|turns| scheduled(&turns)),
             "cancel" => {
@@ -157,7 +181,14 @@ impl Work<'_> {
             "charge" => settled(&limit, 1, 3, |settle| settle()),
             "schedule" => limit.schedule(1, 3).map(|turns| scheduled(&turns)),
             "reserve" | "cancel" => used(limit.reserve(1)?),
-            "wait" => limit.wait().map(|admission| (1, admission.at().as_nanos())),
+            "wait" | "stand" => limit.wait().map(one),
+            "poll" => polled(&limit, TURN),
+            "give-up" => polled(&limit, Duration::ZERO),
+            "quit" => {
+                self.held.clear();
+                let outcome = limit.acquire(1).timeout(TURN).wait()?;
+                Ok(self.hold(outcome))
+            }
             "permit" | "reclaim" | "release" => {
                 self.held.clear();
                 let outcome = limit.try_acquire(1)?;
@@ -165,6 +196,20 @@ impl Work<'_> {
             }
             change => changed(&limit, change).map(|()| (0, 0)),
         }
+    }
+
+    /// Uses up turns until the next one is so far away.
+    fn use_up(&self, limit: &RateLimit) -> Result<()> {
+        while !limit.try_acquire(1)?.is_admitted() {}
+        (1..self.turns()).try_for_each(|_| used(limit.reserve(1)?).map(drop))
+    }
+
+    fn turns(&self) -> u32 {
+        TURNS[usize::from(self.job.text_or("led", "") == "on-foot")]
+    }
+
+    fn span(&self) -> Duration {
+        self.turns() * TURN
     }
 
     fn keep(&mut self, limit: RateLimit) -> RateLimit {
@@ -192,9 +237,29 @@ fn observed<R>(operation: impl FnOnce() -> R) -> R {
 
 fn taken(outcome: Outcome) -> Taken {
     match outcome {
-        Outcome::Admitted(admission) => (1, admission.at().as_nanos()),
+        Outcome::Admitted(admission) => one(admission),
         Outcome::Denied(_) => (0, 0),
     }
+}
+
+#[allow(clippy::needless_pass_by_value)] // its permit is given back
+fn one(admission: Admission) -> Taken {
+    (1, admission.at().as_nanos())
+}
+
+/// A task that asks, looks once more when this time has passed, and is dropped.
+fn polled(limit: &RateLimit, time: Duration) -> Result<Taken> {
+    let later = Instant::now() + time;
+    let mut acquiring = pin!(limit.acquire(1).into_future());
+    for is_last in [false, true] {
+        if is_last && !time.is_zero() {
+            thread::sleep(later.saturating_duration_since(Instant::now()));
+        }
+        if let Poll::Ready(got) = acquiring.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return got.map(one);
+        }
+    }
+    Ok((0, 0))
 }
 
 /// A turn that is used; a copy of another process's is not.
@@ -225,6 +290,8 @@ fn settled(
 fn changed(limit: &RateLimit, how: &str) -> Result<()> {
     match how {
         "change" => limit.change(1_010, YEAR),
+        // Then whoever stands is served soon.
+        "hurry" => limit.change(50, Duration::from_secs(1)),
         "reset" => limit.reset(),
         "pause" => limit.pause_for(Duration::from_secs(3_600)),
         "resume" => limit.resume(),
