@@ -2,9 +2,8 @@
 
 use crate::wait::{self, Acquiring};
 use crate::{Admission, Denied, DeniedBy, Error, ErrorKind, Outcome, RateLimit};
-use shm_core::Result;
-use shm_core::clock::Nanos;
 use shm_core::limit::Cost;
+use shm_core::{Result, Waiter};
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -51,9 +50,7 @@ use std::time::{Duration, Instant};
 #[must_use = "an acquisition does nothing until `wait` or `.await`"]
 pub struct Acquire<'a, T = Admission> {
     pub(crate) limit: &'a RateLimit,
-    pub(crate) cost: Cost,
-    pub(crate) latest: Nanos,
-    pub(crate) most_waiting: u64,
+    pub(crate) waiter: Waiter,
     gives: PhantomData<fn() -> T>,
 }
 
@@ -108,9 +105,8 @@ impl sealed::Gives for Admission {
 }
 
 impl<'a> Acquire<'a> {
-    pub(crate) fn new(limit: &'a RateLimit, cost: Cost) -> Acquire<'a> {
-        let latest = Nanos::from_nanos(u64::MAX);
-        Acquire { limit, cost, latest, most_waiting: u64::MAX, gives: PhantomData }
+    pub(crate) fn new(limit: &'a RateLimit, cost: &Cost) -> Acquire<'a> {
+        Acquire { limit, waiter: Waiter::new(cost), gives: PhantomData }
     }
 }
 
@@ -160,8 +156,8 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// # }
     /// ```
     pub fn deadline(self, deadline: Instant) -> Acquire<'a, Outcome> {
-        let latest = wait::latest(deadline).min(self.latest);
-        Acquire { latest, ..self.bounded() }
+        let bounded = self.bounded();
+        Acquire { waiter: bounded.waiter.until(wait::latest(deadline)), ..bounded }
     }
 
     /// Waits if fewer than `n` requests wait, in all processes together; otherwise the request is denied at once, by
@@ -184,8 +180,8 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// # }
     /// ```
     pub fn max_waiters(self, n: u32) -> Acquire<'a, Outcome> {
-        let most_waiting = self.most_waiting.min(n.into());
-        Acquire { most_waiting, ..self.bounded() }
+        let bounded = self.bounded();
+        Acquire { waiter: bounded.waiter.behind_at_most(n.into()), ..bounded }
     }
 
     /// Without a bound of its own: but what the policy denies ([`max_waiters`](crate::Policy::max_waiters)) is an
@@ -237,12 +233,11 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// As [`RateLimit::try_acquire`]; [`ErrorKind::TooFar`] if the turn would come in more than a year;
     /// [`ErrorKind::LineFull`] without a bound, if as many requests wait as the policy lets wait.
     pub fn wait(self) -> Result<T> {
-        wait::wait(&self, || false)
+        wait::wait(self, None::<fn() -> bool>)
     }
 
     fn bounded(self) -> Acquire<'a, Outcome> {
-        let Acquire { limit, cost, latest, most_waiting, .. } = self;
-        Acquire { limit, cost, latest, most_waiting, gives: PhantomData }
+        Acquire { limit: self.limit, waiter: self.waiter, gives: PhantomData }
     }
 }
 
@@ -252,7 +247,7 @@ impl<T: Gives, F: FnMut() -> bool> AcquireUnless<'_, T, F> {
     /// # Errors
     /// As [`Acquire::wait`]; [`ErrorKind::Interrupted`] after the condition said true.
     pub fn wait(self) -> Result<T> {
-        wait::wait(&self.acquire, self.stop)
+        wait::wait(self.acquire, Some(self.stop))
     }
 }
 
@@ -270,7 +265,7 @@ impl<T> fmt::Debug for Acquire<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
             .field("limit", &self.limit.name())
-            .field("cost", &self.cost)
+            .field("cost", &self.waiter.cost())
             .finish_non_exhaustive()
     }
 }

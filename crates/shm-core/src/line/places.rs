@@ -119,6 +119,11 @@ impl<'a> Places<'a> {
         self.standing.iter().any(|word| word.load(Ordering::SeqCst) != 0)
     }
 
+    /// How many stand.
+    pub(crate) fn count(self) -> u32 {
+        self.standing.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+    }
+
     /// Whether anybody stands who is not late: then what is free is theirs.
     pub(crate) fn is_anybody_awake(self, now: u64) -> bool {
         self.is_anybody_there() && self.all().any(|standing| !standing.is_late(now))

@@ -141,7 +141,7 @@ impl RateLimit {
     /// What happens when a process is forked or killed meanwhile, or the future is dropped, is described
     /// [there](Acquire#who-waits).
     pub fn acquire(&self, cost: impl Into<Cost>) -> Acquire<'_> {
-        Acquire::new(self, cost.into())
+        Acquire::new(self, &cost.into())
     }
 
     /// Takes a turn for this cost ahead of its time: after all turns that are charged already, and before those of callers

@@ -2,45 +2,57 @@
 
 use super::{LOOK_FOR_A_PLACE, Next, Stands, admitted, at_once, tender, time_to_look_again, try_in_shadow};
 use crate::acquire::Gives;
-use crate::{Acquire, Admission};
-use shm_core::{Result, Rouse, Step};
+use crate::{Acquire, Admission, RateLimit};
+use shm_core::{Result, Rouse, Step, Waiter};
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// The future of an [`Acquire`]: see [there](Acquire#futures) what happens when it is dropped, forked or killed.
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Acquiring<'a, T = Admission> {
-    acquire: Acquire<'a, T>,
-    stands: Option<Stands>,
+    limit: &'a RateLimit,
+    state: State,
+    gives: PhantomData<fn() -> T>,
+}
+
+/// How far it has got.
+enum State {
+    New(Waiter),
+    Stands(Stands),
+    Over,
 }
 
 impl<'a, T: Gives> Acquiring<'a, T> {
     pub(crate) fn new(acquire: Acquire<'a, T>) -> Acquiring<'a, T> {
-        Acquiring { acquire, stands: None }
+        Acquiring { limit: acquire.limit, state: State::New(acquire.waiter), gives: PhantomData }
     }
 
     /// What it got, if it need not wait (any longer).
     fn look(&mut self, context: &Context<'_>) -> Result<Option<T>> {
-        let (limit, cost, latest) = (self.acquire.limit, &self.acquire.cost, self.acquire.latest);
-        if self.stands.is_none()
-            && let Some(admitted) = at_once(&self.acquire)?
-        {
-            return Ok(Some(admitted));
+        let limit = self.limit;
+        if let State::New(waiter) = &self.state {
+            if let Some(admitted) = at_once(limit, waiter)? {
+                return Ok(Some(admitted));
+            }
+            if let State::New(waiter) = std::mem::replace(&mut self.state, State::Over) {
+                self.state = State::Stands(Stands::new(limit, waiter));
+            }
         }
-        let stands = self.stands.get_or_insert_with(|| Stands::new(&self.acquire));
+        let State::Stands(stands) = &mut self.state else { panic!("polled after it was ready") };
         let rouse = Rouse::Task(context.waker().clone());
         loop {
             let next = stands.look(limit, &rouse)?;
-            let limiter = &stands.limiter;
+            let (limiter, waiter) = (&stands.limiter, &stands.waiter);
             match next {
-                Next::Step(Step::Granted(granted)) => return Ok(Some(admitted(limiter, cost, granted))),
+                Next::Step(Step::Granted(granted)) => return Ok(Some(admitted(limiter, waiter, granted))),
                 Next::Step(Step::Denied(denied)) => {
                     limiter.count_denied();
                     return T::denied(limit, denied).map(Some);
                 }
                 Next::Step(Step::Shadow) => {
-                    if let Some(admitted) = try_in_shadow(limit, cost)? {
+                    if let Some(admitted) = try_in_shadow(limit, waiter)? {
                         return Ok(Some(admitted));
                     }
                 }
@@ -56,7 +68,8 @@ impl<'a, T: Gives> Acquiring<'a, T> {
                     return Ok(None);
                 }
                 Next::Later(instant, why) => {
-                    tender::wake_later(context.waker().clone(), time_to_look_again(instant, latest, why)?);
+                    let time = time_to_look_again(instant, waiter.latest(), why)?;
+                    tender::wake_later(context.waker().clone(), time);
                     return Ok(None);
                 }
             }
@@ -70,7 +83,7 @@ impl<T: Gives> Future for Acquiring<'_, T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         let this = self.get_mut();
         let Some(got) = this.look(context).transpose() else { return Poll::Pending };
-        this.stands = None;
+        this.state = State::Over;
         Poll::Ready(got)
     }
 }
@@ -78,8 +91,8 @@ impl<T: Gives> Future for Acquiring<'_, T> {
 impl<T> fmt::Debug for Acquiring<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquiring")
-            .field("acquire", &self.acquire)
-            .field("waits", &self.stands.is_some())
+            .field("limit", &self.limit.name())
+            .field("waits", &matches!(self.state, State::Stands(_)))
             .finish_non_exhaustive()
     }
 }

@@ -17,9 +17,8 @@ pub(crate) use thread::{until, wait};
 use crate::acquire::sealed::Gives;
 use crate::binding::{Sought, is_lost};
 use crate::outcome::Charge;
-use crate::{Acquire, Admission, Error, Permit, RateLimit, Result};
+use crate::{Admission, Error, Permit, RateLimit, Result};
 use shm_core::clock::{self, Nanos};
-use shm_core::limit::Cost;
 use shm_core::{Granted, Limiter, Rouse, Step, Waiter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,9 +46,8 @@ enum Next {
 }
 
 impl Stands {
-    fn new<T>(acquire: &Acquire<'_, T>) -> Stands {
-        let waiter = Waiter::new(&acquire.cost, acquire.latest, acquire.most_waiting);
-        Stands { limiter: Arc::clone(&acquire.limit.limiter()), waiter }
+    fn new(limit: &RateLimit, waiter: Waiter) -> Stands {
+        Stands { limiter: Arc::clone(&limit.limiter()), waiter }
     }
 
     /// Looks. If the limiter is lost, the caller goes over to the line of the one that has the name now: as one that arrived
@@ -74,16 +72,15 @@ impl Drop for Stands {
 }
 
 /// What a caller gets that need not wait. `None`: it waits.
-fn at_once<T: Gives>(acquire: &Acquire<'_, T>) -> Result<Option<T>> {
-    let (limit, cost) = (acquire.limit, &acquire.cost);
+fn at_once<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
     if limit.limiter().is_shadow()
-        && let Some(admitted) = try_in_shadow(limit, cost)?
+        && let Some(admitted) = try_in_shadow(limit, waiter)?
     {
         return Ok(Some(admitted));
     }
     let now = limit.with(|limiter| {
-        let granted = limiter.admit_now(cost, acquire.latest)?;
-        Ok(granted.map(|granted| admitted(limiter, cost, granted)))
+        let granted = limiter.admit_now(waiter)?;
+        Ok(granted.map(|granted| admitted(limiter, waiter, granted)))
     });
     match now {
         // Lost again a moment after it was found: a caller that may wait looks for it once more.
@@ -92,19 +89,19 @@ fn at_once<T: Gives>(acquire: &Acquire<'_, T>) -> Result<Option<T>> {
     }
 }
 
-fn admitted<T: Gives>(limiter: &Arc<Limiter>, cost: &Cost, granted: Granted) -> T {
+fn admitted<T: Gives>(limiter: &Arc<Limiter>, waiter: &Waiter, granted: Granted) -> T {
     let Granted { receipt, charged, permit, waited } = granted;
     T::admitted(Admission {
         receipt,
         waited_ns: waited.as_nanos() as u64,
         permit: permit.map(|held| Permit::new(limiter, held)),
-        charge: Charge::of(cost, charged),
+        charge: waiter.calls().map_or_else(|| Charge::of(&waiter.cost(), charged), Charge::Calls),
     })
 }
 
 /// In shadow nobody waits, and nobody is denied. `None` if it was taken out of the shadow meanwhile: then the caller waits.
-fn try_in_shadow<T: Gives>(limit: &RateLimit, cost: &Cost) -> Result<Option<T>> {
-    Ok(limit.try_cost(cost)?.admission().map(T::admitted))
+fn try_in_shadow<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
+    Ok(limit.try_cost(&waiter.cost())?.admission().map(T::admitted))
 }
 
 /// How soon a caller for which there is no place in the line looks for one again.

@@ -13,42 +13,44 @@ use std::time::Duration;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Waits in the line until the request is admitted or denied. In shadow it never waits. `stop` is asked before each sleep.
-pub(crate) fn wait<T: Gives>(acquire: &Acquire<'_, T>, mut stop: impl FnMut() -> bool) -> Result<T> {
-    let (limit, cost, latest) = (acquire.limit, &acquire.cost, acquire.latest);
-    if let Some(admitted) = at_once(acquire)? {
+pub(crate) fn wait<T: Gives>(acquire: Acquire<'_, T>, mut stop: Option<impl FnMut() -> bool>) -> Result<T> {
+    let (limit, latest) = (acquire.limit, acquire.waiter.latest());
+    if let Some(admitted) = at_once(limit, &acquire.waiter)? {
         return Ok(admitted);
     }
+    let longest = if stop.is_some() { ASK_EVERY } else { Duration::MAX };
+    let mut is_stopped = || stop.as_mut().is_some_and(|stop| stop());
     let word = Arc::new(AtomicU64::new(0));
     let rouse = Rouse::Thread(Arc::clone(&word));
-    let mut stands = Stands::new(acquire);
+    let mut stands = Stands::new(limit, acquire.waiter);
     loop {
         let next = stands.look(limit, &rouse)?;
         let limiter = &stands.limiter;
         match next {
-            Next::Step(Step::Granted(granted)) => return Ok(admitted(limiter, cost, granted)),
+            Next::Step(Step::Granted(granted)) => return Ok(admitted(limiter, &stands.waiter, granted)),
             Next::Step(Step::Denied(denied)) => {
                 limiter.count_denied();
                 return T::denied(limit, denied);
             }
             Next::Step(Step::Shadow) => {
-                if let Some(admitted) = try_in_shadow(limit, cost)? {
+                if let Some(admitted) = try_in_shadow(limit, &stands.waiter)? {
                     return Ok(admitted);
                 }
             }
             Next::Step(Step::Sleep { nap, .. }) => {
-                if stop() {
+                if is_stopped() {
                     return Err(interrupted(limiter));
                 }
-                limiter.nap(&nap.at_most(ASK_EVERY), &word);
+                limiter.nap(&nap.at_most(longest), &word);
             }
             Next::Step(Step::Unordered(now)) => {
-                if stop() {
+                if is_stopped() {
                     return Err(interrupted(limiter));
                 }
                 std::thread::sleep(LOOK_FOR_A_PLACE.min(latest.since(now)));
             }
             Next::Later(instant, why) => {
-                if stop() {
+                if is_stopped() {
                     return Err(interrupted(limiter));
                 }
                 std::thread::sleep(time_to_look_again(instant, latest, why)?);

@@ -1,27 +1,28 @@
 //! What is to be had at once, where nobody waits.
 
-use super::Granted;
-use crate::clock::Nanos;
+use super::{Granted, Waiter};
 use crate::commit::Wanted;
 use crate::error::{ErrorKind, Result};
 use crate::limit::Cost;
 use crate::limiter::decide::Charged;
 use crate::limiter::{Decision, Limiter};
+use crate::line::Ask;
 use std::time::Duration;
 
 impl Limiter {
-    /// Takes this cost at once, if nobody waits and it is to be had by `latest` (0: whenever that is). A denial is not counted: the caller
-    /// may wait.
+    /// Takes what this caller asks for at once, if nobody waits and it is to be had by the caller's last instant. A denial is
+    /// not counted: the caller may wait.
     ///
     /// # Errors
     /// As [`try_cost`](Limiter::try_cost).
     #[inline]
-    pub fn admit_now(&self, cost: &Cost, latest: Nanos) -> Result<Option<Granted>> {
+    pub fn admit_now(&self, waiter: &Waiter) -> Result<Option<Granted>> {
         if self.is_waited_for() {
             return Ok(None);
         }
+        let latest = waiter.latest;
         let wanted = if latest.as_nanos() == 0 { Wanted::NOW } else { Wanted::now_by(latest) };
-        if let Some(calls) = cost.only_calls() {
+        if let Ask::Calls(calls) = waiter.ask {
             match self.at_once(calls, wanted, false) {
                 Ok(Decision::Admitted(receipt)) => {
                     let (charged, waited) = (Charged::default(), Duration::ZERO);
@@ -31,7 +32,7 @@ impl Limiter {
                 Err(_) => {}
             }
         }
-        match self.admit_now_slowly(cost, wanted) {
+        match self.admit_now_slowly(&waiter.cost(), wanted) {
             // It waits for a seat as it waits for its turn.
             Err(e) if e.kind() == ErrorKind::NoSeat => Ok(None),
             admitted => admitted,

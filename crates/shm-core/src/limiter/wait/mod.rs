@@ -62,9 +62,40 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// For this cost, by the instant `latest`, if fewer than `most_waiting` wait. The policy may say that fewer may wait.
-    pub fn new(cost: &Cost, latest: Nanos, most_waiting: u64) -> Waiter {
-        Waiter { ask: Ask::of(cost), latest, most_waiting, since: None, key: None, process: 0 }
+    /// For this cost, without a bound.
+    pub fn new(cost: &Cost) -> Waiter {
+        let latest = Nanos::from_nanos(u64::MAX);
+        Waiter { ask: Ask::of(cost), latest, most_waiting: u64::MAX, since: None, key: None, process: 0 }
+    }
+
+    /// It waits until this instant at most. (0: it wants only what is to be had at once, whenever that is.)
+    #[must_use]
+    pub fn until(self, latest: Nanos) -> Waiter {
+        Waiter { latest: self.latest.min(latest), ..self }
+    }
+
+    /// It waits if fewer than `n` others do. The policy may say that even fewer may wait.
+    #[must_use]
+    pub fn behind_at_most(self, n: u64) -> Waiter {
+        Waiter { most_waiting: self.most_waiting.min(n), ..self }
+    }
+
+    /// How many calls it asks for, if nothing else.
+    pub fn calls(&self) -> Option<u64> {
+        match self.ask {
+            Ask::Calls(n) => Some(n),
+            Ask::Units(_) => None,
+        }
+    }
+
+    /// What it asks for.
+    pub fn cost(&self) -> Cost {
+        self.ask.asked().cost()
+    }
+
+    /// Until when it waits.
+    pub fn latest(&self) -> Nanos {
+        self.latest
     }
 }
 
@@ -201,9 +232,12 @@ impl Limiter {
             };
             // Read before it sees how things stand: whoever changes that rings.
             let seen = callers.place_index().map(|place| (place, self.bell_of(place)));
-            let step = self
-                .view(callers, key, callers.epoch)
-                .and_then(|view| self.step_for(callers, waiter, key, &view));
+            let step = match self.far_from_the_front(callers, key, now.as_nanos()) {
+                Some(until) if now <= waiter.latest => Ok(Next::Sleep { until, is_first: true }),
+                _ => self
+                    .view(callers, key, callers.epoch)
+                    .and_then(|view| self.step_for(callers, waiter, key, &view)),
+            };
             match step {
                 Ok(Next::Done(step)) => return Ok(step),
                 Ok(Next::Again) => planned = None,

@@ -7,16 +7,23 @@ use crate::denied::{Denied, DeniedBy};
 use crate::layout::{PLACES, TURNS};
 use crate::limit::Costs;
 use crate::limiter::Limiter;
-use crate::line::{Callers, Charge, GRACE, Key, LONGEST_PLAN, Turn, difference, sum};
+use crate::line::{Callers, Charge, GRACE, Key, LONGEST_PLAN, Standing, Turn, difference, sum};
 use std::time::Duration;
 
-/// The longest sleep of the first process in line; of the second it is twice as long, and so on.
+/// The longest sleep of the first process in line that waits for a permit, whose holder may die; of the second it is twice as
+/// long, and so on.
 pub(super) const WATCH: Duration = Duration::from_millis(20);
 /// So many processes in line watch that closely.
 const WATCHERS: u32 = 5;
-/// The longest sleep of others: for each process that stands. Not for each caller: those of one process die together.
+/// The longest sleep of others: for each process that stands, so that one of them looks every 2 ms. Not for each caller:
+/// those of one process die together.
 const WATCH_EACH: Duration = Duration::from_millis(2);
+/// The same far from the front.
+const WATCH_FAR: Duration = Duration::from_millis(8);
+/// The longest of all sleeps.
+const LONGEST_WATCH: Duration = Duration::from_secs(8);
 const _: () = assert!(WATCH_EACH.as_nanos() * (*PLACES.end() as u128) < LONGEST_PLAN.as_nanos());
+const _: () = assert!(LONGEST_WATCH.as_nanos() < LONGEST_PLAN.as_nanos());
 /// The shortest sleep of the first in line.
 const SHORTEST: Duration = Duration::from_micros(20);
 
@@ -202,6 +209,16 @@ impl Limiter {
         self.estimate(epoch, &ahead, costs)
     }
 
+    /// Until when the first caller of a process can sleep before which more processes are awake than turns are ever charged
+    /// ahead: its turn can't be among those, and the others see to all the rest. So thousands can sleep.
+    pub(super) fn far_from_the_front(&self, callers: &Callers, key: Key, now: u64) -> Option<u64> {
+        let place = callers.place_index().filter(|_| callers.first() == Some(key))?;
+        let line = self.line();
+        let before = |other: &Standing| other.order() < (key.0, place) && !other.is_late(now);
+        line.all().filter(before).nth(TURNS)?;
+        Some(now.saturating_add((WATCH_FAR * line.count()).min(LONGEST_WATCH).as_nanos() as u64))
+    }
+
     /// How many permits are free, up to the number of turns that could be charged. All of them where there are none.
     pub(super) fn free_permits(&self) -> u64 {
         if self.has_permits() { self.permits().free(&self.segment.generations(), TURNS) } else { u64::MAX }
@@ -210,13 +227,14 @@ impl Limiter {
     /// Until when the caller can sleep, if nothing changes.
     pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, Halt> {
         let crowd = &view.crowd;
-        let watch = if crowd.places_before < WATCHERS {
-            WATCH * (crowd.places_before + 1)
-        } else {
-            (WATCH_EACH * crowd.places).max(WATCH * WATCHERS)
+        let waits_for_permit = view.permits <= crowd.before || view.seatless;
+        let watch = match crowd.places_before {
+            before if before < WATCHERS && waits_for_permit => WATCH * (before + 1),
+            before if before < WATCHERS => WATCH * WATCHERS,
+            _ => (WATCH_EACH * crowd.places).max(WATCH * WATCHERS),
         };
         let watch = view.now.saturating_add(watch.as_nanos() as u64);
-        if view.permits <= crowd.before || view.seatless {
+        if waits_for_permit {
             return Ok(watch);
         }
         let turn = usize::try_from(crowd.before).ok().and_then(|before| view.turns.get(before));

@@ -442,7 +442,11 @@ impl Driver {
         let cost = cost.min(self.promise.most());
         let arrived = now();
         let latest = patience.map_or(u64::MAX, |patience| arrived + patience);
-        let granted = self.at(process).limiter.admit_now(&calls(cost), Nanos::from_nanos(latest)).unwrap();
+        let granted = self
+            .at(process)
+            .limiter
+            .admit_now(&Waiter::new(&calls(cost)).until(Nanos::from_nanos(latest)))
+            .unwrap();
         if let Some(granted) = granted {
             let receipt = granted.receipt;
             self.permits.extend(granted.permit.map(|permit| (process, permit)));
@@ -457,7 +461,7 @@ impl Driver {
         } else {
             Rouse::Thread(Arc::clone(&word))
         };
-        let waiter = Waiter::new(&calls(cost), Nanos::from_nanos(latest), u64::MAX);
+        let waiter = Waiter::new(&calls(cost)).until(Nanos::from_nanos(latest));
         let bed = Bed::Task(Arc::clone(&woken), 0);
         let sleep = Sleep { bed, due: 0, is_told: false, late: 0 };
         let caller = Caller { waiter, rouse, woken, word, is_task, sleep };
@@ -820,7 +824,7 @@ impl Driver {
         let most = self.promise.most();
         let Some(process) = self.process(0) else { return Ok(()) };
         let cost = calls(most);
-        let granted = self.at(process).limiter.admit_now(&cost, Nanos::from_nanos(u64::MAX)).unwrap();
+        let granted = self.at(process).limiter.admit_now(&Waiter::new(&cost)).unwrap();
         prop_assert!(granted.is_some(), "something is left behind");
         self.permits.extend(granted.and_then(|granted| granted.permit).map(|permit| (process, permit)));
         self.promise.held += u32::from(self.world.permits.is_some());
