@@ -64,6 +64,12 @@ impl RateLimit {
         RateLimit { first, binding: Arc::new(binding) }
     }
 
+    /// The limiter that was opened. If it is lost, whatever is decided with it fails.
+    #[inline]
+    pub(crate) fn first(&self) -> &Arc<Limiter> {
+        &self.first
+    }
+
     /// The limiter that it uses now.
     #[inline]
     pub(crate) fn limiter(&self) -> Current<'_> {

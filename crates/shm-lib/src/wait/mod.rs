@@ -72,7 +72,19 @@ impl Drop for Stands {
 }
 
 /// What a caller gets that need not wait. `None`: it waits.
+#[inline]
 fn at_once<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
+    // As `try_acquire`: a limiter that is lost fails, and one in shadow that would deny does.
+    if let Some(n) = waiter.calls()
+        && let Some(receipt) = limit.first().admit_calls_now(n, waiter)
+    {
+        return Ok(Some(T::admitted(Admission::at_once(receipt, None, Charge::Calls(n)))));
+    }
+    at_once_slowly(limit, waiter)
+}
+
+#[inline(never)]
+fn at_once_slowly<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
     if limit.limiter().is_shadow()
         && let Some(admitted) = try_in_shadow(limit, waiter)?
     {
