@@ -28,7 +28,7 @@ pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) {
         tv_nsec: nanos % 1_000_000_000,
     };
     // The kernel knows no absolute sleep on CLOCK_BOOTTIME here. CLOCK_MONOTONIC stands still while the machine is
-    // suspended, which callers bound by sleeping a second at a time. Without FUTEX_PRIVATE_FLAG: sleepers are in
+    // suspended, which callers bound by sleeping for seconds only. Without FUTEX_PRIVATE_FLAG: sleepers are in
     // other processes.
     let slept = wait(word, seen, &until);
     if slept.is_err_and(|errno| !matches!(errno, Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT)) {
