@@ -11,7 +11,7 @@ use shm_lib::limit::audit::{self, Admission};
 use shm_lib::{Nanos, RateLimit};
 use std::time::Duration;
 
-/// So much later than it could be is a turn after a death, and beside a stopped process. The first in line looks every 100 ms,
+/// So much later than it could be is a turn after a death, and beside a stopped process. The first in line looks every 20 ms,
 /// a dead one is passed over when its plan has been over for 2 ms, and the rest is for a busy machine.
 pub(crate) const AFTER_A_DEATH: Duration = Duration::from_millis(200);
 pub(crate) const BESIDE_A_STOPPED: Duration = Duration::from_millis(300);

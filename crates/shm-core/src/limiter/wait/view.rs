@@ -10,20 +10,15 @@ use crate::limiter::Limiter;
 use crate::line::{Callers, Charge, GRACE, Key, LONGEST_PLAN, Standing, Turn, difference, sum};
 use std::time::Duration;
 
-/// The longest sleep of the first process in line that waits for a permit, whose holder may die; of the second it is twice as
-/// long, and so on.
+/// The longest sleep of the first process in line; of the second it is twice as long, and so on. Nobody passes over a dead
+/// process before its sleep would be over: where many are killed, longer sleeps at the front waste turns.
 pub(super) const WATCH: Duration = Duration::from_millis(20);
 /// So many processes in line watch that closely.
 const WATCHERS: u32 = 5;
 /// The longest sleep of others: for each process that stands, so that one of them looks every 2 ms. Not for each caller:
 /// those of one process die together.
 const WATCH_EACH: Duration = Duration::from_millis(2);
-/// The same far from the front.
-const WATCH_FAR: Duration = Duration::from_millis(8);
-/// The longest of all sleeps.
-const LONGEST_WATCH: Duration = Duration::from_secs(8);
 const _: () = assert!(WATCH_EACH.as_nanos() * (*PLACES.end() as u128) < LONGEST_PLAN.as_nanos());
-const _: () = assert!(LONGEST_WATCH.as_nanos() < LONGEST_PLAN.as_nanos());
 /// The shortest sleep of the first in line.
 const SHORTEST: Duration = Duration::from_micros(20);
 
@@ -216,7 +211,7 @@ impl Limiter {
         let line = self.line();
         let before = |other: &Standing| other.order() < (key.0, place) && !other.is_late(now);
         line.all().filter(before).nth(TURNS)?;
-        Some(now.saturating_add((WATCH_FAR * line.count()).min(LONGEST_WATCH).as_nanos() as u64))
+        Some(now.saturating_add((WATCH_EACH * line.count()).as_nanos() as u64))
     }
 
     /// How many permits are free, up to the number of turns that could be charged. All of them where there are none.
@@ -227,14 +222,13 @@ impl Limiter {
     /// Until when the caller can sleep, if nothing changes.
     pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, Halt> {
         let crowd = &view.crowd;
-        let waits_for_permit = view.permits <= crowd.before || view.seatless;
-        let watch = match crowd.places_before {
-            before if before < WATCHERS && waits_for_permit => WATCH * (before + 1),
-            before if before < WATCHERS => WATCH * WATCHERS,
-            _ => (WATCH_EACH * crowd.places).max(WATCH * WATCHERS),
+        let watch = if crowd.places_before < WATCHERS {
+            WATCH * (crowd.places_before + 1)
+        } else {
+            (WATCH_EACH * crowd.places).max(WATCH * WATCHERS)
         };
         let watch = view.now.saturating_add(watch.as_nanos() as u64);
-        if waits_for_permit {
+        if view.permits <= crowd.before || view.seatless {
             return Ok(watch);
         }
         let turn = usize::try_from(crowd.before).ok().and_then(|before| view.turns.get(before));
