@@ -40,7 +40,9 @@ use std::time::{Duration, Instant};
 /// - **Forked**: a copy in the child has no place in the line, and takes and gives back nothing of its parent's. Polled
 ///   there, it stands anew.
 /// - **Killed** processes leave the line; those behind them move up.
-/// - **Changed**: a change, pause, reset or end of the limiter reaches every caller that waits at once. It keeps its place.
+/// - **Changed**: a change, pause or reset of the limiter reaches every caller that waits at once. It keeps its place.
+/// - **Lost**: if the limiter is retired, replaced, or its file removed, a caller goes over to the line of the one that has the
+///   name then, as one that arrived when it did: see [`OnLost`](crate::OnLost).
 ///
 /// # Futures
 /// `.await` makes one; where a future is needed as a value (`pin!`, `join!`), [`into_future`](IntoFuture::into_future) does.

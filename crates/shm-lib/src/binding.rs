@@ -189,8 +189,8 @@ impl Binding {
         self.times_lost.load(Ordering::Relaxed)
     }
 
-    /// The limiter was retired by this handle: it is not looked for any more.
-    pub(crate) fn is_over(&self) {
+    /// The limiter was retired by this handle: from now on its name is not looked for.
+    pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 

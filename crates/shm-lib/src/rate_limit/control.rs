@@ -141,7 +141,7 @@ impl RateLimit {
     pub fn retire(&self) -> Result<()> {
         let retired = self.limiter().retire();
         if retired.is_ok() {
-            self.binding.is_over();
+            self.binding.end();
         }
         retired
     }

@@ -34,8 +34,9 @@ impl RateLimit {
     /// # Errors
     /// [`ErrorKind::NeverAdmissible`] if the cost is more than the burst; [`ErrorKind::InvalidInput`] if it is zero, or does
     /// not name the units that the limits count.
-    /// [`ErrorKind::Retired`] or [`ErrorKind::Removed`]: open it again. [`ErrorKind::Corrupt`]: the file holds what no process
-    /// of this library wrote. Whether to go on without a limit then is the caller's choice: see
+    /// [`ErrorKind::Retired`] or [`ErrorKind::Removed`]: the limiter is lost, and this handle does not look for its name (see
+    /// [`OnLost`](crate::OnLost)), or has found it less than 100 ms ago; if it has looked, whatever opening the name failed
+    /// with. [`ErrorKind::Corrupt`]: the file holds what no process of this library wrote. Whether to go on without a limit then is the caller's choice: see
     /// [`Fallback`](crate::Fallback).
     /// [`ErrorKind::NoSeat`] if it has several limits or permits and more processes use it than it has
     /// [seats](crate::Builder::seats).
