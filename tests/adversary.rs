@@ -18,7 +18,7 @@ fn dir() -> tempfile::TempDir {
 }
 
 fn builder(dir: &Path) -> shm_lib::Builder {
-    RateLimit::builder("r").directory(dir)
+    RateLimit::builder("r").directory(dir).on_lost(shm_lib::OnLost::Error)
 }
 
 /// Runs in a forked child; whether it said yes.
