@@ -6,7 +6,7 @@ use harness::{Arena, Puppet, eventually, is_root, shared_dir, skip};
 use nix::fcntl::{AT_FDCWD, FcntlArg, RenameFlags, fcntl, renameat2};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use shm_lib::{ErrorKind, RateLimit};
+use shm_lib::{ErrorKind, OnLost, RateLimit};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -382,7 +382,7 @@ fn a_directory_put_in_the_place_of_another_is_not_touched_by_open_handles() {
     for made in [&dir, &trap] {
         fs::create_dir(made).unwrap();
     }
-    let limit = builder(&dir, "x").open(10, HOUR).unwrap();
+    let limit = builder(&dir, "x").on_lost(OnLost::Error).open(10, HOUR).unwrap();
     let victim = builder(&trap, "x").open(10, HOUR).unwrap();
     renameat2(AT_FDCWD, &dir, AT_FDCWD, &trap, RenameFlags::RENAME_EXCHANGE).unwrap();
     for change in [limit.reset(), limit.change(20, HOUR), limit.pause_for(HOUR), limit.retire()] {

@@ -44,7 +44,7 @@ pub(crate) fn storm(seconds: &str, dir: &str) -> Result<(), String> {
     run(
         "storm",
         &[("SHM_LIMIT_STORM", seconds), ("SHM_LIMIT_TEST_DIR", dir)],
-        &["test", "--release", "-p", "shm-limit-suite", "--test", "storm"],
+        &["test", "--profile", "suite", "-p", "shm-limit-suite", "--test", "storm"],
     )
 }
 
@@ -61,6 +61,6 @@ pub(crate) fn autopsy(options: &[&str]) -> Result<(), String> {
             _ => return Err(format!("autopsy knows no {option:?}\n{HELP}")),
         }
     }
-    let test = ["test", "--release", "-p", "shm-limit-suite", "--test", "autopsy"];
+    let test = ["test", "--profile", "suite", "-p", "shm-limit-suite", "--test", "autopsy"];
     run("autopsy", &environment, &[&test[..], &["--", "--ignored", "--nocapture"]].concat())
 }

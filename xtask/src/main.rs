@@ -11,7 +11,7 @@ use std::time::Instant;
 const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
-  processes   real processes: fork, kill, stop, namespaces, a minute of storm (release build)
+  processes   real processes: fork, kill, stop, namespaces, a minute of storm (optimised build)
   fuzz        hostile bytes in limiters' files (with overflow checks)
   loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
   examples    the examples, run as a user would
@@ -76,7 +76,7 @@ fn test(parts: &[&str]) -> Result<(), String> {
             "processes" => run(
                 part,
                 &[("SHM_FUZZ_SECONDS", "20")],
-                &["test", "--release", "-p", "shm-limit-suite", "--tests"],
+                &["test", "--profile", "suite", "-p", "shm-limit-suite", "--tests"],
             )?,
             "fuzz" => fuzz(&["25"])?,
             "loom" => {
