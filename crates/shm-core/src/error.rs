@@ -57,6 +57,13 @@ pub enum ErrorKind {
     Io,
 }
 
+impl ErrorKind {
+    /// Whether the limiter is no more: it was retired, or its file was removed or replaced.
+    pub fn is_lost(self) -> bool {
+        matches!(self, ErrorKind::Retired | ErrorKind::Removed)
+    }
+}
+
 /// An error that names the limiter and says what to do next.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);

@@ -74,11 +74,6 @@ impl Deref for Current<'_> {
     }
 }
 
-/// Whether an error says that the limiter is no more, and not that it can't decide.
-pub(crate) fn is_lost(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Retired | ErrorKind::Removed)
-}
-
 impl Terms {
     fn join(&self, directory: &Directory, name: &Name) -> Result<Limiter> {
         match self {
@@ -137,7 +132,7 @@ impl Binding {
         let current = self.current(first);
         // Looked at where it is, and not moved: it may be large.
         let done = what(&current);
-        if done.as_ref().is_err_and(is_lost)
+        if done.as_ref().is_err_and(|e| e.kind().is_lost())
             && let Err(why) = done
         {
             return self.with_the_next(Arc::clone(&current), why, what);
@@ -156,7 +151,7 @@ impl Binding {
         error: Error,
         what: impl FnMut(&Arc<Limiter>) -> Result<T>,
     ) -> Result<T> {
-        if !is_lost(&error) {
+        if !error.kind().is_lost() {
             return Err(error);
         }
         if self.has_moved.load(Ordering::Acquire) {
@@ -178,7 +173,7 @@ impl Binding {
                 Sought::NotBefore(_, why) => return Err(why),
             }
             match what(&lost) {
-                Err(again) if is_lost(&again) => why = again,
+                Err(again) if again.kind().is_lost() => why = again,
                 done => return done,
             }
         }

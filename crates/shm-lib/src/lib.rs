@@ -57,6 +57,7 @@ mod outcome;
 mod permit;
 mod rate_limit;
 mod reservation;
+mod thread;
 mod wait;
 
 pub use acquire::{Acquire, AcquireUnless, Gives};

@@ -67,7 +67,7 @@ pub(crate) fn open(ground: &Ground, dir: &std::path::Path) -> Hand {
 }
 
 fn is_over(e: &Error) -> bool {
-    matches!(e.kind(), ErrorKind::Retired | ErrorKind::Removed)
+    e.kind().is_lost()
 }
 
 /// One thread.

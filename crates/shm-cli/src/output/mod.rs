@@ -44,10 +44,7 @@ impl Seen {
 
     /// Whether there is anything, usable or not.
     pub(crate) fn exists(&self) -> bool {
-        !self
-            .inspection
-            .as_ref()
-            .is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Removed | ErrorKind::Retired))
+        !self.inspection.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound || e.kind().is_lost())
     }
 }
 

@@ -513,8 +513,8 @@ impl Words<'_> {
         self.swap_in_place(epoch, tat, before)
     }
 
-    /// The same for a turn of the line, with the state right before it: that comes back, also where the charge began later than it, at the
-    /// end of a pause.
+    /// The same for a turn of the line, with the state right before it: that comes back, also where the charge began later
+    /// than it, at the end of a pause.
     pub(crate) fn undo(&self, epoch: u64, (before, tat): (u64, u64), cost: u64) -> bool {
         // It was read of the file; 0 if whoever charged it did not write it down.
         let without = self.0.gcra(epoch).refund(tat, cost);

@@ -101,10 +101,10 @@ impl Limiter {
             limiter.segment.check_removable()?;
             let control = match limiter.segment.control() {
                 // Another process removed or replaced it just now.
-                Err(e) if matches!(e.kind(), ErrorKind::Removed | ErrorKind::Retired) => continue,
+                Err(e) if e.kind().is_lost() => continue,
                 control => control?,
             };
-            let new = control.replace(&plan, || limiter.segment.generations().retire());
+            let new = control.replace(&plan);
             limiter.wake_everybody();
             return new.map(|segment| Limiter::around(segment, true));
         }

@@ -100,11 +100,12 @@ impl Control<'_> {
         Pair::of(self.segment.map.shape().control_pair(), process_token())
     }
 
-    /// Puts a new limiter in the place of this one, which `retire` retires when everything else is done: whoever hears of that
+    /// Puts a new limiter in the place of this one, which is retired when everything else is done: whoever hears of that
     /// finds the new one under the name, or waits for this lock to take the name away.
-    pub(crate) fn replace(&self, plan: &Plan, retire: impl FnOnce()) -> Result<Segment> {
+    pub(crate) fn replace(&self, plan: &Plan) -> Result<Segment> {
         let (name, path) = (&self.segment.name, &self.segment.path);
-        create::instead(name, path, plan, retire).map_err(|e| e.at(name.as_str(), path))
+        create::instead(name, path, plan, || self.segment.generations().retire())
+            .map_err(|e| e.at(name.as_str(), path))
     }
 
     /// Unlinks the path, if it still leads to this limiter. Only for a retired one: nobody uses it any more.

@@ -23,7 +23,8 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seats of a limiter, unless said otherwise: this many processes are counted and named, each for 512 bytes with its places in the line.
+/// Seats of a limiter, unless said otherwise: this many processes are counted and named, each for 512 bytes with its places
+/// in the line.
 pub const DEFAULT_SEATS: usize = 128;
 /// Slots of the smallest ring, so that a small limit can be raised later.
 const MIN_RING: u64 = 1_024;

@@ -81,7 +81,8 @@ impl Segment {
                 other => {
                     let segment = other.map_err(|e| e.at(name.as_str(), &path))?;
                     match segment.prove_ground() {
-                        Err(e) if was_removed(&e) => continue,
+                        // The file lost its name while it was being opened.
+                        Err(e) if e.kind().is_lost() => continue,
                         proved => return proved.map(|()| (segment, false)),
                     }
                 }
@@ -92,7 +93,7 @@ impl Segment {
             dir.check(true)?;
             match create::new(name, &path, plan) {
                 Ok(Some(segment)) => match segment.prove_ground() {
-                    Err(e) if was_removed(&e) => {}
+                    Err(e) if e.kind().is_lost() => {}
                     proved => {
                         return proved.inspect_err(|e| segment.take_back(e)).map(|()| (segment, true));
                     }
@@ -349,9 +350,4 @@ impl Segment {
             ),
         }
     }
-}
-
-/// Whether the file lost its name while it was being opened.
-fn was_removed(why: &Error) -> bool {
-    matches!(why.kind(), ErrorKind::Removed | ErrorKind::Retired)
 }

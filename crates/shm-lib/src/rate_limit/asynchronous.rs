@@ -4,8 +4,9 @@
 //! So it is made by a thread, which is started for it and wakes the task.
 
 use super::RateLimit;
+use crate::thread;
 use shm_core::limit::Policy;
-use shm_core::{Error, ErrorKind, ProcessToken, Result, without_handlers};
+use shm_core::{Error, ErrorKind, ProcessToken, Result};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -189,19 +190,14 @@ fn heard(report: &Mutex<Report>, context: &Context<'_>) -> Option<Done> {
 
 fn begin(work: Work, report: &Arc<Mutex<Report>>) -> std::io::Result<()> {
     let report = Arc::clone(report);
-    let thread = std::thread::Builder::new().name("shm-limit".to_owned());
-    // Signals are for the threads of the program.
-    let started = without_handlers(|| {
-        thread.spawn(move || {
-            let done = catch_unwind(AssertUnwindSafe(work));
-            let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-            report.done = Some(done);
-            let waker = report.waker.take();
-            drop(report);
-            waker.into_iter().for_each(Waker::wake);
-        })
-    });
-    started.map(drop)
+    thread::start(None, move || {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.done = Some(done);
+        let waker = report.waker.take();
+        drop(report);
+        waker.into_iter().for_each(Waker::wake);
+    })
 }
 
 impl fmt::Debug for Changing {

@@ -15,7 +15,7 @@ pub use future::Acquiring;
 pub(crate) use thread::{until, wait};
 
 use crate::acquire::sealed::Gives;
-use crate::binding::{Sought, is_lost};
+use crate::binding::Sought;
 use crate::outcome::Charge;
 use crate::{Admission, Error, Permit, RateLimit, Result};
 use shm_core::clock::{self, Nanos};
@@ -55,7 +55,7 @@ impl Stands {
     fn look(&mut self, limit: &RateLimit, rouse: &Rouse) -> Result<Next> {
         loop {
             match self.limiter.look(&mut self.waiter, rouse) {
-                Err(why) if is_lost(&why) => match limit.binding.find_again(&self.limiter, why)? {
+                Err(why) if why.kind().is_lost() => match limit.binding.find_again(&self.limiter, why)? {
                     Sought::Found(limiter) => self.limiter = limiter,
                     Sought::NotBefore(instant, why) => return Ok(Next::Later(instant, why)),
                 },
@@ -96,7 +96,7 @@ fn at_once_slowly<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option
     });
     match now {
         // Lost again a moment after it was found: a caller that may wait looks for it once more.
-        Err(e) if is_lost(&e) => Ok(None),
+        Err(e) if e.kind().is_lost() => Ok(None),
         now => now,
     }
 }

@@ -4,22 +4,19 @@
 //! changes as soon as threads do, under any runtime. When no task has waited for a second it ends. It claims nothing: a
 //! task that is dropped takes nothing along.
 
-use shm_core::{Error, ErrorKind, Limiter, Result, Tended, sleep_on, without_handlers};
+use crate::thread;
+use shm_core::{Error, ErrorKind, Limiter, Result, Tended, sleep_on};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// For how long it stays when no task waits.
 const LINGER: Duration = Duration::from_secs(1);
-/// Its stack: it needs little.
-const STACK: usize = 256 * 1024;
 
 /// Starts it.
 pub(super) fn start(limiter: &Arc<Limiter>) -> Result<()> {
     let weak = Arc::downgrade(limiter);
-    let thread = std::thread::Builder::new().name("shm-limit".to_owned()).stack_size(STACK);
-    // Signals are for the threads of the program.
-    without_handlers(|| thread.spawn(move || tend(&weak))).map(drop).map_err(|e| {
+    thread::start(Some(thread::SMALL), move || tend(&weak)).map_err(|e| {
         let why = format!("cannot start the thread that wakes waiting tasks: {e}");
         Error::new(ErrorKind::Io, why).at(limiter.name().as_str(), limiter.path())
     })
@@ -44,13 +41,10 @@ fn tend(limiter: &Weak<Limiter>) {
 
 /// Wakes a task after a while, which has no place in the line yet.
 pub(super) fn wake_later(waker: std::task::Waker, time: Duration) {
-    let thread = std::thread::Builder::new().name("shm-limit".to_owned()).stack_size(STACK);
     let fallback = waker.clone();
-    let started = without_handlers(|| {
-        thread.spawn(move || {
-            std::thread::sleep(time);
-            waker.wake();
-        })
+    let started = thread::start(Some(thread::SMALL), move || {
+        std::thread::sleep(time);
+        waker.wake();
     });
     if started.is_err() {
         fallback.wake();
