@@ -81,15 +81,43 @@ pub(super) fn instead(name: &Name, path: &Path, plan: &Plan, just_before: impl F
     let _no_handlers = NoHandlers::enter();
     let parent = Parent::of(path)?;
     let access = parent.access(plan.mode)?;
-    // Only a file that has a name can take over another one.
-    let mut hidden = hidden(&parent)?;
-    let segment = filled(&hidden, access, name, path, plan)?;
+    let (segment, mut hidden) =
+        match nameless(&parent).and_then(|file| hidden_late(file, access, name, path, plan)) {
+            Err(e) if e.kind() != ErrorKind::Unsupported => {
+                let hidden = hidden(&parent)?;
+                (filled(&hidden, access, name, path, plan)?, hidden)
+            }
+            made => made?,
+        };
     let Some(temporary) = &hidden.temporary else { unreachable!("it has a name") };
     just_before();
     renameat(&parent, temporary.as_str(), &parent, name.as_str())
         .map_err(|e| segment.ground.naming_refused(e))?;
     hidden.temporary = None;
     Ok(segment)
+}
+
+/// Makes the whole limiter in the nameless file, and then gives the file a name that nobody looks for: only a file that has a
+/// name can take over another one, and a process that is killed in the meantime leaves none behind.
+fn hidden_late<'a>(
+    mut file: Unnamed<'a>,
+    access: Access,
+    name: &Name,
+    path: &Path,
+    plan: &Plan,
+) -> Result<(Segment, Unnamed<'a>)> {
+    let segment = filled(&file, access, name, path, plan)?;
+    for hidden in hidden_names() {
+        match publish(&file, &hidden) {
+            Err(Errno::EEXIST) => {}
+            Err(e) => return Err(Error::os("cannot link the file into place", e)),
+            Ok(()) => {
+                file.temporary = Some(hidden);
+                return Ok((segment, file));
+            }
+        }
+    }
+    Err(file.parent.creation_error(Errno::EEXIST))
 }
 
 /// Makes the whole limiter in the unnamed file, then gives the file its name; `None` if the name was taken.
@@ -101,7 +129,7 @@ fn finished(
     plan: &Plan,
 ) -> Result<Option<Segment>> {
     let segment = filled(unnamed, access, name, path, plan)?;
-    match publish(unnamed, name) {
+    match publish(unnamed, name.as_str()) {
         Ok(()) => Ok(Some(segment)),
         Err(Errno::EEXIST) => Ok(None),
         // The caller tries the other way.
@@ -146,13 +174,17 @@ fn nameless(parent: &Parent) -> Result<Unnamed<'_>> {
 
 /// A file under a name that no limiter can have. Left behind only if this process is killed in the next microseconds.
 fn hidden(parent: &Parent) -> Result<Unnamed<'_>> {
+    hidden_as(parent, hidden_names())
+}
+
+/// Names that no limiter can have, and no other process takes at the same time.
+fn hidden_names() -> impl Iterator<Item = String> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // The PID alone is not unique: two containers that share the directory may both have a process 1.
-    let unique = (0..1_000).map(|_| {
+    (0..1_000).map(|_| {
         let (now, count) = (crate::clock::now().as_nanos(), COUNT.fetch_add(1, Ordering::Relaxed));
         format!(".shm-limit-{}-{now}-{count}", std::process::id())
-    });
-    hidden_as(parent, unique)
+    })
 }
 
 /// The same, under the first of these names that is free.
@@ -169,9 +201,9 @@ fn hidden_as(parent: &Parent, names: impl Iterator<Item = String>) -> Result<Unn
 }
 
 /// Gives the finished file its name. `EEXIST`: the name is taken.
-fn publish(unnamed: &Unnamed<'_>, name: &Name) -> std::result::Result<(), Errno> {
+fn publish(unnamed: &Unnamed<'_>, name: &str) -> std::result::Result<(), Errno> {
     let refused = |result: &std::result::Result<(), Errno>| !matches!(result, Ok(()) | Err(Errno::EEXIST));
-    let (parent, name) = (unnamed.parent, name.as_str());
+    let parent = unnamed.parent;
     match &unnamed.temporary {
         Some(temporary) => {
             let temporary = temporary.as_str();
