@@ -55,11 +55,13 @@ pub(crate) struct Fixed {
 /// What is known of the line as a whole.
 #[repr(C, align(64))]
 pub(crate) struct Line {
-    /// When a process last asked the kernel whether those who stand are alive.
+    /// When a process last asked the kernel whether those who stand first are alive.
     pub(crate) probed_ns: AtomicU64,
     /// Waiting callers that found no place, since the file was made: they waited for one outside of the line.
     pub(crate) unordered: AtomicU64,
-    pub(crate) _room: [AtomicU64; 6],
+    /// When a process last asked of all who stand, before it refused a caller because of them.
+    pub(crate) probed_all_ns: AtomicU64,
+    pub(crate) _room: [AtomicU64; 5],
 }
 
 /// Turns that are charged already and belong to the line: to whoever is first in it when they come. Turn `i` is
@@ -248,9 +250,10 @@ pub(crate) struct Place {
     /// How many callers of the process stand behind the first one, and when the newest of them arrived.
     pub(crate) behind: AtomicU64,
     pub(crate) newest: AtomicU64,
-    /// What the first caller asks of each limit, and the epoch whose limits these are.
-    pub(crate) costs: [AtomicU64; MAX_COSTS],
+    /// What the first caller asks of each limit, and the epoch whose limits these are. (Of one or two limits all that others
+    /// read lies in one cache line.)
     pub(crate) epoch: AtomicU64,
+    pub(crate) costs: [AtomicU64; MAX_COSTS],
     pub(crate) holder: Holder,
 }
 
@@ -567,8 +570,8 @@ mod model {
                 bell: word(),
                 behind: word(),
                 newest: word(),
-                costs: words(),
                 epoch: word(),
+                costs: words(),
                 holder,
             }
         }

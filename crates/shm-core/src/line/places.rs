@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(crate) const GRACE: Duration = Duration::from_millis(2);
 
 /// Nobody plans to sleep for longer. A plan that says so was written by nobody, and its place is passed over.
-pub(crate) const LONGEST_PLAN: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_PLAN: Duration = Duration::from_secs(20);
 
 /// All places of a limiter.
 #[derive(Clone, Copy)]
@@ -26,6 +26,8 @@ pub(crate) struct Places<'a> {
     /// A bit for each place: whether somebody stands there.
     pub(crate) standing: &'a [AtomicU64],
     pub(crate) places: &'a [Place],
+    /// How many limits there are at most, whose costs are written and read. Where the state is one word: 1.
+    pub(crate) limits: usize,
 }
 
 /// Somebody who stands.
@@ -132,7 +134,10 @@ impl<'a> Places<'a> {
     /// What the first caller of a process asks of each limit, if it knows the limits of this epoch.
     pub(crate) fn costs(self, place: usize, epoch: u64) -> Option<Costs> {
         let p = self.places.get(place)?;
-        let costs: Costs = p.costs.each_ref().map(|cost| cost.load(Ordering::Relaxed));
+        let costs = match self.limits {
+            1 => [p.costs[0].load(Ordering::Relaxed); MAX_COSTS],
+            _ => p.costs.each_ref().map(|cost| cost.load(Ordering::Relaxed)),
+        };
         (p.epoch.load(Ordering::Relaxed) == epoch).then_some(costs)
     }
 
@@ -160,7 +165,7 @@ impl<'a> Places<'a> {
         set(&p.ticket, front.ticket);
         set(&p.behind, front.behind);
         set(&p.newest, front.newest);
-        for i in 0..MAX_COSTS {
+        for i in 0..self.limits.min(MAX_COSTS) {
             set(&p.costs[i], front.costs[i]);
         }
         set(&p.epoch, front.epoch);

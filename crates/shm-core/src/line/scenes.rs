@@ -79,7 +79,7 @@ impl Shared {
     }
 
     fn line(&self) -> Places<'_> {
-        Places { standing: &self.standing, places: &self.places }
+        Places { standing: &self.standing, places: &self.places, limits: 1 }
     }
 
     /// Charges a turn and makes it ready: as a process that fills.

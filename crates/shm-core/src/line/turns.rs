@@ -177,6 +177,15 @@ impl Turns {
         ready
     }
 
+    /// When the first of them comes.
+    pub(crate) fn earliest(&self) -> Option<u64> {
+        let ready = |(slot, state): (usize, &AtomicU64)| {
+            let is_ready = state.load(Ordering::Acquire) & KIND == READY;
+            is_ready.then(|| self.instants[slot].load(Ordering::Relaxed))
+        };
+        self.states.iter().enumerate().filter_map(ready).min()
+    }
+
     /// What this turn was charged with. True of it if it is [taken](Self::take) afterwards.
     pub(crate) fn charge_of(&self, turn: &Turn) -> Charge {
         let words = &self.turns[turn.slot];

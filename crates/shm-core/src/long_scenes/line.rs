@@ -90,7 +90,7 @@ impl Scene {
     }
 
     fn line(&self) -> Places<'_> {
-        Places { standing: &self.standing, places: &self.places }
+        Places { standing: &self.standing, places: &self.places, limits: 1 }
     }
 
     fn clock(&self) -> impl Fn() -> Nanos {

@@ -34,7 +34,7 @@ use crate::clock::{self, Nanos};
 use crate::commit::{Halt, Wanted};
 use crate::denied::Denied;
 use crate::error::Result;
-use crate::limit::Cost;
+use crate::limit::{Cost, MAX_LIMITS};
 use crate::line::{Afterwards, Ask, Callers, Key, Places, Rouse};
 use crate::permit::Held;
 use crate::sync::{AtomicU64, Ordering};
@@ -164,7 +164,8 @@ pub fn sleep_on(word: &AtomicU64, seen: u64, time: Duration) {
 
 impl Limiter {
     pub(in crate::limiter) fn line(&self) -> Places<'_> {
-        Places { standing: self.segment.standing(), places: self.segment.places() }
+        let limits = if self.segment.has_records() { MAX_LIMITS } else { 1 };
+        Places { standing: self.segment.standing(), places: self.segment.places(), limits }
     }
 
     fn lock_callers(&self) -> Locked<'_> {
@@ -200,6 +201,10 @@ impl Limiter {
         if !matches!(step, Ok(Step::Sleep { .. })) {
             self.step_out_of(&mut callers, waiter);
         }
+        // Those far from the front don't ask. So whoever hears it tells the next.
+        if step.as_ref().is_err_and(|e| e.kind().is_lost()) {
+            self.wake_first_now();
+        }
         step
     }
 
@@ -223,8 +228,17 @@ impl Limiter {
     ) -> Result<Step> {
         let mut planned: Option<u64> = None;
         loop {
+            // Read before it sees how things stand: whoever changes that rings.
+            let bell =
+                |callers: &Callers| Some(callers.place_index()?).map(|place| (place, self.bell_of(place)));
+            let seen = bell(callers);
             let now = clock::now();
-            self.check_still_limits(now)?;
+            let is_far = |key| self.far_from_the_front(callers, key, now.as_nanos());
+            let far = waiter.key.filter(|_| now <= waiter.latest).and_then(is_far);
+            self.check_not_retired()?;
+            if far.is_none() {
+                self.glance_around(now)?;
+            }
             if self.is_shadow() {
                 return Ok(Step::Shadow);
             }
@@ -236,11 +250,10 @@ impl Limiter {
                     continue;
                 }
             };
-            // Read before it sees how things stand: whoever changes that rings.
-            let seen = callers.place_index().map(|place| (place, self.bell_of(place)));
-            let step = match self.far_from_the_front(callers, key, now.as_nanos()) {
-                Some(until) if now <= waiter.latest => Ok(Next::Sleep { until, is_first: true }),
-                _ => self
+            let seen = seen.or_else(|| bell(callers));
+            let step = match far {
+                Some(until) => Ok(Next::Sleep { until, is_first: true }),
+                None => self
                     .view(callers, key, callers.epoch)
                     .and_then(|view| self.step_for(callers, waiter, key, &view)),
             };

@@ -55,13 +55,41 @@ impl Limiter {
         if self.line().is_anybody_there() {
             self.bury(at);
         }
+        let mut refusal = self.refusal(callers, waiter, costs, since, now)?;
+        if refusal.is_some() && self.bury_all(at) {
+            refusal = self.refusal(callers, waiter, costs, since, now)?;
+        }
+        if let Some(denied) = refusal {
+            return Ok(Some(Step::Denied(denied)));
+        }
+        if !matches!(self.seat.place(&self.segment, callers), Ok(Some(_))) {
+            // Once for each caller, which looks again and again.
+            self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
+            return Ok(Some(Step::Unordered(now)));
+        }
+        let caller = Caller::new(waiter.ask.clone(), *costs, waiter.latest.as_nanos(), rouse.clone());
+        waiter.key = Some(callers.insert(since.as_nanos(), caller));
+        self.show_first(callers, at);
+        Ok(None)
+    }
+
+    /// Why a caller that arrived at `since` need not join those who stand, if so.
+    fn refusal(
+        &self,
+        callers: &Callers,
+        waiter: &Waiter,
+        costs: &Costs,
+        since: Nanos,
+        now: Nanos,
+    ) -> std::result::Result<Option<Denied>, Halt> {
+        let at = now.as_nanos();
         let crowd = self.crowd(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
         let Some(most) = self.segment.generations().max_waiters(callers.epoch) else {
             return Err(Halt::Changed);
         };
         if crowd.all >= waiter.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
             let by = DeniedBy::Line { waiting: crowd.all };
-            return Ok(Some(Step::Denied(Denied::new(by, now))));
+            return Ok(Some(Denied::new(by, now)));
         }
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
         // Perhaps its turn is charged already, for a caller that has left. The estimate can't tell: to it that turn is used.
@@ -80,20 +108,12 @@ impl Limiter {
                 } else {
                     self.too_late(ready, now, limit)
                 };
-                return Ok(Some(Step::Denied(denied)));
+                return Ok(Some(denied));
             }
             if ready.since(now) > MAX_WAIT {
                 return Err(Halt::TooFar { ready, now });
             }
         }
-        if !matches!(self.seat.place(&self.segment, callers), Ok(Some(_))) {
-            // Once for each caller, which looks again and again.
-            self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
-            return Ok(Some(Step::Unordered(now)));
-        }
-        let caller = Caller::new(waiter.ask.clone(), *costs, waiter.latest.as_nanos(), rouse.clone());
-        waiter.key = Some(callers.insert(since.as_nanos(), caller));
-        self.show_first(callers, at);
         Ok(None)
     }
 
@@ -188,11 +208,10 @@ impl Limiter {
         }
     }
 
-    /// Whether the limiter goes on, asked now and then.
-    pub(super) fn check_still_limits(&self, now: Nanos) -> Result<()> {
+    pub(super) fn check_not_retired(&self) -> Result<()> {
         if self.segment.generations().epoch() >= RETIRED {
             return Err(self.segment.halted(Halt::Retired, 0));
         }
-        self.glance_around(now)
+        Ok(())
     }
 }

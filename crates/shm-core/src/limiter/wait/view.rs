@@ -18,7 +18,14 @@ const WATCHERS: u32 = 5;
 /// The longest sleep of others: for each process that stands, so that one of them looks every 2 ms. Not for each caller:
 /// those of one process die together.
 const WATCH_EACH: Duration = Duration::from_millis(2);
-const _: () = assert!(WATCH_EACH.as_nanos() * (*PLACES.end() as u128) < LONGEST_PLAN.as_nanos());
+/// The same where the next turn comes later than they sleep: until then there is nothing to waste, and thousands can sleep.
+/// (A release, a change, or the end of a pause wakes those who are first.)
+const QUIET_WATCH: Duration = Duration::from_millis(100);
+const QUIET_WATCH_EACH: Duration = Duration::from_millis(16);
+/// The longest sleep of all.
+const LONGEST: Duration = Duration::from_secs(16);
+const _: () = assert!(WATCH_EACH.as_nanos() * (*PLACES.end() as u128) < LONGEST.as_nanos());
+const _: () = assert!(LONGEST.as_nanos() < LONGEST_PLAN.as_nanos());
 /// The shortest sleep of the first in line.
 const SHORTEST: Duration = Duration::from_micros(20);
 
@@ -211,7 +218,7 @@ impl Limiter {
         let line = self.line();
         let before = |other: &Standing| other.order() < (key.0, place) && !other.is_late(now);
         line.all().filter(before).nth(TURNS)?;
-        Some(now.saturating_add((WATCH_EACH * line.count()).as_nanos() as u64))
+        Some(watch(TURNS as u32, line.count(), now, self.turns().earliest()))
     }
 
     /// How many permits are free, up to the number of turns that could be charged. All of them where there are none.
@@ -222,12 +229,8 @@ impl Limiter {
     /// Until when the caller can sleep, if nothing changes.
     pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, Halt> {
         let crowd = &view.crowd;
-        let watch = if crowd.places_before < WATCHERS {
-            WATCH * (crowd.places_before + 1)
-        } else {
-            (WATCH_EACH * crowd.places).max(WATCH * WATCHERS)
-        };
-        let watch = view.now.saturating_add(watch.as_nanos() as u64);
+        let earliest = view.turns.first().map(|(turn, _)| turn.at);
+        let watch = watch(crowd.places_before, crowd.places, view.now, earliest);
         if view.permits <= crowd.before || view.seatless {
             return Ok(watch);
         }
@@ -271,6 +274,17 @@ impl Limiter {
             Denied::by_limit(limit, retry_at, now)
         }
     }
+}
+
+/// Until when a process sleeps at most that has so many of all processes in line before it, and when the next turn comes.
+/// Each sleeps from its own last look on, so that they don't all look at once.
+fn watch(before: u32, all: u32, now: u64, next_turn: Option<u64>) -> u64 {
+    let after = |first: Duration, each: Duration| {
+        let time = if before < WATCHERS { first * (before + 1) } else { (each * all).max(first * WATCHERS) };
+        now.saturating_add(time.min(LONGEST).as_nanos() as u64)
+    };
+    let quiet = after(QUIET_WATCH, QUIET_WATCH_EACH);
+    if next_turn.is_some_and(|turn| turn > quiet) { quiet } else { after(WATCH, WATCH_EACH) }
 }
 
 fn times(costs: &Costs, n: u64) -> Costs {

@@ -5,12 +5,14 @@ use crate::limit::MAX_LIMITS;
 use crate::limiter::Limiter;
 use crate::line::Standing;
 use crate::seat::{Probe, SeesLocks, Sitter, Table, is_gone};
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::futex;
 use std::time::Duration;
 
 /// How often a process asks the kernel whether the first in line is alive.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
+/// How often one asks of all who stand.
+const PROBE_ALL_EVERY: Duration = Duration::from_millis(100);
 /// So many are woken at most, if those before them may be dead.
 const WAKE_AT_MOST: usize = 8;
 
@@ -91,11 +93,7 @@ impl Limiter {
     /// Clears the places of the dead, the first in line first, until one is alive and awake. Not too often, all processes taken
     /// together. Whether there was one.
     pub(in crate::limiter) fn bury(&self, now: u64) -> bool {
-        let probed = &self.segment.fixed().line.probed_ns;
-        let last = probed.load(Ordering::Relaxed);
-        if now.abs_diff(last) < PROBE_EVERY.as_nanos() as u64
-            || probed.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
-        {
+        if !is_time(&self.segment.fixed().line.probed_ns, PROBE_EVERY, now) {
             return false;
         }
         let mut all: Vec<Standing> = self.line().all().collect();
@@ -114,13 +112,21 @@ impl Limiter {
         found
     }
 
-    /// Clears what the dead left in the line, all of it, whoever stands before them: for a reset.
-    pub(in crate::limiter) fn clear_the_line(&self) {
+    /// Clears the places of all the dead, whoever stands before them: before a caller is refused because of those who stand.
+    /// Not too often. Whether there was one.
+    pub(super) fn bury_all(&self, now: u64) -> bool {
+        is_time(&self.segment.fixed().line.probed_all_ns, PROBE_ALL_EVERY, now) && self.clear_the_line()
+    }
+
+    /// Clears what the dead left in the line, all of it. Whether there was a place.
+    pub(in crate::limiter) fn clear_the_line(&self) -> bool {
         let mut locks = Probe::of_table(&self.segment, Table::Places);
+        let mut found = false;
         for standing in self.line().all() {
-            self.clear_if_dead(standing.place, &mut locks);
+            found |= self.clear_if_dead(standing.place, &mut locks);
         }
         self.free_lost_slots(&mut locks);
+        found
     }
 
     /// Frees the slots of turns whose fillers are gone.
@@ -142,4 +148,11 @@ impl Limiter {
         self.line().leave(place);
         true
     }
+}
+
+/// Whether what was last done at this instant is to be done again. Of those who ask at once one is told so.
+fn is_time(last_done: &AtomicU64, every: Duration, now: u64) -> bool {
+    let last = last_done.load(Ordering::Relaxed);
+    now.abs_diff(last) >= every.as_nanos() as u64
+        && last_done.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
