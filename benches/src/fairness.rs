@@ -23,14 +23,15 @@ pub(crate) fn print(words: &[&str]) {
     println!(
         "\n## Fairness\n\nEach process or task asks again as soon as it has had its turn, for {:?}. Shares are those of the \
          askers that wait, in per cent of the mean share. The bound on a wait is a turn of each of them and two of the \
-         longest turns more. The waiter beside three processes that call `try_acquire` all the time pauses for 5 ms after \
+         longest turns more; a turn on a permit takes as long as it was held in the mean (a task's timer rings up to a \
+         millisecond late). The waiter beside three processes that call `try_acquire` all the time pauses for 5 ms after \
          each turn.\n",
         all[0].time
     );
     println!(
-        "| who, and on what | delivered % | smallest share % | greatest share % | longest wait | bound | turns by try_acquire |"
+        "| who, and on what | held | delivered % | smallest share % | greatest share % | longest wait | bound | turns by try_acquire |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     let exe = this_program();
     for batch in all.chunks(AT_ONCE) {
         let shares: Vec<Shares> = std::thread::scope(|scope| {
@@ -47,8 +48,12 @@ pub(crate) fn print(words: &[&str]) {
                 stall if stall > DISTURBED => format!(" (the machine stalled for {} ms)", stall.as_millis()),
                 _ => String::new(),
             };
+            let held = match one.permits {
+                0 => String::new(),
+                _ => format!("{:.1} ms", shares.held.as_secs_f64() * 1e3),
+            };
             println!(
-                "| {} | {:.0} | {:.0} | {:.0} | {} ms{stall} | {} ms | {tried} |",
+                "| {} | {held} | {:.0} | {:.0} | {:.0} | {} ms{stall} | {} ms | {tried} |",
                 one.name,
                 shares.delivered,
                 shares.smallest(),

@@ -154,7 +154,9 @@ fn askers(job: &Job, part: &Part) {
         part.sheet.waits(asker, since);
         let admitted = api::wait(&part.limit, cost).expect("an admission");
         part.sheet.served(asker, since);
+        let begin = Instant::now();
         std::thread::sleep(part.hold);
+        part.sheet.held(asker, begin.elapsed());
         drop(admitted);
         if !pause.is_zero() {
             std::thread::sleep(pause);
@@ -176,7 +178,9 @@ async fn asking_tasks(job: &Job, part: Arc<Part>) {
                 part.sheet.waits(asker, since);
                 let admitted = api::acquire(&part.limit, cost).await.expect("an admission");
                 part.sheet.served(asker, since);
+                let begin = Instant::now();
                 tokio::time::sleep(part.hold).await;
+                part.sheet.held(asker, begin.elapsed());
                 drop(admitted);
             }
         });
@@ -193,7 +197,9 @@ fn tryer(job: &Job, part: &Part) {
         match api::try_acquire(&part.limit, cost).expect("an answer") {
             Some(admitted) => {
                 part.sheet.served(asker, shm_lib::now().as_nanos());
+                let begin = Instant::now();
                 std::thread::sleep(part.hold);
+                part.sheet.held(asker, begin.elapsed());
                 drop(admitted);
             }
             None => std::thread::sleep(Duration::from_micros(50)),

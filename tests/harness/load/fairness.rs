@@ -61,8 +61,10 @@ pub struct Shares {
     pub turns: Vec<u64>,
     /// The turns of all askers that call `try_acquire`.
     pub tried: u64,
-    /// The cost of all turns, in per cent of what the limiter can deliver.
+    /// The cost of all turns, or the time for which permits were held, in per cent of what the limiter can deliver.
     pub delivered: f64,
+    /// How long an asker had a permit, in the mean. A task's timer rings up to a millisecond late.
+    pub held: Duration,
     /// The longest wait, unfinished waits included.
     pub longest: Duration,
     /// How long a wait may be: as long as a turn of each asker that waits takes, and two of the longest turns more.
@@ -222,12 +224,20 @@ impl Fairness {
         let cost: u64 = all().map(|(asker, line)| asker.cost * line.turns).sum();
         let together: u64 = waiters().map(|(asker, _)| asker.cost).sum();
         let most = askers.iter().map(|asker| asker.cost).max().unwrap_or(0);
+        let all_turns = lines.iter().map(|line| line.turns).sum::<u64>().max(1);
+        let in_all: Duration = lines.iter().map(|line| line.held).sum();
+        let held = in_all / all_turns as u32;
+        let (unit, used) = match self.permits {
+            0 => (self.unit, self.unit * cost as u32),
+            permits => (held / permits, in_all / permits),
+        };
         Shares {
             turns: waiters().map(|(_, line)| line.turns).collect(),
             tried: all().filter(|(asker, _)| asker.tries).map(|(_, line)| line.turns).sum(),
-            delivered: 100.0 * cost as f64 * self.unit.as_secs_f64() / self.time.as_secs_f64(),
+            delivered: 100.0 * used.as_secs_f64() / self.time.as_secs_f64(),
+            held,
             longest: waiters().map(|(_, line)| waited(line)).max().unwrap_or_default(),
-            bound: self.unit * (together + 2 * most) as u32,
+            bound: unit * (together + 2 * most) as u32,
             stall,
         }
     }

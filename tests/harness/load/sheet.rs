@@ -34,6 +34,8 @@ pub struct Asking {
     pub longest: Duration,
     /// When its unfinished wait began; 0: the asker does not wait.
     pub waiting_since: u64,
+    /// How long it had permits, in all.
+    pub held: Duration,
 }
 
 impl Sheet {
@@ -101,9 +103,16 @@ impl Sheet {
         self.word(asker, 0).fetch_add(1, Relaxed);
     }
 
+    /// An asker is about to give back its permit.
+    pub fn held(&self, asker: usize, time: Duration) {
+        self.word(asker, 3).fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+
     /// An asker's line.
     pub fn asking(&self, asker: usize) -> Asking {
-        let [turns, longest, waiting_since] = [0, 1, 2].map(|word| self.word(asker, word).load(Acquire));
-        Asking { turns, longest: Duration::from_nanos(longest), waiting_since }
+        let words = [0, 1, 2, 3].map(|word| self.word(asker, word).load(Acquire));
+        let [turns, longest, waiting_since, held] = words;
+        let [longest, held] = [longest, held].map(Duration::from_nanos);
+        Asking { turns, longest, waiting_since, held }
     }
 }

@@ -58,10 +58,14 @@ impl Standing {
         (self.ticket, self.place)
     }
 
+    /// After when it is late, if it keeps its plan and does not look until then.
+    pub(crate) fn late_after(&self) -> u64 {
+        self.plan.saturating_add(GRACE.as_nanos() as u64)
+    }
+
     /// Whether it should be awake, and is not.
     pub(crate) fn is_late(&self, now: u64) -> bool {
-        self.plan.saturating_add(GRACE.as_nanos() as u64) < now
-            || self.plan > now.saturating_add(LONGEST_PLAN.as_nanos() as u64)
+        self.late_after() < now || self.plan > now.saturating_add(LONGEST_PLAN.as_nanos() as u64)
     }
 
     /// Whether it should have been awake for longer than a wake-up usually takes. Then it is not relied on to go on at once,
@@ -148,14 +152,15 @@ impl<'a> Places<'a> {
 
     /// Those who stand and are not late, in their order.
     pub(crate) fn in_order(self, now: u64) -> impl Iterator<Item = Standing> + 'a {
-        let mut last = None;
-        std::iter::from_fn(move || {
-            let behind = |standing: &Standing| last.is_none_or(|last| standing.order() > last);
-            let behind = self.all().filter(|standing| !standing.is_late(now) && behind(standing));
-            let next = behind.min_by_key(Standing::order)?;
-            last = Some(next.order());
-            Some(next)
-        })
+        let all = move || self.all().filter(move |standing| !standing.is_late(now));
+        let first = all().min_by_key(Standing::order);
+        // Hardly anybody asks for more.
+        let others = first.into_iter().flat_map(move |first| {
+            let mut others: Vec<_> = all().filter(|standing| standing.order() > first.order()).collect();
+            others.sort_unstable_by_key(Standing::order);
+            others
+        });
+        first.into_iter().chain(others)
     }
 
     /// Writes who is first at this place. By its holder.

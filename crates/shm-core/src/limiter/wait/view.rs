@@ -71,6 +71,8 @@ pub(super) struct Crowd {
     /// Whether somebody is late, and whether somebody who is stands before the caller.
     pub(super) late: bool,
     pub(super) late_before: bool,
+    /// When the first of the processes before the caller's is late, if it does not look until then.
+    next_late: u64,
     /// The least ticket of all that are not.
     pub(super) oldest: u64,
 }
@@ -148,6 +150,7 @@ impl Limiter {
             uniform: callers.total() == times(costs, own),
             late: false,
             late_before: !callers.is_oldest(key) && before == 0,
+            next_late: u64::MAX,
             oldest: callers.first().map_or(u64::MAX, |first| first.0),
         };
         for other in self.line().all().filter(|other| other.place != place) {
@@ -163,6 +166,9 @@ impl Limiter {
             let n = other.callers_before(key.0, place);
             crowd.places += 1;
             crowd.places_before += u32::from(n > 0);
+            if n > 0 {
+                crowd.next_late = crowd.next_late.min(other.late_after());
+            }
             crowd.before = crowd.before.saturating_add(n);
             crowd.ahead = sum(&crowd.ahead, &times(&its.unwrap_or(*costs), n));
         }
@@ -231,8 +237,14 @@ impl Limiter {
         let crowd = &view.crowd;
         let earliest = view.turns.first().map(|(turn, _)| turn.at);
         let watch = watch(crowd.places_before, crowd.places, view.now, earliest);
-        if view.permits <= crowd.before || view.seatless {
+        if view.seatless {
             return Ok(watch);
+        }
+        if view.permits <= crowd.before {
+            // What is free is for those before it. If they were woken for it, and don't come, it is this caller's soon.
+            let is_for_others =
+                view.permits > 0 && view.turns.first().is_some_and(|(turn, _)| turn.at <= view.now);
+            return Ok(if is_for_others { watch.min(crowd.next_late.saturating_add(1)) } else { watch });
         }
         let turn = usize::try_from(crowd.before).ok().and_then(|before| view.turns.get(before));
         let due = match turn {

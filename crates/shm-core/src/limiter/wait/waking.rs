@@ -14,7 +14,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(10);
 /// How often one asks of all who stand.
 const PROBE_ALL_EVERY: Duration = Duration::from_millis(100);
 /// So many are woken at most, if those before them may be dead.
-const WAKE_AT_MOST: usize = 8;
+const WAKE_AT_MOST: usize = 64;
 
 impl Limiter {
     /// Wakes the first in line if it sleeps for longer than it should. The process that calls is at `here`, and is awake.
