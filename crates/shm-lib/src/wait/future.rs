@@ -1,6 +1,9 @@
 //! A task waits.
 
-use super::{LOOK_FOR_A_PLACE, Next, Stands, admitted, at_once, tender, time_to_look_again, try_in_shadow};
+use super::{
+    LOOK_FOR_A_PLACE, Next, Stands, admitted, at_once, calls_at_once, tender, time_to_look_again,
+    try_in_shadow,
+};
 use crate::acquire::Gives;
 use crate::{Acquire, Admission, RateLimit};
 use shm_core::{Result, Rouse, Step, Waiter};
@@ -30,6 +33,7 @@ impl<'a, T: Gives> Acquiring<'a, T> {
     }
 
     /// What it got, if it need not wait (any longer).
+    #[inline(never)]
     fn look(&mut self, context: &Context<'_>) -> Result<Option<T>> {
         let limit = self.limit;
         if let State::New(waiter) = &self.state {
@@ -80,8 +84,15 @@ impl<'a, T: Gives> Acquiring<'a, T> {
 impl<T: Gives> Future for Acquiring<'_, T> {
     type Output = Result<T>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         let this = self.get_mut();
+        if let State::New(waiter) = &this.state
+            && let Some((receipt, charge)) = calls_at_once(this.limit, waiter)
+        {
+            this.state = State::Over;
+            return Poll::Ready(Ok(T::admitted(Admission::at_once(receipt, None, charge))));
+        }
         let Some(got) = this.look(context).transpose() else { return Poll::Pending };
         this.state = State::Over;
         Poll::Ready(got)

@@ -19,7 +19,7 @@ use crate::binding::Sought;
 use crate::outcome::Charge;
 use crate::{Admission, Error, Permit, RateLimit, Result};
 use shm_core::clock::{self, Nanos};
-use shm_core::{Granted, Limiter, Rouse, Step, Waiter};
+use shm_core::{Granted, Limiter, Receipt, Rouse, Step, Waiter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,20 +71,17 @@ impl Drop for Stands {
     }
 }
 
-/// What a caller gets that need not wait. `None`: it waits.
+/// What a caller takes that asks for calls and need not wait, if one attempt does it. `None`: [`at_once`] says more.
 #[inline]
-fn at_once<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
+fn calls_at_once(limit: &RateLimit, waiter: &Waiter) -> Option<(Receipt, Charge)> {
+    let n = waiter.calls()?;
     // As `try_acquire`: a limiter that is lost fails, and one in shadow that would deny does.
-    if let Some(n) = waiter.calls()
-        && let Some(receipt) = limit.first().admit_calls_now(n, waiter)
-    {
-        return Ok(Some(T::admitted(Admission::at_once(receipt, None, Charge::Calls(n)))));
-    }
-    at_once_slowly(limit, waiter)
+    let receipt = limit.first().admit_calls_now(n, waiter.latest())?;
+    Some((receipt, Charge::Calls(n)))
 }
 
-#[inline(never)]
-fn at_once_slowly<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
+/// What a caller gets that need not wait. `None`: it waits.
+fn at_once<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
     if limit.limiter().is_shadow()
         && let Some(admitted) = try_in_shadow(limit, waiter)?
     {

@@ -1,8 +1,10 @@
 //! A thread waits.
 
-use super::{LOOK_FOR_A_PLACE, Next, Stands, admitted, at_once, time_to_look_again, try_in_shadow};
-use crate::Acquire;
+use super::{
+    LOOK_FOR_A_PLACE, Next, Stands, admitted, at_once, calls_at_once, time_to_look_again, try_in_shadow,
+};
 use crate::acquire::Gives;
+use crate::{Acquire, Admission};
 use shm_core::clock::{self, Nanos};
 use shm_core::{Error, ErrorKind, Limiter, Receipt, Result, Rouse, Step};
 use std::sync::Arc;
@@ -13,7 +15,16 @@ use std::time::Duration;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Waits in the line until the request is admitted or denied. In shadow it never waits. `stop` is asked before each sleep.
-pub(crate) fn wait<T: Gives>(acquire: Acquire<'_, T>, mut stop: Option<impl FnMut() -> bool>) -> Result<T> {
+#[inline]
+pub(crate) fn wait<T: Gives>(acquire: Acquire<'_, T>, stop: Option<impl FnMut() -> bool>) -> Result<T> {
+    match calls_at_once(acquire.limit, &acquire.waiter) {
+        Some((receipt, charge)) => Ok(T::admitted(Admission::at_once(receipt, None, charge))),
+        None => wait_in_line(acquire, stop),
+    }
+}
+
+#[inline(never)]
+fn wait_in_line<T: Gives>(acquire: Acquire<'_, T>, mut stop: Option<impl FnMut() -> bool>) -> Result<T> {
     let (limit, latest) = (acquire.limit, acquire.waiter.latest());
     if let Some(admitted) = at_once(limit, &acquire.waiter)? {
         return Ok(admitted);

@@ -1,20 +1,22 @@
 //! What is to be had at once, where nobody waits.
 
 use super::{Granted, Waiter};
+use crate::clock::Nanos;
+use crate::commit::Wanted;
 use crate::error::{ErrorKind, Result};
 use crate::limiter::decide::Receipt;
 use crate::limiter::{Decision, Limiter};
 use std::time::Duration;
 
 impl Limiter {
-    /// Takes so many calls at once, if nobody waits and one attempt does it. Otherwise nothing is taken, and
-    /// [`admit_now`](Self::admit_now) says more.
+    /// Takes so many calls at once, if nobody waits and one attempt does it, for a caller that waits until `latest`. Otherwise
+    /// nothing is taken, and [`admit_now`](Self::admit_now) says more.
     #[inline]
-    pub fn admit_calls_now(&self, calls: u64, waiter: &Waiter) -> Option<Receipt> {
+    pub fn admit_calls_now(&self, calls: u64, latest: Nanos) -> Option<Receipt> {
         if self.is_waited_for() {
             return None;
         }
-        match self.at_once(calls, waiter.wanted_now(), false) {
+        match self.at_once(calls, wanted_now(latest), false) {
             Ok(Decision::Admitted(receipt)) => Some(receipt),
             _ => None,
         }
@@ -29,7 +31,7 @@ impl Limiter {
         if self.is_waited_for() {
             return Ok(None);
         }
-        let (cost, wanted) = (waiter.cost(), waiter.wanted_now());
+        let (cost, wanted) = (waiter.cost(), wanted_now(waiter.latest));
         let taken = match self.permit_and(&cost, || self.decide_now(&cost, wanted)) {
             // It waits for a seat as it waits for its turn.
             Err(e) if e.kind() == ErrorKind::NoSeat => return Ok(None),
@@ -47,4 +49,9 @@ impl Limiter {
             }
         })
     }
+}
+
+/// What a caller that waits until `latest` wants if it does not wait.
+fn wanted_now(latest: Nanos) -> Wanted {
+    if latest.as_nanos() == 0 { Wanted::NOW } else { Wanted::now_by(latest) }
 }

@@ -31,7 +31,7 @@ pub use tending::Tended;
 use super::Limiter;
 use super::decide::{Charged, Receipt};
 use crate::clock::{self, Nanos};
-use crate::commit::{Halt, Wanted};
+use crate::commit::Halt;
 use crate::denied::Denied;
 use crate::error::Result;
 use crate::limit::{Cost, MAX_LIMITS};
@@ -78,11 +78,6 @@ impl Waiter {
     #[must_use]
     pub fn behind_at_most(self, n: u64) -> Waiter {
         Waiter { most_waiting: self.most_waiting.min(n), ..self }
-    }
-
-    /// What it wants if it does not wait.
-    fn wanted_now(&self) -> Wanted {
-        if self.latest.as_nanos() == 0 { Wanted::NOW } else { Wanted::now_by(self.latest) }
     }
 
     /// How many calls it asks for, if nothing else.
