@@ -2,7 +2,7 @@
 
 use harness::{Arena, shared_dir};
 use nix::time::{ClockId, clock_gettime};
-use shm_core::{Directory, Limiter, Name, Rouse, Step, Waiter};
+use shm_core::{Demand, Directory, Limiter, Name, Rouse, Step, Waiter};
 use shm_lib::{Cost, ErrorKind, Nanos, Policy, RateLimit, Start, Unit};
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,8 +188,8 @@ fn nothing_is_admitted_after_its_deadline() {
         drop(arena.open());
         let limiter = Limiter::attach(&Directory::at(arena.dir()), &Name::new("arena").unwrap()).unwrap();
         let passed = Nanos::from_nanos(shm_lib::now().as_nanos() - 1);
-        let mut waiter = Waiter::new(&Cost::one()).until(passed);
-        assert!(limiter.admit_now(&waiter).unwrap().is_none(), "{policy}: after {passed:?}");
+        let mut waiter = Waiter::new(Demand::new(&Cost::one()).until(passed));
+        assert!(limiter.admit_now(waiter.demand()).unwrap().is_none(), "{policy}: after {passed:?}");
         match limiter.look(&mut waiter, &Rouse::Thread(Arc::default())).unwrap() {
             Step::Denied(denied) => assert!(denied.retry_at() > Some(denied.at()) && denied.at() > passed),
             step => panic!("{policy}: {step:?} after {passed:?}"),

@@ -40,8 +40,8 @@ pub use denied::{Denied, DeniedBy};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
-    Charged, Decision, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, Reservation, Settings, Step,
-    Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
+    Charged, Decision, Demand, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, Reservation, Settings,
+    Step, Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
 pub use line::Rouse;

@@ -2,8 +2,9 @@
 
 use crate::wait::{self, Acquiring};
 use crate::{Admission, Denied, DeniedBy, Error, ErrorKind, Outcome, RateLimit};
+use shm_core::clock::Nanos;
 use shm_core::limit::Cost;
-use shm_core::{Result, Waiter};
+use shm_core::{Demand, Result};
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ use std::time::{Duration, Instant};
 #[must_use = "an acquisition does nothing until `wait` or `.await`"]
 pub struct Acquire<'a, T = Admission> {
     pub(crate) limit: &'a RateLimit,
-    pub(crate) waiter: Waiter,
+    pub(crate) demand: Demand,
     gives: PhantomData<fn() -> T>,
 }
 
@@ -108,7 +109,7 @@ impl sealed::Gives for Admission {
 
 impl<'a> Acquire<'a> {
     pub(crate) fn new(limit: &'a RateLimit, cost: &Cost) -> Acquire<'a> {
-        Acquire { limit, waiter: Waiter::new(cost), gives: PhantomData }
+        Acquire { limit, demand: Demand::new(cost), gives: PhantomData }
     }
 }
 
@@ -131,11 +132,7 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// # }
     /// ```
     pub fn timeout(self, timeout: Duration) -> Acquire<'a, Outcome> {
-        match Instant::now().checked_add(timeout) {
-            Some(deadline) => self.deadline(deadline),
-            // A time that does not fit the clock is no deadline.
-            None => self.bounded(),
-        }
+        self.until(wait::after(timeout))
     }
 
     /// Waits until `deadline` at most. If the turn would come later, the request is denied at once. After a deadline that is
@@ -158,8 +155,12 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// # }
     /// ```
     pub fn deadline(self, deadline: Instant) -> Acquire<'a, Outcome> {
+        self.until(wait::after(deadline.saturating_duration_since(Instant::now())))
+    }
+
+    fn until(self, latest: Nanos) -> Acquire<'a, Outcome> {
         let bounded = self.bounded();
-        Acquire { waiter: bounded.waiter.until(wait::latest(deadline)), ..bounded }
+        Acquire { demand: bounded.demand.until(latest), ..bounded }
     }
 
     /// Waits if fewer than `n` requests wait, in all processes together; otherwise the request is denied at once, by
@@ -183,7 +184,7 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// ```
     pub fn max_waiters(self, n: u32) -> Acquire<'a, Outcome> {
         let bounded = self.bounded();
-        Acquire { waiter: bounded.waiter.behind_at_most(n.into()), ..bounded }
+        Acquire { demand: bounded.demand.behind_at_most(n.into()), ..bounded }
     }
 
     /// Without a bound of its own: but what the policy denies ([`max_waiters`](crate::Policy::max_waiters)) is an
@@ -239,7 +240,7 @@ impl<'a, T: Gives> Acquire<'a, T> {
     }
 
     fn bounded(self) -> Acquire<'a, Outcome> {
-        Acquire { limit: self.limit, waiter: self.waiter, gives: PhantomData }
+        Acquire { limit: self.limit, demand: self.demand, gives: PhantomData }
     }
 }
 
@@ -267,7 +268,7 @@ impl<T> fmt::Debug for Acquire<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
             .field("limit", &self.limit.name())
-            .field("cost", &self.waiter.cost())
+            .field("cost", &self.demand.cost())
             .finish_non_exhaustive()
     }
 }

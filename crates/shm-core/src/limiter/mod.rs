@@ -26,7 +26,7 @@ pub use decide::{Charged, Decision, Receipt, Reservation, Undecided};
 pub use inspect::{Inspection, Waiting};
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
-pub use wait::{Granted, Nap, Step, Tended, Waiter, sleep_on};
+pub use wait::{Demand, Granted, Nap, Step, Tended, Waiter, sleep_on};
 
 use crate::clock::Nanos;
 use crate::commit::{Halt, Terms};

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::acquire::Gives;
 use crate::{Acquire, Admission, RateLimit};
-use shm_core::{Result, Rouse, Step, Waiter};
+use shm_core::{Demand, Result, Rouse, Step};
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -22,41 +22,41 @@ pub struct Acquiring<'a, T = Admission> {
 
 /// How far it has got.
 enum State {
-    New(Waiter),
+    New(Demand),
     Stands(Stands),
     Over,
 }
 
 impl<'a, T: Gives> Acquiring<'a, T> {
     pub(crate) fn new(acquire: Acquire<'a, T>) -> Acquiring<'a, T> {
-        Acquiring { limit: acquire.limit, state: State::New(acquire.waiter), gives: PhantomData }
+        Acquiring { limit: acquire.limit, state: State::New(acquire.demand), gives: PhantomData }
     }
 
     /// What it got, if it need not wait (any longer).
     #[inline(never)]
     fn look(&mut self, context: &Context<'_>) -> Result<Option<T>> {
         let limit = self.limit;
-        if let State::New(waiter) = &self.state {
-            if let Some(admitted) = at_once(limit, waiter)? {
+        if let State::New(demand) = &self.state {
+            if let Some(admitted) = at_once(limit, demand)? {
                 return Ok(Some(admitted));
             }
-            if let State::New(waiter) = std::mem::replace(&mut self.state, State::Over) {
-                self.state = State::Stands(Stands::new(limit, waiter));
+            if let State::New(demand) = std::mem::replace(&mut self.state, State::Over) {
+                self.state = State::Stands(Stands::new(limit, demand));
             }
         }
         let State::Stands(stands) = &mut self.state else { panic!("polled after it was ready") };
         let rouse = Rouse::Task(context.waker().clone());
         loop {
             let next = stands.look(limit, &rouse)?;
-            let (limiter, waiter) = (&stands.limiter, &stands.waiter);
+            let (limiter, demand) = (&stands.limiter, stands.waiter.demand());
             match next {
-                Next::Step(Step::Granted(granted)) => return Ok(Some(admitted(limiter, waiter, granted))),
+                Next::Step(Step::Granted(granted)) => return Ok(Some(admitted(limiter, demand, granted))),
                 Next::Step(Step::Denied(denied)) => {
                     limiter.count_denied();
                     return T::denied(limit, denied).map(Some);
                 }
                 Next::Step(Step::Shadow) => {
-                    if let Some(admitted) = try_in_shadow(limit, waiter)? {
+                    if let Some(admitted) = try_in_shadow(limit, demand)? {
                         return Ok(Some(admitted));
                     }
                 }
@@ -72,7 +72,7 @@ impl<'a, T: Gives> Acquiring<'a, T> {
                     return Ok(None);
                 }
                 Next::Later(instant, why) => {
-                    let time = time_to_look_again(instant, waiter.latest(), why)?;
+                    let time = time_to_look_again(instant, demand.latest(), why)?;
                     tender::wake_later(context.waker().clone(), time);
                     return Ok(None);
                 }
@@ -84,11 +84,11 @@ impl<'a, T: Gives> Acquiring<'a, T> {
 impl<T: Gives> Future for Acquiring<'_, T> {
     type Output = Result<T>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         let this = self.get_mut();
-        if let State::New(waiter) = &this.state
-            && let Some((receipt, charge)) = calls_at_once(this.limit, waiter)
+        if let State::New(demand) = &this.state
+            && let Some((receipt, charge)) = calls_at_once(this.limit, demand)
         {
             this.state = State::Over;
             return Poll::Ready(Ok(T::admitted(Admission::at_once(receipt, None, charge))));

@@ -19,14 +19,14 @@ use crate::binding::Sought;
 use crate::outcome::Charge;
 use crate::{Admission, Error, Permit, RateLimit, Result};
 use shm_core::clock::{self, Nanos};
-use shm_core::{Granted, Limiter, Receipt, Rouse, Step, Waiter};
+use shm_core::{Demand, Granted, Limiter, Receipt, Rouse, Step, Waiter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The latest turn that is wanted, by the clock that all processes share. A deadline that is over already wants only what
-/// is to be had at once.
-pub(crate) fn latest(deadline: Instant) -> Nanos {
-    match deadline.saturating_duration_since(Instant::now()) {
+/// The latest turn that is wanted after this time, by the clock that all processes share. Without any time left only what is
+/// to be had at once is wanted.
+pub(crate) fn after(time: Duration) -> Nanos {
+    match time {
         Duration::ZERO => Nanos::from_nanos(0),
         left => clock::now().plus(left),
     }
@@ -46,8 +46,8 @@ enum Next {
 }
 
 impl Stands {
-    fn new(limit: &RateLimit, waiter: Waiter) -> Stands {
-        Stands { limiter: Arc::clone(&limit.limiter()), waiter }
+    fn new(limit: &RateLimit, demand: Demand) -> Stands {
+        Stands { limiter: Arc::clone(&limit.limiter()), waiter: Waiter::new(demand) }
     }
 
     /// Looks. If the limiter is lost, the caller goes over to the line of the one that has the name now: as one that arrived
@@ -73,23 +73,23 @@ impl Drop for Stands {
 
 /// What a caller takes that asks for calls and need not wait, if one attempt does it. `None`: [`at_once`] says more.
 #[inline]
-fn calls_at_once(limit: &RateLimit, waiter: &Waiter) -> Option<(Receipt, Charge)> {
-    let n = waiter.calls()?;
+fn calls_at_once(limit: &RateLimit, demand: &Demand) -> Option<(Receipt, Charge)> {
+    let n = demand.calls()?;
     // As `try_acquire`: a limiter that is lost fails, and one in shadow that would deny does.
-    let receipt = limit.first().admit_calls_now(n, waiter.latest())?;
+    let receipt = limit.first().admit_calls_now(n, demand.latest())?;
     Some((receipt, Charge::Calls(n)))
 }
 
 /// What a caller gets that need not wait. `None`: it waits.
-fn at_once<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
+fn at_once<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
     if limit.limiter().is_shadow()
-        && let Some(admitted) = try_in_shadow(limit, waiter)?
+        && let Some(admitted) = try_in_shadow(limit, demand)?
     {
         return Ok(Some(admitted));
     }
     let now = limit.with(|limiter| {
-        let granted = limiter.admit_now(waiter)?;
-        Ok(granted.map(|granted| admitted(limiter, waiter, granted)))
+        let granted = limiter.admit_now(demand)?;
+        Ok(granted.map(|granted| admitted(limiter, demand, granted)))
     });
     match now {
         // Lost again a moment after it was found: a caller that may wait looks for it once more.
@@ -98,19 +98,19 @@ fn at_once<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
     }
 }
 
-fn admitted<T: Gives>(limiter: &Arc<Limiter>, waiter: &Waiter, granted: Granted) -> T {
+fn admitted<T: Gives>(limiter: &Arc<Limiter>, demand: &Demand, granted: Granted) -> T {
     let Granted { receipt, charged, permit, waited } = granted;
     T::admitted(Admission {
         receipt,
         waited_ns: waited.as_nanos() as u64,
         permit: permit.map(|held| Permit::new(limiter, held)),
-        charge: waiter.calls().map_or_else(|| Charge::of(&waiter.cost(), charged), Charge::Calls),
+        charge: demand.calls().map_or_else(|| Charge::of(&demand.cost(), charged), Charge::Calls),
     })
 }
 
 /// In shadow nobody waits, and nobody is denied. `None` if it was taken out of the shadow meanwhile: then the caller waits.
-fn try_in_shadow<T: Gives>(limit: &RateLimit, waiter: &Waiter) -> Result<Option<T>> {
-    Ok(limit.try_cost(&waiter.cost())?.admission().map(T::admitted))
+fn try_in_shadow<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
+    Ok(limit.try_cost(&demand.cost())?.admission().map(T::admitted))
 }
 
 /// How soon a caller for which there is no place in the line looks for one again.

@@ -17,7 +17,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Waits in the line until the request is admitted or denied. In shadow it never waits. `stop` is asked before each sleep.
 #[inline]
 pub(crate) fn wait<T: Gives>(acquire: Acquire<'_, T>, stop: Option<impl FnMut() -> bool>) -> Result<T> {
-    match calls_at_once(acquire.limit, &acquire.waiter) {
+    match calls_at_once(acquire.limit, &acquire.demand) {
         Some((receipt, charge)) => Ok(T::admitted(Admission::at_once(receipt, None, charge))),
         None => wait_in_line(acquire, stop),
     }
@@ -25,26 +25,28 @@ pub(crate) fn wait<T: Gives>(acquire: Acquire<'_, T>, stop: Option<impl FnMut() 
 
 #[inline(never)]
 fn wait_in_line<T: Gives>(acquire: Acquire<'_, T>, mut stop: Option<impl FnMut() -> bool>) -> Result<T> {
-    let (limit, latest) = (acquire.limit, acquire.waiter.latest());
-    if let Some(admitted) = at_once(limit, &acquire.waiter)? {
+    let (limit, latest) = (acquire.limit, acquire.demand.latest());
+    if let Some(admitted) = at_once(limit, &acquire.demand)? {
         return Ok(admitted);
     }
     let longest = if stop.is_some() { ASK_EVERY } else { Duration::MAX };
     let mut is_stopped = || stop.as_mut().is_some_and(|stop| stop());
     let word = Arc::new(AtomicU64::new(0));
     let rouse = Rouse::Thread(Arc::clone(&word));
-    let mut stands = Stands::new(limit, acquire.waiter);
+    let mut stands = Stands::new(limit, acquire.demand);
     loop {
         let next = stands.look(limit, &rouse)?;
         let limiter = &stands.limiter;
         match next {
-            Next::Step(Step::Granted(granted)) => return Ok(admitted(limiter, &stands.waiter, granted)),
+            Next::Step(Step::Granted(granted)) => {
+                return Ok(admitted(limiter, stands.waiter.demand(), granted));
+            }
             Next::Step(Step::Denied(denied)) => {
                 limiter.count_denied();
                 return T::denied(limit, denied);
             }
             Next::Step(Step::Shadow) => {
-                if let Some(admitted) = try_in_shadow(limit, &stands.waiter)? {
+                if let Some(admitted) = try_in_shadow(limit, stands.waiter.demand())? {
                     return Ok(admitted);
                 }
             }

@@ -1,6 +1,6 @@
 //! What is to be had at once, where nobody waits.
 
-use super::{Granted, Waiter};
+use super::{Demand, Granted};
 use crate::clock::Nanos;
 use crate::commit::Wanted;
 use crate::error::{ErrorKind, Result};
@@ -27,11 +27,11 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`try_cost`](Limiter::try_cost).
-    pub fn admit_now(&self, waiter: &Waiter) -> Result<Option<Granted>> {
+    pub fn admit_now(&self, demand: &Demand) -> Result<Option<Granted>> {
         if self.is_waited_for() {
             return Ok(None);
         }
-        let (cost, wanted) = (waiter.cost(), wanted_now(waiter.latest));
+        let (cost, wanted) = (demand.cost(), wanted_now(demand.latest));
         let taken = match self.permit_and(&cost, || self.decide_now(&cost, wanted)) {
             // It waits for a seat as it waits for its turn.
             Err(e) if e.kind() == ErrorKind::NoSeat => return Ok(None),

@@ -21,10 +21,10 @@ impl Limiter {
         view: &View,
     ) -> std::result::Result<Next, Halt> {
         let now = Nanos::from_nanos(view.now);
-        if now > waiter.latest && view.seatless {
+        if now > waiter.demand.latest && view.seatless {
             return Err(Halt::Seatless);
         }
-        if now > waiter.latest {
+        if now > waiter.demand.latest {
             return Ok(Next::Done(Step::Denied(self.why_not(callers, key, view)?)));
         }
         let costs = callers.costs(key);
@@ -94,7 +94,7 @@ impl Limiter {
             self.refund_of(turn, charge, &excess, pair);
         }
         let waited = now.since(waiter.since.unwrap_or(now));
-        self.count_admitted(waiter.ask.asked().call_count(), waited);
+        self.count_admitted(waiter.demand.ask.asked().call_count(), waited);
         Ok(Some(Granted { receipt, charged, permit, waited }))
     }
 }

@@ -48,36 +48,30 @@ use std::time::Duration;
 /// The longest sleep of a caller behind the first of its process. That one tells it when to look.
 const BEHIND: Duration = Duration::from_millis(100);
 
-/// A caller that waits, or is about to.
+/// What a caller asks for, and how long it waits for it.
 #[derive(Debug)]
-pub struct Waiter {
+pub struct Demand {
     ask: Ask,
     latest: Nanos,
     most_waiting: u64,
-    /// When it first found that it had to wait.
-    since: Option<Nanos>,
-    /// Where it stands among those of its process, and which process that is.
-    key: Option<Key>,
-    process: u64,
 }
 
-impl Waiter {
+impl Demand {
     /// For this cost, without a bound.
-    pub fn new(cost: &Cost) -> Waiter {
-        let latest = Nanos::from_nanos(u64::MAX);
-        Waiter { ask: Ask::of(cost), latest, most_waiting: u64::MAX, since: None, key: None, process: 0 }
+    pub fn new(cost: &Cost) -> Demand {
+        Demand { ask: Ask::of(cost), latest: Nanos::from_nanos(u64::MAX), most_waiting: u64::MAX }
     }
 
-    /// It waits until this instant at most. (0: it wants only what is to be had at once, whenever that is.)
+    /// The caller waits until this instant at most. (0: it wants only what is to be had at once, whenever that is.)
     #[must_use]
-    pub fn until(self, latest: Nanos) -> Waiter {
-        Waiter { latest: self.latest.min(latest), ..self }
+    pub fn until(self, latest: Nanos) -> Demand {
+        Demand { latest: self.latest.min(latest), ..self }
     }
 
     /// It waits if fewer than `n` others do. The policy may say that even fewer may wait.
     #[must_use]
-    pub fn behind_at_most(self, n: u64) -> Waiter {
-        Waiter { most_waiting: self.most_waiting.min(n), ..self }
+    pub fn behind_at_most(self, n: u64) -> Demand {
+        Demand { most_waiting: self.most_waiting.min(n), ..self }
     }
 
     /// How many calls it asks for, if nothing else.
@@ -97,6 +91,29 @@ impl Waiter {
     /// Until when it waits.
     pub fn latest(&self) -> Nanos {
         self.latest
+    }
+}
+
+/// A caller that waits, or is about to.
+#[derive(Debug)]
+pub struct Waiter {
+    demand: Demand,
+    /// When it first found that it had to wait.
+    since: Option<Nanos>,
+    /// Where it stands among those of its process, and which process that is.
+    key: Option<Key>,
+    process: u64,
+}
+
+impl Waiter {
+    /// One that has not looked yet.
+    pub fn new(demand: Demand) -> Waiter {
+        Waiter { demand, since: None, key: None, process: 0 }
+    }
+
+    /// What it asks for.
+    pub fn demand(&self) -> &Demand {
+        &self.demand
     }
 }
 
@@ -229,7 +246,7 @@ impl Limiter {
             let seen = bell(callers);
             let now = clock::now();
             let is_far = |key| self.far_from_the_front(callers, key, now.as_nanos());
-            let far = waiter.key.filter(|_| now <= waiter.latest).and_then(is_far);
+            let far = waiter.key.filter(|_| now <= waiter.demand.latest).and_then(is_far);
             self.check_not_retired()?;
             if far.is_none() {
                 self.glance_around(now)?;
@@ -256,7 +273,7 @@ impl Limiter {
                 Ok(Next::Done(step)) => return Ok(step),
                 Ok(Next::Again) => planned = None,
                 Ok(Next::Sleep { until, is_first }) => {
-                    let latest = waiter.latest.plus(Duration::from_nanos(1)).as_nanos();
+                    let latest = waiter.demand.latest.plus(Duration::from_nanos(1)).as_nanos();
                     let sleep = |until: u64, bell, start_tending| {
                         let nap = Nap { until: Nanos::from_nanos(until.min(latest)), bell, own };
                         Ok(Step::Sleep { nap, start_tending })
@@ -301,7 +318,7 @@ impl Limiter {
     /// Mends what can be mended, or says what is wrong.
     #[cold]
     fn clear_the_way(&self, halt: Halt, waiter: &Waiter) -> Result<()> {
-        let cost = waiter.ask.asked().cost();
+        let cost = waiter.demand.ask.asked().cost();
         match halt {
             Halt::Miscounted => Err(self.miscounted(&cost)),
             halt => self.recover(halt, cost.largest()),

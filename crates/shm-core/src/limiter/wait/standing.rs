@@ -22,7 +22,9 @@ impl Limiter {
     ) -> std::result::Result<std::result::Result<Key, Step>, Halt> {
         let epoch = self.know_limits(callers, now.as_nanos());
         if waiter.key.is_none() {
-            let Some(costs) = self.costs_in(epoch, waiter.ask.asked())? else { return Err(Halt::Changed) };
+            let Some(costs) = self.costs_in(epoch, waiter.demand.ask.asked())? else {
+                return Err(Halt::Changed);
+            };
             if let Some(step) = self.join(callers, waiter, &costs, rouse, now)? {
                 return Ok(Err(step));
             }
@@ -31,7 +33,7 @@ impl Limiter {
         callers.is_awake(key, rouse);
         if callers.costs(key) == [0; MAX_LIMITS] {
             // The limits are others now: let it say what is wrong.
-            self.costs_in(epoch, waiter.ask.asked())?;
+            self.costs_in(epoch, waiter.demand.ask.asked())?;
             return Err(Halt::Changed);
         }
         self.show_first(callers, now.as_nanos());
@@ -67,7 +69,8 @@ impl Limiter {
             self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
             return Ok(Some(Step::Unordered(now)));
         }
-        let caller = Caller::new(waiter.ask.clone(), *costs, waiter.latest.as_nanos(), rouse.clone());
+        let caller =
+            Caller::new(waiter.demand.ask.clone(), *costs, waiter.demand.latest.as_nanos(), rouse.clone());
         waiter.key = Some(callers.insert(since.as_nanos(), caller));
         self.show_first(callers, at);
         Ok(None)
@@ -87,7 +90,7 @@ impl Limiter {
         let Some(most) = self.segment.generations().max_waiters(callers.epoch) else {
             return Err(Halt::Changed);
         };
-        if crowd.all >= waiter.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
+        if crowd.all >= waiter.demand.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
             let by = DeniedBy::Line { waiting: crowd.all };
             return Ok(Some(Denied::new(by, now)));
         }
@@ -96,11 +99,13 @@ impl Limiter {
         let has_turn = usize::try_from(crowd.before)
             .ok()
             .and_then(|before| turns.iter().filter(|(turn, _)| turn.at >= since.as_nanos()).nth(before))
-            .is_some_and(|(turn, charge)| turn.at <= waiter.latest.as_nanos() && charge.is_enough_for(costs));
+            .is_some_and(|(turn, charge)| {
+                turn.at <= waiter.demand.latest.as_nanos() && charge.is_enough_for(costs)
+            });
         if !has_turn
             && let Some((ready, limit)) = self.estimate_behind(callers.epoch, &crowd, &turns, costs)?
         {
-            if ready > waiter.latest {
+            if ready > waiter.demand.latest {
                 // Read after the estimate was made: what the limits admit now is for those who wait, or needs a permit.
                 let now = clock::now();
                 let denied = if ready <= now && self.has_permits() && self.free_permits() <= crowd.before {

@@ -11,7 +11,7 @@ use crate::clock::{self, Nanos};
 use crate::commit::Decision as Taken;
 use crate::layout::{PLACES, Place, TURNS};
 use crate::limit::{Cost, Limit, Policy, Unit};
-use crate::limiter::wait::{Nap, Step as Looked, Tended, Waiter};
+use crate::limiter::wait::{Demand, Nap, Step as Looked, Tended, Waiter};
 use crate::limiter::{Decision, Limiter, Settings};
 use crate::line::{Charge, GRACE, Rouse};
 use crate::name::{Directory, Name};
@@ -445,7 +445,7 @@ impl Driver {
         let granted = self
             .at(process)
             .limiter
-            .admit_now(&Waiter::new(&calls(cost)).until(Nanos::from_nanos(latest)))
+            .admit_now(&Demand::new(&calls(cost)).until(Nanos::from_nanos(latest)))
             .unwrap();
         if let Some(granted) = granted {
             let receipt = granted.receipt;
@@ -461,7 +461,7 @@ impl Driver {
         } else {
             Rouse::Thread(Arc::clone(&word))
         };
-        let waiter = Waiter::new(&calls(cost)).until(Nanos::from_nanos(latest));
+        let waiter = Waiter::new(Demand::new(&calls(cost)).until(Nanos::from_nanos(latest)));
         let bed = Bed::Task(Arc::clone(&woken), 0);
         let sleep = Sleep { bed, due: 0, is_told: false, late: 0 };
         let caller = Caller { waiter, rouse, woken, word, is_task, sleep };
@@ -533,7 +533,7 @@ impl Driver {
                 }
             }
             Looked::Granted(granted) => {
-                let cost = caller.waiter.ask.asked().cost().call_count();
+                let cost = caller.waiter.demand.ask.asked().cost().call_count();
                 one.callers.remove(&id);
                 self.permits.extend(granted.permit.map(|permit| (process, permit)));
                 let at = granted.receipt.at;
@@ -824,7 +824,7 @@ impl Driver {
         let most = self.promise.most();
         let Some(process) = self.process(0) else { return Ok(()) };
         let cost = calls(most);
-        let granted = self.at(process).limiter.admit_now(&Waiter::new(&cost)).unwrap();
+        let granted = self.at(process).limiter.admit_now(&Demand::new(&cost)).unwrap();
         prop_assert!(granted.is_some(), "something is left behind");
         self.permits.extend(granted.and_then(|granted| granted.permit).map(|permit| (process, permit)));
         self.promise.held += u32::from(self.world.permits.is_some());
