@@ -93,9 +93,11 @@ fn test(parts: &[&str]) -> Result<(), String> {
 /// The tests inside the core alone: models compile nothing else.
 const CORE: [&str; 5] = ["test", "--release", "-p", "shm-core", "--lib"];
 
-/// Where programs in the documentation put their limiters, instead of the user's own directory.
+/// Where programs in the documentation put their limiters, instead of the user's own directory. Those of an earlier run, whose
+/// layout may be another, are gone.
 fn scratch() -> Result<String, String> {
     let dir = env::current_dir().map_err(|why| why.to_string())?.join("target/limiters");
+    let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).map_err(|why| format!("can't make {}: {why}", dir.display()))?;
     Ok(dir.display().to_string())
 }
