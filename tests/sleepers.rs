@@ -8,15 +8,20 @@ const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const SLEEPERS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// 10 processes with 10 threads each wait, all behind a long turn: none is due before all are asleep.
+/// 10 processes with 10 threads each wait.
 fn put_to_sleep(arena: &Arena) -> (Crew, shm_lib::RateLimit) {
+    put_many_to_sleep(arena, SLEEPERS / 10, 10)
+}
+
+/// So many processes with so many threads each wait, all behind a long turn: none is due before all are asleep.
+fn put_many_to_sleep(arena: &Arena, processes: usize, threads: usize) -> (Crew, shm_lib::RateLimit) {
     let limit = arena.open();
     while limit.try_acquire(1).unwrap().is_admitted() {}
     let mut crew = Crew::new(WORKER);
-    crew.hire_many(&arena.job("sleepers").set("threads", 10), SLEEPERS / 10);
+    crew.hire_many(&arena.job("sleepers").set("threads", threads), processes);
     crew.go();
     let queued = || limit.inspect().unwrap().callers_waiting();
-    assert!(harness::eventually(PATIENCE, || queued() >= SLEEPERS as u64), "{} asleep", queued());
+    assert!(harness::eventually(PATIENCE, || queued() >= (processes * threads) as u64), "{} asleep", queued());
     // Queued comes a moment before asleep.
     std::thread::sleep(Duration::from_millis(50));
     (crew, limit)
@@ -24,8 +29,12 @@ fn put_to_sleep(arena: &Arena) -> (Crew, shm_lib::RateLimit) {
 
 /// What each sleeper said: how it ended, and two numbers or one.
 fn outcomes(crew: Crew) -> Vec<(String, Vec<u64>)> {
+    outcomes_of(SLEEPERS, crew)
+}
+
+fn outcomes_of(sleepers: usize, crew: Crew) -> Vec<(String, Vec<u64>)> {
     let said: Vec<String> =
-        (0..SLEEPERS).map(|_| crew.hear(PATIENCE).expect("a sleeper that wakes")).collect();
+        (0..sleepers).map(|_| crew.hear(PATIENCE).expect("a sleeper that wakes")).collect();
     crew.finish();
     said.iter()
         .map(|line| {
@@ -133,6 +142,23 @@ fn sleepers_notice_that_the_file_was_removed() {
     // They look once a second.
     let slowest = last(&outcomes, removed);
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+}
+
+/// Those far from the front sleep for seconds, and don't ask for the file: each that hears of it tells the next.
+#[test]
+fn two_hundred_processes_notice_soon_that_the_file_was_removed() {
+    let _alone = alone();
+    const PROCESSES: usize = 200;
+    let round = || {
+        let arena = Arena::new("1/h", 1).seats(PROCESSES);
+        let (crew, limit) = put_many_to_sleep(&arena, PROCESSES, 1);
+        let removed = shm_lib::now().as_nanos();
+        std::fs::remove_file(limit.path()).unwrap();
+        let outcomes = outcomes_of(PROCESSES, crew);
+        assert!(outcomes.iter().all(|(how, _)| how == "Removed"), "{outcomes:?}");
+        last(&outcomes, removed)
+    };
+    best_of(3, Duration::from_secs(2), round, "200 processes heard that their file was removed");
 }
 
 /// Killed sleepers leave the queue to the others: those go on, in order, and the pace is kept.

@@ -174,6 +174,35 @@ fn a_crowd_that_is_killed_is_passed_at_once() {
     });
 }
 
+/// Nobody looks after those who were killed behind others that live. Before a caller is refused because of them they are
+/// looked for.
+#[test]
+fn the_dead_in_the_middle_of_the_line_refuse_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = open(dir.path(), "1/h");
+    drop(limit.wait().unwrap());
+    // So many processes that the next one looks once in half a second.
+    let before: Vec<_> = (1..=6)
+        .map(|n| {
+            let other = Other::start(dir.path(), "wait 1");
+            until_waiting(&limit, n);
+            other
+        })
+        .collect();
+    let crowd = Other::start(dir.path(), "crowd 50");
+    until_waiting(&limit, 56);
+    let joins = || {
+        let mut acquiring = Box::pin(limit.acquire(1).max_waiters(30).into_future());
+        acquiring.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    };
+    assert!(!joins());
+    crowd.kill();
+    thread::sleep(Duration::from_millis(150));
+    assert!(joins());
+    assert_eq!(limit.inspect().unwrap().callers_waiting(), 6);
+    before.into_iter().for_each(Other::kill);
+}
+
 /// Where the parts of the line are: see docs/format.md.
 struct Parts {
     file: File,
