@@ -21,7 +21,11 @@ fn put_many_to_sleep(arena: &Arena, processes: usize, threads: usize) -> (Crew, 
     crew.hire_many(&arena.job("sleepers").set("threads", threads), processes);
     crew.go();
     let queued = || limit.inspect().unwrap().callers_waiting();
-    assert!(harness::eventually(PATIENCE, || queued() >= (processes * threads) as u64), "{} asleep", queued());
+    assert!(
+        harness::eventually(PATIENCE, || queued() >= (processes * threads) as u64),
+        "{} asleep",
+        queued()
+    );
     // Queued comes a moment before asleep.
     std::thread::sleep(Duration::from_millis(50));
     (crew, limit)

@@ -26,7 +26,8 @@ pub(crate) fn print(words: &[&str]) {
     };
     println!(
         "\n## Overload\n\nClients arrive at random instants for {:?}, as many times the limit as said, and leave after \
-         {PATIENCE:?}. Per cent of the limit: the mean and the worst second after the first one.\n",
+         {PATIENCE:?}. Per cent of the limit: the mean and the worst second after the first one. Of permits it is the time for \
+         which they were held.\n",
         first.what.time
     );
     println!(

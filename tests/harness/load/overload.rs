@@ -91,7 +91,8 @@ pub struct Overload {
 /// The result.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// The admissions of each second after the first one, in per cent of the limit.
+    /// What each second after the first one delivered, in per cent of the limit: admissions, or the time for which permits were
+    /// held.
     pub seconds: Vec<f64>,
     /// How many clients there were.
     pub clients: usize,
@@ -168,7 +169,10 @@ impl Overload {
         assert_permits_kept(kind.permits, &visits);
         let times = counted.unwrap_or(times);
         Figures {
-            seconds: self.by_the_second(start, &times),
+            seconds: match kind.permits {
+                0 => self.by_the_second(start, &times),
+                permits => self.held_by_the_second(start, permits, &visits),
+            },
             clients,
             admitted: times.len(),
             failed: visits.iter().filter(|visit| visit.failed).count(),
@@ -235,6 +239,21 @@ impl Overload {
             }
         }
         start.as_nanos()
+    }
+
+    /// For how long permits were held in each whole second after the first one, in per cent of what is possible. (How many are
+    /// taken in a second depends on when it begins.)
+    fn held_by_the_second(&self, start: u64, permits: u32, visits: &[Visit]) -> Vec<f64> {
+        const SECOND: u64 = 1_000_000_000;
+        let from = start + WARM_UP.as_nanos() as u64;
+        let end = start + self.time.as_nanos() as u64;
+        let seconds = (0..(end - from) / SECOND).map(|second| from + second * SECOND);
+        let held_in = |begin: u64| -> u64 {
+            let part =
+                |visit: &Visit| visit.released.min(begin + SECOND).saturating_sub(visit.known.max(begin));
+            visits.iter().filter(|visit| visit.known != 0).map(part).sum()
+        };
+        seconds.map(|begin| 100.0 * held_in(begin) as f64 / (f64::from(permits) * SECOND as f64)).collect()
     }
 
     /// The admissions of each whole second after the first one, in per cent. Windows and greedy limits admit in bursts at
