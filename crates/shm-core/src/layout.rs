@@ -61,7 +61,9 @@ pub(crate) struct Line {
     pub(crate) unordered: AtomicU64,
     /// When a process last asked of all who stand, before it refused a caller because of them.
     pub(crate) probed_all_ns: AtomicU64,
-    pub(crate) _room: [AtomicU64; 5],
+    /// When a dead process was last found among those who stand.
+    pub(crate) buried_ns: AtomicU64,
+    pub(crate) _room: [AtomicU64; 4],
 }
 
 /// Turns that are charged already and belong to the line: to whoever is first in it when they come. Turn `i` is

@@ -15,6 +15,9 @@ const PROBE_EVERY: Duration = Duration::from_millis(10);
 const PROBE_ALL_EVERY: Duration = Duration::from_millis(100);
 /// So many are woken at most, if those before them may be dead.
 const WAKE_AT_MOST: usize = 64;
+/// For so long after a dead process was found in line two are woken and not one: the first may be killed before it claims
+/// what is free, and the second then sees that it is late.
+const WARY: Duration = Duration::from_secs(1);
 
 impl Limiter {
     /// Wakes the first in line if it sleeps for longer than it should. The process that calls is at `here`, and is awake.
@@ -54,10 +57,13 @@ impl Limiter {
     /// should have been awake there, it may be dead: then the next one as well, so that what is free is not left to it.
     fn wake_in_order(&self, due: u64, here: usize, now: u64) {
         let line = self.line();
+        let buried = self.segment.fixed().line.buried_ns.load(Ordering::Relaxed);
+        let mut enough = if now.abs_diff(buried) < WARY.as_nanos() as u64 { 2 } else { 1 };
         for standing in line.in_order(now).take(WAKE_AT_MOST) {
             let is_awake =
                 standing.place == here || !line.hasten(&standing, due) || self.ring(standing.place);
-            if is_awake && !standing.has_overslept(now) {
+            enough -= u32::from(is_awake && !standing.has_overslept(now));
+            if enough == 0 {
                 return;
             }
         }
@@ -146,6 +152,7 @@ impl Limiter {
             return false;
         }
         self.line().leave(place);
+        self.segment.fixed().line.buried_ns.store(clock::now().as_nanos(), Ordering::Relaxed);
         true
     }
 }
