@@ -18,6 +18,24 @@ pub struct Origins {
 /// # Errors
 /// What is over, in words.
 pub fn kept(limit: Limit, origins: Origins, admitted: &mut [Admission]) -> Result<(), String> {
+    kept_if(limit, origins, admitted, from_first_use)
+}
+
+/// The same where some admissions are not in the log: their callers were killed before they wrote them down. A window from
+/// first use may have begun with one of these.
+///
+/// # Errors
+/// What is over, in words.
+pub fn kept_with_gaps(limit: Limit, origins: Origins, admitted: &mut [Admission]) -> Result<(), String> {
+    kept_if(limit, origins, admitted, from_some_first_use)
+}
+
+fn kept_if(
+    limit: Limit,
+    origins: Origins,
+    admitted: &mut [Admission],
+    from_first_use: impl Fn(&[(u64, u64)], u64, u64) -> Result<(), String>,
+) -> Result<(), String> {
     admitted.sort_unstable();
     let (max, per) = (limit.rate().max(), limit.rate().per().as_nanos() as u64);
     let list: Vec<(u64, u64)> =
@@ -81,6 +99,38 @@ fn from_first_use(list: &[(u64, u64)], max: u64, per: u64) -> Result<(), String>
     Ok(())
 }
 
+/// Whether windows can have begun at such instants that each holds at most `max`, and every admission lies in one. They begin
+/// whenever they like, one after the end of the other.
+fn from_some_first_use(list: &[(u64, u64)], max: u64, per: u64) -> Result<(), String> {
+    // The earliest end of a window after which this admission is the first in none.
+    let mut ends: Vec<Option<u64>> = vec![None; list.len() + 1];
+    ends[0] = Some(0);
+    let mut furthest = 0;
+    for first in 0..list.len() {
+        let Some(end_before) = ends[first] else { continue };
+        furthest = first;
+        let mut held = 0;
+        for next in first + 1..=list.len() {
+            held += list[next - 1].1;
+            // It begins at `end_before` at the earliest, and with its first admission at the latest.
+            let end = (list[next - 1].0 + 1).max(end_before + per);
+            let latest = list.get(next).map_or(u64::MAX, |&(at, _)| at).min(list[first].0 + per);
+            if held > max || list[next - 1].0 >= list[first].0 + per {
+                break;
+            }
+            if end <= latest {
+                ends[next] = Some(ends[next].map_or(end, |other| other.min(end)));
+            }
+        }
+    }
+    match ends[list.len()] {
+        Some(_) => Ok(()),
+        None => {
+            Err(format!("however windows begin, one holds more than {max}, from {} ns on", list[furthest].0))
+        }
+    }
+}
+
 /// At most `max` by the estimate `this window's count + the last one's · the part of it that still overlaps`.
 fn estimated(list: &[(u64, u64)], max: u64, per: u64, origin: u64) -> Result<(), String> {
     let (mut window, mut held, mut before) = (0, 0, 0);
@@ -134,4 +184,32 @@ pub fn pace(admitted: &[Admission], from: u64, span: Duration) -> f64 {
     let counted = &admitted[start..end];
     let tokens: u64 = counted.iter().filter(|a| a.at > first.at).map(|a| a.tokens).sum();
     tokens as f64 / last.at.since(first.at).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(times: &[u64]) -> Vec<(u64, u64)> {
+        times.iter().map(|&at| (at, 1)).collect()
+    }
+
+    #[test]
+    fn a_window_may_have_begun_with_an_admission_that_is_not_in_the_log() {
+        // Windows [1000, 1010) and [1010, 1020), of which the first admission is missing.
+        let times = list(&[1_004, 1_006, 1_011, 1_012]);
+        assert!(from_first_use(&times, 2, 10).is_err());
+        assert_eq!(from_some_first_use(&times, 2, 10), Ok(()));
+        assert_eq!(from_some_first_use(&list(&[]), 2, 10), Ok(()));
+    }
+
+    #[test]
+    fn more_than_two_windows_can_hold_is_over_however_they_begin() {
+        assert!(from_some_first_use(&list(&[1_000, 1_005, 1_009]), 1, 10).is_err());
+        assert!(from_some_first_use(&list(&[1_000, 1_001, 1_002]), 2, 10).is_ok());
+        assert!(from_some_first_use(&list(&[1_000, 1_001, 1_002, 1_003, 1_004]), 2, 10).is_err());
+        // The first ends at 1002, so the second ends at 1012 at the earliest.
+        assert!(from_some_first_use(&list(&[1_000, 1_001, 1_002, 1_003, 1_011]), 2, 10).is_err());
+        assert!(from_some_first_use(&list(&[1_000, 1_001, 1_002, 1_003, 1_012]), 2, 10).is_ok());
+    }
 }

@@ -165,7 +165,11 @@ impl Overload {
         let mut times: Vec<u64> = visits.iter().map(|visit| visit.at).filter(|&at| at != 0).collect();
         times.sort_unstable();
         let logged: Vec<(u64, u64)> = times.iter().map(|&at| (1, at)).collect();
-        arena.assert_all_kept(&logged);
+        if self.way.is_a_process() {
+            arena.assert_all_kept_with_gaps(&logged);
+        } else {
+            arena.assert_all_kept(&logged);
+        }
         assert_permits_kept(kind.permits, &visits);
         let times = counted.unwrap_or(times);
         Figures {
