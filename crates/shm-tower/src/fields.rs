@@ -4,10 +4,9 @@
 //! pass now, to be spread over 30 s. The draft asks servers not to tell clients of more in less time than the policy
 //! (its section 8.5); so `t` is `r` at the policy's pace, and where nothing is left the time until there is.
 
-use crate::layer::Terms;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use shm_lib::limit::Outlook;
-use shm_lib::{Denied, DeniedBy, Limit, Peek, Policy};
+use shm_lib::{Denied, DeniedBy, Limit, Peek, Policy, RateLimit};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -45,17 +44,22 @@ impl Names {
 /// Adds the fields of an admission, or of a refusal. Returns after how many seconds a refused request is to be tried again:
 /// at least 1, which is also said where nobody knows, and not less than what `RateLimit` says. Without the fields if the
 /// limiter is gone or in shadow.
-pub(crate) fn add(terms: &Terms, refused: Option<&Denied>, headers: &mut HeaderMap) -> u64 {
+pub(crate) fn add(
+    limit: &RateLimit,
+    names: &Names,
+    refused: Option<&Denied>,
+    headers: &mut HeaderMap,
+) -> u64 {
     let retry_after = seconds(refused.and_then(Denied::retry_after).unwrap_or_default());
-    let (Ok(policy), Ok(peek)) = (terms.limit.policy(), terms.limit.peek()) else { return retry_after };
+    let (Ok(policy), Ok(peek)) = (limit.policy(), limit.peek()) else { return retry_after };
     if policy.is_shadow() {
         return retry_after;
     }
     let (limits, longest) = match refused {
-        None => (now(&terms.names, &policy, &peek), 0),
-        Some(denied) => exhausted(&terms.names, &policy, &peek, denied),
+        None => (now(names, &policy, &peek), 0),
+        Some(denied) => exhausted(names, &policy, &peek, denied),
     };
-    for (name, value) in [(POLICY, policies(&terms.names, &policy)), (LIMIT, limits)] {
+    for (name, value) in [(POLICY, policies(names, &policy)), (LIMIT, limits)] {
         if let Ok(value) = HeaderValue::from_str(&value)
             && !value.is_empty()
         {

@@ -1,8 +1,9 @@
 //! A response to come.
 
-use crate::layer::{Mode, Terms};
-use crate::service::{Passed, Refused, Undecided};
-use crate::{LimitedBody, fields};
+use crate::body::LimitedBody;
+use crate::config::{LayerConfig, Mode};
+use crate::fields;
+use crate::verdict::{Passed, Refused, Undecided};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -20,7 +21,7 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        terms: Arc<Terms>,
+        config: Arc<LayerConfig>,
         #[pin]
         state: State<S, B, S::Future>,
     }
@@ -38,8 +39,8 @@ pin_project! {
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
-    pub(crate) fn waiting(terms: &Arc<Terms>, inner: S, request: Request<B>) -> Self {
-        let its = Arc::clone(terms);
+    pub(crate) fn waiting(config: &Arc<LayerConfig>, inner: S, request: Request<B>) -> Self {
+        let its = Arc::clone(config);
         let waiting = Box::pin(async move {
             let acquire = its.limit.acquire(its.cost);
             match its.mode {
@@ -48,16 +49,16 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
             }
         });
         let state = State::Waiting { waiting, then: Some((inner, request)) };
-        ResponseFuture { terms: Arc::clone(terms), state }
+        ResponseFuture { config: Arc::clone(config), state }
     }
 
     pub(crate) fn judged(
-        terms: &Arc<Terms>,
+        config: &Arc<LayerConfig>,
         verdict: Result<Passed, Refused>,
         inner: &mut S,
         request: Request<B>,
     ) -> Self {
-        ResponseFuture { terms: Arc::clone(terms), state: State::after(verdict, inner, request) }
+        ResponseFuture { config: Arc::clone(config), state: State::after(verdict, inner, request) }
     }
 }
 
@@ -88,7 +89,7 @@ where
         loop {
             let next = match this.state.as_mut().project() {
                 StateProjection::Waiting { waiting, then } => {
-                    let verdict = this.terms.judge(ready!(waiting.as_mut().poll(context)));
+                    let verdict = this.config.judge(ready!(waiting.as_mut().poll(context)));
                     let (mut inner, request) = then.take().expect("polled after it was ready");
                     State::after(verdict, &mut inner, request)
                 }
@@ -99,7 +100,7 @@ where
                             head.extensions.insert(undecided);
                         }
                         None => {
-                            fields::add(this.terms, None, &mut head.headers);
+                            fields::add(&this.config.limit, &this.config.names, None, &mut head.headers);
                         }
                     }
                     return Poll::Ready(Ok(Response::from_parts(
@@ -109,7 +110,7 @@ where
                 }
                 StateProjection::Refused { refused } => {
                     let refused = refused.take().expect("polled after it was ready");
-                    return Poll::Ready(Ok(refusal(this.terms, refused)));
+                    return Poll::Ready(Ok(refusal(this.config, refused)));
                 }
             };
             this.state.set(next);
@@ -117,7 +118,7 @@ where
     }
 }
 
-fn refusal<R>(terms: &Terms, refused: Refused) -> Response<LimitedBody<R>> {
+fn refusal<R>(config: &LayerConfig, refused: Refused) -> Response<LimitedBody<R>> {
     let mut response = Response::new(LimitedBody::empty());
     match refused {
         Refused::Failed(status, undecided) => {
@@ -126,7 +127,7 @@ fn refusal<R>(terms: &Terms, refused: Refused) -> Response<LimitedBody<R>> {
         }
         Refused::Denied(denied) => {
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-            let seconds = fields::add(terms, Some(&denied), response.headers_mut());
+            let seconds = fields::add(&config.limit, &config.names, Some(&denied), response.headers_mut());
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
     }

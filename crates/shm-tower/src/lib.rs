@@ -37,12 +37,16 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod config;
 mod fields;
 mod future;
 mod layer;
 mod service;
+mod verdict;
 
 pub use body::LimitedBody;
+pub use config::{Mode, OnError};
 pub use future::ResponseFuture;
-pub use layer::{Mode, OnError, RateLimitLayer};
-pub use service::{Admitted, Limited, Undecided};
+pub use layer::RateLimitLayer;
+pub use service::Limited;
+pub use verdict::{Admitted, Undecided};

@@ -1,74 +1,18 @@
 //! The service: decides when called.
 
-use crate::LimitedBody;
+use crate::body::LimitedBody;
+use crate::config::{LayerConfig, Mode};
 use crate::future::ResponseFuture;
-use crate::layer::{Mode, OnError, Terms};
-use http::{Request, Response, StatusCode};
-use shm_lib::{Denied, Error, ErrorKind, Nanos, Outcome, Permit};
+use http::{Request, Response};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tower_service::Service;
 
 /// A service under a limit. Made by [`RateLimitLayer`](crate::RateLimitLayer).
 #[derive(Clone, Debug)]
 pub struct Limited<S> {
     pub(crate) inner: S,
-    pub(crate) terms: Arc<Terms>,
-}
-
-/// In the extensions of a request that was admitted: when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admitted {
-    /// The instant that it is admitted for.
-    pub at: Nanos,
-    /// How long the request waited for it.
-    pub waited: Duration,
-}
-
-/// In the extensions of a response whose request the limiter could not decide, and of the request if it was admitted
-/// all the same: why.
-#[derive(Clone, Debug)]
-pub struct Undecided(pub Arc<Error>);
-
-/// Why a request passes.
-pub(crate) enum Passed {
-    Admitted(Admitted, Option<Permit>),
-    /// The limiter could not decide.
-    FailedOpen(Undecided),
-}
-
-/// Why it does not.
-pub(crate) enum Refused {
-    Denied(Denied),
-    /// The limiter could not decide.
-    Failed(StatusCode, Undecided),
-}
-
-impl Terms {
-    /// Not part of `call`, so that it is compiled once and not for each service.
-    fn judge_now(&self) -> Result<Passed, Refused> {
-        self.judge(self.limit.try_acquire(self.cost))
-    }
-
-    pub(crate) fn judge(&self, outcome: shm_lib::Result<Outcome>) -> Result<Passed, Refused> {
-        match outcome {
-            Ok(Outcome::Admitted(mut admission)) => {
-                let admitted = Admitted { at: admission.at(), waited: admission.waited() };
-                Ok(Passed::Admitted(admitted, admission.take_permit()))
-            }
-            Ok(Outcome::Denied(denied)) => Err(Refused::Denied(denied)),
-            Err(error) => {
-                let mistake = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NeverAdmissible);
-                let undecided = Undecided(Arc::new(error));
-                match self.on_error {
-                    _ if mistake => Err(Refused::Failed(StatusCode::INTERNAL_SERVER_ERROR, undecided)),
-                    OnError::FailOpen => Ok(Passed::FailedOpen(undecided)),
-                    OnError::FailClosed => Err(Refused::Failed(StatusCode::SERVICE_UNAVAILABLE, undecided)),
-                }
-            }
-        }
-    }
+    pub(crate) config: Arc<LayerConfig>,
 }
 
 impl<S, B, R> Service<Request<B>> for Limited<S>
@@ -85,12 +29,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.terms.mode == Mode::Reject {
-            let verdict = self.terms.judge_now();
-            return ResponseFuture::judged(&self.terms, verdict, &mut self.inner, request);
+        if self.config.mode == Mode::Reject {
+            let verdict = self.config.judge_now();
+            return ResponseFuture::judged(&self.config, verdict, &mut self.inner, request);
         }
         // The one that said it was ready goes with the request; the copy gets ready anew.
         let copy = self.inner.clone();
-        ResponseFuture::waiting(&self.terms, std::mem::replace(&mut self.inner, copy), request)
+        ResponseFuture::waiting(&self.config, std::mem::replace(&mut self.inner, copy), request)
     }
 }
