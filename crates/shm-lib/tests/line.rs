@@ -195,7 +195,11 @@ fn the_dead_in_the_middle_of_the_line_refuse_nobody() {
         let mut acquiring = Box::pin(limit.acquire(1).max_waiters(30).into_future());
         acquiring.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
     };
-    assert!(!joins());
+    // On a busy machine one that is late is not counted for a moment.
+    let begun = Instant::now();
+    while joins() {
+        assert!(begun.elapsed() < 20 * SECOND, "a caller joins 56 others");
+    }
     crowd.kill();
     thread::sleep(Duration::from_millis(150));
     assert!(joins());
