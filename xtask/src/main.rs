@@ -80,7 +80,7 @@ fn test(parts: &[&str]) -> Result<(), String> {
             )?,
             "fuzz" => fuzz(&["25"])?,
             "loom" => {
-                let scenes = ["--target-dir", "target/loom", "scenes"];
+                let scenes = ["--target-dir", "target/loom", "loom_tests"];
                 run(part, &[("RUSTFLAGS", "--cfg model")], &[&CORE[..], &scenes].concat())?;
                 interleave("2000")?;
             }

@@ -38,23 +38,23 @@ pub(crate) const CELL_PAIR: usize = 2;
 
 /// The whole fixed part; the seats follow it at [`SEATS_OFFSET`], then what [`Shape`] says.
 #[repr(C, align(4096))]
-pub(crate) struct Fixed {
+pub(crate) struct Header {
     pub(crate) identity: Identity,
-    pub(crate) regions: Regions,
+    pub(crate) geometry: Geometry,
     pub(crate) name: [AtomicU64; NAME_WORDS],
-    pub(crate) news: News,
-    pub(crate) line: Line,
-    pub(crate) seatless: Lane,
+    pub(crate) epoch_line: EpochLine,
+    pub(crate) line: LineHeader,
+    pub(crate) seatless: Counters,
     /// Counted up by those who prove that all mappings of the file are the same memory (`sys::ground`). Only grows.
     pub(crate) ground: AtomicU64,
-    pub(crate) _room: [AtomicU64; 431],
+    pub(crate) _reserved: [AtomicU64; 431],
     pub(crate) generations: [Generation; GENERATIONS],
-    pub(crate) turns: Turns,
+    pub(crate) turns: TurnTable,
 }
 
 /// What is known of the line as a whole.
 #[repr(C, align(64))]
-pub(crate) struct Line {
+pub(crate) struct LineHeader {
     /// When a process last asked the kernel whether those who stand first are alive.
     pub(crate) probed_ns: AtomicU64,
     /// Waiting callers that found no place, since the file was made: they waited for one outside of the line.
@@ -63,23 +63,23 @@ pub(crate) struct Line {
     pub(crate) probed_all_ns: AtomicU64,
     /// When a dead process was last found among those who stand.
     pub(crate) buried_ns: AtomicU64,
-    pub(crate) _room: [AtomicU64; 4],
+    pub(crate) _reserved: [AtomicU64; 4],
 }
 
 /// Turns that are charged already and belong to the line: to whoever is first in it when they come. Turn `i` is
 /// `states[i]`, `instants[i]` and `turns[i]`: what is scanned lies together.
 #[repr(C, align(64))]
-pub(crate) struct Turns {
+pub(crate) struct TurnTable {
     /// See `line::turns` for the states of these words.
     pub(crate) states: [AtomicU64; TURNS],
     /// The instant that each turn was charged for.
     pub(crate) instants: [AtomicU64; TURNS],
-    pub(crate) turns: [Turn; TURNS],
+    pub(crate) turns: [TurnSlot; TURNS],
 }
 
 /// What a turn was charged with. Written by the process that fills it, while its state says so.
 #[repr(C)]
-pub(crate) struct Turn {
+pub(crate) struct TurnSlot {
     /// How often it was filled: no two of its turns have the same number.
     pub(crate) number: AtomicU64,
     /// The generation that was charged, and its state word right before (where the state is a record) and right after.
@@ -112,7 +112,7 @@ pub(crate) struct Identity {
 
 /// Where the variable parts are. Written before the file has a name, never again.
 #[repr(C, align(64))]
-pub(crate) struct Regions {
+pub(crate) struct Geometry {
     /// Number of seats; they lie at [`SEATS_OFFSET`].
     pub(crate) seats: AtomicU64,
     /// Name length in bytes.
@@ -128,31 +128,31 @@ pub(crate) struct Regions {
     pub(crate) rings: [AtomicU64; RINGS],
     /// What was to be added to CLOCK_BOOTTIME for nanoseconds since 1970 when it was made: where the windows begin.
     pub(crate) wall_ns: AtomicU64,
-    pub(crate) _room: [AtomicU64; 5],
+    pub(crate) _reserved: [AtomicU64; 5],
 }
 
 /// The word that everybody reads with every decision and sleeps on.
 #[repr(C, align(64))]
-pub(crate) struct News {
+pub(crate) struct EpochLine {
     /// Number of the current generation; the top bit set means retired, for good. Its low half is the futex.
     pub(crate) epoch: AtomicU64,
-    pub(crate) _room: [AtomicU64; 7],
+    pub(crate) _reserved: [AtomicU64; 7],
 }
 
 /// One whole configuration with its own state.
 #[repr(C, align(64))]
 pub(crate) struct Generation {
-    pub(crate) about: About,
+    pub(crate) header: GenerationHeader,
     pub(crate) limits: [LimitWords; LIMITS],
     pub(crate) state: State,
 }
 
 #[repr(C, align(64))]
-pub(crate) struct About {
+pub(crate) struct GenerationHeader {
     /// The epoch whose generation this is.
     pub(crate) number: AtomicU64,
     /// What the state takes over from the generation before: 0 what was used, 1 nothing.
-    pub(crate) forget: AtomicU64,
+    pub(crate) starts_empty: AtomicU64,
     /// When it was published, and until when nothing is admitted (0: no pause). Nanoseconds of CLOCK_BOOTTIME.
     pub(crate) since_ns: AtomicU64,
     pub(crate) not_before_ns: AtomicU64,
@@ -162,19 +162,19 @@ pub(crate) struct About {
     pub(crate) max_waiters: AtomicU64,
     /// A hash of this line and the limits.
     pub(crate) checksum: AtomicU64,
-    pub(crate) _room: [AtomicU64; 1],
+    pub(crate) _reserved: [AtomicU64; 1],
 }
 
 /// One limit: the numbers that a decision needs, then what else it is.
 #[repr(C, align(64))]
 pub(crate) struct LimitWords {
-    pub(crate) numbers: Numbers,
-    pub(crate) what: What,
+    pub(crate) params: LimitParams,
+    pub(crate) details: LimitDetails,
 }
 
 /// Read with every decision. For buckets all follow from `What`; windows use other names for two of the words.
 #[repr(C, align(64))]
-pub(crate) struct Numbers {
+pub(crate) struct LimitParams {
     /// Low byte: the shift (one token is 2^shift ticks). Next byte: kind. 0 bucket, 1 greedy, 2 fixed windows since the
     /// epoch, 3 fixed windows from first use, 4 sliding counter. Bit 16: counts a unit. Bit 17: in shadow.
     pub(crate) kind: AtomicU64,
@@ -189,18 +189,18 @@ pub(crate) struct Numbers {
     /// The most that one request can take on the fast path: the burst of a limiter that is one bucket of calls and has no
     /// permits in force. Otherwise 0, so that every request takes the slow path.
     pub(crate) fast_burst: AtomicU64,
-    pub(crate) _room: [AtomicU64; 2],
+    pub(crate) _reserved: [AtomicU64; 2],
 }
 
 /// For people, comparisons, and requests that name units.
 #[repr(C, align(64))]
-pub(crate) struct What {
+pub(crate) struct LimitDetails {
     pub(crate) max: AtomicU64,
     pub(crate) per_ns: AtomicU64,
     pub(crate) guard_ns: AtomicU64,
     /// The unit's name, padded with zeros; all zeros: calls.
     pub(crate) unit: [AtomicU64; 3],
-    pub(crate) _room: [AtomicU64; 2],
+    pub(crate) _reserved: [AtomicU64; 2],
 }
 
 /// Written with every admission.
@@ -210,20 +210,20 @@ pub(crate) struct State {
     pub(crate) word: AtomicU64,
     /// For a state of one word: the greatest TAT right after a reservation. It only grows while its generation lasts.
     pub(crate) reserved: AtomicU64,
-    pub(crate) _room: [AtomicU64; 6],
+    pub(crate) _reserved: [AtomicU64; 6],
 }
 
 /// A process that uses the limiter. Held by a lock on a byte of the file: see [`seat_lock`].
 #[repr(C, align(64))]
 pub(crate) struct Seat {
     pub(crate) holder: Holder,
-    pub(crate) _room: [AtomicU64; 2],
+    pub(crate) _reserved: [AtomicU64; 2],
     /// `own` and `shared` added up as they were when the present holder sat down.
-    pub(crate) before: Lane,
+    pub(crate) before: Counters,
     /// Written by one thread of the holder only, so without read-modify-write.
-    pub(crate) own: Lane,
+    pub(crate) own: Counters,
     /// Written by all its other threads.
-    pub(crate) shared: Lane,
+    pub(crate) shared: Counters,
 }
 
 /// Who has a seat or a place.
@@ -261,7 +261,7 @@ pub(crate) struct Place {
 
 /// Counters. They only grow.
 #[repr(C, align(64))]
-pub(crate) struct Lane {
+pub(crate) struct Counters {
     /// Requests admitted.
     pub(crate) admitted: AtomicU64,
     /// Tokens they took beyond one each.
@@ -271,7 +271,7 @@ pub(crate) struct Lane {
     /// Admitted requests that had to wait, and for how long altogether.
     pub(crate) waited: AtomicU64,
     pub(crate) waited_ns: AtomicU64,
-    pub(crate) _room: [AtomicU64; 3],
+    pub(crate) _reserved: [AtomicU64; 3],
 }
 
 /// Where a record is prepared, and read when it is the current one.
@@ -281,7 +281,7 @@ pub(crate) struct Cell {
 }
 
 /// Where the seats begin.
-pub(crate) const SEATS_OFFSET: usize = size_of::<Fixed>();
+pub(crate) const SEATS_OFFSET: usize = size_of::<Header>();
 /// The byte of the file whose lock a changer holds. Past any byte that exists; locks don't need them to.
 pub(crate) const CONTROL_LOCK: i64 = (1 << 40) - 1;
 /// Bytes that are locked for a moment to prove that locks work (`sys::ground`): a random one, so that processes that do
@@ -390,34 +390,34 @@ impl Shape {
 pub(crate) const FINGERPRINT: u64 = {
     use std::mem::offset_of;
     let facts = [
-        size_of::<Fixed>(),
-        offset_of!(Fixed, regions),
-        offset_of!(Fixed, name),
-        offset_of!(Fixed, news),
-        offset_of!(Fixed, seatless),
-        offset_of!(Fixed, ground),
-        offset_of!(Fixed, generations),
+        size_of::<Header>(),
+        offset_of!(Header, geometry),
+        offset_of!(Header, name),
+        offset_of!(Header, epoch_line),
+        offset_of!(Header, seatless),
+        offset_of!(Header, ground),
+        offset_of!(Header, generations),
         size_of::<Generation>(),
         offset_of!(Generation, limits),
         offset_of!(Generation, state),
-        offset_of!(About, max_waiters),
-        offset_of!(About, checksum),
+        offset_of!(GenerationHeader, max_waiters),
+        offset_of!(GenerationHeader, checksum),
         size_of::<LimitWords>(),
-        offset_of!(LimitWords, what),
-        offset_of!(Numbers, floor),
-        offset_of!(Numbers, fast_burst),
-        offset_of!(What, unit),
+        offset_of!(LimitWords, details),
+        offset_of!(LimitParams, floor),
+        offset_of!(LimitParams, fast_burst),
+        offset_of!(LimitDetails, unit),
         size_of::<Seat>(),
         offset_of!(Seat, before),
         offset_of!(Seat, own),
         offset_of!(Seat, shared),
-        offset_of!(Lane, waited_ns),
+        offset_of!(Counters, waited_ns),
         size_of::<Cell>(),
         offset_of!(State, reserved),
-        offset_of!(Fixed, line),
-        offset_of!(Fixed, turns),
-        size_of::<Turn>(),
-        offset_of!(Turn, charged),
+        offset_of!(Header, line),
+        offset_of!(Header, turns),
+        size_of::<TurnSlot>(),
+        offset_of!(TurnSlot, charged),
         size_of::<Place>(),
         offset_of!(Place, costs),
         offset_of!(Place, holder),
@@ -459,25 +459,25 @@ impl Hash {
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<Identity>() == 64);
-    assert!(size_of::<Regions>() == 128);
-    assert!(offset_of!(Fixed, name) == 192);
-    assert!(offset_of!(Fixed, news) == 448);
-    assert!(offset_of!(Fixed, line) == 512);
-    assert!(offset_of!(Fixed, seatless) == 576);
-    assert!(offset_of!(Fixed, ground) == 640);
-    assert!(offset_of!(Fixed, generations) == 4096);
-    assert!(offset_of!(Fixed, turns) == 9_216);
-    assert!(size_of::<Turn>() == 96);
+    assert!(size_of::<Geometry>() == 128);
+    assert!(offset_of!(Header, name) == 192);
+    assert!(offset_of!(Header, epoch_line) == 448);
+    assert!(offset_of!(Header, line) == 512);
+    assert!(offset_of!(Header, seatless) == 576);
+    assert!(offset_of!(Header, ground) == 640);
+    assert!(offset_of!(Header, generations) == 4096);
+    assert!(offset_of!(Header, turns) == 9_216);
+    assert!(size_of::<TurnSlot>() == 96);
     assert!(size_of::<Place>() == 128);
     assert!(offset_of!(Place, holder) == 80);
-    assert!(size_of::<About>() == 64);
+    assert!(size_of::<GenerationHeader>() == 64);
     assert!(size_of::<LimitWords>() == 128);
     assert!(size_of::<State>() == 64);
     assert!(size_of::<Generation>() == 640);
     assert!(size_of::<Cell>() == 448);
-    assert!(CELL_WORDS >= crate::limit::rules::RECORD_WORDS);
+    assert!(CELL_WORDS >= crate::limit::rule_set::RECORD_WORDS);
     assert!(size_of::<Holder>() == 48);
-    assert!(size_of::<Lane>() == 64);
+    assert!(size_of::<Counters>() == 64);
     assert!(size_of::<Seat>() == 256);
     assert!(SEATS_OFFSET == 16_384);
 };
@@ -498,45 +498,51 @@ mod model {
 
     impl Generation {
         pub(crate) fn model() -> Generation {
-            let about = About {
+            let header = GenerationHeader {
                 number: word(),
-                forget: word(),
+                starts_empty: word(),
                 since_ns: word(),
                 not_before_ns: word(),
                 shape: word(),
                 max_waiters: word(),
                 checksum: word(),
-                _room: words(),
+                _reserved: words(),
             };
             let limit = || LimitWords {
-                numbers: Numbers {
+                params: LimitParams {
                     kind: word(),
                     burst: word(),
                     ticks_per_ns: word(),
                     ns_per_tick: word(),
                     floor: word(),
                     fast_burst: word(),
-                    _room: words(),
+                    _reserved: words(),
                 },
-                what: What { max: word(), per_ns: word(), guard_ns: word(), unit: words(), _room: words() },
+                details: LimitDetails {
+                    max: word(),
+                    per_ns: word(),
+                    guard_ns: word(),
+                    unit: words(),
+                    _reserved: words(),
+                },
             };
             Generation {
-                about,
+                header,
                 limits: from_fn(|_| limit()),
-                state: State { word: word(), reserved: word(), _room: words() },
+                state: State { word: word(), reserved: word(), _reserved: words() },
             }
         }
     }
 
     impl Seat {
         pub(crate) fn model() -> Seat {
-            let lane = || Lane {
+            let counters = || Counters {
                 admitted: word(),
                 extra_tokens: word(),
                 denied: word(),
                 waited: word(),
                 waited_ns: word(),
-                _room: words(),
+                _reserved: words(),
             };
             let holder = Holder {
                 tenure: word(),
@@ -545,13 +551,13 @@ mod model {
                 since_ns: word(),
                 command: words(),
             };
-            Seat { holder, _room: words(), before: lane(), own: lane(), shared: lane() }
+            Seat { holder, _reserved: words(), before: counters(), own: counters(), shared: counters() }
         }
     }
 
-    impl Turns {
-        pub(crate) fn model() -> Turns {
-            let turn = |_| Turn {
+    impl TurnTable {
+        pub(crate) fn model() -> TurnTable {
+            let turn = |_| TurnSlot {
                 number: word(),
                 epoch: word(),
                 before: word(),
@@ -559,7 +565,7 @@ mod model {
                 costs: words(),
                 charged: words(),
             };
-            Turns { states: words(), instants: words(), turns: from_fn(turn) }
+            TurnTable { states: words(), instants: words(), turns: from_fn(turn) }
         }
     }
 

@@ -21,12 +21,14 @@ mod error;
 mod layout;
 pub mod limit;
 mod line;
-#[cfg(all(shuttle, test))]
-mod long_scenes;
 mod permit;
 mod seat;
+#[cfg(all(shuttle, test))]
+mod shuttle_tests;
 mod sync;
 
+#[cfg(not(model))]
+mod directory;
 #[cfg(not(model))]
 mod limiter;
 #[cfg(not(model))]
@@ -37,25 +39,27 @@ mod segment;
 mod sys;
 
 pub use denied::{Denied, DeniedBy};
+#[cfg(not(model))]
+pub use directory::{DIR_VARIABLE, Directory};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
-    Charged, Decision, Demand, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, Reservation, Settings,
-    Step, Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
+    ChargeTotals, Decision, Demand, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, ReservedTurn,
+    Settings, Step, Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
 pub use line::Rouse;
 #[cfg(not(model))]
-pub use name::{DIR_VARIABLE, Directory, MAX_NAME, Name};
+pub use name::{MAX_NAME, Name};
 #[cfg(not(model))]
-pub use permit::Held;
+pub use permit::PermitToken;
 #[cfg(not(model))]
 pub use seat::{Attached, Counts};
 #[cfg(not(model))]
 pub use segment::{DEFAULT_SEATS, MAX_SEATS};
 #[cfg(not(model))]
-pub use sys::fork::ProcessToken;
-#[cfg(not(model))]
 pub use sys::process_lock::ProcessLock;
+#[cfg(not(model))]
+pub use sys::process_token::ProcessToken;
 #[cfg(not(model))]
 pub use sys::signal::without_handlers;

@@ -16,7 +16,7 @@ pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering, fence};
 #[inline]
 pub(crate) fn this_process() -> u64 {
     #[cfg(not(model))]
-    return crate::sys::fork::process_token();
+    return crate::sys::process_token::process_token();
     #[cfg(model)]
     return 1;
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How a handle finds a limiter by its name.
-pub(crate) enum Terms {
+pub(crate) enum Opening {
     /// It joins the limiter as it is.
     Attach,
     /// It joins the limiter, or creates it.
@@ -27,7 +27,7 @@ pub(crate) enum Terms {
 pub(crate) struct Binding {
     directory: Directory,
     name: Name,
-    terms: Terms,
+    terms: Opening,
     on_lost: OnLost,
     observer: Option<Observer>,
     /// The limiter that was found last, after the first was lost.
@@ -74,11 +74,11 @@ impl Deref for Current<'_> {
     }
 }
 
-impl Terms {
+impl Opening {
     fn join(&self, directory: &Directory, name: &Name) -> Result<Limiter> {
         match self {
-            Terms::Attach => Limiter::attach(directory, name),
-            Terms::Open(settings) => Limiter::open(directory, name, settings),
+            Opening::Attach => Limiter::attach(directory, name),
+            Opening::Open(settings) => Limiter::open(directory, name, settings),
         }
     }
 }
@@ -88,13 +88,13 @@ impl Binding {
     pub(crate) fn open(
         directory: Directory,
         name: Name,
-        terms: Terms,
+        terms: Opening,
         replace: bool,
         on_lost: OnLost,
         observer: Option<Observer>,
     ) -> Result<(Arc<Limiter>, Binding)> {
         let first = match &terms {
-            Terms::Open(settings) if replace => Limiter::replace(&directory, &name, settings)?,
+            Opening::Open(settings) if replace => Limiter::replace(&directory, &name, settings)?,
             terms => terms.join(&directory, &name)?,
         };
         let binding = Binding {

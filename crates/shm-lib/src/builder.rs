@@ -1,6 +1,6 @@
 //! Everything about a limiter that is not its rate.
 
-use crate::binding::{Binding, Terms};
+use crate::binding::{Binding, Opening};
 use crate::lost::Observer;
 use crate::{Lost, OnLost, RateLimit};
 use shm_core::limit::{Description, KindName, Limit, PolicySpec, Rate, Start};
@@ -444,10 +444,10 @@ impl Builder {
             on_mismatch: self.on_mismatch.unwrap_or(OnMismatch::Error),
             ..Settings::new(policy)
         };
-        self.bind(Terms::Open(Box::new(settings)))
+        self.bind(Opening::Open(Box::new(settings)))
     }
 
-    fn bind(self, terms: Terms) -> Result<RateLimit> {
+    fn bind(self, terms: Opening) -> Result<RateLimit> {
         let (directory, name) = self.place()?;
         let opened = Binding::open(directory, name, terms, self.replace, self.on_lost, self.when_lost);
         opened.map(|(first, binding)| RateLimit::of(first, binding))
@@ -477,7 +477,7 @@ impl Builder {
             "joins the limiter as it is",
             "leave it out, or open it with a rate or a policy",
         )?;
-        self.bind(Terms::Attach)
+        self.bind(Opening::Attach)
     }
 
     /// Removes the limiter, also if its file is not usable: damaged, of another version, from before the machine started,

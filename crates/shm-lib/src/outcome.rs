@@ -3,7 +3,7 @@
 use crate::Permit;
 use shm_core::clock::Nanos;
 use shm_core::limit::{Cost, Refund, Unit};
-use shm_core::{Charged, Denied, Receipt};
+use shm_core::{ChargeTotals, Denied, Receipt};
 use std::time::Duration;
 
 /// What a request got: an [`Admission`], or why it was [`Denied`].
@@ -48,7 +48,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub(crate) enum Charge {
     Calls(u64),
-    Units(Box<(Cost, Charged)>),
+    Units(Box<(Cost, ChargeTotals)>),
     /// It has been settled.
     Settled,
     /// It was not charged: the limiter could not decide, and the caller chose to fail open.
@@ -152,7 +152,7 @@ impl Admission {
 }
 
 impl Charge {
-    pub(crate) fn of(cost: &Cost, charged: Charged) -> Charge {
+    pub(crate) fn of(cost: &Cost, charged: ChargeTotals) -> Charge {
         match cost.only_calls() {
             Some(n) => Charge::Calls(n),
             None => Charge::Units(Box::new((*cost, charged))),

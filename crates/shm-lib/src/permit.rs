@@ -1,6 +1,6 @@
 //! A permit that is held.
 
-use shm_core::{Held, Limiter};
+use shm_core::{Limiter, PermitToken};
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use std::sync::Arc;
 pub struct Permit {
     /// There until it is given back.
     limiter: Option<Arc<Limiter>>,
-    held: Held,
+    held: PermitToken,
 }
 
 impl Permit {
-    pub(crate) fn new(limiter: &Arc<Limiter>, held: Held) -> Permit {
+    pub(crate) fn new(limiter: &Arc<Limiter>, held: PermitToken) -> Permit {
         Permit { limiter: Some(Arc::clone(limiter)), held }
     }
 }
@@ -32,7 +32,7 @@ impl Drop for Permit {
 /// Apart, and by value: so an admission without a permit is dropped without having been in memory.
 #[inline(never)]
 #[allow(clippy::needless_pass_by_value)]
-fn give_back(limiter: Arc<Limiter>, held: Held) {
+fn give_back(limiter: Arc<Limiter>, held: PermitToken) {
     limiter.give_back(held);
 }
 

@@ -4,7 +4,7 @@ use crate::outcome::Charge;
 use crate::{Admission, Error, ErrorKind, Result, wait};
 use shm_core::clock::Nanos;
 use shm_core::limit::Cost;
-use shm_core::{Charged, Limiter, Receipt, Reservation as Core};
+use shm_core::{ChargeTotals, Limiter, Receipt, ReservedTurn as Core};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Reservation {
     limiter: Arc<Limiter>,
     core: Option<Core>,
     receipt: Receipt,
-    charged: Charged,
+    charged: ChargeTotals,
     cost: Cost,
 }
 
@@ -46,7 +46,7 @@ impl Reservation {
 
     /// Whether the limiter was changed since. The turn itself stays as it is.
     pub fn is_void(&self) -> bool {
-        self.limiter.is_void(&self.receipt)
+        self.limiter.is_stale(&self.receipt)
     }
 
     /// Uses the turn. Whoever commits before its time is responsible for acting at it.
@@ -76,7 +76,7 @@ impl Reservation {
     }
 
     fn check_ours(&self) -> Result<()> {
-        if self.limiter.is_ours(&self.receipt) {
+        if self.limiter.belongs_to_this_process(&self.receipt) {
             return Ok(());
         }
         let why = "this turn was taken by the parent process, and is the parent's; take one of your own";

@@ -100,7 +100,7 @@ impl Anchor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::NEARLY;
+    use crate::clock::QUICK_LAG;
     use proptest::prelude::*;
 
     /// A counter that runs evenly, and a clock that runs beside it at any rate that the kernel allows.
@@ -127,7 +127,9 @@ mod tests {
             let (count, ns) = ((self.counted_ns * self.khz as f64 * 1e-6) as u64, self.ns as u64);
             match self.anchor.read(count) {
                 Some(read) if read > ns => Err(format!("{} ahead", read - ns)),
-                Some(read) if ns - read >= NEARLY.as_nanos() as u64 => Err(format!("{} behind", ns - read)),
+                Some(read) if ns - read >= QUICK_LAG.as_nanos() as u64 => {
+                    Err(format!("{} behind", ns - read))
+                }
                 Some(_) => Ok(true),
                 None => {
                     if self.anchor.wants(ns) {

@@ -118,9 +118,9 @@ impl<F: Fn() -> Nanos> Clock for F {
 
 /// This machine's.
 #[derive(Clone, Copy)]
-pub(crate) struct Host;
+pub(crate) struct SystemClock;
 
-impl Clock for Host {
+impl Clock for SystemClock {
     #[inline]
     fn exact(&self) -> Nanos {
         now()
@@ -142,7 +142,7 @@ impl Clock for Host {
 }
 
 /// By how much [`Clock::quick`] may be behind.
-pub(crate) const NEARLY: Duration = Duration::from_micros(4);
+pub(crate) const QUICK_LAG: Duration = Duration::from_micros(4);
 
 /// What must be added to this clock for nanoseconds since 1970 now. Both clocks are slewed together, so it changes only
 /// when somebody sets the time of day, when the machine starts anew, or in another time namespace.

@@ -96,7 +96,7 @@ mod counted {
     #[cfg(test)]
     mod tests {
         use super::*;
-        use crate::clock::NEARLY;
+        use crate::clock::QUICK_LAG;
 
         /// For half a second, against the clock before and after. A thread that is preempted in between proves
         /// nothing, and is harmless.
@@ -113,7 +113,7 @@ mod counted {
                 let after = now();
                 assert!(at <= after, "ahead");
                 quick += 1;
-                late += u64::from(at.plus(NEARLY) < before);
+                late += u64::from(at.plus(QUICK_LAG) < before);
             }
             assert_eq!(late, 0, "of {quick}");
             assert!(quick > 0 || !is_trusted());

@@ -1,6 +1,6 @@
 //! A clock that a test moves itself, for the thread that sets it. All other threads have the machine's.
 
-use super::{NEARLY, Nanos};
+use super::{Nanos, QUICK_LAG};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -42,5 +42,5 @@ pub(super) fn now() -> Option<Nanos> {
 
 /// The cheaper time: behind the clock, by as much as it may be.
 pub(super) fn nearly() -> Option<Nanos> {
-    now().map(|now| now - (NEARLY - Duration::from_nanos(1)))
+    now().map(|now| now - (QUICK_LAG - Duration::from_nanos(1)))
 }

@@ -4,7 +4,7 @@
 //! write the new record to one of my two cells that is not the current one, swap the state word. Killed before the
 //! swap nothing has happened; after it, it is done. The invariants:
 //!
-//! 1. Only the holder of a seat writes the seat's pair of cells, one thread at a time (`ProcessSeat::cells`), and only the
+//! 1. Only the holder of a seat writes the seat's pair of cells, one thread at a time (`ProcessState::cells`), and only the
 //!    holder of the control lock writes the changer's pair. Neither writes the current cell: the state word is read
 //!    while the right to write is held, and only the holder's own commits can make one of its cells current. A child
 //!    that a signal handler forks in the middle of it writes private memory until it is out of it (`sys/mid_write`).
@@ -14,16 +14,18 @@
 //!    what overslept any number of changes changes nothing.
 //! 4. The slots of a log's newest entry are written before anything is committed after it. They only grow.
 
-use super::desk::{Desk, possible};
-use super::generation::{Commit, Decision, Generations, Halt};
-use super::table::{LIVE_END, Pointer, Table, load, store};
-use super::terms::{self, Terms};
-use super::word::{SOON, Wanted, Word};
-use crate::clock::{Clock, NEARLY, Nanos, Reading};
+use super::config::Config;
+use super::config_words;
+use super::generation::{CommitError, GenerationState, Generations, Verdict};
+use super::record_store::{LIVE_END, RecordPtr, RecordStore, load, store};
+use super::scratch::{Scratch, possible};
+use super::state_word::StateWord;
+use super::word_state::{SOON, Wanted};
+use crate::clock::{Clock, Nanos, QUICK_LAG, Reading};
 use crate::denied::Denied;
 use crate::layout::{CELL_PAIR, Cell, LIMITS, RETIRED};
 use crate::limit::log::Ring;
-use crate::limit::rules::{Record, Rings, Rules, Size};
+use crate::limit::rule_set::{Record, Rings, Rules, Size};
 use crate::limit::{Asked, Cost, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Refund};
 use crate::sync::{Ordering, back_off, fence, this_process};
 
@@ -31,7 +33,7 @@ use crate::sync::{Ordering, back_off, fence, this_process};
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a> {
     pub(crate) generations: Generations<'a>,
-    pub(crate) table: Table<'a>,
+    pub(crate) table: RecordStore<'a>,
     /// `None` for a process that only looks.
     pub(crate) pair: Option<Pair>,
 }
@@ -57,15 +59,15 @@ impl Pair {
     }
 }
 
-impl Commit for Records<'_> {
+impl GenerationState for Records<'_> {
     fn generations(&self) -> Generations<'_> {
         self.generations
     }
 
-    fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), Halt> {
+    fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), CommitError> {
         let frozen = self.generations.freeze_before(epoch);
         if let Some(record) = self.start_of(epoch, frozen, clock)? {
-            self.table_write(Pointer(frozen), &record, self.rules(epoch).size())
+            self.table_write(RecordPtr(frozen), &record, self.rules(epoch).size())
                 .map(|next| self.generations.set(epoch, next))?;
         }
         Ok(())
@@ -74,27 +76,27 @@ impl Commit for Records<'_> {
 
 impl<'a> Records<'a> {
     /// Fills a segment that nobody else sees yet: its first record is in the last cell, which is the changer's.
-    pub(crate) fn initialise(&self, terms: &Terms) {
+    pub(crate) fn initialise(&self, config: &Config) {
         let cell = self.table.cells.len() - 1;
-        self.generations.initialise(terms, Pointer(0).next(cell));
+        self.generations.initialise(config, RecordPtr(0).next(cell));
         let rules = self.rules(1);
-        store(&self.table.cells[cell], &rules.unused(terms.since), rules.size());
+        store(&self.table.cells[cell], &rules.unused(config.since), rules.size());
     }
 
     fn rules(&self, epoch: u64) -> Rules {
-        terms::rules(self.generations.place(epoch), self.table.rings.map(|slots| slots > 0))
+        config_words::rules(self.generations.slot(epoch), self.table.rings.map(|slots| slots > 0))
     }
 
     /// The record that a state word of this generation points to, if it is still the one after the copy.
     #[inline]
-    fn copy(&self, word: u64, epoch: u64, size: Size, to: &mut Record) -> Result<bool, Halt> {
-        let Some(cell) = self.table.cells.get(Pointer(word).cell()) else {
-            return Err(Halt::Damaged("the state points to no cell"));
+    fn copy(&self, word: u64, epoch: u64, size: Size, to: &mut Record) -> Result<bool, CommitError> {
+        let Some(cell) = self.table.cells.get(RecordPtr(word).cell()) else {
+            return Err(CommitError::Corrupt("the state points to no cell"));
         };
         load(cell, to, size);
         // Pairs with the Release fence in `table_write`.
         fence(Ordering::Acquire);
-        let same = self.generations.place(epoch).state.word.load(Ordering::Relaxed) == word;
+        let same = self.generations.slot(epoch).state.word.load(Ordering::Relaxed) == word;
         if !same {
             // Who lost it while reading has lost a race, too.
             back_off();
@@ -104,20 +106,20 @@ impl<'a> Records<'a> {
 
     /// The record with which the generation of `epoch` starts, from the frozen state before it; `None` if that is
     /// over.
-    fn start_of(&self, epoch: u64, frozen: u64, clock: &impl Clock) -> Result<Option<Record>, Halt> {
+    fn start_of(&self, epoch: u64, frozen: u64, clock: &impl Clock) -> Result<Option<Record>, CommitError> {
         let g = self.generations;
         let before = epoch - 1;
         let (from, to) = (self.rules(before), self.rules(epoch));
-        let forgets = g.forgets(epoch);
+        let forgets = g.starts_empty(epoch);
         let mut record = Record::EMPTY;
-        let readable = match Word::decode(frozen) {
-            Word::Live(_) | Word::Frozen(_) => {
-                match self.copy(frozen | Word::FREEZE, before, from.size(), &mut record) {
+        let readable = match StateWord::decode(frozen) {
+            StateWord::Live(_) | StateWord::Frozen(_) => {
+                match self.copy(frozen | StateWord::FREEZE, before, from.size(), &mut record) {
                     Err(_) if forgets => false,
                     copied => copied?,
                 }
             }
-            Word::Unset(_) | Word::Invalid => false,
+            StateWord::Unset(_) | StateWord::Invalid => false,
         };
         if forgets {
             from.mend_logs(&mut record, &self.table);
@@ -125,11 +127,11 @@ impl<'a> Records<'a> {
         // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
         let now = clock.exact();
         let same_unit = {
-            let (a, b) = (terms::units(g.place(before)), terms::units(g.place(epoch)));
+            let (a, b) = (config_words::units(g.slot(before)), config_words::units(g.slot(epoch)));
             move |i: usize| i < LIMITS && a[i] == b[i]
         };
         if !readable && g.epoch() == epoch && !forgets {
-            return Err(Halt::Damaged("the state before is no record"));
+            return Err(CommitError::Corrupt("the state before is no record"));
         }
         let goes_on = |i| !forgets && same_unit(i);
         Ok((readable || forgets).then(|| from.carry(&record, now, &to, goes_on, &self.table)))
@@ -138,30 +140,30 @@ impl<'a> Records<'a> {
     /// Writes the record to the cell of this process's pair that is not the current one, and says what the state word
     /// is then.
     #[inline]
-    fn table_write(&self, current: Pointer, record: &Record, size: Size) -> Result<u64, Halt> {
-        let Some(pair) = self.pair else { return Err(Halt::Seatless) };
+    fn table_write(&self, current: RecordPtr, record: &Record, size: Size) -> Result<u64, CommitError> {
+        let Some(pair) = self.pair else { return Err(CommitError::NoSeat) };
         if !pair.is_ours() {
-            return Err(Halt::Forked);
+            return Err(CommitError::Forked);
         }
         let mine = pair.index * CELL_PAIR;
         let free = if current.cell() == mine { mine + 1 } else { mine };
         let Some(cell) = self.table.cells.get(free) else {
-            return Err(Halt::Damaged("the seat has no cells"));
+            return Err(CommitError::Corrupt("the seat has no cells"));
         };
         // Pairs with the Acquire fence in `copy`: who reads a word of this also sees that the cell is not current.
         fence(Ordering::Release);
         store(cell, record, size);
         // In a child of a signal handler's fork: what is in the cell may be the parent's next record by now.
-        if pair.is_ours() { Ok(current.next(free)) } else { Err(Halt::Forked) }
+        if pair.is_ours() { Ok(current.next(free)) } else { Err(CommitError::Forked) }
     }
 
     /// Writes the slots of what was admitted last, so that something can follow it.
     #[inline]
-    fn write_pending(&self, rules: &Rules, record: &Record) -> Result<(), Halt> {
+    fn write_pending(&self, rules: &Rules, record: &Record) -> Result<(), CommitError> {
         for (limit, range, value) in rules.unwritten(record) {
             let ring = self.table.ring(limit);
             if range.end.saturating_sub(range.start) > ring.capacity() {
-                return Err(Halt::Damaged("a log has more entries than room"));
+                return Err(CommitError::Corrupt("a log has more entries than room"));
             }
             for slot in range.filter_map(|index| ring.place(index)) {
                 // Release: pairs with the Acquire in `slot`.
@@ -174,7 +176,7 @@ impl<'a> Records<'a> {
     }
 
     /// Takes what is requested of all limits, or nothing, for the first instant at which it conforms, if that is
-    /// wanted. If `remember`, the desk then has the record before the admission.
+    /// wanted. If `remember`, the scratch then has the record before the admission.
     #[inline]
     pub(crate) fn reserve(
         &self,
@@ -182,16 +184,16 @@ impl<'a> Records<'a> {
         wanted: impl Into<Wanted>,
         clock: &impl Clock,
         remember: bool,
-        desk: &mut Desk,
-    ) -> Result<Decision, Halt> {
+        scratch: &mut Scratch,
+    ) -> Result<Verdict, CommitError> {
         let wanted = wanted.into();
         loop {
-            let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
-            let Desk { epoch, rules, record, before, from, .. } = &mut *desk;
-            let state = &self.generations.place(*epoch).state.word;
+            let Some((word, costs)) = self.read(asked, clock, scratch)? else { continue };
+            let Scratch { epoch, rules, record, before, from, .. } = &mut *scratch;
+            let state = &self.generations.slot(*epoch).state.word;
             let mut now = clock.read();
             let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.at.as_nanos(), &self.table));
-            if ready > now.at && !now.is_exact && ready.since(now.at) < NEARLY {
+            if ready > now.at && !now.is_exact && ready.since(now.at) < QUICK_LAG {
                 (now, ready) = self.look_closely(rules, record, &costs, clock);
             }
             if ready > now.at {
@@ -204,12 +206,12 @@ impl<'a> Records<'a> {
                 }
                 if ready > wanted.turn {
                     let denied = self.denied_by(rules, record, &costs, now.at, ready);
-                    return Ok(Decision::Denied { denied, shadow: self.generations.is_shadow() });
+                    return Ok(Verdict::Denied { denied, shadow: self.generations.is_shadow() });
                 }
             }
             if ready <= now.at && now.at > wanted.decided {
                 let denied = self.denied_by(rules, record, &costs, now.at, now.at.plus(SOON));
-                return Ok(Decision::Denied { denied, shadow: self.generations.is_shadow() });
+                return Ok(Verdict::Denied { denied, shadow: self.generations.is_shadow() });
             }
             let at = ready.max(now.at);
             self.write_pending(rules, record)?;
@@ -217,10 +219,10 @@ impl<'a> Records<'a> {
                 (*before, *from) = (*record, word);
             }
             rules.charge(record, &costs, at.as_nanos(), now.at.as_nanos());
-            let new = self.table_write(Pointer(word), record, rules.size())?;
+            let new = self.table_write(RecordPtr(word), record, rules.size())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return Ok(Decision::Admitted { at, now, epoch: *epoch, state: new });
+                return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new });
             }
             back_off();
         }
@@ -252,16 +254,18 @@ impl<'a> Records<'a> {
         &self,
         asked: Asked<'_>,
         clock: &impl Clock,
-        desk: &mut Desk,
-    ) -> Result<Option<Denied>, Halt> {
+        scratch: &mut Scratch,
+    ) -> Result<Option<Denied>, CommitError> {
         loop {
-            let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
-            let (now, ready) = self.look_closely(&desk.rules, &desk.record, &costs, clock);
+            let Some((word, costs)) = self.read(asked, clock, scratch)? else { continue };
+            let (now, ready) = self.look_closely(&scratch.rules, &scratch.record, &costs, clock);
             // What was read of the rings was right if nothing was committed since.
-            let state = &self.generations.place(desk.epoch).state.word;
+            let state = &self.generations.slot(scratch.epoch).state.word;
             if state.load(Ordering::Acquire) == word {
                 let denied = ready > now.at;
-                return Ok(denied.then(|| self.denied_by(&desk.rules, &desk.record, &costs, now.at, ready)));
+                return Ok(
+                    denied.then(|| self.denied_by(&scratch.rules, &scratch.record, &costs, now.at, ready))
+                );
             }
         }
     }
@@ -286,18 +290,18 @@ impl<'a> Records<'a> {
         asked: Asked<'_>,
         k: usize,
         clock: &impl Clock,
-        desk: &mut Desk,
-    ) -> Result<Vec<Nanos>, Halt> {
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Nanos>, CommitError> {
         let mut turns = Vec::with_capacity(k);
         let now = clock.exact();
         let mut most = k;
         while turns.len() < k {
-            let Some((word, costs)) = self.read(asked, clock, desk)? else { continue };
-            let Desk { epoch, rules, record, .. } = &mut *desk;
+            let Some((word, costs)) = self.read(asked, clock, scratch)? else { continue };
+            let Scratch { epoch, rules, record, .. } = &mut *scratch;
             let together = if rules.has_log(&costs) { 1 } else { most.min(k - turns.len()) };
             let begun = turns.len();
             if rules.len() == 0 {
-                return Err(Halt::Unlimited);
+                return Err(CommitError::Unlimited);
             }
             self.write_pending(rules, record)?;
             for _ in 0..together {
@@ -320,11 +324,16 @@ impl<'a> Records<'a> {
     }
 
     /// Charges what is named whether or not it conforms, in one step whatever the amount, as if single calls had queued.
-    pub(crate) fn debt(&self, what: &Cost, clock: &impl Clock, desk: &mut Desk) -> Result<(), Halt> {
+    pub(crate) fn debt(
+        &self,
+        what: &Cost,
+        clock: &impl Clock,
+        scratch: &mut Scratch,
+    ) -> Result<(), CommitError> {
         loop {
-            let Some(word) = self.read_record(clock, desk)? else { continue };
-            let amounts = what.costs(desk.units()).ok_or(Halt::Miscounted)?;
-            let Desk { epoch, rules, record, .. } = &mut *desk;
+            let Some(word) = self.read_record(clock, scratch)? else { continue };
+            let amounts = what.costs(scratch.units()).ok_or(CommitError::WrongUnits)?;
+            let Scratch { epoch, rules, record, .. } = &mut *scratch;
             if rules.len() == 0 {
                 return Ok(());
             }
@@ -344,37 +353,37 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Reads the current terms and record onto the desk; says the state word, and what the request costs. `None`: try
+    /// Reads the current configuration and record into the scratch; says the state word, and what the request costs. `None`: try
     /// again.
     #[inline]
     fn read(
         &self,
         asked: Asked<'_>,
         clock: &impl Clock,
-        desk: &mut Desk,
-    ) -> Result<Option<(u64, Costs)>, Halt> {
-        let Some(word) = self.read_record(clock, desk)? else { return Ok(None) };
+        scratch: &mut Scratch,
+    ) -> Result<Option<(u64, Costs)>, CommitError> {
+        let Some(word) = self.read_record(clock, scratch)? else { return Ok(None) };
         let costs = match asked {
-            Asked::Calls(n) if 0 < n && n <= desk.most_calls => [n; MAX_LIMITS],
+            Asked::Calls(n) if 0 < n && n <= scratch.most_calls => [n; MAX_LIMITS],
             Asked::Costs(costs, epoch) => {
-                if desk.epoch != epoch {
-                    return Err(Halt::Changed);
+                if scratch.epoch != epoch {
+                    return Err(CommitError::Changed);
                 }
-                desk.possible(costs)?
+                scratch.possible(costs)?
             }
-            asked => desk.costs(&asked.cost())?,
+            asked => scratch.costs(&asked.cost())?,
         };
         Ok(Some((word, costs)))
     }
 
-    /// Reads the current terms and record onto the desk; says the state word. `None`: try again.
+    /// Reads the current configuration and record into the scratch; says the state word. `None`: try again.
     #[inline]
-    fn read_record(&self, clock: &impl Clock, desk: &mut Desk) -> Result<Option<u64>, Halt> {
+    fn read_record(&self, clock: &impl Clock, scratch: &mut Scratch) -> Result<Option<u64>, CommitError> {
         let epoch = self.generations.epoch();
-        if epoch != desk.epoch && !self.read_terms(epoch, desk)? {
+        if epoch != scratch.epoch && !self.read_terms(epoch, scratch)? {
             return Ok(None);
         }
-        let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
+        let word = self.generations.slot(epoch).state.word.load(Ordering::Acquire);
         // Then that word is this generation's.
         if !self.generations.is_current(epoch) {
             return Ok(None);
@@ -382,23 +391,23 @@ impl<'a> Records<'a> {
         if word >= LIVE_END {
             return self.settle(epoch, clock).map(|()| None);
         }
-        Ok(self.copy(word, epoch, desk.rules.size(), &mut desk.record)?.then_some(word))
+        Ok(self.copy(word, epoch, scratch.rules.size(), &mut scratch.record)?.then_some(word))
     }
 
-    /// Reads the terms of this epoch onto the desk; false if they are no longer in force.
+    /// Reads the configuration of this epoch into the scratch; false if it is no longer in force.
     #[cold]
-    fn read_terms(&self, epoch: u64, desk: &mut Desk) -> Result<bool, Halt> {
+    fn read_terms(&self, epoch: u64, scratch: &mut Scratch) -> Result<bool, CommitError> {
         if epoch >= RETIRED {
-            return Err(Halt::Retired);
+            return Err(CommitError::Retired);
         }
-        desk.epoch = 0;
-        desk.rules = self.rules(epoch);
-        desk.units = terms::units(self.generations.place(epoch));
-        let only_calls = desk.units.iter().all(Option::is_none);
-        desk.most_calls = if only_calls { desk.rules.most() } else { 0 };
+        scratch.epoch = 0;
+        scratch.rules = self.rules(epoch);
+        scratch.units = config_words::units(self.generations.slot(epoch));
+        let only_calls = scratch.units.iter().all(Option::is_none);
+        scratch.most_calls = if only_calls { scratch.rules.most() } else { 0 };
         let current = self.generations.is_current(epoch);
         if current {
-            desk.epoch = epoch;
+            scratch.epoch = epoch;
         }
         Ok(current)
     }
@@ -412,16 +421,16 @@ impl<'a> Records<'a> {
         now: Nanos,
         ready: Nanos,
         latest: Nanos,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), CommitError> {
         if rules.is_absurd(record, now) {
-            return Err(Halt::Damaged("the state is a time years away"));
+            return Err(CommitError::Corrupt("the state is a time years away"));
         }
-        if ready <= latest { Err(Halt::TooFar { ready, now }) } else { Ok(()) }
+        if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
     }
 
     /// Makes the admission that led to `state` undone, if nothing was committed after it. `before` is the record
     /// before it. Says the state word then. Otherwise (`None`) it is forfeited.
-    pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> Result<Option<u64>, Halt> {
+    pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> Result<Option<u64>, CommitError> {
         let rules = self.rules(epoch);
         let size = rules.size();
         let mut newest = Record::EMPTY;
@@ -433,7 +442,7 @@ impl<'a> Records<'a> {
     }
 
     /// Gives back what is requested here of an admission at `at`, in this epoch's generation, that led to `state` and
-    /// then to these charges. Under other terms by now it stays used.
+    /// then to these charges. Under another configuration by now it stays used.
     pub(crate) fn refund(
         &self,
         epoch: u64,
@@ -441,11 +450,11 @@ impl<'a> Records<'a> {
         charged: Option<&Costs>,
         unused: Asked<'_>,
         at: Nanos,
-    ) -> Result<Refund, Halt> {
+    ) -> Result<Refund, CommitError> {
         loop {
             let rules = self.rules(epoch);
             let size = rules.size();
-            let units = terms::units(self.generations.place(epoch));
+            let units = config_words::units(self.generations.slot(epoch));
             let amounts = match unused {
                 Asked::Costs(costs, of) if of == epoch => *costs,
                 Asked::Costs(..) => return Ok(Refund::default()),
@@ -454,7 +463,7 @@ impl<'a> Records<'a> {
                     None => return Ok(Refund::default()),
                 },
             };
-            let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
+            let word = self.generations.slot(epoch).state.word.load(Ordering::Acquire);
             if word >= LIVE_END || !self.generations.is_current(epoch) {
                 return Ok(Refund::default());
             }
@@ -475,12 +484,12 @@ impl<'a> Records<'a> {
     }
 
     /// What a request costs each limit of this epoch, if it can ever pass; `None` if the epoch is over. Needs no cells.
-    pub(crate) fn costs_in(&self, epoch: u64, asked: Asked<'_>) -> Result<Option<Costs>, Halt> {
-        let (rules, units) = (self.rules(epoch), terms::units(self.generations.place(epoch)));
+    pub(crate) fn costs_in(&self, epoch: u64, asked: Asked<'_>) -> Result<Option<Costs>, CommitError> {
+        let (rules, units) = (self.rules(epoch), config_words::units(self.generations.slot(epoch)));
         if !self.generations.is_current(epoch) {
             return Ok(None);
         }
-        let costs = asked.cost().costs(&units[..rules.len()]).ok_or(Halt::Miscounted)?;
+        let costs = asked.cost().costs(&units[..rules.len()]).ok_or(CommitError::WrongUnits)?;
         possible(&rules, &costs).map(Some)
     }
 
@@ -491,11 +500,11 @@ impl<'a> Records<'a> {
         ahead: &Costs,
         costs: &Costs,
         clock: &impl Clock,
-    ) -> Result<Option<(Nanos, usize)>, Halt> {
+    ) -> Result<Option<(Nanos, usize)>, CommitError> {
         let g = self.generations;
         loop {
             let rules = self.rules(epoch);
-            let word = g.place(epoch).state.word.load(Ordering::Acquire);
+            let word = g.slot(epoch).state.word.load(Ordering::Acquire);
             if !g.is_current(epoch) {
                 return Ok(None);
             }
@@ -512,7 +521,7 @@ impl<'a> Records<'a> {
                 return Ok(Some((Nanos::from_nanos(u64::MAX), 0)));
             }
             let (ready, limit) = rules.slowest(&record, costs, now.as_nanos(), &self.table);
-            if g.place(epoch).state.word.load(Ordering::Acquire) == word {
+            if g.slot(epoch).state.word.load(Ordering::Acquire) == word {
                 return Ok(Some((Nanos::from_nanos(ready).max(now), limit)));
             }
         }
@@ -531,14 +540,20 @@ impl<'a> Records<'a> {
     }
 
     /// Makes this record the current one in place of that which `word` points to, if that is still the current one.
-    fn replace(&self, epoch: u64, word: u64, record: &Record, size: Size) -> Result<bool, Halt> {
+    fn replace(&self, epoch: u64, word: u64, record: &Record, size: Size) -> Result<bool, CommitError> {
         self.replace_with(epoch, word, record, size).map(|new| new.is_some())
     }
 
     /// The same; says the state word then.
-    fn replace_with(&self, epoch: u64, word: u64, record: &Record, size: Size) -> Result<Option<u64>, Halt> {
-        let state = &self.generations.place(epoch).state.word;
-        let new = self.table_write(Pointer(word), record, size)?;
+    fn replace_with(
+        &self,
+        epoch: u64,
+        word: u64,
+        record: &Record,
+        size: Size,
+    ) -> Result<Option<u64>, CommitError> {
+        let state = &self.generations.slot(epoch).state.word;
+        let new = self.table_write(RecordPtr(word), record, size)?;
         let swapped = state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         Ok(swapped.then_some(new))
     }
@@ -550,7 +565,7 @@ impl<'a> Records<'a> {
         let rules = self.rules(epoch);
         let mut record = Record::EMPTY;
         let mut read = || {
-            let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
+            let word = self.generations.slot(epoch).state.word.load(Ordering::Acquire);
             self.copy(word, epoch, rules.size(), &mut record)
         };
         // Others may commit meanwhile. The era is the same all the time.
@@ -568,19 +583,19 @@ impl<'a> Records<'a> {
     }
 
     /// How full each limit is now. Takes nothing.
-    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<([Outlook; MAX_LIMITS], Nanos), Halt> {
+    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<([Outlook; MAX_LIMITS], Nanos), CommitError> {
         loop {
             let epoch = self.generations.epoch();
             if epoch >= RETIRED {
-                return Err(Halt::Retired);
+                return Err(CommitError::Retired);
             }
             let rules = self.rules(epoch);
-            let word = self.generations.place(epoch).state.word.load(Ordering::Acquire);
+            let word = self.generations.slot(epoch).state.word.load(Ordering::Acquire);
             let now = clock.exact();
             let mut record = Record::EMPTY;
-            let readable = match Word::decode(word) {
-                Word::Live(_) => self.copy(word, epoch, rules.size(), &mut record)?,
-                Word::Unset(e) if e == epoch && epoch > 1 => {
+            let readable = match StateWord::decode(word) {
+                StateWord::Live(_) => self.copy(word, epoch, rules.size(), &mut record)?,
+                StateWord::Unset(e) if e == epoch && epoch > 1 => {
                     match self.start_of(epoch, self.generations.freeze_before(epoch), clock)? {
                         Some(start) => {
                             record = start;
@@ -589,16 +604,16 @@ impl<'a> Records<'a> {
                         None => false,
                     }
                 }
-                Word::Frozen(_) => return Err(Halt::Frozen),
-                _ => return Err(Halt::Damaged("the state is none that was ever written")),
+                StateWord::Frozen(_) => return Err(CommitError::Frozen),
+                _ => return Err(CommitError::Corrupt("the state is none that was ever written")),
             };
             let seen = rules.outlooks(&record, now, &self.table);
-            let same = self.generations.place(epoch).state.word.load(Ordering::Acquire) == word;
+            let same = self.generations.slot(epoch).state.word.load(Ordering::Acquire) == word;
             if !readable || !same || !self.generations.is_current(epoch) {
                 continue;
             }
             if rules.is_absurd(&record, now) {
-                return Err(Halt::Damaged("the state is a time years away"));
+                return Err(CommitError::Corrupt("the state is a time years away"));
             }
             return Ok((seen, now));
         }

@@ -2,7 +2,7 @@
 
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Later, Log, Ring, State as LogState};
-use super::window::{FIXED_WORDS, Fixed, FixedState, SLIDING_WORDS, Sliding, SlidingState};
+use super::window::{FIXED_WORDS, FixedState, FixedWindow, SLIDING_WORDS, SlidingCounter, SlidingState};
 use super::{Gcra, Given};
 use crate::clock::Nanos;
 
@@ -14,8 +14,8 @@ pub(crate) type Words = [u64; log::WORDS];
 pub(crate) enum Rule {
     Bucket(Gcra),
     Log(Log),
-    Fixed(Fixed),
-    Sliding(Sliding),
+    Fixed(FixedWindow),
+    Sliding(SlidingCounter),
 }
 
 impl Rule {

@@ -6,7 +6,7 @@ pub(crate) const SLIDING_WORDS: usize = 3;
 
 /// The numbers of one fixed window: at most `max` in each `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fixed {
+pub(crate) struct FixedWindow {
     pub(crate) max: u64,
     pub(crate) per: u64,
     /// Windows begin at `origin` and whole periods after it; `None`: with the first use.
@@ -30,7 +30,7 @@ impl FixedState {
     }
 }
 
-impl Fixed {
+impl FixedWindow {
     /// Where the window with the instant `at` in it begins, if nothing is open.
     fn start_of(&self, at: u64) -> u64 {
         let Some(origin) = self.origin else { return at };
@@ -164,7 +164,7 @@ fn take(count: &mut u64, amount: u64) -> u64 {
 
 /// The numbers of one sliding counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sliding {
+pub(crate) struct SlidingCounter {
     pub(crate) max: u64,
     pub(crate) per: u64,
 }
@@ -187,7 +187,7 @@ impl SlidingState {
     }
 }
 
-impl Sliding {
+impl SlidingCounter {
     /// The state as it is in the window of `at`.
     fn at(&self, state: &SlidingState, at: u64) -> SlidingState {
         let windows = at.saturating_sub(state.start) / self.per.max(1);

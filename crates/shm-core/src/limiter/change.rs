@@ -2,7 +2,7 @@
 
 use super::Limiter;
 use crate::clock;
-use crate::commit::{Halt, Terms};
+use crate::commit::{CommitError, Config};
 use crate::error::{ErrorKind, Result};
 use crate::limit::{Limit, MAX_WAIT, Policy, Rate, format_span};
 use crate::seat::Probe;
@@ -26,8 +26,8 @@ impl Limiter {
     /// # Errors
     /// As [`change`](Self::change), and what `make` fails with.
     pub fn change_from(&self, make: impl FnOnce(Policy) -> Result<Policy>) -> Result<()> {
-        self.publish(|terms| {
-            let policy = make(terms.policy)?;
+        self.publish(|config| {
+            let policy = make(config.policy)?;
             self.segment.has_room_for(&policy).map_err(|why| {
                 self.segment.error(
                     ErrorKind::InvalidInput,
@@ -38,7 +38,7 @@ impl Limiter {
                     ),
                 )
             })?;
-            Ok(Some(Terms { forget: false, ..terms.with(policy) }))
+            Ok(Some(Config { starts_empty: false, ..config.with(policy) }))
         })
     }
 
@@ -63,9 +63,9 @@ impl Limiter {
     /// As [`change`](Self::change).
     pub fn reset(&self) -> Result<()> {
         let now = clock::now();
-        self.publish(|terms| {
+        self.publish(|config| {
             // A pause that is over only keeps a bucket from a burst of what was not used in it: usage, to be forgotten.
-            Ok(Some(Terms { forget: true, not_before: terms.paused_until(now), ..*terms }))
+            Ok(Some(Config { starts_empty: true, not_before: config.paused_until(now), ..*config }))
         })?;
         self.clear_the_line();
         // Whatever is taken is free then, also if every living process waits.
@@ -88,10 +88,10 @@ impl Limiter {
             ));
         }
         let until = clock::now().plus(time);
-        self.publish(|terms| {
+        self.publish(|config| {
             // A pause for no time at all is none.
-            let lasts = !time.is_zero() && terms.not_before.is_none_or(|at| at < until);
-            Ok(lasts.then_some(Terms { not_before: Some(until), forget: false, ..*terms }))
+            let lasts = !time.is_zero() && config.not_before.is_none_or(|at| at < until);
+            Ok(lasts.then_some(Config { not_before: Some(until), starts_empty: false, ..*config }))
         })
     }
 
@@ -101,20 +101,20 @@ impl Limiter {
     /// As [`change`](Self::change).
     pub fn resume(&self) -> Result<()> {
         let now = clock::now();
-        self.publish(|terms| {
-            Ok(terms.paused_until(now).map(|_| Terms { not_before: None, forget: false, ..*terms }))
+        self.publish(|config| {
+            Ok(config.paused_until(now).map(|_| Config { not_before: None, starts_empty: false, ..*config }))
         })
     }
 
     pub(super) fn wake_everybody(&self) {
         let fixed = self.segment.fixed();
-        futex::wake_all(&fixed.news.epoch);
+        futex::wake_all(&fixed.epoch_line.epoch);
         self.wake_the_line();
     }
 
-    /// One change: makes the new terms from those in force (or `None` to leave them) and wakes every sleeper. Needs no
+    /// One change: makes the new configuration from the one in force (or `None` to leave it) and wakes every sleeper. Needs no
     /// seat: records are prepared in cells that belong to the holder of the control lock.
-    pub(super) fn publish(&self, make: impl FnOnce(&Terms) -> Result<Option<Terms>>) -> Result<()> {
+    pub(super) fn publish(&self, make: impl FnOnce(&Config) -> Result<Option<Config>>) -> Result<()> {
         let control = self.segment.control()?;
         let published = self.publish_under(&control, make);
         drop(control);
@@ -126,28 +126,28 @@ impl Limiter {
     fn publish_under(
         &self,
         control: &Control<'_>,
-        make: impl FnOnce(&Terms) -> Result<Option<Terms>>,
+        make: impl FnOnce(&Config) -> Result<Option<Config>>,
     ) -> Result<()> {
         let segment = &self.segment;
-        let halted = |halt| segment.halted(halt, 0);
+        let commit_error = |why| segment.commit_error(why, 0);
         if segment.is_retired() {
-            return Err(halted(Halt::Retired));
+            return Err(commit_error(CommitError::Retired));
         }
-        let (epoch, mut terms) = segment.generations().terms().map_err(halted)?;
+        let (epoch, mut config) = segment.generations().config().map_err(commit_error)?;
         let now = clock::now();
         // Past its end a pause still keeps a burst from leaving at once.
-        terms.not_before = terms.not_before.filter(|&at| terms.is_held_at(at, now));
-        let Some(next) = make(&terms)? else { return Ok(()) };
-        let next = Terms { since: now, ..next };
+        config.not_before = config.not_before.filter(|&at| config.pause_still_binds(at, now));
+        let Some(next) = make(&config)? else { return Ok(()) };
+        let next = Config { since: now, ..next };
         let pair = Some(control.pair());
-        if next.forget && segment.has_records() {
+        if next.starts_empty && segment.has_records() {
             segment.records(pair).clear_damage(epoch);
-        } else if next.forget {
+        } else if next.starts_empty {
             segment.generations().clear_damage(epoch);
         }
         // Those who wait are charged anew under the next limits. What is charged meanwhile is dropped with the state.
         self.undo_turns(pair, |_| true);
-        segment.publish(epoch, &next, pair).map_err(halted)?;
+        segment.publish(epoch, &next, pair).map_err(commit_error)?;
         // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.
         let _ = segment.settle(epoch + 1, pair);
         Ok(())

@@ -4,9 +4,9 @@
 //! charges, and would do it a second time.
 
 use super::Limiter;
-use super::decide::{Charged, Receipt, Reservation};
+use super::receipt::{ChargeTotals, Receipt, ReservedTurn};
 use crate::clock;
-use crate::commit::Halt;
+use crate::commit::CommitError;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
@@ -17,15 +17,15 @@ impl Limiter {
     /// Gives a turn back, if nobody took one after it; otherwise it is forfeited. Returns which. In a forked child of
     /// the process that took it, it does nothing.
     #[allow(clippy::needless_pass_by_value)] // given back once
-    pub fn cancel(&self, reservation: Reservation) -> bool {
+    pub fn cancel(&self, reservation: ReservedTurn) -> bool {
         let _no_handlers = NoHandlers::enter();
-        if !self.is_ours(&reservation.receipt) {
+        if !self.belongs_to_this_process(&reservation.receipt) {
             return false;
         }
         let Receipt { epoch, state, .. } = reservation.receipt;
         match &reservation.before {
             None => self.segment.words().cancel(epoch, state, reservation.calls),
-            Some(before) => self.cells().is_ok_and(|cells| {
+            Some(before) => self.cell_access().is_ok_and(|cells| {
                 self.segment
                     .records(Some(cells.pair()))
                     .cancel(epoch, state, before)
@@ -34,8 +34,8 @@ impl Limiter {
         }
     }
 
-    /// Gives back what was not used of an admission, and charges what was used besides; says how much was given back. Under
-    /// the terms it was taken: under others by now it stays used. A greedy limit takes only back what nobody came after.
+    /// Gives back what was not used of an admission, and charges what was used besides; says how much was given back. What was
+    /// taken under an earlier configuration stays used. A greedy limit takes back only what no later admission followed.
     /// In a forked child of the process that was admitted, it does nothing.
     ///
     /// # Errors
@@ -43,12 +43,12 @@ impl Limiter {
     pub fn settle(
         &self,
         receipt: &Receipt,
-        charged: &Charged,
+        charged: &ChargeTotals,
         unused: Option<&Cost>,
         debt: Option<&Cost>,
     ) -> Result<Refund> {
         let _no_handlers = NoHandlers::enter();
-        if !self.is_ours(receipt) {
+        if !self.belongs_to_this_process(receipt) {
             return Ok(Refund::default());
         }
         let refund = unused.map_or(Ok(Refund::default()), |unused| self.refund(receipt, charged, unused))?;
@@ -56,7 +56,7 @@ impl Limiter {
         Ok(refund)
     }
 
-    fn refund(&self, receipt: &Receipt, charged: &Charged, unused: &Cost) -> Result<Refund> {
+    fn refund(&self, receipt: &Receipt, charged: &ChargeTotals, unused: &Cost) -> Result<Refund> {
         if !self.segment.has_records() {
             let words = self.segment.words();
             let reserved = (receipt.state != 0).then_some(receipt.state);
@@ -66,14 +66,14 @@ impl Limiter {
                 receipt.at,
                 reserved,
                 calls,
-                &clock::Host,
+                &clock::SystemClock,
             )));
         }
-        let cells = self.cells()?;
+        let cells = self.cell_access()?;
         self.segment
             .records(Some(cells.pair()))
             .refund(receipt.epoch, receipt.state, charged.0.as_ref(), Asked::of(unused), receipt.at)
-            .map_err(|halt| self.segment.halted(halt, 0))
+            .map_err(|why| self.segment.commit_error(why, 0))
     }
 
     /// Takes what is named without asking, for turns to come if need be: in one step, whatever the amount. Units that are
@@ -89,16 +89,16 @@ impl Limiter {
                 return Ok(());
             }
             let charged = if self.segment.has_records() {
-                let mut cells = self.cells()?;
-                self.segment.records(Some(cells.pair())).debt(&what, &clock::Host, &mut cells.desk)
+                let mut cells = self.cell_access()?;
+                self.segment.records(Some(cells.pair())).debt(&what, &clock::SystemClock, &mut cells.scratch)
             } else {
-                let _ = self.seat.counting(&self.segment);
-                self.segment.words().debt(self.only_calls(&what)?, &clock::Host)
+                let _ = self.process.seat.counter(&self.segment);
+                self.segment.words().debt(self.only_calls(&what)?, &clock::SystemClock)
             };
             match charged {
                 Ok(()) => return Ok(()),
-                Err(Halt::Miscounted) => return Err(self.miscounted(&what)),
-                Err(halt) => self.recover(halt, what.largest())?,
+                Err(CommitError::WrongUnits) => return Err(self.wrong_units_error(&what)),
+                Err(why) => self.recover(why, what.largest())?,
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::clock::{self, Nanos};
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::limit::{Outlook, Policy};
-use crate::seat::{self, Attached, Counts, Person, Probe, Sitter, Table};
+use crate::seat::{self, Attached, Counts, HolderId, Person, Probe, Table};
 use crate::sync::Ordering;
 use crate::sys::host;
 use std::collections::BTreeMap;
@@ -19,23 +19,23 @@ impl Limiter {
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`],
     /// [`ErrorKind::Corrupt`].
     pub fn peek(&self) -> Result<(Vec<Outlook>, Nanos)> {
-        self.segment.check_still_there()?;
+        self.segment.check_not_removed()?;
         loop {
             let seen = if self.segment.has_records() {
-                let limits = self.terms()?.policy.limits().count();
+                let limits = self.config()?.policy.limits().count();
                 self.segment
                     .records(None)
-                    .outlook(&clock::Host)
+                    .outlook(&clock::SystemClock)
                     .map(|(seen, now)| (seen.into_iter().take(limits).collect(), now))
             } else {
                 self.segment
                     .words()
-                    .outlook(&clock::Host)
+                    .outlook(&clock::SystemClock)
                     .map(|(seen, now)| (seen.into_iter().collect(), now))
             };
             match seen {
                 Ok(seen) => return Ok(seen),
-                Err(halt) => self.recover(halt, 0)?,
+                Err(why) => self.recover(why, 0)?,
             }
         }
     }
@@ -51,22 +51,22 @@ impl Limiter {
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].
     pub fn inspect(&self) -> Result<Inspection> {
         let (outlook, now) = self.peek()?;
-        let terms = self.terms()?;
+        let config = self.config()?;
         let (held_by, held) = self.permits().holders(&mut Probe::of(&self.segment));
         let file = self.segment.reopen()?;
         let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
-        let regions = &self.segment.fixed().regions;
+        let regions = &self.segment.fixed().geometry;
         Ok(Inspection {
-            policy: terms.policy,
+            policy: config.policy,
             now,
             limits: outlook,
             permits_held: held,
             permit_holders: held_by,
-            paused_until: terms.paused_until(now),
+            paused_until: config.paused_until(now),
             changes: self.segment.generations().epoch().saturating_sub(1),
             counts: self.counts(),
             attached: seat::attached(&self.segment),
-            waiting: self.waiting(&terms.policy, now),
+            waiting: self.waiting(&config.policy, now),
             unordered: self.segment.fixed().line.unordered.load(Ordering::Relaxed),
             seats: self.segment.seats().len(),
             created: Nanos::from_nanos(regions.created_ns.load(Ordering::Relaxed)),
@@ -90,8 +90,8 @@ impl Limiter {
         standing.sort_unstable_by_key(|standing| (standing.ticket, standing.place));
         standing.retain(|standing| {
             let holder = &places[standing.place].holder;
-            let sitter = Sitter { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
-            !seat::is_gone(holder, sitter, &mut locks).unwrap_or(false)
+            let id = HolderId { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
+            !seat::has_ended(holder, id, &mut locks).unwrap_or(false)
         });
         let waiting = standing.into_iter().map(|standing| {
             let Person { pid, foreign_pid, command } = seat::person(&places[standing.place].holder, here);

@@ -5,9 +5,13 @@
 //! | `settings` | what a limiter should be, when it may have to be created |
 //! | `mismatch` | the command that makes a limiter what it should be |
 //! | `decide` | taking |
+//! | `receipt` | what was decided, and what a caller keeps of it |
+//! | `recover` | what to do when no decision is possible |
+//! | `liveness` | whether the limiter is still the one that its name leads to |
 //! | `give_back` | giving back what was taken, and charging afterwards |
 //! | `permits` | holding one of so many |
 //! | `wait` | standing in the line |
+//! | `process` | what this process keeps of a limiter: its seat, its scratch, its waiting callers |
 //! | `change` | changing it for everybody, and ending it |
 //! | `inspect` | looking |
 //! | `remove` | removing what can't be retired |
@@ -16,24 +20,29 @@ mod change;
 mod decide;
 mod give_back;
 mod inspect;
+mod liveness;
 mod mismatch;
 mod permits;
+mod process;
+mod receipt;
+mod recover;
 mod remove;
 mod settings;
 mod wait;
 
-pub use decide::{Charged, Decision, Receipt, Reservation, Undecided};
 pub use inspect::{Inspection, Waiting};
+use process::ProcessState;
+pub use receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
 pub use wait::{Demand, Granted, Nap, Step, Tended, Waiter, sleep_on};
 
 use crate::clock::Nanos;
-use crate::commit::{Halt, Terms};
+use crate::commit::{CommitError, Config};
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Policy;
-use crate::name::{Directory, Name};
-use crate::seat::ProcessSeat;
+use crate::name::Name;
 use crate::segment::Segment;
 use crate::sync::Ordering;
 use std::fmt;
@@ -52,16 +61,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 pub struct Limiter {
     segment: Segment,
     /// Shared with all other handles of this process to the same file.
-    seat: Arc<ProcessSeat>,
-    look_again_ns: AtomicU64,
+    process: Arc<ProcessState>,
+    next_file_check_ns: AtomicU64,
     /// Where a free permit was last seen.
     permit_hint: AtomicUsize,
     /// An epoch in which no permits are in force; 0: none is known.
     epoch_without_permits: AtomicU64,
     /// When the holders of permits may be looked at again.
-    look_for_dead_ns: AtomicU64,
+    next_holder_probe_ns: AtomicU64,
     /// When its file was made: no other limiter of this machine was made then.
-    made_ns: u64,
+    created_ns: u64,
     /// Whether this handle made it.
     was_created: bool,
     /// Whether the handle uses another one, since this one is lost.
@@ -122,12 +131,12 @@ impl Limiter {
         Limiter {
             was_created,
             is_superseded: AtomicBool::new(false),
-            made_ns: segment.fixed().regions.created_ns.load(Ordering::Relaxed),
-            seat: ProcessSeat::join(&segment),
-            look_again_ns: AtomicU64::new(0),
+            created_ns: segment.fixed().geometry.created_ns.load(Ordering::Relaxed),
+            process: ProcessState::join(&segment),
+            next_file_check_ns: AtomicU64::new(0),
             permit_hint: AtomicUsize::new(0),
             epoch_without_permits: AtomicU64::new(0),
-            look_for_dead_ns: AtomicU64::new(0),
+            next_holder_probe_ns: AtomicU64::new(0),
             segment,
         }
     }
@@ -140,17 +149,17 @@ impl Limiter {
     /// From now on every decision fails at once, without a look at the file: this limiter is lost, and there is another one.
     pub fn supersede(&self) {
         self.is_superseded.store(true, Ordering::Relaxed);
-        self.look_again_ns.store(0, Ordering::Relaxed);
+        self.next_file_check_ns.store(0, Ordering::Relaxed);
     }
 
     /// Whose an admission is: this process's (by its token), of this limiter. A forked child is somebody else.
     #[inline]
     fn owner(&self, process: u64) -> u64 {
-        self.made_ns.rotate_left(16) ^ process
+        self.created_ns.rotate_left(16) ^ process
     }
 
     fn reconcile(&self, settings: &Settings) -> Result<()> {
-        let (there, stated) = (self.terms()?.policy, &settings.policy);
+        let (there, stated) = (self.config()?.policy, &settings.policy);
         if stated.is_met_by(&there) {
             return Ok(());
         }
@@ -181,18 +190,18 @@ impl Limiter {
         self.segment.path()
     }
 
-    fn terms(&self) -> Result<Terms> {
+    fn config(&self) -> Result<Config> {
         self.segment
             .generations()
-            .terms()
-            .map(|(_, terms)| terms)
-            .map_err(|halt| self.segment.halted(halt, 0))
+            .config()
+            .map(|(_, config)| config)
+            .map_err(|why| self.segment.commit_error(why, 0))
     }
 
     /// Why there is no seat.
     #[cold]
     fn seatless(&self) -> Error {
-        self.segment.halted(Halt::Seatless, 1)
+        self.segment.commit_error(CommitError::NoSeat, 1)
     }
 
     /// Why a caller that wants to wait for as long as it takes can't: `waiting` requests wait already.
@@ -217,7 +226,7 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Corrupt`].
     pub fn policy(&self) -> Result<Policy> {
-        Ok(self.terms()?.policy)
+        Ok(self.config()?.policy)
     }
 
     /// Whether it has no limit, only permits.
@@ -230,7 +239,7 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Corrupt`].
     pub fn paused_until(&self, now: Nanos) -> Result<Option<Nanos>> {
-        Ok(self.terms()?.paused_until(now))
+        Ok(self.config()?.paused_until(now))
     }
 
     /// Whether it denies nobody.
@@ -250,6 +259,6 @@ impl fmt::Debug for Limiter {
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.seat.leave(&self.segment);
+        self.process.leave(&self.segment);
     }
 }

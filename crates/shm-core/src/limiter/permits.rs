@@ -5,10 +5,10 @@ use crate::clock;
 use crate::denied::{Denied, DeniedBy};
 use crate::error::Result;
 use crate::limit::Cost;
-use crate::permit::{Held, Permits, word_of};
+use crate::permit::{PermitToken, Permits, word_of};
 use crate::seat::Probe;
 use crate::sync::Ordering;
-use crate::sys::fork::process_token;
+use crate::sys::process_token::process_token;
 use std::time::Duration;
 
 /// How often a process that finds no free permit looks whether the holders live. That opens the file.
@@ -49,7 +49,7 @@ impl Limiter {
         &self,
         cost: &Cost,
         decide: impl Fn() -> Result<D>,
-    ) -> Result<std::result::Result<(D, Option<Held>), Denied>> {
+    ) -> Result<std::result::Result<(D, Option<PermitToken>), Denied>> {
         loop {
             let permit = match self.permit_for(cost)? {
                 Ok(permit) => permit,
@@ -67,7 +67,7 @@ impl Limiter {
     }
 
     /// A permit, if there are permits; or why none is to be had.
-    fn permit_for(&self, cost: &Cost) -> Result<std::result::Result<Option<Held>, Denied>> {
+    fn permit_for(&self, cost: &Cost) -> Result<std::result::Result<Option<PermitToken>, Denied>> {
         if !self.has_permits() {
             return Ok(Ok(None));
         }
@@ -87,7 +87,7 @@ impl Limiter {
     ///
     /// # Errors
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
-    pub(super) fn take_permit(&self) -> Result<Option<Held>> {
+    pub(super) fn take_permit(&self) -> Result<Option<PermitToken>> {
         // What is free is for those who wait, if they live.
         if self.is_waited_for() && (!self.bury(clock::now().as_nanos()) || self.is_waited_for()) {
             return Ok(None);
@@ -96,17 +96,17 @@ impl Limiter {
     }
 
     /// The same for the first in line.
-    pub(super) fn take_permit_in_line(&self) -> Result<Option<Held>> {
+    pub(super) fn take_permit_in_line(&self) -> Result<Option<PermitToken>> {
         let segment = &self.segment;
         let permits = self.permits();
         let mut looked = false;
         loop {
             let process = process_token();
-            let Some(sitter) = self.seat.sitter(segment)? else {
+            let Some(id) = self.process.seat.holder_id(segment)? else {
                 return Err(self.seatless());
             };
             let hint = self.permit_hint.load(Ordering::Relaxed);
-            let word = word_of(sitter, self.seat.next_taking());
+            let word = word_of(id, self.process.seat.next_taking());
             let taken = permits.take(&segment.generations(), hint, word, process);
             if process != process_token() {
                 // A signal handler forked, and this is the child: what was taken has its parent's name.
@@ -138,21 +138,21 @@ impl Limiter {
     /// Whether enough time has passed since the holders were looked at last; then the caller looks.
     fn is_time_to_look_for_dead(&self) -> bool {
         let now = clock::now();
-        let is_time = now.as_nanos() >= self.look_for_dead_ns.load(Ordering::Relaxed);
+        let is_time = now.as_nanos() >= self.next_holder_probe_ns.load(Ordering::Relaxed);
         if is_time {
-            self.look_for_dead_ns.store(now.plus(LOOK_FOR_DEAD_EVERY).as_nanos(), Ordering::Relaxed);
+            self.next_holder_probe_ns.store(now.plus(LOOK_FOR_DEAD_EVERY).as_nanos(), Ordering::Relaxed);
         }
         is_time
     }
 
     /// Whether this process took the permit, and is no forked child with a copy.
-    pub fn is_holder(&self, held: Held) -> bool {
+    pub fn is_holder(&self, held: PermitToken) -> bool {
         held.is_of(process_token())
     }
 
     /// Gives a permit back and wakes somebody who waits for one. Harmless if it was given back before, and in a forked child
     /// of the holder.
-    pub fn give_back(&self, held: Held) {
+    pub fn give_back(&self, held: PermitToken) {
         if self.permits().give_back(held, process_token()) {
             self.wake_first_now();
         }

@@ -1,8 +1,9 @@
 //! Removing what can't be retired.
 
 use super::Limiter;
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{Directory, Name};
+use crate::name::Name;
 use crate::segment::unlink_if;
 use std::os::unix::fs::MetadataExt;
 

@@ -1,7 +1,7 @@
 //! What a limiter should be, for one that may have to be created.
 
 use crate::clock;
-use crate::commit::Terms;
+use crate::commit::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::PolicySpec;
 use crate::segment::{DEFAULT_SEATS, MAX_SEATS, Plan};
@@ -57,7 +57,7 @@ impl Settings {
                 format!("{} seats are not possible; choose 1 to {MAX_SEATS}", self.seats),
             ));
         }
-        let terms = Terms::new(self.policy.policy(), clock::now());
-        Ok(Plan { terms, mode: self.mode, seats: self.seats })
+        let config = Config::new(self.policy.policy(), clock::now());
+        Ok(Plan { config, mode: self.mode, seats: self.seats })
     }
 }

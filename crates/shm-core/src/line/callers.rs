@@ -128,7 +128,7 @@ pub(crate) struct Callers {
 impl Callers {
     /// Which place of the line's table this process has.
     pub(crate) fn place_index(&self) -> Option<usize> {
-        self.place.as_ref().map(|place| place.sitter.seat)
+        self.place.as_ref().map(|place| place.id.seat)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -12,9 +12,9 @@
 
 #[cfg(not(model))]
 mod callers;
-mod places;
 #[cfg(all(model, not(shuttle), test))]
-mod scenes;
+mod loom_tests;
+mod places;
 mod turns;
 
 #[cfg(not(model))]
@@ -26,4 +26,4 @@ pub(crate) use places::Front;
 pub(crate) use places::Places;
 #[cfg(not(model))]
 pub(crate) use places::{GRACE, LONGEST_PLAN, Standing};
-pub(crate) use turns::{Charge, Turn};
+pub(crate) use turns::{Charge, ReadyTurn};

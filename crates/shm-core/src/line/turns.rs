@@ -10,9 +10,9 @@
 //! 3. To claim a turn, or to undo it, is one compare-and-swap from ready to free. So it happens once. What was read of the
 //!    slot before is then that turn's: its number never comes again.
 
-use crate::layout::{MAX_COSTS, TURNS, Turns};
+use crate::layout::{MAX_COSTS, TURNS, TurnTable};
 use crate::limit::Costs;
-use crate::seat::{Sitter, TENURE_BITS};
+use crate::seat::{HolderId, TENURE_BITS};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The top two bits of a word: 00 free, 01 being filled, 10 ready.
@@ -23,7 +23,7 @@ const NUMBER: u64 = READY - FILLING - 1;
 
 /// A turn, as it was found. Untrusted, as all that is read of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Turn {
+pub(crate) struct ReadyTurn {
     pub(crate) slot: usize,
     /// The word that says so.
     word: u64,
@@ -59,13 +59,13 @@ pub(crate) struct Filling {
 
 /// All turns that are ready, in the order of their instants.
 #[derive(Clone, Debug)]
-pub(crate) struct Ready {
-    turns: [Turn; TURNS],
+pub(crate) struct ReadyTurns {
+    turns: [ReadyTurn; TURNS],
     len: usize,
 }
 
-impl Ready {
-    pub(crate) fn all(&self) -> &[Turn] {
+impl ReadyTurns {
+    pub(crate) fn all(&self) -> &[ReadyTurn] {
         &self.turns[..self.len]
     }
 }
@@ -76,14 +76,14 @@ impl Filling {
     }
 }
 
-fn filling(by: Sitter) -> u64 {
+fn filling(by: HolderId) -> u64 {
     FILLING | (by.seat as u64) << TENURE_BITS | by.tenure & ((1 << TENURE_BITS) - 1)
 }
 
 /// Whom such a word names.
-fn filler(word: u64) -> Sitter {
+fn filler(word: u64) -> HolderId {
     let seat = (word & !KIND) as usize >> TENURE_BITS;
-    Sitter { seat, tenure: word & ((1 << TENURE_BITS) - 1) }
+    HolderId { seat, tenure: word & ((1 << TENURE_BITS) - 1) }
 }
 
 fn set<const N: usize>(words: &[AtomicU64; N], values: [u64; N]) {
@@ -94,9 +94,9 @@ fn get<const N: usize>(words: &[AtomicU64; N]) -> [u64; N] {
     words.each_ref().map(|word| word.load(Ordering::Relaxed))
 }
 
-impl Turns {
+impl TurnTable {
     /// Begins to fill a free slot, as the holder of this place; `None` if there is none.
-    pub(crate) fn begin(&self, by: Sitter) -> Option<Filling> {
+    pub(crate) fn begin(&self, by: HolderId) -> Option<Filling> {
         let word = filling(by);
         let taken = |state: &AtomicU64| {
             state.load(Ordering::Relaxed) == 0
@@ -146,7 +146,7 @@ impl Turns {
 
     /// Frees the slots that nobody fills: their fillers are gone (also those whose places have other holders by now), or
     /// their words are none that anybody writes.
-    pub(crate) fn free_the_lost(&self, mut is_gone: impl FnMut(Sitter) -> bool) {
+    pub(crate) fn free_the_lost(&self, mut is_gone: impl FnMut(HolderId) -> bool) {
         for state in &self.states {
             let word = state.load(Ordering::Acquire);
             let is_lost = match word & KIND {
@@ -162,14 +162,14 @@ impl Turns {
     }
 
     /// The turns that are ready.
-    pub(crate) fn ready(&self) -> Ready {
-        let mut ready = Ready { turns: [Turn { slot: 0, word: 0, at: 0 }; TURNS], len: 0 };
+    pub(crate) fn ready(&self) -> ReadyTurns {
+        let mut ready = ReadyTurns { turns: [ReadyTurn { slot: 0, word: 0, at: 0 }; TURNS], len: 0 };
         for (slot, state) in self.states.iter().enumerate() {
             // Acquire: pairs with the swap in `publish`.
             let word = state.load(Ordering::Acquire);
             if word & KIND == READY {
                 let at = self.instants[slot].load(Ordering::Relaxed);
-                ready.turns[ready.len] = Turn { slot, word, at };
+                ready.turns[ready.len] = ReadyTurn { slot, word, at };
                 ready.len += 1;
             }
         }
@@ -187,7 +187,7 @@ impl Turns {
     }
 
     /// What this turn was charged with. True of it if it is [taken](Self::take) afterwards.
-    pub(crate) fn charge_of(&self, turn: &Turn) -> Charge {
+    pub(crate) fn charge_of(&self, turn: &ReadyTurn) -> Charge {
         let words = &self.turns[turn.slot];
         Charge {
             epoch: words.epoch.load(Ordering::Relaxed),
@@ -200,7 +200,7 @@ impl Turns {
 
     /// Takes the turn, to be used or undone by the caller alone. False if somebody else has. Whatever was read of it before
     /// is true if this is.
-    pub(crate) fn take(&self, turn: &Turn) -> bool {
+    pub(crate) fn take(&self, turn: &ReadyTurn) -> bool {
         // Pairs with the Release fence in `begin`.
         fence(Ordering::Acquire);
         self.states[turn.slot].compare_exchange(turn.word, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()

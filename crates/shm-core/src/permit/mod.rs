@@ -12,12 +12,12 @@
 //! A caller that waits for one stands in the line, and is told by the process that gives one back: see `line`.
 
 #[cfg(all(model, not(shuttle), test))]
-mod scenes;
+mod loom_tests;
 
 use crate::commit::Generations;
 use crate::error::Result;
 use crate::layout::Seat;
-use crate::seat::{SeesLocks, Sitter, TENURE_BITS, is_gone};
+use crate::seat::{HolderId, SeesLocks, TENURE_BITS, has_ended};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::collections::HashMap;
 
@@ -28,13 +28,13 @@ const SEAT_SHIFT: u32 = TENURE_BITS + TAKING_BITS;
 
 /// A permit that this process holds: where, and the word that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct PermitToken {
     word: u64,
     /// `process token << 16 | index`: a forked child has a copy of this, and no right to the permit.
     place: u64,
 }
 
-impl Held {
+impl PermitToken {
     pub(crate) fn index(self) -> usize {
         self.place as usize & 0xffff
     }
@@ -46,17 +46,15 @@ impl Held {
 
 /// The word of a permit that this holder takes. `taking` tells it from the one that it took before: a child that a signal
 /// handler forked while its parent gave that one back must not free this one.
-pub(crate) fn word_of(sitter: Sitter, taking: u64) -> u64 {
+pub(crate) fn word_of(id: HolderId, taking: u64) -> u64 {
     let taking = taking % (1 << TAKING_BITS);
-    HELD | (sitter.seat as u64) << SEAT_SHIFT
-        | taking << TENURE_BITS
-        | sitter.tenure & ((1 << TENURE_BITS) - 1)
+    HELD | (id.seat as u64) << SEAT_SHIFT | taking << TENURE_BITS | id.tenure & ((1 << TENURE_BITS) - 1)
 }
 
 /// Whom a word names.
-fn sitter_of(word: u64) -> Sitter {
+fn sitter_of(word: u64) -> HolderId {
     let seat = (word & !HELD) as usize >> SEAT_SHIFT;
-    Sitter { seat, tenure: word & ((1 << TENURE_BITS) - 1) }
+    HolderId { seat, tenure: word & ((1 << TENURE_BITS) - 1) }
 }
 
 /// All permits of a limiter.
@@ -84,12 +82,12 @@ impl Permits<'_> {
         hint: usize,
         word: u64,
         process: u64,
-    ) -> Option<Held> {
+    ) -> Option<PermitToken> {
         loop {
             let (n, ever, epoch) = generations.permits();
             let held = self.take_of(n, ever, hint, word, process)?;
             // Taken under the number that was in force when it was.
-            if generations.is_still(epoch) {
+            if generations.is_current_after_write(epoch) {
                 return Some(held);
             }
             self.give_back(held, process);
@@ -97,7 +95,7 @@ impl Permits<'_> {
     }
 
     /// Takes one of `n`; `ever` is the most there ever were.
-    fn take_of(&self, n: usize, ever: usize, hint: usize, word: u64, process: u64) -> Option<Held> {
+    fn take_of(&self, n: usize, ever: usize, hint: usize, word: u64, process: u64) -> Option<PermitToken> {
         let (n, ever) = (n.min(self.places.len()), ever.min(self.places.len()));
         let mut places = self.places.iter().enumerate().take(n).cycle().skip(hint % n.max(1)).take(n);
         let index = places
@@ -108,7 +106,7 @@ impl Permits<'_> {
                     && place.compare_exchange(0, word, Ordering::SeqCst, Ordering::Relaxed).is_ok()
             })?
             .0;
-        let held = Held { word, place: process << 16 | index as u64 };
+        let held = PermitToken { word, place: process << 16 | index as u64 };
         // There were more permits once, and some of those may still be held. Two takers who see each other both step
         // back. Pairs with the fence in `Generations::is_still`.
         fence(Ordering::SeqCst);
@@ -135,7 +133,7 @@ impl Permits<'_> {
 
     /// Gives a permit back; whether it was held. Does nothing the second time, nor in a process that is not the holder's but
     /// has a copy. The caller tells who waits.
-    pub(crate) fn give_back(&self, held: Held, process: u64) -> bool {
+    pub(crate) fn give_back(&self, held: PermitToken, process: u64) -> bool {
         let mine = held.is_of(process) && (self.is_process)(process);
         // SeqCst: a process that waits looks for a permit after it has stored its plan; see `line::places`.
         mine && self.places.get(held.index()).is_some_and(|place| {
@@ -172,9 +170,9 @@ impl Permits<'_> {
 
     /// Whether the holder that a word names is gone for good, or was never there.
     fn is_dead(&self, word: u64, locks: &mut impl SeesLocks) -> Result<bool> {
-        let sitter = sitter_of(word);
-        match self.seats.get(sitter.seat) {
-            Some(seat) if word & HELD != 0 => is_gone(&seat.holder, sitter, locks),
+        let id = sitter_of(word);
+        match self.seats.get(id.seat) {
+            Some(seat) if word & HELD != 0 => has_ended(&seat.holder, id, locks),
             _ => Ok(true),
         }
     }

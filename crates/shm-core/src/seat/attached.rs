@@ -1,6 +1,6 @@
 //! Everybody who is here.
 
-use super::{Counts, Probe, SeesLocks, Sitter};
+use super::{Counts, HolderId, Probe, SeesLocks};
 use crate::clock::Nanos;
 use crate::layout::Holder;
 use crate::segment::Segment;
@@ -42,7 +42,7 @@ pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
         .enumerate()
         .filter(|&(index, seat)| {
             let tenure = seat.holder.tenure.load(Ordering::Acquire);
-            tenure & 1 == 1 && locks.is_held(Sitter { seat: index, tenure }).unwrap_or(true)
+            tenure & 1 == 1 && locks.is_held(HolderId { seat: index, tenure }).unwrap_or(true)
         })
         .map(|(index, seat)| {
             let Person { pid, foreign_pid, command } = person(&seat.holder, here);

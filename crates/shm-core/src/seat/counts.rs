@@ -1,21 +1,21 @@
 //! What was counted, in lanes of which each has one writer where it can.
 
-use crate::layout::Lane;
+use crate::layout::Counters;
 use crate::segment::Segment;
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where to count.
 #[derive(Clone, Copy)]
-pub(crate) struct Counting<'a> {
+pub(crate) struct Counter<'a> {
     /// The lane that only this thread writes, where it has one.
-    pub(super) own: Option<&'a Lane>,
-    pub(super) shared: &'a Lane,
+    pub(super) own: Option<&'a Counters>,
+    pub(super) shared: &'a Counters,
 }
 
-impl Counting<'_> {
+impl Counter<'_> {
     #[inline]
-    fn add(&self, counter: impl Fn(&Lane) -> &AtomicU64, n: u64) {
+    fn add(&self, counter: impl Fn(&Counters) -> &AtomicU64, n: u64) {
         if let Some(own) = self.own.map(&counter) {
             // One writer: no read-modify-write needed.
             own.store(own.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
@@ -26,27 +26,27 @@ impl Counting<'_> {
 
     #[inline]
     pub(crate) fn admitted(&self, tokens: u64) {
-        self.add(|lane| &lane.admitted, 1);
+        self.add(|counters| &counters.admitted, 1);
         if tokens != 1 {
             // None at all takes one back.
-            self.add(|lane| &lane.extra_tokens, tokens.wrapping_sub(1));
+            self.add(|counters| &counters.extra_tokens, tokens.wrapping_sub(1));
         }
     }
 
     #[inline]
     pub(crate) fn denied(&self) {
-        self.add(|lane| &lane.denied, 1);
+        self.add(|counters| &counters.denied, 1);
     }
 
     /// The same, in the lane of all threads: for whatever is not in a hurry. A child that a signal handler forks in the
     /// middle of a store to the thread's own lane would bring back an old count, at any time later.
     pub(crate) fn in_shared_lane(self) -> Self {
-        Counting { own: None, ..self }
+        Counter { own: None, ..self }
     }
 
     pub(crate) fn waited(&self, time: Duration) {
-        self.add(|lane| &lane.waited, 1);
-        self.add(|lane| &lane.waited_ns, time.as_nanos() as u64);
+        self.add(|counters| &counters.waited, 1);
+        self.add(|counters| &counters.waited_ns, time.as_nanos() as u64);
     }
 }
 
@@ -65,30 +65,30 @@ pub struct Counts {
     /// For how long they waited altogether.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "waited_time_ns", serialize_with = "crate::limit::serial::nanos")
+        serde(rename = "waited_time_ns", serialize_with = "crate::limit::serde_impls::nanos")
     )]
     pub waited_time: Duration,
 }
 
 impl Counts {
-    pub(crate) fn of(lane: &Lane) -> Counts {
+    pub(crate) fn of(counters: &Counters) -> Counts {
         let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-        let admitted = get(&lane.admitted);
+        let admitted = get(&counters.admitted);
         Counts {
             admitted,
-            tokens: admitted.wrapping_add(get(&lane.extra_tokens)),
-            denied: get(&lane.denied),
-            waited: get(&lane.waited),
-            waited_time: Duration::from_nanos(get(&lane.waited_ns)),
+            tokens: admitted.wrapping_add(get(&counters.extra_tokens)),
+            denied: get(&counters.denied),
+            waited: get(&counters.waited),
+            waited_time: Duration::from_nanos(get(&counters.waited_ns)),
         }
     }
 
-    pub(super) fn store(self, lane: &Lane) {
-        lane.admitted.store(self.admitted, Ordering::Relaxed);
-        lane.extra_tokens.store(self.tokens.wrapping_sub(self.admitted), Ordering::Relaxed);
-        lane.denied.store(self.denied, Ordering::Relaxed);
-        lane.waited.store(self.waited, Ordering::Relaxed);
-        lane.waited_ns.store(self.waited_time.as_nanos() as u64, Ordering::Relaxed);
+    pub(super) fn store(self, counters: &Counters) {
+        counters.admitted.store(self.admitted, Ordering::Relaxed);
+        counters.extra_tokens.store(self.tokens.wrapping_sub(self.admitted), Ordering::Relaxed);
+        counters.denied.store(self.denied, Ordering::Relaxed);
+        counters.waited.store(self.waited, Ordering::Relaxed);
+        counters.waited_ns.store(self.waited_time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn plus(self, other: Counts) -> Counts {

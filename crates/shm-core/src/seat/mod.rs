@@ -8,7 +8,7 @@
 //! | `tenure` | the number that tells one holder of a seat from the next, and the dead from the living |
 //! | `probe` | the locks of seats, as the kernel has them |
 //! | `search` | how a process finds a free seat and takes it |
-//! | `process_seat` | this process's own seat, shared by its handles and threads |
+//! | `process_seat` | this process's own seat |
 //! | `counts` | what was counted, in whose lane |
 //! | `attached` | everybody who is here, for people |
 
@@ -35,9 +35,9 @@ pub(crate) use counts::totals;
 #[cfg(not(model))]
 pub(crate) use probe::{Probe, Table};
 #[cfg(not(model))]
-pub(crate) use process_seat::{CellAccess, ProcessSeat};
+pub(crate) use process_seat::ProcessSeat;
 #[cfg(not(model))]
 pub(crate) use search::{Claimed, Search};
-pub(crate) use tenure::{SeesLocks, Sitter, TENURE_BITS, is_gone};
+pub(crate) use tenure::{HolderId, SeesLocks, TENURE_BITS, end, has_ended};
 #[cfg(all(model, test))]
-pub(crate) use tenure::{TakesLocks, begin, claim, end};
+pub(crate) use tenure::{TakesLocks, begin, claim};

@@ -1,6 +1,6 @@
 //! The locks of seats and places, as the kernel has them.
 
-use super::tenure::{SeesLocks, Sitter, TakesLocks};
+use super::tenure::{HolderId, SeesLocks, TakesLocks};
 use crate::error::Result;
 use crate::layout::{Holder, place_lock, seat_lock};
 use crate::segment::Segment;
@@ -24,17 +24,17 @@ impl Table {
         }
     }
 
-    pub(super) fn holder(self, segment: &Segment, index: usize) -> &Holder {
+    pub(crate) fn holder(self, segment: &Segment, index: usize) -> &Holder {
         match self {
             Table::Seats => &segment.seats()[index].holder,
             Table::Places => &segment.places()[index].holder,
         }
     }
 
-    fn lock(self, sitter: Sitter) -> i64 {
+    fn lock(self, id: HolderId) -> i64 {
         match self {
-            Table::Seats => seat_lock(sitter.seat, sitter.tenure),
-            Table::Places => place_lock(sitter.seat, sitter.tenure),
+            Table::Seats => seat_lock(id.seat, id.tenure),
+            Table::Places => place_lock(id.seat, id.tenure),
         }
     }
 }
@@ -57,7 +57,7 @@ impl<'a> Probe<'a> {
 }
 
 impl SeesLocks for Probe<'_> {
-    fn is_held(&mut self, by: Sitter) -> Result<bool> {
+    fn is_held(&mut self, by: HolderId) -> Result<bool> {
         if self.file.is_none() {
             self.file = Some(Momentary::open(|| self.segment.reopen())?);
         }
@@ -74,17 +74,17 @@ pub(super) struct OnFile<'a> {
 }
 
 impl SeesLocks for OnFile<'_> {
-    fn is_held(&mut self, by: Sitter) -> Result<bool> {
+    fn is_held(&mut self, by: HolderId) -> Result<bool> {
         lock::is_held(self.file, self.table.lock(by)).map_err(|e| self.segment.lock_refused(e))
     }
 }
 
 impl TakesLocks for OnFile<'_> {
-    fn try_lock(&mut self, sitter: Sitter) -> Result<bool> {
-        lock::try_lock(self.file, self.table.lock(sitter)).map_err(|e| self.segment.lock_refused(e))
+    fn try_lock(&mut self, id: HolderId) -> Result<bool> {
+        lock::try_lock(self.file, self.table.lock(id)).map_err(|e| self.segment.lock_refused(e))
     }
 
-    fn unlock(&mut self, sitter: Sitter) {
-        lock::unlock(self.file, self.table.lock(sitter));
+    fn unlock(&mut self, id: HolderId) {
+        lock::unlock(self.file, self.table.lock(id));
     }
 }

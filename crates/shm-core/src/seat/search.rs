@@ -6,13 +6,13 @@
 
 use super::counts::Counts;
 use super::probe::{OnFile, Probe, Table};
-use super::tenure::{self, SeesLocks, Sitter};
+use super::tenure::{self, HolderId, SeesLocks};
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
 use crate::layout::Holder;
 use crate::segment::Segment;
 use crate::sync::Ordering;
-use crate::sys::fork::NoFork;
+use crate::sys::fork_gate::NoFork;
 use crate::sys::host;
 use crate::sys::lock::HeldByMapping;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl Default for Search {
 
 /// A seat or place that this process has from now on.
 pub(crate) struct Claimed {
-    pub(crate) sitter: Sitter,
+    pub(crate) id: HolderId,
     /// Keeps its lock.
     pub(crate) hold: HeldByMapping,
 }
@@ -62,7 +62,7 @@ impl Search {
         let mut locks = Probe::of_table(segment, table);
         let mut claim_a_dead_ones = |seat: usize| {
             let tenure = tenure_of(seat);
-            if tenure & 1 == 0 || locks.is_held(Sitter { seat, tenure })? {
+            if tenure & 1 == 0 || locks.is_held(HolderId { seat, tenure })? {
                 Ok(None)
             } else {
                 claim(segment, table, seat)
@@ -108,7 +108,7 @@ fn claim(segment: &Segment, table: Table, seat: usize) -> Result<Option<Claimed>
     let gate = NoFork::enter();
     let file = segment.reopen()?;
     let mut locks = OnFile { segment, table, file: &file };
-    let Some(sitter) = tenure::claim(seat, found, &mut locks)? else {
+    let Some(id) = tenure::claim(seat, found, &mut locks)? else {
         return Ok(None);
     };
     let hold = HeldByMapping::keep(file, &gate)
@@ -120,8 +120,8 @@ fn claim(segment: &Segment, table: Table, seat: usize) -> Result<Option<Claimed>
         let so_far = Counts::of(&seat.own).plus(Counts::of(&seat.shared));
         so_far.store(&seat.before);
     }
-    tenure::begin(found, sitter);
-    Ok(Some(Claimed { sitter, hold }))
+    tenure::begin(found, id);
+    Ok(Some(Claimed { id, hold }))
 }
 
 /// Writes who will have it. If this process is killed in the middle, the next holder writes it again.

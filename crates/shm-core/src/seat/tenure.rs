@@ -16,31 +16,31 @@ const TENURE: u64 = (1 << TENURE_BITS) - 1;
 
 /// Who sits where, and since which taking of the seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sitter {
+pub(crate) struct HolderId {
     pub(crate) seat: usize,
     pub(crate) tenure: u64,
 }
 
 /// The locks of all tenures of all seats. They are the kernel's, and free when their holder is dead.
 pub(crate) trait SeesLocks {
-    fn is_held(&mut self, by: Sitter) -> Result<bool>;
+    fn is_held(&mut self, by: HolderId) -> Result<bool>;
 }
 
 /// The same, for a process that takes a seat.
 pub(crate) trait TakesLocks: SeesLocks {
-    fn try_lock(&mut self, sitter: Sitter) -> Result<bool>;
-    fn unlock(&mut self, sitter: Sitter);
+    fn try_lock(&mut self, id: HolderId) -> Result<bool>;
+    fn unlock(&mut self, id: HolderId);
 }
 
 /// Takes the lock for the next tenure of a seat, if the seat is free. Then the caller writes who it is, and
 /// [`begin`]s; until then nothing has changed.
-pub(crate) fn claim(seat: usize, holder: &Holder, locks: &mut impl TakesLocks) -> Result<Option<Sitter>> {
+pub(crate) fn claim(seat: usize, holder: &Holder, locks: &mut impl TakesLocks) -> Result<Option<HolderId>> {
     // Acquire: pairs with the Release in `begin` and `end`.
     let tenure = holder.tenure.load(Ordering::Acquire);
-    if tenure & 1 == 1 && locks.is_held(Sitter { seat, tenure })? {
+    if tenure & 1 == 1 && locks.is_held(HolderId { seat, tenure })? {
         return Ok(None);
     }
-    let next = Sitter { seat, tenure: tenure.wrapping_add(1) | 1 };
+    let next = HolderId { seat, tenure: tenure.wrapping_add(1) | 1 };
     if !locks.try_lock(next)? {
         return Ok(None);
     }
@@ -53,8 +53,8 @@ pub(crate) fn claim(seat: usize, holder: &Holder, locks: &mut impl TakesLocks) -
 }
 
 /// Begins the tenure that was claimed.
-pub(crate) fn begin(holder: &Holder, sitter: Sitter) {
-    holder.tenure.store(sitter.tenure, Ordering::Release);
+pub(crate) fn begin(holder: &Holder, id: HolderId) {
+    holder.tenure.store(id.tenure, Ordering::Release);
 }
 
 /// Ends this tenure, by its holder.
@@ -63,8 +63,8 @@ pub(crate) fn end(holder: &Holder, tenure: u64) {
 }
 
 /// Whether this sitter is gone: left, dead, or another has its seat. Once it is, it stays gone.
-pub(crate) fn is_gone(holder: &Holder, sitter: Sitter, locks: &mut impl SeesLocks) -> Result<bool> {
+pub(crate) fn has_ended(holder: &Holder, id: HolderId, locks: &mut impl SeesLocks) -> Result<bool> {
     // Acquire: pairs with the Release in `begin` and `end`.
     let now = holder.tenure.load(Ordering::Acquire);
-    Ok(sitter.tenure & 1 == 0 || now & TENURE != sitter.tenure & TENURE || !locks.is_held(sitter)?)
+    Ok(id.tenure & 1 == 0 || now & TENURE != id.tenure & TENURE || !locks.is_held(id)?)
 }

@@ -165,7 +165,7 @@ impl Parent {
                     geteuid(),
                     self.path.display(),
                     mode & 0o7777,
-                    crate::name::DIR_VARIABLE,
+                    crate::directory::DIR_VARIABLE,
                 ),
                 errno,
             ),

@@ -4,7 +4,7 @@ use super::access::{Access, Parent};
 use super::open::header_checksum;
 use super::{Plan, Segment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{FINGERPRINT, Fixed, MAGIC, RINGS, Shape, VERSION};
+use crate::layout::{FINGERPRINT, Header, MAGIC, RINGS, Shape, VERSION};
 use crate::limit::{Kind, Policy};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering};
@@ -142,7 +142,7 @@ fn finished(
 fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan: &Plan) -> Result<Segment> {
     let file = &unnamed.file;
     let ground = Ground::of(file)?;
-    let shape = shape_for(&plan.terms.policy, plan.seats);
+    let shape = shape_for(&plan.config.policy, plan.seats);
     let size = shape.file_size();
     // Now, not as a SIGBUS later.
     let allocated = loop {
@@ -160,7 +160,7 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     fill(map.fixed(), &shape, name, plan);
     let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
     let segment = Segment::new(map, name, path, &meta, ground);
-    segment.initialise(&plan.terms);
+    segment.initialise(&plan.config);
     Ok(segment)
 }
 
@@ -229,9 +229,9 @@ fn publish(unnamed: &Unnamed<'_>, name: &str) -> std::result::Result<(), Errno> 
     }
 }
 
-fn fill(fixed: &Fixed, shape: &Shape, name: &Name, plan: &Plan) {
+fn fill(fixed: &Header, shape: &Shape, name: &Name, plan: &Plan) {
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
-    let (id, regions) = (&fixed.identity, &fixed.regions);
+    let (id, regions) = (&fixed.identity, &fixed.geometry);
     let clock = host::me().clock;
     set(&id.magic, MAGIC);
     set(&id.version, VERSION);
@@ -247,7 +247,7 @@ fn fill(fixed: &Fixed, shape: &Shape, name: &Name, plan: &Plan) {
         set(word, slots as u64);
     }
     set(&regions.name_len, name.as_str().len() as u64);
-    set(&regions.created_ns, plan.terms.since.as_nanos());
+    set(&regions.created_ns, plan.config.since.as_nanos());
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     set(&regions.created_unix, since_1970.as_secs());
     set(&regions.wall_ns, crate::clock::wall_offset());

@@ -5,11 +5,13 @@
 //! | `open` | an existing file, checked as the untrusted input that it is |
 //! | `create` | a new one, finished before it has a name |
 //! | `access` | whose a new one is, and who may use it |
+//! | `messages` | what is said of a limiter that cannot decide |
 //! | `control` | the lock of those who change it, and taking the name away |
 
 mod access;
 mod control;
 mod create;
+mod messages;
 mod open;
 
 pub use crate::layout::MAX_SEATS;
@@ -17,12 +19,14 @@ pub(crate) use control::{Control, unlink_if};
 pub use create::DEFAULT_SEATS;
 
 use crate::clock;
-use crate::commit::{Commit, Generations, Halt, Pair, Records, Table, Terms, Words};
+use crate::commit::{
+    CommitError, Config, GenerationState, Generations, Pair, RecordStore, Records, WordState,
+};
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Cell, Fixed, Place, RETIRED, Seat};
-use crate::limit::format_span;
+use crate::layout::{Cell, Header, Place, RETIRED, Seat};
 use crate::limit::{Kind, Policy};
-use crate::name::{Directory, Name};
+use crate::name::Name;
 use crate::sync::AtomicU64;
 use crate::sys::ground::Ground;
 use crate::sys::host;
@@ -34,7 +38,7 @@ use std::path::{Path, PathBuf};
 /// How to make a limiter that isn't there yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    pub(crate) terms: Terms,
+    pub(crate) config: Config,
     /// `None`: as is usual in its directory.
     pub(crate) mode: Option<u32>,
     pub(crate) seats: usize,
@@ -135,7 +139,7 @@ impl Segment {
     }
 
     #[inline]
-    pub(crate) fn fixed(&self) -> &Fixed {
+    pub(crate) fn fixed(&self) -> &Header {
         self.map.fixed()
     }
 
@@ -175,39 +179,39 @@ impl Segment {
 
     /// Its state as a word.
     #[inline]
-    pub(crate) fn words(&self) -> Words<'_> {
-        Words(self.generations())
+    pub(crate) fn words(&self) -> WordState<'_> {
+        WordState(self.generations())
     }
 
     /// Its state as records, to be written to this pair of cells if any.
     #[inline]
     pub(crate) fn records(&self, pair: Option<Pair>) -> Records<'_> {
         let table =
-            Table { cells: self.map.cells(), slots: self.map.slots(), rings: &self.map.shape().rings };
+            RecordStore { cells: self.map.cells(), slots: self.map.slots(), rings: &self.map.shape().rings };
         Records { generations: self.generations(), table, pair }
     }
 
-    /// Makes these terms the ones in force. The caller holds the control lock, and `pair` is the changer's.
+    /// Puts this configuration in force. The caller holds the control lock, and `pair` is the changer's.
     pub(crate) fn publish(
         &self,
         epoch: u64,
-        terms: &Terms,
+        config: &Config,
         pair: Option<Pair>,
-    ) -> std::result::Result<(), Halt> {
+    ) -> std::result::Result<(), CommitError> {
         if self.has_records() {
-            self.records(pair).publish(epoch, terms, &clock::Host)
+            self.records(pair).publish(epoch, config, &clock::SystemClock)
         } else {
-            self.words().publish(epoch, terms, &clock::Host)
+            self.words().publish(epoch, config, &clock::SystemClock)
         }
     }
 
     /// Makes sure that the state of this epoch is set, if the epoch is still current. `pair`: where a record can be
     /// prepared.
-    pub(crate) fn settle(&self, epoch: u64, pair: Option<Pair>) -> std::result::Result<(), Halt> {
+    pub(crate) fn settle(&self, epoch: u64, pair: Option<Pair>) -> std::result::Result<(), CommitError> {
         if self.has_records() {
-            self.records(pair).settle(epoch, &clock::Host)
+            self.records(pair).settle(epoch, &clock::SystemClock)
         } else {
-            self.words().settle(epoch, &clock::Host)
+            self.words().settle(epoch, &clock::SystemClock)
         }
     }
 
@@ -222,11 +226,11 @@ impl Segment {
         self.map.shape().permits > 0
     }
 
-    fn initialise(&self, terms: &Terms) {
+    fn initialise(&self, config: &Config) {
         if self.has_records() {
-            self.records(None).initialise(terms);
+            self.records(None).initialise(config);
         } else {
-            self.words().initialise(terms);
+            self.words().initialise(config);
         }
     }
 
@@ -261,7 +265,7 @@ impl Segment {
     }
 
     /// Whether this path still leads to the file that is mapped here.
-    pub(crate) fn check_still_there(&self) -> Result<()> {
+    pub(crate) fn check_not_removed(&self) -> Result<()> {
         match std::fs::symlink_metadata(&self.path) {
             Ok(meta) if self.is_this(&meta) => Ok(()),
             Ok(_) => Err(self.removed("another file has its name now")),
@@ -292,62 +296,5 @@ impl Segment {
 
     fn is_this(&self, meta: &std::fs::Metadata) -> bool {
         meta.dev() == self.device && meta.ino() == self.inode
-    }
-
-    fn removed(&self, what: &str) -> Error {
-        if self.is_retired() {
-            return self.halted(Halt::Retired, 0);
-        }
-        self.error(
-            ErrorKind::Removed,
-            format!("{what}, though it was not retired; open it again to share the new budget (and remove limiters with `shm-limit remove`, not rm)"),
-        )
-    }
-
-    /// An error about this limiter.
-    pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error::new(kind, message).at(self.name.as_str(), &self.path)
-    }
-
-    /// A halt, in words.
-    pub(crate) fn halted(&self, halt: Halt, cost: u64) -> Error {
-        match halt {
-            Halt::Retired => self.error(ErrorKind::Retired, "it was retired; open it again to make or join a new one"),
-            Halt::Frozen | Halt::Forked | Halt::Changed => self.error(ErrorKind::Busy, "it is being repaired; try again"),
-            Halt::Damaged(what) if what.starts_with("the configuration") => self.error(
-                ErrorKind::Corrupt,
-                format!("damaged: {what}; nothing can mend that: shm-limit remove --force it and create it anew"),
-            ),
-            Halt::Damaged(what) => self.error(
-                ErrorKind::Corrupt,
-                format!("damaged: {what}; see it with `shm-limit inspect`, clear it with `shm-limit reset`, or remove and create it anew"),
-            ),
-            Halt::NeverAdmissible { most, .. } => self.error(
-                ErrorKind::NeverAdmissible,
-                format!("{cost} at once can never be admitted, the most is {most}; ask for less, or set a larger burst"),
-            ),
-            Halt::PermitsInForce => self.error(ErrorKind::Busy, "it was just given permits; try again"),
-            Halt::Unlimited => self.error(
-                ErrorKind::InvalidInput,
-                format!(
-                    "it has permits and no limit, so there are no turns to reserve; wait for a permit, or give it a rate: shm-limit set {} --rate 5/s",
-                    self.name.shell_word()
-                ),
-            ),
-            Halt::Miscounted => self.error(ErrorKind::InvalidInput, "its limits count other units"),
-            Halt::Seatless => self.error(
-                ErrorKind::NoSeat,
-                format!(
-                    "all of its {} seats are taken, and several limits or permits need one; put one with more seats in its place: \
-                     shm-limit create {} --replace --seats N, with its other settings",
-                    self.seats().len(),
-                    self.name().shell_word(),
-                ),
-            ),
-            Halt::TooFar { ready, now } => self.error(
-                ErrorKind::TooFar,
-                format!("the turn would come in {}, over a year; nothing was reserved", format_span(ready.since(now))),
-            ),
-        }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::Segment;
 use crate::clock;
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{FINGERPRINT, Fixed, Hash, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape, VERSION};
+use crate::layout::{FINGERPRINT, Hash, Header, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape, VERSION};
 use crate::limit::format_span;
-use crate::name::{Directory, MAX_NAME, Name};
+use crate::name::{MAX_NAME, Name};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::ground::Ground;
 use crate::sys::host;
@@ -156,9 +157,9 @@ fn wrong_size(size: u64) -> Error {
 }
 
 /// The shape that the header says, if the file is as large as that.
-fn shape_of(fixed: &Fixed, size: usize) -> Result<Shape> {
+fn shape_of(fixed: &Header, size: usize) -> Result<Shape> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-    let (id, r) = (&fixed.identity, &fixed.regions);
+    let (id, r) = (&fixed.identity, &fixed.geometry);
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
     Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get))
         .filter(|shape| shape.file_size() == size)
@@ -185,7 +186,7 @@ fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     Ok(())
 }
 
-fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
+fn check_header(fixed: &Header, shape: &Shape, name: &Name) -> Result<()> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let id = &fixed.identity;
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
@@ -198,7 +199,7 @@ fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
     if get(&id.checksum) != header_checksum(fixed) {
         return corrupt("the header does not match its checksum");
     }
-    let r = &fixed.regions;
+    let r = &fixed.geometry;
     let now = Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get));
     if get(&id.file_size) != shape.file_size() as u64 || now != Some(*shape) {
         return corrupt("the file's size is not the one in its header");
@@ -212,7 +213,7 @@ fn check_header(fixed: &Fixed, shape: &Shape, name: &Name) -> Result<()> {
             ),
         ));
     }
-    let made_under = host::Clock {
+    let made_under = host::ClockIdentity {
         boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
         time_namespace: get(&id.time_namespace),
     };
@@ -233,7 +234,12 @@ const SAME_WALL: Duration = Duration::from_secs(1);
 ///
 /// A machine that starts each time with the same time of day, because it has no clock that runs on, can't be told from
 /// its earlier runs in this way, except by times in the future.
-fn check_clock(here: host::Clock, made_under: host::Clock, wall_ns: u64, created_ns: u64) -> Result<()> {
+fn check_clock(
+    here: host::ClockIdentity,
+    made_under: host::ClockIdentity,
+    wall_ns: u64,
+    created_ns: u64,
+) -> Result<()> {
     match here.compare(made_under) {
         host::Same::Yes => return Ok(()),
         host::Same::No => {
@@ -272,8 +278,8 @@ fn check_clock(here: host::Clock, made_under: host::Clock, wall_ns: u64, created
     ))
 }
 
-pub(super) fn header_checksum(fixed: &Fixed) -> u64 {
-    let (id, regions) = (&fixed.identity, &fixed.regions);
+pub(super) fn header_checksum(fixed: &Header) -> u64 {
+    let (id, regions) = (&fixed.identity, &fixed.geometry);
     [&id.magic, &id.version, &id.layout, &id.file_size, &id.boot_id[0], &id.boot_id[1], &id.time_namespace]
         .into_iter()
         .chain([&regions.seats, &regions.name_len, &regions.created_ns, &regions.created_unix])
@@ -285,9 +291,9 @@ pub(super) fn header_checksum(fixed: &Fixed) -> u64 {
         .0
 }
 
-fn stored_name(fixed: &Fixed) -> Option<Vec<u8>> {
+fn stored_name(fixed: &Header) -> Option<Vec<u8>> {
     let len =
-        usize::try_from(fixed.regions.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
+        usize::try_from(fixed.geometry.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
     let mut bytes: Vec<u8> =
         fixed.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).collect();
     bytes.truncate(len);

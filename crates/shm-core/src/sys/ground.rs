@@ -21,12 +21,13 @@
 //! inherit it. It takes about a dozen system calls.
 
 use super::file_system::{self, Reach};
-use super::fork::{NoFork, process_token};
+use super::fork_gate::NoFork;
 use super::futex;
 use super::lock::{self, HeldByMapping};
+use super::process_token::process_token;
 use super::signal::NoHandlers;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Fixed, Hash, PROBE_LOCKS};
+use crate::layout::{Hash, Header, PROBE_LOCKS};
 use nix::errno::Errno;
 use nix::sys::statfs::fstatfs;
 use std::fs::File;
@@ -126,8 +127,8 @@ impl Ground {
             return Err(self
                 .refused("a lock there ends with its descriptor, although a mapping of the file lives on"));
         }
-        if !(passes_on(held.word(offset_of!(Fixed, ground)), word)
-            && passes_on(word, held.word(offset_of!(Fixed, ground))))
+        if !(passes_on(held.word(offset_of!(Header, ground)), word)
+            && passes_on(word, held.word(offset_of!(Header, ground))))
         {
             return Err(self.refused("two mappings of one file are not the same memory there"));
         }

@@ -1,13 +1,13 @@
 //! What tells this machine's present clock from another one's, and this process from others.
 
-use super::fork::process_token;
+use super::process_token::process_token;
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Under which clock the times in a segment make sense. A word is 0 where the kernel doesn't say, which without `/proc` it
 /// doesn't: an unknown word equals nothing, not even another unknown one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Clock {
+pub(crate) struct ClockIdentity {
     pub(crate) boot_id: [u64; 2],
     /// Its inode; [`NO_TIME_NAMESPACES`] on a kernel that has none.
     pub(crate) time_namespace: u64,
@@ -24,13 +24,13 @@ pub(crate) enum Same {
     Unknown,
 }
 
-impl Clock {
+impl ClockIdentity {
     /// Whether the kernel said all about it.
     pub(crate) fn is_known(self) -> bool {
         self.words().into_iter().all(|word| word != 0)
     }
 
-    pub(crate) fn compare(self, other: Clock) -> Same {
+    pub(crate) fn compare(self, other: ClockIdentity) -> Same {
         let differ = self.words().into_iter().zip(other.words()).any(|(a, b)| a != 0 && b != 0 && a != b);
         match differ {
             true => Same::No,
@@ -47,8 +47,8 @@ impl Clock {
 /// What about this process the kernel tells slowly, so it is asked once a process. (A forked child asks again: it may be
 /// born into other namespaces.)
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Me {
-    pub(crate) clock: Clock,
+pub(crate) struct ProcessInfo {
+    pub(crate) clock: ClockIdentity,
     /// 0 where the kernel doesn't say.
     pub(crate) pid_namespace: u64,
     /// The command's name, up to 16 bytes.
@@ -56,7 +56,7 @@ pub(crate) struct Me {
 }
 
 /// This process.
-pub(crate) fn me() -> Me {
+pub(crate) fn me() -> ProcessInfo {
     // Every thread that fills these stores the same values, so no lock is needed (and none can be left behind by a
     // fork). `KNOWN_BY` is stored last.
     static WORDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
@@ -82,8 +82,8 @@ pub(crate) fn me() -> Me {
     }
     let [boot_high, boot_low, time_namespace, pid_namespace, name_head, name_tail] =
         [0, 1, 2, 3, 4, 5].map(|i: usize| WORDS[i].load(Ordering::Relaxed));
-    Me {
-        clock: Clock { boot_id: [boot_high, boot_low], time_namespace },
+    ProcessInfo {
+        clock: ClockIdentity { boot_id: [boot_high, boot_low], time_namespace },
         pid_namespace,
         command: [name_head, name_tail],
     }
@@ -133,12 +133,12 @@ mod tests {
 
     #[test]
     fn an_unknown_clock_equals_no_other() {
-        let known = Clock { boot_id: [1, 2], time_namespace: 3 };
-        let other_boot = Clock { boot_id: [1, 9], ..known };
-        let other_namespace = Clock { time_namespace: 9, ..known };
-        let no_boot = Clock { boot_id: [0, 0], ..known };
-        let no_namespace = Clock { time_namespace: 0, ..known };
-        let nothing = Clock { boot_id: [0, 0], time_namespace: 0 };
+        let known = ClockIdentity { boot_id: [1, 2], time_namespace: 3 };
+        let other_boot = ClockIdentity { boot_id: [1, 9], ..known };
+        let other_namespace = ClockIdentity { time_namespace: 9, ..known };
+        let no_boot = ClockIdentity { boot_id: [0, 0], ..known };
+        let no_namespace = ClockIdentity { time_namespace: 0, ..known };
+        let nothing = ClockIdentity { boot_id: [0, 0], time_namespace: 0 };
         assert_eq!(known.compare(known), Same::Yes);
         for other in [other_boot, other_namespace] {
             assert_eq!(known.compare(other), Same::No);

@@ -1,6 +1,7 @@
 //! Locks that belong to the kernel and die with their holder (open-file-description locks on single bytes).
 
-use super::fork::{NoFork, process_token};
+use super::fork_gate::NoFork;
+use super::process_token::process_token;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};

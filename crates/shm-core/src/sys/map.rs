@@ -1,7 +1,7 @@
 //! A limiter's file in memory, as typed atomics.
 
 use super::mid_write::Extent;
-use crate::layout::{Cell, Fixed, Place, SEATS_OFFSET, Seat, Shape};
+use crate::layout::{Cell, Header, Place, SEATS_OFFSET, Seat, Shape};
 use crate::sync::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
@@ -33,7 +33,7 @@ impl Map {
     }
 
     #[inline]
-    pub(crate) fn fixed(&self) -> &Fixed {
+    pub(crate) fn fixed(&self) -> &Header {
         fixed(&self.raw)
     }
 
@@ -113,11 +113,11 @@ impl Whole {
     pub(crate) fn of(file: &File, size: usize) -> io::Result<Whole> {
         // Not populated: the first touch maps all pages around it, for less.
         let raw = MmapOptions::new().len(size.max(SEATS_OFFSET)).map_raw(file)?;
-        debug_assert!(raw.as_ptr().cast::<Fixed>().is_aligned());
+        debug_assert!(raw.as_ptr().cast::<Header>().is_aligned());
         Ok(Whole(raw))
     }
 
-    pub(crate) fn fixed(&self) -> &Fixed {
+    pub(crate) fn fixed(&self) -> &Header {
         fixed(&self.0)
     }
 
@@ -144,8 +144,8 @@ impl Whole {
 }
 
 #[inline]
-fn fixed(raw: &MmapRaw) -> &Fixed {
+fn fixed(raw: &MmapRaw) -> &Header {
     // SAFETY: the mapping is page-aligned, at least `size_of::<Fixed>()` long (`Whole::of`) and lives as long as `raw`.
     // `Fixed` is atomics only, so any bytes are valid and others may write at any time.
-    unsafe { &*raw.as_ptr().cast::<Fixed>() }
+    unsafe { &*raw.as_ptr().cast::<Header>() }
 }

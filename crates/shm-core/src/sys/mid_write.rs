@@ -5,7 +5,7 @@
 //! becomes private memory of the child, in which it may write what it likes. When the write is over the child has the
 //! shared mapping back. Nothing that the child found in between is true.
 
-use super::fork::process_token;
+use super::process_token::process_token;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;

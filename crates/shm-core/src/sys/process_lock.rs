@@ -3,8 +3,8 @@
 //! Its word has three states, as in Drepper's "Futexes Are Tricky": free, held, and held while threads sleep on it. A
 //! thread that waits sleeps in the kernel, so that a holder of lower priority can run on the same processor.
 
-use super::fork::process_token;
 use super::futex;
+use super::process_token::process_token;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,20 +35,20 @@ impl<T> ProcessLock<T> {
 
     /// Takes the lock if it is free.
     #[inline]
-    pub fn try_lock(&self) -> Option<Held<'_, T>> {
+    pub fn try_lock(&self) -> Option<ProcessLockGuard<'_, T>> {
         let held = process_token() << TOKEN_SHIFT | HELD;
         // Acquire: pairs with the Release in `Held::drop`.
         self.word
             .compare_exchange(FREE, held, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-            .then(|| Held { lock: self })
+            .then(|| ProcessLockGuard { lock: self })
     }
 }
 
 impl<T: Default> ProcessLock<T> {
     /// Waits for other threads of this process only.
     #[inline]
-    pub fn lock(&self) -> Held<'_, T> {
+    pub fn lock(&self) -> ProcessLockGuard<'_, T> {
         match self.try_lock() {
             Some(held) => held,
             None => self.wait(),
@@ -56,7 +56,7 @@ impl<T: Default> ProcessLock<T> {
     }
 
     #[cold]
-    fn wait(&self) -> Held<'_, T> {
+    fn wait(&self) -> ProcessLockGuard<'_, T> {
         let me = process_token() << TOKEN_SHIFT;
         let swap = |from: u64, to: u64| {
             self.word.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
@@ -68,7 +68,7 @@ impl<T: Default> ProcessLock<T> {
             let seen = self.word.load(Ordering::Relaxed);
             if seen == FREE {
                 if swap(FREE, me | mine) {
-                    return Held { lock: self };
+                    return ProcessLockGuard { lock: self };
                 }
             } else if seen >> TOKEN_SHIFT != me >> TOKEN_SHIFT {
                 if swap(seen, me | mine) {
@@ -76,7 +76,7 @@ impl<T: Default> ProcessLock<T> {
                     // no one in this process refers to the old value. It is not dropped: that thread may have been in the
                     // middle of changing it.
                     unsafe { self.inside.get().write(T::default()) };
-                    return Held { lock: self };
+                    return ProcessLockGuard { lock: self };
                 }
             } else if looks < LOOKS {
                 looks += 1;
@@ -90,11 +90,11 @@ impl<T: Default> ProcessLock<T> {
 }
 
 /// While this lives, no other thread of this process holds the lock.
-pub struct Held<'a, T> {
+pub struct ProcessLockGuard<'a, T> {
     lock: &'a ProcessLock<T>,
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for ProcessLockGuard<'_, T> {
     type Target = T;
 
     #[inline]
@@ -104,7 +104,7 @@ impl<T> Deref for Held<'_, T> {
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for ProcessLockGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the lock is held, by this alone.
@@ -112,7 +112,7 @@ impl<T> DerefMut for Held<'_, T> {
     }
 }
 
-impl<T> Drop for Held<'_, T> {
+impl<T> Drop for ProcessLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         if self.lock.word.swap(FREE, Ordering::Release) & HELD_WITH_SLEEPERS != 0 {

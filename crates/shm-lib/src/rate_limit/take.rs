@@ -5,7 +5,7 @@ use crate::outcome::Charge;
 use crate::{Acquire, Admission, Outcome, Permit, Reservation, Settled};
 use shm_core::clock::Nanos;
 use shm_core::limit::Cost;
-use shm_core::{Charged, Decision, Denied, Error, ErrorKind, Held, Limiter, Result, Undecided};
+use shm_core::{ChargeTotals, Decision, Denied, Error, ErrorKind, Limiter, PermitToken, Result, Undecided};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl RateLimit {
     fn try_calls(&self, n: u64) -> Result<Outcome> {
         // A limiter that is lost fails, however it is asked; then comes the one that was found after it.
         let limiter = &self.first;
-        let decision = match limiter.try_at_once(n) {
+        let decision = match limiter.try_acquire_fast(n) {
             Ok(decision) => decision,
             Err(Undecided::MayNeedPermit) if limiter.has_permits() => return self.try_with_permit(n),
             Err(_) if n == 0 => return self.try_cost(&Cost::from(0)),
@@ -244,7 +244,7 @@ impl RateLimit {
     pub fn settle(&self, admission: &mut Admission, actual: impl Into<Cost>) -> Result<Settled> {
         let receipt = admission.receipt;
         let (estimate, charged) = match std::mem::replace(&mut admission.charge, Charge::Settled) {
-            Charge::Calls(n) => (Cost::from(n), Charged::default()),
+            Charge::Calls(n) => (Cost::from(n), ChargeTotals::default()),
             Charge::Units(units) => *units,
             Charge::Settled => {
                 return Err(Error::new(
@@ -264,7 +264,7 @@ impl RateLimit {
             // Where there is no limit nothing is charged.
             let debt = debt.filter(|_| !limiter.is_unlimited());
             let refund = limiter.settle(&receipt, &charged, unused.as_ref(), debt.as_ref())?;
-            Ok(Settled { refund, debt: debt.filter(|_| limiter.is_ours(&receipt)) })
+            Ok(Settled { refund, debt: debt.filter(|_| limiter.belongs_to_this_process(&receipt)) })
         })
     }
 
@@ -300,7 +300,7 @@ fn try_calls(limiter: &Arc<Limiter>, n: u64) -> Result<Outcome> {
     if n == 0 {
         return try_cost(limiter, &Cost::from(0));
     }
-    let decision = match limiter.try_at_once(n) {
+    let decision = match limiter.try_acquire_fast(n) {
         Ok(decision) => Some(decision),
         Err(_) => limiter.try_without_permit(n)?,
     };
@@ -328,7 +328,7 @@ fn try_cost(limiter: &Arc<Limiter>, cost: &Cost) -> Result<Outcome> {
     })
 }
 
-fn permit(limiter: &Arc<Limiter>, held: Option<Held>) -> Option<Permit> {
+fn permit(limiter: &Arc<Limiter>, held: Option<PermitToken>) -> Option<Permit> {
     held.map(|held| Permit::new(limiter, held))
 }
 

@@ -84,9 +84,9 @@ pub(crate) fn until(limiter: &Limiter, receipt: &Receipt) -> Result<Nanos> {
         if now >= receipt.at {
             return Ok(now);
         }
-        if limiter.is_void(receipt) {
+        if limiter.is_stale(receipt) {
             // Its epoch is over, so there is nothing to hear on it any more.
-            limiter.check_still_there()?;
+            limiter.check_still_valid()?;
             std::thread::sleep(receipt.at.since(now).min(Duration::from_secs(1)));
         } else {
             limiter.sleep(receipt, now)?;

@@ -4,7 +4,7 @@ use super::{Demand, Granted};
 use crate::clock::Nanos;
 use crate::commit::Wanted;
 use crate::error::{ErrorKind, Result};
-use crate::limiter::decide::Receipt;
+use crate::limiter::receipt::Receipt;
 use crate::limiter::{Decision, Limiter};
 use std::time::Duration;
 

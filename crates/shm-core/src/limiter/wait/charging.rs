@@ -2,12 +2,13 @@
 
 use super::view::View;
 use crate::clock::{self, Nanos};
-use crate::commit::{Decision, Halt, Pair};
-use crate::layout::Turns;
+use crate::commit::{CommitError, Pair, Verdict};
+use crate::layout::TurnTable;
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT};
 use crate::limiter::Limiter;
-use crate::line::{Charge, Turn};
-use crate::seat::{CellAccess, Sitter};
+use crate::limiter::process::CellAccess;
+use crate::line::{Charge, ReadyTurn};
+use crate::seat::HolderId;
 use std::time::Duration;
 
 /// Turns that come within this time are charged ahead, so that somebody who wakes late uses up what came meanwhile. The
@@ -20,7 +21,7 @@ const HORIZON: Duration = Duration::from_millis(20);
 pub(super) const UNCLAIMED: Duration = Duration::from_millis(100);
 
 /// When the next turn is to come, at the latest, so that it is charged now. These are ready.
-pub(super) fn wanted_by(ready: &[(Turn, Charge)], now: u64) -> Nanos {
+pub(super) fn wanted_by(ready: &[(ReadyTurn, Charge)], now: u64) -> Nanos {
     match ready.iter().filter(|(turn, _)| turn.at > now).count() {
         0 => Nanos::from_nanos(u64::MAX),
         _ => Nanos::from_nanos(now).plus(HORIZON),
@@ -28,12 +29,12 @@ pub(super) fn wanted_by(ready: &[(Turn, Charge)], now: u64) -> Nanos {
 }
 
 impl Limiter {
-    pub(super) fn turns(&self) -> &Turns {
+    pub(super) fn turns(&self) -> &TurnTable {
         &self.segment.fixed().turns
     }
 
     /// The turns of this epoch that are ready. Others are void, and those that nobody can want any more are undone.
-    pub(super) fn ready_turns(&self, epoch: u64, now: u64, oldest: u64) -> Vec<(Turn, Charge)> {
+    pub(super) fn ready_turns(&self, epoch: u64, now: u64, oldest: u64) -> Vec<(ReadyTurn, Charge)> {
         let table = self.turns();
         let mut turns = Vec::new();
         for turn in table.ready().all() {
@@ -44,7 +45,7 @@ impl Limiter {
                 table.take(turn);
             } else if charge.epoch != epoch {
                 // Not those of an epoch that this process has not heard of yet.
-                if !self.segment.generations().is_still(charge.epoch) {
+                if !self.segment.generations().is_current_after_write(charge.epoch) {
                     table.take(turn);
                 }
             } else if is_over {
@@ -61,16 +62,16 @@ impl Limiter {
     /// next.
     pub(super) fn fill(
         &self,
-        by: Sitter,
+        by: HolderId,
         costs: &Costs,
         epoch: u64,
         latest: Nanos,
-    ) -> std::result::Result<Option<Nanos>, Halt> {
+    ) -> std::result::Result<Option<Nanos>, CommitError> {
         let Some(filling) = self.turns().begin(by) else { return Ok(None) };
         match self.charge_turn(filling.slot(), costs, epoch, latest) {
             Ok(Some((at, charge))) => {
                 self.turns().publish(filling, at.as_nanos(), &charge);
-                if charge.epoch == epoch { Ok(Some(at)) } else { Err(Halt::Changed) }
+                if charge.epoch == epoch { Ok(Some(at)) } else { Err(CommitError::Changed) }
             }
             nothing => {
                 self.turns().abandon(filling);
@@ -87,27 +88,27 @@ impl Limiter {
         costs: &Costs,
         epoch: u64,
         latest: Nanos,
-    ) -> std::result::Result<Option<(Nanos, Charge)>, Halt> {
+    ) -> std::result::Result<Option<(Nanos, Charge)>, CommitError> {
         if !self.segment.has_records() {
             let (decision, before) = self.segment.words().charge_turn(costs[0], latest, &clock::now)?;
             return Ok(match decision {
-                Decision::Admitted { at, epoch, state, .. } => {
+                Verdict::Admitted { at, epoch, state, .. } => {
                     let charged = [0; MAX_LIMITS];
                     Some((at, Charge { epoch, before, after: state, costs: *costs, charged }))
                 }
-                Decision::Denied { .. } => None,
+                Verdict::Denied { .. } => None,
             });
         }
-        let Ok(Some(mut cells)) = self.seat.cells(&self.segment) else { return Err(Halt::Seatless) };
+        let Ok(Some(mut cells)) = self.process.cells(&self.segment) else { return Err(CommitError::NoSeat) };
         let records = self.segment.records(Some(cells.pair()));
         let asked = Asked::Costs(costs, epoch);
-        match records.reserve(asked, latest, &clock::now, true, &mut cells.desk)? {
-            Decision::Admitted { at, epoch, state, .. } => {
-                records.keep_before(epoch, &self.segment.turn_cells()[slot], cells.desk.before_it());
-                let (charged, before) = (cells.desk.charged(), cells.desk.word_before());
+        match records.reserve(asked, latest, &clock::now, true, &mut cells.scratch)? {
+            Verdict::Admitted { at, epoch, state, .. } => {
+                records.keep_before(epoch, &self.segment.turn_cells()[slot], cells.scratch.before_it());
+                let (charged, before) = (cells.scratch.charged(), cells.scratch.word_before());
                 Ok(Some((at, Charge { epoch, before, after: state, costs: *costs, charged })))
             }
-            Decision::Denied { .. } => Ok(None),
+            Verdict::Denied { .. } => Ok(None),
         }
     }
 
@@ -135,7 +136,7 @@ impl Limiter {
     }
 
     /// Takes back the charges of all turns that nobody has claimed, the latest first, while one `is_to_go`.
-    pub(in crate::limiter) fn undo_turns(&self, pair: Option<Pair>, is_to_go: impl Fn(&Turn) -> bool) {
+    pub(in crate::limiter) fn undo_turns(&self, pair: Option<Pair>, is_to_go: impl Fn(&ReadyTurn) -> bool) {
         let table = self.turns();
         // The state word that was undone last, and what is there in its place.
         let mut now_as = None;
@@ -152,7 +153,7 @@ impl Limiter {
     /// Takes back the charge of this turn, if nobody has claimed it; says the state word then, if nothing was charged after
     /// it. Otherwise a turn that is to come stays, for whoever stands when it comes; one that has come is given back as
     /// far as it can be.
-    pub(super) fn undo(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
+    pub(super) fn undo(&self, turn: &ReadyTurn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
         let is_newest = self.segment.generations().state_of(charge.epoch) == charge.after;
         if turn.at > clock::now().as_nanos() && !is_newest {
             return None;
@@ -160,11 +161,11 @@ impl Limiter {
         if !self.segment.has_records() {
             return self.undo_word(turn, charge);
         }
-        let cells = if pair.is_none() { self.seat.cells(&self.segment).ok()? } else { None };
+        let cells = if pair.is_none() { self.process.cells(&self.segment).ok()? } else { None };
         self.undo_record(turn, charge, pair.or_else(|| cells.as_ref().map(CellAccess::pair)))
     }
 
-    pub(super) fn undo_word(&self, turn: &Turn, charge: &Charge) -> Option<u64> {
+    pub(super) fn undo_word(&self, turn: &ReadyTurn, charge: &Charge) -> Option<u64> {
         let (epoch, cost, words) = (charge.epoch, charge.costs[0], self.segment.words());
         if !self.turns().take(turn) {
             return None;
@@ -176,7 +177,7 @@ impl Limiter {
         None
     }
 
-    fn undo_record(&self, turn: &Turn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
+    fn undo_record(&self, turn: &ReadyTurn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
         let (epoch, records) = (charge.epoch, self.segment.records(pair));
         // Read before it is taken: then somebody else may fill the slot.
         let before = records.kept_before(epoch, &self.segment.turn_cells()[turn.slot]);
@@ -192,13 +193,13 @@ impl Limiter {
 
     /// Gives back so much of what was charged for a turn that this process has taken, as a settlement does. Of a state that
     /// is a record nothing is given back without a `pair` of cells.
-    pub(super) fn refund_of(&self, turn: &Turn, charge: &Charge, unused: &Costs, pair: Option<Pair>) {
+    pub(super) fn refund_of(&self, turn: &ReadyTurn, charge: &Charge, unused: &Costs, pair: Option<Pair>) {
         let (epoch, at) = (charge.epoch, Nanos::from_nanos(turn.at));
         if self.segment.has_records() {
             let (records, unused) = (self.segment.records(pair), Asked::Costs(unused, epoch));
             let _ = records.refund(epoch, charge.after, Some(&charge.charged), unused, at);
         } else {
-            self.segment.words().refund(epoch, at, Some(charge.after), unused[0], &clock::Host);
+            self.segment.words().refund(epoch, at, Some(charge.after), unused[0], &clock::SystemClock);
         }
     }
 }

@@ -3,13 +3,13 @@
 use super::view::View;
 use super::{Granted, Step, Waiter};
 use crate::clock::{self, Nanos};
-use crate::commit::Halt;
+use crate::commit::CommitError;
 use crate::limit::{Costs, MAX_LIMITS};
 use crate::limiter::Limiter;
-use crate::limiter::decide::{Charged, Receipt};
-use crate::line::{Callers, Charge, Key, Turn, difference};
-use crate::seat::CellAccess;
-use crate::sys::fork::process_token;
+use crate::limiter::process::CellAccess;
+use crate::limiter::receipt::{ChargeTotals, Receipt};
+use crate::line::{Callers, Charge, Key, ReadyTurn, difference};
+use crate::sys::process_token::process_token;
 
 impl Limiter {
     /// What this caller does next.
@@ -19,10 +19,10 @@ impl Limiter {
         waiter: &mut Waiter,
         key: Key,
         view: &View,
-    ) -> std::result::Result<Next, Halt> {
+    ) -> std::result::Result<Next, CommitError> {
         let now = Nanos::from_nanos(view.now);
         if now > waiter.demand.latest && view.seatless {
-            return Err(Halt::Seatless);
+            return Err(CommitError::NoSeat);
         }
         if now > waiter.demand.latest {
             return Ok(Next::Done(Step::Denied(self.why_not(callers, key, view)?)));
@@ -61,33 +61,33 @@ impl Limiter {
         &self,
         waiter: &Waiter,
         costs: &Costs,
-        turn: &Turn,
+        turn: &ReadyTurn,
         charge: &Charge,
-    ) -> std::result::Result<Option<Granted>, Halt> {
+    ) -> std::result::Result<Option<Granted>, CommitError> {
         let permit = if self.has_permits() {
             match self.take_permit_in_line() {
                 Ok(Some(permit)) => Some(permit),
                 Ok(None) => return Ok(None),
                 // Not to be looked for again and again.
-                Err(_) => return Err(Halt::Seatless),
+                Err(_) => return Err(CommitError::NoSeat),
             }
         } else {
             None
         };
         let now = clock::now();
         // A turn of a generation that is over is void, whoever has it: what came of it is part of the next one's state.
-        if !self.turns().take(turn) || !self.segment.generations().is_still(charge.epoch) {
+        if !self.turns().take(turn) || !self.segment.generations().is_current_after_write(charge.epoch) {
             permit.into_iter().for_each(|permit| self.give_back(permit));
             return Ok(None);
         }
         let at = Nanos::from_nanos(turn.at);
         let owner = self.owner(process_token());
         let receipt = Receipt { at, epoch: charge.epoch, state: charge.after, owner };
-        let charged = Charged(self.segment.has_records().then_some(charge.charged));
+        let charged = ChargeTotals(self.segment.has_records().then_some(charge.charged));
         let excess = difference(&charge.costs, costs);
         if excess != [0; MAX_LIMITS] {
             let needs_cells = self.segment.has_records();
-            let cells = needs_cells.then(|| self.seat.cells(&self.segment).ok().flatten()).flatten();
+            let cells = needs_cells.then(|| self.process.cells(&self.segment).ok().flatten()).flatten();
             let pair = cells.as_ref().map(CellAccess::pair);
             // Nothing is given back to a bucket while turns are charged ahead.
             self.undo_turns_to_come(pair);

@@ -14,13 +14,13 @@
 //! | `claiming` | the admission |
 //! | `waking` | telling others, and clearing the places of the dead |
 //! | `tending` | looking on behalf of tasks |
-//! | `model` | for tests: all of it against what it promises, word for word |
+//! | `model_tests` | for tests: all of it against what it promises, word for word |
 
 mod at_once;
 mod charging;
 mod claiming;
 #[cfg(test)]
-mod model;
+mod model_tests;
 mod standing;
 mod tending;
 mod view;
@@ -29,17 +29,17 @@ mod waking;
 pub use tending::Tended;
 
 use super::Limiter;
-use super::decide::{Charged, Receipt};
+use super::receipt::{ChargeTotals, Receipt};
 use crate::clock::{self, Nanos};
-use crate::commit::Halt;
+use crate::commit::CommitError;
 use crate::denied::Denied;
 use crate::error::Result;
 use crate::limit::{Cost, MAX_LIMITS};
 use crate::line::{Afterwards, Ask, Callers, Key, Places, Rouse};
-use crate::permit::Held;
+use crate::permit::PermitToken;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::futex;
-use crate::sys::process_lock::Held as ProcessHeld;
+use crate::sys::process_lock::ProcessLockGuard as ProcessHeld;
 use crate::sys::signal::NoHandlers;
 use claiming::Next;
 use std::ops::{Deref, DerefMut};
@@ -123,9 +123,9 @@ pub struct Granted {
     /// What it may use.
     pub receipt: Receipt,
     /// For a settlement.
-    pub charged: Charged,
+    pub charged: ChargeTotals,
     /// Its permit, where there are permits.
-    pub permit: Option<Held>,
+    pub permit: Option<PermitToken>,
     /// How long it waited.
     pub waited: Duration,
 }
@@ -182,7 +182,7 @@ impl Limiter {
 
     fn lock_callers(&self) -> Locked<'_> {
         let no_handlers = NoHandlers::enter();
-        Locked { callers: Some(self.seat.callers()), no_handlers: Some(no_handlers) }
+        Locked { callers: Some(self.process.callers()), no_handlers: Some(no_handlers) }
     }
 
     /// Whether somebody waits who is awake, or may be: then what is free is theirs.
@@ -249,7 +249,7 @@ impl Limiter {
             let far = waiter.key.filter(|_| now <= waiter.demand.latest).and_then(is_far);
             self.check_not_retired()?;
             if far.is_none() {
-                self.glance_around(now)?;
+                self.maybe_check_file(now)?;
             }
             if self.is_shadow() {
                 return Ok(Step::Shadow);
@@ -257,8 +257,8 @@ impl Limiter {
             let key = match self.stand(callers, waiter, rouse, now) {
                 Ok(Ok(key)) => key,
                 Ok(Err(step)) => return Ok(step),
-                Err(halt) => {
-                    self.clear_the_way(halt, waiter)?;
+                Err(why) => {
+                    self.clear_the_way(why, waiter)?;
                     continue;
                 }
             };
@@ -299,7 +299,7 @@ impl Limiter {
                         return sleep(until, seen, false);
                     }
                 }
-                Err(halt) => self.clear_the_way(halt, waiter)?,
+                Err(why) => self.clear_the_way(why, waiter)?,
             }
         }
     }
@@ -317,11 +317,11 @@ impl Limiter {
 
     /// Mends what can be mended, or says what is wrong.
     #[cold]
-    fn clear_the_way(&self, halt: Halt, waiter: &Waiter) -> Result<()> {
+    fn clear_the_way(&self, why: CommitError, waiter: &Waiter) -> Result<()> {
         let cost = waiter.demand.ask.asked().cost();
-        match halt {
-            Halt::Miscounted => Err(self.miscounted(&cost)),
-            halt => self.recover(halt, cost.largest()),
+        match why {
+            CommitError::WrongUnits => Err(self.wrong_units_error(&cost)),
+            why => self.recover(why, cost.largest()),
         }
     }
 

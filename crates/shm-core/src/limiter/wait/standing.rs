@@ -2,7 +2,7 @@
 
 use super::{Step, Waiter};
 use crate::clock::{self, Nanos};
-use crate::commit::Halt;
+use crate::commit::CommitError;
 use crate::denied::{Denied, DeniedBy};
 use crate::error::Result;
 use crate::layout::RETIRED;
@@ -19,22 +19,22 @@ impl Limiter {
         waiter: &mut Waiter,
         rouse: &Rouse,
         now: Nanos,
-    ) -> std::result::Result<std::result::Result<Key, Step>, Halt> {
+    ) -> std::result::Result<std::result::Result<Key, Step>, CommitError> {
         let epoch = self.know_limits(callers, now.as_nanos());
         if waiter.key.is_none() {
             let Some(costs) = self.costs_in(epoch, waiter.demand.ask.asked())? else {
-                return Err(Halt::Changed);
+                return Err(CommitError::Changed);
             };
             if let Some(step) = self.join(callers, waiter, &costs, rouse, now)? {
                 return Ok(Err(step));
             }
         }
-        let Some(key) = waiter.key else { return Err(Halt::Changed) };
+        let Some(key) = waiter.key else { return Err(CommitError::Changed) };
         callers.is_awake(key, rouse);
         if callers.costs(key) == [0; MAX_LIMITS] {
             // The limits are others now: let it say what is wrong.
             self.costs_in(epoch, waiter.demand.ask.asked())?;
-            return Err(Halt::Changed);
+            return Err(CommitError::Changed);
         }
         self.show_first(callers, now.as_nanos());
         Ok(Ok(key))
@@ -48,9 +48,9 @@ impl Limiter {
         costs: &Costs,
         rouse: &Rouse,
         now: Nanos,
-    ) -> std::result::Result<Option<Step>, Halt> {
+    ) -> std::result::Result<Option<Step>, CommitError> {
         // It attaches even if it gets nothing, so that `inspect` lists it.
-        let _ = self.seat.counting(&self.segment);
+        let _ = self.process.seat.counter(&self.segment);
         let is_new = waiter.since.is_none();
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
@@ -64,7 +64,7 @@ impl Limiter {
         if let Some(denied) = refusal {
             return Ok(Some(Step::Denied(denied)));
         }
-        if !matches!(self.seat.place(&self.segment, callers), Ok(Some(_))) {
+        if !matches!(self.process.place(&self.segment, callers), Ok(Some(_))) {
             // Once for each caller, which looks again and again.
             self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
             return Ok(Some(Step::Unordered(now)));
@@ -84,11 +84,11 @@ impl Limiter {
         costs: &Costs,
         since: Nanos,
         now: Nanos,
-    ) -> std::result::Result<Option<Denied>, Halt> {
+    ) -> std::result::Result<Option<Denied>, CommitError> {
         let at = now.as_nanos();
         let crowd = self.crowd(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
         let Some(most) = self.segment.generations().max_waiters(callers.epoch) else {
-            return Err(Halt::Changed);
+            return Err(CommitError::Changed);
         };
         if crowd.all >= waiter.demand.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
             let by = DeniedBy::Line { waiting: crowd.all };
@@ -116,7 +116,7 @@ impl Limiter {
                 return Ok(Some(denied));
             }
             if ready.since(now) > MAX_WAIT {
-                return Err(Halt::TooFar { ready, now });
+                return Err(CommitError::TooFar { ready, now });
             }
         }
         Ok(None)
@@ -133,7 +133,7 @@ impl Limiter {
                 line.leave(place);
                 // A place far back in the table means that many processes wait: one may need it.
                 if place >= self.segment.places().len() / 2 {
-                    self.seat.release_place(&self.segment, callers);
+                    self.process.release_place(&self.segment, callers);
                 }
             }
             Some(first) if callers.shown == Some(first) => {
@@ -166,14 +166,18 @@ impl Limiter {
     }
 
     /// What a request costs each limit, if it can ever pass; `None` if the epoch is over.
-    pub(super) fn costs_in(&self, epoch: u64, asked: Asked<'_>) -> std::result::Result<Option<Costs>, Halt> {
+    pub(super) fn costs_in(
+        &self,
+        epoch: u64,
+        asked: Asked<'_>,
+    ) -> std::result::Result<Option<Costs>, CommitError> {
         if self.segment.has_records() {
             return self.segment.records(None).costs_in(epoch, asked);
         }
         let Some(most) = self.segment.words().most(epoch) else { return Ok(None) };
         match asked.cost().only_calls().filter(|&n| n > 0) {
-            None => Err(Halt::Miscounted),
-            Some(n) if n > most => Err(Halt::NeverAdmissible { limit: 0, most }),
+            None => Err(CommitError::WrongUnits),
+            Some(n) if n > most => Err(CommitError::NeverAdmissible { limit: 0, most }),
             Some(n) => Ok(Some([n; MAX_LIMITS])),
         }
     }
@@ -215,7 +219,7 @@ impl Limiter {
 
     pub(super) fn check_not_retired(&self) -> Result<()> {
         if self.segment.generations().epoch() >= RETIRED {
-            return Err(self.segment.halted(Halt::Retired, 0));
+            return Err(self.segment.commit_error(CommitError::Retired, 0));
         }
         Ok(())
     }

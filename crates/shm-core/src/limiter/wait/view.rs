@@ -2,12 +2,12 @@
 
 use super::charging::{UNCLAIMED, wanted_by};
 use crate::clock::{self, Nanos};
-use crate::commit::Halt;
+use crate::commit::CommitError;
 use crate::denied::{Denied, DeniedBy};
 use crate::layout::{PLACES, TURNS};
 use crate::limit::Costs;
 use crate::limiter::Limiter;
-use crate::line::{Callers, Charge, GRACE, Key, LONGEST_PLAN, Standing, Turn, difference, sum};
+use crate::line::{Callers, Charge, GRACE, Key, LONGEST_PLAN, ReadyTurn, Standing, difference, sum};
 use std::time::Duration;
 
 /// The longest sleep of the first process in line; of the second it is twice as long, and so on. Nobody passes over a dead
@@ -35,7 +35,7 @@ pub(super) struct View {
     pub(super) epoch: u64,
     pub(super) crowd: Crowd,
     /// The turns that it may have, in the order of their instants: those that come after its arrival.
-    pub(super) turns: Vec<(Turn, Charge)>,
+    pub(super) turns: Vec<(ReadyTurn, Charge)>,
     /// Permits that are free, as far as that matters.
     pub(super) permits: u64,
     /// No seat was free to charge turns with.
@@ -45,7 +45,7 @@ pub(super) struct View {
 impl View {
     /// The turns that have come, if one of them is the caller's by its order. One that has been there for long is anybody's:
     /// so nobody waits for ever behind others that never come, whatever the line says of them.
-    pub(super) fn due(&self) -> &[(Turn, Charge)] {
+    pub(super) fn due(&self) -> &[(ReadyTurn, Charge)] {
         let come_by = |at: u64| self.turns.partition_point(|(turn, _)| turn.at <= at);
         let due = come_by(self.now);
         if (due as u64).min(self.permits) > self.crowd.before {
@@ -79,10 +79,15 @@ pub(super) struct Crowd {
 
 impl Limiter {
     /// How things stand for this caller. Charges turns that are about to come for those who wait.
-    pub(super) fn view(&self, callers: &Callers, key: Key, epoch: u64) -> std::result::Result<View, Halt> {
+    pub(super) fn view(
+        &self,
+        callers: &Callers,
+        key: Key,
+        epoch: u64,
+    ) -> std::result::Result<View, CommitError> {
         let now = clock::now().as_nanos();
-        let Some(sitter) = callers.place.as_ref().map(|place| place.sitter) else {
-            return Err(Halt::Changed);
+        let Some(id) = callers.place.as_ref().map(|place| place.id) else {
+            return Err(CommitError::Changed);
         };
         let costs = callers.costs(key);
         let mut crowd = self.crowd(callers, key, &costs, epoch, now);
@@ -94,7 +99,8 @@ impl Limiter {
             permits = self.free_permits();
         }
         // A permit names the seat of its holder.
-        let mut seatless = self.has_permits() && !matches!(self.seat.sitter(&self.segment), Ok(Some(_)));
+        let mut seatless =
+            self.has_permits() && !matches!(self.process.seat.holder_id(&self.segment), Ok(Some(_)));
         if seatless {
             permits = 0;
         }
@@ -115,22 +121,22 @@ impl Limiter {
             } else {
                 self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
             };
-            match self.fill(sitter, &next, epoch, wanted_by(&turns, now)) {
+            match self.fill(id, &next, epoch, wanted_by(&turns, now)) {
                 // It would be nobody's, and so would the next.
                 Ok(Some(at)) if at.plus(GRACE).as_nanos() < now => {
-                    return Err(Halt::Damaged("a turn comes before it is charged"));
+                    return Err(CommitError::Corrupt("a turn comes before it is charged"));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break turns,
-                Err(Halt::Seatless) => {
+                Err(CommitError::NoSeat) => {
                     seatless = true;
                     break turns;
                 }
-                Err(halt) => return Err(halt),
+                Err(why) => return Err(why),
             }
         };
         if crowd.late {
-            self.wake_first(epoch, sitter.seat);
+            self.wake_first(epoch, id.seat);
         }
         let turns = turns.into_iter().filter(|(turn, _)| turn.at >= key.0).collect();
         Ok(View { now, epoch, crowd, turns, permits, seatless })
@@ -194,13 +200,13 @@ impl Limiter {
         epoch: u64,
         ahead: &Costs,
         costs: &Costs,
-    ) -> std::result::Result<Option<(Nanos, usize)>, Halt> {
+    ) -> std::result::Result<Option<(Nanos, usize)>, CommitError> {
         if !self.segment.has_records() {
-            let estimate = self.segment.words().estimate(epoch, ahead[0], costs[0], &clock::Host)?;
+            let estimate = self.segment.words().estimate(epoch, ahead[0], costs[0], &clock::SystemClock)?;
             return Ok(estimate.map(|ready| (ready, 0)));
         }
-        match self.segment.records(None).estimate(epoch, ahead, costs, &clock::Host) {
-            Err(Halt::Seatless) => Ok(None),
+        match self.segment.records(None).estimate(epoch, ahead, costs, &clock::SystemClock) {
+            Err(CommitError::NoSeat) => Ok(None),
             estimate => estimate,
         }
     }
@@ -210,9 +216,9 @@ impl Limiter {
         &self,
         epoch: u64,
         crowd: &Crowd,
-        turns: &[(Turn, Charge)],
+        turns: &[(ReadyTurn, Charge)],
         costs: &Costs,
-    ) -> std::result::Result<Option<(Nanos, usize)>, Halt> {
+    ) -> std::result::Result<Option<(Nanos, usize)>, CommitError> {
         let ahead = turns.iter().fold(crowd.ahead, |left, (_, charge)| difference(&left, &charge.costs));
         self.estimate(epoch, &ahead, costs)
     }
@@ -233,7 +239,7 @@ impl Limiter {
     }
 
     /// Until when the caller can sleep, if nothing changes.
-    pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, Halt> {
+    pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, CommitError> {
         let crowd = &view.crowd;
         let earliest = view.turns.first().map(|(turn, _)| turn.at);
         let watch = watch(crowd.places_before, crowd.places, view.now, earliest);
@@ -265,7 +271,7 @@ impl Limiter {
         callers: &Callers,
         key: Key,
         view: &View,
-    ) -> std::result::Result<Denied, Halt> {
+    ) -> std::result::Result<Denied, CommitError> {
         let now = Nanos::from_nanos(view.now);
         if view.permits <= view.crowd.before && self.has_permits() {
             return Ok(Denied::new(DeniedBy::Permits, now));

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::limit::MAX_LIMITS;
 use crate::limiter::Limiter;
 use crate::line::Standing;
-use crate::seat::{Probe, SeesLocks, Sitter, Table, is_gone};
+use crate::seat::{HolderId, Probe, SeesLocks, Table, has_ended};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::futex;
 use std::time::Duration;
@@ -139,7 +139,7 @@ impl Limiter {
     fn free_lost_slots(&self, locks: &mut impl SeesLocks) {
         self.turns().free_the_lost(|filler| {
             let place = self.segment.places().get(filler.seat);
-            place.is_none_or(|place| is_gone(&place.holder, filler, locks).unwrap_or(false))
+            place.is_none_or(|place| has_ended(&place.holder, filler, locks).unwrap_or(false))
         });
     }
 
@@ -147,8 +147,8 @@ impl Limiter {
     pub(super) fn clear_if_dead(&self, place: usize, locks: &mut impl SeesLocks) -> bool {
         let Some(holder) = self.segment.places().get(place).map(|place| &place.holder) else { return false };
         let tenure = holder.tenure.load(Ordering::Acquire);
-        let sitter = Sitter { seat: place, tenure };
-        if !is_gone(holder, sitter, locks).unwrap_or(false) {
+        let id = HolderId { seat: place, tenure };
+        if !has_ended(holder, id, locks).unwrap_or(false) {
             return false;
         }
         self.line().leave(place);

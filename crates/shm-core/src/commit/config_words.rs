@@ -1,0 +1,270 @@
+//! A configuration as words of the file: written, read, and checked when it was read.
+
+use super::config::Config;
+use crate::clock::Nanos;
+use crate::layout::{Generation, Hash, LIMITS, LimitWords, RINGS};
+use crate::limit::log::Log;
+use crate::limit::rule::Rule;
+use crate::limit::rule_set::Rules;
+use crate::limit::window::{FixedWindow, SlidingCounter};
+use crate::limit::{Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit};
+use crate::sync::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// In the kind: not calls.
+const COUNTS_A_UNIT: u64 = 1 << 16;
+/// In the kind, of each limit: nobody is denied.
+const SHADOW: u64 = 1 << 17;
+
+/// The words of a generation's `about` that say what it is, and those of one limit.
+type HeaderWords = [u64; 6];
+type LimitFields = [u64; 12];
+
+/// In the word of how many may wait: there is such a number.
+const HAS_MAX_WAITERS: u64 = 1 << 32;
+
+impl Config {
+    fn header_words(&self, number: u64) -> HeaderWords {
+        let limits = self.policy.limits().count() as u64;
+        let shape =
+            limits | u64::from(self.policy.permits().unwrap_or(0)) << 32 | u64::from(self.permits_ever) << 48;
+        [
+            number,
+            u64::from(self.starts_empty),
+            self.since.as_nanos(),
+            self.not_before.map_or(0, Nanos::as_nanos),
+            shape,
+            self.policy.max_waiters().map_or(0, |n| HAS_MAX_WAITERS | u64::from(n)),
+        ]
+    }
+
+    /// Limit `i` as words; beyond the last one zeros, but for what the first place says of the whole policy. `wall_ns` is
+    /// where windows since the epoch begin.
+    fn limit_fields(&self, i: usize, wall_ns: u64) -> LimitFields {
+        let shadow = if self.policy.is_shadow() { SHADOW } else { 0 };
+        let Some(limit) = self.policy.limits().nth(i) else {
+            let mut words = [0; 12];
+            words[0] = if i == 0 { shadow } else { 0 };
+            return words;
+        };
+        let [a, b, c] = limit.unit().words();
+        let per = limit.rate().per_ns();
+        let span = per + limit.guard().as_nanos() as u64;
+        let (kind, x, y, floor) = match limit.kind() {
+            Kind::Bucket { .. } => {
+                let g = Gcra::new(limit, self.not_before);
+                (u64::from(g.ticks.shift), g.ticks.per_ns, g.ticks.inverse, g.floor)
+            }
+            Kind::Greedy => (1 << 8, span, 0, 0),
+            // Wall time is a multiple of `per` at this instant after the machine started.
+            Kind::FixedWindow(Start::Epoch) => (2 << 8, span, (per - wall_ns % per) % per, 0),
+            Kind::FixedWindow(Start::FirstUse) => (3 << 8, span, 0, 0),
+            Kind::SlidingCounter => (4 << 8, span, 0, 0),
+        };
+        let kind = kind | if limit.unit().is_calls() { 0 } else { COUNTS_A_UNIT } | shadow;
+        let fast_burst = if i == 0 { self.policy.fast_burst() } else { 0 };
+        let (max, guard) = (limit.rate().max(), limit.guard().as_nanos() as u64);
+        [kind, limit.burst(), x, y, floor, fast_burst, max, per, guard, a, b, c]
+    }
+
+    /// Writes it to a place that nobody reads now.
+    pub(super) fn store(&self, number: u64, wall_ns: u64, to: &Generation) {
+        let mut sum = Hash::new();
+        let mut put = |word: &AtomicU64, value: u64| {
+            word.store(value, Ordering::Relaxed);
+            sum = sum.word(value);
+        };
+        for (word, value) in header_fields(to).into_iter().zip(self.header_words(number)) {
+            put(word, value);
+        }
+        for (i, place) in to.limits.iter().enumerate() {
+            for (word, value) in fields_of_limit(place).into_iter().zip(self.limit_fields(i, wall_ns)) {
+                put(word, value);
+            }
+        }
+        to.header.checksum.store(sum.0, Ordering::Relaxed);
+    }
+
+    /// Reads it, possibly while it is being written: the caller looks whether that place was current throughout, then
+    /// asks [`check`](Words::check).
+    pub(super) fn load(from: &Generation) -> RawConfig {
+        let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+        RawConfig {
+            about: header_fields(from).map(get),
+            limits: std::array::from_fn(|i| fields_of_limit(&from.limits[i]).map(get)),
+            checksum: get(&from.header.checksum),
+        }
+    }
+}
+
+/// Terms as they were found.
+pub(super) struct RawConfig {
+    about: HeaderWords,
+    limits: [LimitFields; LIMITS],
+    checksum: u64,
+}
+
+impl RawConfig {
+    /// The configuration, if it is that of generation `number` and could have been asked for.
+    pub(super) fn check(&self, number: u64, wall_ns: u64) -> Result<Config, &'static str> {
+        let sum =
+            self.about.into_iter().chain(self.limits.into_iter().flatten()).fold(Hash::new(), Hash::word);
+        let [found, forget, since, not_before, shape, max_waiters] = self.about;
+        if found != number || sum.0 != self.checksum {
+            return Err("the configuration does not match its checksum");
+        }
+        let impossible = "the configuration is not one that can be asked for";
+        let mut limits = [Limit::patient(Rate::EVERY_SECOND); MAX_LIMITS];
+        let count = (shape & 0xff) as usize;
+        if count > LIMITS {
+            return Err(impossible);
+        }
+        for (limit, words) in limits.iter_mut().zip(&self.limits).take(count) {
+            *limit = limit_of(words).ok_or(impossible)?;
+        }
+        let permits = (shape >> 32 & 0xffff) as u32;
+        let policy = match (count, permits) {
+            (0, n) => Policy::of_permits(n),
+            (_, 0) => Policy::new(&limits[..count]),
+            (_, n) => Policy::new(&limits[..count]).and_then(|policy| policy.with_permits(n)),
+        };
+        let mut policy = policy.map_err(|_| impossible)?;
+        if let Some(n) = max_waiters_in(max_waiters) {
+            policy = policy.with_max_waiters(n);
+        }
+        let config = Config {
+            policy: policy.in_shadow(self.limits[0][0] & SHADOW != 0),
+            since: Nanos::from_nanos(since),
+            not_before: (not_before != 0).then_some(Nanos::from_nanos(not_before)),
+            starts_empty: forget != 0,
+            permits_ever: (shape >> 48) as u32,
+        };
+        // The numbers for decisions must be those that follow from the configuration.
+        let pause_is_possible = config.not_before.is_none_or(|at| at <= config.since.plus(MAX_WAIT));
+        let same = config.header_words(number) == self.about
+            && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i, wall_ns) == *words);
+        if pause_is_possible && same { Ok(config) } else { Err(impossible) }
+    }
+}
+
+fn limit_of(words: &LimitFields) -> Option<Limit> {
+    let [kind, burst, _, _, _, _, max, per_ns, guard_ns, a, b, c] = *words;
+    let rate = Rate::new(max, Duration::from_nanos(per_ns)).ok()?;
+    let limit = match kind >> 8 & 0xff {
+        0 => Limit::with_burst(rate, burst),
+        1 => Limit::greedy(rate),
+        2 => Limit::fixed_window(rate, Start::Epoch),
+        3 => Limit::fixed_window(rate, Start::FirstUse),
+        4 => Limit::sliding_counter(rate),
+        _ => return None,
+    };
+    Some(limit.ok()?.guarded(Duration::from_nanos(guard_ns)).ok()?.counting(Unit::from_words([a, b, c])?))
+}
+
+fn header_fields(g: &Generation) -> [&AtomicU64; 6] {
+    let a = &g.header;
+    [&a.number, &a.starts_empty, &a.since_ns, &a.not_before_ns, &a.shape, &a.max_waiters]
+}
+
+fn fields_of_limit(l: &LimitWords) -> [&AtomicU64; 12] {
+    let (n, w) = (&l.params, &l.details);
+    let [a, b, c] = &w.unit;
+    let numbers = [&n.kind, &n.burst, &n.ticks_per_ns, &n.ns_per_tick, &n.floor, &n.fast_burst];
+    let what = [&w.max, &w.per_ns, &w.guard_ns, a, b, c];
+    std::array::from_fn(|i| if i < numbers.len() { numbers[i] } else { what[i - numbers.len()] })
+}
+
+/// The numbers of the only limit, and whether nobody is denied. Possibly rubbish: the caller checks that the place was
+/// current, and the arithmetic on them can't fail.
+#[inline]
+pub(super) fn gcra(from: &Generation) -> (Gcra, bool) {
+    let limit = &from.limits[0];
+    let kind = limit.params.kind.load(Ordering::Relaxed);
+    (gcra_of(limit, kind), kind & SHADOW != 0)
+}
+
+/// The same for the fast path: with a burst of 0 unless the limiter is one bucket of calls without permits.
+#[inline]
+pub(super) fn fast_gcra(from: &Generation) -> (Gcra, bool) {
+    let (gcra, shadow) = gcra(from);
+    (Gcra { burst: from.limits[0].params.fast_burst.load(Ordering::Relaxed), ..gcra }, shadow)
+}
+
+/// Whether there is no limit, only permits. Possibly rubbish, as above.
+pub(super) fn is_unlimited(from: &Generation) -> bool {
+    limits_in(from.header.shape.load(Ordering::Relaxed)) == 0
+}
+
+/// How many limits count. Without a limit there are permits: where there are neither nobody wrote anything, and the zeros
+/// there are a limit that admits nothing.
+fn limits_in(shape: u64) -> usize {
+    match (shape & 0xff, shape >> 32 & 0xffff) {
+        (0, 0) => 1,
+        (limits, _) => (limits as usize).min(LIMITS),
+    }
+}
+
+/// When the pause ends; 0 without one. Possibly rubbish, as above.
+pub(super) fn not_before(from: &Generation) -> Nanos {
+    Nanos::from_nanos(from.header.not_before_ns.load(Ordering::Relaxed))
+}
+
+#[inline]
+fn gcra_of(l: &LimitWords, kind: u64) -> Gcra {
+    let n = &l.params;
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    Gcra {
+        ticks: Ticks { shift: kind as u32 & 63, per_ns: get(&n.ticks_per_ns), inverse: get(&n.ns_per_tick) },
+        burst: get(&n.burst),
+        floor: get(&n.floor),
+    }
+}
+
+/// The numbers of all limits. Possibly rubbish, as above.
+pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let rule = |i: usize| {
+        let l = &from.limits[i % LIMITS];
+        let n = &l.params;
+        let (max, per) = (get(&n.burst), get(&n.ticks_per_ns));
+        let kind = get(&n.kind);
+        match kind >> 8 & 0xff {
+            0 => Rule::Bucket(gcra_of(l, kind)),
+            1 => Rule::Log(Log { max, span: per }),
+            2 => Rule::Fixed(FixedWindow { max, per, origin: Some(get(&n.ns_per_tick)) }),
+            3 => Rule::Fixed(FixedWindow { max, per, origin: None }),
+            _ => Rule::Sliding(SlidingCounter { max, per }),
+        }
+    };
+    let len = limits_in(get(&from.header.shape));
+    Rules::new(len, rule, ringed, get(&from.header.not_before_ns))
+}
+
+/// Which unit each limit counts; `None` for calls. Possibly rubbish, as above.
+pub(super) fn units(from: &Generation) -> [Option<[u64; 3]>; LIMITS] {
+    from.limits.each_ref().map(|l| {
+        let counts = l.params.kind.load(Ordering::Relaxed) & COUNTS_A_UNIT != 0;
+        counts.then(|| l.details.unit.each_ref().map(|w| w.load(Ordering::Relaxed)))
+    })
+}
+
+/// Permits in force, and the most that ever were. Possibly rubbish, as above.
+#[inline]
+pub(super) fn permits(from: &Generation) -> (usize, usize) {
+    let shape = from.header.shape.load(Ordering::Relaxed);
+    ((shape >> 32 & 0xffff) as usize, (shape >> 48) as usize)
+}
+
+/// How many requests may wait, if that is limited. Possibly rubbish, as above.
+pub(super) fn max_waiters(from: &Generation) -> Option<u32> {
+    max_waiters_in(from.header.max_waiters.load(Ordering::Relaxed))
+}
+
+fn max_waiters_in(word: u64) -> Option<u32> {
+    (word & HAS_MAX_WAITERS != 0).then_some(word as u32)
+}
+
+/// Whether nobody is denied. Possibly rubbish, as above.
+pub(super) fn is_shadow(from: &Generation) -> bool {
+    from.limits[0].params.kind.load(Ordering::Relaxed) & SHADOW != 0
+}

@@ -1,0 +1,89 @@
+//! Where a process prepares its records.
+
+use super::generation::CommitError;
+use crate::layout::LIMITS;
+use crate::limit::rule::Rule;
+use crate::limit::rule_set::{Record, Rules};
+use crate::limit::window::FixedWindow;
+use crate::limit::{Cost, Costs, MAX_LIMITS};
+
+/// Where a process works: the configuration it last read, and the record it is about to change. Kept between decisions, and
+/// large, so it is used in place.
+pub(crate) struct Scratch {
+    /// The epoch of the configuration; 0: none yet.
+    pub(super) epoch: u64,
+    pub(super) rules: Rules,
+    pub(super) units: [Option<[u64; 3]>; LIMITS],
+    /// The most calls that can pass at once; 0 where units are counted, too.
+    pub(super) most_calls: u64,
+    /// The current record; after an admission the one that it led to.
+    pub(super) record: Record,
+    /// The one before it, and the state word that pointed to that, if that was asked for.
+    pub(super) before: Record,
+    pub(super) from: u64,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        let nothing = |_| Rule::Fixed(FixedWindow { max: 0, per: 0, origin: None });
+        Scratch {
+            epoch: 0,
+            rules: Rules::new(1, nothing, [false; MAX_LIMITS], 0),
+            units: [None; LIMITS],
+            most_calls: 0,
+            record: Record::EMPTY,
+            before: Record::EMPTY,
+            from: 0,
+        }
+    }
+}
+
+/// These costs, if they can ever pass.
+pub(super) fn possible(rules: &Rules, costs: &Costs) -> Result<Costs, CommitError> {
+    match rules.never(costs) {
+        None => Ok(*costs),
+        Some((limit, most)) => Err(CommitError::NeverAdmissible { limit, most }),
+    }
+}
+
+impl Scratch {
+    /// What each limit counts; `None` for calls.
+    pub(super) fn units(&self) -> &[Option<[u64; 3]>] {
+        &self.units[..self.rules.len().min(LIMITS)]
+    }
+
+    /// What a request costs, if it can ever pass.
+    pub(super) fn costs(&self, cost: &Cost) -> Result<Costs, CommitError> {
+        let costs = cost.costs(self.units()).ok_or(CommitError::WrongUnits)?;
+        possible(&self.rules, &costs)
+    }
+
+    /// These costs, if they can ever pass. They may have been read of shared memory.
+    pub(super) fn possible(&self, costs: &Costs) -> Result<Costs, CommitError> {
+        if costs.iter().all(|&cost| cost == 0) {
+            return Err(CommitError::WrongUnits);
+        }
+        possible(&self.rules, costs)
+    }
+
+    /// How much each bucket was charged so far, after an admission.
+    #[inline]
+    pub(crate) fn charged(&self) -> Costs {
+        self.rules.charged(&self.record)
+    }
+
+    /// The state word before an admission that was to be remembered.
+    pub(crate) fn word_before(&self) -> u64 {
+        self.from
+    }
+
+    /// The record before an admission that was to be remembered, in place.
+    pub(crate) fn before_it(&self) -> &Record {
+        &self.before
+    }
+
+    /// The record before an admission that was to be remembered.
+    pub(crate) fn before(&self) -> Box<Record> {
+        Box::new(self.before)
+    }
+}

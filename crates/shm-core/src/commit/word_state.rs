@@ -1,0 +1,584 @@
+//! A decision as one compare-and-swap on one word.
+
+use super::config::Config;
+use super::config_words;
+use super::generation::{CommitError, GenerationState, Generations, Verdict};
+use super::state_word::StateWord;
+use crate::clock::{Clock, Nanos, QUICK_LAG, Reading};
+use crate::denied::Denied;
+use crate::layout::RETIRED;
+use crate::limit::{Given, MAX_WAIT, Outlook};
+use crate::sync::{Ordering, back_off};
+use std::time::Duration;
+
+const TAT_END: u64 = crate::limit::gcra::TAT_END;
+/// At least [`NEARLY`] in the ticks of any rate: they are longer than half a nanosecond.
+const NEARLY_TICKS: u64 = 2 * QUICK_LAG.as_nanos() as u64;
+
+/// The state where there is no limit.
+const UNLIMITED_STATE: u64 = 0;
+
+/// Why an attempt decided nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AttemptError {
+    /// There was no cheap time.
+    NoCheapClock,
+    /// Too close to be decided by a cheap time.
+    TooCloseToCall,
+    /// This epoch is over, or retired, or its state is to be settled; or so much is never admitted.
+    NotLive(u64),
+    /// Somebody else came first. Or this one was asleep for a whole turn of the ring, and perhaps it was another
+    /// generation that was charged. Then it stays charged: by now the same state may be somebody else's turn.
+    LostRace,
+    /// The turn is more than a year away.
+    BeyondMaxWait { epoch: u64, tat: u64, ready: Nanos, now: Reading },
+    /// The state is none that anybody can have reached.
+    Corrupt,
+}
+
+/// Which limiters an attempt decides; it is blocked by all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decides {
+    /// Any: where there are permits, one is held already, or they play no part.
+    Any,
+    /// One bucket, if no permits are in force.
+    WithoutPermits,
+    /// The same, looked at before the clock is read: where there are permits that would be for nothing.
+    WithoutPermitsAtOnce,
+}
+
+/// After a deadline a request that would be admitted at once is to be made again.
+pub(super) const SOON: Duration = Duration::from_nanos(1);
+
+/// Which instants are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The latest turn in the queue; 0: none.
+    pub(super) turn: Nanos,
+    /// The latest decision that admits at once.
+    pub(super) decided: Nanos,
+}
+
+impl Wanted {
+    /// What is to be had at once, whenever that is.
+    pub(crate) const NOW: Wanted =
+        Wanted { turn: Nanos::from_nanos(0), decided: Nanos::from_nanos(u64::MAX) };
+
+    /// What is to be had at once, by this instant.
+    pub(crate) fn now_by(latest: Nanos) -> Wanted {
+        Wanted { decided: latest, ..Wanted::NOW }
+    }
+}
+
+/// At once, or a turn, by this instant. 0: at once, whenever that is.
+impl From<Nanos> for Wanted {
+    #[inline]
+    fn from(latest: Nanos) -> Wanted {
+        if latest.as_nanos() == 0 { Wanted::NOW } else { Wanted { turn: latest, decided: latest } }
+    }
+}
+
+/// A limiter whose state is one word.
+#[derive(Clone, Copy)]
+pub(crate) struct WordState<'a>(pub(crate) Generations<'a>);
+
+impl GenerationState for WordState<'_> {
+    fn generations(&self) -> Generations<'_> {
+        self.0
+    }
+
+    fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), CommitError> {
+        let g = self.0;
+        let frozen = g.freeze_before(epoch);
+        let (from, to) = (g.gcra(epoch - 1), g.gcra(epoch));
+        let unlimited = |epoch| config_words::is_unlimited(g.slot(epoch));
+        // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
+        let now = clock.exact();
+        let start = match StateWord::decode(frozen) {
+            _ if unlimited(epoch) => UNLIMITED_STATE,
+            _ if g.starts_empty(epoch) || unlimited(epoch - 1) => to.unused(now),
+            StateWord::Live(tat) | StateWord::Frozen(tat) => from.carry(tat, now, &to),
+            StateWord::Unset(_) | StateWord::Invalid if g.epoch() != epoch => return Ok(()),
+            StateWord::Unset(_) | StateWord::Invalid => {
+                return Err(CommitError::Corrupt("the state before is not a time"));
+            }
+        };
+        g.set(epoch, StateWord::live(start));
+        Ok(())
+    }
+}
+
+impl WordState<'_> {
+    /// Fills a segment that nobody else sees yet.
+    pub(crate) fn initialise(&self, config: &Config) {
+        let start = config.gcra().map_or(UNLIMITED_STATE, |gcra| gcra.unused(config.since));
+        self.0.initialise(config, StateWord::live(start));
+    }
+
+    /// Takes `cost` tokens for the first instant at which they conform, if that is wanted.
+    /// `cancellable`: it may be given back by [`cancel`](Self::cancel).
+    #[inline(always)]
+    pub(crate) fn reserve(
+        &self,
+        cost: u64,
+        wanted: impl Into<Wanted>,
+        cancellable: bool,
+        clock: &impl Clock,
+    ) -> Result<Verdict, CommitError> {
+        self.decide(cost, wanted.into(), cancellable, Decides::Any, clock, |_| ())
+    }
+
+    /// Takes `cost` tokens for a turn of the line, if it comes by `latest`; also says the state right before it, by which it
+    /// can be [undone](Self::undo).
+    pub(crate) fn charge_turn(
+        &self,
+        cost: u64,
+        latest: Nanos,
+        clock: &impl Clock,
+    ) -> Result<(Verdict, u64), CommitError> {
+        let mut before = 0;
+        let decision = self.decide(cost, latest.into(), true, Decides::Any, clock, |word| before = word)?;
+        Ok((decision, before))
+    }
+
+    /// Takes `cost` tokens now, or nothing. Only where there are no permits: otherwise [`Halt::PermitsInForce`].
+    #[inline(always)]
+    pub(crate) fn take_without_permit(&self, cost: u64, clock: &impl Clock) -> Result<Verdict, CommitError> {
+        self.decide(cost, Wanted::NOW, false, Decides::WithoutPermits, clock, |_| ())
+    }
+
+    #[inline(always)]
+    fn decide(
+        &self,
+        cost: u64,
+        wanted: Wanted,
+        cancellable: bool,
+        decides: Decides,
+        clock: &impl Clock,
+        mut note: impl FnMut(u64),
+    ) -> Result<Verdict, CommitError> {
+        let mut closely = false;
+        loop {
+            let read = || Some(if closely { Reading::exact(clock.exact()) } else { clock.read() });
+            match self.attempt(cost, wanted, cancellable, decides, read, &mut note) {
+                Ok(decision) => return Ok(decision),
+                Err(AttemptError::TooCloseToCall) => closely = true,
+                Err(AttemptError::NotLive(epoch)) => {
+                    if let Some(decision) = self.blocked(epoch, cost, wanted, decides, clock)? {
+                        return Ok(decision);
+                    }
+                }
+                Err(AttemptError::LostRace | AttemptError::NoCheapClock) => {}
+                Err(AttemptError::BeyondMaxWait { epoch, tat, ready, now }) => {
+                    self.far_away(epoch, tat, now.at, ready, wanted.turn)?;
+                    return Ok(Verdict::denied_by(0, ready, now.at, self.0.is_shadow()));
+                }
+                Err(AttemptError::Corrupt) => {
+                    return Err(CommitError::Corrupt("the state is a time decades away"));
+                }
+            }
+        }
+    }
+
+    /// The same in one attempt. It may fail for any reason; then nothing was taken (but see [`Miss::Lost`]). `note` hears the
+    /// state right before what was taken.
+    #[inline(always)]
+    pub(crate) fn attempt(
+        &self,
+        cost: u64,
+        wanted: Wanted,
+        cancellable: bool,
+        decides: Decides,
+        read: impl FnOnce() -> Option<Reading>,
+        note: impl FnOnce(u64),
+    ) -> Result<Verdict, AttemptError> {
+        let epoch = self.0.epoch();
+        let (gcra, shadow) = match decides {
+            Decides::Any => self.0.gcra_and_shadow(epoch),
+            Decides::WithoutPermits | Decides::WithoutPermitsAtOnce => self.0.fast_gcra_and_shadow(epoch),
+        };
+        if decides == Decides::WithoutPermitsAtOnce && cost > gcra.burst {
+            return Err(AttemptError::NotLive(epoch));
+        }
+        // Read before the state: an older time charges no less, and the state is at hand for a shorter time.
+        let Some(now) = read() else { return Err(AttemptError::NoCheapClock) };
+        let state = &self.0.slot(epoch).state.word;
+        let word = state.load(Ordering::Acquire);
+        if self.is_blocked(epoch, word) || cost > gcra.burst {
+            return Err(AttemptError::NotLive(epoch));
+        }
+        let tick = gcra.ticks.at(now.at.as_nanos());
+        let at = if gcra.conforms(word, tick, cost) {
+            if now.at > wanted.decided {
+                return Ok(Verdict::denied_by(0, now.at.plus(SOON), now.at, shadow));
+            }
+            now.at
+        } else {
+            let slot = gcra.slot(word, cost);
+            let ahead = slot.wrapping_sub(tick);
+            if ahead < NEARLY_TICKS && !now.is_exact {
+                return Err(AttemptError::TooCloseToCall);
+            }
+            let ready = Nanos::from_nanos(gcra.ticks.first_ns(slot));
+            // First in ticks, of which a nanosecond has one or more: who asks only whether, is spared the instant.
+            if ahead > MAX_WAIT.as_nanos() as u64 && ready.since(now.at) > MAX_WAIT {
+                return Err(AttemptError::BeyondMaxWait { epoch, tat: word, ready, now });
+            }
+            if slot > gcra.ticks.at(wanted.turn.as_nanos().min(u64::MAX >> 1)) {
+                return Ok(Verdict::denied_by(0, ready, now.at, shadow));
+            }
+            ready
+        };
+        let tat = gcra.charge(word, tick, cost);
+        if tat >= TAT_END {
+            return Err(AttemptError::Corrupt);
+        }
+        if cancellable {
+            // Before the swap: whoever reads the state after it also reads this. Pairs with the load in `refund`.
+            self.0.slot(epoch).state.reserved.fetch_max(tat, Ordering::AcqRel);
+        }
+        // AcqRel: see `still_in_place`.
+        match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) if self.0.was_not_recycled(epoch) => {
+                note(word);
+                Ok(Verdict::Admitted { at, now, epoch, state: tat })
+            }
+            Ok(_) => Err(AttemptError::LostRace),
+            Err(_) => {
+                back_off();
+                Err(AttemptError::LostRace)
+            }
+        }
+    }
+
+    /// Why `cost` tokens are denied now; `None` if they are not. Takes nothing.
+    pub(crate) fn denial(&self, cost: u64, clock: &impl Clock) -> Result<Option<Denied>, CommitError> {
+        loop {
+            let epoch = self.0.epoch();
+            let gcra = self.0.gcra(epoch);
+            let word = self.0.slot(epoch).state.word.load(Ordering::Acquire);
+            if self.is_blocked(epoch, word) || cost > gcra.burst {
+                match self.without_limit(epoch, Wanted::NOW, clock) {
+                    Some(Verdict::Denied { denied, .. }) => return Ok(Some(denied)),
+                    Some(Verdict::Admitted { .. }) => return Ok(None),
+                    None => self.obstacle(epoch, cost, clock)?,
+                }
+                continue;
+            }
+            let (now, ready) = (clock.exact(), gcra.ready_at(word, cost));
+            return Ok((ready > now).then_some(Denied::by_limit(0, ready, now)));
+        }
+    }
+
+    /// When `cost` tokens would be admitted if `ahead` more had been before; `None` if the epoch is over. Takes nothing.
+    pub(crate) fn estimate(
+        &self,
+        epoch: u64,
+        ahead: u64,
+        cost: u64,
+        clock: &impl Clock,
+    ) -> Result<Option<Nanos>, CommitError> {
+        loop {
+            let place = self.0.slot(epoch);
+            let (gcra, unlimited) = (self.0.gcra(epoch), config_words::is_unlimited(place));
+            let not_before = config_words::not_before(place);
+            let word = place.state.word.load(Ordering::Acquire);
+            if !self.0.is_current(epoch) {
+                return Ok(None);
+            }
+            if self.is_blocked(epoch, word) {
+                self.obstacle(epoch, 0, clock)?;
+                continue;
+            }
+            let now = clock.exact();
+            if unlimited {
+                return Ok(Some(not_before.max(now)));
+            }
+            let tick = gcra.ticks.at(now.as_nanos());
+            let tat = if ahead == 0 { Some(word) } else { gcra.debt(word, tick, ahead).map(|(tat, _)| tat) };
+            return Ok(Some(
+                tat.map_or(Nanos::from_nanos(u64::MAX), |tat| gcra.ready_at(tat, cost).max(now)),
+            ));
+        }
+    }
+
+    /// The most that can be admitted at once in this epoch; `None` if it is over.
+    pub(crate) fn most(&self, epoch: u64) -> Option<u64> {
+        let (burst, unlimited) = (self.0.gcra(epoch).burst, config_words::is_unlimited(self.0.slot(epoch)));
+        self.0.is_current(epoch).then_some(if unlimited { u64::MAX } else { burst })
+    }
+
+    /// Whether this epoch is over or retired, or this word of it is not a time.
+    #[inline]
+    fn is_blocked(&self, epoch: u64, word: u64) -> bool {
+        // One comparison for both: retired, or not a time.
+        word | epoch >> 1 >= TAT_END || !self.0.is_current(epoch)
+    }
+
+    /// What is decided where there is no limit: everything is admitted, unless there is a pause. Nothing is written.
+    /// `None` if there is a limit, or if the state of this epoch is not in force.
+    #[cold]
+    fn without_limit(self, epoch: u64, wanted: Wanted, clock: &impl Clock) -> Option<Verdict> {
+        let place = self.0.slot(epoch);
+        if !config_words::is_unlimited(place) {
+            return None;
+        }
+        let (not_before, shadow) = (config_words::not_before(place), config_words::is_shadow(place));
+        let now = Reading::exact(clock.exact());
+        // After the clock: at that time this generation was in force.
+        let state = place.state.word.load(Ordering::Acquire);
+        if self.is_blocked(epoch, state) {
+            return None;
+        }
+        let at = not_before.max(now.at);
+        let denied = |retry_at| Verdict::Denied { denied: Denied::by_pause(retry_at, now.at), shadow };
+        if at > now.at && at > wanted.turn {
+            return Some(denied(at));
+        }
+        if at == now.at && now.at > wanted.decided {
+            return Some(denied(now.at.plus(SOON)));
+        }
+        Some(Verdict::Admitted { at, now, epoch, state })
+    }
+
+    /// Clears the way for another try, or says why there is none.
+    #[cold]
+    fn obstacle(self, epoch: u64, cost: u64, clock: &impl Clock) -> Result<(), CommitError> {
+        if epoch >= RETIRED {
+            return Err(CommitError::Retired);
+        }
+        self.settle(epoch, clock)?;
+        let burst = self.0.gcra(epoch).burst;
+        let unlimited = config_words::is_unlimited(self.0.slot(epoch));
+        if cost > burst && !unlimited && self.0.is_current(epoch) {
+            return Err(CommitError::NeverAdmissible { limit: 0, most: burst });
+        }
+        Ok(())
+    }
+
+    /// The same, or the decision if there is no limit.
+    #[cold]
+    fn blocked(
+        self,
+        epoch: u64,
+        cost: u64,
+        wanted: Wanted,
+        decides: Decides,
+        clock: &impl Clock,
+    ) -> Result<Option<Verdict>, CommitError> {
+        if decides == Decides::Any {
+            return match self.without_limit(epoch, wanted, clock) {
+                None => self.obstacle(epoch, cost, clock).map(|()| None),
+                decision => Ok(decision),
+            };
+        }
+        let place = self.0.slot(epoch);
+        let (permits, burst) = (config_words::permits(place).0, config_words::fast_gcra(place).0.burst);
+        if permits > 0 && self.0.is_current(epoch) {
+            return Err(CommitError::PermitsInForce);
+        }
+        self.obstacle(epoch, cost, clock)?;
+        if cost > burst && self.0.is_current(epoch) {
+            // Without permits this is the burst, unless somebody wrote rubbish into the file.
+            return Err(CommitError::Corrupt("the configuration says different things of its burst"));
+        }
+        Ok(None)
+    }
+
+    /// A turn more than a year away: damage, a queue too long to join, or a very slow limiter.
+    #[cold]
+    fn far_away(
+        self,
+        epoch: u64,
+        tat: u64,
+        now: Nanos,
+        ready: Nanos,
+        latest: Nanos,
+    ) -> Result<(), CommitError> {
+        if self.0.gcra(epoch).is_absurd(tat, now) && self.0.is_current(epoch) {
+            return Err(CommitError::Corrupt("the state is a time years away"));
+        }
+        if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
+    }
+
+    /// Takes a turn for each of `k` requests of `cost` tokens, in one commit; says when they are, and the epoch.
+    pub(crate) fn schedule(
+        &self,
+        cost: u64,
+        k: usize,
+        clock: &impl Clock,
+    ) -> Result<Vec<Nanos>, CommitError> {
+        loop {
+            let epoch = self.0.epoch();
+            let gcra = self.0.gcra(epoch);
+            let state = &self.0.slot(epoch).state.word;
+            let word = state.load(Ordering::Acquire);
+            if self.is_blocked(epoch, word) || cost > gcra.burst {
+                self.obstacle(epoch, cost, clock)?;
+                if self.0.is_unlimited() {
+                    return Err(CommitError::Unlimited);
+                }
+                continue;
+            }
+            let now = clock.exact();
+            let tick = gcra.ticks.at(now.as_nanos());
+            // All at once, so that a crowd has no time to come in between; the instants are told afterwards.
+            let before_last =
+                gcra.charge(word, tick, 0).saturating_add(gcra.ticks.tokens_saturating(cost, k as u64 - 1));
+            let tat = before_last.saturating_add(gcra.ticks.tokens(cost));
+            let last = gcra.ready_at(before_last.min(TAT_END), cost);
+            if last.since(now) > MAX_WAIT || tat >= TAT_END {
+                self.far_away(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
+                return Err(CommitError::TooFar { ready: last, now });
+            }
+            if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                && self.0.was_not_recycled(epoch)
+            {
+                let first = gcra.charge(word, tick, 0);
+                // The first ones may come at once though the bucket is not full: their own slots say.
+                let mut tat = word;
+                return Ok((0..k)
+                    .map(|i| {
+                        let at = gcra.ready_at(tat, cost).max(now);
+                        tat = if i == 0 { first } else { tat } + gcra.ticks.tokens(cost);
+                        at
+                    })
+                    .collect());
+            }
+            back_off();
+        }
+    }
+
+    /// Charges `tokens` whether or not they conform, in one step whatever the amount, as if each had queued by itself.
+    pub(crate) fn debt(&self, tokens: u64, clock: &impl Clock) -> Result<(), CommitError> {
+        loop {
+            let epoch = self.0.epoch();
+            let gcra = self.0.gcra(epoch);
+            let state = &self.0.slot(epoch).state.word;
+            let word = state.load(Ordering::Acquire);
+            let unlimited = config_words::is_unlimited(self.0.slot(epoch));
+            if self.is_blocked(epoch, word) {
+                self.obstacle(epoch, 0, clock)?;
+                continue;
+            }
+            if unlimited {
+                return Ok(());
+            }
+            let now = clock.exact();
+            let debt = gcra.debt(word, gcra.ticks.at(now.as_nanos()), tokens);
+            let (tat, slot) = debt.unwrap_or((TAT_END, TAT_END));
+            let last = Nanos::from_nanos(gcra.ticks.first_ns(slot));
+            if tat >= TAT_END || last.since(now) > MAX_WAIT {
+                self.far_away(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
+                return Err(CommitError::TooFar { ready: last, now });
+            }
+            if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                && self.0.was_not_recycled(epoch)
+            {
+                return Ok(());
+            }
+            back_off();
+        }
+    }
+
+    /// Gives the tokens of a reservation back, if nothing was taken after them; `tat` is the state right after it.
+    /// Otherwise they are forfeited: the turns behind them are already promised. For a reservation that was made as
+    /// cancellable, and at most once.
+    pub(crate) fn cancel(&self, epoch: u64, tat: u64, cost: u64) -> bool {
+        let before = self.0.gcra(epoch).refund(tat, cost);
+        self.swap_in_place(epoch, tat, before)
+    }
+
+    /// The same for a turn of the line, with the state right before it: that comes back, also where the charge began later
+    /// than it, at the end of a pause.
+    pub(crate) fn undo(&self, epoch: u64, (before, tat): (u64, u64), cost: u64) -> bool {
+        // It was read of the file; 0 if whoever charged it did not write it down.
+        let without = self.0.gcra(epoch).refund(tat, cost);
+        let before = if before == 0 { without } else { before.min(without) };
+        self.swap_in_place(epoch, tat, before)
+    }
+
+    /// Gives back `tokens` of what was admitted for `at` under the configuration of `epoch`; under another one by now they stay
+    /// used. `reserved`: the state right after it, if it was a reservation. Says how much was given back.
+    ///
+    /// Where nothing was taken after a reservation the state before it is right, or anything down to it. Otherwise what
+    /// may have leaked since is not given back, and the state stays above that of every reservation. So:
+    ///
+    /// **While a reservation can be cancelled, the state is never less than right after it, and equal to that only if nothing
+    /// that counts was taken after it.** (The state is lowered in two ways. A cancellation, or a refund of the newest
+    /// reservation, brings it down to what it was before that one, at most. Any other refund leaves it above `reserved`,
+    /// thus above this reservation for good.)
+    pub(crate) fn refund(
+        &self,
+        epoch: u64,
+        at: Nanos,
+        reserved: Option<u64>,
+        tokens: u64,
+        clock: &impl Clock,
+    ) -> Given {
+        let place = self.0.slot(epoch);
+        let gcra = self.0.gcra(epoch);
+        loop {
+            let word = place.state.word.load(Ordering::Acquire);
+            if word >= TAT_END || !self.0.is_current(epoch) {
+                return Given::default();
+            }
+            let less = if reserved == Some(word) {
+                gcra.refund(word, tokens)
+            } else {
+                // After the state: pairs with the raise in `attempt`.
+                let least = place.state.reserved.load(Ordering::Acquire).saturating_add(1);
+                gcra.give_back(word, at, clock.exact(), tokens, least)
+            };
+            if less == word {
+                return Given::default();
+            }
+            if self.swap_in_place(epoch, word, less) {
+                return Given::ticks(word - less, gcra.ticks.shift);
+            }
+            back_off();
+        }
+    }
+
+    /// Swaps the state of this epoch's generation from one time to another, if it is that.
+    fn swap_in_place(&self, epoch: u64, from: u64, to: u64) -> bool {
+        let state = &self.0.slot(epoch).state.word;
+        if !self.0.is_current(epoch)
+            || state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        if self.0.was_not_recycled(epoch) {
+            return true;
+        }
+        // Asleep for a whole turn of the ring: it was the same time, but another generation's.
+        let _ = state.compare_exchange(to, from, Ordering::AcqRel, Ordering::Relaxed);
+        false
+    }
+
+    /// How full it is now. Takes nothing.
+    /// `None` if there is no limit.
+    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<(Option<Outlook>, Nanos), CommitError> {
+        loop {
+            let epoch = self.0.epoch();
+            if epoch >= RETIRED {
+                return Err(CommitError::Retired);
+            }
+            let gcra = self.0.gcra(epoch);
+            let unlimited = config_words::is_unlimited(self.0.slot(epoch));
+            let word = self.0.slot(epoch).state.word.load(Ordering::Acquire);
+            let now = clock.exact();
+            if !self.0.is_current(epoch) {
+                continue;
+            }
+            match StateWord::decode(word) {
+                StateWord::Live(_) if unlimited => return Ok((None, now)),
+                StateWord::Live(tat) if gcra.is_absurd(tat, now) => {
+                    return Err(CommitError::Corrupt("the state is a time years away"));
+                }
+                StateWord::Live(tat) => return Ok((Some(gcra.outlook(tat, now)), now)),
+                _ => self.settle(epoch, clock)?,
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Descriptions and snapshots for serde: a policy can come from a file. What is read passes through the public
+//! constructors, and a field that is not known is an error.
+//!
+//! ```toml
+//! permits = 2
+//! shadow = false
+//! max_waiters = 100  # left out: any number may wait
+//! [[limit]]
+//! rate = "500/m"
+//! kind = "greedy"    # bucket (the default) | greedy | fixed-window | sliding-counter
+//! guard = "50ms"     # greedy only
+//! [[limit]]
+//! rate = "200000/m"
+//! burst = 1000       # bucket only; left out: 1 for calls, all for a unit
+//! unit = "tokens"    # left out: calls
+//! [[limit]]
+//! rate = "10000/1day"
+//! kind = "fixed-window"
+//! start = "epoch"    # fixed-window only: epoch (the default) | first-use
+//! ```
+//!
+//! With `permits` there need not be a `[[limit]]`.
+
+use super::{Description, Kind, KindName, Limit, Policy, Rate, Start, Unit, format_span, parse_span};
+use crate::clock::Nanos;
+use crate::error::{Error, Result};
+use serde::de::{self, Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
+use std::time::Duration;
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitText {
+    rate: Rate,
+    #[serde(default)]
+    kind: KindName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Start>,
+    #[serde(default, with = "span", skip_serializing_if = "Option::is_none")]
+    guard: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Unit::is_calls")]
+    unit: Unit,
+}
+
+/// A kind alone: the part of a limit that is neither rate nor unit.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KindText {
+    kind: KindName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Start>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permits: Option<u32>,
+    #[serde(default)]
+    shadow: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_waiters: Option<u32>,
+    #[serde(default, alias = "limits")]
+    limit: Vec<Limit>,
+}
+
+impl From<Limit> for LimitText {
+    fn from(limit: Limit) -> LimitText {
+        let Description { rate, kind, burst, start, guard, unit } = limit.into();
+        LimitText { rate, kind, burst, start, guard: guard.filter(|guard| !guard.is_zero()), unit }
+    }
+}
+
+impl TryFrom<LimitText> for Limit {
+    type Error = Error;
+
+    fn try_from(LimitText { rate, kind, burst, start, guard, unit }: LimitText) -> Result<Limit> {
+        Description { rate, kind, burst, start, guard, unit }.try_into()
+    }
+}
+
+impl From<Kind> for KindText {
+    fn from(kind: Kind) -> KindText {
+        let burst = if let Kind::Bucket { burst } = kind { Some(burst.get()) } else { None };
+        let start = if let Kind::FixedWindow(start) = kind { Some(start) } else { None };
+        KindText { kind: kind.into(), burst, start }
+    }
+}
+
+impl TryFrom<KindText> for Kind {
+    type Error = Error;
+
+    fn try_from(KindText { kind, burst, start }: KindText) -> Result<Kind> {
+        // At the fastest rate that there is every kind can be had, with every burst that can be.
+        let fastest = Rate::new(1, Duration::from_nanos(1))?;
+        let any = Description { kind, burst, start, ..Description::of(fastest) };
+        Ok(Limit::try_from(any)?.kind())
+    }
+}
+
+impl From<Policy> for PolicyText {
+    fn from(policy: Policy) -> PolicyText {
+        PolicyText {
+            permits: policy.permits(),
+            shadow: policy.is_shadow(),
+            max_waiters: policy.max_waiters(),
+            limit: policy.limits().collect(),
+        }
+    }
+}
+
+impl TryFrom<PolicyText> for Policy {
+    type Error = Error;
+
+    fn try_from(text: PolicyText) -> Result<Policy> {
+        let policy = match text.permits {
+            Some(n) if text.limit.is_empty() => Policy::of_permits(n)?,
+            Some(n) => Policy::new(&text.limit)?.with_permits(n)?,
+            None => Policy::new(&text.limit)?,
+        };
+        let policy = text.max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
+        Ok(policy.in_shadow(text.shadow))
+    }
+}
+
+/// By a description with fields.
+macro_rules! by_description {
+    ($($type:ident by $text:ident),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+                $text::from(*self).serialize(to)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+                $text::deserialize(from)?.try_into().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+/// As it is written, in a string.
+macro_rules! by_string {
+    ($($type:ident read by $read:expr),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+                let text = String::deserialize(from)?;
+                ($read)(text.as_str()).map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+by_description!(Limit by LimitText, Kind by KindText, Policy by PolicyText);
+by_string!(Rate read by str::parse::<Rate>, Unit read by unit);
+
+fn unit(text: &str) -> Result<Unit> {
+    if text == Unit::CALLS.name() { Ok(Unit::CALLS) } else { Unit::named(text) }
+}
+
+impl Serialize for Nanos {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.serialize_u64(self.as_nanos())
+    }
+}
+
+/// For `serialize_with` in snapshots, where spans are nanoseconds, as instants are.
+pub(crate) fn nanos<S: Serializer>(span: &Duration, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Spans as people write them: `50ms`.
+mod span {
+    use super::*;
+
+    // Serde's signature.
+    #[allow(clippy::ref_option)]
+    pub(super) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        to: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        to.collect_str(&format_span(span.unwrap_or_default()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> std::result::Result<Option<Duration>, D::Error> {
+        parse_span(&String::deserialize(from)?).map(Some).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+#[path = "serde_tests.rs"]
+mod tests;

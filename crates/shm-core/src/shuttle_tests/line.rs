@@ -1,0 +1,381 @@
+//! The line: processes that join, charge turns, claim and leave, or die anywhere, while the limits are published anew.
+//!
+//! What `limiter::wait` does with a file is said again here, as short as it can be.
+
+use super::{Time, play, roll};
+use crate::clock::Nanos;
+use crate::commit::loom_tests::Ring;
+use crate::commit::{CommitError, Config, GenerationState, Verdict, WordState};
+use crate::error::Result;
+use crate::layout::{Place, TURNS, TurnTable};
+use crate::limit::audit::{self, Admission};
+use crate::limit::{Limit, Rate};
+use crate::line::{Charge, Front, Places, ReadyTurn};
+use crate::seat::{HolderId, SeesLocks, TakesLocks, begin, claim, end, has_ended};
+use crate::sync::{AtomicU64, Ordering};
+use shuttle::sync::Arc;
+use shuttle::thread;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+const PROCESSES: u64 = 3;
+const CALLS: u64 = 3;
+const CHANGES: u64 = 2;
+const PLACES: usize = 4;
+/// Two in this time, three at once.
+const PER: u64 = 10_000_000;
+const BURST: u64 = 3;
+/// The longest sleep.
+const WATCH: u64 = 20_000_000;
+/// A turn that came so long before all who stand is nobody's.
+const UNCLAIMED: u64 = 100_000_000;
+/// Nobody who is served in the end looks more often.
+const LOOKS: usize = 500;
+
+fn limit() -> Limit {
+    Limit::with_burst(Rate::new(2, Duration::from_nanos(PER)).unwrap(), BURST).unwrap()
+}
+
+struct Scene {
+    ring: Ring,
+    turns: TurnTable,
+    standing: [AtomicU64; 1],
+    places: [Place; PLACES],
+    locks: Mutex<BTreeSet<(usize, u64)>>,
+    time: Time,
+    used: Mutex<Vec<Admission>>,
+}
+
+impl SeesLocks for &Scene {
+    fn is_held(&mut self, by: HolderId) -> Result<bool> {
+        thread::yield_now();
+        Ok(self.locks.lock().unwrap().contains(&(by.seat, by.tenure)))
+    }
+}
+
+impl TakesLocks for &Scene {
+    fn try_lock(&mut self, id: HolderId) -> Result<bool> {
+        thread::yield_now();
+        Ok(self.locks.lock().unwrap().insert((id.seat, id.tenure)))
+    }
+
+    fn unlock(&mut self, id: HolderId) {
+        thread::yield_now();
+        self.locks.lock().unwrap().remove(&(id.seat, id.tenure));
+    }
+}
+
+/// How a look ends.
+enum Look {
+    Granted,
+    Sleep(u64),
+    /// It was killed in the middle.
+    Dead,
+}
+
+/// A process that stands, with one caller.
+struct Caller<'a> {
+    scene: &'a Scene,
+    id: HolderId,
+    ticket: u64,
+    cost: u64,
+    /// Whether it is to be killed soon.
+    is_doomed: bool,
+}
+
+impl Scene {
+    fn words(&self) -> WordState<'_> {
+        WordState(self.ring.generations())
+    }
+
+    fn line(&self) -> Places<'_> {
+        Places { standing: &self.standing, places: &self.places, limits: 1 }
+    }
+
+    fn clock(&self) -> impl Fn() -> Nanos {
+        || self.time.now()
+    }
+
+    fn take_a_place(&self) -> Option<HolderId> {
+        let mut locks = self;
+        let id =
+            (0..PLACES).find_map(|place| claim(place, &self.places[place].holder, &mut locks).unwrap())?;
+        begin(&self.places[id.seat].holder, id);
+        Some(id)
+    }
+
+    fn has_ended(&self, id: HolderId) -> bool {
+        let mut locks = self;
+        has_ended(&self.places[id.seat].holder, id, &mut locks).unwrap()
+    }
+
+    fn bury(&self) {
+        for standing in self.line().all() {
+            let holder = &self.places[standing.place].holder;
+            let id = HolderId { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
+            if self.has_ended(id) {
+                self.line().leave(id.seat);
+            }
+        }
+        self.turns.free_the_lost(|filler| self.has_ended(filler));
+    }
+
+    /// The turns that can be used by somebody who arrived at `oldest` or later. Those that came long before are undone.
+    fn ready(&self, epoch: u64, now: u64, oldest: u64) -> Vec<(ReadyTurn, Charge)> {
+        let mut turns = Vec::new();
+        for turn in self.turns.ready().all() {
+            let charge = self.turns.charge_of(turn);
+            if charge.epoch == epoch && turn.at.saturating_add(UNCLAIMED) < now && turn.at < oldest {
+                self.undo(turn, &charge);
+            } else if charge.epoch == epoch {
+                turns.push((*turn, charge));
+            } else if !self.ring.generations().is_current_after_write(charge.epoch) {
+                self.turns.take(turn);
+            }
+        }
+        turns
+    }
+
+    fn undo(&self, turn: &ReadyTurn, charge: &Charge) -> Option<u64> {
+        let is_newest = self.ring.generations().state_of(charge.epoch) == charge.after;
+        if turn.at > self.time.now().as_nanos() && !is_newest || !self.turns.take(turn) {
+            return None;
+        }
+        let (epoch, cost) = (charge.epoch, charge.costs[0]);
+        if self.words().cancel(epoch, charge.after, cost) {
+            return Some(charge.before);
+        }
+        let at = Nanos::from_nanos(turn.at);
+        self.words().refund(epoch, at, Some(charge.after), cost, &self.clock());
+        None
+    }
+
+    fn undo_turns_to_come(&self) {
+        let now = self.time.now().as_nanos();
+        self.undo_turns(|turn| turn.at > now);
+    }
+
+    fn undo_turns(&self, is_to_go: impl Fn(&ReadyTurn) -> bool) {
+        let mut now_as = None;
+        for turn in self.turns.ready().all().iter().rev() {
+            if !is_to_go(turn) {
+                return;
+            }
+            let charge = self.turns.charge_of(turn);
+            let after = now_as.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
+            now_as = self.undo(turn, &Charge { after, ..charge }).map(|is| (charge.before, is));
+        }
+    }
+
+    /// Publishes the same configuration again. It may die before any process has settled it.
+    fn change(&self, epoch: u64) {
+        let config =
+            Config { starts_empty: false, ..Config::new(limit().into(), Nanos::from_nanos(Time::START)) };
+        self.undo_turns(|_| true);
+        self.words().publish(epoch, &config, &self.clock()).unwrap();
+        if roll(2) == 0 {
+            let _ = self.words().settle(epoch + 1, &self.clock());
+        }
+    }
+
+    fn lives(&self) {
+        for _ in 0..CALLS {
+            let Some(id) = self.take_a_place() else { continue };
+            let caller = Caller {
+                scene: self,
+                id,
+                ticket: self.time.now().as_nanos(),
+                cost: 1 + roll(2),
+                is_doomed: roll(4) == 0,
+            };
+            let lives = caller.waits();
+            if lives {
+                end(&self.places[id.seat].holder, id.tenure);
+            }
+            let mut locks = self;
+            locks.unlock(id);
+        }
+    }
+}
+
+impl Caller<'_> {
+    /// Whether it lives.
+    fn waits(&self) -> bool {
+        let (s, place) = (self.scene, self.id.seat);
+        let costs = [self.cost; 4];
+        s.line()
+            .write(place, &Front { ticket: self.ticket, behind: 0, newest: self.ticket, costs, epoch: 1 });
+        s.line().plan(place, self.ticket);
+        s.line().stand(place);
+        let leaves_after = if roll(4) == 0 { roll(3) as usize } else { LOOKS };
+        for looks in 0.. {
+            assert!(looks < LOOKS, "it waits for ever: {}", self.told());
+            if self.is_doomed && roll(4) == 0 {
+                return false;
+            }
+            if looks == leaves_after {
+                break;
+            }
+            match self.look() {
+                Look::Granted => break,
+                Look::Dead => return false,
+                Look::Sleep(until) => {
+                    s.line().plan(place, until);
+                    s.time.wait_until(Nanos::from_nanos(until));
+                    s.line().stand_again(place);
+                    thread::yield_now();
+                }
+            }
+        }
+        s.line().leave(place);
+        if !s.line().is_anybody_there() {
+            s.undo_turns(|_| !s.line().is_anybody_there());
+        }
+        true
+    }
+
+    /// How things stand, for people.
+    fn told(&self) -> String {
+        let s = self.scene;
+        let now = s.time.now().as_nanos();
+        let (turns, standing) =
+            (s.ready(s.ring.generations().epoch(), 0, 0), s.line().all().collect::<Vec<_>>());
+        let (place, ticket, cost) = (self.id.seat, self.ticket, self.cost);
+        format!("{cost} for place {place}, ticket {ticket}, at {now}; turns {turns:?}; standing {standing:?}")
+    }
+
+    fn look(&self) -> Look {
+        let s = self.scene;
+        let now = s.time.now().as_nanos();
+        let epoch = s.ring.generations().epoch();
+        let others = || s.line().all().filter(|other| other.place != self.id.seat);
+        if others().any(|other| other.is_late(now)) || s.turns.is_full() {
+            s.bury();
+        }
+        let (mut before, mut oldest) = (0, self.ticket);
+        let mut asked = vec![(self.ticket, self.cost)];
+        for other in others().filter(|other| !other.is_late(now)) {
+            let its = s.line().costs(other.place, 1).expect("costs of this epoch");
+            asked.push((other.ticket, its[0].clamp(1, 2)));
+            oldest = oldest.min(other.ticket);
+            before += usize::from((other.ticket, other.place) < (self.ticket, self.id.seat));
+        }
+        asked.sort_unstable();
+        let mut is_charged_anew = false;
+        let turns = loop {
+            let turns = s.ready(epoch, now, oldest);
+            let next = turns.iter().find(|(turn, _)| turn.at >= self.ticket);
+            let is_anothers =
+                next.is_some_and(|(turn, charge)| turn.at > now && charge.costs[0] != self.cost);
+            if before == 0 && is_anothers && !is_charged_anew {
+                is_charged_anew = true;
+                s.undo_turns_to_come();
+                continue;
+            }
+            let (ready, later) = (
+                turns.iter().filter(|(turn, _)| turn.at >= oldest).count(),
+                turns.iter().filter(|(turn, _)| turn.at > now).count(),
+            );
+            let latest = if later == 0 { u64::MAX >> 1 } else { now + PER };
+            let Some(&(_, cost)) = asked.get(ready) else { break turns };
+            match self.fill(cost, epoch, latest) {
+                Ok(Some(true)) => {}
+                Ok(Some(false)) => break turns,
+                Ok(None) => return Look::Dead,
+                Err(_) => return Look::Sleep(now),
+            }
+        };
+        let mine: Vec<_> = turns.into_iter().filter(|(turn, _)| turn.at >= self.ticket).collect();
+        let due = mine.iter().filter(|(turn, _)| turn.at <= now).count();
+        if due > before {
+            for (turn, charge) in mine[..due].iter().filter(|(_, charge)| charge.costs[0] >= self.cost) {
+                if s.turns.take(turn) && s.ring.generations().is_current_after_write(charge.epoch) {
+                    self.uses(turn, charge);
+                    return Look::Granted;
+                }
+            }
+            if before == 0 {
+                s.undo_turns(|_| true);
+                return Look::Sleep(now);
+            }
+            return Look::Sleep(now + WATCH);
+        }
+        let next = mine.get(before).map_or(now + WATCH, |(turn, _)| turn.at);
+        Look::Sleep(next.min(now + WATCH))
+    }
+
+    /// Whether a turn was charged. `None`: it was killed while it did.
+    fn fill(&self, cost: u64, epoch: u64, latest: u64) -> std::result::Result<Option<bool>, CommitError> {
+        let s = self.scene;
+        let Some(filling) = s.turns.begin(self.id) else { return Ok(Some(false)) };
+        if self.is_doomed && roll(3) == 0 {
+            return Ok(None);
+        }
+        let latest = Nanos::from_nanos(latest);
+        match s.words().reserve(cost, latest, true, &s.clock()) {
+            Ok(Verdict::Admitted { at, epoch: of, state, .. }) => {
+                if self.is_doomed && roll(3) == 0 {
+                    return Ok(None);
+                }
+                let costs = [cost; 4];
+                let charge = Charge { epoch: of, before: 0, after: state, costs, charged: [0; 4] };
+                s.turns.publish(filling, at.as_nanos(), &charge);
+                if of == epoch { Ok(Some(true)) } else { Err(CommitError::Changed) }
+            }
+            other => {
+                s.turns.abandon(filling);
+                other.map(|_| Some(false))
+            }
+        }
+    }
+
+    fn uses(&self, turn: &ReadyTurn, charge: &Charge) {
+        let s = self.scene;
+        let at = Nanos::from_nanos(turn.at);
+        assert!(at >= Nanos::from_nanos(self.ticket) && at <= s.time.now());
+        let excess = charge.costs[0] - self.cost;
+        if excess > 0 {
+            s.undo_turns_to_come();
+            s.words().refund(charge.epoch, at, Some(charge.after), excess, &s.clock());
+        }
+        s.used.lock().unwrap().push(Admission { at, tokens: self.cost });
+    }
+}
+
+#[test]
+fn the_line_is_never_over_and_loses_no_slot() {
+    play(|| {
+        let scene = Arc::new(Scene {
+            ring: Ring::new(),
+            turns: TurnTable::model(),
+            standing: [AtomicU64::new(0)],
+            places: std::array::from_fn(|_| Place::model()),
+            locks: Mutex::default(),
+            time: Time::new(),
+            used: Mutex::default(),
+        });
+        scene.words().initialise(&Config::new(limit().into(), Nanos::from_nanos(Time::START)));
+        let processes: Vec<_> = (0..PROCESSES)
+            .map(|_| {
+                let s = scene.clone();
+                thread::spawn(move || s.lives())
+            })
+            .collect();
+        (1..=CHANGES).for_each(|epoch| {
+            thread::yield_now();
+            scene.change(epoch);
+        });
+        processes.into_iter().for_each(|process| process.join().unwrap());
+        let mut used = scene.used.lock().unwrap().clone();
+        assert_eq!(audit::check(limit(), &mut used), Ok(()), "{used:?}");
+        // Everybody is gone: whoever comes finds every slot free, and what nobody used.
+        scene.time.wait_until(scene.time.now().plus(Duration::from_nanos(100 * PER)));
+        scene.bury();
+        assert!(!scene.line().is_anybody_there());
+        scene.ready(scene.ring.generations().epoch(), 0, 0);
+        scene.undo_turns(|_| true);
+        let last = HolderId { seat: 0, tenure: 9_999 };
+        assert!((0..TURNS).all(|_| scene.turns.begin(last).is_some()), "a slot is lost");
+    });
+}
