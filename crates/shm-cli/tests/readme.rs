@@ -113,3 +113,48 @@ fi
 fn the_policy_in_the_guide_is_the_file_beside_it() {
     assert!(GUIDE.contains(&format!("```toml\n{POLICY}```")));
 }
+
+/// What a heading is called in a link, as GitHub does it.
+fn anchor(heading: &str) -> String {
+    let plain = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    plain.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// A text without its code blocks.
+fn prose(text: &str) -> String {
+    text.split("```").step_by(2).collect()
+}
+
+#[test]
+fn links_between_the_pages_lead_to_files_and_headings() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut links = 0;
+    for page in [
+        "README.md",
+        "docs/guide.md",
+        "docs/operations.md",
+        "docs/troubleshooting.md",
+        "docs/migration.md",
+        "docs/comparison.md",
+    ] {
+        let page = root.join(page);
+        let text = prose(&fs::read_to_string(&page).unwrap());
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            links += 1;
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{link} in {}", page.display());
+            if !heading.is_empty() {
+                let text = prose(&fs::read_to_string(&target).unwrap());
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                let is_there =
+                    headings.map(|line| line.trim_start_matches('#').trim()).any(|h| anchor(h) == heading);
+                assert!(is_there, "{link} in {}", page.display());
+            }
+        }
+    }
+    assert!(links > 100, "{links}");
+}
