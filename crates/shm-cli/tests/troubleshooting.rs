@@ -1,4 +1,4 @@
-//! The page on troubleshooting has a heading for each kind of error and for each STATE.
+//! The page on troubleshooting has a heading for each kind of error and for each STATE; the fields to monitor exist.
 
 mod common;
 
@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 const PAGE: &str = include_str!("../../../docs/troubleshooting.md");
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const KINDS: &str = include_str!("../../shm-core/src/error.rs");
 const HEALTH: &str = include_str!("../src/output/json/mod.rs");
 const STATE: &str = include_str!("../src/output/table.rs");
@@ -58,6 +59,26 @@ fn every_state_has_a_heading() {
     assert!(health.len() >= 8 && state.len() >= 4, "{states:?}");
     let missing: Vec<&String> = states.iter().filter(|state| !has_heading(state)).collect();
     assert!(missing.is_empty(), "docs/troubleshooting.md has no heading for {missing:?}");
+}
+
+/// The fields that the page on operations says to watch.
+#[test]
+fn fields_to_monitor_exist() {
+    let place = Place::new();
+    place.ok(&["create", "api", "--rate", "5/s", "--permits", "4"]);
+    let list = place.json(&["list", "--json"]);
+    let rows = between(OPERATIONS, "| field | what it tells |\n", "\n\n").lines().skip(1);
+    let fields: Vec<&str> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(fields.len() >= 13, "{fields:?}");
+    for field in fields {
+        let found = field
+            .split('.')
+            .fold(&list[0], |value, name| value.get(name).unwrap_or_else(|| panic!("no {field} in {list}")));
+        assert!(!found.is_object(), "{field}");
+    }
 }
 
 /// What `list` really prints, for the states that any user can bring about.
