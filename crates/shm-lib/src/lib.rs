@@ -48,6 +48,11 @@ struct Readme;
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
 
+/// And those of the page for users of other limiters.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/migration.md")]
+struct Migration;
+
 mod acquire;
 mod binding;
 mod builder;
