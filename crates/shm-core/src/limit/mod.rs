@@ -25,6 +25,7 @@ mod cost;
 mod description;
 pub(crate) mod gcra;
 mod given;
+#[allow(clippy::module_inception)] // a limit, among what makes limits
 mod limit;
 pub(crate) mod log;
 #[cfg(test)]

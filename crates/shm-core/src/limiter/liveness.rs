@@ -36,6 +36,8 @@ impl Limiter {
     fn check_file_now(&self, now: Nanos) -> Result<()> {
         self.check_not_superseded()?;
         self.segment.check_not_removed()?;
+        // Decisions read the numbers of the configuration unchecked.
+        self.segment.generations().config().map_err(|why| self.segment.commit_error(why, 0))?;
         // Not before: until one thread knows, the others look, too.
         self.next_file_check_ns.store(now.plus(FILE_CHECK_INTERVAL).as_nanos(), Ordering::Relaxed);
         Ok(())

@@ -83,7 +83,7 @@ impl ProcessState {
             let scratch = self.scratch.lock();
             let write = MidWrite::begin(segment.extent());
             if self.seat.current(segment) == Some(seat) {
-                return Ok(Some(CellAccess { seat, scratch: scratch, write }));
+                return Ok(Some(CellAccess { seat, scratch, write }));
             }
             // A signal handler forked since, and this is the child: it takes a seat of its own.
         }

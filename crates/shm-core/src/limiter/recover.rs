@@ -40,6 +40,9 @@ impl Limiter {
             CommitError::Frozen => {}
             why => {
                 self.check_not_superseded()?;
+                // What is wrong with a state may be what is wrong with the configuration that it was read by.
+                let damage = self.segment.generations().config().err();
+                let why = if matches!(why, CommitError::Corrupt(_)) { damage.unwrap_or(why) } else { why };
                 return Err(self.segment.commit_error(why, cost));
             }
         }

@@ -51,8 +51,9 @@ impl Segment {
                 return Err(self.error(
                     ErrorKind::Busy,
                     format!(
-                        "another process is in the middle of changing it and has stood still for {PATIENCE:?} (is it stopped? lslocks names it); \
-                         decisions go on unhindered; let it run or end it, then try again"
+                        "another process has held the lock for changes for {PATIENCE:?} (is it stopped? `fuser -v {}` lists the \
+                         processes that use the limiter); decisions go on; let it run or end it, then try again",
+                        self.path.display()
                     ),
                 ));
             }

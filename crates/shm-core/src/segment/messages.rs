@@ -3,16 +3,20 @@
 use super::Segment;
 use crate::commit::CommitError;
 use crate::error::{Error, ErrorKind};
-use crate::limit::format_span;
+use crate::limit::{Kind, format_span};
 
 impl Segment {
+    /// The name does not lead to the mapped file any more.
     pub(super) fn removed(&self, what: &str) -> Error {
         if self.is_retired() {
             return self.commit_error(CommitError::Retired, 0);
         }
         self.error(
             ErrorKind::Removed,
-            format!("{what}, though it was not retired; open it again to share the new budget (and remove limiters with `shm-limit remove`, not rm)"),
+            format!(
+                "{what}, though it was not retired; open it again to share the new budget (and remove limiters with \
+                 `shm-limit remove`, not rm)"
+            ),
         )
     }
 
@@ -21,45 +25,65 @@ impl Segment {
         Error::new(kind, message).at(self.name.as_str(), &self.path)
     }
 
-    /// A halt, in words.
+    /// Why no decision is possible, in words; `cost` is what was asked for.
     pub(crate) fn commit_error(&self, why: CommitError, cost: u64) -> Error {
+        let name = self.name.shell_word();
         match why {
-            CommitError::Retired => self.error(ErrorKind::Retired, "it was retired; open it again to make or join a new one"),
-            CommitError::Frozen | CommitError::Forked | CommitError::Changed => self.error(ErrorKind::Busy, "it is being repaired; try again"),
+            CommitError::Retired => {
+                self.error(ErrorKind::Retired, "it was retired; open it again to create a new one or join it")
+            }
+            CommitError::Frozen | CommitError::Forked | CommitError::Changed => {
+                self.error(ErrorKind::Busy, "it is being repaired; try again")
+            }
             CommitError::Corrupt(what) if what.starts_with("the configuration") => self.error(
                 ErrorKind::Corrupt,
-                format!("damaged: {what}; nothing can mend that: shm-limit remove --force it and create it anew"),
+                format!(
+                    "damaged: {what}; this cannot be repaired: run `shm-limit remove --force {name}`, then create it again"
+                ),
             ),
             CommitError::Corrupt(what) => self.error(
                 ErrorKind::Corrupt,
-                format!("damaged: {what}; see it with `shm-limit inspect`, clear it with `shm-limit reset`, or remove and create it anew"),
+                format!("damaged: {what}; run `shm-limit reset {name}`, which starts with nothing used"),
             ),
-            CommitError::NeverAdmissible { most, .. } => self.error(
+            CommitError::NeverAdmissible { limit, most } => self.error(
                 ErrorKind::NeverAdmissible,
-                format!("{cost} at once can never be admitted, the most is {most}; ask for less, or set a larger burst"),
+                format!(
+                    "a request for {cost} can never be admitted; the maximum is {most}: ask for less, or {}",
+                    self.how_to_admit_more(limit)
+                ),
             ),
             CommitError::PermitsInForce => self.error(ErrorKind::Busy, "it was just given permits; try again"),
             CommitError::Unlimited => self.error(
                 ErrorKind::InvalidInput,
                 format!(
-                    "it has permits and no limit, so there are no turns to reserve; wait for a permit, or give it a rate: shm-limit set {} --rate 5/s",
-                    self.name.shell_word()
+                    "it has permits and no limit, so there are no turns to reserve; wait for a permit, or give it a rate: \
+                     shm-limit set {name} --rate 5/s"
                 ),
             ),
-            CommitError::WrongUnits => self.error(ErrorKind::InvalidInput, "its limits count other units"),
+            CommitError::WrongUnits => {
+                self.error(ErrorKind::InvalidInput, "the request's units do not match the limits")
+            }
             CommitError::NoSeat => self.error(
                 ErrorKind::NoSeat,
                 format!(
-                    "all of its {} seats are taken, and several limits or permits need one; put one with more seats in its place: \
-                     shm-limit create {} --replace --seats N, with its other settings",
+                    "all of its {} seats are taken, and several limits or permits need one; replace it by one with more seats: \
+                     shm-limit create {name} --replace --seats N, with its other settings",
                     self.seats().len(),
-                    self.name().shell_word(),
                 ),
             ),
             CommitError::TooFar { ready, now } => self.error(
                 ErrorKind::TooFar,
-                format!("the turn would come in {}, over a year; nothing was reserved", format_span(ready.since(now))),
+                format!("the wait would be {}, longer than a year; nothing was taken", format_span(ready.since(now))),
             ),
+        }
+    }
+
+    fn how_to_admit_more(&self, limit: usize) -> &'static str {
+        let config = self.generations().config();
+        let kind = config.ok().and_then(|(_, config)| Some(config.policy.limits().nth(limit)?.kind()));
+        match kind {
+            Some(Kind::Bucket { .. }) => "set a larger burst",
+            _ => "set a larger rate",
         }
     }
 }

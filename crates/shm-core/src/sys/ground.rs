@@ -156,7 +156,8 @@ impl Ground {
         }
         Err(Error::new(
             ErrorKind::Busy,
-            "another process holds the locks by which opening it proves the file system (lslocks shows it); end it, then try again",
+            "another process holds the locks with which an opening process tests the file system (`fuser -v` with the file lists \
+             the processes that use it); end it, then try again",
         ))
     }
 

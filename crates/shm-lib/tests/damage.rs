@@ -1,0 +1,60 @@
+//! A limiter whose configuration was damaged is refused by every operation, with the same remedy.
+
+use shm_lib::{ErrorKind, Limit, Policy, Rate, RateLimit};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+/// The burst of the first limit, in the generation of epoch 1: see docs/format.md.
+const BURST: u64 = 4_096 + 640 + 64 + 8;
+
+fn damaged(limit: &RateLimit) -> File {
+    let file = File::options().read(true).write(true).open(limit.path()).unwrap();
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, BURST).unwrap();
+    assert_eq!(u64::from_ne_bytes(word), 3, "the burst");
+    file.write_all_at(&7_u64.to_ne_bytes(), BURST).unwrap();
+    file
+}
+
+fn open(dir: &std::path::Path) -> RateLimit {
+    let policy = Policy::from(Limit::with_burst(Rate::per_minute(1).unwrap(), 3).unwrap());
+    RateLimit::builder("api").directory(dir).open_policy(policy).unwrap()
+}
+
+/// Decisions read the numbers of the configuration unchecked, so that they are quick. What they read is checked now and then.
+#[test]
+fn a_damaged_configuration_is_noticed_by_decisions_and_all_else_with_the_same_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = open(dir.path());
+    assert!(limit.try_acquire(1).unwrap().is_admitted());
+    let _file = damaged(&limit);
+    let begun = Instant::now();
+    let decided = loop {
+        match limit.try_acquire(1) {
+            Err(e) => break e,
+            Ok(_) => assert!(begun.elapsed() < Duration::from_secs(20), "decisions go on"),
+        }
+    };
+    // A handle that is opened now notices at its first decision.
+    let first = RateLimit::builder("api").directory(dir.path()).attach().unwrap().try_acquire(1).unwrap_err();
+    let others = [limit.reset().unwrap_err(), limit.policy().unwrap_err(), limit.wait().unwrap_err()];
+    for e in [decided, first].into_iter().chain(others) {
+        assert_eq!(e.kind(), ErrorKind::Corrupt);
+        assert!(e.to_string().contains("shm-limit remove --force api"), "{e}");
+    }
+}
+
+/// A state that no sequence of calls leads to is cleared by a reset, and the message says so.
+#[test]
+fn a_damaged_state_is_cleared_by_a_reset() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = open(dir.path());
+    let file = File::options().write(true).open(limit.path()).unwrap();
+    file.write_all_at(&(1_u64 << 62).to_ne_bytes(), 4_096 + 640 + 576).unwrap();
+    let e = limit.try_acquire(1).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Corrupt);
+    assert!(e.to_string().contains("shm-limit reset api"), "{e}");
+    limit.reset().unwrap();
+    assert!(limit.try_acquire(3).unwrap().is_admitted());
+}
