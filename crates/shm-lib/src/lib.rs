@@ -38,21 +38,6 @@
 
 #![forbid(unsafe_code)]
 
-/// The program in the README is run, too.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
-/// And all that are in the guide.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/guide.md")]
-struct Guide;
-
-/// And those of the page for users of other limiters.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/migration.md")]
-struct Migration;
-
 mod acquire;
 mod binding;
 mod builder;
