@@ -2,7 +2,7 @@
 
 use crate::fork;
 use crate::relay::Relay;
-use crate::signals::{self, Watch};
+use crate::signals::{self, SignalCatcher};
 use crate::witness::Origin;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -15,11 +15,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Instant;
 
-/// Starts the command and waits for its end; the signals that only this process gets are passed on. `None` if `watch`
+/// Starts the command and waits for its end; the signals that only this process gets are passed on. `None` if `signals`
 /// caught one first: then nothing was started. `ends_with_me`: the kernel kills the command when this process dies.
 pub(crate) fn run(
     command: &mut Command,
-    watch: &Watch,
+    signals: &SignalCatcher,
     ends_with_me: bool,
 ) -> io::Result<Option<ExitStatus>> {
     signals::hear_of_children()?;
@@ -27,7 +27,7 @@ pub(crate) fn run(
     caught.add(Signal::SIGCHLD);
     let inbox = SignalFd::with_flags(&caught, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mask = caught.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    if watch.came() {
+    if signals.caught() {
         mask.thread_set_mask()?;
         return Ok(None);
     }
@@ -43,7 +43,8 @@ pub(crate) fn run(
         }
         sleep(&inbox, &relay)?;
         while let Some(info) = inbox.read_signal()? {
-            if info.ssi_signo != Signal::SIGCHLD as u32 {
+            let is_own = signals::is_own(info.ssi_signo, info.ssi_pid);
+            if info.ssi_signo != Signal::SIGCHLD as u32 && !is_own {
                 relay.caught(Origin { signal: info.ssi_signo, sender: info.ssi_pid });
             }
         }
@@ -73,7 +74,7 @@ fn pass_on(child: &Child, origin: Origin) {
 }
 
 /// Dies by the signal that the command died by; otherwise its exit status.
-pub(crate) fn end_like(status: ExitStatus) -> u8 {
+pub(crate) fn exit_like(status: ExitStatus) -> u8 {
     if let Some(signal) = status.signal() {
         // If it dumped core, that is the one to look at.
         let _ = prctl::set_dumpable(false);

@@ -1,9 +1,9 @@
 //! Exit statuses, and how each failure ends.
 
-use crate::output::printable;
+use crate::output;
 use shm_lib::{Error, ErrorKind};
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 /// Done, or admitted.
@@ -63,15 +63,15 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The process's exit code; says what failed.
+/// The process's exit code; reports a failure.
 pub(crate) fn code(ended: Result<u8, Failure>) -> ExitCode {
-    ExitCode::from(ended.unwrap_or_else(|failure| {
-        complain(&failure);
-        failure.status()
-    }))
+    ExitCode::from(status(ended))
 }
 
-/// A line on standard error. If even that can't be written, the exit status has to do.
-pub(crate) fn complain(what: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "shm-limit: {}", printable::lines(&what.to_string()));
+/// The same as a number.
+pub(crate) fn status(ended: Result<u8, Failure>) -> u8 {
+    ended.unwrap_or_else(|failure| {
+        output::report(&failure);
+        failure.status()
+    })
 }

@@ -3,6 +3,7 @@
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -26,6 +27,11 @@ pub(crate) fn forked(child: impl FnOnce() -> u8) -> nix::Result<Pid> {
 /// Makes this process end with its parent, even if it is stopped.
 pub(crate) fn end_with_parent() {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+}
+
+/// Makes this process outlive its parent.
+pub(crate) fn outlive_parent() -> io::Result<()> {
+    Ok(prctl::set_pdeathsig(None)?)
 }
 
 /// Makes the command's process end with this one, which must start it from its first thread: the kernel means threads.

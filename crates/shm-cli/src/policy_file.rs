@@ -13,7 +13,7 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
     } else {
         (printable::path(path), std::fs::File::open(path).and_then(all_of))
     };
-    let text = text.map_err(|e| Failure::new(format!("can't read the policy from {called}: {e}")))?;
+    let text = text.map_err(|e| Failure::new(format!("cannot read the policy from {called}: {e}")))?;
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let policy = if json {
         serde_json::from_str(&text).map_err(|e| e.to_string())
@@ -22,7 +22,7 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
     };
     policy.map_err(|why| {
         let help = "`shm-limit create --help` shows a policy as it can be";
-        Failure::Other(USAGE, format!("{called} is no policy: {}\n{help}", why.trim_end()))
+        Failure::Other(USAGE, format!("{called} is not a valid policy: {}\n{help}", why.trim_end()))
     })
 }
 

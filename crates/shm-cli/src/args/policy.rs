@@ -1,7 +1,7 @@
 //! A policy on the command line: whole in flags or in a file for `create`, in parts for `set`.
 
 use super::limits::Limits;
-use super::octal;
+use super::{limiter_names, octal};
 use clap::{ArgGroup, Args as Group, ValueHint};
 use shm_lib::limit::MAX_LIMITS;
 use shm_lib::{Name, PolicySpec, Rate};
@@ -44,7 +44,7 @@ impl Flags {
 #[command(group = ArgGroup::new("what").args(["rate", "permits", "from"]).required(true).multiple(true))]
 pub(crate) struct Create {
     /// The limiter's name
-    #[arg(value_parser = Name::new)]
+    #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
     #[command(flatten)]
     pub(crate) flags: Flags,
@@ -80,7 +80,7 @@ pub(crate) struct Create {
 #[command(group = ArgGroup::new("pace").args(["rate", "burst"]).multiple(true))]
 pub(crate) struct Set {
     /// The limiter's name
-    #[arg(value_parser = Name::new)]
+    #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
     /// The new rate, for example 5/s. A limiter with permits only gets a limit
     #[arg(short, long, value_name = "MAX/PER")]

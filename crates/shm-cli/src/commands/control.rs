@@ -3,7 +3,7 @@
 use crate::args::{Named, Pause, Remove};
 use crate::commands::{attach, builder};
 use crate::exit::{DONE, Failure};
-use crate::output::{self, printable, span};
+use crate::output::{self, duration, printable};
 use shm_lib::{Directory, ErrorKind};
 
 /// `reset NAME`.
@@ -19,7 +19,7 @@ pub(crate) fn pause(dir: &Directory, args: &Pause) -> Result<u8, Failure> {
     // An earlier pause may be the longer one.
     let seen = limiter.inspect()?;
     done(&match seen.paused_until {
-        Some(until) => format!("{}: paused for {}", args.name, span::short(until.since(seen.now))),
+        Some(until) => format!("{}: paused for {}", args.name, duration::short(until.since(seen.now))),
         None => format!("{}: not paused", args.name),
     })
 }

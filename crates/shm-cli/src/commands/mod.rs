@@ -1,11 +1,16 @@
 //! One file per command, or per handful of small ones.
 
 mod acquire;
+mod ahead;
 mod completions;
 mod control;
 mod create;
+mod help;
+mod hold;
 mod inspect;
 mod list;
+mod man;
+mod open;
 mod run;
 mod set;
 mod take;
@@ -29,8 +34,14 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Remove(args) => control::remove(&dir, &args),
         Command::Acquire(args) => acquire::acquire(&dir, &args),
         Command::Run(args) => run::run(&dir, &args),
+        Command::Hold(args) => hold::hold(&dir, &args),
+        Command::Charge(args) => ahead::charge(&dir, &args),
+        Command::Reserve(args) => ahead::reserve(&dir, &args),
+        Command::Schedule(args) => ahead::schedule(&dir, &args),
         Command::Demo(args) => demo::demo(&args),
         Command::Completions { shell } => completions::completions(shell),
+        Command::Man { to } => man::man(&to),
+        Command::Help { of } => help::help(of.as_deref()),
         Command::DemoWorker(args) => demo::executed_worker(&dir, &args),
     }
 }

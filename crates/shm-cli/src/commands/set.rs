@@ -2,7 +2,8 @@
 
 use crate::args::Set;
 use crate::commands::attach;
-use crate::exit::{DONE, Failure, complain};
+use crate::exit::{DONE, Failure};
+use crate::output::report;
 use crate::{output, policy_file};
 use shm_lib::{Directory, Error, ErrorKind, Kind, Limit, Policy, Result};
 
@@ -19,7 +20,7 @@ pub(crate) fn set(dir: &Directory, args: &Set) -> std::result::Result<u8, Failur
     let was = before.map_or_else(String::new, |before| format!(" (was {before})"));
     output::print_line(&format!("{}: {after}{was}", args.name))?;
     for (number, limit) in before.iter().flat_map(|before| forgotten(before, &after)) {
-        complain(format_args!("note: limit {number} ({limit}) is gone; what was used of it is forgotten"));
+        report(format_args!("note: limit {number} ({limit}) is gone; what was used of it is forgotten"));
     }
     Ok(DONE)
 }

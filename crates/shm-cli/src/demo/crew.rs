@@ -2,9 +2,10 @@
 
 use crate::demo::worker::{self, Report, Shift};
 use crate::demo::{NAME, Script};
-use crate::exit::{Failure, complain};
+use crate::exit::Failure;
 use crate::fork;
-use crate::signals::Watch;
+use crate::output::report;
+use crate::signals::SignalCatcher;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -29,7 +30,7 @@ pub(super) enum Fate {
     Works,
     Killed(Nanos),
     Stopped(Nanos),
-    WentOn(Nanos, Nanos),
+    Resumed(Nanos, Nanos),
 }
 
 /// One process.
@@ -77,7 +78,7 @@ impl Crew {
         limiter: &RateLimit,
         dir: &Path,
         script: &Script,
-        watch: &Watch,
+        signals: &SignalCatcher,
     ) -> io::Result<Crew> {
         let waiters = n.div_ceil(2) as f64;
         let work =
@@ -90,11 +91,11 @@ impl Crew {
             let (ours, theirs) = io::pipe()?;
             let pid = if forked {
                 fork::forked(|| {
-                    watch.end();
+                    signals.end();
                     let mut theirs = &theirs;
                     worker::work(limiter, &shift, &mut theirs).map_or_else(
                         |e| {
-                            complain(e);
+                            report(e);
                             1
                         },
                         |()| 0,

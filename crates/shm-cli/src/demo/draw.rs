@@ -3,7 +3,7 @@
 use crate::demo::Script;
 use crate::demo::crew::{Crew, Fate, Worker};
 use crate::exit::Failure;
-use crate::output::{self, BAD, GOOD, STRONG, WEAK, paint, span};
+use crate::output::{self, BAD, GOOD, STRONG, WEAK, duration, paint};
 use anstream::{AutoStream, ColorChoice};
 use shm_lib::Nanos;
 use shm_lib::limit::format_span;
@@ -17,7 +17,7 @@ const FIXED: usize = 66;
 const BAR: usize = 8;
 
 /// What is on the screen.
-pub(super) struct Picture {
+pub(super) struct Display {
     start: Nanos,
     rate: shm_lib::Rate,
     /// What each process would get if all got the same; where the bars end.
@@ -29,9 +29,9 @@ pub(super) struct Picture {
     fates_said: Vec<Fate>,
 }
 
-impl Picture {
+impl Display {
     /// Says what is going to happen.
-    pub(super) fn begin(script: &Script, workers: usize) -> Result<Picture, Failure> {
+    pub(super) fn begin(script: &Script, workers: usize) -> Result<Display, Failure> {
         let length = script.end.since(script.start);
         output::print_line(&format!(
             "One limiter, {}. {workers} processes, {}.\n",
@@ -40,7 +40,7 @@ impl Picture {
         ))?;
         let columns = terminal_size().map_or(80, |(Width(columns), _)| usize::from(columns));
         let colours = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
-        Ok(Picture {
+        Ok(Display {
             start: script.start,
             rate: script.limit.rate(),
             share: script.limit.rate().as_per_second() * length.as_secs_f64() / workers as f64,
@@ -93,9 +93,9 @@ impl Picture {
         let bar = "█".repeat(full.min(room));
         let fate = match worker.fate {
             Fate::Works => String::new(),
-            Fate::Killed(at) => paint(BAD, format!("killed at {}", span::short(at.since(self.start)))),
+            Fate::Killed(at) => paint(BAD, format!("killed at {}", duration::short(at.since(self.start)))),
             Fate::Stopped(_) => paint(BAD, "stopped"),
-            Fate::WentOn(from, to) => format!("stood {}", span::short(to.since(from))),
+            Fate::Resumed(from, to) => format!("stood {}", duration::short(to.since(from))),
         };
         let (started, asks) = words(worker);
         format!(
@@ -120,7 +120,7 @@ impl Picture {
         let pace = if window.is_zero() { 0.0 } else { recent as f64 / window.as_secs_f64() };
         format!(
             "  {:>5}  {} in the last second; the limit is {}",
-            span::short(t.since(self.start)),
+            duration::short(t.since(self.start)),
             paint(STRONG, format!("{pace:.0}/s")),
             self.rate,
         )
@@ -136,7 +136,7 @@ impl Picture {
                 Fate::Works => continue,
                 Fate::Killed(_) => "killed",
                 Fate::Stopped(_) => "stopped",
-                Fate::WentOn(..) => "goes on",
+                Fate::Resumed(..) => "goes on",
             };
             let (started, asks) = words(worker);
             output::print_line(&format!("      pid {} ({started}, {asks}) {what}", worker.pid))?;

@@ -7,9 +7,9 @@ mod worker;
 
 use crate::args::{Demo, DemoWorker};
 use crate::exit::{DONE, Failure};
-use crate::signals::Watch;
+use crate::signals::SignalCatcher;
 use crew::{Crew, Fate};
-use draw::Picture;
+use draw::Display;
 use nix::sys::signal::Signal;
 use shm_lib::{Directory, Limit, Nanos, RateLimit, now};
 use std::io;
@@ -46,27 +46,27 @@ impl Script {
 /// Shows it; the exit status says whether the limit was kept.
 pub(crate) fn demo(args: &Demo) -> Result<u8, Failure> {
     let limit = Limit::with_burst(args.rate, args.burst)?;
-    let watch = Watch::begin().map_err(|e| Failure::new(format!("can't watch for signals: {e}")))?;
-    let ended = perform(args, limit, &watch);
+    let signals = SignalCatcher::begin().map_err(|e| Failure::new(format!("cannot catch signals: {e}")))?;
+    let ended = perform(args, limit, &signals);
     // Everything is cleaned up by now, whatever happened.
-    watch.end();
+    signals.end();
     ended
 }
 
-fn perform(args: &Demo, limit: Limit, watch: &Watch) -> Result<u8, Failure> {
+fn perform(args: &Demo, limit: Limit, signals: &SignalCatcher) -> Result<u8, Failure> {
     let place = stage().map_err(|e| Failure::new(format!("can't make a directory for the demo: {e}")))?;
     let limiter = RateLimit::builder(NAME)
         .directory(place.path())
         .burst(limit.burst())
         .open(args.rate.max(), args.rate.per())?;
     let script = Script::new(limit, Duration::from_secs(args.seconds));
-    let mut crew = Crew::hire(args.workers as usize, &limiter, place.path(), &script, watch)
+    let mut crew = Crew::hire(args.workers as usize, &limiter, place.path(), &script, signals)
         .map_err(|e| Failure::new(format!("can't start the demo's processes: {e}")))?;
-    let mut picture = Picture::begin(&script, crew.len())?;
+    let mut picture = Display::begin(&script, crew.len())?;
     let (victim, sleeper) = (0, crew.len() - 2);
     loop {
         let t = now();
-        if watch.came() {
+        if signals.caught() {
             return Err(Failure::new("interrupted"));
         }
         if t >= script.kill && crew.fate(victim) == Fate::Works {
@@ -76,7 +76,7 @@ fn perform(args: &Demo, limit: Limit, watch: &Watch) -> Result<u8, Failure> {
             crew.send(sleeper, Signal::SIGSTOP, Fate::Stopped(t));
         }
         if let (true, Fate::Stopped(from)) = (t >= script.go_on, crew.fate(sleeper)) {
-            crew.send(sleeper, Signal::SIGCONT, Fate::WentOn(from, t));
+            crew.send(sleeper, Signal::SIGCONT, Fate::Resumed(from, t));
         }
         picture.draw(&crew, t)?;
         if t >= script.end {

@@ -3,7 +3,7 @@
 use crate::demo::Script;
 use crate::demo::crew::{Crew, Fate};
 use crate::exit::{DONE, FAILED, Failure};
-use crate::output::{self, BAD, GOOD, STRONG, paint, span};
+use crate::output::{self, BAD, GOOD, STRONG, duration, paint};
 use shm_lib::limit::audit::{self, Admission};
 use shm_lib::limit::format_span;
 use shm_lib::{Limit, Nanos, Stats};
@@ -70,12 +70,12 @@ fn incidents(text: &mut Text, crew: &Crew, all: &[Admission]) {
     for worker in crew.workers() {
         match worker.fate {
             Fate::Killed(_) => text.line("killed", format!("pid {}: nobody noticed", worker.pid)),
-            Fate::WentOn(from, to) => text.line(
+            Fate::Resumed(from, to) => text.line(
                 "stopped",
                 format!(
                     "pid {} for {}: nobody noticed, {} were admitted meanwhile",
                     worker.pid,
-                    span::short(to.since(from)),
+                    duration::short(to.since(from)),
                     during(from, to),
                 ),
             ),

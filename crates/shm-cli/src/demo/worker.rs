@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 /// How long a process that was denied leaves off. Far shorter than it would have to: it hammers.
-const BREATH: Duration = Duration::from_micros(200);
+const RETRY_PAUSE: Duration = Duration::from_micros(200);
 /// Denials are reported together.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
@@ -97,7 +97,7 @@ fn try_and_try(limiter: &RateLimit, shift: &Shift, reports: &mut impl Write) -> 
             Outcome::Admitted(admission) => report.at_ns = admission.at().as_nanos(),
             Outcome::Denied(_) => {
                 report.denied += 1;
-                std::thread::sleep(BREATH);
+                std::thread::sleep(RETRY_PAUSE);
             }
         }
         if report.at_ns != 0 || t.since(reported) >= REPORT_EVERY {

@@ -1,14 +1,15 @@
 //! Standard output, in all its formats.
 
 pub(crate) mod denial;
+pub(crate) mod duration;
+pub(crate) mod human;
 pub(crate) mod json;
-pub(crate) mod level;
 pub(crate) mod notice;
-pub(crate) mod person;
 pub(crate) mod printable;
-pub(crate) mod span;
 mod style;
 pub(crate) mod table;
+pub(crate) mod usage;
+mod write;
 
 pub(crate) use style::{BAD, GOOD, STRONG, WEAK, paint};
 
@@ -16,22 +17,23 @@ use crate::exit::Failure;
 use clap::builder::StyledStr;
 use clap::error::ContextValue;
 use serde::Serialize;
-use shm_lib::{Directory, Error, ErrorKind, Inspection, Name, RateLimit};
-use std::io::{self, Write};
+use shm_lib::{Directory, Error, ErrorKind, Inspection, Name, RateLimit, Unit};
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 /// A limiter as it was found, usable or not.
-pub(crate) struct Seen {
+pub(crate) struct Snapshot {
     pub(crate) name: Name,
     pub(crate) directory: PathBuf,
     pub(crate) path: PathBuf,
     pub(crate) inspection: Result<Inspection, Error>,
 }
 
-impl Seen {
+impl Snapshot {
     /// Looks, and takes no seat.
-    pub(crate) fn look(dir: &Directory, name: &Name) -> Seen {
-        Seen {
+    pub(crate) fn look(dir: &Directory, name: &Name) -> Snapshot {
+        Snapshot {
             name: name.clone(),
             directory: dir.path().to_owned(),
             path: dir.file(name),
@@ -50,12 +52,17 @@ impl Seen {
 
 /// Writes it all, without colours unless on a terminal. That nobody reads any more is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let text = printable::page(text);
-    delivered(anstream::stdout().lock(), &text)
+    delivered(write::whole(&io::stdout(), &printable::page(text)))
 }
 
-fn delivered(mut to: impl Write, text: &str) -> Result<(), Failure> {
-    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+/// Writes a message on standard error. If even that fails, the exit status has to do.
+pub(crate) fn report(what: impl fmt::Display) {
+    let text = format!("shm-limit: {}\n", printable::lines(&what.to_string()));
+    let _ = write::whole(&io::stderr(), &text);
+}
+
+fn delivered(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(e)),
         _ => Ok(()),
     }
@@ -73,16 +80,32 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_line(&printable::json(&text))
 }
 
+/// Writes text with styles that clap set.
+pub(crate) fn print_styled(text: &StyledStr) -> Result<(), Failure> {
+    let text = text.ansi().to_string();
+    print(&format!("{}\n", text.trim_end()))
+}
+
+/// A number of things: "1 seat", "2 seats".
+pub(crate) fn count(n: u64, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+/// An amount of a unit, whose name is not this program's.
+pub(crate) fn amount(unit: &str, n: u64) -> String {
+    if unit == Unit::CALLS.name() { count(n, "call") } else { format!("{n} {}", printable::word(unit)) }
+}
+
 /// What clap has to say: help on standard output, errors on standard error. It repeats arguments as they are, among
 /// its own styles, so they are escaped before it writes them.
 pub(crate) fn clap_message(message: &mut clap::Error) -> Result<(), Failure> {
     escape_arguments(message);
     let text = printable::page(&message.render().ansi().to_string());
-    if message.use_stderr() {
-        delivered(anstream::stderr().lock(), &text)
+    delivered(if message.use_stderr() {
+        write::whole(&io::stderr(), &text)
     } else {
-        delivered(anstream::stdout().lock(), &text)
-    }
+        write::whole(&io::stdout(), &text)
+    })
 }
 
 fn escape_arguments(message: &mut clap::Error) {

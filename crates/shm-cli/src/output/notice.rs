@@ -1,6 +1,6 @@
 //! What `--verbose` says of a wait, on standard error.
 
-use crate::exit::complain;
+use crate::output::report;
 use shm_lib::{Inspection, RateLimit};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ impl Notice {
     pub(crate) fn when_due(&mut self, limiter: &RateLimit) {
         if self.due.take_if(|due| *due <= Instant::now()).is_some() {
             let place = limiter.inspect().map_or_else(|_| String::new(), |seen| position(&seen));
-            complain(format_args!("limiter {:?}: waiting{place}", limiter.name()));
+            report(format_args!("limiter {:?}: waiting{place}", limiter.name()));
         }
     }
 }

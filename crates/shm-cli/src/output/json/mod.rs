@@ -3,10 +3,12 @@
 
 mod parts;
 mod taken;
+mod turns;
 
 pub(crate) use taken::Taken;
+pub(crate) use turns::{Reserved, Scheduled};
 
-use crate::output::{Seen, level, span::seconds_f64};
+use crate::output::{Snapshot, duration::seconds_f64, usage};
 use parts::{Attached, Limit, Permits, Rate, Waiting};
 use serde::Serialize;
 use shm_lib::{Error, ErrorKind, Inspection};
@@ -69,7 +71,7 @@ struct Details {
     /// Requests admitted since it was created.
     admitted: u64,
     /// Calls that they were for.
-    tokens: u64,
+    calls: u64,
     /// Requests denied or timed out.
     denied: u64,
     /// Requests admitted after a wait.
@@ -99,7 +101,7 @@ struct Details {
 
 impl<'a> Limiter<'a> {
     /// For `list`.
-    pub(crate) fn brief(seen: &'a Seen) -> Limiter<'a> {
+    pub(crate) fn brief(seen: &'a Snapshot) -> Limiter<'a> {
         let inspection = seen.inspection.as_ref();
         Limiter {
             name: seen.name.as_str(),
@@ -112,7 +114,7 @@ impl<'a> Limiter<'a> {
     }
 
     /// For `inspect`.
-    pub(crate) fn in_full(seen: &'a Seen) -> Limiter<'a> {
+    pub(crate) fn in_full(seen: &'a Snapshot) -> Limiter<'a> {
         let mut limiter = Limiter::brief(seen);
         if let (Some(details), Ok(inspection)) = (&mut limiter.details, &seen.inspection) {
             details.attached = Some(Attached::all(inspection));
@@ -122,9 +124,22 @@ impl<'a> Limiter<'a> {
     }
 }
 
+/// The kind of an error, in a word that stays the same: `not_found`, `corrupt`.
+pub(crate) fn error_word(kind: ErrorKind) -> String {
+    let mut word = String::new();
+    for c in format!("{kind:?}").chars() {
+        if c.is_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(c.to_ascii_lowercase());
+    }
+    word
+}
+
 /// What is wrong, in a word that stays the same.
 pub(crate) fn health(error: &Error) -> &'static str {
     match error.kind() {
+        ErrorKind::NotFound => "not_found",
         ErrorKind::Corrupt => "corrupt",
         ErrorKind::NotALimiter => "not_a_limiter",
         ErrorKind::Incompatible => "incompatible",
@@ -140,10 +155,10 @@ impl Details {
     fn of(seen: &Inspection) -> Details {
         let counts = &seen.counts;
         let limits: Vec<Limit> = Limit::all(seen);
-        let tightest = level::tightest(seen);
+        let tightest = usage::tightest(seen);
         let of_it = tightest.and_then(|index| limits.get(index));
         Details {
-            full: level::is_full(seen),
+            full: usage::is_full(seen),
             shadow: seen.policy.is_shadow(),
             tightest: tightest.map(|index| index + 1),
             rate: of_it.map(|limit| limit.rate.clone()),
@@ -151,7 +166,7 @@ impl Details {
             available: of_it.map(|limit| limit.available),
             used: of_it.map(|limit| limit.used),
             charged_ahead: of_it.map(|limit| limit.charged_ahead),
-            next_in_s: seconds_f64(level::next_in(seen)),
+            next_in_s: seconds_f64(usage::next_in(seen)),
             limits,
             permits: Permits::of(seen),
             max_waiters: seen.policy.max_waiters(),
@@ -160,7 +175,7 @@ impl Details {
             unordered: seen.unordered,
             paused_for_s: seen.paused_until.map(|until| seconds_f64(until.since(seen.now))),
             admitted: counts.admitted,
-            tokens: counts.tokens,
+            calls: counts.tokens,
             denied: counts.denied,
             waited: counts.waited,
             waited_total_s: counts.waited_time.as_secs_f64(),

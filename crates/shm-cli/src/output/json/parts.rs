@@ -1,6 +1,6 @@
 //! What a limiter consists of, as JSON: its limits, its permits, the processes that use it, and the line.
 
-use crate::output::{level, span::seconds_f64};
+use crate::output::{duration::seconds_f64, usage};
 use serde::Serialize;
 use shm_lib::limit::{Description, KindName};
 use shm_lib::{Inspection, Start, Unit};
@@ -61,7 +61,7 @@ impl Limit {
                 next_in_s: seconds_f64(outlook.next_at.since(seen.now)),
             }
         };
-        level::of(seen).map(one).collect()
+        usage::of(seen).map(one).collect()
     }
 }
 
@@ -134,7 +134,7 @@ impl Attached {
             admitted: process.counts.admitted,
             denied: process.counts.denied,
             waited: process.counts.waited,
-            permits: level::held_by(seen, process),
+            permits: usage::held_by(seen, process),
         };
         seen.attached.iter().map(one).collect()
     }

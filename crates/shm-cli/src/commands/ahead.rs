@@ -1,0 +1,61 @@
+//! `charge`, `reserve` and `schedule`: what is taken without waiting for it.
+//!
+//! A turn that was taken here belongs to nobody when this process has ended: no other process can give it back or settle
+//! it, because only the process that took it has the receipt.
+
+use crate::args::{Charge, Reserve, Schedule};
+use crate::commands::open::{Reports, open};
+use crate::exit::{DONE, Failure, USAGE};
+use crate::output::{self, amount, duration, json};
+use shm_lib::{Cost, Directory};
+use std::fmt::Write;
+
+/// Charges without asking.
+pub(crate) fn charge(dir: &Directory, args: &Charge) -> Result<u8, Failure> {
+    let cost = usage(args.cost.of_charge())?;
+    let limiter = open(dir, &args.target, Reports::Usual)?;
+    limiter.charge(cost)?;
+    let calls = cost.amount(shm_lib::Unit::CALLS).filter(|&n| n > 0).map(|n| amount("calls", n));
+    let units = args.cost.amounts.iter().map(|(unit, n)| amount(unit.name(), *n));
+    let all: Vec<String> = calls.into_iter().chain(units).collect();
+    output::print_line(&format!("{}: charged {}", args.target.name, all.join(" and ")))?;
+    Ok(DONE)
+}
+
+/// Takes the next turn, and prints in how many seconds it is.
+pub(crate) fn reserve(dir: &Directory, args: &Reserve) -> Result<u8, Failure> {
+    let cost = usage(args.cost.of_request())?;
+    let limiter = open(dir, &args.target, Reports::Usual)?;
+    let reservation = limiter.reserve(cost)?;
+    let (at, now) = (reservation.at(), shm_lib::now());
+    // If the turn cannot be printed, the reservation is dropped, which gives the turn back.
+    if args.json {
+        output::print_json(&json::Reserved::new(&limiter, at, now))?;
+    } else {
+        output::print_line(&duration::seconds(at.since(now)))?;
+    }
+    reservation.commit()?;
+    Ok(DONE)
+}
+
+/// Takes the next turns, and prints in how many seconds each of them is.
+pub(crate) fn schedule(dir: &Directory, args: &Schedule) -> Result<u8, Failure> {
+    let cost = usage(args.cost.of_request())?;
+    let limiter = open(dir, &args.target, Reports::Usual)?;
+    let turns = limiter.schedule(cost, args.requests)?;
+    let now = shm_lib::now();
+    if args.json {
+        output::print_json(&json::Scheduled::new(&limiter, &turns, now))?;
+    } else {
+        let mut lines = String::new();
+        for at in turns {
+            let _ = writeln!(lines, "{}", duration::seconds(at.since(now)));
+        }
+        output::print(&lines)?;
+    }
+    Ok(DONE)
+}
+
+fn usage(cost: Result<Cost, String>) -> Result<Cost, Failure> {
+    cost.map_err(|why| Failure::Other(USAGE, why))
+}
