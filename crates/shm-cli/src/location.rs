@@ -96,7 +96,7 @@ fn setting(text: &str, prefix: &str) -> Option<bool> {
         let (key, value) = line.trim().strip_prefix(prefix)?.split_once('=')?;
         (key.trim() == "RemoveIPC").then(|| boolean(value.trim()))?
     });
-    values.last()
+    values.rfold(None, |found, value| found.or(Some(value)))
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -124,7 +124,7 @@ fn mount<'a>(mountinfo: &'a str, point: &str) -> Option<(&'a str, &'a str)> {
         (mount.split(' ').nth(4)? == point).then_some((source.next()?, source.next()?))
     });
     // The last mount hides those before it.
-    lines.last()
+    lines.rfold(None, |found, line| found.or(Some(line)))
 }
 
 #[cfg(test)]

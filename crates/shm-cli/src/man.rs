@@ -1,9 +1,14 @@
 //! The manual pages: what `--help` says, in the form of man(7).
 
 use crate::args::Args;
+use crate::output::human;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
+use std::time::SystemTime;
+
+/// How clap_mangen begins each section.
+const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 /// A manual page.
 pub(crate) struct Page {
@@ -21,10 +26,9 @@ pub(crate) fn pages() -> Vec<Page> {
 }
 
 fn page(command: &Command) -> Page {
-    let man = Man::new(command.clone()).source(concat!("shm-limit ", env!("CARGO_PKG_VERSION")));
+    let man = Man::new(command.clone());
     let mut text = Vec::new();
     // Writing into memory does not fail.
-    let _ = man.render_title(&mut text);
     let _ = man.render_name_section(&mut text);
     let _ = man.render_synopsis_section(&mut text);
     let _ = man.render_description_section(&mut text);
@@ -32,15 +36,36 @@ fn page(command: &Command) -> Page {
     if command.get_subcommands().any(|command| !command.is_hide_set()) {
         let _ = man.render_subcommands_section(&mut text);
     }
-    let mut text = String::from_utf8_lossy(&text).into_owned();
+    let file = man.get_filename();
+    // Each section begins with the definition of an apostrophe; and line breaks beside vertical space have no effect.
+    let text = String::from_utf8_lossy(&text).replace(APOSTROPHE, "").replace(".br\n\n.br\n", ".sp\n");
+    let title = file.strip_suffix(".1").unwrap_or(&file);
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text =
+        format!("{APOSTROPHE}.TH {title} 1 {} \"shm-limit {version}\" \"shm-limit\"\n{text}", date());
     if let Some(details) = command.get_after_help() {
         text += &roff(&details.to_string());
     }
-    Page { file: man.get_filename(), text }
+    Page { file, text }
 }
 
-/// The text after the options: paragraphs are filled, and indented blocks (tables, examples) stay as they are. A line that
-/// ends with a colon and stands before a block is a heading if it has a single word, such as `Examples:`.
+/// The date of the pages: today, or the one that a reproducible build gives.
+fn date() -> String {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
+    let seconds = given.unwrap_or_else(|| {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    });
+    human::date(seconds).split('T').next().unwrap_or_default().to_owned()
+}
+
+/// A heading, such as `Examples:` or `Exit status:`.
+fn heading(line: &str) -> Option<String> {
+    let words = line.strip_suffix(':')?;
+    let is_heading = ["Examples", "Exit status"].contains(&words);
+    is_heading.then(|| words.to_uppercase())
+}
+
+/// The text after the options: paragraphs are filled, and indented blocks (tables, examples) stay as they are.
 fn roff(details: &str) -> String {
     let mut page = Roff::new();
     page.control("SH", ["DETAILS"]);
@@ -50,21 +75,21 @@ fn roff(details: &str) -> String {
         let is_block = line.starts_with("  ");
         if is_block != in_block {
             if is_block {
-                page.control("RS", ["2n"]).control("nf", []);
+                // As far to the left as in `--help`, so that lines of the same length fit.
+                page.control("in", ["2n"]).control("nf", []);
             } else {
-                page.control("fi", []).control("RE", []);
+                page.control("fi", []).control("in", []);
             }
             in_block = is_block;
         }
-        let heading = line.strip_suffix(':').filter(|word| !word.is_empty() && !word.contains([' ', ',']));
-        match heading {
+        match heading(line) {
             _ if line.is_empty() => {
-                if lines.peek().is_some_and(|next| !next.is_empty()) {
+                if lines.peek().is_some_and(|next| heading(next).is_none()) {
                     page.control("PP", []);
                 }
             }
             Some(word) if !is_block => {
-                page.control("SH", [word.to_uppercase().as_str()]);
+                page.control("SH", [word.as_str()]);
             }
             _ => {
                 page.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
@@ -72,7 +97,7 @@ fn roff(details: &str) -> String {
         }
     }
     if in_block {
-        page.control("fi", []).control("RE", []);
+        page.control("fi", []).control("in", []);
     }
     page.to_roff()
 }

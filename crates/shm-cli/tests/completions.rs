@@ -57,7 +57,11 @@ fn fish(place: &Place, words: &[&str]) -> Vec<String> {
     let mut command = Command::new("fish");
     command.env("HOME", place.path());
     let line = words.join(" ");
-    command.args(["--no-config", "-c", "shm-limit completions fish | source; complete --do-complete $argv[1]"]);
+    command.args([
+        "--no-config",
+        "-c",
+        "shm-limit completions fish | source; complete --do-complete $argv[1]",
+    ]);
     command.arg(line);
     // Each has its description behind a tab.
     output(command, place).iter().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
@@ -80,7 +84,11 @@ fn completes(complete: impl Fn(&[&str]) -> Vec<String>) {
     offers(&c(&["create", "--r"]), &["--rate", "--replace"], &["--burst"]);
     offers(&c(&["create", "--win"]), &["--window"], &[]);
     offers(&c(&["create", "x", "--window", ""]), &["fixed", "first-use", "sliding"], &["api"]);
-    offers(&c(&["create", "x", "--window=f"]), &["--window=fixed", "--window=first-use"], &["--window=sliding"]);
+    offers(
+        &c(&["create", "x", "--window=f"]),
+        &["--window=fixed", "--window=first-use"],
+        &["--window=sliding"],
+    );
     offers(&c(&["acquire", "a"]), &["api", "apple"], &["a b", "$(touch evil)"]);
     offers(&c(&["run", "--rate", "5/s", "ap"]), &["api", "apple"], &[]);
     offers(&c(&["inspect", ""]), &["api", "apple"], &["$(touch evil)"]);

@@ -3,7 +3,7 @@
 use crate::args::Create;
 use crate::commands::{attach, builder, on_mismatch};
 use crate::exit::{DONE, Failure};
-use crate::{output, policy_file};
+use crate::{location, output, policy_file};
 use shm_lib::{Directory, ErrorKind, RateLimit};
 
 /// Creates the limiter, or makes sure that the one there is what was asked for.
@@ -41,6 +41,9 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
         (true, false) => "already exists with other settings, which are kept",
     };
     output::print_line(&format!("{}: {verb}, {there}", args.name))?;
+    if !was_there {
+        location::of_new(dir, &limiter, false).into_iter().for_each(output::report);
+    }
     Ok(DONE)
 }
 

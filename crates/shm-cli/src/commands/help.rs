@@ -5,16 +5,17 @@ use crate::exit::{DONE, Failure, USAGE};
 use crate::{advice, output};
 use clap::CommandFactory;
 
-/// Prints the help of this program, or of one of its commands.
+/// Prints the help of this program, or of one of its commands: the same as `--help`.
 pub(crate) fn help(of: Option<&str>) -> Result<u8, Failure> {
-    let mut program = Args::command();
-    program.build();
-    let command = match of {
-        None => &mut program,
-        Some(name) => program.find_subcommand_mut(name).ok_or_else(|| unknown(name))?,
-    };
-    output::print_styled(&command.render_long_help())?;
-    Ok(DONE)
+    if let Some(name) = of.filter(|name| Args::command().find_subcommand(name).is_none()) {
+        return Err(unknown(name));
+    }
+    let words = ["shm-limit"].into_iter().chain(of).chain(["--help"]);
+    // Help is an "error", which clap writes to standard output.
+    match Args::command().try_get_matches_from(words) {
+        Ok(_) => unreachable!("--help is not a command line that can be carried out"),
+        Err(mut help) => output::clap_message(&mut help).map(|()| DONE),
+    }
 }
 
 fn unknown(name: &str) -> Failure {

@@ -124,16 +124,16 @@ its permit back), or when the process in the background is ended:
 kill \"$holder\".
 
 If the request is denied or fails, no process is left behind, nothing is
-printed on standard output, and the exit status is that of `shm-limit acquire`.
+printed on standard output, and the exit status is that of `acquire`.
 
 The process in the background is in a session of its own, so Ctrl-C does not
 reach it, and it has nothing open that the script has open. If it is killed
 (SIGKILL), the permit is free again, and the script goes on without one.
 
-If a permit is needed for the whole script, `shm-limit run NAME -- script` does
-the same without a process in the background.
+If a permit is needed for the whole script, `shm-limit run NAME -- script`
+does the same without a process in the background.
 
-Options that are not explained here are explained by `shm-limit acquire --help`.
+All other options are explained by `shm-limit acquire --help`.
 
 Examples:
   holder=$(shm-limit hold build --permits 4 --pid $$) || exit

@@ -213,7 +213,8 @@ fn times(n: u64) -> String {
     }
 }
 
-fn date(unix: u64) -> String {
+/// A Unix time as date and time of day.
+pub(crate) fn date(unix: u64) -> String {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(unix.min(LAST_DAY));
     humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -80,12 +80,6 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_line(&printable::json(&text))
 }
 
-/// Writes text with styles that clap set.
-pub(crate) fn print_styled(text: &StyledStr) -> Result<(), Failure> {
-    let text = text.ansi().to_string();
-    print(&format!("{}\n", text.trim_end()))
-}
-
 /// A number of things: "1 seat", "2 seats".
 pub(crate) fn count(n: u64, thing: &str) -> String {
     if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
