@@ -45,7 +45,7 @@ pub(crate) fn of_new(dir: &Directory, limiter: &RateLimit, always: bool) -> Vec<
 }
 
 /// Whether this is the directory that is used if neither `--dir` nor `SHM_LIMIT_DIR` names one.
-fn is_default(dir: &Directory) -> bool {
+pub(crate) fn is_default(dir: &Directory) -> bool {
     dir.path() == Path::new(&format!("/dev/shm/shm-limit-{}", nix::unistd::geteuid()))
 }
 

@@ -109,16 +109,20 @@ fn the_documented_scripts_keep_the_limit() {
     };
     let reserve = script("reserve", "sleep \"$(", "\n");
     let schedule = script("schedule", "for wait in", "wait\n");
-    let run = |script: &str| {
+    let run = |script: &str, status: i32| {
         let shell = format!("shm-limit() {{ \"$PROGRAM\" \"$@\"; }}\n{script}");
         let mut command = assert_cmd::Command::new("bash");
         command.env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit")).env("SHM_LIMIT_DIR", place.path());
         let output = command.args(["-c", &shell]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(status), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().count()
     };
-    assert_eq!(run(&reserve), 1);
-    assert_eq!(run(&schedule), 3);
+    assert_eq!(run(&reserve, 0), 1);
+    assert_eq!(run(&schedule, 0), 3);
+    // If the limiter does not exist, nothing runs, not even in a loop.
+    place.ok(&["remove", "api"]);
+    assert_eq!(run(&reserve, 1), 0);
+    assert_eq!(run(&schedule, 0), 0);
 }
 
 /// Where there are no turns, nothing can be taken ahead.

@@ -3,30 +3,7 @@
 
 mod common;
 
-use common::Place;
-use std::process::Command;
-
-/// Runs a shell script below `unshare`; its standard error. `None` if this is not root.
-fn isolated(script: &str) -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: only root has mount namespaces here");
-        return None;
-    }
-    let setup = "set -e
-        mount -t tmpfs -o mode=1777 tmpfs /dev/shm
-        mount -t tmpfs -o mode=755 tmpfs /run
-        cp \"$PROGRAM\" /run/shm-limit
-        chmod 755 /run/shm-limit
-        PATH=/run:$PATH
-        as() { uid=$1; shift; setpriv --reuid=$uid --regid=$uid --clear-groups \"$@\"; }";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &format!("{setup}\n{script}")]);
-    command.env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit")).env_remove("SHM_LIMIT_DIR");
-    let output = command.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    Some(said)
-}
+use common::{Place, isolated};
 
 #[test]
 fn the_default_directory_is_named_when_a_limiter_is_created_there() {

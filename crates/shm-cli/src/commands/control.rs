@@ -1,15 +1,15 @@
 //! What changes a limiter for everybody and is small: reset, pause, resume, remove.
 
 use crate::args::{Named, Pause, Remove};
-use crate::commands::{attach, builder};
+use crate::commands::{attach, builder, if_missing};
 use crate::exit::{DONE, Failure};
-use crate::output::{self, duration, printable};
-use shm_lib::{Directory, ErrorKind};
+use crate::output::{self, duration};
+use shm_lib::Directory;
 
 /// `reset NAME`.
 pub(crate) fn reset(dir: &Directory, args: &Named) -> Result<u8, Failure> {
     attach(dir, &args.name)?.reset()?;
-    done(&format!("{}: as if new", args.name))
+    done(&format!("{}: reset", args.name))
 }
 
 /// `pause NAME TIME`.
@@ -37,7 +37,9 @@ pub(crate) fn remove(dir: &Directory, args: &Remove) -> Result<u8, Failure> {
     if args.force {
         builder(dir, &args.name).remove_by_force()?;
     } else {
-        attach(dir, &args.name).map_err(|e| nothing_to_remove(dir, args, e))?.retire()?;
+        let remedy = "so there is nothing to remove";
+        let limiter = builder(dir, &args.name).attach();
+        limiter.map_err(|e| if_missing(dir, &args.name, e, remedy))?.retire()?;
     }
     done(&format!("{}: removed", args.name))
 }
@@ -45,16 +47,4 @@ pub(crate) fn remove(dir: &Directory, args: &Remove) -> Result<u8, Failure> {
 fn done(what: &str) -> Result<u8, Failure> {
     output::print_line(what)?;
     Ok(DONE)
-}
-
-/// The library's advice for a limiter that does not exist is to create it.
-fn nothing_to_remove(dir: &Directory, args: &Remove, error: shm_lib::Error) -> Failure {
-    if error.kind() != ErrorKind::NotFound {
-        return error.into();
-    }
-    let path = printable::path(dir.file(&args.name));
-    Failure::new(format!(
-        "limiter {:?} ({path}): it does not exist, so there is nothing to remove",
-        args.name.as_str()
-    ))
 }

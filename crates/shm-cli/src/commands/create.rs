@@ -52,19 +52,31 @@ fn agrees(limiter: &RateLimit, args: &Create) -> Result<(), Failure> {
     let there = limiter.inspect()?;
     if let Some(mode) = args.mode.filter(|&mode| mode != there.mode) {
         return Err(Failure::new(format!(
-            "limiter {:?} exists with mode {:o}, but {mode:o} was asked for; leave --mode out, or change it: chmod {mode:o} {}",
+            "limiter {:?} exists with mode {:o}, but --mode {mode:o} is given; leave --mode out, or change the mode{} by \
+             chmod(1): {}",
             args.name.as_str(),
             there.mode,
+            who_can(there.owner),
             output::printable::path(limiter.path()),
         )));
     }
     if let Some(seats) = args.seats.filter(|&seats| seats != there.seats) {
         return Err(Failure::new(format!(
-            "limiter {:?} exists with {} seats, but {seats} were asked for; leave --seats out, or put a new one \
-             in its place: --replace",
+            "limiter {:?} exists with {}, but --seats {seats} is given; leave --seats out, or put a new one in its place \
+             by --replace",
             args.name.as_str(),
-            there.seats,
+            output::count(there.seats as u64, "seat"),
         )));
     }
     Ok(())
+}
+
+/// Who can change a file's mode, if this user cannot.
+fn who_can(owner: u32) -> String {
+    let me = nix::unistd::geteuid();
+    if me.is_root() || me.as_raw() == owner {
+        String::new()
+    } else {
+        format!(" as user {} or root", output::human::user(owner))
+    }
 }

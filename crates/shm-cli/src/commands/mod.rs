@@ -18,7 +18,8 @@ mod take;
 use crate::args::{Args, Command};
 use crate::demo;
 use crate::exit::Failure;
-use shm_lib::{Builder, Directory, Name, OnMismatch, RateLimit};
+use crate::location;
+use shm_lib::{Builder, Directory, Error, ErrorKind, Name, OnMismatch, RateLimit};
 
 /// Does what the command line says; the exit status.
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
@@ -53,7 +54,19 @@ fn builder(dir: &Directory, name: &Name) -> Builder {
 
 /// The limiter of this name, as it is.
 fn attach(dir: &Directory, name: &Name) -> shm_lib::Result<RateLimit> {
-    builder(dir, name).attach()
+    let seen = "`shm-limit list` shows those that exist";
+    builder(dir, name).attach().map_err(|e| if_missing(dir, name, e, seen))
+}
+
+/// The same error, with this remedy if it is that the limiter does not exist. The library's own is to create it, which
+/// helps neither against a misspelt name nor a command that has no `--rate`. (If the directory does not exist either, the
+/// library says so.)
+fn if_missing(dir: &Directory, name: &Name, error: Error, remedy: &str) -> Error {
+    let is_default = location::is_default(dir);
+    if error.kind() != ErrorKind::NotFound || !(is_default || dir.path().is_dir()) {
+        return error;
+    }
+    Error::new(ErrorKind::NotFound, format!("it does not exist; {remedy}")).at(name.as_str(), &dir.file(name))
 }
 
 /// What `--keep` means.

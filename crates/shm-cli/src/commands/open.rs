@@ -1,7 +1,7 @@
 //! Opening the limiter that a command names, and saying where a new one is.
 
 use crate::args::Target;
-use crate::commands::{builder, on_mismatch};
+use crate::commands::{builder, if_missing, on_mismatch};
 use crate::location;
 use crate::output::report;
 use shm_lib::{Directory, RateLimit, Result};
@@ -25,7 +25,10 @@ pub(crate) fn open(dir: &Directory, target: &Target, reports: Reports) -> Result
             report(lost);
         }
     });
-    let Some(policy) = target.flags.policy()? else { return builder.attach() };
+    let Some(policy) = target.flags.policy()? else {
+        let remedy = "give --rate or --permits to create it, or look for it by `shm-limit list`";
+        return builder.attach().map_err(|e| if_missing(dir, &target.name, e, remedy));
+    };
     let mut builder = builder.on_mismatch(on_mismatch(target.keep));
     if let Some(mode) = target.mode {
         builder = builder.mode(mode);

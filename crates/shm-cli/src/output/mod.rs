@@ -31,16 +31,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks, and takes no seat.
-    pub(crate) fn look(dir: &Directory, name: &Name) -> Snapshot {
+    /// Takes no seat.
+    pub(crate) fn new(dir: &Directory, name: &Name, limiter: Result<RateLimit, Error>) -> Snapshot {
         Snapshot {
             name: name.clone(),
             directory: dir.path().to_owned(),
             path: dir.file(name),
-            inspection: RateLimit::builder(name.as_str())
-                .in_directory(dir.clone())
-                .attach()
-                .and_then(|limiter| limiter.inspect()),
+            inspection: limiter.and_then(|limiter| limiter.inspect()),
         }
     }
 

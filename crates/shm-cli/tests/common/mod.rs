@@ -90,3 +90,26 @@ pub fn until(mut it_is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Runs a shell script with a `/dev/shm` and a `/run` of its own, in a mount namespace, without `SHM_LIMIT_DIR`; its
+/// standard error. `None` if this is not root.
+pub fn isolated(script: &str) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root has mount namespaces here");
+        return None;
+    }
+    let setup = "set -e
+        mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+        mount -t tmpfs -o mode=755 tmpfs /run
+        cp \"$PROGRAM\" /run/shm-limit
+        chmod 755 /run/shm-limit
+        PATH=/run:$PATH
+        as() { uid=$1; shift; setpriv --reuid=$uid --regid=$uid --clear-groups \"$@\"; }";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &format!("{setup}\n{script}")]);
+    command.env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit")).env_remove("SHM_LIMIT_DIR");
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    Some(said)
+}
