@@ -29,12 +29,15 @@ pub(crate) fn hold(dir: &Directory, args: &Hold) -> Result<u8, Failure> {
     check_permits(dir, args)?;
     let cannot_start = |e| Failure::new(format!("cannot start the process that holds the permit: {e}"));
     let (mut parent, child) = UnixStream::pair().map_err(cannot_start)?;
+    let me = Pid::this();
     // In the parent, the closure is dropped, and with it the child's end of the stream.
     let holder = fork::forked(move || {
         fork::end_with_parent();
-        // What the script has open must not stay open here: a lock, or a pipe whose reader waits for its end.
-        let closed = process::close_all_but(&[script.as_fd(), child.as_fd()]).map_err(Failure::Output);
-        exit::status(closed.and_then(|()| hold_here(dir, args, &script, child)))
+        if Pid::parent() != me {
+            // The parent died before the kernel was asked to kill this process with it.
+            return exit::FAILED;
+        }
+        exit::status(hold_here(dir, args, &script, child))
     });
     let holder = holder.map_err(|e| cannot_start(e.into()))?;
     if parent.read_exact(&mut [0]).is_err() {
@@ -42,7 +45,9 @@ pub(crate) fn hold(dir: &Directory, args: &Hold) -> Result<u8, Failure> {
     }
     output::print_line(&holder.to_string())?;
     // Without this word the child ends, and the permit is free.
-    parent.write_all(&[0]).map_err(Failure::Output)?;
+    parent
+        .write_all(&[0])
+        .map_err(|e| Failure::new(format!("the process that holds the permit has ended: {e}")))?;
     Ok(DONE)
 }
 
@@ -67,8 +72,12 @@ fn check_permits(dir: &Directory, args: &Hold) -> Result<(), Failure> {
 
 /// In the child: takes the permit, and holds it until the script ends.
 fn hold_here(dir: &Directory, args: &Hold, script: &Process, mut parent: UnixStream) -> Result<u8, Failure> {
+    let cannot = |what: &str, e: io::Error| Failure::new(format!("cannot {what}: {e}"));
+    // What the script has open must not stay open here: a lock, or a pipe whose reader waits for its end.
+    process::close_all_but(&[script.as_fd(), parent.as_fd()])
+        .map_err(|e| cannot("close the script's descriptors (is /proc mounted?)", e))?;
     // A signal of the terminal, such as Ctrl-C, is for the script, which may go on.
-    setsid().map_err(|e| Failure::Output(e.into()))?;
+    setsid().map_err(|e| cannot("create a session", e.into()))?;
     let Taken { limiter, outcome, signals, .. } = take(dir, &args.take)?;
     let admission = match outcome {
         Outcome::Admitted(admission) => admission,
@@ -80,12 +89,11 @@ fn hold_here(dir: &Directory, args: &Hold, script: &Process, mut parent: UnixStr
             return Ok(args.take.denied_status);
         }
     };
-    let told = fork::outlive_parent().and_then(|()| parent.write_all(&[0])).and_then(|()| detach());
-    if told.is_ok() && parent.read_exact(&mut [0]).is_ok() {
+    fork::outlive_parent().and_then(|()| detach()).map_err(|e| cannot("go to the background", e))?;
+    // If the parent is gone, the script was not told that it has the permit.
+    if parent.write_all(&[0]).and_then(|()| parent.read_exact(&mut [0])).is_ok() {
         drop(parent);
-        signals
-            .wait_for(script.as_fd())
-            .map_err(|e| Failure::new(format!("cannot wait for the script: {e}")))?;
+        signals.wait_for(script.as_fd()).map_err(|e| cannot("wait for the script", e))?;
     }
     // The permit is free now, not only when the kernel notices.
     drop((admission, limiter));
