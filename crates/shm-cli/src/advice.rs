@@ -5,7 +5,7 @@ use crate::output::printable;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Words of other programs, and what they are called here.
+/// Words of other programs, and the commands of this program that do the same.
 const SYNONYMS: [(&[&str], &str); 10] = [
     (&["status", "stat", "stats", "info", "get", "describe", "view", "state", "who", "peek"], "inspect"),
     (&["delete", "del", "destroy", "drop", "unlink", "retire", "erase"], "remove"),

@@ -1,6 +1,6 @@
 //! Shell completion: the script that a shell loads, and the candidates that the script asks this program for.
 //!
-//! The candidates come from this program and not from the script, because only it knows the limiters' names.
+//! The candidates come from this program, because the script does not know the limiters' names.
 //! (clap_complete 4.6.11 can also write scripts that need no program, but for a name with a dash its bash script completes
 //! nothing after the subcommand.)
 
@@ -17,7 +17,7 @@ const VARIABLE: &str = "SHM_LIMIT_COMPLETE";
 /// The command's name.
 const COMMAND: &str = "shm-limit";
 
-/// Prints candidates if a completion script asks for them. Whether that was so.
+/// If a completion script asks for candidates, prints them and returns true.
 pub(crate) fn answer() -> clap::error::Result<bool> {
     CompleteEnv::with_factory(Args::command)
         .var(VARIABLE)
@@ -37,8 +37,8 @@ pub(crate) fn script(shell: clap_complete::Shell) -> io::Result<String> {
     }
 }
 
-/// The names of the limiters in the directory that the command line says. Names with characters that a shell would
-/// interpret are left out: other users may have chosen them.
+/// The names of the limiters in the directory of the command line. Names with characters that a shell would interpret are
+/// left out, because another user may have chosen them.
 pub(crate) fn names() -> Vec<CompletionCandidate> {
     let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
     let names = directory(std::env::args_os()).names().unwrap_or_default();
@@ -61,12 +61,12 @@ fn directory(words: impl IntoIterator<Item = OsString>) -> Directory {
     let mut directory = Directory::from_env();
     while let Some(word) = words.next() {
         let Some(word) = word.to_str() else { continue };
-        let said = match word.strip_prefix("--dir") {
+        let path = match word.strip_prefix("--dir") {
             Some("") => words.next(),
             Some(rest) => rest.strip_prefix('=').map(OsString::from),
             None => None,
         };
-        if let Some(path) = said {
+        if let Some(path) = path {
             directory = Directory::at(path);
         }
     }

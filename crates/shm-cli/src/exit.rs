@@ -1,4 +1,4 @@
-//! Exit statuses, and how each failure ends.
+//! Exit statuses, and which failure has which status.
 
 use crate::output;
 use shm_lib::{Error, ErrorKind};
@@ -8,22 +8,22 @@ use std::process::ExitCode;
 
 /// Done, or admitted.
 pub(crate) const DONE: u8 = 0;
-/// Something went wrong.
+/// Failed.
 pub(crate) const FAILED: u8 = 1;
-/// The command line, or what it asks for, can't be.
+/// The command line, or the request, is not valid.
 pub(crate) const USAGE: u8 = 2;
-/// Denied, or the turn would come too late (`EX_TEMPFAIL`: try again later).
+/// The request is denied, or its turn would come too late (`EX_TEMPFAIL`: try again later).
 pub(crate) const DENIED: u8 = 75;
-/// `run`: the command was found but can't be executed, as shells say it.
+/// `run`: the command was found but cannot be executed, as in a shell.
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
-/// `run`: there is no such command, as shells say it.
+/// `run`: the command does not exist, as in a shell.
 pub(crate) const NO_COMMAND: u8 = 127;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 pub(crate) enum Failure {
-    /// The library's word on a limiter.
+    /// An error of the library.
     Limiter(Error),
-    /// Standard output can't be written.
+    /// Standard output cannot be written.
     Output(io::Error),
     /// Anything else, with its exit status.
     Other(u8, String),
@@ -57,7 +57,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Limiter(e) => e.fmt(f),
-            Failure::Output(e) => write!(f, "can't write to standard output: {e}"),
+            Failure::Output(e) => write!(f, "cannot write to standard output: {e}"),
             Failure::Other(_, message) => f.write_str(message),
         }
     }

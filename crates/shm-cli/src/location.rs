@@ -1,4 +1,4 @@
-//! What may surprise about the place of a new limiter: who shares its budget, and who deletes it.
+//! What may surprise about the location of a new limiter: which processes share its budget, and what deletes its file.
 
 use crate::output::{human, printable};
 use shm_lib::{Directory, RateLimit};
@@ -6,22 +6,22 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The most that systemd counts as a system user, where login.defs does not say.
+/// The highest UID of system users, if login.defs does not say.
 const LAST_SYSTEM_USER: u32 = 999;
 
-/// What to report about a limiter that was just created. With `always` also the place that the user chose.
+/// The reports about a limiter that was just created. With `always` also if the user chose the directory.
 pub(crate) fn of_new(dir: &Directory, limiter: &RateLimit, always: bool) -> Vec<String> {
     let name = limiter.name();
     let mut reports = Vec::new();
-    let place = printable::path(dir.path());
+    let directory = printable::path(dir.path());
     if is_default(dir) {
         let user = human::user(nix::unistd::geteuid().as_raw());
         reports.push(format!(
-            "note: limiter {name:?} is created in {place}, which is private to user {user}; another user or \
+            "note: limiter {name:?} is created in {directory}, which is private to user {user}; another user or \
              directory (--dir, SHM_LIMIT_DIR) has a separate budget"
         ));
     } else if always {
-        reports.push(format!("note: limiter {name:?} is created in {place}"));
+        reports.push(format!("note: limiter {name:?} is created in {directory}"));
     }
     let Ok(meta) = fs::metadata(limiter.path()) else { return reports };
     if !is_in_shm(limiter.path()) {
@@ -75,7 +75,7 @@ fn removes_ipc(root: &Path) -> bool {
     let main =
         PLACES.iter().rev().find_map(|place| fs::read_to_string(root.join(place).join("logind.conf")).ok());
     let main = main.unwrap_or_default();
-    // Of two files of one name only the one in the place of higher priority counts.
+    // Of two files of the same name only the one with the higher priority counts.
     let mut drop_ins = std::collections::BTreeMap::new();
     for place in PLACES {
         let entries = fs::read_dir(root.join(place).join("logind.conf.d")).into_iter().flatten().flatten();
@@ -86,8 +86,8 @@ fn removes_ipc(root: &Path) -> bool {
             }
         }
     }
-    let said = drop_ins.values().rev().find_map(|text| setting(text, "")).or_else(|| setting(&main, ""));
-    said.or_else(|| setting(&main, "#")).unwrap_or(true)
+    let explicit = drop_ins.values().rev().find_map(|text| setting(text, "")).or_else(|| setting(&main, ""));
+    explicit.or_else(|| setting(&main, "#")).unwrap_or(true)
 }
 
 /// The last valid value of the setting in a file, in lines with this prefix.

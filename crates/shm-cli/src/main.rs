@@ -10,6 +10,7 @@ mod complete;
 mod demo;
 mod exit;
 mod fork;
+mod group_monitor;
 mod help;
 mod location;
 mod man;
@@ -20,7 +21,6 @@ mod relay;
 mod settlement;
 mod signals;
 mod startup;
-mod witness;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
-//! Signals that end a wait, such as Ctrl-C: this process catches them, leaves the line at once, so that those behind it need
-//! not find that out, and then dies by the signal, so that the shell sees what it expects (130, 143). And what a command inherits of signals, and is passed on.
+//! Signals that end a wait, such as Ctrl-C: this process catches them, leaves the line at once, so that the callers behind it
+//! need not detect that, and then dies by the signal, so that the shell sees the usual status (130, 143). Also: the
+//! dispositions that a command inherits, and the signals that are passed on to it.
 
 use crate::startup;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -68,15 +69,14 @@ impl SignalCatcher {
         self.ended.store(true, Ordering::SeqCst);
         if let Some(signal) = self.last() {
             let _ = low_level::emulate_default_handler(signal);
-            // Only if the signal is blocked: then at least the status tells.
+            // Reached only if the signal is blocked: then at least the status tells.
             std::process::exit(128 + signal);
         }
     }
 }
 
-/// Makes sure that the end of a child is heard of. A process that ignores SIGCHLD can't wait for a child, and this is
-/// inherited.
-pub(crate) fn hear_of_children() -> io::Result<()> {
+/// Makes it possible to wait for a child. A process that ignores SIGCHLD, which it may have inherited, cannot.
+pub(crate) fn enable_waiting() -> io::Result<()> {
     flag::register(SIGCHLD, Arc::default()).map(|_| ())
 }
 
@@ -94,17 +94,17 @@ pub(crate) fn passed_on() -> SigSet {
     signals
 }
 
-/// Whether a signal is about what this process did itself: a SIGPIPE for its own write to a closed pipe.
+/// Whether this process caused the signal itself: a SIGPIPE for its own write to a closed pipe.
 pub(crate) fn is_own(signal: u32, sender: u32) -> bool {
     signal == Signal::SIGPIPE as u32 && sender == std::process::id()
 }
 
-/// Lets the command start with the signal mask `mask`, if it is given, and with the dispositions that this process
-/// started with: as if nothing were in between.
+/// Lets the command start with the signal mask `mask`, if it is given, and with the dispositions that this process started
+/// with, as if this process were not in between.
 #[allow(unsafe_code)]
 pub(crate) fn inherit(command: &mut Command, mask: Option<SigSet>) {
     let restore = move || {
-        // A pending signal must not run a handler of this program in the command's process: the mask comes last.
+        // The mask comes last, so that a pending signal does not run a handler of this program in the command's process.
         for signal in ENDING.into_iter().chain([SIGCHLD, SIGPIPE]) {
             startup::restore(signal)?;
         }
@@ -115,7 +115,7 @@ pub(crate) fn inherit(command: &mut Command, mask: Option<SigSet>) {
     unsafe { command.pre_exec(restore) };
 }
 
-/// Sends a signal by its number, which may be a real-time one. A process that is not there gets none.
+/// Sends a signal by its number, which may be that of a real-time signal. If the process does not exist, nothing happens.
 #[allow(unsafe_code)]
 pub(crate) fn send(pid: u32, signal: u32) {
     // SAFETY: kill has no memory preconditions.

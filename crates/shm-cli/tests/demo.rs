@@ -11,7 +11,7 @@ use std::process::Stdio;
 fn a_short_demo_says_its_verdict() {
     let place = Place::new();
     let said = place.ok(&["demo", "--seconds", "1", "--workers", "4"]);
-    for word in ["killed", "stopped", "goes on", "limit kept in every window of every length: yes"] {
+    for word in ["killed", "stopped", "resumed", "limit kept in every window of every length: yes"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);

@@ -219,7 +219,7 @@ fn a_rate_is_added_to_permits_and_removed_again() {
     assert_eq!(place.run(&["acquire", "api", "--try"]).status, 75);
     let back = place.run(&["set", "api", "--no-rate", "--permits", "3"]);
     assert_eq!(back.out, "api: 3 permits (was 10/h with bursts of 5 + at most 2 at a time)\n");
-    assert!(back.err.contains("limit 1 (10/h with bursts of 5) is gone"), "{}", back.err);
+    assert!(back.err.contains("limit 1 (10/h with bursts of 5) is removed"), "{}", back.err);
     place.ok(&["acquire", "api", "--try", "-n", "50"]);
     for (args, why) in [
         (&["set", "api", "--burst", "5"][..], "say --rate as well"),

@@ -225,7 +225,7 @@ fn what_does_not_go_together_is_wrong_usage_and_says_what_does() {
         (vec!["acquire", "one", "--take", "tokens=1"], "no limit counts tokens"),
         (vec!["acquire", "one", "--greedy"], "--rate"),
         (vec!["run", "two", "--take", "tokens=61", "--", "true"], "the most is 60"),
-        (vec!["set", "two", "--limit", "3", "--rate", "5/s"], "no limit 3, it has 2"),
+        (vec!["set", "two", "--limit", "3", "--rate", "5/s"], "limit 3 does not exist"),
         (vec!["set", "two", "--limit", "2"], "--rate"),
         (vec!["set", "two", "--burst", "2"], "only a bucket has a burst"),
         (vec!["set", "two", "--permits", "2", "--no-permits"], "cannot be used with"),
@@ -287,7 +287,7 @@ fn set_says_which_limits_usage_is_forgotten() {
 
     // One that removes the second forgets what was used of it: put back, it is unused.
     let removed = file(first);
-    let note = "limit 2 (11/day with bursts of 5) is gone; what was used of it is forgotten";
+    let note = "limit 2 (11/day with bursts of 5) is removed, and its usage with it";
     assert_eq!((removed.status, removed.err), (0, format!("shm-limit: note: {note}\n")));
     let put_back = file(&format!("{first}{second}"));
     assert_eq!((put_back.status, put_back.err.as_str()), (0, ""));
@@ -314,7 +314,7 @@ fn of_a_removed_first_limit_the_next_one_takes_the_usage() {
     let path = place.path().join(".policy.toml");
     std::fs::write(&path, "[[limit]]\nrate = \"20/day\"\nburst = 20\n").unwrap();
     let removed = place.run(&["set", "api", "--from", path.to_str().unwrap()]);
-    assert!(removed.err.contains("limit 2 (20/day with bursts of 20) is gone"), "{}", removed.err);
+    assert!(removed.err.contains("limit 2 (20/day with bursts of 20) is removed"), "{}", removed.err);
     assert_eq!(place.json(&["inspect", "api", "--json"])["limits"][0]["used"], 10);
 }
 

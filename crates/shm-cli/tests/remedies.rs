@@ -40,25 +40,3 @@ fn an_empty_directory_is_not_answered_with_another_one() {
     // A command line without --dir would create it elsewhere.
     assert!(listed.err.contains(dir) && !listed.err.contains("create NAME"), "{}", listed.err);
 }
-
-#[test]
-fn a_default_burst_of_a_unit_follows_its_rate() {
-    let place = Place::new();
-    place.ok(&["create", "model", "--rate", "200000/m", "--unit", "tokens"]);
-    let burst = || place.json(&["inspect", "model", "--json"])["burst"].as_u64().unwrap();
-    for (rate, expected) in [("400000/m", 400_000), ("100000/m", 100_000)] {
-        place.ok(&["set", "model", "--rate", rate]);
-        assert_eq!(burst(), expected);
-        // The script that creates it goes on.
-        place.ok(&["create", "model", "--rate", rate, "--unit", "tokens"]);
-        place.ok(&["reset", "model"]);
-        place.ok(&["acquire", "model", "--try", "--take", &format!("tokens={expected}")]);
-    }
-    // A burst that was chosen stays.
-    place.ok(&["set", "model", "--burst", "7"]);
-    place.ok(&["set", "model", "--rate", "300000/m"]);
-    assert_eq!(burst(), 7);
-    place.ok(&["create", "calls", "--rate", "5/s"]);
-    place.ok(&["set", "calls", "--rate", "50/s"]);
-    assert_eq!(place.json(&["inspect", "calls", "--json"])["burst"], 1);
-}

@@ -1,4 +1,4 @@
-//! `charge`, `reserve` and `schedule`: what is taken without waiting for it.
+//! `charge`, `reserve` and `schedule`, which take without waiting.
 
 use super::cost::CostFlags;
 use super::target::Target;

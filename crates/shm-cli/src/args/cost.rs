@@ -15,12 +15,12 @@ pub(crate) struct CostFlags {
 }
 
 impl CostFlags {
-    /// How many calls: one, unless it was said.
+    /// The number of calls: one by default.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.unwrap_or(1)
     }
 
-    /// The cost of a request: one call, unless it was said.
+    /// The cost of a request: one call by default.
     ///
     /// # Errors
     /// A cost of nothing, or a unit that is named twice.
@@ -28,7 +28,7 @@ impl CostFlags {
         self.cost(self.calls())
     }
 
-    /// What is charged without a request: one call, unless amounts of units were said and no calls.
+    /// The cost of a charge: by default one call, or none if amounts of units are given.
     ///
     /// # Errors
     /// As [`of_request`](Self::of_request).

@@ -25,7 +25,7 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "shm-limit", version, after_help = help::TOP, max_term_width = 80, disable_help_subcommand = true)]
 pub(crate) struct Args {
-    /// The directory of the limiters; the same name in the same directory is the same budget.
+    /// Directory of the limiters; the same name in the same directory is the same budget
     /// [default: $SHM_LIMIT_DIR, else /dev/shm/shm-limit-UID]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
@@ -134,7 +134,7 @@ pub(crate) struct Pause {
     /// The limiter's name
     #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
-    /// For how long, for example 30s or 5m
+    /// Length of the pause, for example 30s or 5m
     #[arg(value_name = "TIME", value_parser = parse_span)]
     pub(crate) time: Duration,
 }
@@ -144,14 +144,14 @@ pub(crate) struct Remove {
     /// The limiter's name
     #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
-    /// Also remove a file that is damaged, of another version or from before the machine started
+    /// Also remove a file that is damaged, of another version, or older than the last boot
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Group)]
 pub(crate) struct Demo {
-    /// For how long
+    /// Length of the demo in seconds
     #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) seconds: u64,
     /// The limiter's rate
@@ -160,7 +160,7 @@ pub(crate) struct Demo {
     /// The limiter's burst
     #[arg(short, long, value_name = "N", default_value_t = 10)]
     pub(crate) burst: u64,
-    /// How many processes; half of them forked, half executed
+    /// Number of processes; half of them are forked, half executed
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(4..=64))]
     pub(crate) workers: u64,
 }

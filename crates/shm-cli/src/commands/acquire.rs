@@ -6,7 +6,7 @@ use crate::exit::{DONE, Failure};
 use crate::output::{self, denial, json};
 use shm_lib::{Directory, Outcome};
 
-/// Takes, and prints after how long to try again if denied.
+/// Acquires, and prints after how long to try again if denied.
 pub(crate) fn acquire(dir: &Directory, args: &Acquire) -> Result<u8, Failure> {
     let result = json::Taken::new(dir, &args.take);
     let Taken { outcome, problem, signals, .. } = match take(dir, &args.take) {

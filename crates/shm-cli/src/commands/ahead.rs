@@ -1,7 +1,7 @@
-//! `charge`, `reserve` and `schedule`: what is taken without waiting for it.
+//! `charge`, `reserve` and `schedule`, which take without waiting.
 //!
-//! A turn that was taken here belongs to nobody when this process has ended: no other process can give it back or settle
-//! it, because only the process that took it has the receipt.
+//! When this process has ended, no other process can give back or settle what it took, because only the process that took
+//! it has the receipt.
 
 use crate::args::{Charge, Reserve, Schedule};
 use crate::commands::open::{Reports, open};

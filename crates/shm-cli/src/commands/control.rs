@@ -1,4 +1,4 @@
-//! What changes a limiter for everybody and is small: reset, pause, resume, remove.
+//! `reset`, `pause`, `resume` and `remove`: small changes that affect every process.
 
 use crate::args::{Named, Pause, Remove};
 use crate::commands::{attach, builder, if_missing};
@@ -16,7 +16,7 @@ pub(crate) fn reset(dir: &Directory, args: &Named) -> Result<u8, Failure> {
 pub(crate) fn pause(dir: &Directory, args: &Pause) -> Result<u8, Failure> {
     let limiter = attach(dir, &args.name)?;
     limiter.pause_for(args.time)?;
-    // An earlier pause may be the longer one.
+    // An earlier pause may end later.
     let seen = limiter.inspect()?;
     done(&match seen.paused_until {
         Some(until) => format!("{}: paused for {}", args.name, duration::short(until.since(seen.now))),

@@ -6,7 +6,7 @@ use crate::exit::{DONE, Failure};
 use crate::{location, output, policy_file};
 use shm_lib::{Directory, ErrorKind, RateLimit};
 
-/// Creates the limiter, or makes sure that the one there is what was asked for.
+/// Creates the limiter, or checks that the existing one has the given settings.
 pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     let policy = match (&args.from, args.flags.policy()?) {
         (Some(file), _) => policy_file::read(file)?.into(),
@@ -32,7 +32,7 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     if !args.keep {
         agrees(&limiter, args)?;
     }
-    // What it is, which may be more than was asked for.
+    // The policy in force, which may have more settings than were given.
     let there = limiter.policy()?;
     let verb = match (was_there, policy.is_met_by(&there)) {
         (false, _) => "created",
@@ -47,7 +47,7 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-/// Opening checks the policy; mode and seats count if they were asked for.
+/// Checks mode and seats if they were given; opening has checked the policy.
 fn agrees(limiter: &RateLimit, args: &Create) -> Result<(), Failure> {
     let there = limiter.inspect()?;
     if let Some(mode) = args.mode.filter(|&mode| mode != there.mode) {
@@ -71,7 +71,7 @@ fn agrees(limiter: &RateLimit, args: &Create) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Who can change a file's mode, if this user cannot.
+/// Which user can change the mode of a file, if this user cannot.
 fn who_can(owner: u32) -> String {
     let me = nix::unistd::geteuid();
     if me.is_root() || me.as_raw() == owner {

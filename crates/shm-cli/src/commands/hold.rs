@@ -1,11 +1,11 @@
 //! `shm-limit hold NAME --pid PID`: a permit for several commands of a script.
 //!
 //! A permit belongs to a process, so a second process holds it: a child that takes the permit and stays in the background
-//! until the script ends or somebody signals it. Until the script has learned that it has the permit, nothing is left behind
-//! if either of the two processes is killed:
+//! until the script ends or a signal ends the child. Until the script has learned that it has the permit, no process is left
+//! behind if either of the two is killed:
 //!
 //! - before the child has the permit, the kernel kills it when the parent dies;
-//! - afterwards the child waits for the parent's word that the script was told, and ends if the parent is gone.
+//! - afterwards the child waits for the parent to confirm that it has printed the child's PID, and ends if the parent is gone.
 
 use crate::args::Hold;
 use crate::commands::attach;
@@ -44,7 +44,7 @@ pub(crate) fn hold(dir: &Directory, args: &Hold) -> Result<u8, Failure> {
         return Ok(status_of(holder));
     }
     output::print_line(&holder.to_string())?;
-    // Without this word the child ends, and the permit is free.
+    // Without this confirmation the child ends, and the permit is free.
     parent
         .write_all(&[0])
         .map_err(|e| Failure::new(format!("the process that holds the permit has ended: {e}")))?;
@@ -90,7 +90,7 @@ fn hold_here(dir: &Directory, args: &Hold, script: &Process, mut parent: UnixStr
         }
     };
     fork::outlive_parent().and_then(|()| detach()).map_err(|e| cannot("go to the background", e))?;
-    // If the parent is gone, the script was not told that it has the permit.
+    // If the parent is gone, the script does not know that it has the permit.
     if parent.write_all(&[0]).and_then(|()| parent.read_exact(&mut [0])).is_ok() {
         drop(parent);
         signals.wait_for(script.as_fd()).map_err(|e| cannot("wait for the script", e))?;
@@ -101,7 +101,7 @@ fn hold_here(dir: &Directory, args: &Hold, script: &Process, mut parent: UnixStr
     Ok(DONE)
 }
 
-/// Lets go of the script's streams and of its working directory.
+/// Closes the script's streams and leaves its working directory.
 fn detach() -> io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
@@ -110,7 +110,7 @@ fn detach() -> io::Result<()> {
     Ok(chdir("/")?)
 }
 
-/// How the child ended that has no permit.
+/// The exit status of a child that ended without a permit.
 fn status_of(holder: Pid) -> u8 {
     loop {
         match waitpid(holder, None) {

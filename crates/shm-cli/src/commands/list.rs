@@ -6,7 +6,7 @@ use crate::exit::{DONE, Failure};
 use crate::output::{self, Snapshot, json, printable, report, table};
 use shm_lib::Directory;
 
-/// Shows all limiters. One that can't be read is shown as what it is, and hides no other.
+/// Shows all limiters. A limiter that cannot be read is shown with what is wrong, and hides no other one.
 pub(crate) fn list(dir: &Directory, args: &List) -> Result<u8, Failure> {
     let seen: Vec<Snapshot> = dir
         .names()?

@@ -21,7 +21,7 @@ use crate::exit::Failure;
 use crate::location;
 use shm_lib::{Builder, Directory, Error, ErrorKind, Name, OnMismatch, RateLimit};
 
-/// Does what the command line says; the exit status.
+/// Carries out the command line, and returns the exit status.
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
     let dir = args.dir.map_or_else(Directory::from_env, Directory::at);
     match args.command {
@@ -52,7 +52,7 @@ fn builder(dir: &Directory, name: &Name) -> Builder {
     RateLimit::builder(name.as_str()).in_directory(dir.clone())
 }
 
-/// The limiter of this name, as it is.
+/// The existing limiter of this name, with its settings.
 fn attach(dir: &Directory, name: &Name) -> shm_lib::Result<RateLimit> {
     let seen = "`shm-limit list` shows those that exist";
     builder(dir, name).attach().map_err(|e| if_missing(dir, name, e, seen))

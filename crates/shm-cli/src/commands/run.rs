@@ -42,7 +42,7 @@ pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
             .map_err(|e| Failure::new(format!("cannot create the file for the actual amounts: {e}")))?;
         match child::run(&mut command, &signals, args.kill_with_me) {
             Ok(ended) => {
-                // Before this process ends: a caller may be waiting for it.
+                // At once: another caller may be waiting for it.
                 drop(permit);
                 let Some(status) = ended else {
                     drop((admission, limiter));

@@ -9,7 +9,7 @@ use crate::signals::SignalCatcher;
 use shm_lib::{Directory, Error, Fallback, Outcome, RateLimit, Result};
 use std::time::Duration;
 
-/// What was decided. Signals are still caught; [`SignalCatcher::end`] ends that.
+/// The decision on a request. Signals are still caught until [`SignalCatcher::end`].
 pub(crate) struct Taken {
     /// `None` if the limiter could not be opened and the request was decided by `--fail-open` or `--fail-closed`.
     pub(crate) limiter: Option<RateLimit>,
@@ -46,14 +46,14 @@ pub(crate) fn take(dir: &Directory, args: &Take) -> std::result::Result<Taken, F
         Err(e) => {
             // If a signal ended the wait, the process ends here by that signal.
             signals.end();
-            let outcome = instead(args, &e)?;
+            let outcome = fall_back(args, &e)?;
             Ok(Taken { limiter: None, outcome, problem: Some(e), signals })
         }
     }
 }
 
-/// What `--fail-open` or `--fail-closed` makes of an error, which is reported in any case.
-fn instead(args: &Take, error: &Error) -> Result<Outcome> {
+/// The decision by `--fail-open` or `--fail-closed` if the limiter failed. The error is reported in any case.
+fn fall_back(args: &Take, error: &Error) -> Result<Outcome> {
     let (outcome, what) = if args.fail_open {
         (Err(error.clone()).fail_open()?, "going on without a limit (--fail-open)")
     } else if let Some(retry_after) = args.fail_closed {

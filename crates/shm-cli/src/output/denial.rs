@@ -4,7 +4,7 @@ use crate::output::{count, duration};
 use shm_lib::{Denied, DeniedBy};
 use std::time::Duration;
 
-/// How soon a script may try again where it is not known when a permit or a place in the line is free.
+/// After how long a script may try again if it is not known when a permit or a place in the line will be free.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// After how long to try again, for a script that sleeps for it.
@@ -12,7 +12,7 @@ pub(crate) fn for_sleep(denied: &Denied) -> String {
     duration::seconds(denied.retry_after().unwrap_or(TRY_AGAIN))
 }
 
-/// What denied it, in one word.
+/// What denied the request, in one word.
 pub(crate) fn by(denied: &Denied) -> &'static str {
     match denied.by() {
         DeniedBy::Permits => "permits",

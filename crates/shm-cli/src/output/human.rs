@@ -1,4 +1,4 @@
-//! `inspect` for people.
+//! `inspect` for humans.
 
 use crate::output::{BAD, STRONG, WEAK, amount, count, duration, paint, printable, table, usage};
 use shm_lib::limit::Outlook;
@@ -8,11 +8,11 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// 9999-12-31: later years can't be written.
+/// 9999-12-31, the last day that can be formatted.
 const LAST_DAY: u64 = 253_402_214_400;
 
-/// What is said of a process that is passed over.
-const LATE: &str = ", late: not awake in time (stopped?), passed over";
+/// The remark on a process that is passed over.
+const LATE: &str = ", late: did not wake up in time (stopped?), passed over";
 
 /// A page about one limiter.
 pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
@@ -21,7 +21,10 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
     let mut page =
         Page(format!("{}  {}\n", paint(STRONG, printable::word(name.as_str())), paint(style, state)));
     if seen.policy.is_shadow() {
-        page.line("shadow", "it decides and counts, and denies nobody (shm-limit set --no-shadow ends it)");
+        page.line(
+            "shadow",
+            "it decides and counts, and denies no request (end it by shm-limit set --no-shadow)",
+        );
     }
     page.limits(seen);
     if let Some(n) = seen.policy.permits() {
@@ -29,15 +32,12 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
         page.line("permits", if usage::no_permit_left(seen) { paint(BAD, held) } else { held });
     }
     if let Some(n) = seen.policy.max_waiters() {
-        page.line(
-            "waiters",
-            format_args!("at most {n}; any further caller that would have to wait is refused"),
-        );
+        page.line("waiters", format_args!("at most {n}; a further caller that would have to wait is denied"));
     }
     page.waiting(seen);
     if let Some(until) = seen.paused_until {
         let left = duration::short(until.since(seen.now));
-        page.line("paused", format_args!("for {left} more (shm-limit resume ends it)"));
+        page.line("paused", format_args!("for another {left} (end it by shm-limit resume)"));
     }
     page.line("admitted", admitted(counts.admitted, counts.tokens));
     page.line("denied", counts.denied);
@@ -72,7 +72,7 @@ impl Page {
         let _ = writeln!(self.0, "  {} {value}", paint(WEAK, label));
     }
 
-    /// Each limit, and below it how full it is. Numbered if there are several.
+    /// Each limit, and below it its usage. Numbered if there are several.
     fn limits(&mut self, seen: &Inspection) {
         if seen.limits.is_empty() {
             self.line("limit", "none, only permits");
@@ -88,7 +88,7 @@ impl Page {
         }
     }
 
-    /// The processes that wait, in the order in which their first callers are served.
+    /// The waiting processes, in the order in which their first callers are served.
     fn waiting(&mut self, seen: &Inspection) {
         self.line("queue", queue(seen));
         let width = seen.waiting.len().to_string().len();
@@ -114,12 +114,12 @@ impl Page {
             );
             self.line(
                 "",
-                "and waited for one outside of it; a limiter with more --seats has more places, two for each",
+                "and waited outside of it; there are two places a seat, so create it with more --seats",
             );
         }
     }
 
-    /// The attached processes, the holders of permits and the busiest first.
+    /// The attached processes, the holders of permits and the busiest processes first.
     fn processes(&mut self, seen: &Inspection) {
         let mut all: Vec<&Attached> = seen.attached.iter().collect();
         all.sort_by_key(|p| (Reverse(usage::held_by(seen, p)), Reverse(p.counts.admitted), p.pid));
@@ -169,13 +169,13 @@ fn callers(n: u64) -> String {
     count(n, "caller")
 }
 
-/// How many callers of a process wait, and for what.
+/// The number of waiting callers of a process, and what the first of them asks for.
 fn asks(process: &Waiting, has_permits: bool) -> String {
     let amounts = process.asks.iter().filter(|(_, n)| **n > 0).map(|(unit, n)| amount(unit, *n));
     let all: Vec<String> = amounts.chain(has_permits.then(|| "a permit".to_owned())).collect();
     let first = if process.callers == 1 { "for" } else { "the first for" };
     match all.as_slice() {
-        // Just after a change.
+        // Just after a change, before the caller has stated its cost again.
         [] => callers(process.callers),
         all => format!("{}, {first} {}", callers(process.callers), all.join(" and ")),
     }
@@ -219,7 +219,7 @@ pub(crate) fn date(unix: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// A user's name, or number if there is none.
+/// A user's name, or the number of a user without a name.
 pub(crate) fn user(uid: u32) -> String {
     match nix::unistd::User::from_uid(uid.into()) {
         Ok(Some(user)) => printable::word(&user.name),

@@ -1,4 +1,4 @@
-//! Standard output, in all its formats.
+//! Output in all its formats.
 
 pub(crate) mod denial;
 pub(crate) mod duration;
@@ -22,7 +22,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// A limiter as it was found, usable or not.
+/// A limiter as it was found at one instant, usable or not.
 pub(crate) struct Snapshot {
     pub(crate) name: Name,
     pub(crate) directory: PathBuf,
@@ -31,7 +31,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Takes no seat.
+    /// Inspects the limiter, without taking a seat.
     pub(crate) fn new(dir: &Directory, name: &Name, limiter: Result<RateLimit, Error>) -> Snapshot {
         Snapshot {
             name: name.clone(),
@@ -41,18 +41,18 @@ impl Snapshot {
         }
     }
 
-    /// Whether there is anything, usable or not.
+    /// Whether there is a file, usable or not.
     pub(crate) fn exists(&self) -> bool {
         !self.inspection.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound || e.kind().is_lost())
     }
 }
 
-/// Writes it all, without colours unless on a terminal. That nobody reads any more is no failure.
+/// Writes all of the text, with colours on a terminal only. A reader that has closed the pipe is not a failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     delivered(write::whole(&io::stdout(), &printable::page(text)))
 }
 
-/// Writes a message on standard error. If even that fails, the exit status has to do.
+/// Writes a message on standard error. If that fails, the exit status is all that is left to tell.
 pub(crate) fn report(what: impl fmt::Display) {
     let text = format!("shm-limit: {}\n", printable::lines(&what.to_string()));
     let _ = write::whole(&io::stderr(), &text);
@@ -73,7 +73,7 @@ pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
 /// Writes a value as JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Failure::new(format!("can't write this as JSON: {e}")))?;
+        .map_err(|e| Failure::new(format!("cannot write this as JSON: {e}")))?;
     print_line(&printable::json(&text))
 }
 
@@ -87,8 +87,8 @@ pub(crate) fn amount(unit: &str, n: u64) -> String {
     if unit == Unit::CALLS.name() { count(n, "call") } else { format!("{n} {}", printable::word(unit)) }
 }
 
-/// What clap has to say: help on standard output, errors on standard error. It repeats arguments as they are, among
-/// its own styles, so they are escaped before it writes them.
+/// Writes a message of clap: help on standard output, errors on standard error. A message repeats arguments as they are,
+/// among clap's own styles, so the arguments are escaped first.
 pub(crate) fn clap_message(message: &mut clap::Error) -> Result<(), Failure> {
     escape_arguments(message);
     let text = printable::page(&message.render().ansi().to_string());

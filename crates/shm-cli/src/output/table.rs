@@ -1,4 +1,4 @@
-//! `list` for people: one row per limiter, which says how full the tightest of its limits is. The full ones stand out.
+//! `list` for humans: one row per limiter, with the usage of the tightest of its limits. Full limiters stand out.
 
 use crate::output::{BAD, GOOD, STRONG, Snapshot, WEAK, duration, json, paint, printable, usage};
 use anstyle::Style;
@@ -42,7 +42,7 @@ pub(crate) fn table(limiters: &[Snapshot]) -> String {
     }
 }
 
-/// The text, filled up to so many cells of a terminal: a wide character takes two of them, a combining mark none.
+/// The text, padded to this number of cells of a terminal: a wide character takes two cells, a combining mark none.
 pub(crate) fn left(text: &str, cells: usize) -> String {
     format!("{text}{}", gap(text, cells))
 }
@@ -75,7 +75,7 @@ fn row(seen: &Snapshot) -> ([String; HEAD.len()], Style) {
             let figures = [
                 found.callers_waiting().to_string(),
                 match found.policy.permits() {
-                    // When a permit comes back is not known.
+                    // When a permit will be free is not known.
                     Some(n) if found.permits_held >= n.into() => "-".to_owned(),
                     _ if next.is_zero() => "now".to_owned(),
                     _ => duration::short(next),
@@ -105,13 +105,13 @@ fn short(limit: Limit, others: usize) -> String {
     format!("{unit}{}{kind}{more}", limit.rate())
 }
 
-/// What a person looks for first.
+/// The state of a limiter, which a human looks at first.
 pub(crate) fn state(found: &Inspection) -> (String, Style) {
     let (state, style) = match found.paused_until {
         Some(until) => (format!("paused {}", duration::short(until.since(found.now))), BAD),
         None if usage::is_full(found) => ("full".to_owned(), BAD),
         None => ("ok".to_owned(), GOOD),
     };
-    // Nobody is denied: nobody need get up.
+    // No request is denied, so nothing is urgent.
     if found.policy.is_shadow() { (format!("{state} (shadow)"), WEAK) } else { (state, style) }
 }
