@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,12 +12,12 @@ fn path() -> String {
     format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
 }
 
-fn place() -> Place {
-    let place = Place::new();
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
     for name in ["api", "apple", "-dash", "a b", "$(touch evil)"] {
-        place.ok(&["create", "--rate", "5/s", "--", name]);
+        sandbox.ok(&["create", "--rate", "5/s", "--", name]);
     }
-    place
+    sandbox
 }
 
 fn has(shell: &str) -> bool {
@@ -28,8 +28,8 @@ fn has(shell: &str) -> bool {
     found.is_ok()
 }
 
-fn output(mut command: Command, place: &Place) -> Vec<String> {
-    command.env("PATH", path()).env("SHM_LIMIT_DIR", place.path()).current_dir(place.path());
+fn output(mut command: Command, sandbox: &Sandbox) -> Vec<String> {
+    command.env("PATH", path()).env("SHM_LIMIT_DIR", sandbox.path()).current_dir(sandbox.path());
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -37,7 +37,7 @@ fn output(mut command: Command, place: &Place) -> Vec<String> {
 }
 
 /// What bash offers for the last of these words, by the function that the script registers.
-fn bash(place: &Place, words: &[&str]) -> Vec<String> {
+fn bash(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
     let script = r#"
         source <(shm-limit completions bash)
         registered=$(complete -p shm-limit) || exit 1
@@ -50,12 +50,12 @@ fn bash(place: &Place, words: &[&str]) -> Vec<String> {
         for reply in "${COMPREPLY[@]}"; do echo "$reply"; done"#;
     let mut command = Command::new("bash");
     command.args(["--norc", "-c", script, "bash"]).args(words);
-    output(command, place)
+    output(command, sandbox)
 }
 
-fn fish(place: &Place, words: &[&str]) -> Vec<String> {
+fn fish(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
     let mut command = Command::new("fish");
-    command.env("HOME", place.path());
+    command.env("HOME", sandbox.path());
     let line = words.join(" ");
     command.args([
         "--no-config",
@@ -64,7 +64,7 @@ fn fish(place: &Place, words: &[&str]) -> Vec<String> {
     ]);
     command.arg(line);
     // Each has its description behind a tab.
-    output(command, place).iter().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+    output(command, sandbox).iter().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
 }
 
 fn offers(offered: &[String], expected: &[&str], not: &[&str]) {
@@ -100,21 +100,21 @@ fn completes(complete: impl Fn(&[&str]) -> Vec<String>) {
 
 #[test]
 fn bash_completes_commands_options_values_and_names() {
-    let place = place();
-    completes(|words| bash(&place, words));
-    assert!(!place.path().join("evil").exists());
+    let sandbox = sandbox();
+    completes(|words| bash(&sandbox, words));
+    assert!(!sandbox.path().join("evil").exists());
 }
 
 /// The same at a real prompt: a shell on a pseudo-terminal is sent the keys.
 #[test]
 fn bash_completes_at_a_prompt() {
-    let place = place();
-    let rc = place.path().join(".rc");
+    let sandbox = sandbox();
+    let rc = sandbox.path().join(".rc");
     std::fs::write(&rc, "source <(shm-limit completions bash)\nPS1='> '\n").unwrap();
     let shell = format!("bash --noprofile --rcfile {} -i", rc.display());
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &shell, "/dev/null"]);
-    command.env("PATH", path()).env("SHM_LIMIT_DIR", place.path()).env("TERM", "dumb");
+    command.env("PATH", path()).env("SHM_LIMIT_DIR", sandbox.path()).env("TERM", "dumb");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     // A command, a name and an option are completed, each by one press of Tab.
     let keys = b"shm-limit insp\tapi --js\t\nexit\n";
@@ -127,14 +127,14 @@ fn bash_completes_at_a_prompt() {
 #[test]
 fn fish_completes_commands_options_values_and_names() {
     if has("fish") {
-        let place = place();
-        completes(|words| fish(&place, words));
+        let sandbox = sandbox();
+        completes(|words| fish(&sandbox, words));
     }
 }
 
 /// What zsh offers, by the function that the script registers. It adds candidates by `_describe`, which is replaced by a
 /// function that prints them.
-fn zsh(place: &Place, words: &[&str]) -> Vec<String> {
+fn zsh(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
     let script = r#"
         autoload -Uz compinit && compinit -u -d $PWD/.zcompdump
         source <(shm-limit completions zsh)
@@ -146,24 +146,24 @@ fn zsh(place: &Place, words: &[&str]) -> Vec<String> {
     let mut command = Command::new("zsh");
     command.args(["--no-rcs", "-c", script, "zsh"]).args(words);
     // Each has its description behind a colon.
-    output(command, place).iter().map(|line| line.split(':').next().unwrap().to_owned()).collect()
+    output(command, sandbox).iter().map(|line| line.split(':').next().unwrap().to_owned()).collect()
 }
 
 #[test]
 fn zsh_completes_commands_options_values_and_names() {
     if has("zsh") {
-        let place = place();
-        completes(|words| zsh(&place, words));
+        let sandbox = sandbox();
+        completes(|words| zsh(&sandbox, words));
     }
 }
 
 /// Nothing of it is said when no shell asks.
 #[test]
 fn a_script_is_printed_for_each_shell() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = place.ok(&["completions", shell]);
+        let script = sandbox.ok(&["completions", shell]);
         assert!(script.contains("shm-limit") && script.contains("SHM_LIMIT_COMPLETE"), "{shell}: {script}");
     }
-    assert_eq!(place.run(&["completions", "ksh"]).status, 2);
+    assert_eq!(sandbox.run(&["completions", "ksh"]).status, 2);
 }

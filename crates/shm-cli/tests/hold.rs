@@ -2,15 +2,15 @@
 
 mod common;
 
-use common::{Place, until};
+use common::{Sandbox, until};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-fn held(place: &Place) -> u64 {
-    place.json(&["inspect", "build", "--json"])["permits"]["held"].as_u64().unwrap()
+fn held(sandbox: &Sandbox) -> u64 {
+    sandbox.json(&["inspect", "build", "--json"])["permits"]["held"].as_u64().unwrap()
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -19,14 +19,14 @@ fn is_alive(pid: &str) -> bool {
 }
 
 /// A script that takes a permit, prints the holder's PID, and goes on when it reads a line.
-fn script(place: &Place, flags: &str, rest: &str) -> Child {
+fn script(sandbox: &Sandbox, flags: &str, rest: &str) -> Child {
     let text = format!(
         "holder=$(\"$PROGRAM\" hold build --pid $$ {flags}) || exit\necho $holder\nread line\n{rest}"
     );
     Command::new("sh")
         .args(["-c", &text])
         .env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit"))
-        .env("SHM_LIMIT_DIR", place.path())
+        .env("SHM_LIMIT_DIR", sandbox.path())
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -50,36 +50,36 @@ fn go_on(child: &mut Child) {
 
 #[test]
 fn the_permit_is_held_until_the_script_ends_the_holder() {
-    let place = Place::new();
-    let mut script = script(&place, "--permits 1", "kill $holder; echo free; read line");
+    let sandbox = Sandbox::new();
+    let mut script = script(&sandbox, "--permits 1", "kill $holder; echo free; read line");
     let holder = line(&mut script);
     assert!(is_alive(&holder));
-    assert_eq!(held(&place), 1);
-    let seen = place.json(&["inspect", "build", "--json"]);
+    assert_eq!(held(&sandbox), 1);
+    let seen = sandbox.json(&["inspect", "build", "--json"]);
     assert_eq!(seen["permits"]["holders"][0]["pid"].to_string(), holder);
-    assert_eq!(place.run(&["run", "build", "--try", "--", "true"]).status, 75);
+    assert_eq!(sandbox.run(&["run", "build", "--try", "--", "true"]).status, 75);
     go_on(&mut script);
     assert_eq!(line(&mut script), "free");
-    until(|| held(&place) == 0 && !is_alive(&holder));
+    until(|| held(&sandbox) == 0 && !is_alive(&holder));
     go_on(&mut script);
     assert_eq!(script.wait().unwrap().code(), Some(0));
 }
 
 #[test]
 fn a_script_that_ends_in_any_way_gives_its_permit_back() {
-    let place = Place::new();
-    place.ok(&["create", "build", "--permits", "1"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "build", "--permits", "1"]);
     for signal in [None, Some(libc::SIGKILL), Some(libc::SIGTERM)] {
-        let mut script = script(&place, "", "true");
+        let mut script = script(&sandbox, "", "true");
         let holder = line(&mut script);
-        assert_eq!(held(&place), 1);
+        assert_eq!(held(&sandbox), 1);
         match signal {
             None => go_on(&mut script),
             // SAFETY: kill has no memory preconditions; the script is not reaped yet.
             Some(signal) => assert_eq!(unsafe { libc::kill(script.id() as i32, signal) }, 0),
         }
         // Before it is reaped as well.
-        until(|| held(&place) == 0 && !is_alive(&holder));
+        until(|| held(&sandbox) == 0 && !is_alive(&holder));
         assert_eq!(script.wait().unwrap().signal(), signal);
     }
 }
@@ -87,8 +87,8 @@ fn a_script_that_ends_in_any_way_gives_its_permit_back() {
 /// Ctrl-C is for the script, which may go on.
 #[test]
 fn a_signal_to_the_scripts_group_leaves_the_permit_held() {
-    let place = Place::new();
-    let mut script = script(&place, "--permits 1", "echo on; read line");
+    let sandbox = Sandbox::new();
+    let mut script = script(&sandbox, "--permits 1", "echo on; read line");
     let holder = line(&mut script);
     // The shell of the script would end by INT; WINCH shows the same.
     nix::sys::signal::killpg(
@@ -101,20 +101,20 @@ fn a_signal_to_the_scripts_group_leaves_the_permit_held() {
     // State, parent, process group, session.
     assert_eq!([fields[2], fields[3]], [holder.as_str(); 2]);
     go_on(&mut script);
-    assert_eq!((line(&mut script).as_str(), held(&place)), ("on", 1));
+    assert_eq!((line(&mut script).as_str(), held(&sandbox)), ("on", 1));
     script.kill().unwrap();
     script.wait().unwrap();
-    until(|| held(&place) == 0);
+    until(|| held(&sandbox) == 0);
 }
 
 /// A lock that the script has open must be free when the script closes it, and a pipe must end with the script.
 #[test]
 fn the_holder_has_nothing_open_of_the_script() {
-    let place = Place::new();
-    place.ok(&["create", "build", "--permits", "1"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "build", "--permits", "1"]);
     let text = "exec 7>&1 8</dev/zero\nholder=$(\"$PROGRAM\" hold build --pid $$)\nls -l /proc/$holder/fd\nls -l /proc/$holder/cwd";
     let mut shell = assert_cmd::Command::new("sh");
-    shell.env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit")).env("SHM_LIMIT_DIR", place.path());
+    shell.env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit")).env("SHM_LIMIT_DIR", sandbox.path());
     // It would not end before the holder if that had its standard output.
     let output = shell.args(["-c", text]).timeout(Duration::from_secs(20)).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
@@ -130,62 +130,62 @@ fn the_holder_has_nothing_open_of_the_script() {
 
 #[test]
 fn a_denied_or_failed_hold_leaves_no_process() {
-    let place = Place::new();
-    place.ok(&["create", "build", "--permits", "1"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "build", "--permits", "1"]);
     let me = std::process::id().to_string();
     let hold = |flags: &[&str]| {
-        let ended = place.run(&[&["hold", "build", "--pid", &me], flags].concat());
+        let ended = sandbox.run(&[&["hold", "build", "--pid", &me], flags].concat());
         assert_eq!(ended.out, "", "{flags:?}");
         (ended.status, ended.err)
     };
-    let mut script = script(&place, "", "true");
+    let mut script = script(&sandbox, "", "true");
     line(&mut script);
     let (status, said) = hold(&["--try"]);
     assert!(status == 75 && said.contains("no permit is held"), "{said}");
     assert_eq!(hold(&["--timeout", "50ms", "--quiet", "--denied-status", "9"]), (9, String::new()));
-    assert_eq!(held(&place), 1);
+    assert_eq!(held(&sandbox), 1);
     go_on(&mut script);
     script.wait().unwrap();
-    let no_such = place.run(&["hold", "build", "--pid", "2147483647"]);
+    let no_such = sandbox.run(&["hold", "build", "--pid", "2147483647"]);
     assert!(no_such.status == 1 && no_such.err.contains("2147483647"), "{}", no_such.err);
-    assert_eq!(place.run(&["hold", "missing", "--pid", &me]).status, 1);
-    until(|| place.json(&["inspect", "build", "--json"])["attached"] == serde_json::json!([]));
+    assert_eq!(sandbox.run(&["hold", "missing", "--pid", &me]).status, 1);
+    until(|| sandbox.json(&["inspect", "build", "--json"])["attached"] == serde_json::json!([]));
 }
 
 /// Nothing is taken if there is nothing to hold.
 #[test]
 fn a_limiter_without_permits_is_a_mistake() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "1/h"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "1/h"]);
     let me = std::process::id().to_string();
-    let ended = place.run(&["hold", "api", "--pid", &me]);
+    let ended = sandbox.run(&["hold", "api", "--pid", &me]);
     assert!(ended.status == 2 && ended.err.contains("no permits"), "{}", ended.err);
-    let ended = place.run(&["hold", "new", "--rate", "1/h", "--pid", &me]);
+    let ended = sandbox.run(&["hold", "new", "--rate", "1/h", "--pid", &me]);
     assert_eq!(ended.status, 2);
-    assert_eq!(place.run(&["inspect", "new"]).status, 1);
-    place.ok(&["acquire", "api", "--try"]);
+    assert_eq!(sandbox.run(&["inspect", "new"]).status, 1);
+    sandbox.ok(&["acquire", "api", "--try"]);
 }
 
 /// Killed while it waits, or before it could tell the script: no permit may be left behind.
 #[test]
 fn a_killed_hold_leaves_nothing_behind() {
-    let place = Place::new();
-    place.ok(&["create", "build", "--permits", "1"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "build", "--permits", "1"]);
     let me = std::process::id().to_string();
-    let mut first = script(&place, "", "true");
+    let mut first = script(&sandbox, "", "true");
     line(&mut first);
-    let mut waiter = place.start(&["hold", "build", "--pid", &me]);
-    place.until_queue_is("build", 1);
+    let mut waiter = sandbox.start(&["hold", "build", "--pid", &me]);
+    sandbox.until_queue_is("build", 1);
     waiter.kill().unwrap();
     waiter.wait().unwrap();
-    place.until_queue_is("build", 0);
+    sandbox.until_queue_is("build", 0);
     // At any instant of its life.
     go_on(&mut first);
     first.wait().unwrap();
-    until(|| held(&place) == 0);
+    until(|| held(&sandbox) == 0);
     for micros in (0..20_000).step_by(500) {
         let mut hold =
-            place.command(&["hold", "build", "--pid", &me]).stdout(Stdio::piped()).spawn().unwrap();
+            sandbox.command(&["hold", "build", "--pid", &me]).stdout(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(micros));
         hold.kill().unwrap();
         let output = hold.wait_with_output().unwrap();
@@ -195,6 +195,6 @@ fn a_killed_hold_leaves_nothing_behind() {
             // SAFETY: kill has no memory preconditions.
             unsafe { libc::kill(holder, libc::SIGTERM) };
         }
-        until(|| held(&place) == 0);
+        until(|| held(&sandbox) == 0);
     }
 }

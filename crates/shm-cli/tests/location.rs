@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Place, isolated};
+use common::{Sandbox, isolated};
 
 #[test]
 fn the_default_directory_is_named_when_a_limiter_is_created_there() {
@@ -19,12 +19,12 @@ fn the_default_directory_is_named_when_a_limiter_is_created_there() {
 
 #[test]
 fn a_directory_that_was_chosen_is_named_only_if_asked_for() {
-    let place = Place::new();
-    assert_eq!(place.run(&["acquire", "api", "--rate", "5/s"]).err, "");
-    let said = place.run(&["acquire", "other", "--rate", "5/s", "--verbose"]).err;
-    let expected = format!("shm-limit: note: limiter \"other\" is created in {}\n", place.path().display());
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.run(&["acquire", "api", "--rate", "5/s"]).err, "");
+    let said = sandbox.run(&["acquire", "other", "--rate", "5/s", "--verbose"]).err;
+    let expected = format!("shm-limit: note: limiter \"other\" is created in {}\n", sandbox.path().display());
     assert_eq!(said, expected);
-    assert_eq!(place.run(&["acquire", "other", "--rate", "5/s", "--verbose"]).err, "");
+    assert_eq!(sandbox.run(&["acquire", "other", "--rate", "5/s", "--verbose"]).err, "");
 }
 
 #[test]

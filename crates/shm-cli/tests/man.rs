@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-fn pages(place: &Place) -> Vec<PathBuf> {
-    let said = place.ok(&["man", place.path().to_str().unwrap()]);
+fn pages(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let said = sandbox.ok(&["man", sandbox.path().to_str().unwrap()]);
     said.lines().map(PathBuf::from).collect()
 }
 
@@ -23,10 +23,10 @@ fn run(program: &str, args: &[&str], page: &PathBuf) -> Option<Output> {
 
 #[test]
 fn there_is_a_page_for_the_program_and_for_each_command() {
-    let place = Place::new();
-    let pages = pages(&place);
+    let sandbox = Sandbox::new();
+    let pages = pages(&sandbox);
     let names: Vec<&str> = pages.iter().map(|page| page.file_name().unwrap().to_str().unwrap()).collect();
-    let help = place.ok(&["--help"]);
+    let help = sandbox.ok(&["--help"]);
     let (_, commands) = help.split_once("Commands:\n").unwrap();
     let (commands, _) = commands.split_once("\n\n").unwrap();
     let commands = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
@@ -45,17 +45,17 @@ fn there_is_a_page_for_the_program_and_for_each_command() {
 
 #[test]
 fn a_reproducible_build_chooses_the_date() {
-    let place = Place::new();
-    let mut command = place.command(&["man", place.path().to_str().unwrap()]);
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["man", sandbox.path().to_str().unwrap()]);
     assert!(command.env("SOURCE_DATE_EPOCH", "86400").stdout(Stdio::null()).status().unwrap().success());
-    let text = fs::read_to_string(place.path().join("shm-limit.1")).unwrap();
+    let text = fs::read_to_string(sandbox.path().join("shm-limit.1")).unwrap();
     assert!(text.contains(".TH shm-limit 1 1970-01-02 "), "{text}");
 }
 
 #[test]
 fn all_pages_render_without_warnings() {
-    let place = Place::new();
-    for page in pages(&place) {
+    let sandbox = Sandbox::new();
+    for page in pages(&sandbox) {
         for (program, args) in [
             ("groff", &["-man", "-ww", "-b", "-Tutf8", "-z"][..]),
             ("mandoc", &["-T", "lint", "-W", "warning"]),
@@ -70,8 +70,8 @@ fn all_pages_render_without_warnings() {
 /// Examples and tables are not filled, so they must be narrow enough.
 #[test]
 fn no_line_of_a_rendered_page_is_wider_than_a_terminal() {
-    let place = Place::new();
-    for page in pages(&place) {
+    let sandbox = Sandbox::new();
+    for page in pages(&sandbox) {
         let Some(output) = run("groff", &["-man", "-Tutf8", "-P-cbou", "-rLL=78n"], &page) else { return };
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("EXAMPLES"));
@@ -83,8 +83,8 @@ fn no_line_of_a_rendered_page_is_wider_than_a_terminal() {
 
 #[test]
 fn a_directory_that_does_not_exist_is_an_error() {
-    let place = Place::new();
-    let nowhere = place.path().join("nowhere");
-    let ended = place.run(&["man", nowhere.to_str().unwrap()]);
+    let sandbox = Sandbox::new();
+    let nowhere = sandbox.path().join("nowhere");
+    let ended = sandbox.run(&["man", nowhere.to_str().unwrap()]);
     assert!(ended.status == 1 && ended.err.contains("nowhere"), "{}", ended.err);
 }

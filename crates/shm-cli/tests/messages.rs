@@ -3,16 +3,16 @@
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
 /// Runs the command with a socket as its standard output and another as its standard error: what each write held.
-fn writes(place: &Place, args: &[&str], env: &[(&str, &str)]) -> [Vec<String>; 2] {
+fn writes(sandbox: &Sandbox, args: &[&str], env: &[(&str, &str)]) -> [Vec<String>; 2] {
     let pair = || UnixDatagram::pair().unwrap();
     let ((out, to_out), (err, to_err)) = (pair(), pair());
-    let mut command = place.command(args);
+    let mut command = sandbox.command(args);
     command.env_remove("CLICOLOR_FORCE").env_remove("NO_COLOR").envs(env.iter().copied());
     command.stdout(OwnedFd::from(to_out)).stderr(OwnedFd::from(to_err)).status().unwrap();
     // Its copies of the sockets.
@@ -33,11 +33,11 @@ fn writes(place: &Place, args: &[&str], env: &[(&str, &str)]) -> [Vec<String>; 2
 
 #[test]
 fn each_message_is_one_write() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "1/h"]);
-    place.ok(&["create", "p", "--permits", "1"]);
-    place.ok(&["acquire", "api"]);
-    std::fs::write(place.path().join("junk"), "junk").unwrap();
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "1/h"]);
+    sandbox.ok(&["create", "p", "--permits", "1"]);
+    sandbox.ok(&["acquire", "api"]);
+    std::fs::write(sandbox.path().join("junk"), "junk").unwrap();
     // Arguments, and how many messages there are on standard output and on standard error.
     for (args, counts) in [
         (&["list"][..], [1, 1]),
@@ -60,7 +60,7 @@ fn each_message_is_one_write() {
         (&["completions", "bash"], [1, 0]),
     ] {
         for colours in [&[][..], &[("CLICOLOR_FORCE", "1")]] {
-            let [out, err] = writes(&place, args, colours);
+            let [out, err] = writes(&sandbox, args, colours);
             assert_eq!([out.len(), err.len()], counts, "{args:?}: {out:?} {err:?}");
             assert!(out.iter().chain(&err).all(|message| message.ends_with('\n')), "{args:?}");
         }

@@ -1,14 +1,14 @@
-//! The shell commands of the README and the guide are true.
+//! The shell commands of the README and the guide work.
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 
 const README: &str = include_str!("../../../README.md");
 const GUIDE: &str = include_str!("../../../docs/guide.md");
 const POLICY: &str = include_str!("../../../docs/policy.toml");
 
-/// The lines of a text's `sh` blocks that begin with the command, as words; the network left out.
+/// The lines of a text's `sh` blocks that begin with the command, as words; without network access.
 fn commands(text: &str) -> Vec<Vec<String>> {
     let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     blocks
@@ -22,25 +22,25 @@ fn commands(text: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn all_work_in_their_order(text: &str, at_least: usize) {
-    let place = Place::new();
+fn all_commands_work_in_order(text: &str, at_least: usize) {
+    let sandbox = Sandbox::new();
     let commands = commands(text);
     assert!(commands.len() >= at_least, "{commands:?}");
     for command in commands {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
-        let ended = place.run(&words);
+        let ended = sandbox.run(&words);
         assert_eq!(ended.status, 0, "{words:?}: {}", ended.err);
     }
 }
 
 #[test]
-fn every_command_of_the_readme_works_in_its_order() {
-    all_work_in_their_order(README, 9);
+fn every_command_of_the_readme_works() {
+    all_commands_work_in_order(README, 9);
 }
 
 #[test]
-fn every_command_of_the_guide_works_in_its_order() {
-    all_work_in_their_order(GUIDE, 15);
+fn every_command_of_the_guide_works() {
+    all_commands_work_in_order(GUIDE, 15);
 }
 
 #[test]

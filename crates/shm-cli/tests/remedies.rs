@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 
 /// Creating it helps neither against a misspelt name nor a command that has no `--rate`.
 #[test]
 fn a_missing_limiter_has_the_remedy_of_its_command() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for (args, remedy) in [
         (&["set", "nope", "--rate", "5/s"][..], "`shm-limit list` shows those that exist"),
         (&["reset", "nope"], "`shm-limit list` shows those that exist"),
@@ -22,21 +22,21 @@ fn a_missing_limiter_has_the_remedy_of_its_command() {
         (&["reserve", "nope"], "give --rate or --permits to create it"),
         (&["schedule", "nope", "--requests", "2"], "give --rate or --permits to create it"),
     ] {
-        let ended = place.run(args);
+        let ended = sandbox.run(args);
         assert_eq!((ended.status, ended.out.as_str()), (1, ""), "{args:?}");
         assert!(ended.err.contains("it does not exist; ") || ended.err.contains("it does not exist, so"));
         assert!(ended.err.contains(remedy) && !ended.err.contains("shm-limit create"), "{}", ended.err);
         // A wrong directory is another mistake.
-        let nowhere = place.run(&[&["--dir", "/nowhere"], args].concat());
+        let nowhere = sandbox.run(&[&["--dir", "/nowhere"], args].concat());
         assert!(nowhere.err.contains("nor does its directory"), "{}", nowhere.err);
     }
 }
 
 #[test]
 fn an_empty_directory_is_not_answered_with_another_one() {
-    let (place, other) = (Place::new(), Place::new());
+    let (sandbox, other) = (Sandbox::new(), Sandbox::new());
     let dir = other.path().to_str().unwrap();
-    let listed = place.run(&["--dir", dir, "list"]);
+    let listed = sandbox.run(&["--dir", dir, "list"]);
     // A command line without --dir would create it elsewhere.
     assert!(listed.err.contains(dir) && !listed.err.contains("create NAME"), "{}", listed.err);
 }

@@ -2,22 +2,22 @@
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use std::process::Stdio;
 
-fn model(policy: &[&str]) -> Place {
-    let place = Place::new();
-    place.ok(&[&["create", "model", "--rate", "1000/h", "--unit", "tokens"], policy].concat());
-    place
+fn model(policy: &[&str]) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&[&["create", "model", "--rate", "1000/h", "--unit", "tokens"], policy].concat());
+    sandbox
 }
 
-fn used(place: &Place) -> u64 {
-    place.json(&["inspect", "model", "--json"])["limits"][0]["used"].as_u64().unwrap()
+fn used(sandbox: &Sandbox) -> u64 {
+    sandbox.json(&["inspect", "model", "--json"])["limits"][0]["used"].as_u64().unwrap()
 }
 
 /// Takes an estimate of 600 tokens for a shell script.
-fn run(place: &Place, script: &str) -> common::Ended {
-    place.run(&[
+fn run(sandbox: &Sandbox, script: &str) -> common::Ended {
+    sandbox.run(&[
         "run",
         "model",
         "-n",
@@ -45,12 +45,12 @@ fn less_than_the_estimate_is_given_back_and_more_is_charged() {
         (&[], "echo tokens=600 >> \"$SHM_LIMIT_ACTUAL\"", 600, ""),
         (&[], "true", 600, ""),
     ] {
-        let place = model(permits);
-        let ended = run(&place, &format!("{script}; exit 7"));
+        let sandbox = model(permits);
+        let ended = run(&sandbox, &format!("{script}; exit 7"));
         assert_eq!(ended.status, 7, "{script}: {}", ended.err);
         assert!(ended.err.contains(reported) && ended.err.is_empty() == reported.is_empty(), "{}", ended.err);
         // A second refills 0.28 tokens.
-        assert!((expected..=expected + 1).contains(&used(&place)), "{script}: {}", used(&place));
+        assert!((expected..=expected + 1).contains(&used(&sandbox)), "{script}: {}", used(&sandbox));
     }
 }
 
@@ -62,44 +62,44 @@ fn what_cannot_be_settled_is_reported_and_stays_charged() {
         ("echo 400 > \"$SHM_LIMIT_ACTUAL\"", "\"400\" is not a valid amount"),
         ("printf '\\377' > \"$SHM_LIMIT_ACTUAL\"", "UTF-8"),
     ] {
-        let place = model(&[]);
-        let ended = run(&place, script);
+        let sandbox = model(&[]);
+        let ended = run(&sandbox, script);
         // The command succeeded.
         assert_eq!(ended.status, 0, "{script}: {}", ended.err);
         assert!(ended.err.contains(why) && ended.err.contains("the estimate stays charged"), "{}", ended.err);
-        assert!(used(&place) >= 599, "{script}");
+        assert!(used(&sandbox) >= 599, "{script}");
     }
 }
 
 #[test]
 fn a_killed_run_has_used_its_estimate_and_leaves_no_file() {
-    let place = model(&[]);
+    let sandbox = model(&[]);
     let script = "echo tokens=1 > \"$SHM_LIMIT_ACTUAL\"; echo up; exec sleep 1000";
     let args = ["run", "model", "-n", "0", "--take", "tokens=600", "--settle", "--kill-with-me", "--"];
     let mut child =
-        place.command(&[&args[..], &["sh", "-c", script]].concat()).stdout(Stdio::piped()).spawn().unwrap();
+        sandbox.command(&[&args[..], &["sh", "-c", script]].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut up = [0; 3];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut up).unwrap();
-    let before = std::fs::read_dir(place.path()).unwrap().count();
+    let before = std::fs::read_dir(sandbox.path()).unwrap().count();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(used(&place) >= 599);
-    assert_eq!((before, std::fs::read_dir(place.path()).unwrap().count()), (1, 1));
+    assert!(used(&sandbox) >= 599);
+    assert_eq!((before, std::fs::read_dir(sandbox.path()).unwrap().count()), (1, 1));
 }
 
 #[test]
 fn without_the_option_a_command_gets_no_file() {
-    let place = model(&[]);
+    let sandbox = model(&[]);
     let args =
         ["run", "model", "-n", "0", "--take", "tokens=1", "--", "sh", "-c", "echo \"[$SHM_LIMIT_ACTUAL]\""];
-    assert_eq!(place.ok(&args), "[]\n");
+    assert_eq!(sandbox.ok(&args), "[]\n");
 }
 
 /// The example in the help, with a command that exists.
 #[test]
 fn the_documented_settlement_gives_back() {
-    let place = model(&[]);
-    let help = place.ok(&["run", "--help"]);
+    let sandbox = model(&[]);
+    let help = sandbox.ok(&["run", "--help"]);
     let (_, example) = help.split_once("--take tokens=900 --settle -- \\\n").unwrap();
     let (example, _) = example.split_once('\n').unwrap();
     let script = format!(
@@ -107,7 +107,7 @@ fn the_documented_settlement_gives_back() {
         example.trim().replace("./ask", "true")
     );
     let mut shell = assert_cmd::Command::new("sh");
-    shell.env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit")).env("SHM_LIMIT_DIR", place.path());
+    shell.env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit")).env("SHM_LIMIT_DIR", sandbox.path());
     shell.args(["-c", &script]).assert().success();
-    assert!((411..=412).contains(&used(&place)), "{}", used(&place));
+    assert!((411..=412).contains(&used(&sandbox)), "{}", used(&sandbox));
 }
