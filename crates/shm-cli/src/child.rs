@@ -43,8 +43,7 @@ pub(crate) fn run(
         }
         sleep(&inbox, &relay)?;
         while let Some(info) = inbox.read_signal()? {
-            let is_own = signals::is_own(info.ssi_signo, info.ssi_pid);
-            if info.ssi_signo != Signal::SIGCHLD as u32 && !is_own {
+            if info.ssi_signo != Signal::SIGCHLD as u32 {
                 relay.caught(Origin { signal: info.ssi_signo, sender: info.ssi_pid });
             }
         }

@@ -94,11 +94,6 @@ pub(crate) fn passed_on() -> SigSet {
     signals
 }
 
-/// Whether this process caused the signal itself: a SIGPIPE for its own write to a closed pipe.
-pub(crate) fn is_own(signal: u32, sender: u32) -> bool {
-    signal == Signal::SIGPIPE as u32 && sender == std::process::id()
-}
-
 /// Lets the command start with the signal mask `mask`, if it is given, and with the dispositions that this process started
 /// with, as if this process were not in between.
 #[allow(unsafe_code)]

@@ -96,6 +96,14 @@ fn json_has_the_documented_fields() {
         "waited_s",
     ];
     assert_eq!(keys(&taken), promised);
+    for (command, fields) in [("inspect", &all[..]), ("inspect", &of_a_limit), ("acquire", &promised)] {
+        let help = sandbox.ok(&[command, "--help"]);
+        let documented = |field: &str| {
+            help.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == field)
+        };
+        let missing: Vec<&&str> = fields.iter().filter(|field| !documented(field)).collect();
+        assert!(missing.is_empty(), "{command} --help does not document {missing:?}");
+    }
     assert_eq!((&taken["outcome"], &taken["calls"]), (&"admitted".into(), &4.into()));
 }
 

@@ -1,4 +1,4 @@
-//! A denial, for people, for scripts and for programs.
+//! A denial, for humans, for scripts and for programs.
 
 use crate::output::{count, duration};
 use shm_lib::{Denied, DeniedBy};
