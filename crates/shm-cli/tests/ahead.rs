@@ -55,7 +55,7 @@ fn a_reserved_turn_stays_taken_when_the_process_has_ended() {
     assert!((5.0..=10.0).contains(&second), "{second}");
     let third = sandbox.json(&["reserve", "api", "--json"]);
     let keys: Vec<&String> = third.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["at_ns", "name", "path", "wait_s"]);
+    assert_eq!(keys, ["at_ns", "error", "name", "path", "problem", "wait_s"]);
     let wait = third["wait_s"].as_f64().unwrap();
     assert!((15.0..=20.0).contains(&wait), "{wait}");
     assert!(third["at_ns"].as_u64().unwrap() > 0);
@@ -63,6 +63,10 @@ fn a_reserved_turn_stays_taken_when_the_process_has_ended() {
     // A reset makes room for others, and the limiter is created if the flags say how.
     sandbox.ok(&["reset", "api"]);
     assert_eq!(sandbox.run(&["reserve", "nope"]).status, 1);
+    let failed = sandbox.run(&["reserve", "nope", "--json"]);
+    let json: Value = serde_json::from_str(&failed.out).unwrap();
+    assert_eq!((failed.status, &json["error"], &json["at_ns"]), (1, &"not_found".into(), &Value::Null));
+    assert!(json["problem"].as_str().unwrap().contains("does not exist") && !failed.err.is_empty());
     assert_eq!(seconds(&sandbox.ok(&["reserve", "nope", "--rate", "5/s"])), [0.0]);
 }
 
@@ -90,7 +94,11 @@ fn scheduled_turns_are_as_far_apart_as_the_rate_says() {
     let at = |index: usize| more["turns"][index]["at_ns"].as_u64().unwrap();
     assert_eq!(at(1) - at(0), 10_000_000_000);
     assert!(more["turns"][0]["wait_s"].as_f64().unwrap() > 25.0);
-    assert_eq!(more["turns"].as_array().map(Vec::len), Some(2));
+    assert_eq!((more["turns"].as_array().map(Vec::len), &more["error"]), (Some(2), &Value::Null));
+    let failed = sandbox.run(&["schedule", "api", "--requests", "0", "--json"]);
+    let json: Value = serde_json::from_str(&failed.out).unwrap();
+    assert_eq!((failed.status, &json["error"]), (2, &"invalid_input".into()));
+    assert_eq!(json["turns"], serde_json::json!([]));
     for wrong in [&["--requests", "0"][..], &["--requests", "1000001"], &["--requests", "2", "-n", "0"], &[]]
     {
         let ended = sandbox.run(&[&["schedule", "api"], wrong].concat());

@@ -7,7 +7,7 @@ use crate::args::{Charge, Reserve, Schedule};
 use crate::commands::open::{Reports, open};
 use crate::exit::{DONE, Failure, USAGE};
 use crate::output::{self, amount, duration, json};
-use shm_lib::{Cost, Directory};
+use shm_lib::{Cost, Directory, Nanos, Reservation};
 use std::fmt::Write;
 
 /// Charges without asking.
@@ -24,13 +24,19 @@ pub(crate) fn charge(dir: &Directory, args: &Charge) -> Result<u8, Failure> {
 
 /// Takes the next turn, and prints in how many seconds it is.
 pub(crate) fn reserve(dir: &Directory, args: &Reserve) -> Result<u8, Failure> {
-    let cost = usage(args.cost.of_request())?;
-    let limiter = open(dir, &args.target, Reports::Usual)?;
-    let reservation = limiter.reserve(cost)?;
+    let name = &args.target.name;
+    let reservation = match reservation(dir, args) {
+        Ok(reservation) => reservation,
+        Err(failure) if args.json => {
+            output::print_json(&json::Turns::<json::Reserved>::failed(dir, name, &failure))?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
     let (at, now) = (reservation.at(), shm_lib::now());
     // If the turn cannot be printed, the reservation is dropped, which gives the turn back.
     if args.json {
-        output::print_json(&json::Reserved::new(&limiter, at, now))?;
+        output::print_json(&json::Turns::taken(dir, name, json::Reserved::new(at, now)))?;
     } else {
         output::print_line(&duration::seconds(at.since(now)))?;
     }
@@ -38,14 +44,25 @@ pub(crate) fn reserve(dir: &Directory, args: &Reserve) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
+fn reservation(dir: &Directory, args: &Reserve) -> Result<Reservation, Failure> {
+    let cost = usage(args.cost.of_request())?;
+    Ok(open(dir, &args.target, Reports::Usual)?.reserve(cost)?)
+}
+
 /// Takes the next turns, and prints in how many seconds each of them is.
 pub(crate) fn schedule(dir: &Directory, args: &Schedule) -> Result<u8, Failure> {
-    let cost = usage(args.cost.of_request())?;
-    let limiter = open(dir, &args.target, Reports::Usual)?;
-    let turns = limiter.schedule(cost, args.requests)?;
+    let name = &args.target.name;
+    let turns = match turns(dir, args) {
+        Ok(turns) => turns,
+        Err(failure) if args.json => {
+            output::print_json(&json::Turns::<json::Scheduled>::failed(dir, name, &failure))?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
     let now = shm_lib::now();
     if args.json {
-        output::print_json(&json::Scheduled::new(&limiter, &turns, now))?;
+        output::print_json(&json::Turns::taken(dir, name, json::Scheduled::new(&turns, now)))?;
     } else {
         let mut lines = String::new();
         for at in turns {
@@ -54,6 +71,11 @@ pub(crate) fn schedule(dir: &Directory, args: &Schedule) -> Result<u8, Failure> 
         output::print(&lines)?;
     }
     Ok(DONE)
+}
+
+fn turns(dir: &Directory, args: &Schedule) -> Result<Vec<Nanos>, Failure> {
+    let cost = usage(args.cost.of_request())?;
+    Ok(open(dir, &args.target, Reports::Usual)?.schedule(cost, args.requests)?)
 }
 
 fn usage(cost: Result<Cost, String>) -> Result<Cost, Failure> {

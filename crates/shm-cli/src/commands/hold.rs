@@ -55,19 +55,19 @@ pub(crate) fn hold(dir: &Directory, args: &Hold) -> Result<u8, Failure> {
 fn check_permits(dir: &Directory, args: &Hold) -> Result<(), Failure> {
     let name = args.take.target.name.as_str();
     let stated = args.take.target.flags.policy()?;
-    let permits = match (attach(dir, &args.take.target.name), stated) {
-        (Ok(limiter), _) => limiter.policy()?.permits(),
-        (Err(e), Some(stated)) if e.kind() == ErrorKind::NotFound => stated.policy().permits(),
+    let (permits, remedy) = match (attach(dir, &args.take.target.name), stated) {
+        (Ok(limiter), _) => (limiter.policy()?.permits(), "add permits by `shm-limit set NAME --permits N`"),
+        (Err(e), Some(stated)) if e.kind() == ErrorKind::NotFound => {
+            (stated.policy().permits(), "give --permits N as well")
+        }
         // Taking reports the error, or goes on without a limit.
         (Err(_), _) => return Ok(()),
     };
-    let none = || {
-        format!(
-            "limiter {name:?} has no permits, so there is nothing to hold; use `shm-limit acquire`, or give it permits by \
-             `shm-limit set NAME --permits N`"
-        )
-    };
-    permits.map_or_else(|| Err(Failure::Other(USAGE, none())), |_| Ok(()))
+    if permits.is_none() {
+        let why = "has no permits, so there is nothing to hold; use `shm-limit acquire`, or";
+        return Err(Failure::Other(USAGE, format!("limiter {name:?} {why} {remedy}")));
+    }
+    Ok(())
 }
 
 /// In the child: takes the permit, and holds it until the script ends.

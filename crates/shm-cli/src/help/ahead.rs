@@ -35,8 +35,11 @@ with permits only has no turns.
 
 With --json, an object with these fields. Fields are only ever added.
   name, path  of the limiter
-  at_ns       the instant of the turn, in nanoseconds of CLOCK_BOOTTIME
-  wait_s      in how many seconds that is
+  at_ns       the instant of the turn, in nanoseconds of CLOCK_BOOTTIME; null
+              if the command failed
+  wait_s      in how many seconds that is, or null
+  error       null, or why the command failed, in one word
+  problem     the same as a sentence, with what to do next
 
 Examples:
   sleep \"$(shm-limit reserve api)\" && curl -sS https://example.com/
@@ -54,7 +57,10 @@ callers may come in between.
 With --json, an object with these fields. Fields are only ever added.
   name, path  of the limiter
   turns       a list of {at_ns, wait_s}: the instant of each turn, in
-              nanoseconds of CLOCK_BOOTTIME, and in how many seconds it is
+              nanoseconds of CLOCK_BOOTTIME, and in how many seconds it is;
+              empty if the command failed
+  error       null, or why the command failed, in one word
+  problem     the same as a sentence, with what to do next
 
 Examples:
   for wait in $(shm-limit schedule api --requests 3); do

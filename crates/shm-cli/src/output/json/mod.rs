@@ -6,7 +6,7 @@ mod taken;
 mod turns;
 
 pub(crate) use taken::Taken;
-pub(crate) use turns::{Reserved, Scheduled};
+pub(crate) use turns::{Reserved, Scheduled, Turns};
 
 use crate::output::{Snapshot, duration::seconds_f64, usage};
 use parts::{Attached, Limit, Permits, Rate, Waiting};
@@ -122,18 +122,6 @@ impl<'a> Limiter<'a> {
         }
         limiter
     }
-}
-
-/// The kind of an error, in a word that stays the same: `not_found`, `corrupt`.
-pub(crate) fn error_word(kind: ErrorKind) -> String {
-    let mut word = String::new();
-    for c in format!("{kind:?}").chars() {
-        if c.is_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(c.to_ascii_lowercase());
-    }
-    word
 }
 
 /// What is wrong with a limiter, in a word that stays the same.

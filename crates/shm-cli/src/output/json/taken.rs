@@ -1,8 +1,8 @@
 //! The result of `acquire`, as JSON.
 
 use crate::args::Take;
-use crate::exit::Failure;
-use crate::output::{denial, duration::seconds_f64, json};
+use crate::exit::{Failure, error_word};
+use crate::output::{denial, duration::seconds_f64};
 use serde::Serialize;
 use shm_lib::{Directory, Error, Outcome};
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ impl<'a> Taken<'a> {
     /// Admitted or denied, by the limiter or because the limiter failed.
     pub(crate) fn decided(self, outcome: &Outcome, problem: Option<&Error>) -> Taken<'a> {
         let taken = Taken {
-            error: problem.map(|error| json::error_word(error.kind())),
+            error: problem.map(|error| error_word(error.kind())),
             problem: problem.map(Error::to_string),
             ..self
         };
@@ -82,10 +82,6 @@ impl<'a> Taken<'a> {
 
     /// Neither admitted nor denied.
     pub(crate) fn failed(self, failure: &Failure) -> Taken<'a> {
-        let error = match failure {
-            Failure::Limiter(error) => json::error_word(error.kind()),
-            _ => "failed".to_owned(),
-        };
-        Taken { error: Some(error), problem: Some(failure.to_string()), ..self }
+        Taken { error: Some(failure.word()), problem: Some(failure.to_string()), ..self }
     }
 }

@@ -1,56 +1,70 @@
 //! The turns that `reserve` and `schedule` took, as JSON.
 
+use crate::exit::Failure;
 use crate::output::duration::seconds_f64;
 use serde::Serialize;
-use shm_lib::{Nanos, RateLimit};
-use std::path::Path;
+use shm_lib::{Directory, Name, Nanos};
+use std::path::PathBuf;
 
-/// One turn.
+/// The result of a command: its fields, and why it failed if it did.
 #[derive(Serialize)]
-pub(crate) struct Turn {
+pub(crate) struct Turns<'a, T> {
+    /// The limiter's name.
+    name: &'a str,
+    /// The limiter's file.
+    path: PathBuf,
+    #[serde(flatten)]
+    taken: T,
+    /// Why the command failed, in one word; null if it did not.
+    error: Option<String>,
+    /// The same for a human, with what to do next.
+    problem: Option<String>,
+}
+
+/// `reserve --json`. Both are null if no turn was taken.
+#[derive(Default, Serialize)]
+pub(crate) struct Reserved {
+    /// The instant of the turn.
+    at_ns: Option<u64>,
+    /// In how long that is.
+    wait_s: Option<f64>,
+}
+
+/// `schedule --json`.
+#[derive(Default, Serialize)]
+pub(crate) struct Scheduled {
+    /// One turn for each request, in order of time. Empty if no turn was taken.
+    turns: Vec<Turn>,
+}
+
+#[derive(Serialize)]
+struct Turn {
     /// The instant of the turn.
     at_ns: u64,
     /// In how long that is.
     wait_s: f64,
 }
 
-/// `reserve --json`.
-#[derive(Serialize)]
-pub(crate) struct Reserved<'a> {
-    /// The limiter's name.
-    name: &'a str,
-    /// The limiter's file.
-    path: &'a Path,
-    #[serde(flatten)]
-    turn: Turn,
-}
+impl<'a, T: Default> Turns<'a, T> {
+    pub(crate) fn taken(dir: &Directory, name: &'a Name, taken: T) -> Turns<'a, T> {
+        Turns { name: name.as_str(), path: dir.file(name), taken, error: None, problem: None }
+    }
 
-/// `schedule --json`.
-#[derive(Serialize)]
-pub(crate) struct Scheduled<'a> {
-    /// The limiter's name.
-    name: &'a str,
-    /// The limiter's file.
-    path: &'a Path,
-    /// One turn for each request, in order of time.
-    turns: Vec<Turn>,
-}
-
-impl Turn {
-    fn new(at: Nanos, now: Nanos) -> Turn {
-        Turn { at_ns: at.as_nanos(), wait_s: seconds_f64(at.since(now)) }
+    pub(crate) fn failed(dir: &Directory, name: &'a Name, failure: &Failure) -> Turns<'a, T> {
+        let (error, problem) = (Some(failure.word()), Some(failure.to_string()));
+        Turns { error, problem, ..Turns::taken(dir, name, T::default()) }
     }
 }
 
-impl<'a> Reserved<'a> {
-    pub(crate) fn new(limiter: &'a RateLimit, at: Nanos, now: Nanos) -> Reserved<'a> {
-        Reserved { name: limiter.name(), path: limiter.path(), turn: Turn::new(at, now) }
+impl Reserved {
+    pub(crate) fn new(at: Nanos, now: Nanos) -> Reserved {
+        Reserved { at_ns: Some(at.as_nanos()), wait_s: Some(seconds_f64(at.since(now))) }
     }
 }
 
-impl<'a> Scheduled<'a> {
-    pub(crate) fn new(limiter: &'a RateLimit, turns: &[Nanos], now: Nanos) -> Scheduled<'a> {
-        let turns = turns.iter().map(|&at| Turn::new(at, now)).collect();
-        Scheduled { name: limiter.name(), path: limiter.path(), turns }
+impl Scheduled {
+    pub(crate) fn new(turns: &[Nanos], now: Nanos) -> Scheduled {
+        let turn = |&at: &Nanos| Turn { at_ns: at.as_nanos(), wait_s: seconds_f64(at.since(now)) };
+        Scheduled { turns: turns.iter().map(turn).collect() }
     }
 }
