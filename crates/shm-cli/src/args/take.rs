@@ -21,7 +21,7 @@ pub(crate) struct Take {
     /// Wait at most this long. If the turn would come later, exit with 75 at once
     #[arg(short, long, value_name = "TIME", value_parser = parse_span)]
     pub(crate) timeout: Option<Duration>,
-    /// Print nothing when denied: only the exit status tells
+    /// Print nothing when denied, and no notes and warnings: only errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Exit with this status when denied, for example 0 for cron jobs and systemd units
