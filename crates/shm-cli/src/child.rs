@@ -1,9 +1,9 @@
-//! A command that is waited for, as if it had this process's place: signals pass on to it, and its end is ours.
+//! Runs a command as if it had this process's place: signals are passed on to it, and this process ends as it ends.
 
 use crate::fork;
+use crate::group_monitor::Origin;
 use crate::relay::Relay;
-use crate::signals::{self, Watch};
-use crate::witness::Origin;
+use crate::signals::{self, SignalCatcher};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigmaskHow, Signal};
@@ -15,19 +15,19 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Instant;
 
-/// Starts the command and waits for its end; the signals that only this process gets are passed on. `None` if `watch`
-/// caught one first: then nothing was started. `ends_with_me`: the kernel kills the command when this process dies.
+/// Starts the command and waits until it ends; signals that were sent to this process alone are passed on. `None` if `signals`
+/// caught one before: then the command was not started. `ends_with_me`: the kernel kills the command when this process dies.
 pub(crate) fn run(
     command: &mut Command,
-    watch: &Watch,
+    signals: &SignalCatcher,
     ends_with_me: bool,
 ) -> io::Result<Option<ExitStatus>> {
-    signals::hear_of_children()?;
+    signals::enable_waiting()?;
     let mut caught = signals::passed_on();
     caught.add(Signal::SIGCHLD);
     let inbox = SignalFd::with_flags(&caught, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mask = caught.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    if watch.came() {
+    if signals.caught() {
         mask.thread_set_mask()?;
         return Ok(None);
     }
@@ -51,13 +51,13 @@ pub(crate) fn run(
     }
 }
 
-/// Sleeps until there is something to do.
+/// Sleeps until there is work.
 fn sleep(inbox: &SignalFd, relay: &Relay) -> io::Result<()> {
     let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
     let mut fds = vec![ready(inbox.as_fd())];
-    fds.extend(relay.line().map(ready));
+    fds.extend(relay.reports().map(ready));
     let timeout = relay.wakes_at().map_or(PollTimeout::NONE, |at| {
-        // Rounded up: waking too early would be once more for nothing.
+        // Rounded up: waking too early would need another, useless round.
         let left = at.saturating_duration_since(Instant::now()).as_millis() + 1;
         PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
     });
@@ -67,15 +67,15 @@ fn sleep(inbox: &SignalFd, relay: &Relay) -> io::Result<()> {
     }
 }
 
-/// The PID can't be another's: it is not reaped yet.
+/// The PID is still the child's, because the child is not reaped yet.
 fn pass_on(child: &Child, origin: Origin) {
     signals::send(child.id(), origin.signal);
 }
 
-/// Dies by the signal that the command died by; otherwise its exit status.
-pub(crate) fn end_like(status: ExitStatus) -> u8 {
+/// Dies by the signal that ended the command; otherwise returns the command's exit status.
+pub(crate) fn exit_like(status: ExitStatus) -> u8 {
     if let Some(signal) = status.signal() {
-        // If it dumped core, that is the one to look at.
+        // If the command dumped core, a second core dump would hide that one.
         let _ = prctl::set_dumpable(false);
         let _ = low_level::emulate_default_handler(signal);
         return (128 + signal) as u8;

@@ -1,29 +1,29 @@
-//! Exit statuses, and how each failure ends.
+//! Exit statuses, and which failure has which status.
 
-use crate::output::printable;
+use crate::output;
 use shm_lib::{Error, ErrorKind};
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 /// Done, or admitted.
 pub(crate) const DONE: u8 = 0;
-/// Something went wrong.
+/// Failed.
 pub(crate) const FAILED: u8 = 1;
-/// The command line, or what it asks for, can't be.
+/// The command line, or the request, is not valid.
 pub(crate) const USAGE: u8 = 2;
-/// Denied, or the turn would come too late (`EX_TEMPFAIL`: try again later).
+/// The request is denied, or its turn would come too late (`EX_TEMPFAIL`: try again later).
 pub(crate) const DENIED: u8 = 75;
-/// `run`: the command was found but can't be executed, as shells say it.
+/// `run`: the command was found but cannot be executed, as in a shell.
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
-/// `run`: there is no such command, as shells say it.
+/// `run`: the command does not exist, as in a shell.
 pub(crate) const NO_COMMAND: u8 = 127;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 pub(crate) enum Failure {
-    /// The library's word on a limiter.
+    /// An error of the library.
     Limiter(Error),
-    /// Standard output can't be written.
+    /// Standard output cannot be written.
     Output(io::Error),
     /// Anything else, with its exit status.
     Other(u8, String),
@@ -33,6 +33,14 @@ impl Failure {
     /// A failure with status 1.
     pub(crate) fn new(message: impl Into<String>) -> Failure {
         Failure::Other(FAILED, message.into())
+    }
+
+    /// The kind of the failure, in a word that stays the same: `not_found`, `corrupt`, `failed`.
+    pub(crate) fn word(&self) -> String {
+        match self {
+            Failure::Limiter(error) => error_word(error.kind()),
+            _ => "failed".to_owned(),
+        }
     }
 
     fn status(&self) -> u8 {
@@ -57,21 +65,33 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Limiter(e) => e.fmt(f),
-            Failure::Output(e) => write!(f, "can't write to standard output: {e}"),
+            Failure::Output(e) => write!(f, "cannot write to standard output: {e}"),
             Failure::Other(_, message) => f.write_str(message),
         }
     }
 }
 
-/// The process's exit code; says what failed.
+/// The process's exit code; reports a failure.
 pub(crate) fn code(ended: Result<u8, Failure>) -> ExitCode {
-    ExitCode::from(ended.unwrap_or_else(|failure| {
-        complain(&failure);
-        failure.status()
-    }))
+    ExitCode::from(status(ended))
 }
 
-/// A line on standard error. If even that can't be written, the exit status has to do.
-pub(crate) fn complain(what: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "shm-limit: {}", printable::lines(&what.to_string()));
+/// The same as a number.
+pub(crate) fn status(ended: Result<u8, Failure>) -> u8 {
+    ended.unwrap_or_else(|failure| {
+        output::report(&failure);
+        failure.status()
+    })
+}
+
+/// The kind of an error, in a word that stays the same: `not_found`, `corrupt`.
+pub(crate) fn error_word(kind: ErrorKind) -> String {
+    let mut word = String::new();
+    for c in format!("{kind:?}").chars() {
+        if c.is_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(c.to_ascii_lowercase());
+    }
+    word
 }

@@ -13,7 +13,7 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
     } else {
         (printable::path(path), std::fs::File::open(path).and_then(all_of))
     };
-    let text = text.map_err(|e| Failure::new(format!("can't read the policy from {called}: {e}")))?;
+    let text = text.map_err(|e| Failure::new(format!("cannot read the policy from {called}: {e}")))?;
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let policy = if json {
         serde_json::from_str(&text).map_err(|e| e.to_string())
@@ -21,12 +21,12 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
         toml::from_str(&text).map_err(|e| e.to_string())
     };
     policy.map_err(|why| {
-        let help = "`shm-limit create --help` shows a policy as it can be";
-        Failure::Other(USAGE, format!("{called} is no policy: {}\n{help}", why.trim_end()))
+        let help = "`shm-limit create --help` shows a valid one";
+        Failure::Other(USAGE, format!("{called} is not a valid policy: {}\n{help}", why.trim_end()))
     })
 }
 
-/// A policy is short; what is longer than a megabyte is something else.
+/// A policy is short: a file of more than a megabyte is not one.
 fn all_of(from: impl Read) -> io::Result<String> {
     let mut text = String::new();
     from.take(1 << 20).read_to_string(&mut text).map(|_| text)
@@ -38,7 +38,7 @@ mod tests {
     use crate::help;
 
     #[test]
-    fn the_file_in_the_help_is_a_policy() {
+    fn the_file_in_the_help_is_a_valid_policy() {
         let (_, file) = help::CREATE.split_once("ends in .json):\n").unwrap();
         let (file, _) = file.split_once("\n\n").unwrap();
         let policy: Policy = toml::from_str(file).unwrap();
@@ -47,7 +47,7 @@ mod tests {
             "500/m greedy, guarded by 50ms + tokens 200000/m with bursts of 1000 + 10000/day in fixed windows + at most 2 \
              at a time, at most 100 waiting"
         );
-        // And is read as it is written.
+        // Written and read again, it is the same.
         assert_eq!(toml::from_str::<Policy>(&toml::to_string(&policy).unwrap()).unwrap(), policy);
     }
 }

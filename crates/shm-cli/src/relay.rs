@@ -1,99 +1,102 @@
-//! Which of the signals that this process gets the command must be sent: those that it did not get itself.
+//! Decides which of the signals that this process gets are passed on to the command: those that the command did not get
+//! itself.
 
-use crate::witness::{Origin, Testimony, Witness};
+use crate::group_monitor::{GroupMonitor, Origin, Report};
 use nix::sys::signalfd::SignalFd;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// How far apart a sender's signal to this process and its signal to the group may be to count as one, as those of
-/// timeout(1) do. So much later a signal to this process alone reaches the command.
+/// If a sender signals this process and the process group within this time, as timeout(1) does, both count as one signal. A
+/// signal to this process alone reaches the command later by this time.
 const GRACE: Duration = Duration::from_millis(50);
-/// After so long without an answer the witness is stopped, or worse: then a signal too many is better than none.
+/// A monitor that does not answer for this long is stopped, or worse. Then signals are passed on without it: one too many is
+/// better than none.
 const NO_ANSWER: Duration = Duration::from_secs(1);
 
-/// A signal that the command is to be sent, unless the witness got it as well.
-struct Owed {
+/// A signal that is passed on to the command unless the monitor got it as well.
+struct Pending {
     origin: Origin,
     due: Instant,
-    /// Whether it was due when the witness was asked.
-    asked: bool,
+    /// Whether it was due when the last query was sent to the monitor.
+    queried: bool,
 }
 
 /// The signals on their way to the command.
 pub(crate) struct Relay {
-    witness: Option<Witness>,
-    owed: Vec<Owed>,
-    /// Which signals the group got, and when this was told.
+    monitor: Option<GroupMonitor>,
+    pending: Vec<Pending>,
+    /// The signals that the group got, and when the monitor reported them.
     of_group: Vec<(Origin, Instant)>,
-    /// Since when the witness owes an answer.
-    question: Option<Instant>,
+    /// When the query was sent that the monitor has not answered yet.
+    query: Option<Instant>,
 }
 
 impl Relay {
-    /// Must begin before there is a command: no signal to both may miss the witness.
+    /// Must begin before the command is started, so that the monitor gets every signal that the command gets with the group.
     pub(crate) fn begin(inbox: &SignalFd) -> Relay {
-        Relay { witness: Witness::start(inbox), owed: Vec::new(), of_group: Vec::new(), question: None }
+        Relay { monitor: GroupMonitor::start(inbox), pending: Vec::new(), of_group: Vec::new(), query: None }
     }
 
-    /// What to poll for news of the group.
-    pub(crate) fn line(&self) -> Option<BorrowedFd<'_>> {
-        self.witness.as_ref().map(AsFd::as_fd)
+    /// The descriptor to poll for reports of the monitor.
+    pub(crate) fn reports(&self) -> Option<BorrowedFd<'_>> {
+        self.monitor.as_ref().map(AsFd::as_fd)
     }
 
-    /// Until when to sleep at most, if nothing comes.
+    /// When there is work at the latest, if no signal and no report arrives.
     pub(crate) fn wakes_at(&self) -> Option<Instant> {
-        match self.question {
-            _ if self.witness.is_none() => (!self.owed.is_empty()).then(Instant::now),
+        match self.query {
+            _ if self.monitor.is_none() => (!self.pending.is_empty()).then(Instant::now),
             Some(since) => Some(since + NO_ANSWER),
-            None => self.owed.iter().map(|owed| owed.due).min(),
+            None => self.pending.iter().map(|entry| entry.due).min(),
         }
     }
 
-    /// This process got a signal.
+    /// Takes note of a signal that this process got.
     pub(crate) fn caught(&mut self, origin: Origin) {
         let now = Instant::now();
-        self.of_group.retain(|&(_, told)| now < told + GRACE);
+        self.of_group.retain(|&(_, at)| now < at + GRACE);
         if !self.of_group.iter().any(|&(same, _)| same == origin) {
-            self.owed.push(Owed { origin, due: now + GRACE, asked: false });
+            self.pending.push(Pending { origin, due: now + GRACE, queried: false });
         }
     }
 
-    /// Hears the witness, and gives `send` what is due.
+    /// Reads the monitor's reports, and passes the signals that are due to `send`.
     pub(crate) fn work(&mut self, send: impl Fn(Origin)) {
-        if self.hear().is_err() {
-            self.witness = None;
+        if self.read_reports().is_err() {
+            self.monitor = None;
         }
         let now = Instant::now();
-        let lost = self.witness.is_none() || self.question.is_some_and(|since| now >= since + NO_ANSWER);
-        if lost {
-            self.question = None;
-            self.owed.drain(..).for_each(|owed| send(owed.origin));
+        let unanswered = self.monitor.is_none() || self.query.is_some_and(|since| now >= since + NO_ANSWER);
+        if unanswered {
+            self.query = None;
+            self.pending.drain(..).for_each(|entry| send(entry.origin));
         }
-        self.owed.retain(|owed| {
-            let settled = owed.asked && self.question.is_none();
-            if settled {
-                send(owed.origin);
+        self.pending.retain(|entry| {
+            let decided = entry.queried && self.query.is_none();
+            if decided {
+                send(entry.origin);
             }
-            !settled
+            !decided
         });
-        // Its being told late, on a busy machine, must not make two of one: it says when it has told all.
-        if self.question.is_none() && self.owed.iter().any(|owed| owed.due <= now) {
-            self.owed.iter_mut().filter(|owed| owed.due <= now).for_each(|owed| owed.asked = true);
-            self.question = Some(now);
-            if self.witness.as_mut().is_some_and(|witness| witness.ask().is_err()) {
-                self.witness = None;
+        // On a busy machine a report may be late, and then one signal would become two. The answer to a query comes after all
+        // reports of signals that arrived before the query.
+        if self.query.is_none() && self.pending.iter().any(|entry| entry.due <= now) {
+            self.pending.iter_mut().filter(|entry| entry.due <= now).for_each(|entry| entry.queried = true);
+            self.query = Some(now);
+            if self.monitor.as_mut().is_some_and(|monitor| monitor.query().is_err()) {
+                self.monitor = None;
             }
         }
     }
 
-    fn hear(&mut self) -> io::Result<()> {
-        while let Some(witness) = &mut self.witness {
-            match witness.hear()? {
+    fn read_reports(&mut self) -> io::Result<()> {
+        while let Some(monitor) = &mut self.monitor {
+            match monitor.next_report()? {
                 None => break,
-                Some(Testimony::Answer) => self.question = None,
-                Some(Testimony::Group(origin)) => {
-                    self.owed.retain(|owed| owed.origin != origin);
+                Some(Report::Answer) => self.query = None,
+                Some(Report::Group(origin)) => {
+                    self.pending.retain(|entry| entry.origin != origin);
                     self.of_group.push((origin, Instant::now()));
                 }
             }

@@ -1,5 +1,5 @@
-//! The signals that were ignored when this process started. The Rust runtime ignores SIGPIPE before `main`, and
-//! `Command` resets it to the default in a child, so what a shell set by `trap '' PIPE` must be noted earlier.
+//! The signals that were ignored when this process started. The Rust runtime ignores SIGPIPE before `main`, and `Command`
+//! resets it to the default in a child. So the disposition that a shell set by `trap '' PIPE` must be recorded earlier.
 
 #![allow(unsafe_code)]
 
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 
 // SAFETY: the section holds pointers to functions that the C runtime calls before `main`, with arguments that an
-// `extern "C"` function without parameters may leave unread. `note` uses nothing that the Rust runtime sets up.
+// `extern "C"` function without parameters may leave unread. `record` uses nothing that the Rust runtime sets up.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = note;
+static AT_START: extern "C" fn() = record;
 
-extern "C" fn note() {
+extern "C" fn record() {
     let ignored = (1..=libc::SIGSYS).filter(|&signal| is_ignored_now(signal));
     IGNORED.store(ignored.fold(0, |bits, signal| bits | bit(signal)), Ordering::Relaxed);
 }

@@ -1,8 +1,8 @@
-//! Directories and files made by somebody who means harm to whoever looks at them. See docs/security.md.
+//! Directories and files made by an attacker to harm a user who looks at them. See docs/security.md.
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use shm_lib::{Limit, RateLimit};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -13,38 +13,37 @@ use tempfile::TempDir;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Where seats begin, and the bits that say at which places processes stand: with 128 seats and one bucket.
+/// Where the seats begin, and the bits of the occupied places in the line: with 128 seats and one bucket.
 const SEATS: u64 = 16_384;
 const STANDING: u64 = SEATS + 128 * 256 + 64 * 8;
-/// What a process calls itself.
+/// The command name of a hostile process.
 const EVIL_COMMAND: &[u8] = b"\x1b]0;p\x07\xe2\x80\xae\xc2\x9bwn\n!";
 
-fn open(place: &Place, name: &str) -> RateLimit {
-    RateLimit::builder(name).directory(place.path()).burst(10).open(10, HOUR).unwrap()
+fn open(sandbox: &Sandbox, name: &str) -> RateLimit {
+    RateLimit::builder(name).directory(sandbox.path()).burst(10).open(10, HOUR).unwrap()
 }
 
-/// Nothing that a terminal obeys.
+/// Asserts that the text has no control sequence.
 fn plain(what: &str, text: &str) {
     let bad = text.chars().find(|&c| (c.is_control() && c != '\n') || c == '\u{202e}');
     assert_eq!(bad, None, "{what}: {text:?}");
 }
 
-/// File names that no limiter can have are not shown; what a process calls itself is cleaned; what a header says is
-/// quoted.
+/// File names that no limiter can have are not shown; command names of processes are escaped; a name in a header is quoted.
 #[test]
 fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for name in ["esc\x1b[31mred", "nl\nnl", "c1\u{9b}31m", "bell\x07", ".hidden", "del\x7f"] {
-        fs::write(place.path().join(name), b"x").unwrap();
+        fs::write(sandbox.path().join(name), b"x").unwrap();
     }
-    fs::write(place.path().join(std::ffi::OsStr::from_bytes(b"not\xff\xfeutf8")), b"x").unwrap();
-    let limit = open(&place, "-v");
+    fs::write(sandbox.path().join(std::ffi::OsStr::from_bytes(b"not\xff\xfeutf8")), b"x").unwrap();
+    let limit = open(&sandbox, "-v");
     assert!(limit.try_acquire(1).unwrap().is_admitted());
-    // The name of the command in the first seat, as a process may choose it.
+    // The command name in the first seat, which a process may choose.
     let file = File::options().write(true).open(limit.path()).unwrap();
     file.write_all_at(EVIL_COMMAND, SEATS + 32).unwrap();
-    // And one whose header says that its name is something else.
-    fs::copy(limit.path(), place.path().join("copy")).unwrap();
+    // And a file whose header has another name.
+    fs::copy(limit.path(), sandbox.path().join("copy")).unwrap();
     for args in [
         &["list"] as &[&str],
         &["list", "--json"],
@@ -53,29 +52,29 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
         &["inspect", "copy"],
         &["inspect", "no\x1b[31msuch"],
     ] {
-        let ended = place.run(args);
+        let ended = sandbox.run(args);
         plain(&format!("{args:?}"), &ended.out);
         plain(&format!("{args:?}"), &ended.err);
         assert!(!ended.out.contains("hidden") && !ended.out.contains("esc"), "{}", ended.out);
     }
-    assert!(place.ok(&["inspect", "--", "-v"]).contains("]0;pwn!"));
+    assert!(sandbox.ok(&["inspect", "--", "-v"]).contains("]0;pwn!"));
 }
 
-/// The same for the name of a command that waits in the line.
+/// The same for the command name of a waiting process.
 #[test]
-fn the_command_of_a_waiter_is_cleaned() {
-    let place = Place::new();
-    let limit = open(&place, "api");
+fn the_command_name_of_a_waiter_is_escaped() {
+    let sandbox = Sandbox::new();
+    let limit = open(&sandbox, "api");
     assert!(limit.try_acquire(10).unwrap().is_admitted());
-    let mut waiter = place.start(&["acquire", "api"]);
-    place.until_queue_is("api", 1);
+    let mut waiter = sandbox.start(&["acquire", "api"]);
+    sandbox.until_queue_is("api", 1);
     let file = File::options().read(true).write(true).open(limit.path()).unwrap();
     let mut standing = [0; 8];
     file.read_exact_at(&mut standing, STANDING).unwrap();
     let index = u64::from(u64::from_ne_bytes(standing).trailing_zeros());
     file.write_all_at(EVIL_COMMAND, STANDING + 64 + index * 128 + 112).unwrap();
     for args in [&["inspect", "api"][..], &["inspect", "--json", "api"]] {
-        let said = place.ok(args);
+        let said = sandbox.ok(args);
         plain(&format!("{args:?}"), &said);
         assert!(said.contains("]0;pwn!"), "{said}");
     }
@@ -83,43 +82,43 @@ fn the_command_of_a_waiter_is_cleaned() {
     waiter.wait().unwrap();
 }
 
-/// Names lead nowhere else.
+/// A name is never a path to another directory.
 #[test]
 fn names_do_not_leave_the_directory() {
-    let place = Place::new();
-    let inside = place.path().join("inside");
+    let sandbox = Sandbox::new();
+    let inside = sandbox.path().join("inside");
     fs::create_dir(&inside).unwrap();
-    drop(open(&place, "api"));
+    drop(open(&sandbox, "api"));
     let long = "x".repeat(5_000);
     for name in ["../api", "/etc/passwd", "..", ".", "", "a/../api", "new\nline", "\u{9b}", long.as_str()] {
         for command in ["inspect", "reset", "remove", "create"] {
             let mut args = vec!["--dir", inside.to_str().unwrap(), command];
             args.extend(if command == "create" { &["--rate", "5/s"][..] } else { &[] });
             args.extend(["--", name]);
-            let ended = place.run(&args);
+            let ended = sandbox.run(&args);
             assert!(ended.status != 0, "{args:?} {}", ended.out);
         }
     }
     assert_eq!(fs::read_dir(&inside).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(sandbox.path()).unwrap().count(), 2);
 }
 
-/// A million take as long as they are many: measured for docs/security.md with `MANY_NAMES=1000000`.
+/// The time grows with the number of names: measured for docs/security.md with `MANY_NAMES=1000000`.
 #[test]
-fn a_directory_of_very_many_names_is_listed_and_its_limiters_are_opened_as_ever() {
+fn limiters_open_in_a_directory_of_very_many_names() {
     let many: usize = std::env::var("MANY_NAMES").map_or(20_000, |n| n.parse().unwrap());
-    // Where names are cheap.
+    // On tmpfs, where files are cheap.
     let dir = TempDir::new_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" }).unwrap();
-    let place = Place(dir);
-    drop(open(&place, "real"));
-    fs::write(place.path().join("0"), b"").unwrap();
+    let sandbox = Sandbox(dir);
+    drop(open(&sandbox, "real"));
+    fs::write(sandbox.path().join("0"), b"").unwrap();
     for i in 1..many {
-        fs::hard_link(place.path().join("0"), place.path().join(i.to_string())).unwrap();
+        fs::hard_link(sandbox.path().join("0"), sandbox.path().join(i.to_string())).unwrap();
     }
     let began = Instant::now();
-    assert!(place.ok(&["inspect", "real"]).contains("10 of 10 free"));
+    assert!(sandbox.ok(&["inspect", "real"]).contains("10 of 10 free"));
     let one = began.elapsed();
-    let mut list = place.command(&["list"]);
+    let mut list = sandbox.command(&["list"]);
     let began = Instant::now();
     let output = list.output().unwrap();
     let all = began.elapsed();
@@ -131,9 +130,9 @@ fn a_directory_of_very_many_names_is_listed_and_its_limiters_are_opened_as_ever(
     assert!(all < Duration::from_millis(5_000 + many as u64), "{all:?}");
 }
 
-/// What can be read is shown, what can't be is said: no panic, no signal, no long wait, whatever the words are.
+/// Readable data is shown, and unreadable data is an error: no panic, no signal, no long wait, whatever the bytes are.
 #[test]
-fn rubbish_is_looked_at_calmly() {
+fn list_and_inspect_survive_corrupt_data() {
     let seed = shm_lib::now().as_nanos() | 1;
     eprintln!("seed {seed}");
     let mut state = seed;
@@ -144,14 +143,17 @@ fn rubbish_is_looked_at_calmly() {
         state % below
     };
     for _ in 0..40 {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let second =
             if roll(2) == 0 { Limit::greedy("10/h".parse().unwrap()).unwrap() } else { limit_of_units() };
         let limit = match roll(2) {
-            0 => open(&place, "x"),
-            _ => {
-                RateLimit::builder("x").directory(place.path()).and(second).permits(3).open(10, HOUR).unwrap()
-            }
+            0 => open(&sandbox, "x"),
+            _ => RateLimit::builder("x")
+                .directory(sandbox.path())
+                .and(second)
+                .permits(3)
+                .open(10, HOUR)
+                .unwrap(),
         };
         let _ = limit.try_acquire(1);
         let file = File::options().read(true).write(true).open(limit.path()).unwrap();
@@ -174,7 +176,7 @@ fn rubbish_is_looked_at_calmly() {
             [&["list"] as &[&str], &["list", "--json"], &["inspect", "x"], &["inspect", "x", "--json"]]
         {
             let began = Instant::now();
-            let ended = place.run(args);
+            let ended = sandbox.run(args);
             assert!(ended.status != 101 && ended.status < 126, "{args:?}: {} {}", ended.status, ended.err);
             plain(&format!("{args:?}"), &(ended.out + &ended.err));
             assert!(began.elapsed() < Duration::from_secs(10));
@@ -187,7 +189,7 @@ fn limit_of_units() -> Limit {
     limit.counting(shm_lib::Unit::named("tokens").unwrap())
 }
 
-/// As docs/format.md says, so that the terms are believed.
+/// Sealed as docs/format.md describes, so that the configuration counts as valid.
 fn seal_first_generation(file: &File) {
     let start = 4_096 + 640;
     let limit =

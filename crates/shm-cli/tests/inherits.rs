@@ -1,16 +1,16 @@
-//! What a command inherits: signal dispositions and the mask are those that `shm-limit` was started with.
+//! A command inherits the signal dispositions and the mask that `shm-limit` was started with.
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use nix::sys::signal::{SigSet, Signal};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 const LOOK: &str = "grep -E 'Sig(Ign|Blk|Cgt)|Shd' /proc/self/status";
 
-/// What grep says of itself, started by a shell that first runs `setup`, with these signals blocked.
-fn look(place: &Place, setup: &str, blocked: &[Signal], run: &str) -> String {
+/// The signal state that grep reports of itself, started by a shell that first runs `setup`, with these signals blocked.
+fn signal_state(sandbox: &Sandbox, setup: &str, blocked: &[Signal], run: &str) -> String {
     let mut mask = SigSet::empty();
     for &signal in blocked {
         mask.add(signal);
@@ -18,7 +18,7 @@ fn look(place: &Place, setup: &str, blocked: &[Signal], run: &str) -> String {
     let mut shell = Command::new("sh");
     shell
         .args(["-c", &format!("{setup}exec {run} {LOOK}")])
-        .env("SHM_LIMIT_DIR", place.path())
+        .env("SHM_LIMIT_DIR", sandbox.path())
         .stdin(Stdio::null());
     // SAFETY: the closure only sets the signal mask, which is async-signal-safe.
     unsafe { shell.pre_exec(move || mask.thread_set_mask().map_err(Into::into)) };
@@ -36,9 +36,9 @@ fn look(place: &Place, setup: &str, blocked: &[Signal], run: &str) -> String {
 
 #[test]
 fn dispositions_and_the_mask_are_passed_on_unchanged() {
-    let place = Place::new();
-    place.ok(&["create", "plain", "--rate", "1000/s"]);
-    place.ok(&["create", "held", "--rate", "1000/s", "--permits", "1"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "plain", "--rate", "1000/s"]);
+    sandbox.ok(&["create", "held", "--rate", "1000/s", "--permits", "1"]);
     let program = env!("CARGO_BIN_EXE_shm-limit");
     for (setup, blocked) in [
         ("", &[][..]),
@@ -49,9 +49,9 @@ fn dispositions_and_the_mask_are_passed_on_unchanged() {
         ("", &[Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGCHLD, Signal::SIGPIPE]),
         ("trap '' PIPE USR2; ", &[Signal::SIGINT, Signal::SIGUSR2]),
     ] {
-        let alone = look(&place, setup, blocked, "");
+        let alone = signal_state(&sandbox, setup, blocked, "");
         for name in ["plain", "held"] {
-            let through = look(&place, setup, blocked, &format!("{program} run {name} --"));
+            let through = signal_state(&sandbox, setup, blocked, &format!("{program} run {name} --"));
             assert_eq!(through, alone, "run {name}, {setup:?}, blocked {blocked:?}");
         }
     }

@@ -1,13 +1,13 @@
-//! Opening a limiter that exists: what was stated is compared, what was left out is not, and `--keep` compares nothing.
+//! Opening a limiter that exists: stated settings are compared, others are not, and `--keep` compares nothing.
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 
 /// Whether `run` with these flags joins the limiter.
-fn joins(place: &Place, flags: &[&str]) -> bool {
+fn joins(sandbox: &Sandbox, flags: &[&str]) -> bool {
     let args = [&["run", "api", "--timeout", "30s"], flags, &["--", "true"]].concat();
-    let ended = place.run(&args);
+    let ended = sandbox.run(&args);
     assert!([0, 1].contains(&ended.status), "{args:?}: {}", ended.err);
     assert_eq!(ended.status == 1, ended.err.contains("was asked for"), "{}", ended.err);
     ended.status == 0
@@ -64,63 +64,63 @@ fn settings_that_are_left_out_are_not_compared() {
         ),
     ];
     for (limiter, cases) in there {
-        let place = Place::new();
-        place.ok(&[&["create", "api"], *limiter].concat());
+        let sandbox = Sandbox::new();
+        sandbox.ok(&[&["create", "api"], *limiter].concat());
         for (flags, expected) in *cases {
-            assert_eq!(joins(&place, flags), *expected, "{flags:?} on {limiter:?}");
-            assert!(joins(&place, &[flags, &["--keep"][..]].concat()), "{flags:?} --keep on {limiter:?}");
+            assert_eq!(joins(&sandbox, flags), *expected, "{flags:?} on {limiter:?}");
+            assert!(joins(&sandbox, &[flags, &["--keep"][..]].concat()), "{flags:?} --keep on {limiter:?}");
         }
-        assert_eq!(place.json(&["inspect", "api", "--json"])["changes"], 0);
+        assert_eq!(sandbox.json(&["inspect", "api", "--json"])["changes"], 0);
     }
 }
 
 #[test]
 fn a_file_is_compared_as_a_whole() {
-    let place = Place::new();
-    let file = place.path().join(".policy.toml");
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join(".policy.toml");
     let file = file.to_str().unwrap();
     std::fs::write(file, "[[limit]]\nrate = '5/s'\n").unwrap();
-    place.ok(&["create", "api", "--rate", "5/s", "--permits", "2"]);
-    let other = place.run(&["create", "api", "--from", file]);
+    sandbox.ok(&["create", "api", "--rate", "5/s", "--permits", "2"]);
+    let other = sandbox.run(&["create", "api", "--from", file]);
     assert_eq!(other.status, 1);
     assert!(other.err.contains("--no-permits"), "{}", other.err);
-    let kept = place.ok(&["create", "api", "--from", file, "--keep"]);
+    let kept = sandbox.ok(&["create", "api", "--from", file, "--keep"]);
     assert!(
         kept.contains("other settings, which are kept, 5/s evenly spaced + at most 2 at a time"),
         "{kept}"
     );
-    place.ok(&["set", "api", "--no-permits"]);
-    assert!(place.ok(&["create", "api", "--from", file]).contains("already exists, 5/s"));
+    sandbox.ok(&["set", "api", "--no-permits"]);
+    assert!(sandbox.ok(&["create", "api", "--from", file]).contains("already exists, 5/s"));
 }
 
-/// An operator opens the limiter up; what starts later and still gives the old rate must not loop in crashes.
+/// An operator raises the rate; processes that start later with the old rate must not crash in a loop.
 #[test]
-fn after_a_change_keep_goes_on_with_the_limiter_as_it_is() {
-    let place = Place::new();
+fn keep_joins_a_limiter_that_was_changed() {
+    let sandbox = Sandbox::new();
     let job = ["run", "api", "--rate", "500/s", "--", "true"];
     let keeping = ["run", "api", "--rate", "500/s", "--keep", "--", "true"];
-    place.ok(&keeping);
-    place.ok(&job);
-    place.ok(&["set", "api", "--rate", "900/s"]);
-    let refused = place.run(&job);
+    sandbox.ok(&keeping);
+    sandbox.ok(&job);
+    sandbox.ok(&["set", "api", "--rate", "900/s"]);
+    let refused = sandbox.run(&job);
     assert_eq!(refused.status, 1);
     for words in
         ["--keep", "OnMismatch::Keep", "900/s evenly spaced", "500/s", "shm-limit set api --rate 500/s"]
     {
         assert!(refused.err.contains(words), "{words} is not in: {}", refused.err);
     }
-    place.ok(&keeping);
-    place.ok(&["acquire", "api", "--rate", "500/s", "--keep"]);
-    assert!(place.ok(&["create", "api", "--rate", "500/s", "--seats", "9", "--keep"]).contains("are kept"));
-    assert_eq!(place.json(&["inspect", "api", "--json"])["rate"]["text"], "900/s");
-    // The advice is true.
-    place.ok(&["set", "api", "--rate", "500/s"]);
-    place.ok(&job);
-    assert_eq!(place.run(&["run", "api", "--keep", "--", "true"]).status, 2);
+    sandbox.ok(&keeping);
+    sandbox.ok(&["acquire", "api", "--rate", "500/s", "--keep"]);
+    assert!(sandbox.ok(&["create", "api", "--rate", "500/s", "--seats", "9", "--keep"]).contains("are kept"));
+    assert_eq!(sandbox.json(&["inspect", "api", "--json"])["rate"]["text"], "900/s");
+    // The advice works.
+    sandbox.ok(&["set", "api", "--rate", "500/s"]);
+    sandbox.ok(&job);
+    assert_eq!(sandbox.run(&["run", "api", "--keep", "--", "true"]).status, 2);
 }
 
 #[test]
-fn advice_for_a_mismatch_is_true() {
+fn the_advice_of_a_mismatch_works() {
     for (there, asked, advice) in [
         (&["--rate", "5/s"][..], &["--rate", "5/s", "--burst", "3"][..], "shm-limit set api --burst 3"),
         (
@@ -138,12 +138,12 @@ fn advice_for_a_mismatch_is_true() {
             &["--rate", "6/s", "--shadow"],
             "shm-limit set api --rate 6/s --shadow",
         ),
-        // There is no room for these, so `set` could not do it.
+        // The file has no room for these, so `set` could not do it.
         (&["--rate", "5/s"], &["--rate", "5/s", "--greedy"], "shm-limit create api --replace"),
         (&["--rate", "5/s"], &["--rate", "5/s", "--rate", "9/m"], "shm-limit create api --replace"),
     ] {
-        let place = Place::new();
-        let create = |flags: &[&str]| place.run(&[&["create", "api"], flags].concat());
+        let sandbox = Sandbox::new();
+        let create = |flags: &[&str]| sandbox.run(&[&["create", "api"], flags].concat());
         assert_eq!(create(there).status, 0);
         let refused = create(asked);
         assert!(refused.status == 1 && refused.err.contains(advice), "{advice} is not in: {}", refused.err);
@@ -152,16 +152,16 @@ fn advice_for_a_mismatch_is_true() {
             // "with all settings"
             words.extend(asked);
         }
-        place.ok(&words);
+        sandbox.ok(&words);
         assert_eq!(create(asked).status, 0, "{advice}");
     }
 }
 
 #[test]
-fn removing_nothing_gives_no_advice_to_create_it() {
-    let place = Place::new();
+fn removing_a_missing_limiter_gives_no_advice_to_create_it() {
+    let sandbox = Sandbox::new();
     for args in [&["remove", "nope"][..], &["remove", "--force", "nope"]] {
-        let ended = place.run(args);
+        let ended = sandbox.run(args);
         assert_eq!(ended.status, 1);
         assert!(ended.err.contains("nothing to remove") && !ended.err.contains("create"), "{}", ended.err);
     }

@@ -1,9 +1,9 @@
-//! Whose a new limiter is, who may use it, and what is refused because it could not work. With several users, so all of it
-//! needs root, but for the last.
+//! The owner of a new limiter, the users who may use it, and what is refused because it could not work. All tests but the
+//! last need several users, and therefore root.
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -20,9 +20,9 @@ const EVE: u32 = 65_103;
 /// A group of Alice and Bob.
 const WEB: u32 = 65_201;
 
-/// Root's directory that every user can enter, with the command in it: `target` may be out of reach for others.
+/// A directory of root that every user can enter, with the command in it: other users may not reach `target`.
 struct Town {
-    place: TempDir,
+    sandbox: TempDir,
 }
 
 impl Town {
@@ -32,15 +32,15 @@ impl Town {
             eprintln!("skipped: only root can be several users");
             return None;
         }
-        let place = tempfile::tempdir().unwrap();
-        fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_shm-limit"), place.path().join("shm-limit")).unwrap();
-        Some(Town { place })
+        let sandbox = tempfile::tempdir().unwrap();
+        fs::set_permissions(sandbox.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_shm-limit"), sandbox.path().join("shm-limit")).unwrap();
+        Some(Town { sandbox })
     }
 
     /// A directory of this owner, group and mode.
     fn dir(&self, name: &str, owner: u32, group: u32, mode: u32) -> PathBuf {
-        let path = self.place.path().join(name);
+        let path = self.sandbox.path().join(name);
         fs::create_dir(&path).unwrap();
         chown(&path, Some(owner), Some(group)).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -48,9 +48,9 @@ impl Town {
     }
 
     fn output(&self, uid: u32, groups: &[u32], dir: &Path, args: &[&str]) -> Output {
-        // A shell would need setpriv(1); the standard library can't set supplementary groups.
+        // A shell would need setpriv(1); the standard library cannot set supplementary groups.
         let groups: Vec<_> = groups.iter().map(|&gid| nix::unistd::Gid::from_raw(gid)).collect();
-        let mut command = Command::new(self.place.path().join("shm-limit"));
+        let mut command = Command::new(self.sandbox.path().join("shm-limit"));
         command.arg("--dir").arg(dir).args(args).current_dir("/").env_remove("SHM_LIMIT_DIR");
         let own = nix::unistd::Uid::from_raw(uid);
         if uid != 0 {
@@ -108,7 +108,7 @@ fn root_creates_a_users_limiter_for_that_user() {
     town.ok(ALICE, &[], &home, TAKE);
     town.ok(0, &[], &home, TAKE);
     town.fails(EVE, &[], &home, TAKE, &["uid 65103"]);
-    // Also what needs more room, and by the first use.
+    // Also limiters that need more room, and those created by a first use.
     town.ok(
         0,
         &[],
@@ -122,7 +122,7 @@ fn root_creates_a_users_limiter_for_that_user() {
     assert_eq!(rights(&home, "web"), (ALICE, ALICE, 0o660));
     // No temporary file is left.
     assert_eq!(fs::read_dir(&home).unwrap().count(), 3);
-    // Where other users can create files, too, root's files stay root's.
+    // In a directory where other users can create files too, root's files stay root's.
     for (name, mode) in [("shared", 0o770), ("open", 0o777), ("tmp", 0o1777)] {
         let dir = town.dir(name, ALICE, WEB, mode);
         town.ok(0, &[], &dir, CREATE);
@@ -130,9 +130,9 @@ fn root_creates_a_users_limiter_for_that_user() {
     }
 }
 
-/// A user who controls the path of the directory can lead root elsewhere, but gains nothing by it.
+/// A user who controls the path of the directory can redirect root to another one, but gains nothing.
 #[test]
-fn a_link_to_another_directory_gives_its_maker_no_file_there() {
+fn a_link_to_another_directory_gives_its_creator_no_file_there() {
     let Some(town) = Town::new() else { return };
     let (home, roots, bobs) = (
         town.dir("home", EVE, EVE, 0o700),
@@ -168,14 +168,14 @@ fn a_setgid_directory_shares_its_limiters_with_its_group() {
     let page = town.output(BOB, &[WEB], &dir, &["inspect", "api"]);
     let page = String::from_utf8(page.stdout).unwrap();
     assert!(page.contains("mode 660, owner uid 65101, group gid 65201"), "{page}");
-    // Root's, and one for its owner alone.
+    // Root's limiter, and one for its owner alone.
     town.ok(0, &[], &dir, &["create", "roots", "--rate", "1000/s"]);
     assert_eq!(rights(&dir, "roots"), (0, WEB, 0o660));
     town.ok(BOB, &[WEB], &dir, &["acquire", "roots"]);
     town.ok(ALICE, &[WEB], &dir, &["create", "own", "--rate", "5/s", "--mode", "600"]);
     assert_eq!(rights(&dir, "own"), (ALICE, WEB, 0o600));
     town.fails(BOB, &[WEB], &dir, &["acquire", "own"], &["uid 65101", "mode 600", "chmod 660"]);
-    // The advice is true.
+    // The advice works.
     fs::set_permissions(dir.join("own"), Permissions::from_mode(0o660)).unwrap();
     town.ok(BOB, &[WEB], &dir, &["acquire", "own"]);
 }
@@ -193,7 +193,7 @@ fn a_mode_for_the_group_means_the_group_of_the_directory() {
 }
 
 #[test]
-fn what_others_could_not_trust_is_refused_at_creation() {
+fn a_mode_that_others_could_not_trust_is_refused_at_creation() {
     let Some(town) = Town::new() else { return };
     let tmp = town.dir("tmp", 0, 0, 0o1777);
     for mode in ["660", "666"] {
@@ -203,7 +203,7 @@ fn what_others_could_not_trust_is_refused_at_creation() {
         town.fails(ALICE, &[], &tmp, &run, &["cannot work"]);
     }
     assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
-    // For Alice alone it works, and others are told what is true for them.
+    // For Alice alone it works, and other users get advice that works for them.
     town.ok(ALICE, &[], &tmp, CREATE);
     town.fails(BOB, &[], &tmp, TAKE, &["run as uid 65101", "choose another directory"]);
     fs::set_permissions(tmp.join("api"), Permissions::from_mode(0o666)).unwrap();
@@ -217,7 +217,7 @@ fn what_others_could_not_trust_is_refused_at_creation() {
 }
 
 #[test]
-fn a_directory_that_one_cannot_write_to_says_so() {
+fn creating_in_an_unwritable_directory_names_the_directory() {
     let Some(town) = Town::new() else { return };
     let dir = town.dir("roots", 0, 0, 0o755);
     town.fails(ALICE, &[], &dir, CREATE, &["uid 65101 cannot create a file", "owner uid 0", "mode 755"]);
@@ -229,9 +229,9 @@ fn a_directory_that_one_cannot_write_to_says_so() {
 
 #[test]
 fn a_users_own_directory_needs_no_root() {
-    let place = Place::new();
-    place.ok(CREATE);
-    assert_eq!(rights(place.path(), "api").2, 0o600);
-    let page = place.ok(&["inspect", "api"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(CREATE);
+    assert_eq!(rights(sandbox.path(), "api").2, 0o600);
+    let page = sandbox.ok(&["inspect", "api"]);
     assert!(page.contains("mode 600, owner ") && page.contains(", group "), "{page}");
 }

@@ -1,8 +1,8 @@
-//! Several limits, units, shadow and files: created, changed, shown, and refused where they can't be.
+//! Several limits, units, shadow mode and policy files: created, changed, shown, and refused if invalid.
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Stdio;
@@ -44,59 +44,59 @@ burst = 1000
 unit = "tokens"
 "#;
 
-fn limits(place: &Place, name: &str) -> Vec<Value> {
-    place.json(&["inspect", name, "--json"])["limits"].as_array().unwrap().clone()
+fn limits(sandbox: &Sandbox, name: &str) -> Vec<Value> {
+    sandbox.json(&["inspect", name, "--json"])["limits"].as_array().unwrap().clone()
 }
 
 #[test]
-fn what_is_said_of_a_limit_stands_after_its_rate() {
-    let place = Place::new();
-    place.ok(MODEL);
-    let limits = limits(&place, "model");
+fn options_of_a_limit_stand_after_its_rate() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(MODEL);
+    let limits = limits(&sandbox, "model");
     let of = |key: &str| limits.iter().map(|limit| limit[key].clone()).collect::<Vec<_>>();
     assert_eq!(of("kind"), ["greedy", "bucket", "fixed-window", "sliding-counter"]);
     assert_eq!(of("unit"), ["calls", "tokens", "calls", "calls"]);
     assert_eq!(of("burst"), [500, 1000, 9, 8]);
     assert_eq!(of("guard_s"), [0.05, 0.0, 0.0, 0.0]);
     assert_eq!(of("start"), [Value::Null, Value::Null, "first-use".into(), Value::Null]);
-    assert!(place.ok(MODEL).contains("already exists"));
+    assert!(sandbox.ok(MODEL).contains("already exists"));
 }
 
 #[test]
 fn with_one_rate_the_order_does_not_matter() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--window", "fixed", "--unit", "bytes", "--rate", "5/s"]);
-    let limits = limits(&place, "api");
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--window", "fixed", "--unit", "bytes", "--rate", "5/s"]);
+    let limits = limits(&sandbox, "api");
     assert_eq!((&limits[0]["kind"], &limits[0]["unit"]), (&"fixed-window".into(), &"bytes".into()));
 }
 
 #[test]
-fn a_unit_has_a_bucket_of_the_whole_amount_unless_said_otherwise() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "5000/h", "--unit", "tokens"]);
-    place.ok(&["acquire", "api", "--try", "--take", "tokens=5000"]);
-    assert_eq!(place.run(&["acquire", "api", "--try", "--take", "tokens=5"]).status, 75);
+fn the_default_burst_of_a_unit_is_max() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "5000/h", "--unit", "tokens"]);
+    sandbox.ok(&["acquire", "api", "--try", "--take", "tokens=5000"]);
+    assert_eq!(sandbox.run(&["acquire", "api", "--try", "--take", "tokens=5"]).status, 75);
 }
 
 #[test]
-fn a_call_takes_of_all_limits_or_of_none() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "2/h", "--greedy", "--rate", "100/h", "--unit", "tokens"]);
-    place.ok(&["acquire", "api", "--try", "--take", "tokens=60"]);
-    let denied = place.run(&["acquire", "api", "--try", "--take", "tokens=60", "--json"]);
+fn a_request_takes_from_all_limits_or_from_none() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "2/h", "--greedy", "--rate", "100/h", "--unit", "tokens"]);
+    sandbox.ok(&["acquire", "api", "--try", "--take", "tokens=60"]);
+    let denied = sandbox.run(&["acquire", "api", "--try", "--take", "tokens=60", "--json"]);
     assert_eq!(denied.status, 75);
     let said: Value = serde_json::from_str(&denied.out).unwrap();
     assert_eq!((&said["denied_by"], &said["units"]), (&"limits".into(), &json!({"tokens": 60})));
-    let ran = place.run(&["run", "api", "--try", "--take", "tokens=10", "--", "sh", "-c", "exit 5"]);
+    let ran = sandbox.run(&["run", "api", "--try", "--take", "tokens=10", "--", "sh", "-c", "exit 5"]);
     assert_eq!(ran.status, 5);
-    let used: Vec<u64> = limits(&place, "api").iter().map(|l| l["used"].as_u64().unwrap()).collect();
+    let used: Vec<u64> = limits(&sandbox, "api").iter().map(|l| l["used"].as_u64().unwrap()).collect();
     assert!(used[0] == 2 && (69..=70).contains(&used[1]), "{used:?}");
-    // Full, and said to be so, by the limit that is.
-    let seen = place.json(&["inspect", "api", "--json"]);
+    // The tightest limit is full, and shown.
+    let seen = sandbox.json(&["inspect", "api", "--json"]);
     assert_eq!((&seen["full"], &seen["tightest"], &seen["available"]), (&true.into(), &1.into(), &0.into()));
-    let row = place.ok(&["list"]);
+    let row = sandbox.ok(&["list"]);
     assert!(row.contains("2/h greedy +1") && row.contains("full"), "{row}");
-    let page = place.ok(&["inspect", "api"]);
+    let page = sandbox.ok(&["inspect", "api"]);
     for word in ["limit 1   2/h greedy", "0 of 2 free", "limit 2   tokens 100/h with bursts of 100"] {
         assert!(page.contains(word), "{word}: {page}");
     }
@@ -104,19 +104,19 @@ fn a_call_takes_of_all_limits_or_of_none() {
 
 #[test]
 fn a_policy_comes_from_toml_from_json_and_from_standard_input() {
-    let place = Place::new();
-    let toml = place.path().join(".policy.toml");
+    let sandbox = Sandbox::new();
+    let toml = sandbox.path().join(".policy.toml");
     std::fs::write(&toml, POLICY).unwrap();
-    let json = place.path().join(".policy.json");
+    let json = sandbox.path().join(".policy.json");
     let text = r#"{"permits": 2, "shadow": true, "limit": [{"rate": "500/m", "kind": "greedy", "guard": "50ms"},
                    {"rate": "6000/m", "burst": 1000, "unit": "tokens"}]}"#;
     std::fs::write(&json, text).unwrap();
-    assert!(place.ok(&["create", "api", "--from", toml.to_str().unwrap()]).contains("created"));
-    let same = place.ok(&["create", "api", "--from", json.to_str().unwrap()]);
+    assert!(sandbox.ok(&["create", "api", "--from", toml.to_str().unwrap()]).contains("created"));
+    let same = sandbox.ok(&["create", "api", "--from", json.to_str().unwrap()]);
     let all =
         "500/m greedy, guarded by 50ms + tokens 6000/m with bursts of 1000 + at most 2 at a time (shadow)";
     assert!(same.contains("already exists") && same.contains(all), "{same}");
-    let mut child = place
+    let mut child = sandbox
         .command(&["create", "api", "--from", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -127,9 +127,9 @@ fn a_policy_comes_from_toml_from_json_and_from_standard_input() {
 }
 
 #[test]
-fn each_part_can_be_changed_alone() {
-    let place = Place::new();
-    place.ok(&[
+fn each_setting_can_be_changed_separately() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&[
         "create",
         "api",
         "--rate",
@@ -142,56 +142,56 @@ fn each_part_can_be_changed_alone() {
         "--permits",
         "3",
     ]);
-    place.ok(&["set", "api", "--limit", "2", "--rate", "90/m", "--burst", "30"]);
-    place.ok(&["set", "api", "--rate", "70/m"]);
-    place.ok(&["set", "api", "--permits", "5", "--shadow"]);
-    let said = place.ok(&["set", "api", "--no-shadow"]);
+    sandbox.ok(&["set", "api", "--limit", "2", "--rate", "90/m", "--burst", "30"]);
+    sandbox.ok(&["set", "api", "--rate", "70/m"]);
+    sandbox.ok(&["set", "api", "--permits", "5", "--shadow"]);
+    let said = sandbox.ok(&["set", "api", "--no-shadow"]);
     assert!(
         said.contains("70/m greedy + tokens 90/m with bursts of 30 + at most 5 at a time (was"),
         "{said}"
     );
-    let said = place.ok(&["set", "api", "--no-permits"]);
+    let said = sandbox.ok(&["set", "api", "--no-permits"]);
     assert!(said.contains("bursts of 30 (was"), "{said}");
-    let file = place.path().join(".new.toml");
+    let file = sandbox.path().join(".new.toml");
     std::fs::write(&file, "[[limit]]\nrate = '3/s'\nkind = 'sliding-counter'\n").unwrap();
-    let said = place.ok(&["set", "api", "--from", file.to_str().unwrap()]);
+    let said = sandbox.ok(&["set", "api", "--from", file.to_str().unwrap()]);
     assert!(said.starts_with("api: 3/s by a sliding counter (was 70/m greedy"), "{said}");
 }
 
-/// As it is for one bucket, whose state is kept in another way.
+/// As for one bucket, whose state is stored in another way.
 #[test]
 fn several_limits_are_paused_reset_and_removed_like_one() {
-    let place = Place::new();
-    place.ok(MODEL);
-    place.ok(&["pause", "model", "1h"]);
-    assert_eq!(place.run(&["acquire", "model", "--try", "--take", "tokens=1"]).status, 75);
-    place.ok(&["resume", "model"]);
-    place.ok(&["acquire", "model", "--take", "tokens=1000"]);
-    assert_eq!(place.run(&["acquire", "model", "--try", "--take", "tokens=1000"]).status, 75);
-    place.ok(&["reset", "model"]);
-    place.ok(&["acquire", "model", "--try", "--take", "tokens=1000"]);
-    place.ok(&["remove", "model"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(MODEL);
+    sandbox.ok(&["pause", "model", "1h"]);
+    assert_eq!(sandbox.run(&["acquire", "model", "--try", "--take", "tokens=1"]).status, 75);
+    sandbox.ok(&["resume", "model"]);
+    sandbox.ok(&["acquire", "model", "--take", "tokens=1000"]);
+    assert_eq!(sandbox.run(&["acquire", "model", "--try", "--take", "tokens=1000"]).status, 75);
+    sandbox.ok(&["reset", "model"]);
+    sandbox.ok(&["acquire", "model", "--try", "--take", "tokens=1000"]);
+    sandbox.ok(&["remove", "model"]);
 }
 
 #[test]
-fn in_shadow_nobody_is_denied_and_all_is_said() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "1/h", "--shadow"]);
-    place.ok(&["acquire", "api", "--try"]);
-    let second = place.json(&["acquire", "api", "--try", "--json"]);
+fn in_shadow_mode_no_request_is_denied_and_denials_are_shown() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "1/h", "--shadow"]);
+    sandbox.ok(&["acquire", "api", "--try"]);
+    let second = sandbox.json(&["acquire", "api", "--try", "--json"]);
     assert_eq!((&second["outcome"], &second["shadowed"]), (&"admitted".into(), &true.into()));
-    assert_eq!(place.json(&["inspect", "api", "--json"])["denied"], 1);
-    assert!(place.ok(&["list"]).contains("full (shadow)"));
-    assert!(place.ok(&["inspect", "api"]).contains("--no-shadow"));
-    place.ok(&["set", "api", "--no-shadow"]);
-    assert_eq!(place.run(&["acquire", "api", "--try"]).status, 75);
+    assert_eq!(sandbox.json(&["inspect", "api", "--json"])["denied"], 1);
+    assert!(sandbox.ok(&["list"]).contains("full (shadow)"));
+    assert!(sandbox.ok(&["inspect", "api"]).contains("--no-shadow"));
+    sandbox.ok(&["set", "api", "--no-shadow"]);
+    assert_eq!(sandbox.run(&["acquire", "api", "--try"]).status, 75);
 }
 
 #[test]
-fn what_does_not_go_together_is_wrong_usage_and_says_what_does() {
-    let place = Place::new();
-    place.ok(&["create", "two", "--rate", "50/m", "--greedy", "--rate", "60/m", "--unit", "tokens"]);
-    place.ok(&["create", "one", "--rate", "5/s"]);
+fn conflicting_options_are_usage_errors() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "two", "--rate", "50/m", "--greedy", "--rate", "60/m", "--unit", "tokens"]);
+    sandbox.ok(&["create", "one", "--rate", "5/s"]);
     let create = |rest: &[&'static str]| [&["create", "x"], rest].concat();
     let five = create(&["-r", "1/s", "-r", "2/s", "-r", "3/s", "-r", "4/s", "-r", "5/s"]);
     for (args, why) in [
@@ -225,7 +225,7 @@ fn what_does_not_go_together_is_wrong_usage_and_says_what_does() {
         (vec!["acquire", "one", "--take", "tokens=1"], "no limit counts tokens"),
         (vec!["acquire", "one", "--greedy"], "--rate"),
         (vec!["run", "two", "--take", "tokens=61", "--", "true"], "the maximum is 60"),
-        (vec!["set", "two", "--limit", "3", "--rate", "5/s"], "no limit 3, it has 2"),
+        (vec!["set", "two", "--limit", "3", "--rate", "5/s"], "limit 3 does not exist"),
         (vec!["set", "two", "--limit", "2"], "--rate"),
         (vec!["set", "two", "--burst", "2"], "only a bucket has a burst"),
         (vec!["set", "two", "--permits", "2", "--no-permits"], "cannot be used with"),
@@ -235,16 +235,16 @@ fn what_does_not_go_together_is_wrong_usage_and_says_what_does() {
         (vec!["set", "one", "--no-rate", "--rate", "5/s"], "cannot be used with"),
         (vec!["set", "one", "--max-waiters", "2", "--no-max-waiters"], "cannot be used with"),
     ] {
-        let ended = place.run(&args);
+        let ended = sandbox.run(&args);
         assert_eq!(ended.status, 2, "{args:?}: {}", ended.err);
         assert!(ended.err.contains(why), "{args:?}: {}", ended.err);
     }
 }
 
 #[test]
-fn a_file_that_is_no_policy_is_wrong_usage_and_says_where() {
-    let place = Place::new();
-    let file = place.path().join(".policy.toml");
+fn an_invalid_policy_file_is_a_usage_error_with_its_position() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join(".policy.toml");
     for (text, why) in [
         ("shadow = true", "needs a limit or permits"),
         ("permits = 2\nmax_waiters = -1", "max_waiters"),
@@ -255,46 +255,46 @@ fn a_file_that_is_no_policy_is_wrong_usage_and_says_where() {
         ("[[limit]\nrate = '5/s'", "line 1"),
     ] {
         std::fs::write(&file, text).unwrap();
-        let ended = place.run(&["create", "api", "--from", file.to_str().unwrap()]);
+        let ended = sandbox.run(&["create", "api", "--from", file.to_str().unwrap()]);
         assert_eq!(ended.status, 2, "{text}: {}", ended.err);
         assert!(ended.err.contains(why) && ended.err.contains(".policy.toml"), "{text}: {}", ended.err);
     }
-    assert_eq!(place.run(&["create", "api", "--from", "/nowhere/at.all"]).status, 1);
+    assert_eq!(sandbox.run(&["create", "api", "--from", "/nowhere/at.all"]).status, 1);
 }
 
 #[test]
-fn set_says_which_limits_usage_is_forgotten() {
-    let place = Place::new();
+fn set_reports_the_limits_whose_usage_is_lost() {
+    let sandbox = Sandbox::new();
     let file = |text: &str| {
-        let path = place.path().join(".policy.toml");
+        let path = sandbox.path().join(".policy.toml");
         std::fs::write(&path, text).unwrap();
-        place.run(&["set", "api", "--from", path.to_str().unwrap()])
+        sandbox.run(&["set", "api", "--from", path.to_str().unwrap()])
     };
     let available =
-        |limit: usize| place.json(&["inspect", "api", "--json"])["limits"][limit]["available"].clone();
+        |limit: usize| sandbox.json(&["inspect", "api", "--json"])["limits"][limit]["available"].clone();
     let first = "[[limit]]\nrate = \"100/h\"\nburst = 50\n";
     let second = "[[limit]]\nrate = \"10/day\"\nburst = 5\n";
     let of_a_unit = "[[limit]]\nrate = \"10/day\"\nunit = \"tokens\"\n";
     let create = ["create", "api", "--rate", "100/h", "--burst", "50", "--rate", "10/day", "--burst", "5"];
-    place.ok(&create);
-    place.ok(&["acquire", "api", "-n", "5"]);
+    sandbox.ok(&create);
+    sandbox.ok(&["acquire", "api", "-n", "5"]);
 
-    // A change that keeps both limits forgets nothing, and says nothing.
+    // A change that keeps both limits keeps their usage, and reports nothing.
     let kept = file(&format!("{first}{}", second.replace("10/", "11/")));
     assert_eq!((kept.status, kept.err.as_str()), (0, ""));
     assert_eq!(available(1), 0);
-    assert_eq!(place.run(&["set", "api", "--rate", "101/h"]).err, "");
+    assert_eq!(sandbox.run(&["set", "api", "--rate", "101/h"]).err, "");
 
-    // One that removes the second forgets what was used of it: put back, it is unused.
+    // A change that removes the second limit loses its usage: put back, it is unused.
     let removed = file(first);
-    let note = "limit 2 (11/day with bursts of 5) is gone; what was used of it is forgotten";
+    let note = "limit 2 (11/day with bursts of 5) is removed, and its usage with it";
     assert_eq!((removed.status, removed.err), (0, format!("shm-limit: note: {note}\n")));
     let put_back = file(&format!("{first}{second}"));
     assert_eq!((put_back.status, put_back.err.as_str()), (0, ""));
     assert_eq!((available(0), available(1)), (45.into(), 5.into()));
 
-    // A limit of another unit in its place is a new limit.
-    place.ok(&["acquire", "api", "-n", "5"]);
+    // A limit of another unit in the same place is a new limit.
+    sandbox.ok(&["acquire", "api", "-n", "5"]);
     let replaced = file(&format!("{first}{of_a_unit}"));
     assert!(
         replaced.status == 0 && replaced.err.contains("limit 2 (10/day with bursts of 5)"),
@@ -302,60 +302,60 @@ fn set_says_which_limits_usage_is_forgotten() {
         replaced.err
     );
     assert_eq!(available(1), 10);
-    assert!(place.ok(&["set", "--help"]).contains("is forgotten"));
+    assert!(sandbox.ok(&["set", "--help"]).contains("is lost, which standard error\nreports"));
 }
 
-/// What was used goes on with the limit at the same place, whatever its rate.
+/// Usage is kept by the limit in the same place, whatever its rate.
 #[test]
-fn of_a_removed_first_limit_the_next_one_takes_the_usage() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "10/day", "--burst", "10", "--rate", "20/day", "--burst", "20"]);
-    place.ok(&["acquire", "api", "-n", "10"]);
-    let path = place.path().join(".policy.toml");
+fn the_limit_that_moves_up_takes_the_usage_of_a_removed_one() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "10/day", "--burst", "10", "--rate", "20/day", "--burst", "20"]);
+    sandbox.ok(&["acquire", "api", "-n", "10"]);
+    let path = sandbox.path().join(".policy.toml");
     std::fs::write(&path, "[[limit]]\nrate = \"20/day\"\nburst = 20\n").unwrap();
-    let removed = place.run(&["set", "api", "--from", path.to_str().unwrap()]);
-    assert!(removed.err.contains("limit 2 (20/day with bursts of 20) is gone"), "{}", removed.err);
-    assert_eq!(place.json(&["inspect", "api", "--json"])["limits"][0]["used"], 10);
+    let removed = sandbox.run(&["set", "api", "--from", path.to_str().unwrap()]);
+    assert!(removed.err.contains("limit 2 (20/day with bursts of 20) is removed"), "{}", removed.err);
+    assert_eq!(sandbox.json(&["inspect", "api", "--json"])["limits"][0]["used"], 10);
 }
 
 #[test]
 fn a_default_burst_of_a_unit_follows_the_rate() {
-    let place = Place::new();
-    let create = |rate: &str| place.run(&["create", "api", "--rate", rate, "--unit", "tokens"]);
-    let burst = || place.json(&["inspect", "api", "--json"])["burst"].clone();
+    let sandbox = Sandbox::new();
+    let create = |rate: &str| sandbox.run(&["create", "api", "--rate", rate, "--unit", "tokens"]);
+    let burst = || sandbox.json(&["inspect", "api", "--json"])["burst"].clone();
     assert_eq!(create("200000/m").status, 0);
     for (rate, max) in [("400000/m", 400_000), ("100000/m", 100_000)] {
-        place.ok(&["set", "api", "--rate", rate]);
+        sandbox.ok(&["set", "api", "--rate", rate]);
         assert_eq!(burst(), max);
-        // A script that asks for the new rate finds what it asks for.
+        // A script that gives the new rate joins.
         assert_eq!(create(rate).status, 0);
     }
-    place.ok(&["set", "api", "--burst", "500"]);
-    place.ok(&["set", "api", "--rate", "7000/m"]);
+    sandbox.ok(&["set", "api", "--burst", "500"]);
+    sandbox.ok(&["set", "api", "--rate", "7000/m"]);
     assert_eq!(burst(), 500, "a burst that was chosen stays");
 }
 
 #[test]
-fn a_policy_says_how_many_may_wait() {
-    let place = Place::new();
-    let max_waiters = || place.json(&["inspect", "api", "--json"])["max_waiters"].clone();
-    place.ok(&["create", "api", "--rate", "5/s"]);
+fn max_waiters_can_be_set_and_removed() {
+    let sandbox = Sandbox::new();
+    let max_waiters = || sandbox.json(&["inspect", "api", "--json"])["max_waiters"].clone();
+    sandbox.ok(&["create", "api", "--rate", "5/s"]);
     assert_eq!(max_waiters(), Value::Null);
-    let said = place.ok(&["set", "api", "--max-waiters", "10"]);
+    let said = sandbox.ok(&["set", "api", "--max-waiters", "10"]);
     assert_eq!(said, "api: 5/s evenly spaced, at most 10 waiting (was 5/s evenly spaced)\n");
-    place.ok(&["set", "api", "--rate", "6/s", "--permits", "4"]);
+    sandbox.ok(&["set", "api", "--rate", "6/s", "--permits", "4"]);
     assert_eq!(max_waiters(), 10, "what is not named is kept");
-    assert!(place.ok(&["inspect", "api"]).contains("at most 10"));
-    place.ok(&["acquire", "api", "--rate", "6/s", "--permits", "4", "--max-waiters", "10"]);
-    let other = place.run(&["create", "api", "--rate", "6/s", "--permits", "4", "--max-waiters", "9"]);
+    assert!(sandbox.ok(&["inspect", "api"]).contains("at most 10"));
+    sandbox.ok(&["acquire", "api", "--rate", "6/s", "--permits", "4", "--max-waiters", "10"]);
+    let other = sandbox.run(&["create", "api", "--rate", "6/s", "--permits", "4", "--max-waiters", "9"]);
     assert_eq!(other.status, 1);
     assert!(other.err.contains("shm-limit set api --max-waiters 9"), "{}", other.err);
-    place.ok(&["set", "api", "--no-max-waiters"]);
+    sandbox.ok(&["set", "api", "--no-max-waiters"]);
     assert_eq!(max_waiters(), Value::Null);
-    place.ok(&["run", "other", "--permits", "1", "--max-waiters", "0", "--", "true"]);
-    assert_eq!(place.json(&["inspect", "other", "--json"])["max_waiters"], 0);
-    let file = place.path().join(".policy.toml");
+    sandbox.ok(&["run", "other", "--permits", "1", "--max-waiters", "0", "--", "true"]);
+    assert_eq!(sandbox.json(&["inspect", "other", "--json"])["max_waiters"], 0);
+    let file = sandbox.path().join(".policy.toml");
     std::fs::write(&file, "max_waiters = 3\n[[limit]]\nrate = '5/s'").unwrap();
-    place.ok(&["set", "api", "--from", file.to_str().unwrap()]);
+    sandbox.ok(&["set", "api", "--from", file.to_str().unwrap()]);
     assert_eq!(max_waiters(), 3);
 }

@@ -1,8 +1,9 @@
-//! The line as `list` and `inspect` show it: living callers that wait, for limits and for permits, in order of arrival.
+//! The line as `list` and `inspect` show it: waiting callers of living processes, for limits and for permits, in order of
+//! arrival.
 
 mod common;
 
-use common::{Place, until};
+use common::{Sandbox, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -20,21 +21,21 @@ fn end(children: impl IntoIterator<Item = Child>) {
     }
 }
 
-/// Processes that wait, which came one after the other.
-fn waiters(place: &Place, name: &str, all: &[&[&str]]) -> Vec<Child> {
+/// Waiting processes, which arrived one after the other.
+fn waiters(sandbox: &Sandbox, name: &str, all: &[&[&str]]) -> Vec<Child> {
     let mut children = Vec::new();
     for args in all {
-        children.push(place.start(args));
-        place.until_queue_is(name, children.len() as u64);
+        children.push(sandbox.start(args));
+        sandbox.until_queue_is(name, children.len() as u64);
     }
     children
 }
 
-fn inspect(place: &Place, name: &str) -> Value {
-    place.json(&["inspect", name, "--json"])
+fn inspect(sandbox: &Sandbox, name: &str) -> Value {
+    sandbox.json(&["inspect", name, "--json"])
 }
 
-/// The PIDs of the line, in its order.
+/// The PIDs of the waiting processes, in the order of the line.
 fn line(seen: &Value) -> Vec<u64> {
     seen["waiting"].as_array().unwrap().iter().map(|one| one["pid"].as_u64().unwrap()).collect()
 }
@@ -43,9 +44,9 @@ fn pids<'a>(children: impl IntoIterator<Item = &'a Child>) -> Vec<u64> {
     children.into_iter().map(|child| child.id().into()).collect()
 }
 
-/// What `list` says of this limiter in this column.
-fn cell(place: &Place, name: &str, column: &str) -> String {
-    let table = place.ok(&["list"]);
+/// The cell of this limiter and this column in `list`.
+fn cell(sandbox: &Sandbox, name: &str, column: &str) -> String {
+    let table = sandbox.ok(&["list"]);
     let mut lines = table.lines();
     let head: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     let row = lines.map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|row| row[0] == name);
@@ -54,17 +55,18 @@ fn cell(place: &Place, name: &str, column: &str) -> String {
 
 #[test]
 fn the_line_for_a_rate_is_listed_in_order_of_arrival() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "1/h"]);
-    assert!(place.ok(&["inspect", "api"]).contains("queue     empty"));
-    assert_eq!(cell(&place, "api", "QUEUE"), "0");
-    place.ok(&["acquire", "api"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "1/h"]);
+    assert!(sandbox.ok(&["inspect", "api"]).contains("queue     empty"));
+    assert_eq!(cell(&sandbox, "api", "QUEUE"), "0");
+    sandbox.ok(&["acquire", "api"]);
     let line_up = ["acquire", "api"];
-    let mut children = waiters(&place, "api", &[&line_up, &line_up, &["run", "api", "--", "true"], &line_up]);
-    assert_eq!(cell(&place, "api", "QUEUE"), "4");
-    let list = place.json(&["list", "--json"]);
+    let mut children =
+        waiters(&sandbox, "api", &[&line_up, &line_up, &["run", "api", "--", "true"], &line_up]);
+    assert_eq!(cell(&sandbox, "api", "QUEUE"), "4");
+    let list = sandbox.json(&["list", "--json"]);
     assert_eq!((&list[0]["callers_waiting"], &list[0]["waiting"]), (&4.into(), &Value::Null));
-    let seen = inspect(&place, "api");
+    let seen = inspect(&sandbox, "api");
     assert_eq!(line(&seen), pids(&children));
     assert_eq!((&seen["charged_ahead"], &seen["unordered"]), (&1.into(), &0.into()));
     let first = seen["waiting"][0].as_object().unwrap();
@@ -78,42 +80,42 @@ fn the_line_for_a_rate_is_listed_in_order_of_arrival() {
     assert_eq!((&first["command"], &first["foreign_pid"]), (&"shm-limit".into(), &false.into()));
     let since = |index: usize| seen["waiting"][index]["since_s"].as_f64().unwrap();
     assert!(since(0) > since(1) && since(1) > since(2) && since(2) > since(3), "{seen}");
-    let page = place.ok(&["inspect", "api"]);
+    let page = sandbox.ok(&["inspect", "api"]);
     assert!(page.contains("queue     4 callers of 4 processes"), "{page}");
     for (index, child) in children.iter().enumerate() {
         let (start, end) = (format!("{}. pid {} ", index + 1, child.id()), "1 caller, for 1 call");
         assert!(page.lines().any(|line| line.contains(&start) && line.contains(end)), "{start}: {page}");
     }
-    // Whoever leaves, in whatever way, is no longer listed, and those behind move up.
+    // A process that leaves in any way is no longer listed, and those behind it move up.
     send(&children[0], Signal::SIGKILL);
     send(&children[2], Signal::SIGTERM);
     for index in [2, 0] {
         children.remove(index).wait().unwrap();
     }
-    let seen = inspect(&place, "api");
+    let seen = inspect(&sandbox, "api");
     assert_eq!(line(&seen), pids(&children));
     assert_eq!((&seen["callers_waiting"], &seen["waiting"][1]["position"]), (&2.into(), &2.into()));
     end(children);
-    assert_eq!(cell(&place, "api", "QUEUE"), "0");
-    assert_eq!(inspect(&place, "api")["waiting"], json!([]));
+    assert_eq!(cell(&sandbox, "api", "QUEUE"), "0");
+    assert_eq!(inspect(&sandbox, "api")["waiting"], json!([]));
 }
 
 #[test]
 fn the_line_for_permits_is_listed_and_served_in_order() {
-    let place = Place::new();
-    place.ok(&["create", "dl", "--permits", "1"]);
-    let log = place.path().join(".log");
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "dl", "--permits", "1"]);
+    let log = sandbox.path().join(".log");
     let job = |word: &str| format!("echo {word} >>{}", log.display());
-    let mut holder = place.start(&["run", "dl", "--", "sleep", "1000"]);
-    until(|| inspect(&place, "dl")["permits"]["held"] == 1);
+    let mut holder = sandbox.start(&["run", "dl", "--", "sleep", "1000"]);
+    until(|| inspect(&sandbox, "dl")["permits"]["held"] == 1);
     let jobs = ["one", "two", "three"].map(job);
     let all = jobs.each_ref().map(|job| ["run", "dl", "--", "sh", "-c", job.as_str()]);
-    let children = waiters(&place, "dl", &all.each_ref().map(|args| &args[..]));
-    assert_eq!((cell(&place, "dl", "QUEUE"), cell(&place, "dl", "PERMITS")), ("3".into(), "1/1".into()));
-    let seen = inspect(&place, "dl");
+    let children = waiters(&sandbox, "dl", &all.each_ref().map(|args| &args[..]));
+    assert_eq!((cell(&sandbox, "dl", "QUEUE"), cell(&sandbox, "dl", "PERMITS")), ("3".into(), "1/1".into()));
+    let seen = inspect(&sandbox, "dl");
     assert_eq!(line(&seen), pids(&children));
     assert_eq!(seen["waiting"][0]["asks"], json!({}));
-    let page = place.ok(&["inspect", "dl"]);
+    let page = sandbox.ok(&["inspect", "dl"]);
     assert!(
         page.contains("queue     3 callers of 3 processes") && page.contains("1 caller, for a permit"),
         "{page}"
@@ -127,9 +129,9 @@ fn the_line_for_permits_is_listed_and_served_in_order() {
 }
 
 #[test]
-fn what_is_asked_for_is_shown_by_unit() {
-    let place = Place::new();
-    place.ok(&[
+fn the_cost_of_a_waiting_request_is_shown_by_unit() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&[
         "create",
         "model",
         "--rate",
@@ -143,14 +145,14 @@ fn what_is_asked_for_is_shown_by_unit() {
         "--permits",
         "3",
     ]);
-    place.ok(&["acquire", "model", "-n", "2", "--take", "tokens=2000"]);
+    sandbox.ok(&["acquire", "model", "-n", "2", "--take", "tokens=2000"]);
     let asks = ["acquire", "model", "-n", "3", "--take", "tokens=900"];
-    let children = waiters(&place, "model", &[&asks, &["acquire", "model", "--take", "tokens=0"]]);
-    let seen = inspect(&place, "model");
+    let children = waiters(&sandbox, "model", &[&asks, &["acquire", "model", "--take", "tokens=0"]]);
+    let seen = inspect(&sandbox, "model");
     assert_eq!(seen["waiting"][0]["asks"], json!({"calls": 3, "tokens": 900}));
     assert_eq!(seen["waiting"][1]["asks"], json!({"calls": 1, "tokens": 0}));
     assert_eq!(seen["limits"][1]["charged_ahead"], 900);
-    let page = place.ok(&["inspect", "model"]);
+    let page = sandbox.ok(&["inspect", "model"]);
     for words in
         ["for 3 calls and 900 tokens and a permit", "for 1 call and a permit", "900 tokens charged ahead"]
     {
@@ -161,35 +163,35 @@ fn what_is_asked_for_is_shown_by_unit() {
 
 #[test]
 fn a_stopped_waiter_is_late_and_keeps_its_place() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "1/h"]);
-    place.ok(&["acquire", "api"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "1/h"]);
+    sandbox.ok(&["acquire", "api"]);
     let line_up = ["acquire", "api"];
-    let children = waiters(&place, "api", &[&line_up, &line_up]);
+    let children = waiters(&sandbox, "api", &[&line_up, &line_up]);
     send(&children[0], Signal::SIGSTOP);
-    until(|| inspect(&place, "api")["waiting"][0]["late"] == true);
-    let seen = inspect(&place, "api");
+    until(|| inspect(&sandbox, "api")["waiting"][0]["late"] == true);
+    let seen = inspect(&sandbox, "api");
     assert_eq!((line(&seen), &seen["callers_waiting"]), (pids(&children), &2.into()));
-    let page = place.ok(&["inspect", "api"]);
+    let page = sandbox.ok(&["inspect", "api"]);
     let its = page.lines().find(|line| line.contains(&format!("1. pid {}", children[0].id()))).unwrap();
-    assert!(its.ends_with("late: not awake in time (stopped?), passed over"), "{page}");
+    assert!(its.ends_with("late: did not wake up in time (stopped?), passed over"), "{page}");
     send(&children[0], Signal::SIGCONT);
-    until(|| inspect(&place, "api")["waiting"][0]["late"] == false);
+    until(|| inspect(&sandbox, "api")["waiting"][0]["late"] == false);
     end(children);
 }
 
 /// A small limiter has places for 64 processes.
 #[test]
-fn callers_without_a_place_are_counted_and_explained() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "1/h", "--seats", "1"]);
-    place.ok(&["acquire", "api"]);
-    let children: Vec<Child> = (0..66).map(|_| place.start(&["acquire", "api"])).collect();
-    until(|| inspect(&place, "api")["callers_waiting"] == 64 && inspect(&place, "api")["unordered"] == 2);
-    // They look for a place again and again, and are counted once.
+fn callers_without_a_place_are_counted() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "1/h", "--seats", "1"]);
+    sandbox.ok(&["acquire", "api"]);
+    let children: Vec<Child> = (0..66).map(|_| sandbox.start(&["acquire", "api"])).collect();
+    until(|| inspect(&sandbox, "api")["callers_waiting"] == 64 && inspect(&sandbox, "api")["unordered"] == 2);
+    // They look for a place repeatedly, and are counted once.
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(inspect(&place, "api")["unordered"], 2);
-    let page = place.ok(&["inspect", "api"]);
+    assert_eq!(inspect(&sandbox, "api")["unordered"], 2);
+    let page = sandbox.ok(&["inspect", "api"]);
     assert!(page.contains("found no place in the line") && page.contains("--seats"), "{page}");
     end(children);
 }
@@ -197,11 +199,11 @@ fn callers_without_a_place_are_counted_and_explained() {
 /// `--max-waiters` is a setting of the limiter, as `--permits` is.
 #[test]
 fn max_waiters_is_compared_with_an_existing_limiter_and_given_to_a_new_one() {
-    let place = Place::new();
-    place.ok(&["acquire", "api", "--rate", "100/s", "--max-waiters", "7"]);
-    assert_eq!(inspect(&place, "api")["max_waiters"], 7);
-    place.ok(&["acquire", "api", "--rate", "100/s"]);
-    let other = place.run(&["acquire", "api", "--rate", "100/s", "--max-waiters", "8"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["acquire", "api", "--rate", "100/s", "--max-waiters", "7"]);
+    assert_eq!(inspect(&sandbox, "api")["max_waiters"], 7);
+    sandbox.ok(&["acquire", "api", "--rate", "100/s"]);
+    let other = sandbox.run(&["acquire", "api", "--rate", "100/s", "--max-waiters", "8"]);
     assert!(other.status == 1 && other.err.contains("shm-limit set api --max-waiters 8"), "{}", other.err);
-    assert_eq!(place.run(&["acquire", "api", "--max-waiters", "7"]).status, 2);
+    assert_eq!(sandbox.run(&["acquire", "api", "--max-waiters", "7"]).status, 2);
 }

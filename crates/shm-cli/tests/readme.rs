@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -25,6 +25,8 @@ fn commands(text: &str) -> Vec<Vec<String>> {
         .filter_map(|line| line.strip_prefix("shm-limit "))
         .map(|line| {
             let command = line.split('#').next().unwrap_or_default();
+            // The process of the shell is this one.
+            let command = command.replace("$$", &std::process::id().to_string());
             command.replace("curl https://api.example.com/", "true").replace("docs/", "../../docs/")
         })
         .map(|line| line.split_whitespace().map(str::to_owned).collect())
@@ -32,7 +34,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 }
 
 fn all_work_in_their_order(text: &str, at_least: usize) {
-    let place = Place::new();
+    let place = Sandbox::new();
     let commands = commands(text);
     assert!(commands.len() >= at_least, "{commands:?}");
     for command in commands {
@@ -58,7 +60,7 @@ fn every_command_of_the_migration_page_works_in_its_order() {
 }
 
 /// Runs the one block of the guide that contains `word` with `sh`, the command in its PATH after the programs in `stubs`.
-fn run_block(place: &Place, word: &str, stubs: &Path) -> Output {
+fn run_block(place: &Sandbox, word: &str, stubs: &Path) -> Output {
     let found: Vec<&str> = blocks(GUIDE).filter(|block| block.contains(word)).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     let command = Path::new(env!("CARGO_BIN_EXE_shm-limit")).parent().unwrap();
@@ -75,7 +77,7 @@ fn run_block(place: &Place, word: &str, stubs: &Path) -> Output {
 
 #[test]
 fn parallel_jobs_of_the_guide_all_run_under_the_limit() {
-    let (place, stubs) = (Place::new(), tempfile::tempdir().unwrap());
+    let (place, stubs) = (Sandbox::new(), tempfile::tempdir().unwrap());
     let output = run_block(&place, "xargs", stubs.path());
     let text = String::from_utf8(output.stdout).unwrap();
     let mut pages: Vec<&str> = text.lines().collect();
@@ -87,7 +89,7 @@ fn parallel_jobs_of_the_guide_all_run_under_the_limit() {
 
 #[test]
 fn the_loop_of_the_guide_pauses_the_limiter_after_a_429_and_tries_again() {
-    let (place, stubs) = (Place::new(), tempfile::tempdir().unwrap());
+    let (place, stubs) = (Sandbox::new(), tempfile::tempdir().unwrap());
     let curl = stubs.path().join("curl");
     let answers = r#"#!/bin/sh
 echo call >> calls

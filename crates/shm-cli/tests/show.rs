@@ -1,8 +1,8 @@
-//! What is shown: for people, for programs, on outputs that fail.
+//! Output: for humans, for programs, and on streams that fail.
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::process::Stdio;
@@ -20,6 +20,7 @@ const BRIEF: [&str; 33] = [
     "burst",
     "bytes",
     "callers_waiting",
+    "calls",
     "changes",
     "charged_ahead",
     "created_unix",
@@ -42,7 +43,6 @@ const BRIEF: [&str; 33] = [
     "seats",
     "shadow",
     "tightest",
-    "tokens",
     "unordered",
     "used",
     "waited",
@@ -51,10 +51,10 @@ const BRIEF: [&str; 33] = [
 
 /// The shape is a promise: fields may be added here, never taken away or renamed.
 #[test]
-fn json_has_the_promised_shape() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "100/10s", "--burst", "4"]);
-    let seen = place.json(&["inspect", "api", "--json"]);
+fn json_has_the_documented_fields() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "100/10s", "--burst", "4"]);
+    let seen = sandbox.json(&["inspect", "api", "--json"]);
     let mut all = BRIEF.to_vec();
     all.extend(["attached", "waiting"]);
     all.sort_unstable();
@@ -78,40 +78,50 @@ fn json_has_the_promised_shape() {
         "used",
     ];
     assert_eq!(keys(&seen["limits"][0]), of_a_limit);
-    let list = place.json(&["list", "--json"]);
+    let list = sandbox.json(&["list", "--json"]);
     assert_eq!(keys(&list[0]), BRIEF);
-    let taken = place.json(&["acquire", "api", "-n", "4", "--json"]);
+    let taken = sandbox.json(&["acquire", "api", "-n", "4", "--json"]);
     let promised = [
         "at_ns",
+        "calls",
         "denied_by",
+        "error",
         "name",
         "outcome",
         "path",
+        "problem",
         "retry_after_s",
         "shadowed",
-        "tokens",
         "units",
         "waited_s",
     ];
     assert_eq!(keys(&taken), promised);
-    assert_eq!((&taken["outcome"], &taken["tokens"]), (&"admitted".into(), &4.into()));
+    for (command, fields) in [("inspect", &all[..]), ("inspect", &of_a_limit), ("acquire", &promised)] {
+        let help = sandbox.ok(&[command, "--help"]);
+        let documented = |field: &str| {
+            help.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == field)
+        };
+        let missing: Vec<&&str> = fields.iter().filter(|field| !documented(field)).collect();
+        assert!(missing.is_empty(), "{command} --help does not document {missing:?}");
+    }
+    assert_eq!((&taken["outcome"], &taken["calls"]), (&"admitted".into(), &4.into()));
 }
 
 #[test]
-fn inspect_names_those_who_are_attached() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "1/h"]);
-    place.ok(&["acquire", "api"]);
-    let mut waiter = place.start(&["acquire", "api"]);
-    place.until_queue_is("api", 1);
-    let seen = place.json(&["inspect", "api", "--json"]);
+fn inspect_lists_attached_processes() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "1/h"]);
+    sandbox.ok(&["acquire", "api"]);
+    let mut waiter = sandbox.start(&["acquire", "api"]);
+    sandbox.until_queue_is("api", 1);
+    let seen = sandbox.json(&["inspect", "api", "--json"]);
     let who = &seen["attached"][0];
     assert_eq!(
         keys(who),
         ["admitted", "command", "denied", "foreign_pid", "permits", "pid", "seat", "since_s", "waited"]
     );
     assert_eq!((&who["pid"], &who["command"]), (&waiter.id().into(), &"shm-limit".into()));
-    let page = place.ok(&["inspect", "api"]);
+    let page = sandbox.ok(&["inspect", "api"]);
     for word in [
         &format!("pid {}", waiter.id()),
         "1/h evenly spaced",
@@ -123,62 +133,65 @@ fn inspect_names_those_who_are_attached() {
     }
     waiter.kill().unwrap();
     waiter.wait().unwrap();
-    assert_eq!(place.json(&["inspect", "api", "--json"])["attached"], serde_json::json!([]));
+    assert_eq!(sandbox.json(&["inspect", "api", "--json"])["attached"], serde_json::json!([]));
 }
 
 #[test]
-fn a_damaged_file_hides_no_other_and_says_what_it_is() {
-    let place = Place::new();
-    place.ok(&["create", "good", "--rate", "5/s"]);
-    place.ok(&["create", "bad", "--rate", "5/s"]);
-    std::fs::write(place.path().join("junk"), "junk").unwrap();
-    std::fs::create_dir(place.path().join("directory")).unwrap();
-    let cut = OpenOptions::new().write(true).open(place.path().join("bad")).unwrap();
+fn a_damaged_file_is_listed_and_hides_no_other() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "good", "--rate", "5/s"]);
+    sandbox.ok(&["create", "bad", "--rate", "5/s"]);
+    std::fs::write(sandbox.path().join("junk"), "junk").unwrap();
+    std::fs::create_dir(sandbox.path().join("directory")).unwrap();
+    let cut = OpenOptions::new().write(true).open(sandbox.path().join("bad")).unwrap();
     cut.set_len(10_000).unwrap();
-    let listed = place.run(&["list"]);
+    let listed = sandbox.run(&["list"]);
     assert_eq!(listed.status, 0);
     for word in ["good", "corrupt", "not a limiter"] {
         assert!(listed.out.contains(word), "{word}: {}", listed.out);
     }
     assert!(listed.err.contains("junk") && listed.err.contains("directory"), "{}", listed.err);
-    let list = place.json(&["list", "--json"]);
+    let list = sandbox.json(&["list", "--json"]);
     let health: Vec<&str> = list.as_array().unwrap().iter().map(|l| l["health"].as_str().unwrap()).collect();
     assert_eq!(health, ["corrupt", "not_a_limiter", "ok", "not_a_limiter"]);
-    let bad = place.run(&["inspect", "bad", "--json"]);
+    let bad = sandbox.run(&["inspect", "bad", "--json"]);
     assert_eq!(bad.status, 1);
     assert_eq!(
         keys(&serde_json::from_str(&bad.out).unwrap()),
         ["directory", "health", "name", "path", "problem"]
     );
-    assert_eq!(place.run(&["inspect", "bad"]).status, 1);
+    assert_eq!(sandbox.run(&["inspect", "bad"]).status, 1);
 }
 
 #[test]
-fn an_empty_directory_and_a_missing_one_are_different_things() {
-    let place = Place::new();
-    let empty = place.run(&["list"]);
+fn a_missing_directory_is_an_error_and_an_empty_one_is_not() {
+    let sandbox = Sandbox::new();
+    let empty = sandbox.run(&["list"]);
     assert_eq!((empty.status, empty.out.as_str()), (0, ""));
-    assert!(empty.err.contains(place.path().to_str().unwrap()), "{}", empty.err);
-    let nowhere = place.path().join("nowhere");
-    assert_eq!(place.run(&["--dir", nowhere.to_str().unwrap(), "list"]).status, 1);
-    let missing = place.run(&["create", "api", "--rate", "5/s", "--dir", nowhere.to_str().unwrap()]);
+    assert!(empty.err.contains(sandbox.path().to_str().unwrap()), "{}", empty.err);
+    let nowhere = sandbox.path().join("nowhere");
+    assert_eq!(sandbox.run(&["--dir", nowhere.to_str().unwrap(), "list"]).status, 1);
+    let missing = sandbox.run(&["create", "api", "--rate", "5/s", "--dir", nowhere.to_str().unwrap()]);
     assert!(missing.status == 1 && missing.err.contains("nowhere"), "{}", missing.err);
-    assert_eq!(place.run(&["inspect", "api", "--json"]).out, "");
+    let missing = sandbox.run(&["inspect", "api", "--json"]);
+    let found: Value = serde_json::from_str(&missing.out).unwrap();
+    assert_eq!((missing.status, &found["health"]), (1, &"not_found".into()));
+    assert_eq!(keys(&found), ["directory", "health", "name", "path", "problem"]);
 }
 
 #[test]
-fn the_directory_can_be_said_before_and_after() {
-    let (place, other) = (Place::new(), Place::new());
+fn the_directory_can_be_given_before_and_after_the_command() {
+    let (sandbox, other) = (Sandbox::new(), Sandbox::new());
     let dir = other.path().to_str().unwrap();
-    place.ok(&["--dir", dir, "create", "api", "--rate", "5/s"]);
-    assert!(place.ok(&["list", "--dir", dir]).contains("api"));
-    assert!(!place.ok(&["list"]).contains("api"));
+    sandbox.ok(&["--dir", dir, "create", "api", "--rate", "5/s"]);
+    assert!(sandbox.ok(&["list", "--dir", dir]).contains("api"));
+    assert!(!sandbox.ok(&["list"]).contains("api"));
 }
 
 #[test]
-fn nobody_reading_is_no_failure() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "1/h"]);
+fn a_closed_pipe_is_not_a_failure() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "1/h"]);
     for (args, status) in [
         (&["list"][..], 0),
         (&["inspect", "api", "--json"], 0),
@@ -190,7 +203,7 @@ fn nobody_reading_is_no_failure() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output =
-            place.command(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+            sandbox.command(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
         let output = output.unwrap();
         assert_eq!(output.status.code(), Some(status), "{args:?}");
         assert!(output.stderr.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -198,9 +211,9 @@ fn nobody_reading_is_no_failure() {
 }
 
 #[test]
-fn a_full_disk_is_a_failure_and_no_panic() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "5/s"]);
+fn a_full_disk_is_a_failure_without_panic() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "5/s"]);
     for args in [
         &["list"][..],
         &["inspect", "api"],
@@ -210,7 +223,7 @@ fn a_full_disk_is_a_failure_and_no_panic() {
     ] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output =
-            place.command(args).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+            sandbox.command(args).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
         let output = output.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
@@ -220,15 +233,15 @@ fn a_full_disk_is_a_failure_and_no_panic() {
 
 /// A terminal gives a wide character two cells and a combining mark none.
 #[test]
-fn columns_line_up_whatever_script_the_names_are_in() {
+fn columns_line_up_with_wide_characters() {
     use unicode_width::UnicodeWidthStr;
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let names = ["api", "日本語レート", "e\u{301}te\u{301}", "🚀🚀", "한국어", "plain-but-long-name"];
     for name in names {
-        place.ok(&["create", name, "--rate", "5/s"]);
+        sandbox.ok(&["create", name, "--rate", "5/s"]);
     }
-    let table = place.ok(&["list"]);
-    // Where the last column begins, in cells. No other says "ok".
+    let table = sandbox.ok(&["list"]);
+    // Where the last column begins, in cells.
     let ends: Vec<usize> =
         table.lines().map(|line| line.rsplit_once(' ').unwrap().0).map(|before| before.width()).collect();
     assert_eq!(ends.len(), names.len() + 1);
@@ -240,14 +253,14 @@ fn columns_line_up_whatever_script_the_names_are_in() {
 
 #[test]
 fn no_colours_without_a_terminal() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "5/s"]);
-    assert!(!place.ok(&["list"]).contains('\x1b') && !place.ok(&["inspect", "api"]).contains('\x1b'));
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "5/s"]);
+    assert!(!sandbox.ok(&["list"]).contains('\x1b') && !sandbox.ok(&["inspect", "api"]).contains('\x1b'));
 }
 
 #[test]
-fn help_has_examples_and_completions_are_not_empty() {
-    let place = Place::new();
+fn each_command_has_help_with_examples() {
+    let sandbox = Sandbox::new();
     for command in [
         "create",
         "list",
@@ -261,10 +274,7 @@ fn help_has_examples_and_completions_are_not_empty() {
         "demo",
         "completions",
     ] {
-        assert!(place.ok(&[command, "--help"]).contains("shm-limit "), "{command}");
+        assert!(sandbox.ok(&[command, "--help"]).contains("shm-limit "), "{command}");
     }
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(place.ok(&["completions", shell]).contains("inspect"), "{shell}");
-    }
-    assert!(place.ok(&["--version"]).starts_with("shm-limit "));
+    assert!(sandbox.ok(&["--version"]).starts_with("shm-limit "));
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Place, until};
+use common::{Sandbox, until};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -11,35 +11,29 @@ use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The counting command's file.
 const FILE: &str = "SHM_TEST_COUNTS";
-/// Longer than anything in `run` takes to pass a signal on.
+/// Longer than `run` takes to pass a signal on.
 const SETTLED: Duration = Duration::from_millis(400);
 
-/// The command that the tests run: counts each signal it gets, until it is told to end. A handler and not a shell's
-/// trap, which counts two signals in quick succession as one.
+/// The command that the tests run: counts each signal it gets, until a file tells it to end. With a handler and not a
+/// shell's trap, because a trap counts two signals in quick succession as one.
 #[test]
 #[ignore = "the other tests start it as a command"]
 fn counting_command() {
     let Some(file) = std::env::var_os(FILE).map(PathBuf::from) else { return };
-    let counts: Vec<(i32, Arc<AtomicUsize>)> = counted().map(|signal| (signal, Arc::default())).collect();
-    for (signal, count) in &counts {
-        let count = Arc::clone(count);
-        let add = move || {
-            count.fetch_add(1, Ordering::SeqCst);
-        };
+    for signal in counted() {
+        let handler: extern "C" fn(i32) = count;
         // SAFETY: the handler only adds to an atomic, which is async-signal-safe.
-        unsafe { signal_hook::low_level::register(*signal, add) }.unwrap();
+        assert_ne!(unsafe { libc::signal(signal, handler as libc::sighandler_t) }, libc::SIG_ERR);
     }
     let give_up = Instant::now() + Duration::from_secs(60);
     while !file.with_extension("end").exists() && Instant::now() < give_up {
-        let text: String = counts
-            .iter()
-            .map(|(signal, count)| (signal, count.load(Ordering::SeqCst)))
+        let text: String = counted()
+            .map(|signal| (signal, COUNTS[signal as usize].load(Ordering::SeqCst)))
             .filter(|&(_, count)| count > 0)
             .map(|(signal, count)| format!("{signal}={count}\n"))
             .collect();
@@ -50,31 +44,24 @@ fn counting_command() {
     }
 }
 
-/// All but those that are faults, that a process can't catch, or that mean job control.
+/// The number of signals of each kind that arrived.
+static COUNTS: [AtomicUsize; 65] = [const { AtomicUsize::new(0) }; 65];
+
+extern "C" fn count(signal: i32) {
+    COUNTS[signal as usize].fetch_add(1, Ordering::SeqCst);
+}
+
+/// All signals that a process can catch, except those of job control.
 fn counted() -> impl Iterator<Item = i32> {
-    let not = [
-        libc::SIGKILL,
-        libc::SIGSTOP,
-        libc::SIGILL,
-        libc::SIGFPE,
-        libc::SIGSEGV,
-        libc::SIGBUS,
-        libc::SIGTRAP,
-        libc::SIGSYS,
-        libc::SIGCHLD,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-        libc::SIGPIPE,
-    ];
+    let not = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
     (1..=31).filter(move |signal| !not.contains(signal)).chain([libc::SIGRTMIN(), libc::SIGRTMAX()])
 }
 
-/// `shm-limit run` of the counting command, which is up.
+/// `shm-limit run` of the counting command, which has started.
 struct Counting {
     child: Child,
     file: PathBuf,
-    _place: Place,
+    _sandbox: Sandbox,
 }
 
 impl Counting {
@@ -85,16 +72,16 @@ impl Counting {
 
     /// The same with these flags of `run`.
     fn with(prefix: &[&str], flags: &[&str]) -> Counting {
-        let place = Place::new();
-        place.ok(&["create", "p", "--rate", "1000/s", "--permits", "1"]);
-        let file = place.path().join(".counts");
+        let sandbox = Sandbox::new();
+        sandbox.ok(&["create", "p", "--rate", "1000/s", "--permits", "1"]);
+        let file = sandbox.path().join(".counts");
         let me = std::env::current_exe().unwrap();
         let ours = [env!("CARGO_BIN_EXE_shm-limit"), "run", "p"];
         let words = [prefix, &ours, flags, &["--", me.to_str().unwrap()]].concat();
         let child = Command::new(words[0])
             .args(&words[1..])
             .args(["--ignored", "--exact", "counting_command"])
-            .env("SHM_LIMIT_DIR", place.path())
+            .env("SHM_LIMIT_DIR", sandbox.path())
             .env(FILE, &file)
             .process_group(0)
             .stdin(Stdio::null())
@@ -102,10 +89,10 @@ impl Counting {
             .spawn()
             .unwrap();
         until(|| file.exists());
-        Counting { child, file, _place: place }
+        Counting { child, file, _sandbox: sandbox }
     }
 
-    /// How many living processes are in its group.
+    /// The number of living processes in its group.
     fn members(&self) -> usize {
         let all = fs::read_dir("/proc").unwrap().filter_map(|entry| {
             let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
@@ -121,7 +108,7 @@ impl Counting {
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
     }
 
-    /// What the command got, when all that is on its way has arrived.
+    /// The signals that the command got, after all those on their way have arrived.
     fn counts(&self) -> BTreeMap<i32, u32> {
         std::thread::sleep(SETTLED);
         counts(&self.file)
@@ -161,7 +148,7 @@ fn a_signal_to_the_process_group_reaches_the_command_once() {
         killpg(group, signal).unwrap();
     }
     assert_eq!(run.counts(), [1, 2, 3, 10, 15].map(|signal| (signal, 1)).into());
-    // From a shell, and again: what came first does not hide what comes later.
+    // From a shell, and again: an earlier signal does not hide a later one.
     let kill = format!("kill -s INT -- -{group}; sleep 0.2; kill -s INT -- -{group}");
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     assert_eq!(run.counts()[&2], 3);
@@ -187,14 +174,14 @@ fn signals_of_two_senders_are_told_apart() {
     // The shell signals the group; this process, a moment later, signals shm-limit alone.
     let kill = format!("kill -s TERM -- -{group}");
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    // The kernel keeps one signal of a kind for a process that has not heard of it yet.
+    // Until a signal is delivered, the kernel merges further ones of its kind with it.
     until(|| counts(&run.file).contains_key(&libc::SIGTERM));
     run.send(libc::SIGTERM);
     assert_eq!(run.counts(), BTreeMap::from([(libc::SIGTERM, 2)]));
     assert_eq!(run.end().code(), Some(0));
 }
 
-/// So that a shell's, a terminal's and timeout(1)'s way to end a job goes on to work.
+/// As shells, terminals and timeout(1) end a job.
 #[test]
 fn killing_the_group_leaves_nothing_behind() {
     let run = Counting::below(&[]);
@@ -213,7 +200,7 @@ fn no_process_is_left_when_the_command_has_ended() {
     assert!(killpg(group, None).is_err());
 }
 
-/// What is left is the command: it goes on without its permit.
+/// Only the command is left, without its permit.
 #[test]
 fn a_killed_run_leaves_only_its_command() {
     let mut run = Counting::below(&[]);
@@ -225,20 +212,20 @@ fn a_killed_run_leaves_only_its_command() {
 }
 
 #[test]
-fn a_killed_run_takes_its_command_along_if_asked_to() {
+fn with_kill_with_me_a_killed_run_ends_its_command() {
     let mut run = Counting::with(&[], &["--kill-with-me"]);
     run.send(libc::SIGUSR1);
     assert_eq!(run.counts(), [(10, 1)].into());
     run.send(libc::SIGKILL);
     run.child.wait().unwrap();
     until(|| run.members() == 0);
-    // Nothing is different if it is not killed.
+    // If it is not killed, nothing is different.
     let run = Counting::with(&[], &["--kill-with-me"]);
     assert_eq!(run.end().code(), Some(0));
 }
 
 #[test]
-fn a_stopped_group_goes_on_and_hears_signals_once() {
+fn a_stopped_group_can_be_resumed_and_gets_signals_once() {
     let run = Counting::below(&[]);
     let group = Pid::from_raw(run.child.id() as i32);
     killpg(group, Signal::SIGTSTP).unwrap();

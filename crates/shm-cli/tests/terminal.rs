@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-/// A colour, a title, a C1 introducer, a right-to-left override and others of the kind, a bell, a carriage return.
+/// A colour, a title, a C1 introducer, marks that change the direction of text, a bell, a carriage return.
 const EVIL: [&str; 9] = [
     "\u{1b}[31mx",
     "\u{1b}]0;title\u{7}",
@@ -20,16 +20,16 @@ const EVIL: [&str; 9] = [
     "del\u{7f}\u{8}",
 ];
 
-fn obeyed(c: char) -> bool {
+fn is_control(c: char) -> bool {
     let turns =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     turns || (c.is_control() && c != '\n')
 }
 
-/// Runs it without and with colours, looks at all that it says, and gives both; the second without the program's styles.
-fn said(place: &Place, args: &[&OsStr]) -> [String; 2] {
+/// Runs the command without and with colours, checks its output, and returns both; the second without the program's styles.
+fn output_of(sandbox: &Sandbox, args: &[&OsStr]) -> [String; 2] {
     let run = |colours: Option<&str>| {
-        let mut command = place.command(&[]);
+        let mut command = sandbox.command(&[]);
         command.env_remove("CLICOLOR_FORCE").env_remove("NO_COLOR").args(args);
         let output = command.envs(colours.map(|force| ("CLICOLOR_FORCE", force))).output().unwrap();
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
@@ -38,12 +38,12 @@ fn said(place: &Place, args: &[&OsStr]) -> [String; 2] {
     assert!(!coloured.contains("\u{1b}[31mx"), "{args:?}: {coloured:?}");
     let both = [plain, without_styles(&coloured)];
     for text in &both {
-        assert_eq!(text.chars().find(|&c| obeyed(c)), None, "{args:?}: {text:?}");
+        assert_eq!(text.chars().find(|&c| is_control(c)), None, "{args:?}: {text:?}");
     }
     both
 }
 
-/// Without the sequences that set a style.
+/// The text without the sequences that set a style.
 fn without_styles(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -60,8 +60,8 @@ fn words<'a>(words: &'a [&'a str]) -> Vec<&'a OsStr> {
 
 #[test]
 fn arguments_are_shown_escaped() {
-    let place = Place::new();
-    place.ok(&["create", "api", "--rate", "5/s"]);
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "5/s"]);
     for evil in EVIL {
         let [flag, short, near, value] =
             [format!("--{evil}"), format!("-{evil}"), format!("--rate{evil}"), format!("--rate={evil}")];
@@ -88,17 +88,21 @@ fn arguments_are_shown_escaped() {
             &["acquire", "api", "--take", &format!("tokens={evil}")],
             &["pause", "api", evil],
             &["completions", evil],
+            &["help", evil],
+            &["hold", "api", "--pid", evil],
+            &["charge", "api", "--take", &amount],
+            &["man", &path],
             &["run", "api", &flag],
             &["run", "api", "--", &path],
             &["--dir", &path, "list"],
             &["--dir", &path, "inspect", "api"],
         ] {
-            let [said, coloured] = said(&place, &words(args));
-            assert_eq!(coloured, said, "{args:?}");
-            let shown: String = said.split_whitespace().collect();
-            // Of a cluster of short flags only the first is repeated.
+            let [plain, coloured] = output_of(&sandbox, &words(args));
+            assert_eq!(coloured, plain, "{args:?}");
+            let shown: String = plain.split_whitespace().collect();
+            // Of several short flags in one word, clap repeats only the first.
             let cluster = args.contains(&short.as_str());
-            assert!(cluster || shown.contains("\\u{") || shown.contains("\\r"), "{args:?}: {said}");
+            assert!(cluster || shown.contains("\\u{") || shown.contains("\\r"), "{args:?}: {plain}");
         }
     }
 }
@@ -106,20 +110,20 @@ fn arguments_are_shown_escaped() {
 #[test]
 fn names_paths_and_files_are_shown_escaped() {
     for evil in EVIL {
-        let place = Place::new();
-        let dir = place.path().join(format!("d{evil}"));
+        let sandbox = Sandbox::new();
+        let dir = sandbox.path().join(format!("d{evil}"));
         fs::create_dir(&dir).unwrap();
         let dir = dir.as_os_str();
         let run = |args: &[&str]| {
             let args: Vec<&OsStr> = [OsStr::new("--dir"), dir].into_iter().chain(words(args)).collect();
-            said(&place, &args)[0].clone()
+            output_of(&sandbox, &args)[0].clone()
         };
         run(&["list"]);
         run(&["list", "--json"]);
         run(&["create", "api", "--rate", "5/s"]);
         run(&["create", "api", "--rate", "5/s", "--mode", "660"]);
         run(&["create", "api", "--rate", "6/s"]);
-        fs::write(place.path().join(format!("d{evil}/junk")), "junk").unwrap();
+        fs::write(sandbox.path().join(format!("d{evil}/junk")), "junk").unwrap();
         for args in [&["list"][..], &["list", "--json"], &["inspect", "junk"], &["inspect", "junk", "--json"]]
         {
             run(args);
@@ -127,10 +131,10 @@ fn names_paths_and_files_are_shown_escaped() {
         let json = run(&["inspect", "api", "--json"]);
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["directory"], dir.to_str().unwrap());
-        let policy = place.path().join("policy.toml");
+        let policy = sandbox.path().join("policy.toml");
         fs::write(&policy, format!("[[limit]]\nrate = \"{evil}\"\n")).unwrap();
         run(&["create", "x", "--from", policy.to_str().unwrap()]);
-        // A name may turn the text round, but not the terminal's.
+        // A name may contain such marks, but they must not reach the terminal.
         if !evil.contains(char::is_control) {
             run(&["create", evil, "--rate", "5/s"]);
             for args in
@@ -143,20 +147,20 @@ fn names_paths_and_files_are_shown_escaped() {
 }
 
 #[test]
-fn arguments_that_are_not_text_are_no_failure_of_the_message() {
-    let place = Place::new();
+fn arguments_that_are_not_utf8_are_shown() {
+    let sandbox = Sandbox::new();
     let bad = OsString::from(OsStr::from_bytes(b"\xff\x1b[31m\xfe"));
     for args in
         [vec![OsStr::new("inspect"), &bad], vec![&bad], vec![OsStr::new("run"), OsStr::new("api"), &bad]]
     {
-        said(&place, &args);
+        output_of(&sandbox, &args);
     }
 }
 
 #[test]
-fn the_styles_of_messages_stay_where_colours_are_on() {
-    let place = Place::new();
-    let output = place.command(&["inspect", "\u{1b}[35mx"]).env("CLICOLOR_FORCE", "1").output().unwrap();
+fn messages_keep_their_styles_if_colours_are_on() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.command(&["inspect", "\u{1b}[35mx"]).env("CLICOLOR_FORCE", "1").output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("\u{1b}[1m\u{1b}[31merror:"), "{text:?}");
     assert!(!text.contains("\u{1b}[35m") && text.contains("\\u{1b}[35mx"), "{text:?}");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Place;
+use common::Sandbox;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
@@ -64,7 +64,7 @@ fn every_state_has_a_heading() {
 /// The fields that the page on operations says to watch.
 #[test]
 fn fields_to_monitor_exist() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.ok(&["create", "api", "--rate", "5/s", "--permits", "4"]);
     let list = place.json(&["list", "--json"]);
     let rows = between(OPERATIONS, "| field | what it tells |\n", "\n\n").lines().skip(1);
@@ -84,7 +84,7 @@ fn fields_to_monitor_exist() {
 /// What `list` really prints, for the states that any user can bring about.
 #[test]
 fn states_are_printed_as_the_page_names_them() {
-    let place = Place::new();
+    let place = Sandbox::new();
     for name in ["ok", "full", "paused", "corrupt", "incompatible", "untrusted"] {
         place.ok(&["create", name, "--rate", "1/h"]);
     }

@@ -1,14 +1,21 @@
 //! The command line.
 
+mod ahead;
+mod cost;
 mod limits;
 mod policy;
 mod take;
+mod target;
 
+pub(crate) use ahead::{Charge, Reserve, Schedule};
+pub(crate) use cost::amount;
 pub(crate) use policy::{Create, Set};
-pub(crate) use take::{Acquire, Run, Take};
+pub(crate) use take::{Acquire, Hold, Run, Take};
+pub(crate) use target::Target;
 
-use crate::help;
+use crate::{complete, help};
 use clap::{Args as Group, Parser, Subcommand, ValueHint};
+use clap_complete::ArgValueCandidates;
 use shm_lib::limit::parse_span;
 use shm_lib::{Name, Rate};
 use std::path::PathBuf;
@@ -16,9 +23,9 @@ use std::time::Duration;
 
 /// One rate limit for every process on the host: create, use, see and change limiters by name.
 #[derive(Parser)]
-#[command(name = "shm-limit", version, after_help = help::TOP, max_term_width = 100)]
+#[command(name = "shm-limit", version, after_help = help::TOP, max_term_width = 80, disable_help_subcommand = true)]
 pub(crate) struct Args {
-    /// The directory of the limiters; the same name in the same directory is the same budget.
+    /// Directory of the limiters; the same name in the same directory is the same budget
     /// [default: $SHM_LIMIT_DIR, else /dev/shm/shm-limit-UID]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
@@ -28,36 +35,49 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Create a limiter, or make sure that it exists as asked for
-    #[command(after_help = help::CREATE)]
+    /// Create a limiter, or check that it exists with these settings
+    #[command(after_help = help::CREATE, override_usage = "shm-limit create [OPTIONS] <NAME>")]
     Create(Create),
     /// Show all limiters in a table
     #[command(visible_alias = "ls", after_help = help::LIST)]
     List(List),
-    /// Show everything about one limiter: its limits, the line of callers that wait, the processes that use it
+    /// Show everything about one limiter: its limits, the callers that wait, the processes that use it
     #[command(visible_alias = "show", after_help = help::INSPECT)]
     Inspect(Inspect),
-    /// Change limits, permits or shadow, at once, for every process and every caller that waits
-    #[command(after_help = help::SET)]
+    /// Change limits, permits or shadow mode at once, for every process and every waiting caller
+    #[command(after_help = help::SET, override_usage = "shm-limit set [OPTIONS] <NAME>")]
     Set(Set),
-    /// Forget what was used: as if new. Also clears a damaged state
+    /// Reset usage to zero; also repairs a damaged state
     #[command(after_help = help::RESET)]
     Reset(Named),
-    /// Admit nothing for a while, in any process
+    /// Deny all requests for a while, in every process
     #[command(after_help = help::PAUSE)]
     Pause(Pause),
     /// End a pause
+    #[command(after_help = help::RESUME)]
     Resume(Named),
-    /// End a limiter for every process and free its name
+    /// Retire a limiter for every process and free its name
     #[command(visible_alias = "rm", after_help = help::REMOVE)]
     Remove(Remove),
-    /// Take from a limiter and wait for the turn; for scripts
+    /// Wait for a turn and take it; for scripts
     #[command(visible_alias = "take", after_help = help::ACQUIRE)]
     Acquire(Acquire),
     /// Wait for a turn, then run a command (like flock(1), but for a rate)
     #[command(after_help = help::RUN)]
     Run(Run),
-    /// Let processes hammer one limiter, be killed and stopped, and check every admission
+    /// Hold a permit until a process ends, for several commands of a script
+    #[command(after_help = help::HOLD)]
+    Hold(Hold),
+    /// Charge without asking: a penalty, or a cost that is known only afterwards
+    #[command(after_help = help::CHARGE)]
+    Charge(Charge),
+    /// Take the next turn ahead of its time, and print when it is
+    #[command(after_help = help::RESERVE)]
+    Reserve(Reserve),
+    /// Take the next turns for several requests, and print when they are
+    #[command(after_help = help::SCHEDULE)]
+    Schedule(Schedule),
+    /// Let processes hammer one limiter, kill and stop some of them, and check every admission
     #[command(after_help = help::DEMO)]
     Demo(Demo),
     /// Print a completion script for a shell
@@ -66,7 +86,21 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// One executed process of the demo
+    /// Write manual pages into a directory
+    #[command(after_help = help::MAN)]
+    Man {
+        /// The directory, which must exist
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        to: PathBuf,
+    },
+    /// Print the help of this program or of a command
+    #[command(after_help = help::HELP)]
+    Help {
+        /// The command
+        #[arg(value_name = "COMMAND", add = ArgValueCandidates::new(complete::commands))]
+        of: Option<String>,
+    },
+    /// A worker process of the demo
     #[command(hide = true)]
     DemoWorker(DemoWorker),
 }
@@ -74,7 +108,7 @@ pub(crate) enum Command {
 #[derive(Group)]
 pub(crate) struct Named {
     /// The limiter's name
-    #[arg(value_parser = Name::new)]
+    #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
 }
 
@@ -88,7 +122,7 @@ pub(crate) struct List {
 #[derive(Group)]
 pub(crate) struct Inspect {
     /// The limiter's name
-    #[arg(value_parser = Name::new)]
+    #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
     /// Print a JSON object, for programs
     #[arg(long)]
@@ -98,9 +132,9 @@ pub(crate) struct Inspect {
 #[derive(Group)]
 pub(crate) struct Pause {
     /// The limiter's name
-    #[arg(value_parser = Name::new)]
+    #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
-    /// For how long, for example 30s or 5m
+    /// Length of the pause, for example 30s or 5m
     #[arg(value_name = "TIME", value_parser = parse_span)]
     pub(crate) time: Duration,
 }
@@ -108,16 +142,16 @@ pub(crate) struct Pause {
 #[derive(Group)]
 pub(crate) struct Remove {
     /// The limiter's name
-    #[arg(value_parser = Name::new)]
+    #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
-    /// Also remove a file that is damaged, of another version or from before the machine started
+    /// Also remove a file that is damaged, of another version, or older than the last boot
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Group)]
 pub(crate) struct Demo {
-    /// For how long
+    /// Length of the demo in seconds
     #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) seconds: u64,
     /// The limiter's rate
@@ -126,7 +160,7 @@ pub(crate) struct Demo {
     /// The limiter's burst
     #[arg(short, long, value_name = "N", default_value_t = 10)]
     pub(crate) burst: u64,
-    /// How many processes; half of them forked, half executed
+    /// Number of processes; half of them are forked, half executed
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(4..=64))]
     pub(crate) workers: u64,
 }
@@ -141,6 +175,11 @@ pub(crate) struct DemoWorker {
     pub(crate) end_ns: u64,
     #[arg(long)]
     pub(crate) work_ns: Option<u64>,
+}
+
+/// Shell completion offers the names of the limiters there are.
+fn limiter_names() -> ArgValueCandidates {
+    ArgValueCandidates::new(complete::names)
 }
 
 fn octal(text: &str) -> Result<u32, String> {

@@ -1,53 +1,41 @@
-//! What `acquire` and `run` take.
+//! `acquire`, `run` and `hold`: what they have in common, and what each adds.
 
-use super::octal;
-use super::policy::Flags;
+use super::cost::CostFlags;
+use super::target::Target;
 use crate::exit::DENIED;
 use clap::{Args as Group, ValueHint};
 use shm_lib::limit::parse_span;
-use shm_lib::{Name, Unit};
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// What to take from which limiter, and how patiently.
+/// What to take from which limiter, how long to wait for it, and what to say.
 #[derive(Group)]
 pub(crate) struct Take {
-    /// The limiter's name
-    #[arg(value_parser = Name::new)]
-    pub(crate) name: Name,
     #[command(flatten)]
-    pub(crate) flags: Flags,
-    /// If the limiter exists with other settings, use it as it is
-    #[arg(long, requires = "policy")]
-    pub(crate) keep: bool,
-    /// The permissions if it is created here: 600, 660 or 666 [default: 600; 660 in a setgid directory that its group
-    /// can write to]
-    #[arg(short, long, value_name = "MODE", value_parser = octal, requires = "policy")]
-    pub(crate) mode: Option<u32>,
-    /// How many processes it is for, if it is created here [default: 128]
-    #[arg(long, value_name = "N", requires = "policy")]
-    pub(crate) seats: Option<usize>,
-    /// For how many calls; 0 only together with --take
-    #[arg(short = 'n', long, alias = "tokens", value_name = "N", default_value_t = 1)]
-    pub(crate) calls: u64,
-    /// How much of a unit that it counts, for example tokens=500; once for each of its units
-    #[arg(long = "take", value_name = "UNIT=AMOUNT", value_parser = amount)]
-    pub(crate) amounts: Vec<(Unit, u64)>,
-    /// Don't wait: take it now or exit with 75
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) cost: CostFlags,
+    /// Do not wait: if the request is not admitted at once, exit with 75
     #[arg(long = "try", conflicts_with = "timeout")]
     pub(crate) try_only: bool,
-    /// Wait at most this long. A turn that would come later is not taken: exits with 75 at once
+    /// Wait at most this long. If the turn would come later, exit with 75 at once
     #[arg(short, long, value_name = "TIME", value_parser = parse_span)]
     pub(crate) timeout: Option<Duration>,
-    /// Say nothing when denied: only the exit status tells
+    /// Print nothing when denied, and no notes and warnings: only errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Exit with this status when denied, for example 0 for cron jobs and systemd units
     #[arg(long, value_name = "N", default_value_t = DENIED)]
     pub(crate) denied_status: u8,
-    /// After a second of waiting, say so on standard error, with the position in the line
+    /// Report a wait of more than a second on standard error, with the position in the line
     #[arg(short, long, conflicts_with_all = ["try_only", "quiet"])]
     pub(crate) verbose: bool,
+    /// If the limiter cannot decide (it does not exist, is damaged or cannot be opened), go on as if admitted
+    #[arg(long, conflicts_with = "fail_closed")]
+    pub(crate) fail_open: bool,
+    /// If the limiter cannot decide, deny the request, to be tried again after TIME
+    #[arg(long, value_name = "TIME", value_parser = parse_span, num_args = 0..=1, require_equals = true, default_missing_value = "1s")]
+    pub(crate) fail_closed: Option<Duration>,
 }
 
 #[derive(Group)]
@@ -63,7 +51,11 @@ pub(crate) struct Acquire {
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) take: Take,
-    /// Kill the command when this process is killed (KILL): else it goes on, without the permit
+    /// When the command has ended, settle with the amounts that it wrote to the file $SHM_LIMIT_ACTUAL
+    #[arg(long)]
+    pub(crate) settle: bool,
+    /// If this process is killed (SIGKILL), the kernel kills the command too; otherwise the command goes on, without the
+    /// permit
     #[arg(long)]
     pub(crate) kill_with_me: bool,
     /// The command and its arguments
@@ -71,9 +63,11 @@ pub(crate) struct Run {
     pub(crate) command: Vec<OsString>,
 }
 
-fn amount(text: &str) -> Result<(Unit, u64), String> {
-    let bad = || format!("{text:?} is no amount; write UNIT=AMOUNT, for example tokens=500");
-    let (unit, amount) = text.split_once('=').ok_or_else(bad)?;
-    let unit = Unit::named(unit).map_err(|e| e.to_string())?;
-    Ok((unit, amount.parse().map_err(|_| bad())?))
+#[derive(Group)]
+pub(crate) struct Hold {
+    #[command(flatten)]
+    pub(crate) take: Take,
+    /// Hold the permit until this process ends; in a script: --pid $$
+    #[arg(long, value_name = "PID", required = true, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: i32,
 }

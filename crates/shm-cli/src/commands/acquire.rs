@@ -6,12 +6,20 @@ use crate::exit::{DONE, Failure};
 use crate::output::{self, denial, json};
 use shm_lib::{Directory, Outcome};
 
-/// Takes, and says after how long to try again if denied.
+/// Acquires, and prints after how long to try again if denied.
 pub(crate) fn acquire(dir: &Directory, args: &Acquire) -> Result<u8, Failure> {
-    let Taken { limiter, outcome, watch } = take(dir, &args.take)?;
-    watch.end();
+    let result = json::Taken::new(dir, &args.take);
+    let Taken { outcome, problem, signals, .. } = match take(dir, &args.take) {
+        Ok(taken) => taken,
+        Err(failure) if args.json => {
+            output::print_json(&result.failed(&failure))?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
+    signals.end();
     if args.json {
-        output::print_json(&json::Taken::new(&limiter, &args.take, &outcome))?;
+        output::print_json(&result.decided(&outcome, problem.as_ref()))?;
     } else if let Outcome::Denied(denied) = &outcome
         && !args.take.quiet
     {

@@ -1,15 +1,12 @@
 //! `shm-limit completions SHELL`.
 
-use crate::args::Args;
 use crate::exit::{DONE, Failure};
-use crate::output;
-use clap::CommandFactory;
+use crate::{complete, output};
 
 /// Prints the completion script.
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<u8, Failure> {
-    // Into memory first: the generator panics when its output fails.
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "shm-limit", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    let script = complete::script(shell)
+        .map_err(|e| Failure::new(format!("cannot write a completion script for {shell}: {e}")))?;
+    output::print(&script)?;
     Ok(DONE)
 }

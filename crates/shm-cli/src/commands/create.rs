@@ -3,10 +3,10 @@
 use crate::args::Create;
 use crate::commands::{attach, builder, on_mismatch};
 use crate::exit::{DONE, Failure};
-use crate::{output, policy_file};
+use crate::{location, output, policy_file};
 use shm_lib::{Directory, ErrorKind, RateLimit};
 
-/// Creates the limiter, or makes sure that the one there is what was asked for.
+/// Creates the limiter, or checks that the existing one has the given settings.
 pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     let policy = match (&args.from, args.flags.policy()?) {
         (Some(file), _) => policy_file::read(file)?.into(),
@@ -32,7 +32,7 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     if !args.keep {
         agrees(&limiter, args)?;
     }
-    // What it is, which may be more than was asked for.
+    // The policy in force, which may have more settings than were given.
     let there = limiter.policy()?;
     let verb = match (was_there, policy.is_met_by(&there)) {
         (false, _) => "created",
@@ -41,27 +41,42 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
         (true, false) => "already exists with other settings, which are kept",
     };
     output::print_line(&format!("{}: {verb}, {there}", args.name))?;
+    if !was_there {
+        location::of_new(dir, &limiter, false).into_iter().for_each(output::report);
+    }
     Ok(DONE)
 }
 
-/// Opening checks the policy; mode and seats count if they were asked for.
+/// Checks mode and seats if they were given; opening has checked the policy.
 fn agrees(limiter: &RateLimit, args: &Create) -> Result<(), Failure> {
     let there = limiter.inspect()?;
     if let Some(mode) = args.mode.filter(|&mode| mode != there.mode) {
         return Err(Failure::new(format!(
-            "limiter {:?} exists with mode {:o}, but {mode:o} was asked for; leave --mode out, or change it: chmod {mode:o} {}",
+            "limiter {:?} exists with mode {:o}, but --mode {mode:o} is given; leave --mode out, or change the mode{} by \
+             chmod(1): {}",
             args.name.as_str(),
             there.mode,
+            who_can(there.owner),
             output::printable::path(limiter.path()),
         )));
     }
     if let Some(seats) = args.seats.filter(|&seats| seats != there.seats) {
         return Err(Failure::new(format!(
-            "limiter {:?} exists with {} seats, but {seats} were asked for; leave --seats out, or put a new one \
-             in its place: --replace",
+            "limiter {:?} exists with {}, but --seats {seats} is given; leave --seats out, or put a new one in its place \
+             by --replace",
             args.name.as_str(),
-            there.seats,
+            output::count(there.seats as u64, "seat"),
         )));
     }
     Ok(())
+}
+
+/// Which user can change the mode of a file, if this user cannot.
+fn who_can(owner: u32) -> String {
+    let me = nix::unistd::geteuid();
+    if me.is_root() || me.as_raw() == owner {
+        String::new()
+    } else {
+        format!(" as user {} or root", output::human::user(owner))
+    }
 }

@@ -1,18 +1,19 @@
 //! `shm-limit inspect NAME`.
 
 use crate::args::Inspect;
+use crate::commands::attach;
 use crate::exit::{DONE, FAILED, Failure};
-use crate::output::{self, Seen, json, person};
+use crate::output::{self, Snapshot, human, json};
 use shm_lib::Directory;
 
 /// Shows everything about one limiter.
 pub(crate) fn inspect(dir: &Directory, args: &Inspect) -> Result<u8, Failure> {
-    let seen = Seen::look(dir, &args.name);
-    if args.json && seen.exists() {
+    let seen = Snapshot::new(dir, &args.name, attach(dir, &args.name));
+    if args.json {
         output::print_json(&json::Limiter::in_full(&seen))?;
         return Ok(if seen.inspection.is_ok() { DONE } else { FAILED });
     }
     let inspection = seen.inspection?;
-    output::print(&person::describe(&seen.name, &seen.path, &inspection))?;
+    output::print(&human::describe(&seen.name, &seen.path, &inspection))?;
     Ok(DONE)
 }

@@ -1,11 +1,16 @@
 //! One file per command, or per handful of small ones.
 
 mod acquire;
+mod ahead;
 mod completions;
 mod control;
 mod create;
+mod help;
+mod hold;
 mod inspect;
 mod list;
+mod man;
+mod open;
 mod run;
 mod set;
 mod take;
@@ -13,9 +18,10 @@ mod take;
 use crate::args::{Args, Command};
 use crate::demo;
 use crate::exit::Failure;
-use shm_lib::{Builder, Directory, Name, OnMismatch, RateLimit};
+use crate::location;
+use shm_lib::{Builder, Directory, Error, ErrorKind, Name, OnMismatch, RateLimit};
 
-/// Does what the command line says; the exit status.
+/// Carries out the command line, and returns the exit status.
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
     let dir = args.dir.map_or_else(Directory::from_env, Directory::at);
     match args.command {
@@ -29,8 +35,14 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
         Command::Remove(args) => control::remove(&dir, &args),
         Command::Acquire(args) => acquire::acquire(&dir, &args),
         Command::Run(args) => run::run(&dir, &args),
+        Command::Hold(args) => hold::hold(&dir, &args),
+        Command::Charge(args) => ahead::charge(&dir, &args),
+        Command::Reserve(args) => ahead::reserve(&dir, &args),
+        Command::Schedule(args) => ahead::schedule(&dir, &args),
         Command::Demo(args) => demo::demo(&args),
         Command::Completions { shell } => completions::completions(shell),
+        Command::Man { to } => man::man(&to),
+        Command::Help { of } => help::help(of.as_deref()),
         Command::DemoWorker(args) => demo::executed_worker(&dir, &args),
     }
 }
@@ -40,9 +52,21 @@ fn builder(dir: &Directory, name: &Name) -> Builder {
     RateLimit::builder(name.as_str()).in_directory(dir.clone())
 }
 
-/// The limiter of this name, as it is.
+/// The existing limiter of this name, with its settings.
 fn attach(dir: &Directory, name: &Name) -> shm_lib::Result<RateLimit> {
-    builder(dir, name).attach()
+    let seen = "`shm-limit list` shows those that exist";
+    builder(dir, name).attach().map_err(|e| if_missing(dir, name, e, seen))
+}
+
+/// The same error, with this remedy if it is that the limiter does not exist. The library's own is to create it, which
+/// helps neither against a misspelt name nor a command that has no `--rate`. (If the directory does not exist either, the
+/// library says so.)
+fn if_missing(dir: &Directory, name: &Name, error: Error, remedy: &str) -> Error {
+    let is_default = location::is_default(dir);
+    if error.kind() != ErrorKind::NotFound || !(is_default || dir.path().is_dir()) {
+        return error;
+    }
+    Error::new(ErrorKind::NotFound, format!("it does not exist; {remedy}")).at(name.as_str(), &dir.file(name))
 }
 
 /// What `--keep` means.

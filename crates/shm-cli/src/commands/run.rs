@@ -3,25 +3,31 @@
 use crate::args::Run;
 use crate::child;
 use crate::commands::take::{Taken, take};
-use crate::exit::{Failure, NO_COMMAND, NOT_EXECUTABLE, complain};
-use crate::output::{denial, printable};
+use crate::exit::{Failure, NO_COMMAND, NOT_EXECUTABLE};
+use crate::output::{amount, denial, printable, report};
+use crate::settlement::Settlement;
 use crate::signals;
-use shm_lib::{Directory, Outcome};
+use shm_lib::{Admission, Directory, Outcome, RateLimit};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Waits for a turn, then becomes the command: signals and exit status pass through because nobody is in between.
-/// With a permit it can't: the permit is this process's, so it stays until the command has ended.
+/// Waits for a turn, then becomes the command (exec): exit status and signals are the command's own, because no process is
+/// in between. With a permit this process stays until the command has ended, because the permit belongs to this process; to
+/// settle afterwards, because only this process has the receipt.
 pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
-    let Taken { limiter, outcome, watch } = take(dir, &args.take)?;
+    let name = args.take.target.name.as_str();
+    let Taken { limiter, outcome, signals, .. } = take(dir, &args.take)?;
     let mut admission = match outcome {
         Outcome::Admitted(admission) => admission,
         Outcome::Denied(denied) => {
             drop(limiter);
-            watch.end();
+            signals.end();
             if !args.take.quiet {
-                complain(format_args!("limiter {:?}: {}", args.take.name.as_str(), denial::reason(&denied)));
+                report(format_args!(
+                    "limiter {name:?}: {}",
+                    denial::reason(&denied, "the command was not run")
+                ));
             }
             return Ok(args.take.denied_status);
         }
@@ -29,26 +35,61 @@ pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
     let (program, arguments) = args.command.split_first().expect("clap requires a command");
     let mut command = Command::new(program);
     command.args(arguments);
-    let error = match admission.take_permit() {
-        Some(permit) => match child::run(&mut command, &watch, args.kill_with_me) {
+    let permit = admission.take_permit();
+    let error = if permit.is_some() || args.settle {
+        let settlement = args.settle.then(|| Settlement::begin(&mut command)).transpose();
+        let settlement = settlement
+            .map_err(|e| Failure::new(format!("cannot create the file for the actual amounts: {e}")))?;
+        match child::run(&mut command, &signals, args.kill_with_me) {
             Ok(ended) => {
-                // Before this process ends: somebody may wait for it.
-                drop((permit, admission, limiter));
+                // At once: another caller may be waiting for it.
+                drop(permit);
                 let Some(status) = ended else {
-                    watch.end();
+                    drop((admission, limiter));
+                    signals.end();
                     unreachable!("the caught signal ends this process");
                 };
-                return Ok(child::end_like(status));
+                if let (Some(settlement), Some(limiter)) = (settlement, &limiter) {
+                    settle(limiter, settlement, &mut admission, args);
+                }
+                drop((admission, limiter));
+                return Ok(child::exit_like(status));
             }
             Err(error) => error,
-        },
-        None => {
-            drop((admission, limiter));
-            watch.end();
-            signals::inherit(&mut command, None);
-            command.exec()
         }
+    } else {
+        drop((admission, limiter));
+        signals.end();
+        signals::inherit(&mut command, None);
+        command.exec()
     };
     let status = if error.kind() == io::ErrorKind::NotFound { NO_COMMAND } else { NOT_EXECUTABLE };
-    Err(Failure::Other(status, format!("can't run {}: {error}", printable::path(program))))
+    Err(Failure::Other(status, format!("cannot run {}: {error}", printable::path(program))))
+}
+
+/// Settles with what the command wrote. The exit status is the command's own even if that fails.
+fn settle(limiter: &RateLimit, settlement: Settlement, admission: &mut Admission, args: &Run) {
+    let name = limiter.name();
+    let actual = args.take.cost.of_request().and_then(|estimate| settlement.read(&estimate));
+    let settled = match actual {
+        Ok(None) => return,
+        Ok(Some(actual)) => limiter.settle(admission, actual).map_err(|e| e.to_string()),
+        Err(why) => Err(format!("limiter {name:?}: {why}")),
+    };
+    match settled {
+        Ok(settled) if args.take.verbose => {
+            let units = args.take.cost.amounts.iter().map(|&(unit, _)| unit);
+            for unit in std::iter::once(shm_lib::Unit::CALLS).chain(units) {
+                let (back, more) = (settled.given_back(unit), settled.charged(unit));
+                if back > 0.0 {
+                    report(format_args!("limiter {name:?}: gave back {back:.1} {unit}"));
+                }
+                if more > 0 {
+                    report(format_args!("limiter {name:?}: charged {} more", amount(unit.name(), more)));
+                }
+            }
+        }
+        Ok(_) => {}
+        Err(why) => report(format_args!("{why}; not settled, so the estimate stays charged")),
+    }
 }

@@ -2,11 +2,12 @@
 
 use crate::args::Set;
 use crate::commands::attach;
-use crate::exit::{DONE, Failure, complain};
+use crate::exit::{DONE, Failure};
+use crate::output::report;
 use crate::{output, policy_file};
 use shm_lib::{Directory, Error, ErrorKind, Kind, Limit, Policy, Result};
 
-/// Changes what is asked for, and keeps the rest.
+/// Changes the given settings, and keeps the others.
 pub(crate) fn set(dir: &Directory, args: &Set) -> std::result::Result<u8, Failure> {
     let whole = args.from.as_deref().map(policy_file::read).transpose()?;
     let limiter = attach(dir, &args.name)?;
@@ -18,15 +19,15 @@ pub(crate) fn set(dir: &Directory, args: &Set) -> std::result::Result<u8, Failur
     let after = limiter.policy()?;
     let was = before.map_or_else(String::new, |before| format!(" (was {before})"));
     output::print_line(&format!("{}: {after}{was}", args.name))?;
-    for (number, limit) in before.iter().flat_map(|before| forgotten(before, &after)) {
-        complain(format_args!("note: limit {number} ({limit}) is gone; what was used of it is forgotten"));
+    for (number, limit) in before.iter().flat_map(|before| removed(before, &after)) {
+        report(format_args!("note: limit {number} ({limit}) is removed, and its usage with it"));
     }
     Ok(DONE)
 }
 
-/// The limits of `before`, numbered from 1, whose usage does not go on. It does in the limit at the same place, if that
-/// counts the same unit. (A single bucket passes its usage on whatever it counts.)
-fn forgotten(before: &Policy, after: &Policy) -> Vec<(usize, Limit)> {
+/// The limits of `before`, numbered from 1, whose usage is lost. Usage is kept if the limit of the same number counts the
+/// same unit. (A single bucket keeps its usage whatever it counts.)
+fn removed(before: &Policy, after: &Policy) -> Vec<(usize, Limit)> {
     let is_bucket = |limit: Limit| matches!(limit.kind(), Kind::Bucket { .. });
     let single = before.limits().count() == 1 && before.limits().all(is_bucket) && !after.is_unlimited();
     let numbered = before.limits().enumerate().filter(|_| !single);
@@ -60,30 +61,31 @@ fn changed_limits(there: &Policy, args: &Set) -> Result<Vec<Limit>> {
     }
     let how_many = limits.len();
     match (limits.get_mut(usize::from(args.limit) - 1), args.rate) {
-        (Some(limit), _) => *limit = at_pace(*limit, args)?,
+        (Some(limit), _) => *limit = with_new_rate(*limit, args)?,
         (None, Some(rate)) if how_many == 0 && args.limit == 1 => {
             limits.push(Limit::with_burst(rate, args.burst.unwrap_or(1))?);
         }
         (None, None) if how_many == 0 => {
-            let why = format!("it has no limit to give a burst: {there}; say --rate as well");
+            let why = format!("it has no limit that could have a burst ({there}); give --rate as well");
             return Err(Error::new(ErrorKind::InvalidInput, why));
         }
         (None, _) => {
-            let why = format!("there is no limit {}, it has {how_many}: {there}", args.limit);
+            let why =
+                format!("limit {} does not exist; the number of limits is {how_many}: {there}", args.limit);
             return Err(Error::new(ErrorKind::InvalidInput, why));
         }
     }
     Ok(limits)
 }
 
-fn at_pace(limit: Limit, args: &Set) -> Result<Limit> {
+fn with_new_rate(limit: Limit, args: &Set) -> Result<Limit> {
     let rate = args.rate.unwrap_or(limit.rate());
     match (args.burst, limit.kind()) {
         (None, _) => limit.at_rate(rate),
         (Some(burst), Kind::Bucket { .. }) => Ok(Limit::with_burst(rate, burst)?.counting(limit.unit())),
         (Some(_), _) => Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("only a bucket has a burst, and limit {} is: {limit}; set its --rate", args.limit),
+            format!("only a bucket has a burst, and limit {} is {limit}; set its --rate", args.limit),
         )),
     }
 }

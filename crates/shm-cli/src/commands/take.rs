@@ -1,79 +1,77 @@
-//! What `acquire` and `run` have in common: open, then take and wait.
+//! What `acquire`, `run` and `hold` have in common: open the limiter, take, and wait.
 
 use crate::args::Take;
-use crate::commands::{builder, on_mismatch};
-use crate::exit::{Failure, USAGE, complain};
+use crate::commands::open::{Reports, open};
+use crate::exit::{Failure, USAGE};
 use crate::output::notice::Notice;
-use crate::signals::Watch;
-use shm_lib::{Cost, Directory, Outcome, RateLimit, Result};
+use crate::output::report;
+use crate::signals::SignalCatcher;
+use shm_lib::{Directory, Error, Fallback, Outcome, RateLimit, Result};
 use std::time::Duration;
 
-/// What was got. Signals are still caught: whoever goes on ends that.
+/// The decision on a request. Signals are still caught until [`SignalCatcher::end`].
 pub(crate) struct Taken {
-    pub(crate) limiter: RateLimit,
+    /// `None` if the limiter could not be opened and the request was decided by `--fail-open` or `--fail-closed`.
+    pub(crate) limiter: Option<RateLimit>,
     pub(crate) outcome: Outcome,
-    pub(crate) watch: Watch,
+    /// Why the limiter could not decide.
+    pub(crate) problem: Option<Error>,
+    pub(crate) signals: SignalCatcher,
 }
 
-/// Takes what was asked for. Does not return if a signal ends the process.
+/// Takes what the flags say. Does not return if a signal ends the process.
 pub(crate) fn take(dir: &Directory, args: &Take) -> std::result::Result<Taken, Failure> {
-    let cost = cost(args).map_err(|why| Failure::Other(USAGE, why))?;
-    let limiter = open(dir, args)?;
-    let watch = Watch::begin().map_err(|e| Failure::new(format!("can't watch for signals: {e}")))?;
+    let cost = args.cost.of_request().map_err(|why| Failure::Other(USAGE, why))?;
+    let signals = SignalCatcher::begin().map_err(|e| Failure::new(format!("cannot catch signals: {e}")))?;
     let patience = if args.try_only { Some(Duration::ZERO) } else { args.timeout };
-    let outcome = match patience {
-        Some(Duration::ZERO) => limiter.try_acquire(cost),
-        _ => {
-            let acquire = limiter.acquire(cost).or_denied();
-            let acquire = if let Some(time) = patience { acquire.timeout(time) } else { acquire };
-            let mut notice = Notice::new(args.verbose);
-            let stop = || {
-                notice.when_due(&limiter);
-                watch.came()
-            };
-            acquire.stop_when(stop).wait()
-        }
+    let decide = |limiter: RateLimit| -> Result<(RateLimit, Outcome)> {
+        let outcome = match patience {
+            Some(Duration::ZERO) => limiter.try_acquire(cost),
+            _ => {
+                let acquire = limiter.acquire(cost).or_denied();
+                let acquire = if let Some(time) = patience { acquire.timeout(time) } else { acquire };
+                let mut notice = Notice::new(args.verbose);
+                let stop = || {
+                    notice.when_due(&limiter);
+                    signals.caught()
+                };
+                acquire.stop_when(stop).wait()
+            }
+        }?;
+        // After an error the limiter is dropped here: its seat is free at once, not when the kernel notices.
+        Ok((limiter, outcome))
     };
-    match outcome {
-        Ok(outcome) => Ok(Taken { limiter, outcome, watch }),
+    match open(dir, &args.target, args.reports()).and_then(decide) {
+        Ok((limiter, outcome)) => Ok(Taken { limiter: Some(limiter), outcome, problem: None, signals }),
         Err(e) => {
-            // The seat goes back at once, not when the kernel notices.
-            drop(limiter);
-            watch.end();
-            Err(e.into())
+            // If a signal ended the wait, the process ends here by that signal.
+            signals.end();
+            let outcome = fall_back(args, &e)?;
+            Ok(Taken { limiter: None, outcome, problem: Some(e), signals })
         }
     }
 }
 
-fn cost(args: &Take) -> std::result::Result<Cost, String> {
-    let mut cost = Cost::from(args.calls);
-    for &(unit, amount) in &args.amounts {
-        if cost.amount(unit).is_some() {
-            return Err(format!("--take {unit} is there twice; name each unit once"));
-        }
-        cost = cost.and(unit, amount);
-    }
-    if args.calls == 0 && args.amounts.iter().all(|&(_, amount)| amount == 0) {
-        return Err("that would take nothing; ask for at least 1".into());
-    }
-    Ok(cost)
+/// The decision by `--fail-open` or `--fail-closed` if the limiter failed. The error is reported in any case.
+fn fall_back(args: &Take, error: &Error) -> Result<Outcome> {
+    let (outcome, what) = if args.fail_open {
+        (Err(error.clone()).fail_open()?, "going on without a limit (--fail-open)")
+    } else if let Some(retry_after) = args.fail_closed {
+        (Err(error.clone()).fail_closed(retry_after)?, "the request is denied (--fail-closed)")
+    } else {
+        return Err(error.clone());
+    };
+    report(format_args!("{error}; {what}"));
+    Ok(outcome)
 }
 
-fn open(dir: &Directory, args: &Take) -> Result<RateLimit> {
-    let quiet = args.quiet;
-    let builder = builder(dir, &args.name).when_lost(move |lost| {
-        // What can't be opened is this command's error.
-        if !quiet && lost.found().is_ok() {
-            complain(lost);
+impl Take {
+    /// What `--quiet` and `--verbose` mean.
+    fn reports(&self) -> Reports {
+        match (self.quiet, self.verbose) {
+            (true, _) => Reports::Quiet,
+            (_, true) => Reports::Verbose,
+            _ => Reports::Usual,
         }
-    });
-    let Some(policy) = args.flags.policy()? else { return builder.attach() };
-    let mut builder = builder.on_mismatch(on_mismatch(args.keep));
-    if let Some(mode) = args.mode {
-        builder = builder.mode(mode);
     }
-    if let Some(seats) = args.seats {
-        builder = builder.seats(seats);
-    }
-    builder.open_policy(policy)
 }

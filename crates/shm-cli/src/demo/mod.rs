@@ -1,96 +1,97 @@
-//! `shm-limit demo`: processes hammer one limiter, one is killed, one is stopped; then every admission is checked.
+//! `shm-limit demo`: processes hammer one limiter, one of them is killed and one is stopped; then every admission is checked.
 
-mod crew;
-mod draw;
+mod display;
 mod verdict;
 mod worker;
+mod workers;
 
 use crate::args::{Demo, DemoWorker};
 use crate::exit::{DONE, Failure};
-use crate::signals::Watch;
-use crew::{Crew, Fate};
-use draw::Picture;
+use crate::signals::SignalCatcher;
+use display::Display;
 use nix::sys::signal::Signal;
 use shm_lib::{Directory, Limit, Nanos, RateLimit, now};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
-use worker::Shift;
+use worker::Assignment;
+use workers::{Fate, Workers};
 
 const NAME: &str = "demo";
-/// Enough for all processes to be there when it begins.
+/// Enough time to start all processes before the demo begins.
 const HEAD_START: Duration = Duration::from_millis(150);
 const FRAME: Duration = Duration::from_millis(100);
 
-/// What happens in a demo, and when.
-struct Script {
+/// When things happen in a demo.
+struct Timeline {
     limit: Limit,
     start: Nanos,
     end: Nanos,
-    /// Somebody is killed.
+    /// A process is killed.
     kill: Nanos,
-    /// Somebody is stopped.
+    /// Another process is stopped.
     stop: Nanos,
-    /// And goes on.
-    go_on: Nanos,
+    /// The stopped process is resumed.
+    resume: Nanos,
 }
 
-impl Script {
-    fn new(limit: Limit, length: Duration) -> Script {
+impl Timeline {
+    fn new(limit: Limit, length: Duration) -> Timeline {
         let start = now().plus(HEAD_START);
         let at = |tenths: u32| start.plus(length * tenths / 10);
-        Script { limit, start, end: at(10), kill: at(3), stop: at(4), go_on: at(7) }
+        Timeline { limit, start, end: at(10), kill: at(3), stop: at(4), resume: at(7) }
     }
 }
 
-/// Shows it; the exit status says whether the limit was kept.
+/// Runs the demo; the exit status tells whether the limit was kept.
 pub(crate) fn demo(args: &Demo) -> Result<u8, Failure> {
     let limit = Limit::with_burst(args.rate, args.burst)?;
-    let watch = Watch::begin().map_err(|e| Failure::new(format!("can't watch for signals: {e}")))?;
-    let ended = perform(args, limit, &watch);
-    // Everything is cleaned up by now, whatever happened.
-    watch.end();
+    let signals = SignalCatcher::begin().map_err(|e| Failure::new(format!("cannot catch signals: {e}")))?;
+    let ended = perform(args, limit, &signals);
+    // Everything is cleaned up now, also after an error.
+    signals.end();
     ended
 }
 
-fn perform(args: &Demo, limit: Limit, watch: &Watch) -> Result<u8, Failure> {
-    let place = stage().map_err(|e| Failure::new(format!("can't make a directory for the demo: {e}")))?;
+fn perform(args: &Demo, limit: Limit, signals: &SignalCatcher) -> Result<u8, Failure> {
+    let place = temporary_directory()
+        .map_err(|e| Failure::new(format!("cannot create a directory for the demo: {e}")))?;
     let limiter = RateLimit::builder(NAME)
         .directory(place.path())
         .burst(limit.burst())
         .open(args.rate.max(), args.rate.per())?;
-    let script = Script::new(limit, Duration::from_secs(args.seconds));
-    let mut crew = Crew::hire(args.workers as usize, &limiter, place.path(), &script, watch)
-        .map_err(|e| Failure::new(format!("can't start the demo's processes: {e}")))?;
-    let mut picture = Picture::begin(&script, crew.len())?;
-    let (victim, sleeper) = (0, crew.len() - 2);
+    let timeline = Timeline::new(limit, Duration::from_secs(args.seconds));
+    let mut workers = Workers::start(args.workers as usize, &limiter, place.path(), &timeline, signals)
+        .map_err(|e| Failure::new(format!("cannot start the demo's processes: {e}")))?;
+    let mut display = Display::begin(&timeline, workers.len())?;
+    let (victim, sleeper) = (0, workers.len() - 2);
     loop {
         let t = now();
-        if watch.came() {
+        if signals.caught() {
             return Err(Failure::new("interrupted"));
         }
-        if t >= script.kill && crew.fate(victim) == Fate::Works {
-            crew.send(victim, Signal::SIGKILL, Fate::Killed(t));
+        if t >= timeline.kill && workers.fate(victim) == Fate::Works {
+            workers.send(victim, Signal::SIGKILL, Fate::Killed(t));
         }
-        if t >= script.stop && crew.fate(sleeper) == Fate::Works {
-            crew.send(sleeper, Signal::SIGSTOP, Fate::Stopped(t));
+        if t >= timeline.stop && workers.fate(sleeper) == Fate::Works {
+            workers.send(sleeper, Signal::SIGSTOP, Fate::Stopped(t));
         }
-        if let (true, Fate::Stopped(from)) = (t >= script.go_on, crew.fate(sleeper)) {
-            crew.send(sleeper, Signal::SIGCONT, Fate::WentOn(from, t));
+        if let (true, Fate::Stopped(from)) = (t >= timeline.resume, workers.fate(sleeper)) {
+            workers.send(sleeper, Signal::SIGCONT, Fate::Resumed(from, t));
         }
-        picture.draw(&crew, t)?;
-        if t >= script.end {
+        display.draw(&workers, t)?;
+        if t >= timeline.end {
             break;
         }
-        std::thread::sleep(FRAME.min(script.end.since(t)));
+        std::thread::sleep(FRAME.min(timeline.end.since(t)));
     }
-    crew.finish()?;
-    picture.end(&crew)?;
-    verdict::say(&script, &crew, limiter.stats())
+    workers.finish()?;
+    display.end(&workers)?;
+    verdict::print(&timeline, &workers, limiter.stats())
 }
 
-/// A directory of the demo's own, in memory if possible; removed when dropped.
-fn stage() -> io::Result<tempfile::TempDir> {
+/// A directory for the demo, in memory if possible; removed when dropped.
+fn temporary_directory() -> io::Result<tempfile::TempDir> {
     let prefix = format!("shm-limit-demo-{}-", std::process::id());
     let named = || {
         let mut builder = tempfile::Builder::new();
@@ -100,14 +101,14 @@ fn stage() -> io::Result<tempfile::TempDir> {
     named().tempdir_in(Path::new("/dev/shm")).or_else(|_| named().tempdir())
 }
 
-/// An executed process of the demo: knows the directory and the name, and nothing else.
+/// An executed process of the demo, which knows only the directory and the name.
 pub(crate) fn executed_worker(dir: &Directory, args: &DemoWorker) -> Result<u8, Failure> {
     let limiter = RateLimit::builder(args.name.as_str()).directory(dir.path()).attach()?;
-    let shift = Shift {
+    let assignment = Assignment {
         start: Nanos::from_nanos(args.start_ns),
         end: Nanos::from_nanos(args.end_ns),
         work: args.work_ns.map(Duration::from_nanos),
     };
-    worker::work(&limiter, &shift, &mut io::stdout().lock())?;
+    worker::work(&limiter, &assignment, &mut io::stdout().lock())?;
     Ok(DONE)
 }

@@ -1,30 +1,38 @@
-//! The demo's end: every admission against the limit, over every window.
+//! The end of the demo: every admission is checked against the limit, over every window.
 
-use crate::demo::Script;
-use crate::demo::crew::{Crew, Fate};
+use crate::demo::Timeline;
+use crate::demo::workers::{Fate, Workers};
 use crate::exit::{DONE, FAILED, Failure};
-use crate::output::{self, BAD, GOOD, STRONG, paint, span};
+use crate::output::{self, BAD, GOOD, STRONG, count, duration, paint};
 use shm_lib::limit::audit::{self, Admission};
 use shm_lib::limit::format_span;
 use shm_lib::{Limit, Nanos, Stats};
 use std::time::Duration;
 
-/// Says it; status 1 if the limit was not kept.
-pub(super) fn say(script: &Script, crew: &Crew, counted: Stats) -> Result<u8, Failure> {
-    let mut all: Vec<Admission> = crew.workers().iter().flat_map(|w| w.log().admissions.clone()).collect();
-    let denied: u64 = crew.workers().iter().map(|w| w.log().denied).sum();
-    let kept = audit::check(script.limit, &mut all);
+/// Prints the verdict; status 1 if the limit was not kept.
+pub(super) fn print(timeline: &Timeline, workers: &Workers, counted: Stats) -> Result<u8, Failure> {
+    let mut all: Vec<Admission> = workers.workers().iter().flat_map(|w| w.log().admissions.clone()).collect();
+    let denied: u64 = workers.workers().iter().map(|w| w.log().denied).sum();
+    let kept = audit::check(timeline.limit, &mut all);
     if all.is_empty() {
         return Err(Failure::new(
-            "nobody was admitted, so there is nothing to check; try a higher --rate or more --seconds",
+            "no request was admitted, so there is nothing to check; try a higher --rate or more --seconds",
         ));
     }
-    // A turn reserved before the end may come a little after it.
+    // A waiting caller may be admitted a little after the end.
     let last = all.iter().map(|a| a.at).max().unwrap_or_default();
-    let length = script.end.max(last.plus(Duration::from_nanos(1))).since(script.start);
-    let allowed = most(script.limit, length);
+    let length = timeline.end.max(last.plus(Duration::from_nanos(1))).since(timeline.start);
+    let allowed = most(timeline.limit, length);
     let mut text = Text(String::new());
-    text.line("admitted", format!("{} times, {} processes; denied {denied} times", all.len(), crew.len()));
+    text.line(
+        "admitted",
+        format!(
+            "{}, by {} processes; denied {}",
+            count(all.len() as u64, "request"),
+            workers.len(),
+            count(denied, "request")
+        ),
+    );
     text.line(
         "delivered",
         format!(
@@ -33,10 +41,10 @@ pub(super) fn say(script: &Script, crew: &Crew, counted: Stats) -> Result<u8, Fa
             length.as_secs_f64(),
         ),
     );
-    incidents(&mut text, crew, &all);
+    incidents(&mut text, workers, &all);
     let unreported = counted.admitted.saturating_sub(all.len() as u64);
     if unreported > 0 {
-        text.line("unreported", format!("{unreported}, taken by the killed process just before"));
+        text.line("unreported", format!("{unreported}, admitted for the killed process just before its end"));
     }
     for (index, ms) in [10, 100, 1_000].into_iter().enumerate() {
         let window = Duration::from_millis(ms);
@@ -44,7 +52,7 @@ pub(super) fn say(script: &Script, crew: &Crew, counted: Stats) -> Result<u8, Fa
         let held = fullest(&all, window);
         text.line(
             label,
-            format!("{:>5}: {held} of at most {}", format_span(window), most(script.limit, window)),
+            format!("{:>5}: {held} of at most {}", format_span(window), most(timeline.limit, window)),
         );
     }
     let verdict = match &kept {
@@ -64,19 +72,19 @@ impl Text {
     }
 }
 
-/// What was done to processes, and that the others went on.
-fn incidents(text: &mut Text, crew: &Crew, all: &[Admission]) {
+/// What was done to processes, and how many requests of others were admitted meanwhile.
+fn incidents(text: &mut Text, workers: &Workers, all: &[Admission]) {
     let during = |from: Nanos, to: Nanos| all.iter().filter(|a| (from..to).contains(&a.at)).count();
-    for worker in crew.workers() {
+    for worker in workers.workers() {
         match worker.fate {
-            Fate::Killed(_) => text.line("killed", format!("pid {}: nobody noticed", worker.pid)),
-            Fate::WentOn(from, to) => text.line(
+            Fate::Killed(_) => text.line("killed", format!("pid {}: no effect on others", worker.pid)),
+            Fate::Resumed(from, to) => text.line(
                 "stopped",
                 format!(
-                    "pid {} for {}: nobody noticed, {} were admitted meanwhile",
+                    "pid {} for {}: no effect on others, {} admitted meanwhile",
                     worker.pid,
-                    span::short(to.since(from)),
-                    during(from, to),
+                    duration::short(to.since(from)),
+                    count(during(from, to) as u64, "request"),
                 ),
             ),
             Fate::Works | Fate::Stopped(_) => {}
@@ -84,13 +92,13 @@ fn incidents(text: &mut Text, crew: &Crew, all: &[Admission]) {
     }
 }
 
-/// The most that a window of this length may hold: fewer than `burst + length·max/per`.
+/// The most admissions that a window of this length may hold: fewer than `burst + length·max/per`.
 fn most(limit: Limit, length: Duration) -> u64 {
     let per = limit.rate().per().as_nanos();
     ((u128::from(limit.burst()) * per + length.as_nanos() * u128::from(limit.rate().max()) - 1) / per) as u64
 }
 
-/// The most that any window of this length did hold. The list is in order of time.
+/// The most admissions in any window of this length. The list is in order of time.
 fn fullest(all: &[Admission], length: Duration) -> usize {
     let mut first = 0;
     let held = all.iter().enumerate().map(|(last, a)| {
@@ -107,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_counted_as_the_limit_means_them() {
+    fn windows_are_half_open() {
         let limit = Limit::patient("2/10ns".parse().unwrap());
         let all: Vec<_> = [0, 5, 10, 15].map(|ns| Admission { at: Nanos::from_nanos(ns), tokens: 1 }).into();
         let ten = Duration::from_nanos(10);

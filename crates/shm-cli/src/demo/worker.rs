@@ -1,4 +1,4 @@
-//! What each process of the demo does: ask, and report what it got.
+//! A worker process of the demo: makes requests, and reports the outcomes.
 
 use crate::exit::Failure;
 use crate::fork::end_with_parent;
@@ -7,23 +7,23 @@ use shm_lib::{Nanos, Outcome, RateLimit, now};
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-/// How long a process that was denied leaves off. Far shorter than it would have to: it hammers.
-const BREATH: Duration = Duration::from_micros(200);
+/// How long a process pauses after a denial. Far shorter than necessary, to hammer the limiter.
+const RETRY_PAUSE: Duration = Duration::from_micros(200);
 /// Denials are reported together.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
-/// When to work, and how.
-pub(super) struct Shift {
+/// When a worker works, and how.
+pub(super) struct Assignment {
     pub(super) start: Nanos,
     pub(super) end: Nanos,
-    /// How long an admitted process that waits for its turns is busy. One without tries, again and again.
+    /// For a worker that waits for its turns: how long it is busy after each. `None` for a worker that tries again and again.
     pub(super) work: Option<Duration>,
 }
 
-/// A line of the report: at most one admission, and the denials since the last line.
+/// A report: at most one admission, and the number of denials since the last report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
-    /// The admission's own time, in nanoseconds; 0 for none.
+    /// The instant of the admission, in nanoseconds; 0 for none.
     at_ns: u64,
     denied: u64,
 }
@@ -31,7 +31,7 @@ pub(super) struct Report {
 impl Report {
     const BYTES: usize = 16;
 
-    /// In one write: a killed process leaves none half written.
+    /// Sends the report in one write, so that a killed process leaves no half of one.
     fn send(self, to: &mut impl Write) -> io::Result<()> {
         let mut bytes = [0; Report::BYTES];
         bytes[..8].copy_from_slice(&self.at_ns.to_ne_bytes());
@@ -40,7 +40,7 @@ impl Report {
         to.flush()
     }
 
-    /// The next one; `None` at the end.
+    /// The next report; `None` at the end.
     pub(super) fn receive(from: &mut impl Read) -> Option<Report> {
         let (mut at_ns, mut denied) = ([0; 8], [0; 8]);
         from.read_exact(&mut at_ns).and_then(|()| from.read_exact(&mut denied)).ok()?;
@@ -56,13 +56,17 @@ impl Report {
     }
 }
 
-/// Works from the start to the end.
-pub(super) fn work(limiter: &RateLimit, shift: &Shift, reports: &mut impl Write) -> Result<(), Failure> {
+/// Makes requests from the start to the end.
+pub(super) fn work(
+    limiter: &RateLimit,
+    assignment: &Assignment,
+    reports: &mut impl Write,
+) -> Result<(), Failure> {
     end_with_parent();
-    std::thread::sleep(shift.start.since(now()));
-    let ended = match shift.work {
-        Some(work) => wait_for_turns(limiter, shift, work, reports),
-        None => try_and_try(limiter, shift, reports),
+    std::thread::sleep(assignment.start.since(now()));
+    let ended = match assignment.work {
+        Some(work) => wait_for_turns(limiter, assignment, work, reports),
+        None => try_repeatedly(limiter, assignment, reports),
     };
     match ended {
         Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -72,32 +76,36 @@ pub(super) fn work(limiter: &RateLimit, shift: &Shift, reports: &mut impl Write)
 
 fn wait_for_turns(
     limiter: &RateLimit,
-    shift: &Shift,
+    assignment: &Assignment,
     work: Duration,
     reports: &mut impl Write,
 ) -> Result<(), Failure> {
-    let deadline = Instant::now() + shift.end.since(now());
+    let deadline = Instant::now() + assignment.end.since(now());
     while let Outcome::Admitted(admission) = limiter.acquire(1).deadline(deadline).wait()? {
         let report = Report { at_ns: admission.at().as_nanos(), denied: 0 };
         report.send(reports).map_err(Failure::Output)?;
-        std::thread::sleep(work.min(shift.end.since(now())));
+        std::thread::sleep(work.min(assignment.end.since(now())));
     }
     Ok(())
 }
 
-fn try_and_try(limiter: &RateLimit, shift: &Shift, reports: &mut impl Write) -> Result<(), Failure> {
+fn try_repeatedly(
+    limiter: &RateLimit,
+    assignment: &Assignment,
+    reports: &mut impl Write,
+) -> Result<(), Failure> {
     let mut report = Report::default();
     let mut reported = now();
     loop {
         let t = now();
-        if t >= shift.end {
+        if t >= assignment.end {
             return report.send(reports).map_err(Failure::Output);
         }
         match limiter.try_acquire(1)? {
             Outcome::Admitted(admission) => report.at_ns = admission.at().as_nanos(),
             Outcome::Denied(_) => {
                 report.denied += 1;
-                std::thread::sleep(BREATH);
+                std::thread::sleep(RETRY_PAUSE);
             }
         }
         if report.at_ns != 0 || t.since(reported) >= REPORT_EVERY {

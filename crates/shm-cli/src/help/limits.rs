@@ -2,53 +2,66 @@
 
 /// `create --help`.
 pub(crate) const CREATE: &str = "\
-Up to four limits, one for each --rate; a call passes all of them or takes nothing. What is said of
-a limit stands after its --rate:
-  --burst N            N at one instant after a quiet time, MAX per PER on average (a token bucket)
-  --greedy             never more than MAX in any window of PER, as fast as possible
-  --window fixed       MAX per minute, hour and so on, as the wall clock has them
-  --window first-use   the same, but a window begins with the first call after the last one
-  --window sliding     an estimate over a sliding window, in a few bytes for any MAX
-  --unit UNIT          counts not calls but what they say by --take UNIT=AMOUNT
-  --guard TIME         with --greedy: callers may be late by this and still keep the limit
-With --permits N at most N run at once; without a --rate, any number one after the other.
-With --max-waiters N at most N callers wait, in all processes together; 0: no caller waits.
+Up to four limits, one for each --rate; a request passes all of them or takes
+nothing. Options of a limit stand after its --rate:
+  --burst N           N at one instant after a quiet time, MAX per PER on
+                      average (a token bucket)
+  --greedy            at most MAX in any window of PER, as fast as possible
+  --window fixed      at most MAX per window, one window after the other
+                      since 1970: windows of 1m begin with the minute
+  --window first-use  the same, but a window begins with the first call after
+                      the last window ended
+  --window sliding    an estimate over a sliding window, in a few bytes for
+                      any MAX
+  --unit UNIT         counts not calls but the amounts of --take UNIT=AMOUNT
+  --guard TIME        with --greedy: the limit is also kept if callers are
+                      late by up to TIME
+With --permits N at most N run at once; without a --rate, any number in a row.
+With --max-waiters N at most N callers wait, in all processes together; with
+0 no caller waits.
 
 The same in a file for --from (or as JSON, in a file that ends in .json):
   permits = 2                    # none if left out
   max_waiters = 100              # any number may wait if left out
   shadow = false
-  [[limit]]                      # may be left out where there are permits
+  [[limit]]                      # may be left out if there are permits
   rate = \"500/m\"
-  kind = \"greedy\"                # bucket (if left out), greedy, fixed-window, sliding-counter
+  kind = \"greedy\"                # bucket (if left out), greedy,
+                                 # fixed-window, sliding-counter
   guard = \"50ms\"                 # greedy only
   [[limit]]
   rate = \"200000/m\"
-  burst = 1000                   # bucket only; if left out: 1 for calls, all of it for a unit
+  burst = 1000                   # bucket only; if left out: 1 for calls, MAX
+                                 # for a unit
   unit = \"tokens\"                # calls if left out
   [[limit]]
   rate = \"10000/1day\"
   kind = \"fixed-window\"
-  start = \"epoch\"                # fixed-window only: epoch (if left out), first-use
+  start = \"epoch\"                # fixed-window only: epoch (if left out),
+                                 # first-use
 
-If the limiter exists, every setting that was given is compared with it, and none that was left out:
-`create api --rate 5/s` also succeeds if api has a burst, permits or a second limit. A file is
-compared as a whole. If something differs, the limiter is left as it is and the command fails; with
---keep it succeeds.
+If the limiter exists, every setting that is given is compared with it, and
+none that is left out: `create api --rate 5/s` also succeeds if api has a
+burst, permits or a second limit. A file is compared as a whole. If a setting
+differs, the limiter is not changed and the command fails; with --keep it
+succeeds.
 
-With --replace a new limiter takes the place of the one that exists, for example with more --seats or of
-another kind, which `set` cannot do. Processes that have the old one open go over to the new one, also
-those that wait. What was used, and permits that are held, do not count for the new one.
+With --replace a new limiter takes the place of the existing one, for example
+with more --seats or of another kind, which `shm-limit set` cannot do.
+Processes that have the old one open go over to the new one, waiting callers
+included. Usage and held permits do not count for the new one.
 
-In a directory where every user can create files (such as /tmp), the modes 660 and 666 are refused,
-unless root or the directory's owner creates the limiter: other users would not trust the file. A
-group shares a directory made by: install -d -m 2770 -g GROUP DIR
+In a directory where every user can create files (such as /tmp), the modes 660
+and 666 are refused, unless root or the directory's owner creates the limiter:
+other users would not trust the file. A group shares a directory made by:
+install -d -m 2770 -g GROUP DIR
 
 Examples:
   shm-limit create api --rate 5/s
   shm-limit create api --rate 100/10s --burst 20
   shm-limit create downloads --permits 3
-  shm-limit create model --rate 500/m --greedy --rate 200000/m --unit tokens --permits 8
+  shm-limit create model --rate 500/m --greedy \\
+      --rate 200000/m --unit tokens --permits 8
   shm-limit create model --from policy.toml
   shm-limit create api --rate 5/s --keep
   shm-limit create api --rate 5/s --seats 1000 --replace
@@ -56,21 +69,24 @@ Examples:
 
 /// `set --help`.
 pub(crate) const SET: &str = "\
-Unspecified settings are kept. What was used stays used, up to a full burst; callers that wait keep
-their places in the line, under the new limits. With fewer permits no process loses one: the next is given when enough
-are back.
+Unspecified settings are kept. Usage is kept too, up to a full burst; waiting
+callers keep their places in the line, under the new limits. If there are
+fewer permits than before, no process loses one: the next request gets one
+when enough are free.
 
-With --rate a limit keeps its burst, unless it counts a unit and its burst is MAX, the default for
-units: then the burst becomes the new MAX. To choose another, say --burst.
+With --rate a limit keeps its burst, except if it counts a unit and its burst
+is MAX, which is the default for units: then the burst becomes the new MAX.
+--burst chooses another.
 
-Each limit goes on at its place: limit 2 keeps what was used of limit 2 if both count the same unit.
-What was used of a limit that --from leaves out is forgotten, and standard error says so; a limit
-that is put back later starts unused.
+A limit keeps its usage if the limit of the same number counted the same unit
+before. Usage of a limit that --from leaves out is lost, which standard error
+reports; if such a limit is put back later, its usage starts at zero.
 
-A limiter with permits only can be given a --rate, and --no-rate leaves the permits alone again. Every
-limiter has room for 64 permits, or for as many as it was created with if that is more. A limiter
-that was created for one bucket or for permits has no room for more limits: remove it and create it
-again.
+--rate adds a limit to a limiter with permits only, and --no-rate removes all
+limits again. A limiter has room for 64 permits, or for as many as it was
+created with if that is more. A limiter that was created for one bucket or for
+permits has no room for other kinds and more limits: put a new one in its
+place by `shm-limit create NAME --replace`.
 
 Examples:
   shm-limit set api --rate 50/s

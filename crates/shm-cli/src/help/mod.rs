@@ -1,54 +1,75 @@
-//! What `--help` says after the options: examples, exit statuses, JSON.
+//! What `--help` says after the options: examples, exit statuses, JSON. A line has at most 78 columns, so that it also fits
+//! on a manual page.
 
+mod ahead;
 mod limits;
 mod show;
 mod take;
 
+pub(crate) use ahead::{CHARGE, RESERVE, SCHEDULE};
 pub(crate) use limits::{CREATE, SET};
 pub(crate) use show::{INSPECT, LIST};
-pub(crate) use take::{ACQUIRE, RUN};
+pub(crate) use take::{ACQUIRE, HOLD, RUN};
 
 /// `shm-limit --help`.
 pub(crate) const TOP: &str = "\
+Rates are written MAX/PER: 5/s, 100/10s, 30/1m30s, 2/500ms. Times: 500ms, 30s,
+1m30s, 2h.
+
+The limiters of a user are in /dev/shm/shm-limit-UID, so every user has
+budgets of its own. To share a budget among users or containers, give all of
+them one directory by --dir or SHM_LIMIT_DIR. (cron, systemd and sudo do not
+pass that variable on.)
+
+Exit status:
+  0         done, or admitted
+  1         failed; standard error says why, and what to do next
+  2         wrong usage
+  75        denied, or the turn would come too late (--denied-status N: N)
+  126, 127  run: the command cannot be executed, or does not exist
+
+Colours appear on a terminal only; NO_COLOR=1 turns them off.
+
 Examples:
   shm-limit create api --rate 100/10s --burst 20
   shm-limit run api -- curl -sS https://example.com/
   shm-limit run mail --rate 5/s --timeout 1m -- sendmail -t < letter
   shm-limit run build --permits 4 -- make
   xargs -P 16 -a urls -n 1 shm-limit run crawl --rate 2/s -- wget -q
-  shm-limit list
-
-Rates are written MAX/PER: 5/s, 100/10s, 30/1m30s, 2/500ms. Times: 500ms, 30s, 1m30s, 2h.
-
-Exit status:
-  0   done, or admitted
-  1   failed; standard error says why, and what to do next
-  2   wrong usage
-  75  denied, or the turn would come too late (--denied-status chooses another)
-  126, 127  run: the command cannot be executed, or does not exist
-
-Colours appear on a terminal only; NO_COLOR=1 turns them off.";
+  shm-limit list";
 
 /// `reset --help`.
 pub(crate) const RESET: &str = "\
-A pause goes on. Callers that wait keep their places in the line.
+A pause goes on. Waiting callers keep their places in the line.
 
-Example:
+Examples:
   shm-limit reset api";
 
 /// `pause --help`.
 pub(crate) const PAUSE: &str = "\
-Never shortens a pause. When it ends, admissions go on at the rate, not in a burst.
+A pause is never shortened: if one is in progress, the later end counts. After
+it ends, admissions resume at the rate; the pause does not build up a burst.
 
 Examples:
   shm-limit pause api 30s
   shm-limit resume api";
 
+/// `resume --help`.
+pub(crate) const RESUME: &str = "\
+Admissions resume at the rate; the pause does not build up a burst.
+
+Examples:
+  shm-limit resume api";
+
 /// `remove --help`.
 pub(crate) const REMOVE: &str = "\
-Processes that have it open hear of it at once. Those that opened it with a rate or permits create it
-again with their next request, with a new budget; the others fail until it is there again. To exchange
-it for another one, use `shm-limit create NAME --replace`, which leaves no gap.
+Processes that have the limiter open notice at once. Those that opened it with
+a rate or permits create it again with their next request, with a new budget;
+the requests of the others fail until it exists again. To exchange a limiter
+for another one without a gap, use `shm-limit create NAME --replace`.
+
+With --force the file is only deleted: processes that still use it notice
+within 0.1 s.
 
 Examples:
   shm-limit remove api
@@ -56,11 +77,14 @@ Examples:
 
 /// `demo --help`.
 pub(crate) const DEMO: &str = "\
-Uses a directory of its own, which is gone afterwards. Half of the processes are forked, half are
-executed and know nothing but the name. On the way one is killed and one is stopped for a while. In the
-end every admission is checked against the limit over every window of every length.
+The demo uses a temporary directory. Half of the processes are forked; the
+other half are executed and know only the name. On the way one process is
+killed and one is stopped for a while. In the end every admission is checked
+against the limit, over every window of every length.
 
-Exit status 0: the limit was kept. 1: it was not, or something failed.
+Exit status:
+  0  the limit was kept
+  1  it was not, or something failed
 
 Examples:
   shm-limit demo
@@ -68,7 +92,51 @@ Examples:
 
 /// `completions --help`.
 pub(crate) const COMPLETIONS: &str = "\
+The script completes commands, options, values, and the names of the limiters
+in the directory that --dir or SHM_LIMIT_DIR gives. It asks `shm-limit` for
+them each time, so it must be on the PATH. After an upgrade, print the script
+again.
+
 Examples:
-  shm-limit completions bash > ~/.local/share/bash-completion/completions/shm-limit
+  shm-limit completions bash \\
+      > ~/.local/share/bash-completion/completions/shm-limit
   shm-limit completions zsh > ~/.zfunc/_shm-limit
   shm-limit completions fish > ~/.config/fish/completions/shm-limit.fish";
+
+/// `man --help`.
+pub(crate) const MAN: &str = "\
+Writes shm-limit.1 and one page for each command, such as shm-limit-run.1, and
+prints their paths. Existing files of these names are overwritten.
+
+Examples:
+  mkdir -p ~/.local/share/man/man1
+  shm-limit man ~/.local/share/man/man1
+  man shm-limit-run";
+
+/// `help --help`.
+pub(crate) const HELP: &str = "\
+Examples:
+  shm-limit help
+  shm-limit help run";
+
+#[cfg(test)]
+mod tests {
+    use crate::args::Args;
+    use clap::CommandFactory;
+
+    /// On a terminal of 80 columns a longer line would be broken in the middle of a word.
+    #[test]
+    fn no_line_after_the_options_is_longer_than_a_manual_page_is_wide() {
+        let program = Args::command();
+        for command in std::iter::once(&program).chain(program.get_subcommands()) {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(!text.is_empty() || command.is_hide_set(), "{name} has no examples");
+            assert!(text.contains("Examples:\n") || command.is_hide_set(), "{name} has no examples");
+            for line in text.lines() {
+                assert!(line.chars().count() <= 78, "{name}: {line}");
+                assert_eq!(line.trim_end(), line, "{name}");
+            }
+        }
+    }
+}

@@ -1,36 +1,38 @@
-//! A denial, for people, for scripts and for programs.
+//! A denial, for humans, for scripts and for programs.
 
-use crate::output::span;
+use crate::output::{count, duration};
 use shm_lib::{Denied, DeniedBy};
 use std::time::Duration;
 
-/// How soon a script may try again where it is not known when a permit or a place in the line is free.
+/// After how long a script may try again if it is not known when a permit or a place in the line will be free.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// After how long to try again, for a script that sleeps for it.
 pub(crate) fn for_sleep(denied: &Denied) -> String {
-    span::seconds(denied.retry_after().unwrap_or(TRY_AGAIN))
+    duration::seconds(denied.retry_after().unwrap_or(TRY_AGAIN))
 }
 
-/// What denied it, in one word.
+/// What denied the request, in one word.
 pub(crate) fn by(denied: &Denied) -> &'static str {
     match denied.by() {
         DeniedBy::Permits => "permits",
         DeniedBy::Line { .. } => "line",
         DeniedBy::Paused { .. } => "pause",
+        DeniedBy::Unavailable { .. } => "unavailable",
         _ => "limits",
     }
 }
 
-/// Why a command was not run.
-pub(crate) fn reason(denied: &Denied) -> String {
+/// Why a request was denied, and what follows from that (`so`).
+pub(crate) fn reason(denied: &Denied, so: &str) -> String {
     match (denied.by(), denied.retry_after()) {
         (DeniedBy::Line { waiting }, _) => {
-            format!("{waiting} requests wait already, the command was not run; try again when fewer wait")
+            let verb = if waiting == 1 { "waits" } else { "wait" };
+            format!("{} {verb} already, so {so}; try again when fewer wait", count(waiting, "request"))
         }
         (_, Some(time)) => {
-            format!("denied, the command was not run; try again in {} s", span::seconds(time))
+            format!("denied, so {so}; try again in {} s", duration::seconds(time))
         }
-        (_, None) => "all permits are held, the command was not run; try again when one is back".into(),
+        (_, None) => format!("all permits are held, so {so}; try again when one is free"),
     }
 }

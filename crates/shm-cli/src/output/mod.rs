@@ -1,14 +1,15 @@
-//! Standard output, in all its formats.
+//! Output in all its formats.
 
 pub(crate) mod denial;
+pub(crate) mod duration;
+pub(crate) mod human;
 pub(crate) mod json;
-pub(crate) mod level;
 pub(crate) mod notice;
-pub(crate) mod person;
 pub(crate) mod printable;
-pub(crate) mod span;
 mod style;
 pub(crate) mod table;
+pub(crate) mod usage;
+mod write;
 
 pub(crate) use style::{BAD, GOOD, STRONG, WEAK, paint};
 
@@ -16,46 +17,49 @@ use crate::exit::Failure;
 use clap::builder::StyledStr;
 use clap::error::ContextValue;
 use serde::Serialize;
-use shm_lib::{Directory, Error, ErrorKind, Inspection, Name, RateLimit};
-use std::io::{self, Write};
+use shm_lib::{Directory, Error, ErrorKind, Inspection, Name, RateLimit, Unit};
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
-/// A limiter as it was found, usable or not.
-pub(crate) struct Seen {
+/// A limiter as it was found at one instant, usable or not.
+pub(crate) struct Snapshot {
     pub(crate) name: Name,
     pub(crate) directory: PathBuf,
     pub(crate) path: PathBuf,
     pub(crate) inspection: Result<Inspection, Error>,
 }
 
-impl Seen {
-    /// Looks, and takes no seat.
-    pub(crate) fn look(dir: &Directory, name: &Name) -> Seen {
-        Seen {
+impl Snapshot {
+    /// Inspects the limiter, without taking a seat.
+    pub(crate) fn new(dir: &Directory, name: &Name, limiter: Result<RateLimit, Error>) -> Snapshot {
+        Snapshot {
             name: name.clone(),
             directory: dir.path().to_owned(),
             path: dir.file(name),
-            inspection: RateLimit::builder(name.as_str())
-                .in_directory(dir.clone())
-                .attach()
-                .and_then(|limiter| limiter.inspect()),
+            inspection: limiter.and_then(|limiter| limiter.inspect()),
         }
     }
 
-    /// Whether there is anything, usable or not.
+    /// Whether there is a file, usable or not.
     pub(crate) fn exists(&self) -> bool {
         !self.inspection.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound || e.kind().is_lost())
     }
 }
 
-/// Writes it all, without colours unless on a terminal. That nobody reads any more is no failure.
+/// Writes all of the text, with colours on a terminal only. A reader that has closed the pipe is not a failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let text = printable::page(text);
-    delivered(anstream::stdout().lock(), &text)
+    delivered(write::whole(&io::stdout(), &printable::page(text)))
 }
 
-fn delivered(mut to: impl Write, text: &str) -> Result<(), Failure> {
-    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+/// Writes a message on standard error. If that fails, the exit status is all that is left to tell.
+pub(crate) fn report(what: impl fmt::Display) {
+    let text = format!("shm-limit: {}\n", printable::lines(&what.to_string()));
+    let _ = write::whole(&io::stderr(), &text);
+}
+
+fn delivered(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(e)),
         _ => Ok(()),
     }
@@ -69,20 +73,30 @@ pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
 /// Writes a value as JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Failure::new(format!("can't write this as JSON: {e}")))?;
+        .map_err(|e| Failure::new(format!("cannot write this as JSON: {e}")))?;
     print_line(&printable::json(&text))
 }
 
-/// What clap has to say: help on standard output, errors on standard error. It repeats arguments as they are, among
-/// its own styles, so they are escaped before it writes them.
+/// A number of things: "1 seat", "2 seats".
+pub(crate) fn count(n: u64, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+/// An amount of a unit, whose name is not this program's.
+pub(crate) fn amount(unit: &str, n: u64) -> String {
+    if unit == Unit::CALLS.name() { count(n, "call") } else { format!("{n} {}", printable::word(unit)) }
+}
+
+/// Writes a message of clap: help on standard output, errors on standard error. A message repeats arguments as they are,
+/// among clap's own styles, so the arguments are escaped first.
 pub(crate) fn clap_message(message: &mut clap::Error) -> Result<(), Failure> {
     escape_arguments(message);
     let text = printable::page(&message.render().ansi().to_string());
-    if message.use_stderr() {
-        delivered(anstream::stderr().lock(), &text)
+    delivered(if message.use_stderr() {
+        write::whole(&io::stderr(), &text)
     } else {
-        delivered(anstream::stdout().lock(), &text)
-    }
+        write::whole(&io::stdout(), &text)
+    })
 }
 
 fn escape_arguments(message: &mut clap::Error) {

@@ -1,15 +1,15 @@
-//! What `--verbose` says of a wait, on standard error.
+//! The message of `--verbose` about a wait, on standard error.
 
-use crate::exit::complain;
+use crate::output::report;
 use shm_lib::{Inspection, RateLimit};
 use std::time::{Duration, Instant};
 
-/// A wait that is shorter is not worth a line.
+/// A shorter wait is not reported.
 const AFTER: Duration = Duration::from_secs(1);
 
-/// Says once that this process waits.
+/// Reports once that this process waits.
 pub(crate) struct Notice {
-    /// When that is due; `None` if it was said, or need not be.
+    /// When the report is due; `None` if it was made, or is not wanted.
     due: Option<Instant>,
 }
 
@@ -19,16 +19,16 @@ impl Notice {
         Notice { due: is_wanted.then(|| Instant::now() + AFTER) }
     }
 
-    /// Says it, if it is due.
+    /// Reports, if that is due.
     pub(crate) fn when_due(&mut self, limiter: &RateLimit) {
         if self.due.take_if(|due| *due <= Instant::now()).is_some() {
             let place = limiter.inspect().map_or_else(|_| String::new(), |seen| position(&seen));
-            complain(format_args!("limiter {:?}: waiting{place}", limiter.name()));
+            report(format_args!("limiter {:?}: waiting{place}", limiter.name()));
         }
     }
 }
 
-/// Where this process stands in the line.
+/// The position of this process in the line.
 fn position(seen: &Inspection) -> String {
     let me = std::process::id();
     let mine = seen.waiting.iter().position(|process| process.pid == me && !process.foreign_pid);
@@ -38,6 +38,6 @@ fn position(seen: &Inspection) -> String {
                 seen.waiting[..index].iter().fold(0, |sum: u64, one| sum.saturating_add(one.callers));
             format!(", number {} of {} in line", before.saturating_add(1), seen.callers_waiting())
         }
-        None => ", outside of the line: more processes wait than it has places".to_owned(),
+        None => ", outside of the line, because it has fewer places than processes wait".to_owned(),
     }
 }

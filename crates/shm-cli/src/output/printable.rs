@@ -1,11 +1,11 @@
-//! Text that a user or another process wrote, as a terminal may get it: what it would obey is escaped, so that it does
-//! not colour, move or turn round what is written beside it.
+//! Text that a user or another process wrote, made safe for a terminal: control sequences are escaped, so that the text
+//! cannot colour, move or reverse what is written beside it.
 
 use std::fmt::Write;
 use std::path::Path;
 
-/// Whether a terminal shows it and does nothing else. Not so control characters (C0, C1, DEL), line separators, and
-/// marks that change the direction of what follows.
+/// Whether a terminal only shows the character. Control characters (C0, C1, DEL), line separators and marks that change the
+/// direction of the text have other effects.
 fn is_shown(c: char) -> bool {
     let turns =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -24,7 +24,7 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     shown
 }
 
-/// A word: it stays on its line.
+/// A word, which stays on its line.
 pub(crate) fn word(text: &str) -> String {
     escaped(text, |_| false)
 }
@@ -39,8 +39,8 @@ pub(crate) fn lines(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// A page of this program's, with the styles that it sets itself. Whatever others wrote is escaped before it is put into
-/// the page; this is for what was overlooked.
+/// A page of this program, with the styles that this program sets. Foreign text is escaped before it is put into the page;
+/// this is a second line of defence.
 pub(crate) fn page(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let mut shown = lines(parts.next().unwrap_or_default());
@@ -54,14 +54,14 @@ pub(crate) fn page(text: &str) -> String {
     shown
 }
 
-/// JSON text: the same characters, written so that a terminal shows them. They occur in strings only.
+/// JSON text: the same characters, as JSON escapes. They occur in strings only.
 pub(crate) fn json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if is_shown(c) || c == '\n' {
             shown.push(c);
         } else {
-            // None of them needs a surrogate pair.
+            // None of these characters needs a surrogate pair.
             let _ = write!(shown, "\\u{:04x}", u32::from(c));
         }
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_escaped() {
+    fn control_characters_are_escaped() {
         assert_eq!(word("日本 é\u{301}👩\u{200d}💻 a-b"), "日本 é\u{301}👩\u{200d}💻 a-b");
         assert_eq!(word("\u{1b}[31m\n\u{9b}"), r"\u{1b}[31m\u{a}\u{9b}");
         assert_eq!(lines("a\tb\nc\r\u{202e}"), "a\tb\nc\\u{d}\\u{202e}");
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn styles_and_nothing_else_are_left_in_a_page() {
+    fn a_page_keeps_only_styles() {
         assert_eq!(page("\u{1b}[1;31mred\u{1b}[0m\n"), "\u{1b}[1;31mred\u{1b}[0m\n");
         assert_eq!(page("\u{1b}[2Jx\u{1b}]0;t\u{7}\u{1b}["), r"\u{1b}[2Jx\u{1b}]0;t\u{7}\u{1b}[");
     }

@@ -1,18 +1,18 @@
-//! The few styles there are.
+//! The styles of the output.
 
 use anstyle::{AnsiColor, Style};
 use std::fmt;
 
-/// What a person must see first.
+/// A problem.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What is as it should be.
+/// A good state.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 /// Headings and names.
 pub(crate) const STRONG: Style = Style::new().bold();
-/// What is only there for completeness.
+/// A minor detail.
 pub(crate) const WEAK: Style = Style::new().dimmed();
 
-/// The text in that style; whoever prints it takes the style away where it can't be shown.
+/// The text in that style. Printing removes the style if the stream cannot show it.
 pub(crate) fn paint(style: Style, text: impl fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }

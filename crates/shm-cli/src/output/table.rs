@@ -1,6 +1,6 @@
-//! `list` for people: one row per limiter, which says how full the tightest of its limits is. The full ones stand out.
+//! `list` for humans: one row per limiter, with the usage of the tightest of its limits. Full limiters stand out.
 
-use crate::output::{BAD, GOOD, STRONG, Seen, WEAK, json, level, paint, printable, span};
+use crate::output::{BAD, GOOD, STRONG, Snapshot, WEAK, duration, json, paint, printable, usage};
 use anstyle::Style;
 use shm_lib::limit::{Description, KindName};
 use shm_lib::{Inspection, Limit};
@@ -14,7 +14,7 @@ const QUEUE: usize = 5;
 const STATE: usize = HEAD.len() - 1;
 
 /// The table, ready to print.
-pub(crate) fn table(limiters: &[Seen]) -> String {
+pub(crate) fn table(limiters: &[Snapshot]) -> String {
     let rows: Vec<([String; HEAD.len()], Style)> = limiters.iter().map(row).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|(cells, _)| cells[column].width());
@@ -42,7 +42,7 @@ pub(crate) fn table(limiters: &[Seen]) -> String {
     }
 }
 
-/// The text, filled up to so many cells of a terminal: a wide character takes two of them, a combining mark none.
+/// The text, padded to this number of cells of a terminal: a wide character takes two cells, a combining mark none.
 pub(crate) fn left(text: &str, cells: usize) -> String {
     format!("{text}{}", gap(text, cells))
 }
@@ -55,13 +55,13 @@ fn gap(text: &str, cells: usize) -> String {
     " ".repeat(cells.saturating_sub(text.width()))
 }
 
-fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
+fn row(seen: &Snapshot) -> ([String; HEAD.len()], Style) {
     let mut cells: [String; HEAD.len()] = std::array::from_fn(|_| "-".to_owned());
     cells[0] = printable::word(seen.name.as_str());
     let (state, style) = match &seen.inspection {
         Ok(found) => {
             if let Some((limit, outlook)) =
-                level::tightest(found).and_then(|index| level::of(found).nth(index))
+                usage::tightest(found).and_then(|index| usage::of(found).nth(index))
             {
                 let figures = [
                     short(limit, found.limits.len() - 1),
@@ -71,14 +71,14 @@ fn row(seen: &Seen) -> ([String; HEAD.len()], Style) {
                 ];
                 cells[1..QUEUE].clone_from_slice(&figures);
             }
-            let next = level::next_in(found);
+            let next = usage::next_in(found);
             let figures = [
                 found.callers_waiting().to_string(),
                 match found.policy.permits() {
-                    // When a permit comes back is not known.
+                    // When a permit will be free is not known.
                     Some(n) if found.permits_held >= n.into() => "-".to_owned(),
                     _ if next.is_zero() => "now".to_owned(),
-                    _ => span::short(next),
+                    _ => duration::short(next),
                 },
                 found.policy.permits().map_or("-".to_owned(), |n| format!("{}/{n}", found.permits_held)),
                 found.counts.admitted.to_string(),
@@ -105,13 +105,13 @@ fn short(limit: Limit, others: usize) -> String {
     format!("{unit}{}{kind}{more}", limit.rate())
 }
 
-/// What a person looks for first.
+/// The state of a limiter, which a human looks at first.
 pub(crate) fn state(found: &Inspection) -> (String, Style) {
     let (state, style) = match found.paused_until {
-        Some(until) => (format!("paused {}", span::short(until.since(found.now))), BAD),
-        None if level::is_full(found) => ("full".to_owned(), BAD),
+        Some(until) => (format!("paused {}", duration::short(until.since(found.now))), BAD),
+        None if usage::is_full(found) => ("full".to_owned(), BAD),
         None => ("ok".to_owned(), GOOD),
     };
-    // Nobody is denied: nobody need get up.
+    // No request is denied, so nothing is urgent.
     if found.policy.is_shadow() { (format!("{state} (shadow)"), WEAK) } else { (state, style) }
 }

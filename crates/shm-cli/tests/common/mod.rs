@@ -1,4 +1,4 @@
-//! What the black-box tests share: the command in a directory of its own.
+//! Shared by the black-box tests: the command with a directory of its own.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use assert_cmd::Command;
@@ -7,8 +7,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A directory of limiters that nothing else uses.
-pub struct Place(pub TempDir);
+/// A directory of limiters for one test.
+pub struct Sandbox(pub TempDir);
 
 /// How a command ended.
 pub struct Ended {
@@ -17,9 +17,9 @@ pub struct Ended {
     pub err: String,
 }
 
-impl Place {
-    pub fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
+impl Sandbox {
+    pub fn new() -> Sandbox {
+        Sandbox(tempfile::tempdir().unwrap())
     }
 
     pub fn path(&self) -> &Path {
@@ -42,7 +42,7 @@ impl Place {
         }
     }
 
-    /// Runs it, expects status 0, and gives what it printed.
+    /// Runs it, expects status 0, and returns its standard output.
     pub fn ok(&self, args: &[&str]) -> String {
         let ended = self.run(args);
         assert_eq!(ended.status, 0, "{args:?}: {}", ended.err);
@@ -66,13 +66,13 @@ impl Place {
         self.command(args).stdout(Stdio::null()).spawn().unwrap()
     }
 
-    /// Waits until so many callers wait.
+    /// Waits until this number of callers wait.
     pub fn until_queue_is(&self, name: &str, callers: u64) {
         until(|| self.json(&["inspect", name, "--json"])["callers_waiting"] == callers);
     }
 }
 
-/// How a command that was started with its standard error piped ends.
+/// How a command ends that was started with its standard error piped.
 pub fn end_of(child: Child) -> Ended {
     let output = child.wait_with_output().unwrap();
     Ended {
@@ -82,11 +82,34 @@ pub fn end_of(child: Child) -> Ended {
     }
 }
 
-/// Waits for what must come, however busy the machine is.
-pub fn until(mut it_is_so: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(30);
-    while !it_is_so() {
-        assert!(Instant::now() < give_up, "it never came");
+/// Waits until the condition holds, however busy the machine is.
+pub fn until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "the condition never held");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Runs a shell script with a `/dev/shm` and a `/run` of its own, in a mount namespace, without `SHM_LIMIT_DIR`; its
+/// standard error. `None` if this is not root.
+pub fn isolated(script: &str) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root has mount namespaces here");
+        return None;
+    }
+    let setup = "set -e
+        mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+        mount -t tmpfs -o mode=755 tmpfs /run
+        cp \"$PROGRAM\" /run/shm-limit
+        chmod 755 /run/shm-limit
+        PATH=/run:$PATH
+        as() { uid=$1; shift; setpriv --reuid=$uid --regid=$uid --clear-groups \"$@\"; }";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &format!("{setup}\n{script}")]);
+    command.env("PROGRAM", env!("CARGO_BIN_EXE_shm-limit")).env_remove("SHM_LIMIT_DIR");
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    Some(said)
 }

@@ -1,12 +1,14 @@
-//! The JSON that programs read. Fields are only ever added. Spans of time are in seconds (`_s`), instants in
-//! nanoseconds of `CLOCK_BOOTTIME` (`_ns`). `--help` of `inspect` and `acquire` says the same.
+//! The JSON that programs read. Fields are only ever added. Durations are in seconds (`_s`), instants in nanoseconds of
+//! `CLOCK_BOOTTIME` (`_ns`). `--help` of the commands documents the fields.
 
 mod parts;
 mod taken;
+mod turns;
 
 pub(crate) use taken::Taken;
+pub(crate) use turns::{Reserved, Scheduled, Turns};
 
-use crate::output::{Seen, level, span::seconds_f64};
+use crate::output::{Snapshot, duration::seconds_f64, usage};
 use parts::{Attached, Limit, Permits, Rate, Waiting};
 use serde::Serialize;
 use shm_lib::{Error, ErrorKind, Inspection};
@@ -19,66 +21,66 @@ pub(crate) struct Limiter<'a> {
     name: &'a str,
     /// Its file.
     path: &'a Path,
-    /// The directory it was looked for in.
+    /// The directory of the limiters.
     directory: &'a Path,
     /// `ok`, or what is wrong.
     health: &'static str,
-    /// What is wrong and what to do next, for people; null if nothing is.
+    /// What is wrong and what to do next, for humans; null if nothing is wrong.
     problem: Option<String>,
-    /// Absent if it can't be read.
+    /// Absent if the limiter cannot be read.
     #[serde(flatten)]
     details: Option<Details>,
 }
 
 #[derive(Serialize)]
 struct Details {
-    /// Whether nothing would be admitted now.
+    /// Whether no request would be admitted now.
     full: bool,
-    /// Whether it denies nobody.
+    /// Whether the limiter is in shadow mode, and denies no request.
     shadow: bool,
-    /// Which limit is nearest to full: from 1, as in `set --limit`. The next five fields are its. All are null if there is no
-    /// limit.
+    /// The number of the limit that is nearest to full, from 1, as in `set --limit`. The next five fields are about that limit.
+    /// All are null if there is no limit.
     tightest: Option<usize>,
     /// The rate in force.
     rate: Option<Rate>,
-    /// How many may pass at one instant.
+    /// The most that may pass at one instant.
     burst: Option<u64>,
-    /// How many are free now.
+    /// How much is free now.
     available: Option<u64>,
-    /// How many of the burst are used. In a pause those that are neither used nor available are held back.
+    /// How much of the burst is used. In a pause, what is neither used nor available is held back.
     used: Option<u64>,
-    /// How many are charged already for an instant to come.
+    /// How much is charged already for an instant to come.
     charged_ahead: Option<u64>,
-    /// Until one would be admitted.
+    /// The time until one call would be admitted.
     next_in_s: f64,
     /// All limits.
     limits: Vec<Limit>,
     /// Null if it has none.
     permits: Option<Permits>,
-    /// How many callers may wait at a time; null if any number may.
+    /// The number of callers that may wait at a time; null if any number may.
     max_waiters: Option<u32>,
-    /// How many callers of living processes wait.
+    /// The number of waiting callers of living processes.
     callers_waiting: u64,
-    /// The living processes that wait, in the order of the line; absent from `list`.
+    /// The living processes with waiting callers, in the order of the line; absent from `list`.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<Vec<Waiting>>,
-    /// Callers that found no place in the line since the limiter was created.
+    /// The number of callers that found no place in the line since the limiter was created.
     unordered: u64,
-    /// Until a pause ends; null without one.
+    /// The time until a pause ends; null if there is none.
     paused_for_s: Option<f64>,
-    /// Requests admitted since it was created.
+    /// The number of requests admitted since the limiter was created.
     admitted: u64,
-    /// Calls that they were for.
-    tokens: u64,
-    /// Requests denied or timed out.
+    /// The number of calls that they were for.
+    calls: u64,
+    /// The number of requests denied or timed out.
     denied: u64,
-    /// Requests admitted after a wait.
+    /// The number of requests admitted after a wait.
     waited: u64,
-    /// For how long they waited altogether.
+    /// The time that they waited altogether.
     waited_total_s: f64,
-    /// How many processes can be told apart.
+    /// The number of processes that can be told apart.
     seats: usize,
-    /// The living processes that have it open; absent from `list`.
+    /// The living processes that have the limiter open; absent from `list`.
     #[serde(skip_serializing_if = "Option::is_none")]
     attached: Option<Vec<Attached>>,
     /// Permissions of the file, in octal.
@@ -87,11 +89,11 @@ struct Details {
     owner_uid: u32,
     /// Group of the file.
     group_gid: u32,
-    /// Since it was created.
+    /// The time since the limiter was created.
     age_s: f64,
-    /// When it was created, by its creator's wall clock, in seconds since 1970.
+    /// When the limiter was created, by the creator's wall clock, in seconds since 1970.
     created_unix: u64,
-    /// How often it was changed, paused, resumed or reset.
+    /// The number of changes, pauses, resumptions and resets.
     changes: u64,
     /// Size of the file.
     bytes: u64,
@@ -99,7 +101,7 @@ struct Details {
 
 impl<'a> Limiter<'a> {
     /// For `list`.
-    pub(crate) fn brief(seen: &'a Seen) -> Limiter<'a> {
+    pub(crate) fn brief(seen: &'a Snapshot) -> Limiter<'a> {
         let inspection = seen.inspection.as_ref();
         Limiter {
             name: seen.name.as_str(),
@@ -112,7 +114,7 @@ impl<'a> Limiter<'a> {
     }
 
     /// For `inspect`.
-    pub(crate) fn in_full(seen: &'a Seen) -> Limiter<'a> {
+    pub(crate) fn in_full(seen: &'a Snapshot) -> Limiter<'a> {
         let mut limiter = Limiter::brief(seen);
         if let (Some(details), Ok(inspection)) = (&mut limiter.details, &seen.inspection) {
             details.attached = Some(Attached::all(inspection));
@@ -122,9 +124,10 @@ impl<'a> Limiter<'a> {
     }
 }
 
-/// What is wrong, in a word that stays the same.
+/// What is wrong with a limiter, in a word that stays the same.
 pub(crate) fn health(error: &Error) -> &'static str {
     match error.kind() {
+        ErrorKind::NotFound => "not_found",
         ErrorKind::Corrupt => "corrupt",
         ErrorKind::NotALimiter => "not_a_limiter",
         ErrorKind::Incompatible => "incompatible",
@@ -140,10 +143,10 @@ impl Details {
     fn of(seen: &Inspection) -> Details {
         let counts = &seen.counts;
         let limits: Vec<Limit> = Limit::all(seen);
-        let tightest = level::tightest(seen);
+        let tightest = usage::tightest(seen);
         let of_it = tightest.and_then(|index| limits.get(index));
         Details {
-            full: level::is_full(seen),
+            full: usage::is_full(seen),
             shadow: seen.policy.is_shadow(),
             tightest: tightest.map(|index| index + 1),
             rate: of_it.map(|limit| limit.rate.clone()),
@@ -151,7 +154,7 @@ impl Details {
             available: of_it.map(|limit| limit.available),
             used: of_it.map(|limit| limit.used),
             charged_ahead: of_it.map(|limit| limit.charged_ahead),
-            next_in_s: seconds_f64(level::next_in(seen)),
+            next_in_s: seconds_f64(usage::next_in(seen)),
             limits,
             permits: Permits::of(seen),
             max_waiters: seen.policy.max_waiters(),
@@ -160,7 +163,7 @@ impl Details {
             unordered: seen.unordered,
             paused_for_s: seen.paused_until.map(|until| seconds_f64(until.since(seen.now))),
             admitted: counts.admitted,
-            tokens: counts.tokens,
+            calls: counts.tokens,
             denied: counts.denied,
             waited: counts.waited,
             waited_total_s: counts.waited_time.as_secs_f64(),

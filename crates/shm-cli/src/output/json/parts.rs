@@ -1,6 +1,6 @@
-//! What a limiter consists of, as JSON: its limits, its permits, the processes that use it, and the line.
+//! The parts of a limiter, as JSON: its limits, its permits, the processes that use it, and the line.
 
-use crate::output::{level, span::seconds_f64};
+use crate::output::{duration::seconds_f64, usage};
 use serde::Serialize;
 use shm_lib::limit::{Description, KindName};
 use shm_lib::{Inspection, Start, Unit};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 #[derive(Clone, Serialize)]
 pub(super) struct Rate {
-    /// So many per `per_s`.
+    /// At most this many per `per_s`.
     max: u64,
     /// The period.
     per_s: f64,
@@ -16,30 +16,30 @@ pub(super) struct Rate {
     text: String,
 }
 
-/// One limit, and how full it is.
+/// One limit and its usage.
 #[derive(Clone, Serialize)]
 pub(super) struct Limit {
     /// In words.
     text: String,
-    /// What it counts: `calls` or the unit's name.
+    /// What the limit counts: `calls` or the unit's name.
     unit: Unit,
-    /// How it counts, as in a policy's file.
+    /// How the limit counts, as in a policy file.
     kind: KindName,
     /// Its rate.
     pub(super) rate: Rate,
-    /// How many may pass at one instant.
+    /// The most that may pass at one instant.
     pub(super) burst: u64,
     /// Where fixed windows begin; null for other kinds.
     start: Option<Start>,
     /// By how much the window of a greedy limit is longer.
     guard_s: f64,
-    /// How many are free now.
+    /// How much is free now.
     pub(super) available: u64,
-    /// How many are used.
+    /// How much is used.
     pub(super) used: u64,
-    /// How many are charged already for an instant to come: turns of callers that wait, reservations, schedules, debts.
+    /// How much is charged already for an instant to come: turns of waiting callers, reservations, schedules, debts.
     pub(super) charged_ahead: u64,
-    /// Until the limit admits one that is not charged yet.
+    /// The time until the limit admits one more.
     next_in_s: f64,
 }
 
@@ -61,28 +61,28 @@ impl Limit {
                 next_in_s: seconds_f64(outlook.next_at.since(seen.now)),
             }
         };
-        level::of(seen).map(one).collect()
+        usage::of(seen).map(one).collect()
     }
 }
 
-/// How many may be held at once, and are.
+/// The permits of a limiter.
 #[derive(Serialize)]
 pub(super) struct Permits {
-    /// At most so many.
+    /// The number of permits.
     max: u32,
-    /// By the living.
+    /// The number of permits that living processes hold.
     held: u64,
-    /// By whom.
+    /// The processes that hold them.
     holders: Vec<Holder>,
 }
 
 #[derive(Serialize)]
 struct Holder {
-    /// Its seat.
+    /// The seat of the process.
     seat: usize,
-    /// Its PID; null if it left just now.
+    /// The PID of the process; null if it left at this instant.
     pid: Option<u32>,
-    /// How many it holds.
+    /// The number of permits that it holds.
     held: u64,
 }
 
@@ -109,9 +109,9 @@ pub(super) struct Attached {
     foreign_pid: bool,
     /// Its command's name.
     command: String,
-    /// Its seat.
+    /// The seat of the process.
     seat: usize,
-    /// For how long it has been here.
+    /// For how long the process has used the limiter.
     since_s: f64,
     /// Its requests admitted.
     admitted: u64,
@@ -119,7 +119,7 @@ pub(super) struct Attached {
     denied: u64,
     /// Its requests admitted after a wait.
     waited: u64,
-    /// How many permits it holds.
+    /// The number of permits that it holds.
     permits: u64,
 }
 
@@ -134,13 +134,13 @@ impl Attached {
             admitted: process.counts.admitted,
             denied: process.counts.denied,
             waited: process.counts.waited,
-            permits: level::held_by(seen, process),
+            permits: usage::held_by(seen, process),
         };
         seen.attached.iter().map(one).collect()
     }
 }
 
-/// A process that waits, with the first of its callers.
+/// A process with waiting callers, and the first of them.
 #[derive(Serialize)]
 pub(super) struct Waiting {
     /// Its position among the processes of the line, from 1.
@@ -153,11 +153,11 @@ pub(super) struct Waiting {
     command: String,
     /// For how long its first caller has waited.
     since_s: f64,
-    /// How many of its callers wait.
+    /// The number of its waiting callers.
     callers: u64,
-    /// How much of which unit the first of them asks for.
+    /// The amounts of units that the first of them asks for.
     asks: BTreeMap<String, u64>,
-    /// Whether it was not awake in time, so that others are served before it.
+    /// Whether the process did not wake up in time, so that others are served before it.
     late: bool,
 }
 

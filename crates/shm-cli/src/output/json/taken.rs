@@ -1,49 +1,67 @@
-//! What `acquire` got, as JSON.
+//! The result of `acquire`, as JSON.
 
 use crate::args::Take;
-use crate::output::{denial, span::seconds_f64};
+use crate::exit::{Failure, error_word};
+use crate::output::{denial, duration::seconds_f64};
 use serde::Serialize;
-use shm_lib::{Outcome, RateLimit};
+use shm_lib::{Directory, Error, Outcome};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 #[derive(Serialize)]
 pub(crate) struct Taken<'a> {
     /// The limiter's name.
     name: &'a str,
     /// The limiter's file.
-    path: &'a Path,
-    /// `admitted` or `denied`.
+    path: PathBuf,
+    /// `admitted`, `denied` or `failed`.
     outcome: &'static str,
-    /// How many calls it was for.
-    tokens: u64,
-    /// How much of which unit was asked for.
+    /// The number of calls that were asked for.
+    calls: u64,
+    /// The amounts of units that were asked for.
     units: BTreeMap<&'a str, u64>,
-    /// How long it waited for its turn.
+    /// How long the request waited for its turn.
     waited_s: f64,
-    /// After how long to try again; null if admitted, and where nobody knows.
+    /// After how long to try again; null if admitted, and where it is not known.
     retry_after_s: Option<f64>,
-    /// Why it was denied: `limits`, `pause`, `permits` or `line`; null if admitted.
+    /// Why the request was denied: `limits`, `pause`, `permits`, `line` or `unavailable`; null if it was not.
     denied_by: Option<&'static str>,
-    /// Whether it was admitted only because the limiter is in shadow.
+    /// Whether the request was admitted only because the limiter is in shadow mode.
     shadowed: bool,
-    /// The instant that it was admitted for; null if denied.
+    /// The instant that the request was admitted for; null if it was not.
     at_ns: Option<u64>,
+    /// Why the limiter could not decide, in one word; null if it could.
+    error: Option<String>,
+    /// The same for a human, with what to do next.
+    problem: Option<String>,
 }
 
 impl<'a> Taken<'a> {
-    pub(crate) fn new(limiter: &'a RateLimit, asked: &'a Take, outcome: &Outcome) -> Taken<'a> {
-        let taken = Taken {
-            name: limiter.name(),
-            path: limiter.path(),
-            outcome: "denied",
-            tokens: asked.calls,
-            units: asked.amounts.iter().map(|(unit, amount)| (unit.name(), *amount)).collect(),
+    /// Before it is known how it ends.
+    pub(crate) fn new(dir: &Directory, asked: &'a Take) -> Taken<'a> {
+        let name = &asked.target.name;
+        Taken {
+            name: name.as_str(),
+            path: dir.file(name),
+            outcome: "failed",
+            calls: asked.cost.calls(),
+            units: asked.cost.amounts.iter().map(|(unit, amount)| (unit.name(), *amount)).collect(),
             waited_s: 0.0,
             retry_after_s: None,
             denied_by: None,
             shadowed: false,
             at_ns: None,
+            error: None,
+            problem: None,
+        }
+    }
+
+    /// Admitted or denied, by the limiter or because the limiter failed.
+    pub(crate) fn decided(self, outcome: &Outcome, problem: Option<&Error>) -> Taken<'a> {
+        let taken = Taken {
+            error: problem.map(|error| error_word(error.kind())),
+            problem: problem.map(Error::to_string),
+            ..self
         };
         match outcome {
             Outcome::Admitted(admission) => Taken {
@@ -54,10 +72,16 @@ impl<'a> Taken<'a> {
                 ..taken
             },
             Outcome::Denied(denied) => Taken {
+                outcome: "denied",
                 retry_after_s: denied.retry_after().map(seconds_f64),
                 denied_by: Some(denial::by(denied)),
                 ..taken
             },
         }
+    }
+
+    /// Neither admitted nor denied.
+    pub(crate) fn failed(self, failure: &Failure) -> Taken<'a> {
+        Taken { error: Some(failure.word()), problem: Some(failure.to_string()), ..self }
     }
 }

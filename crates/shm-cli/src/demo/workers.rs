@@ -1,10 +1,11 @@
-//! The demo's processes: started, signalled, listened to, and ended whatever happens.
+//! The worker processes of the demo: starts them, signals them, collects their reports, and ends them in any case.
 
-use crate::demo::worker::{self, Report, Shift};
-use crate::demo::{NAME, Script};
-use crate::exit::{Failure, complain};
+use crate::demo::worker::{self, Assignment, Report};
+use crate::demo::{NAME, Timeline};
+use crate::exit::Failure;
 use crate::fork;
-use crate::signals::Watch;
+use crate::output::report;
+use crate::signals::SignalCatcher;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -18,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long after the end a process may take to be gone.
+/// How long after the end of the demo a process may take to exit.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What those who wait ask for together, of the rate: the rest is for those who try.
+/// The part of the rate that the waiting workers use together; the rest is for those that try.
 const SHARE_OF_WAITERS: f64 = 0.6;
 
 /// What was done to a process.
@@ -29,10 +30,10 @@ pub(super) enum Fate {
     Works,
     Killed(Nanos),
     Stopped(Nanos),
-    WentOn(Nanos, Nanos),
+    Resumed(Nanos, Nanos),
 }
 
-/// One process.
+/// One worker process.
 pub(super) struct Worker {
     pub(super) pid: Pid,
     pub(super) forked: bool,
@@ -40,10 +41,10 @@ pub(super) struct Worker {
     pub(super) fate: Fate,
     log: Arc<Mutex<Log>>,
     reader: Option<JoinHandle<()>>,
-    gone: bool,
+    exited: bool,
 }
 
-/// What a process has reported so far.
+/// What a worker has reported so far.
 #[derive(Default)]
 pub(super) struct Log {
     pub(super) admissions: Vec<audit::Admission>,
@@ -55,7 +56,7 @@ impl Worker {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listen(&mut self, mut reports: PipeReader) {
+    fn collect_reports(&mut self, mut reports: PipeReader) {
         let log = self.log.clone();
         self.reader = Some(std::thread::spawn(move || {
             while let Some(report) = Report::receive(&mut reports) {
@@ -67,58 +68,59 @@ impl Worker {
     }
 }
 
-/// All of them. Dropped, it kills those that are left.
-pub(super) struct Crew(Vec<Worker>);
+/// All workers. A drop kills those that are left.
+pub(super) struct Workers(Vec<Worker>);
 
-impl Crew {
-    /// Starts `n` processes: the first half forked, the rest executed; every other one waits, the others try.
-    pub(super) fn hire(
+impl Workers {
+    /// Starts `n` processes: the first half is forked, the rest executed; every second one waits, the others try.
+    pub(super) fn start(
         n: usize,
         limiter: &RateLimit,
         dir: &Path,
-        script: &Script,
-        watch: &Watch,
-    ) -> io::Result<Crew> {
+        timeline: &Timeline,
+        signals: &SignalCatcher,
+    ) -> io::Result<Workers> {
         let waiters = n.div_ceil(2) as f64;
         let work =
-            Duration::from_secs_f64(waiters / (SHARE_OF_WAITERS * script.limit.rate().as_per_second()));
-        let mut crew = Crew(Vec::new());
+            Duration::from_secs_f64(waiters / (SHARE_OF_WAITERS * timeline.limit.rate().as_per_second()));
+        let mut workers = Workers(Vec::new());
         let mut pipes = Vec::new();
         for index in 0..n {
             let (forked, waits) = (index < n / 2, index % 2 == 0);
-            let shift = Shift { start: script.start, end: script.end, work: waits.then_some(work) };
+            let assignment =
+                Assignment { start: timeline.start, end: timeline.end, work: waits.then_some(work) };
             let (ours, theirs) = io::pipe()?;
             let pid = if forked {
                 fork::forked(|| {
-                    watch.end();
+                    signals.end();
                     let mut theirs = &theirs;
-                    worker::work(limiter, &shift, &mut theirs).map_or_else(
+                    worker::work(limiter, &assignment, &mut theirs).map_or_else(
                         |e| {
-                            complain(e);
+                            report(e);
                             1
                         },
                         |()| 0,
                     )
                 })?
             } else {
-                executed(dir, &shift, theirs.into())?
+                executed(dir, &assignment, theirs.into())?
             };
-            crew.0.push(Worker {
+            workers.0.push(Worker {
                 pid,
                 forked,
                 waits,
                 fate: Fate::Works,
                 log: Arc::default(),
                 reader: None,
-                gone: false,
+                exited: false,
             });
             pipes.push(ours);
         }
-        // Not before all are forked: see `fork`.
-        for (worker, pipe) in crew.0.iter_mut().zip(pipes) {
-            worker.listen(pipe);
+        // After the last fork, because these are threads: see `fork`.
+        for (worker, pipe) in workers.0.iter_mut().zip(pipes) {
+            worker.collect_reports(pipe);
         }
-        Ok(crew)
+        Ok(workers)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,13 +135,13 @@ impl Crew {
         self.0[index].fate
     }
 
-    /// Sends a signal. The PID can't be another's: nobody has reaped it yet.
+    /// Sends a signal. The PID is still the worker's, because the worker is not reaped yet.
     pub(super) fn send(&mut self, index: usize, signal: Signal, fate: Fate) {
         let _ = kill(self.0[index].pid, signal);
         self.0[index].fate = fate;
     }
 
-    /// Waits until all are gone and all they reported is read.
+    /// Waits until all workers have exited and all their reports are read.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
         let give_up = Instant::now() + PATIENCE;
         for worker in &mut self.0 {
@@ -152,7 +154,7 @@ impl Crew {
                     other => break other,
                 }
             };
-            worker.gone = !matches!(status, Ok(WaitStatus::StillAlive));
+            worker.exited = !matches!(status, Ok(WaitStatus::StillAlive));
             let expected = match (worker.fate, status) {
                 (Fate::Killed(_), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _))) => true,
                 (_, Ok(WaitStatus::Exited(_, code))) => code == 0,
@@ -160,7 +162,7 @@ impl Crew {
             };
             if !expected {
                 return Err(Failure::new(format!(
-                    "the demo's process {} did not end well: {status:?}",
+                    "the demo's process {} exited unexpectedly: {status:?}",
                     worker.pid
                 )));
             }
@@ -172,23 +174,23 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for Workers {
     fn drop(&mut self) {
-        for worker in self.0.iter().filter(|w| !w.gone) {
+        for worker in self.0.iter().filter(|w| !w.exited) {
             let _ = kill(worker.pid, Signal::SIGKILL);
             while waitpid(worker.pid, None) == Err(Errno::EINTR) {}
         }
     }
 }
 
-/// This program once more, as one that only knows the directory and the name.
-fn executed(dir: &Path, shift: &Shift, reports: Stdio) -> io::Result<Pid> {
+/// Executes this program again, as a process that knows only the directory and the name.
+fn executed(dir: &Path, assignment: &Assignment, reports: Stdio) -> io::Result<Pid> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--dir").arg(dir).args(["demo-worker", NAME]);
-    command.arg(format!("--start-ns={}", shift.start.as_nanos()));
-    command.arg(format!("--end-ns={}", shift.end.as_nanos()));
-    command.args(shift.work.map(|work| format!("--work-ns={}", work.as_nanos())));
-    // Reaped by its PID, as the forked ones are.
+    command.arg(format!("--start-ns={}", assignment.start.as_nanos()));
+    command.arg(format!("--end-ns={}", assignment.end.as_nanos()));
+    command.args(assignment.work.map(|work| format!("--work-ns={}", work.as_nanos())));
+    // Reaped by its PID, like the forked workers.
     #[allow(clippy::zombie_processes)]
     let child = command.stdin(Stdio::null()).stdout(reports).spawn()?;
     Ok(Pid::from_raw(child.id() as i32))

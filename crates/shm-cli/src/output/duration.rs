@@ -1,4 +1,4 @@
-//! Spans of time, for people and for `sleep`.
+//! Durations, for humans and for `sleep`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) fn seconds_f64(time: Duration) -> f64 {
     time.as_nanos().div_ceil(1_000) as f64 / 1e6
 }
 
-/// Two figures or two units: what a person takes in at a glance.
+/// Two figures or two units, to be read at a glance.
 pub(crate) fn short(time: Duration) -> String {
     let s = time.as_secs_f64();
     let whole = s.round() as u64;
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sleeping_for_what_is_printed_is_enough() {
+    fn seconds_are_rounded_up() {
         for (ns, text) in
             [(0, "0.000000"), (1, "0.000001"), (250_000_000, "0.250000"), (61_000_000_001, "61.000001")]
         {
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_two_figures() {
+    fn short_durations_have_two_figures_or_two_units() {
         for (ns, text) in [
             (0, "0s"),
             (1, "1us"),

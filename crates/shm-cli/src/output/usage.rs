@@ -1,17 +1,17 @@
-//! How full a limiter is, as a person asks it.
+//! How full a limiter is.
 
 use shm_lib::limit::Outlook;
 use shm_lib::{Attached, Inspection, Limit};
 use std::cmp::Reverse;
 use std::time::Duration;
 
-/// Its limits, each with how full it is.
+/// The limits of a limiter, each with its usage.
 pub(crate) fn of(seen: &Inspection) -> impl Iterator<Item = (Limit, &Outlook)> {
     seen.policy.limits().zip(&seen.limits)
 }
 
-/// The limit that is nearest to full: that admits last, and of those the one with the least of it left. From 0. `None` if
-/// there is no limit.
+/// The index of the limit that is nearest to full: the one that admits last, and of several such limits the one with the
+/// smallest part left. `None` if there is no limit.
 pub(crate) fn tightest(seen: &Inspection) -> Option<usize> {
     let left = |(limit, outlook): (Limit, &Outlook)| {
         let part = |n: u64| (u128::from(n) << 64) / u128::from(limit.burst());
@@ -25,20 +25,20 @@ pub(crate) fn no_permit_left(seen: &Inspection) -> bool {
     seen.policy.permits().is_some_and(|n| seen.permits_held >= u64::from(n))
 }
 
-/// Whether nothing would be admitted now.
+/// Whether no request would be admitted now.
 pub(crate) fn is_full(seen: &Inspection) -> bool {
-    // Without a limit nothing else is denied by a pause.
+    // If there is a limit, a pause shows in what the limit has available.
     let paused = seen.limits.is_empty() && seen.paused_until.is_some();
     no_permit_left(seen) || paused || seen.limits.iter().any(|outlook| outlook.available == 0)
 }
 
-/// After how long one more would be admitted, if there is a permit.
+/// After how long one more call would be admitted, if a permit is free.
 pub(crate) fn next_in(seen: &Inspection) -> Duration {
     let next_at = seen.limits.iter().map(|outlook| outlook.next_at).max().or(seen.paused_until);
     next_at.map_or(Duration::ZERO, |at| at.since(seen.now))
 }
 
-/// How many permits a process holds.
+/// The number of permits that a process holds.
 pub(crate) fn held_by(seen: &Inspection, process: &Attached) -> u64 {
     seen.permit_holders.iter().find(|(seat, _)| *seat == process.seat).map_or(0, |&(_, held)| held)
 }

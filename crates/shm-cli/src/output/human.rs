@@ -1,6 +1,6 @@
-//! `inspect` for people.
+//! `inspect` for humans.
 
-use crate::output::{BAD, STRONG, WEAK, level, paint, printable, span, table};
+use crate::output::{BAD, STRONG, WEAK, amount, count, duration, paint, printable, table, usage};
 use shm_lib::limit::Outlook;
 use shm_lib::{Attached, Inspection, Limit, Name, Unit, Waiting};
 use std::cmp::Reverse;
@@ -8,11 +8,11 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// 9999-12-31: later years can't be written.
+/// 9999-12-31, the last day that can be formatted.
 const LAST_DAY: u64 = 253_402_214_400;
 
-/// What is said of a process that is passed over.
-const LATE: &str = ", late: not awake in time (stopped?), passed over";
+/// The remark on a process that is passed over.
+const LATE: &str = ", late: did not wake up in time (stopped?), passed over";
 
 /// A page about one limiter.
 pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
@@ -21,42 +21,42 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
     let mut page =
         Page(format!("{}  {}\n", paint(STRONG, printable::word(name.as_str())), paint(style, state)));
     if seen.policy.is_shadow() {
-        page.line("shadow", "it decides and counts, and denies nobody (shm-limit set --no-shadow ends it)");
+        page.line(
+            "shadow",
+            "it decides and counts, and denies no request (end it by shm-limit set --no-shadow)",
+        );
     }
     page.limits(seen);
     if let Some(n) = seen.policy.permits() {
         let held = format!("{} of {n} held", seen.permits_held);
-        page.line("permits", if level::no_permit_left(seen) { paint(BAD, held) } else { held });
+        page.line("permits", if usage::no_permit_left(seen) { paint(BAD, held) } else { held });
     }
     if let Some(n) = seen.policy.max_waiters() {
-        page.line(
-            "waiters",
-            format_args!("at most {n}; any further caller that would have to wait is refused"),
-        );
+        page.line("waiters", format_args!("at most {n}; a further caller that would have to wait is denied"));
     }
     page.waiting(seen);
     if let Some(until) = seen.paused_until {
-        let left = span::short(until.since(seen.now));
-        page.line("paused", format_args!("for {left} more (shm-limit resume ends it)"));
+        let left = duration::short(until.since(seen.now));
+        page.line("paused", format_args!("for another {left} (end it by shm-limit resume)"));
     }
     page.line("admitted", admitted(counts.admitted, counts.tokens));
     page.line("denied", counts.denied);
     page.line("waited", waited(counts.waited, counts.waited_time));
-    page.line("attached", format_args!("{} of {} seats", seen.attached.len(), seen.seats));
+    page.line("attached", format_args!("{} of {}", seen.attached.len(), count(seen.seats as u64, "seat")));
     page.processes(seen);
     page.line("changed", times(seen.changes));
     page.line(
         "created",
-        format_args!("{} ago ({})", span::short(seen.now.since(seen.created)), date(seen.created_unix)),
+        format_args!("{} ago ({})", duration::short(seen.now.since(seen.created)), date(seen.created_unix)),
     );
     page.line("file", printable::path(path));
     page.line(
         "",
         format_args!(
-            "{} bytes, mode {:03o}, owner {}, group {}",
-            seen.bytes,
+            "{}, mode {:03o}, owner {}, group {}",
+            count(seen.bytes, "byte"),
             seen.mode,
-            owner(seen.owner),
+            user(seen.owner),
             group(seen.group)
         ),
     );
@@ -72,13 +72,13 @@ impl Page {
         let _ = writeln!(self.0, "  {} {value}", paint(WEAK, label));
     }
 
-    /// Each limit, and below it how full it is. Numbered if there are several.
+    /// Each limit, and below it its usage. Numbered if there are several.
     fn limits(&mut self, seen: &Inspection) {
         if seen.limits.is_empty() {
             self.line("limit", "none, only permits");
         }
         let many = seen.limits.len() > 1;
-        for (index, (limit, outlook)) in level::of(seen).enumerate() {
+        for (index, (limit, outlook)) in usage::of(seen).enumerate() {
             let label = if many { format!("limit {}", index + 1) } else { "limit".to_owned() };
             self.line(&label, limit);
             self.line(
@@ -88,13 +88,13 @@ impl Page {
         }
     }
 
-    /// The processes that wait, in the order in which their first callers are served.
+    /// The waiting processes, in the order in which their first callers are served.
     fn waiting(&mut self, seen: &Inspection) {
         self.line("queue", queue(seen));
         let width = seen.waiting.len().to_string().len();
         for (index, process) in seen.waiting.iter().enumerate() {
             let position = index + 1;
-            let since = span::short(seen.now.since(process.since));
+            let since = duration::short(seen.now.since(process.since));
             let _ = writeln!(
                 self.0,
                 "    {position:>width$}. {} {} {since:>6}  {}{}",
@@ -114,17 +114,17 @@ impl Page {
             );
             self.line(
                 "",
-                "and waited for one outside of it; a limiter with more --seats has more places, two for each",
+                "and waited outside of it; there are two places a seat, so create it with more --seats",
             );
         }
     }
 
-    /// The attached processes, the holders of permits and the busiest first.
+    /// The attached processes, the holders of permits and the busiest processes first.
     fn processes(&mut self, seen: &Inspection) {
         let mut all: Vec<&Attached> = seen.attached.iter().collect();
-        all.sort_by_key(|p| (Reverse(level::held_by(seen, p)), Reverse(p.counts.admitted), p.pid));
+        all.sort_by_key(|p| (Reverse(usage::held_by(seen, p)), Reverse(p.counts.admitted), p.pid));
         for process in all {
-            let since = span::short(seen.now.since(process.since));
+            let since = duration::short(seen.now.since(process.since));
             let _ = writeln!(
                 self.0,
                 "    {} {} {since:>6}  admitted {}, denied {}, waited {}{}",
@@ -133,7 +133,7 @@ impl Page {
                 process.counts.admitted,
                 process.counts.denied,
                 process.counts.waited,
-                holds(level::held_by(seen, process)),
+                holds(usage::held_by(seen, process)),
             );
         }
         if seen.attached.iter().any(|p| p.foreign_pid) || seen.waiting.iter().any(|p| p.foreign_pid) {
@@ -144,7 +144,7 @@ impl Page {
 
 fn free(limit: Limit, outlook: &Outlook, seen: &Inspection) -> String {
     let next = outlook.next_at.since(seen.now);
-    let next = if next.is_zero() { "now".to_owned() } else { format!("in {}", span::short(next)) };
+    let next = if next.is_zero() { "now".to_owned() } else { format!("in {}", duration::short(next)) };
     let free = format!("{} of {} free", outlook.available, limit.burst());
     let free = if outlook.available == 0 { paint(BAD, free) } else { free };
     format!("{free}, {} used, next {next}", outlook.used)
@@ -166,26 +166,18 @@ fn queue(seen: &Inspection) -> String {
 }
 
 fn callers(n: u64) -> String {
-    if n == 1 { "1 caller".to_owned() } else { format!("{n} callers") }
+    count(n, "caller")
 }
 
-/// How many callers of a process wait, and for what.
+/// The number of waiting callers of a process, and what the first of them asks for.
 fn asks(process: &Waiting, has_permits: bool) -> String {
     let amounts = process.asks.iter().filter(|(_, n)| **n > 0).map(|(unit, n)| amount(unit, *n));
     let all: Vec<String> = amounts.chain(has_permits.then(|| "a permit".to_owned())).collect();
     let first = if process.callers == 1 { "for" } else { "the first for" };
     match all.as_slice() {
-        // Just after a change.
+        // Just after a change, before the caller has stated its cost again.
         [] => callers(process.callers),
         all => format!("{}, {first} {}", callers(process.callers), all.join(" and ")),
-    }
-}
-
-fn amount(unit: &str, n: u64) -> String {
-    if n == 1 && unit == Unit::CALLS.name() {
-        "1 call".to_owned()
-    } else {
-        format!("{n} {}", printable::word(unit))
     }
 }
 
@@ -194,15 +186,15 @@ fn pid(pid: u32, foreign: bool) -> String {
 }
 
 fn holds(permits: u64) -> String {
-    match permits {
-        0 => String::new(),
-        1 => ", holds 1 permit".to_owned(),
-        n => format!(", holds {n} permits"),
-    }
+    if permits == 0 { String::new() } else { format!(", holds {}", count(permits, "permit")) }
 }
 
 fn admitted(requests: u64, calls: u64) -> String {
-    if requests == calls { requests.to_string() } else { format!("{requests} requests for {calls} calls") }
+    if requests == calls {
+        requests.to_string()
+    } else {
+        format!("{} for {}", count(requests, "request"), count(calls, "call"))
+    }
 }
 
 fn waited(requests: u64, time: Duration) -> String {
@@ -210,7 +202,7 @@ fn waited(requests: u64, time: Duration) -> String {
         return "0".to_owned();
     }
     let mean = Duration::from_nanos((time.as_nanos() / u128::from(requests)) as u64);
-    format!("{requests}, {} on average", span::short(mean))
+    format!("{requests}, {} on average", duration::short(mean))
 }
 
 fn times(n: u64) -> String {
@@ -221,12 +213,14 @@ fn times(n: u64) -> String {
     }
 }
 
-fn date(unix: u64) -> String {
+/// A Unix time as date and time of day.
+pub(crate) fn date(unix: u64) -> String {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(unix.min(LAST_DAY));
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-fn owner(uid: u32) -> String {
+/// A user's name, or the number of a user without a name.
+pub(crate) fn user(uid: u32) -> String {
     match nix::unistd::User::from_uid(uid.into()) {
         Ok(Some(user)) => printable::word(&user.name),
         _ => format!("uid {uid}"),
