@@ -2,7 +2,7 @@
 
 use crate::check::{self, Origins};
 use crate::file::{Patch, offset};
-use crate::{Job, log, policy};
+use crate::{Job, log, policy, turns};
 use shm_lib::limit::audit::Admission;
 use shm_lib::limit::{audit, parse_span};
 use shm_lib::{Limit, Nanos, Rate, RateLimit};
@@ -11,7 +11,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A new directory, in shared memory if there is any, or where `SHM_LIMIT_TEST_DIR` says; gone when the test ends.
+///
+/// With its first one a test begins to share the machine, see [`turns`](crate::turns).
 pub fn shared_dir() -> TempDir {
+    turns::share();
     let place = std::env::var_os("SHM_LIMIT_TEST_DIR").unwrap_or_else(|| "/dev/shm".into());
     tempfile::Builder::new()
         .prefix("shm-limit-test-")

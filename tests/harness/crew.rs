@@ -60,7 +60,7 @@ impl Crew {
 
     /// `count` more, forked by one process that opened the limiter before: they work with the handle they inherit.
     pub fn hire_forked(&mut self, job: &Job, count: usize) {
-        self.hire(&job.set_nursery(count));
+        self.hire(&job.set_fork_pool(count));
         self.size += count - 1;
     }
 
@@ -177,7 +177,7 @@ impl Drop for Crew {
 }
 
 impl Job {
-    fn set_nursery(&self, count: usize) -> Job {
-        self.as_mode("nursery").set("children", count).set("work", self.mode())
+    fn set_fork_pool(&self, count: usize) -> Job {
+        self.as_mode("fork_pool").set("children", count).set("work", self.mode())
     }
 }

@@ -31,7 +31,7 @@ pub struct Entry {
     /// What it is about.
     pub kind: Kind,
     /// Which of the storm's limiters.
-    pub ground: usize,
+    pub limiter: usize,
     /// See [`Kind`].
     pub extra: u64,
     /// See [`Kind`].
@@ -82,7 +82,7 @@ impl Journal {
             word.store(value, Ordering::Relaxed);
         }
         // Last: an entry is whole or not there.
-        place[0].store(e.kind as u64 | (e.ground as u64) << 8 | e.extra << 16, Ordering::Release);
+        place[0].store(e.kind as u64 | (e.limiter as u64) << 8 | e.extra << 16, Ordering::Release);
         self.next += 1;
         self.words.all()[0].store(self.next as u64, Ordering::Relaxed);
         Open(at)
@@ -116,7 +116,7 @@ pub fn read(dir: &Path, place: usize) -> Vec<Entry> {
                 5 => Kind::Stood,
                 _ => Kind::Control,
             };
-            Entry { kind, ground: (tag >> 8 & 0xff) as usize, extra: tag >> 16, a, b, c }
+            Entry { kind, limiter: (tag >> 8 & 0xff) as usize, extra: tag >> 16, a, b, c }
         })
         .collect()
 }

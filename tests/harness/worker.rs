@@ -4,21 +4,21 @@
 
 mod work {
     pub(crate) mod ahead;
+    pub(crate) mod constrained;
     pub(crate) mod control;
+    pub(crate) mod controller;
     pub(crate) mod copies;
+    pub(crate) mod fork_pool;
     pub(crate) mod fork_storm;
     pub(crate) mod forks;
     pub(crate) mod fuzz;
     pub(crate) mod hammer;
     pub(crate) mod holding;
-    pub(crate) mod marshal;
     pub(crate) mod mixed;
-    pub(crate) mod nursery;
     pub(crate) mod race;
     pub(crate) mod repl;
     pub(crate) mod sleepers;
     pub(crate) mod storm;
-    pub(crate) mod straits;
     #[cfg(target_arch = "x86_64")]
     pub(crate) mod victim;
 }
@@ -41,7 +41,7 @@ fn main() {
         setns(mounts, CloneFlags::CLONE_NEWNS).expect("to see its mounts");
     }
     match job.mode() {
-        "nursery" => work::nursery::run(&job),
+        "fork_pool" => work::fork_pool::run(&job),
         "fuzz" => work::fuzz::run(&job),
         load::CLIENT => load::client::run(&job),
         _ => run(&job, None),
@@ -75,12 +75,12 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "fork-by-timer" => work::copies::by_timer(job, &limit()),
         "fork-beside-future" => work::copies::beside_future(job),
         "storm" => work::storm::run(job),
-        "marshal" => work::marshal::run(job),
+        "controller" => work::controller::run(job),
         #[cfg(target_arch = "x86_64")]
         "victim" => work::victim::run(job),
         #[cfg(target_arch = "x86_64")]
         "traceable" => work::victim::traceable(),
-        "puppet" => work::repl::run(job),
+        "remote" => work::repl::run(job),
         "container" => work::repl::contained(job),
         other => panic!("no such work: {other}"),
     }

@@ -1,6 +1,6 @@
 //! Nothing wasted, and first come, first served: by definition, from when callers waited and when they were admitted.
 
-use crate::trouble::Record;
+use crate::disruptor::Record;
 use std::fmt;
 
 /// A caller that waited.
@@ -113,7 +113,7 @@ fn overtaken(stood: &[Stood], record: &Record) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trouble::Stop;
+    use crate::disruptor::Stop;
 
     const MS: u64 = 1_000_000;
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_counts_while_somebody_who_is_not_stopped_waits() {
+    fn a_window_counts_while_a_running_process_waits() {
         let all = [stood(1, 0, 700, 0), stood(2, 600, 2_000, 0)];
         let free = Record::default();
         assert_eq!(somebody_waits(&all, &free), [(0, 2_000 * MS)]);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_delivered_while_somebody_waits_is_wasted() {
+    fn undelivered_turns_beside_a_waiter_count_as_wasted() {
         let all = [stood(1, 0, 1_000, 0)];
         let admitted = (0..60).map(|i| (i * 10 * MS, 1)).collect();
         let served = Served::of(&all, admitted, 100.0, &Record::default());

@@ -2,7 +2,7 @@
 
 mod long;
 
-use long::{autopsy, bench, fuzz, interleave, storm};
+use long::{bench, faults, fuzz, interleave, storm};
 use std::env;
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -19,7 +19,7 @@ cargo xtask interleave [N]   N random interleavings of each long scene (100000)
 cargo xtask storm [SECONDS [DIR]]
                              64 processes that do everything at once, killed and stopped at random (600), with the limiters
                              in this directory (/dev/shm)
-cargo xtask autopsy [--op NAME] [--end killed|stopped|forked|retired] [--every N]
+cargo xtask faults [--op NAME] [--end killed|stopped|forked|retired] [--every N]
                              every public operation cut off at each of its instructions: by death, by a stop, by a fork in
                              a signal handler, by the end of its limiter
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
-        ["autopsy", options @ ..] => autopsy(options),
+        ["faults", options @ ..] => faults(options),
         ["storm"] => storm("600", "/dev/shm"),
         ["storm", seconds] if seconds.parse::<u64>().is_ok() => storm(seconds, "/dev/shm"),
         ["storm", seconds, dir] if seconds.parse::<u64>().is_ok() => storm(seconds, dir),
@@ -104,13 +104,9 @@ fn scratch() -> Result<String, String> {
 
 /// The shell example needs curl and the built command; the others are programs.
 fn examples() -> Result<(), String> {
-    run(
-        "examples",
-        &[],
-        &["build", "--release", "-p", "shm-cli", "-p", "shm-limit-suite", "--examples", "--bins"],
-    )?;
+    run("examples", &[], &["build", "--release", "--examples", "--bins"])?;
     for example in ["forked_workers", "two_programs", "model_api"] {
-        run("examples", &[], &["run", "--release", "-p", "shm-limit-suite", "--example", example])?;
+        run("examples", &[], &["run", "--release", "--example", example])?;
     }
     if Command::new("curl").arg("--version").output().is_err() {
         println!("SKIPPED examples/requests.sh: there is no curl here");

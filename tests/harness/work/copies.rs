@@ -1,10 +1,10 @@
 //! Forks in the middle of a call, after which parent and child are both in it: in the closure of a wait, in a signal handler,
 //! beside a waiting future.
 
-use super::straits;
+use super::constrained;
 use harness::log::Log;
 use harness::raw::{self, Words};
-use harness::{Dice, Job};
+use harness::{Job, Rng};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -46,7 +46,7 @@ pub(crate) fn in_closure(job: &Job, limit: &RateLimit) {
 /// In a PID namespace in which it is the first process: begins to wait for a turn in a future, forks the first process of
 /// another one, and both wait on. Says `forked` first, or why that can't be; then both say when their turn was.
 pub(crate) fn beside_future(job: &Job) {
-    if let Err(why) = straits::leave(job) {
+    if let Err(why) = constrained::leave(job) {
         println!("{why}");
         return;
     }
@@ -57,7 +57,7 @@ pub(crate) fn beside_future(job: &Job) {
     let mut waiting = Box::pin(limit.acquire(1).into_future());
     let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(poll().is_pending(), "the turn had come already");
-    if let Err(why) = straits::leave(job) {
+    if let Err(why) = constrained::leave(job) {
         println!("{why}");
         return;
     }
@@ -123,9 +123,9 @@ pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
 pub(crate) fn by_timer(job: &Job, limit: &RateLimit) {
     static FORKS: AtomicU64 = AtomicU64::new(u64::MAX);
     raw::fork_on(Signal::SIGUSR1, CHILDS_LATE_US, &FORKS).expect("a signal handler");
-    let mut dice = Dice::new();
+    let mut rng = Rng::new();
     for _ in 0..job.number("forks") {
-        raw::signal_after(Duration::from_nanos(1_000 + dice.roll(20_000)), Signal::SIGUSR1).expect("a timer");
+        raw::signal_after(Duration::from_nanos(1_000 + rng.below(20_000)), Signal::SIGUSR1).expect("a timer");
         let outcome = limit.try_acquire(1);
         if raw::generation() > 0 {
             // As if it was killed: what it holds it does not give back.

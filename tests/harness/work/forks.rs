@@ -1,6 +1,6 @@
 //! Forks child after child, each of which uses the handle that it inherits and vanishes.
 
-use super::straits::usage;
+use super::constrained::usage;
 use harness::{Job, raw};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};

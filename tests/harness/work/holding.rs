@@ -1,4 +1,4 @@
-//! A puppet's permits and turns: taken, kept, given back.
+//! A worker's permits and turns: taken, kept, given back.
 
 use shm_lib::{Admission, Cost, Error, Outcome, RateLimit};
 use std::os::unix::process::CommandExt;

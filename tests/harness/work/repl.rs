@@ -1,8 +1,8 @@
 //! Does what it is told, a line at a time, and answers each order with one line.
 
+use super::constrained;
 use super::hammer::named;
 use super::holding::Holding;
-use super::straits;
 use harness::{Job, raw};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -19,14 +19,14 @@ pub(crate) fn run(job: &Job) {
         // The answer to `exec`.
         println!("ok");
     }
-    Puppet { job: job.clone(), limit: None, child: None, holding: Holding::default() }
+    Interpreter { job: job.clone(), limit: None, child: None, holding: Holding::default() }
         .obey(std::io::stdin().lock(), std::io::stdout());
 }
 
 /// The same as the first process of a new PID namespace, and of others if the job says so. Says `contained`, or why it
 /// can't be.
 pub(crate) fn contained(job: &Job) {
-    if let Err(why) = straits::leave(job) {
+    if let Err(why) = constrained::leave(job) {
         println!("{why}");
         return;
     }
@@ -42,14 +42,14 @@ pub(crate) fn contained(job: &Job) {
     }
 }
 
-struct Puppet {
+struct Interpreter {
     job: Job,
     limit: Option<RateLimit>,
     child: Option<Child>,
     holding: Holding,
 }
 
-/// A puppet forked by this one, with the same handle.
+/// A worker forked by this one, with the same handle.
 struct Child {
     pid: Pid,
     strings: PipeWriter,
@@ -58,7 +58,7 @@ struct Child {
 
 type Answer = Result<String, Error>;
 
-impl Puppet {
+impl Interpreter {
     fn obey(mut self, input: impl BufRead, mut output: impl Write) {
         for line in input.lines().map_while(Result::ok) {
             let answer = match self.act(&line) {
@@ -78,7 +78,7 @@ impl Puppet {
         if let Some(answer) = self.holding.act(self.limit.as_ref(), order, number) {
             return answer;
         }
-        if let Some(answer) = straits::act(order, &words) {
+        if let Some(answer) = constrained::act(order, &words) {
             return Ok(answer);
         }
         match order {
@@ -109,7 +109,7 @@ impl Puppet {
             // From here on its children are elsewhere.
             "leave" => {
                 let job = words.iter().fold(self.job.clone(), |job, word| job.with_word(word));
-                return Ok(straits::leave(&job).err().unwrap_or_else(|| "ok".to_owned()));
+                return Ok(constrained::leave(&job).err().unwrap_or_else(|| "ok".to_owned()));
             }
             "fill" => fill(words[0]),
             "rm" => std::fs::remove_file(words[0]).expect("to remove it"),
@@ -173,7 +173,7 @@ impl Puppet {
             None => {
                 set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
                 drop((strings, mouth));
-                let me = Puppet {
+                let me = Interpreter {
                     job: self.job.clone(),
                     limit: self.limit.take(),
                     child: None,

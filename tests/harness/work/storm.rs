@@ -1,8 +1,8 @@
 //! Everything that can be asked, of all of the storm's limiters, in random order.
 
 use harness::journal::{Board, Entry, Journal, Kind, Open};
-use harness::storm::{Call, GROUNDS, Ground, THREADS, Trouble};
-use harness::{Dice, Job};
+use harness::storm::{Call, LIMITERS, StormLimiter, THREADS, Trouble};
+use harness::{Job, Rng};
 use shm_lib::{Admission, Cost, Error, ErrorKind, Nanos, Outcome, RateLimit, Unit};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -32,7 +32,7 @@ struct Post {
 pub(crate) fn run(job: &Job) {
     let dir = job.path("dir");
     let board = Board::map(&job.path("logs"), job.number("places") as usize);
-    let hands = GROUNDS.iter().map(|ground| RwLock::new(open(ground, &dir))).collect();
+    let hands = LIMITERS.iter().map(|limiter| RwLock::new(open(limiter, &dir))).collect();
     let post = Post { dir, hands, board };
     crate::ready();
     std::thread::scope(|scope| {
@@ -40,16 +40,16 @@ pub(crate) fn run(job: &Job) {
             let place = job.number("slot") as usize * THREADS + thread;
             let journal = Journal::resume(&job.path("logs"), place);
             let post = &post;
-            scope.spawn(move || Hands { post, place, journal, dice: Dice::new(), quiet: false }.work());
+            scope.spawn(move || Hands { post, place, journal, rng: Rng::new(), quiet: false }.work());
         }
     });
 }
 
 /// Opens it, whoever removes it meanwhile.
-pub(crate) fn open(ground: &Ground, dir: &std::path::Path) -> Hand {
+pub(crate) fn open(limiter: &StormLimiter, dir: &std::path::Path) -> Hand {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
-        let opened = ground.open(dir).and_then(|limit| {
+        let opened = limiter.open(dir).and_then(|limit| {
             let made = limit.inspect()?.created.as_nanos();
             harness::job::sit_down(&limit);
             Ok((limit, made))
@@ -75,7 +75,7 @@ struct Hands<'a> {
     post: &'a Post,
     place: usize,
     journal: Journal,
-    dice: Dice,
+    rng: Rng,
     quiet: bool,
 }
 
@@ -83,25 +83,25 @@ impl Hands<'_> {
     fn work(mut self) {
         loop {
             self.quiet = self.post.board.is_quiet();
-            let ground = self.dice.roll(GROUNDS.len() as u64) as usize;
-            let (limit, made) = self.post.hands[ground].read().expect("a handle").clone();
-            let done = self.act(ground, &limit, made);
+            let limiter = self.rng.below(LIMITERS.len() as u64) as usize;
+            let (limit, made) = self.post.hands[limiter].read().expect("a handle").clone();
+            let done = self.act(limiter, &limit, made);
             self.post.board.end(self.place);
             match done {
                 Ok(()) => {}
-                Err(e) if GROUNDS[ground].trouble == Trouble::Phoenix && is_over(&e) => {
+                Err(e) if LIMITERS[limiter].trouble == Trouble::Recreate && is_over(&e) => {
                     drop(limit);
-                    self.join_anew(ground, made);
+                    self.join_anew(limiter, made);
                 }
-                Err(e) => panic!("{}: {e:?}", GROUNDS[ground].name),
+                Err(e) => panic!("{}: {e:?}", LIMITERS[limiter].name),
             }
         }
     }
 
-    fn join_anew(&self, ground: usize, gone: u64) {
-        let mut hand = self.post.hands[ground].write().expect("a handle");
+    fn join_anew(&self, limiter: usize, gone: u64) {
+        let mut hand = self.post.hands[limiter].write().expect("a handle");
         if hand.1 == gone {
-            *hand = open(&GROUNDS[ground], &self.post.dir);
+            *hand = open(&LIMITERS[limiter], &self.post.dir);
         }
     }
 
@@ -111,24 +111,24 @@ impl Hands<'_> {
     }
 
     /// Writes down a call that took too long.
-    fn timely(&mut self, ground: usize, call: Call, began: Nanos, due: Nanos) {
+    fn timely(&mut self, limiter: usize, call: Call, began: Nanos, due: Nanos) {
         let now = shm_lib::now();
         if now > due.plus(LATE) {
             let (a, b, c) = (began.as_nanos(), now.as_nanos(), due.as_nanos());
-            self.journal.push(Entry { kind: Kind::Slow, ground, extra: call as u64, a, b, c });
+            self.journal.push(Entry { kind: Kind::Slow, limiter, extra: call as u64, a, b, c });
         }
     }
 
-    fn used(&mut self, ground: usize, made: u64, amount: u64, at: Nanos) {
+    fn used(&mut self, limiter: usize, made: u64, amount: u64, at: Nanos) {
         let (a, b) = (at.as_nanos(), shm_lib::now().as_nanos());
-        self.journal.push(Entry { kind: Kind::Admitted, ground, extra: amount, a, b, c: made });
+        self.journal.push(Entry { kind: Kind::Admitted, limiter, extra: amount, a, b, c: made });
     }
 
     /// Writes down that this thread waits, where that is judged.
-    fn stands(&mut self, ground: usize, call: Call, began: Nanos) -> Option<Open> {
+    fn stands(&mut self, limiter: usize, call: Call, began: Nanos) -> Option<Open> {
         let a = began.as_nanos();
-        let entry = Entry { kind: Kind::Stood, ground, extra: call as u64, a, b: 0, c: 0 };
-        GROUNDS[ground].is_for_waiting.then(|| self.journal.begin(entry))
+        let entry = Entry { kind: Kind::Stood, limiter, extra: call as u64, a, b: 0, c: 0 };
+        LIMITERS[limiter].is_for_waiting.then(|| self.journal.begin(entry))
     }
 
     fn went_on(&mut self, stands: Option<Open>, admission: Option<&Admission>) {
@@ -138,10 +138,10 @@ impl Hands<'_> {
         }
     }
 
-    fn pick(&mut self, ground: &Ground) -> Call {
-        let sides = if self.quiet || ground.is_for_waiting { 8 } else { 20 };
-        match self.dice.roll(sides) {
-            0..=1 if ground.is_for_waiting => Call::Wait,
+    fn pick(&mut self, limiter: &StormLimiter) -> Call {
+        let sides = if self.quiet || limiter.is_for_waiting { 8 } else { 20 };
+        match self.rng.below(sides) {
+            0..=1 if limiter.is_for_waiting => Call::Wait,
             0..=1 => Call::Try,
             2..=4 => Call::WaitTimeout,
             5..=7 => Call::WaitAndDrop,
@@ -150,49 +150,49 @@ impl Hands<'_> {
             15..=16 => Call::Settle,
             17 => Call::Look,
             // Turns of a schedule are kept whatever is changed: only where nothing is.
-            _ if ground.trouble == Trouble::Deaths && !ground.has_units() => Call::Schedule,
+            _ if limiter.trouble == Trouble::KillsOnly && !limiter.has_units() => Call::Schedule,
             _ => Call::Try,
         }
     }
 
-    fn act(&mut self, ground: usize, limit: &RateLimit, made: u64) -> Result<(), Error> {
-        let what = &GROUNDS[ground];
+    fn act(&mut self, limiter: usize, limit: &RateLimit, made: u64) -> Result<(), Error> {
+        let what = &LIMITERS[limiter];
         let call = self.pick(what);
         let most = if what.has_units() { 39 } else { 3 };
-        let amount = 1 + self.dice.roll(most);
+        let amount = 1 + self.rng.below(most);
         let request = request(what, amount);
         let began = shm_lib::now();
         match call {
             Call::Try | Call::Settle => {
                 self.begin(call, began, Duration::ZERO);
                 let outcome = limit.try_acquire(request)?;
-                self.timely(ground, call, began, began);
+                self.timely(limiter, call, began, began);
                 match outcome {
                     Outcome::Admitted(admission) => {
-                        self.use_it(ground, limit, made, amount, admission, call)?;
+                        self.use_it(limiter, limit, made, amount, admission, call)?;
                     }
                     Outcome::Denied(denied) => {
                         let retry_after = denied.retry_after().unwrap_or_default();
                         if retry_after > LONG {
-                            self.timely(ground, call, began, Nanos::from_nanos(0));
+                            self.timely(limiter, call, began, Nanos::from_nanos(0));
                         }
                         // Asking again at once is all that some programs do; most don't.
-                        sleep(retry_after.min(Duration::from_millis(1 + self.dice.roll(5))));
+                        sleep(retry_after.min(Duration::from_millis(1 + self.rng.below(5))));
                     }
                 }
             }
             Call::Wait => {
                 self.begin(call, began, LONG);
-                let stands = self.stands(ground, call, began);
+                let stands = self.stands(limiter, call, began);
                 let admission = limit.acquire(request).wait()?;
                 self.went_on(stands, Some(&admission));
-                self.timely(ground, call, began, admission.at().min(began.plus(LONG)).max(began));
-                self.use_it(ground, limit, made, amount, admission, call)?;
+                self.timely(limiter, call, began, admission.at().min(began.plus(LONG)).max(began));
+                self.use_it(limiter, limit, made, amount, admission, call)?;
             }
             Call::WaitTimeout => {
-                let patience = Duration::from_micros(1_000 + self.dice.roll(100_000));
+                let patience = Duration::from_micros(1_000 + self.rng.below(100_000));
                 self.begin(call, began, patience);
-                let stands = self.stands(ground, call, began);
+                let stands = self.stands(limiter, call, began);
                 let outcome =
                     limit.acquire(request).deadline(Instant::now() + patience).stop_when(|| false).wait()?;
                 let admission =
@@ -202,38 +202,38 @@ impl Hands<'_> {
                     Outcome::Admitted(admission) => admission.at().max(began),
                     Outcome::Denied(_) => began.plus(patience),
                 };
-                self.timely(ground, call, began, due);
+                self.timely(limiter, call, began, due);
                 match outcome {
                     Outcome::Admitted(admission) => {
-                        self.use_it(ground, limit, made, amount, admission, call)?;
+                        self.use_it(limiter, limit, made, amount, admission, call)?;
                     }
                     Outcome::Denied(_) => sleep(Duration::from_millis(1)),
                 }
             }
             Call::WaitAndDrop => {
-                let patience = Duration::from_micros(1_000 + self.dice.roll(100_000));
+                let patience = Duration::from_micros(1_000 + self.rng.below(100_000));
                 self.begin(call, began, patience);
-                let stands = self.stands(ground, call, began);
+                let stands = self.stands(limiter, call, began);
                 let admission = within(patience, limit.acquire(request)).transpose()?;
                 self.went_on(stands, admission.as_ref());
                 let due =
                     admission.as_ref().map_or(began.plus(patience), |admission| admission.at().max(began));
-                self.timely(ground, call, began, due);
+                self.timely(limiter, call, began, due);
                 if let Some(admission) = admission {
-                    self.use_it(ground, limit, made, amount, admission, call)?;
+                    self.use_it(limiter, limit, made, amount, admission, call)?;
                 }
             }
-            Call::Reserve => self.reserve(ground, limit, made, amount, &request)?,
+            Call::Reserve => self.reserve(limiter, limit, made, amount, &request)?,
             Call::Schedule => {
                 self.begin(call, began, Duration::ZERO);
-                let turns = limit.schedule(1, 1 + self.dice.roll(5) as usize)?;
-                self.timely(ground, call, began, began);
-                turns.into_iter().for_each(|at| self.used(ground, made, 1, at));
+                let turns = limit.schedule(1, 1 + self.rng.below(5) as usize)?;
+                self.timely(limiter, call, began, began);
+                turns.into_iter().for_each(|at| self.used(limiter, made, 1, at));
             }
             _ => {
                 self.begin(Call::Look, began, Duration::ZERO);
                 let seen = limit.inspect()?;
-                self.timely(ground, Call::Look, began, began);
+                self.timely(limiter, Call::Look, began, began);
                 assert!(seen.permits_held <= what.permits, "{} permits held", seen.permits_held);
             }
         }
@@ -243,27 +243,27 @@ impl Hands<'_> {
     /// Writes an admission down, for less than was asked for at times; holds its permit for a while.
     fn use_it(
         &mut self,
-        ground: usize,
+        limiter: usize,
         limit: &RateLimit,
         made: u64,
         amount: u64,
         mut admission: Admission,
         call: Call,
     ) -> Result<(), Error> {
-        let what = &GROUNDS[ground];
+        let what = &LIMITERS[limiter];
         let since = shm_lib::now();
         let mut actual = amount;
         if call == Call::Settle && amount > 1 {
-            actual = 1 + self.dice.roll(amount);
+            actual = 1 + self.rng.below(amount);
             self.begin(call, since, Duration::ZERO);
             limit.settle(&mut admission, self::request(what, actual))?;
-            self.timely(ground, call, since, since);
+            self.timely(limiter, call, since, since);
         }
-        self.used(ground, made, actual, admission.at());
+        self.used(limiter, made, actual, admission.at());
         if what.permits > 0 {
-            let held = Entry { kind: Kind::Held, ground, extra: 0, a: since.as_nanos(), b: 0, c: 0 };
+            let held = Entry { kind: Kind::Held, limiter, extra: 0, a: since.as_nanos(), b: 0, c: 0 };
             let held = self.journal.begin(held);
-            sleep(Duration::from_micros(self.dice.roll(500)));
+            sleep(Duration::from_micros(self.rng.below(500)));
             self.journal.finish(held, shm_lib::now().as_nanos());
         }
         Ok(())
@@ -273,7 +273,7 @@ impl Hands<'_> {
     /// used, as `RateLimit::wait` would not.
     fn reserve(
         &mut self,
-        ground: usize,
+        limiter: usize,
         limit: &RateLimit,
         made: u64,
         amount: u64,
@@ -282,13 +282,13 @@ impl Hands<'_> {
         let began = shm_lib::now();
         self.begin(Call::Reserve, began, Duration::ZERO);
         let turn = limit.reserve(*cost)?;
-        self.timely(ground, Call::Reserve, began, began);
-        if turn.wait_time() > AHEAD || self.dice.roll(3) == 0 {
-            let late = self.dice.roll(2) == 0 && turn.wait_time() <= AHEAD;
-            sleep(Duration::from_micros(if late { self.dice.roll(300) } else { 0 }));
+        self.timely(limiter, Call::Reserve, began, began);
+        if turn.wait_time() > AHEAD || self.rng.below(3) == 0 {
+            let late = self.rng.below(2) == 0 && turn.wait_time() <= AHEAD;
+            sleep(Duration::from_micros(if late { self.rng.below(300) } else { 0 }));
             let began = shm_lib::now();
             turn.cancel();
-            self.timely(ground, Call::Reserve, began, began);
+            self.timely(limiter, Call::Reserve, began, began);
             return Ok(());
         }
         loop {
@@ -299,7 +299,7 @@ impl Hands<'_> {
             }
             if now >= turn.at() {
                 let at = turn.commit()?.at();
-                self.used(ground, made, amount, at);
+                self.used(limiter, made, amount, at);
                 return Ok(());
             }
             self.begin(Call::Reserve, turn.at(), Duration::ZERO);
@@ -334,8 +334,8 @@ fn within<F: IntoFuture>(patience: Duration, future: F) -> Option<F::Output> {
     }
 }
 
-fn request(ground: &Ground, amount: u64) -> Cost {
-    if ground.has_units() {
+fn request(limiter: &StormLimiter, amount: u64) -> Cost {
+    if limiter.has_units() {
         Cost::one().and(Unit::named("tokens").expect("a unit"), amount)
     } else {
         Cost::from(amount)

@@ -205,7 +205,7 @@ impl Work<'_> {
     }
 
     fn turns(&self) -> u32 {
-        TURNS[usize::from(self.job.text_or("led", "") == "on-foot")]
+        TURNS[usize::from(self.job.text_or("led", "") == "by-step")]
     }
 
     fn span(&self) -> Duration {

@@ -1,0 +1,130 @@
+//! Containers: processes with PID, IPC and user namespaces of their own that share a directory, also without root.
+
+use harness::{Arena, Job, RemoteWorker, eventually, is_root, skip};
+use nix::sys::signal::Signal;
+use std::os::unix::fs::chown;
+use std::time::Duration;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+/// Nobody, who is not us.
+const NOBODY: u32 = 65_534;
+const EASY: &str = "greedy:1000000/s+bucket:1000000/s:1000000";
+
+/// Who may share: as root PID and IPC, as a plain user these within a user namespace.
+struct Yard {
+    arena: Arena,
+    plain: bool,
+}
+
+impl Yard {
+    fn new(arena: Arena, plain: bool) -> Yard {
+        if plain && is_root() {
+            chown(arena.dir(), Some(NOBODY), Some(NOBODY)).expect("to give the directory away");
+        }
+        Yard { arena, plain }
+    }
+
+    /// A worker that is PID 1 in its own namespaces, or why that can't be.
+    fn container(&self) -> Result<RemoteWorker, String> {
+        let spaces = if self.plain { "user,ipc,pid" } else { "ipc,pid" };
+        let job: Job = self.arena.job("container").set("namespaces", spaces).set("mode", "666");
+        let mut worker = match self.plain && is_root() {
+            true => RemoteWorker::as_user(WORKER, &job, NOBODY),
+            false => RemoteWorker::new(WORKER, &job),
+        };
+        match worker.answer().as_str() {
+            "contained" => Ok(worker),
+            why => Err(why.to_owned()),
+        }
+    }
+
+    fn two(&self) -> Result<(RemoteWorker, RemoteWorker), String> {
+        let (mut one, mut two) = (self.container()?, self.container()?);
+        for worker in [&mut one, &mut two] {
+            assert_eq!(worker.ask("pid"), "1");
+            worker.must("open");
+        }
+        Ok((one, two))
+    }
+}
+
+/// Both are PID 1, in the same budget; the one's death frees its seat and nothing of the other's.
+fn share_a_budget(plain: bool) -> Result<(), String> {
+    let yard = Yard::new(Arena::with_fixed_budget(20), plain);
+    let (mut one, mut two) = yard.two()?;
+    let watcher = yard.arena.job("watch").attach().expect("the limiter");
+    assert_eq!((one.takes(3), two.takes(4)), (3, 4));
+    let seats = || watcher.inspect().unwrap().attached;
+    let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.tokens)).collect();
+    assert_eq!(seen, [(0, 1, true, 3), (1, 1, true, 4)]);
+    // Each sees the other as living, and as somebody else.
+    assert_eq!(one.ask("attached"), "0:1:3 1:1:4");
+
+    drop(one);
+    let living = || seats().iter().map(|a| a.seat).collect::<Vec<_>>();
+    assert!(eventually(Duration::from_secs(5), || living() == [1]), "{:?}", living());
+    assert_eq!(two.takes(100), 13);
+    assert_eq!(watcher.stats().tokens, 20);
+    let mut three = yard.container()?;
+    three.must("open");
+    assert_eq!(living().len(), 2);
+    Ok(())
+}
+
+/// Who is PID 1 twice is not one holder: of two permits each has one, and a dead container's comes back to the other.
+fn hold_permits(plain: bool) -> Result<(), String> {
+    let yard = Yard::new(Arena::with_policy(EASY, 2), plain);
+    let (mut one, mut two) = yard.two()?;
+    for worker in [&mut one, &mut two] {
+        assert!(worker.ask("hold").starts_with("held"));
+    }
+    assert_eq!(two.ask("hold"), "denied");
+    // Stopped is not dead.
+    one.signal(Signal::SIGSTOP);
+    assert_eq!(two.ask("hold-ms 300"), "denied");
+    one.signal(Signal::SIGCONT);
+    drop(one);
+    let answer = two.ask("hold-ms 5000");
+    assert!(answer.starts_with("held"), "the dead container's permit: {answer}");
+    assert_eq!(two.ask("held"), "2");
+    Ok(())
+}
+
+/// A sleeper in one container hears of a change made in the other.
+fn hear_of_changes(plain: bool) -> Result<(), String> {
+    let yard = Yard::new(Arena::new("1/m", 1), plain);
+    let (mut one, mut two) = yard.two()?;
+    assert_eq!(one.takes(1), 1);
+    two.tell("wait-ms 100000");
+    let watcher = yard.arena.job("watch").attach().expect("the limiter");
+    assert!(eventually(Duration::from_secs(10), || watcher.peek().unwrap().queued == 1));
+    one.must("change 1000 1000000000");
+    assert_eq!(two.answer().split(' ').next(), Some("admitted"));
+    two.must("retire");
+    assert!(one.ask("try").starts_with("error Retired"));
+    Ok(())
+}
+
+fn in_both(what: fn(bool) -> Result<(), String>) {
+    if is_root() {
+        what(false).expect("root may have namespaces");
+    }
+    if let Err(why) = what(true) {
+        skip!("not as a plain user: {why}");
+    }
+}
+
+#[test]
+fn two_containers_share_a_budget() {
+    in_both(share_a_budget);
+}
+
+#[test]
+fn a_dead_containers_permit_is_free_again() {
+    in_both(hold_permits);
+}
+
+#[test]
+fn a_change_in_one_container_reaches_the_other() {
+    in_both(hear_of_changes);
+}
