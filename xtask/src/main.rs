@@ -11,7 +11,7 @@ use std::time::Instant;
 const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
-  processes   real processes: fork, kill, stop, namespaces, a minute of storm (optimised build)
+  processes   real processes, by promise: fork, kill, stop, namespaces, a minute of storm, a sample of faults (optimised build)
   fuzz        hostile bytes in limiters' files (with overflow checks)
   loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
   examples    the examples, run as a user would
@@ -20,8 +20,8 @@ cargo xtask storm [SECONDS [DIR]]
                              64 processes that do everything at once, killed and stopped at random (600), with the limiters
                              in this directory (/dev/shm)
 cargo xtask faults [--op NAME] [--end killed|stopped|forked|retired] [--every N]
-                             every public operation cut off at each of its instructions: by death, by a stop, by a fork in
-                             a signal handler, by the end of its limiter
+                             every public operation interrupted at each of its instructions: by a kill, by a stop, by a fork
+                             in a signal handler, by the retirement of its limiter
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
 cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
