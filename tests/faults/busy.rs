@@ -23,14 +23,14 @@ pub(crate) fn changes_beside(operation: &Operation, points: usize) -> Result<(us
     for point in (0..path.len()).step_by(path.len().div_ceil(points)) {
         let route = path.to(point);
         let (fixture, _checks, mut victim) = round.stage(End::Stopped, route.is_by_single_step())?;
-        if victim.lead(route)? != Reached::There {
+        if victim.run_to(route)? != Reached::There {
             continue;
         }
         match change_while_others_take(&fixture.limit())? {
             true => done += 1,
             false => busy += 1,
         }
-        victim.go_on()?;
+        victim.finish_operation()?;
         victim.leave()?;
         change(&fixture.limit()).map_err(|e| format!("after it has gone on: {e}"))?;
     }

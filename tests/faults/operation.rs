@@ -1,7 +1,8 @@
 //! All operations that are cut off.
 
 use crate::checks::{
-    Birth, Budget, Checks, Ending, Line, Moved, PERMITS, Patience, Permits, Terms, Turns, Waiting,
+    Budget, ChangedLine, Checks, Control, Creation, Deadline, Line, PERMITS, Permits, Reservations,
+    Retirement, Waiting,
 };
 
 /// One of them, on one kind of limiter.
@@ -59,7 +60,7 @@ type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)],
 
 /// Name, what the victim does, the limiters, and what must hold.
 const ROWS: &[Row] = &[
-    ("create", "create", &BUDGETS, || Box::new(Birth::default())),
+    ("create", "create", &BUDGETS, || Box::new(Creation::default())),
     ("open", "open", &BUDGETS, || Box::new(Budget::of_victim(0, 0))),
     ("first-request", "seat", &BUDGETS, || Box::new(Budget::of_victim(0, 1))),
     ("help", "seat", &BUDGETS, || Box::new(Budget::unsettled())),
@@ -69,8 +70,8 @@ const ROWS: &[Row] = &[
     ("settle-more", "charge", &BUDGETS, || Box::new(Budget::of_victim(1, 3))),
     ("schedule", "schedule", BUDGETS.first_chunk::<2>().unwrap(), || Box::new(Budget::of_victim(0, 3))),
     ("schedule", "schedule", BUDGETS.last_chunk::<1>().unwrap(), || Box::new(Budget::one_by_one(3))),
-    ("reserve", "reserve", &TURNS, || Box::new(Turns::new(false))),
-    ("cancel", "cancel", &TURNS, || Box::new(Turns::new(true))),
+    ("reserve", "reserve", &TURNS, || Box::new(Reservations::new(false))),
+    ("cancel", "cancel", &TURNS, || Box::new(Reservations::new(true))),
     ("wait", "wait", &SOON, || Box::new(Waiting::default())),
     ("permit-take", "permit", &EASY, || Box::new(Permits::of_victim(0, 1))),
     ("permit-release", "release", &EASY, || Box::new(Permits::of_victim(1, 0))),
@@ -78,16 +79,16 @@ const ROWS: &[Row] = &[
     ("line-wait", "stand", &NEXT, || Box::new(Line::of_thread())),
     ("line-first", "stand", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_first())),
     ("line-second", "stand", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_second())),
-    ("line-deadline", "quit", EASY.first_chunk::<1>().unwrap(), || Box::new(Patience::default())),
+    ("line-deadline", "quit", EASY.first_chunk::<1>().unwrap(), || Box::new(Deadline::default())),
     ("line-task", "poll", NEXT.first_chunk::<1>().unwrap(), || Box::new(Line::of_task())),
     ("line-drop", "give-up", &NEVER, || Box::new(Line::of_dropped())),
-    ("line-change", "hurry", &NEVER, || Box::new(Moved::by_change())),
-    ("line-reset", "reset", &NEVER, || Box::new(Moved::by_reset())),
-    ("change", "change", &BUDGETS, || Box::new(Terms::change())),
-    ("reset", "reset", &BUDGETS, || Box::new(Terms::reset())),
-    ("pause", "pause", &BUDGETS, || Box::new(Terms::pause())),
-    ("resume", "resume", &BUDGETS, || Box::new(Terms::resume())),
-    ("retire", "retire", &BUDGETS, || Box::new(Ending)),
+    ("line-change", "hurry", &NEVER, || Box::new(ChangedLine::by_change())),
+    ("line-reset", "reset", &NEVER, || Box::new(ChangedLine::by_reset())),
+    ("change", "change", &BUDGETS, || Box::new(Control::change())),
+    ("reset", "reset", &BUDGETS, || Box::new(Control::reset())),
+    ("pause", "pause", &BUDGETS, || Box::new(Control::pause())),
+    ("resume", "resume", &BUDGETS, || Box::new(Control::resume())),
+    ("retire", "retire", &BUDGETS, || Box::new(Retirement)),
     ("leave", "drop", &BUDGETS, || Box::new(Budget::of_victim(1, 1))),
 ];
 

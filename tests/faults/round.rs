@@ -4,7 +4,7 @@ use crate::checks::Checks;
 use crate::ending::{End, Finding};
 use crate::fixture::Fixture;
 use crate::operation::Operation;
-use crate::route::{Path, Route};
+use crate::route::{Route, Trace};
 use crate::tally::Tally;
 use crate::victim::{Reached, Result, Victim};
 use harness::{log_uncaptured, shared_dir};
@@ -67,12 +67,12 @@ impl<'a> Round<'a> {
             if let Err(why) = self.record().map(|path| self.visit_all(&path, ends, failures, &points)) {
                 self.failures.push(format!("{}: {why}", self.operation.name));
             }
-            if self.tally.was_worth_it() || !self.failures.is_empty() {
+            if self.tally.is_usual_path() || !self.failures.is_empty() {
                 break;
             }
         }
         let name = &self.operation.name;
-        if !self.tally.was_worth_it() && self.failures.is_empty() {
+        if !self.tally.is_usual_path() && self.failures.is_empty() {
             let (passed, missed) = self.tally.sums();
             self.failures.push(format!("{name}: {missed} missed, {passed} passed"));
         }
@@ -86,7 +86,7 @@ impl<'a> Round<'a> {
 
     fn visit_all(
         &mut self,
-        path: &Path,
+        path: &Trace,
         ends: &[End],
         failures: usize,
         points: impl Fn(&Operation, usize) -> (usize, usize),
@@ -107,8 +107,8 @@ impl<'a> Round<'a> {
 
     /// The way that it takes usually: the one that most of those who are not held up take, or the most common one, or the
     /// shortest. Who is led step by step is slow, so what it takes may be a way that nobody else takes.
-    pub(crate) fn record(&self) -> Result<Path> {
-        let mut known: Vec<(Path, usize)> = Vec::new();
+    pub(crate) fn record(&self) -> Result<Trace> {
+        let mut known: Vec<(Trace, usize)> = Vec::new();
         for _ in 0..10 {
             let (_fixture, _checks, mut victim) = self.stage(End::Killed, true)?;
             let path = victim.record()?;
@@ -135,13 +135,13 @@ impl<'a> Round<'a> {
     }
 
     /// How many of some that are led as fast as can be get to where this way goes.
-    fn arrivals(&self, path: &Path) -> Result<usize> {
+    fn arrivals(&self, path: &Trace) -> Result<usize> {
         let mut arrived = 0;
         for trial in 1..=ARRIVALS {
             let point = (path.len() - 1) * trial / ARRIVALS;
             let route = path.to(point);
             let (_fixture, _checks, mut victim) = self.stage(End::Killed, route.is_by_single_step())?;
-            arrived += usize::from(victim.lead(route)? == Reached::There);
+            arrived += usize::from(victim.run_to(route)? == Reached::There);
         }
         Ok(arrived)
     }
@@ -161,7 +161,7 @@ impl<'a> Round<'a> {
         Ok((fixture, checks, victim))
     }
 
-    fn visit(&mut self, path: &Path, point: usize, end: End) {
+    fn visit(&mut self, path: &Trace, point: usize, end: End) {
         let name = &self.operation.name;
         let (mut elsewhere, mut slow, mut undone, mut late) = (false, false, 0, 0);
         for attempt in 0..TRIES {
@@ -215,7 +215,7 @@ impl<'a> Round<'a> {
     }
 
     /// Whether that is so once more.
-    fn is_in_effect(&self, path: &Path, point: usize) -> bool {
+    fn is_in_effect(&self, path: &Trace, point: usize) -> bool {
         let again = self.cut_off(path.by_single_step(point), point, End::Killed, &mut String::new());
         matches!(again, Ok(visit) if visit.reached == Reached::There && visit.finding.effect == Some(true))
     }
@@ -224,7 +224,7 @@ impl<'a> Round<'a> {
         let (mut fixture, mut checks, mut victim) = self.stage(end, route.is_by_single_step())?;
         // Whatever the distance of the points.
         fixture.odd = point.count_ones() % 2 == 1;
-        let mut reached = victim.lead(route)?;
+        let mut reached = victim.run_to(route)?;
         // Where no two ways are the same it was led so many steps, and any instruction will do.
         let is_free = self.operation.has_threads || self.operation.sleeps && route.is_by_single_step();
         if reached == Reached::Elsewhere && is_free {
@@ -233,9 +233,9 @@ impl<'a> Round<'a> {
         if reached != Reached::There {
             return Ok(Visit { reached, finding: Finding::default() });
         }
-        *at = victim.stands_at();
+        *at = victim.location();
         checks.reached(&mut fixture)?;
-        Ok(Visit { reached, finding: end.bring(&mut fixture, checks.as_mut(), victim)? })
+        Ok(Visit { reached, finding: end.apply(&mut fixture, checks.as_mut(), victim)? })
     }
 }
 

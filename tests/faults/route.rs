@@ -7,7 +7,7 @@ const HIT: usize = 3;
 
 /// A moment of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     /// The address of the instruction that is next.
     pub(crate) instruction: u64,
     /// The stack pointer. So the same instruction, called from elsewhere, is hardly ever taken for it.
@@ -16,8 +16,8 @@ pub(crate) struct Place {
 
 /// All instructions of one operation, in the order in which they were executed.
 #[derive(PartialEq, Eq)]
-pub(crate) struct Path {
-    places: Vec<Place>,
+pub(crate) struct Trace {
+    places: Vec<Position>,
     /// How often a breakpoint at the instruction has been hit when this one is reached. 0: it can't have one.
     hits: Vec<usize>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Route {
     /// Then so many single steps,
     pub(crate) steps: usize,
     /// which lead here.
-    pub(crate) to: Place,
+    pub(crate) to: Position,
 }
 
 impl Route {
@@ -40,13 +40,13 @@ impl Route {
     }
 }
 
-impl Path {
-    pub(crate) fn new(places: Vec<Place>) -> Path {
+impl Trace {
+    pub(crate) fn new(places: Vec<Position>) -> Trace {
         let mut seen = HashMap::new();
         let hits = places
             .iter()
             .enumerate()
-            .map(|(i, &Place { instruction: at, .. })| {
+            .map(|(i, &Position { instruction: at, .. })| {
                 // A repeated instruction (`rep movs`) takes many steps and hits its breakpoint once; and where the
                 // recording begins nothing is hit.
                 let repeats = i == 0 || places[i - 1].instruction == at;
@@ -55,7 +55,7 @@ impl Path {
                 if repeats { 0 } else { *count }
             })
             .collect();
-        Path { places, hits }
+        Trace { places, hits }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -99,8 +99,8 @@ fn a_route_leads_to_the_recorded_instruction() {
     walked.extend([2, 3].repeat(50));
     walked.extend([4; 30]);
     walked.extend([5, 6]);
-    let place = |instruction| Place { instruction, stack: 0 };
-    let path = Path::new(walked.iter().copied().map(place).collect());
+    let place = |instruction| Position { instruction, stack: 0 };
+    let path = Trace::new(walked.iter().copied().map(place).collect());
     for point in 0..walked.len() {
         let route = path.to(point);
         let begun = route.breakpoint.map_or(0, |(at, hits)| {

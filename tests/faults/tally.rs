@@ -53,7 +53,7 @@ impl Tally {
     }
 
     /// Whether the way is one that is usually taken.
-    pub(crate) fn was_worth_it(&self) -> bool {
+    pub(crate) fn is_usual_path(&self) -> bool {
         let (passed, missed) = self.sums();
         passed > 0 && passed >= 3 * missed
     }

@@ -1,6 +1,6 @@
 //! A process that is led to an instruction; there it is killed, left stopped or made to fork.
 
-use crate::route::{Path, Place, Route};
+use crate::route::{Position, Route, Trace};
 use harness::Job;
 use harness::mark::{Order, Said};
 use nix::errno::Errno;
@@ -79,13 +79,13 @@ impl Victim {
     }
 
     /// Steps through the operation, and says by which instructions it went.
-    pub(crate) fn record(&mut self) -> Result<Path> {
+    pub(crate) fn record(&mut self) -> Result<Trace> {
         let mut walk = Walk::of(self);
         let mut places = Vec::new();
         loop {
             let place = self.place()?;
             if place.instruction == self.mark - 1 {
-                return Ok(Path::new(places));
+                return Ok(Trace::new(places));
             }
             places.truncate(places.len() - walk.steps_back(place));
             places.push(place);
@@ -94,7 +94,7 @@ impl Victim {
     }
 
     /// Leads it to the instruction, which is then the next one to be executed.
-    pub(crate) fn lead(&mut self, route: Route) -> Result<Reached> {
+    pub(crate) fn run_to(&mut self, route: Route) -> Result<Reached> {
         if let Some((at, hits)) = route.breakpoint {
             let word = os(ptrace::read(self.pid, address(at)))?;
             for hit in 0..hits {
@@ -161,7 +161,7 @@ impl Victim {
     }
 
     /// Lets it do the rest of the operation, to the mark after it.
-    pub(crate) fn go_on(&mut self) -> Result<()> {
+    pub(crate) fn finish_operation(&mut self) -> Result<()> {
         os(ptrace::cont(self.pid, None))?;
         self.stopped()?;
         match self.place()?.instruction {
@@ -172,7 +172,7 @@ impl Victim {
 
     /// From the mark after the operation to the next one: what came of the operation.
     pub(crate) fn says(&mut self) -> Result<Said> {
-        self.go_on()?;
+        self.finish_operation()?;
         let registers = os(ptrace::getregs(self.pid))?;
         Ok(Said::from_words([registers.rax, registers.rdx]))
     }
@@ -240,18 +240,18 @@ impl Victim {
     }
 
     /// Where it stands.
-    pub(crate) fn stands_at(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         self.describe(self.place().map_or(0, |place| place.instruction))
     }
 
     /// Says so, and where.
     fn hangs(&self) -> String {
-        format!("it hangs ({})", self.stands_at())
+        format!("it hangs ({})", self.location())
     }
 
-    fn place(&self) -> Result<Place> {
+    fn place(&self) -> Result<Position> {
         let registers = os(ptrace::getregs(self.pid))?;
-        Ok(Place { instruction: registers.rip, stack: registers.rsp })
+        Ok(Position { instruction: registers.rip, stack: registers.rsp })
     }
 
     fn step(&mut self) -> Result<()> {
@@ -304,7 +304,7 @@ impl Drop for Victim {
 struct Walk {
     clock_code: Range<u64>,
     /// Where it has been since it entered that code.
-    there: Vec<Place>,
+    there: Vec<Position>,
 }
 
 impl Walk {
@@ -313,7 +313,7 @@ impl Walk {
     }
 
     /// How many of the last steps led nowhere but back to this place.
-    fn steps_back(&mut self, place: Place) -> usize {
+    fn steps_back(&mut self, place: Position) -> usize {
         if !self.clock_code.contains(&place.instruction) {
             self.there.clear();
             return 0;

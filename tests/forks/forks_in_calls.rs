@@ -1,6 +1,6 @@
 //! Forks in the middle of a call, by the closure of a wait or by a signal handler: parent and child are both in that call.
 
-use harness::{Arena, Crew, RemoteWorker, alone, arena, is_root, shared_dir, skip};
+use harness::{Arena, RemoteWorker, WorkerPool, alone, arena, is_root, shared_dir, skip};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
@@ -43,10 +43,10 @@ fn a_fork_in_a_signal_handler_admits_nothing_extra() {
     let place = shared_dir();
     let counter = place.path().join("forks");
     let job = arena.job("fork-in-handler").set("forks", FORKS).set("for", FORKS);
-    let mut crew = Crew::new(WORKER);
-    crew.hire(&job.set("counter", counter.display()));
-    crew.go();
-    let group = Pid::from_raw(crew.pid(0) as i32);
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn(&job.set("counter", counter.display()));
+    pool.start();
+    let group = Pid::from_raw(pool.pid(0) as i32);
     // Once a millisecond, and for a bit shorter than it asks.
     let end = Instant::now() + Duration::from_millis(FORKS - 100);
     for i in 1.. {
@@ -58,7 +58,7 @@ fn a_fork_in_a_signal_handler_admits_nothing_extra() {
         sent.expect("it lives");
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(crew.finish(), ["done"]);
+    assert_eq!(pool.join(), ["done"]);
     let mut times = arena.times();
     times.dedup();
     assert!(times.len() > 1_000, "{} were admitted", times.len());

@@ -1,6 +1,6 @@
 //! Handles that a forked child inherits, and descriptors that a daemon closes.
 
-use harness::{Arena, Crew, RemoteWorker, alone, eventually};
+use harness::{Arena, RemoteWorker, WorkerPool, alone, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn attached(worker: &mut RemoteWorker) -> Vec<(u64, u32, u64)> {
 
 fn parent_of(arena: &Arena) -> RemoteWorker {
     let mut parent = RemoteWorker::new(WORKER, &arena.job("remote"));
-    parent.must("open");
+    parent.expect_ok("open");
     parent
 }
 
@@ -29,13 +29,13 @@ fn a_childs_end_leaves_its_parents_seat_and_counts() {
     for end in ["exit", "_exit", "kill-child", "drop"] {
         let arena = Arena::with_fixed_budget(20);
         let mut parent = parent_of(&arena);
-        assert_eq!(parent.takes(3), 3);
+        assert_eq!(parent.take_tokens(3), 3);
         let seat_before = attached(&mut parent);
         assert_eq!(seat_before, [(0, parent.pid(), 3)]);
 
         let child: u32 = parent.ask("fork").parse().unwrap();
         assert_eq!(parent.ask("child take 4"), "4", "{end}");
-        assert_eq!(parent.takes(2), 2);
+        assert_eq!(parent.take_tokens(2), 2);
         // Both are there, each in a seat of its own, with what each took.
         assert_eq!(attached(&mut parent), [(0, parent.pid(), 5), (1, child, 4)], "{end}");
 
@@ -54,7 +54,7 @@ fn a_childs_end_leaves_its_parents_seat_and_counts() {
         }
         assert_eq!(attached(&mut parent), [(0, parent.pid(), 5)], "{end}");
         // What the child took stays taken and counted; the parent goes on in its old seat.
-        assert_eq!(parent.takes(100), 11, "{end}");
+        assert_eq!(parent.take_tokens(100), 11, "{end}");
         assert_eq!(parent.numbers("stats")[1], 20, "{end}");
         assert_eq!(attached(&mut parent), [(0, parent.pid(), 16)], "{end}");
     }
@@ -66,10 +66,10 @@ fn a_child_keeps_working_after_its_parent_drops_the_handle() {
     let arena = Arena::with_fixed_budget(20);
     let watcher = arena.open();
     let mut parent = parent_of(&arena);
-    assert_eq!(parent.takes(3), 3);
+    assert_eq!(parent.take_tokens(3), 3);
     let child: u32 = parent.ask("fork").parse().unwrap();
     // Also before the child's first decision.
-    parent.must("drop");
+    parent.expect_ok("drop");
     assert_eq!(parent.ask("child take 4"), "4");
     let seats = watcher.inspect().unwrap().attached;
     assert_eq!(seats.iter().map(|a| a.pid).collect::<Vec<_>>(), [std::process::id(), child]);
@@ -82,7 +82,7 @@ fn a_living_child_does_not_keep_its_killed_parents_seat() {
     let arena = Arena::with_fixed_budget(20);
     let watcher = arena.open();
     let mut parent = parent_of(&arena);
-    assert_eq!(parent.takes(2), 2);
+    assert_eq!(parent.take_tokens(2), 2);
     let child = Pid::from_raw(parent.ask("orphan").parse().unwrap());
     assert_eq!(watcher.inspect().unwrap().attached.len(), 2);
     parent.signal(Signal::SIGKILL);
@@ -98,7 +98,7 @@ fn a_living_child_does_not_keep_its_killed_parents_seat() {
 fn a_grandchild_has_a_seat_of_its_own() {
     let arena = Arena::with_fixed_budget(20);
     let mut parent = parent_of(&arena);
-    parent.takes(1);
+    parent.take_tokens(1);
     let child: u32 = parent.ask("fork").parse().unwrap();
     assert_eq!(parent.ask("child take 2"), "2");
     let grandchild: u32 = parent.ask("child fork").parse().unwrap();
@@ -116,10 +116,10 @@ fn forks_beside_deciding_threads_admit_and_count_correctly() {
     let arena = Arena::new("20000/s", 50);
     let watcher = arena.open();
     let job = arena.job("fork-storm").set("children", 200).set("tries", 20);
-    let mut crew = Crew::new(WORKER);
-    crew.hire_many(&job, 2);
-    crew.go();
-    crew.finish();
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn_many(&job, 2);
+    pool.start();
+    pool.join();
     let times = arena.times();
     assert!(!times.is_empty());
     assert_eq!(watcher.stats().tokens, times.len() as u64, "each admission is counted once");
@@ -134,17 +134,17 @@ fn a_process_keeps_working_after_it_closed_all_descriptors() {
     let arena = Arena::with_fixed_budget(20);
     let watcher = arena.open();
     let mut daemon = parent_of(&arena);
-    assert_eq!(daemon.takes(2), 2);
-    daemon.must("closefrom");
+    assert_eq!(daemon.take_tokens(2), 2);
+    daemon.expect_ok("closefrom");
     assert_eq!(attached(&mut daemon)[1], (1, daemon.pid(), 2));
-    assert_eq!(daemon.takes(3), 3);
+    assert_eq!(daemon.take_tokens(3), 3);
 
     // From here on nothing is paced, so that what is left of the budget doesn't matter.
     let (max, per) = (1_000_000_u64, 1_000_000_000_u64);
     watcher.change(max, Duration::from_nanos(per)).unwrap();
     std::thread::sleep(Duration::from_millis(1));
     assert_eq!(daemon.ask("try").split(' ').next(), Some("admitted"), "it hears of changes");
-    daemon.must(&format!("change 500 {per}"));
+    daemon.expect_ok(&format!("change 500 {per}"));
     assert_eq!(watcher.limit().unwrap().rate().max(), 500, "its changes are heard");
 
     // It is forked by a process that has no descriptor of the limiter.

@@ -1,6 +1,6 @@
 //! Ten thousand children, each with the handle that its parent opened: nothing leaks, and the totals are right.
 
-use harness::{Arena, Crew, alone, eventually, log_uncaptured};
+use harness::{Arena, WorkerPool, alone, eventually, log_uncaptured};
 use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -10,10 +10,10 @@ fn fork_them(policy: &str, permits: u64, budget: u64) {
     let _alone = alone();
     let arena = Arena::with_policy(policy, permits).seats(16);
     let watcher = arena.open();
-    let mut crew = Crew::new(WORKER);
-    crew.hire(&arena.job("forks").set("children", CHILDREN));
-    crew.go();
-    let said = crew.hear(Duration::from_secs(120)).expect("the parent's report");
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn(&arena.job("forks").set("children", CHILDREN));
+    pool.start();
+    let said = pool.next_line(Duration::from_secs(120)).expect("the parent's report");
     let numbers: Vec<u64> = said.split(' ').map(|n| n.parse().expect(&said)).collect();
     let [admitted, denied, files, maps, memory, files_after, maps_after, memory_after] = numbers[..] else {
         panic!("{said}");
@@ -29,7 +29,7 @@ fn fork_them(policy: &str, permits: u64, budget: u64) {
     // The allocator may take another arena; a leak would be thousands.
     assert!(maps_after <= maps + 4, "{maps} and {maps_after} mappings");
     assert!(memory_after <= memory + 512, "{memory} and {memory_after} kB");
-    crew.finish();
+    pool.join();
     let free = || watcher.inspect().is_ok_and(|seen| seen.attached.len() == 1 && seen.permits_held == 0);
     assert!(eventually(Duration::from_secs(2), free), "{:?}", watcher.inspect());
     assert_eq!(std::fs::read_dir(arena.dir()).unwrap().count(), 1);

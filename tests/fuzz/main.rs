@@ -4,7 +4,7 @@
 //!
 //! `cargo xtask fuzz [SECONDS] [--seed N] [--case N]` runs this for longer, or one case again and again.
 
-use harness::board::{Board, OPS, Tally};
+use harness::fuzz_progress::{Counts, OPS, Progress};
 use harness::{Job, log_uncaptured, shared_dir};
 use shm_lib::ErrorKind;
 use std::process::{Child, Command};
@@ -19,17 +19,17 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// A child and its board. Killed when dropped.
+/// A child and its progress. Killed when dropped.
 struct Watched {
     child: Child,
-    board: Board,
+    progress: Progress,
     seed: u64,
 }
 
 impl Watched {
     /// Whether it has ended well; panics with the case if it ended otherwise, or hangs.
     fn has_ended(&mut self) -> bool {
-        let now = self.board.now();
+        let now = self.progress.now();
         let repeat = format!(
             "in {:?}; again: cargo xtask fuzz 60 --seed {} --case {}",
             now.op.map(|(op, _)| op),
@@ -68,17 +68,17 @@ fn operations_survive_hostile_bytes() {
         .iter()
         .zip(0..)
         .map(|(dir, index)| {
-            let board = dir.path().join(".board");
+            let progress = dir.path().join(".progress");
             let job = Job::new("fuzz")
                 .set("dir", dir.path().display())
-                .set("board", board.display())
+                .set("progress", progress.display())
                 .set("seed", seed)
                 .set("first", only.unwrap_or(index))
                 .set("step", if only.is_some() { 0 } else { CHILDREN })
                 .set("for", seconds * 1_000);
-            let board = Board::at(&board);
+            let progress = Progress::at(&progress);
             let child = Command::new(WORKER).args(job.args()).spawn().expect("the worker binary");
-            Watched { child, board, seed }
+            Watched { child, progress, seed }
         })
         .collect();
     let give_up = Instant::now() + Duration::from_secs(seconds) + 2 * HUNG;
@@ -87,7 +87,7 @@ fn operations_survive_hostile_bytes() {
         assert!(Instant::now() < give_up, "they don't end");
         std::thread::sleep(Duration::from_millis(50));
     }
-    let tally = children.iter().fold(Tally::default(), |sum, child| sum.plus(&child.board.tally()));
+    let tally = children.iter().fold(Counts::default(), |sum, child| sum.plus(&child.progress.tally()));
     log_uncaptured(&format!("fuzz: seed {seed}: {tally}"));
     if only.is_none() && seconds >= 10 {
         // That it reaches what it is for.

@@ -1,13 +1,13 @@
-//! What the tests with real processes share: places to work in, crews of worker processes, and what they report.
+//! What the tests with real processes share: places to work in, pools of worker processes, and what they report.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`arena`] | a limiter in a directory of its own, and the log of its admissions |
-//! | [`board`] | what a fuzzing child is doing, for whoever watches it |
+//! | [`fuzz_progress`] | what a fuzzing child is doing, for the test that watches it |
 //! | [`policy`] | a policy as one word of a job |
 //! | [`check`] | each kind of limit checked by its definition |
 //! | [`job`] | what a worker is told to do: a mode and `key=value` words |
-//! | [`crew`] | many workers that start together and never outlive the test |
+//! | [`worker_pool`] | many workers that start together and never outlive the test |
 //! | [`remote_worker`] | one worker that does what it is told, line by line |
 //! | [`storm`] | the storm's limiters, and what each has to bear |
 //! | [`load`] | clients that overload a limiter and leave, and askers that ask again at once |
@@ -21,10 +21,9 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
-pub mod board;
 pub mod check;
-pub mod crew;
 pub mod file;
+pub mod fuzz_progress;
 pub mod job;
 pub mod journal;
 pub mod load;
@@ -35,12 +34,13 @@ pub mod raw;
 pub mod remote_worker;
 pub mod storm;
 pub mod turns;
+pub mod worker_pool;
 
 pub use arena::{Arena, shared_dir};
-pub use crew::Crew;
 pub use job::Job;
 pub use remote_worker::RemoteWorker;
 pub use turns::alone;
+pub use worker_pool::WorkerPool;
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use std::io::Read;

@@ -13,25 +13,25 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A file of 64-bit words, mapped by whoever wants.
-pub struct Words {
+pub struct MappedWords {
     map: MmapRaw,
     len: usize,
 }
 
-impl Words {
+impl MappedWords {
     /// Maps `len` words, zero where they were never written. A page exists only once it is touched.
-    pub fn map(path: &Path, len: usize) -> io::Result<Words> {
+    pub fn map(path: &Path, len: usize) -> io::Result<MappedWords> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         if file.metadata()?.len() < 8 * len as u64 {
             file.set_len(8 * len as u64)?;
         }
-        Ok(Words { map: MmapOptions::new().len(8 * len).map_raw(&file)?, len })
+        Ok(MappedWords { map: MmapOptions::new().len(8 * len).map_raw(&file)?, len })
     }
 
     /// Maps the whole file.
-    pub fn map_all(path: &Path) -> io::Result<Words> {
+    pub fn map_all(path: &Path) -> io::Result<MappedWords> {
         let len = std::fs::metadata(path)?.len() as usize / 8;
-        Words::map(path, len)
+        MappedWords::map(path, len)
     }
 
     /// All words.

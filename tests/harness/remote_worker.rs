@@ -58,7 +58,7 @@ impl RemoteWorker {
     }
 
     /// The same for what must work.
-    pub fn must(&mut self, order: &str) {
+    pub fn expect_ok(&mut self, order: &str) {
         let answer = self.ask(order);
         assert_eq!(answer, "ok", "{order}");
     }
@@ -70,7 +70,7 @@ impl RemoteWorker {
     }
 
     /// Tries `n` times to take one token; how often it was admitted.
-    pub fn takes(&mut self, n: u64) -> u64 {
+    pub fn take_tokens(&mut self, n: u64) -> u64 {
         self.numbers(&format!("take {n}"))[0]
     }
 

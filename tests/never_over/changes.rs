@@ -1,29 +1,29 @@
 //! Changes while others use the limiter, and changers that are killed in the middle of them.
 
-use harness::{Arena, Crew, Job, Rng, alone, log_uncaptured};
+use harness::{Arena, Job, Rng, WorkerPool, alone, log_uncaptured};
 use shm_lib::Limit;
 use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
-/// Lets a crew use the limiter while `changers` processes do `orders`, and kills these at random for `span`.
+/// Lets a pool use the limiter while `changers` processes do `orders`, and kills these at random for `span`.
 fn under_fire(arena: &Arena, users: &[Job], orders: &Job, changers: usize, span: Duration) {
     let watcher = arena.open();
-    let mut crew = Crew::new(WORKER);
-    crew.hire_many(orders, changers);
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn_many(orders, changers);
     for user in users {
-        crew.hire_many(user, 4);
+        pool.spawn_many(user, 4);
     }
-    crew.go();
+    pool.start();
     let mut rng = Rng::new();
     let end = Instant::now() + span;
     let mut kills = 0;
     while Instant::now() < end {
         std::thread::sleep(Duration::from_micros(5_000 + rng.below(15_000)));
-        crew.replace(rng.below(changers as u64) as usize, orders);
+        pool.replace(rng.below(changers as u64) as usize, orders);
         kills += 1;
     }
-    crew.dismiss();
+    pool.kill_all();
     let seen = watcher.inspect().expect("a healthy limiter");
     log_uncaptured(&format!(
         "{}: {} changes, {kills} changers killed, {} admitted in {span:?}",
@@ -81,11 +81,11 @@ fn killed_changers_leave_a_healthy_limiter() {
     limit.change_policy(calm).unwrap();
     limit.reset().unwrap();
     let since = shm_lib::now().as_nanos();
-    let mut crew = Crew::new(WORKER);
-    crew.hire_many(&as_it_is("hammer").set("how", "try"), 4);
-    crew.go();
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn_many(&as_it_is("hammer").set("how", "try"), 4);
+    pool.start();
     std::thread::sleep(Duration::from_millis(500));
-    crew.dismiss();
+    pool.kill_all();
     let times: Vec<u64> = arena.times().into_iter().filter(|&at| at >= since).collect();
     assert!(times.len() > 1_000, "{} admitted in 500 ms at 5000/s", times.len());
     harness::arena::assert_never_over(calm, &times);
@@ -99,12 +99,12 @@ fn a_killed_changers_change_is_atomic() {
     let watcher = arena.open();
     let mut rng = Rng::new();
     for _ in 0..60 {
-        let mut crew = Crew::new(WORKER);
-        let changer = crew.hire(&arena.job("change"));
-        crew.go();
+        let mut pool = WorkerPool::new(WORKER);
+        let changer = pool.spawn(&arena.job("change"));
+        pool.start();
         std::thread::sleep(Duration::from_micros(rng.below(3_000)));
-        crew.kill(changer);
-        crew.dismiss();
+        pool.kill(changer);
+        pool.kill_all();
         assert_eq!(watcher.limit().unwrap(), arena.limit());
         let _ = watcher.try_acquire(1).unwrap();
         // The lock died with its holder.

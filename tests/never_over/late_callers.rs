@@ -1,6 +1,6 @@
 //! A server that counts what arrives: it refuses the one too many, whoever's scheduler is to blame.
 
-use harness::{Arena, Crew, alone, log_uncaptured};
+use harness::{Arena, WorkerPool, alone, log_uncaptured};
 use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -18,11 +18,11 @@ fn refused(arrivals: &[u64]) -> usize {
 /// 64 threads in 8 processes call as often as they may, each call late by up to `LATE`. When the calls arrive.
 fn arrivals(policy: &str) -> Vec<u64> {
     let arena = Arena::with_policy(policy, 0);
-    let mut crew = Crew::new(WORKER);
+    let mut pool = WorkerPool::new(WORKER);
     let job = arena.job("late").set("late", LATE.as_micros()).set("threads", 8).set("for", 3_000);
-    crew.hire_many(&job, 8);
-    crew.go();
-    let held_up = crew.finish().len();
+    pool.spawn_many(&job, 8);
+    pool.start();
+    let held_up = pool.join().len();
     let arrivals = arena.times();
     log_uncaptured(&format!(
         "{policy}: {} calls, {} refused ({held_up} held up by the scheduler and not made)",

@@ -1,7 +1,7 @@
 //! 64 processes, half of them forked and half exec'd, with two threads each, on one limiter.
 
 use harness::arena::{assert_never_over, delivered};
-use harness::{Arena, Crew, alone, log_uncaptured};
+use harness::{Arena, WorkerPool, alone, log_uncaptured};
 use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -29,14 +29,14 @@ fn hammer(how: &str, rate: &str, burst: u64) {
 
 fn attempt(how: &str, rate: &str, burst: u64) -> f64 {
     let arena = Arena::new(rate, burst);
-    let mut crew = Crew::new(WORKER);
+    let mut pool = WorkerPool::new(WORKER);
     let job = arena.job("hammer").set("how", how).set("threads", 2);
-    crew.hire_many(&job, 32);
-    crew.hire_forked(&job, 32);
-    crew.go();
+    pool.spawn_many(&job, 32);
+    pool.spawn_forked(&job, 32);
+    pool.start();
     let start = shm_lib::now().as_nanos();
     std::thread::sleep(WARM_UP + SPAN + Duration::from_millis(100));
-    crew.dismiss();
+    pool.kill_all();
     let times = arena.times();
     assert_never_over(arena.limit(), &times);
     let part = delivered(arena.limit(), &times, start + WARM_UP.as_nanos() as u64, SPAN);

@@ -1,6 +1,6 @@
 //! Turns taken ahead of their time by several processes at once: together they keep the limit, and none is lost.
 
-use harness::{Arena, Crew, Rng, alone, log, log_uncaptured};
+use harness::{Arena, Rng, WorkerPool, alone, log, log_uncaptured};
 use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -8,10 +8,10 @@ const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 /// 8 processes ask for 10 schedules each, all at once. Returns all instants, in order.
 fn scheduled(arena: &Arena, calls: u64) -> Vec<u64> {
     let watcher = arena.open();
-    let mut crew = Crew::new(WORKER);
-    crew.hire_many(&arena.job("schedule").set("rounds", 10).set("calls", calls), 8);
-    crew.go();
-    crew.finish();
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn_many(&arena.job("schedule").set("rounds", 10).set("calls", calls), 8);
+    pool.start();
+    pool.join();
     let turns = arena.times();
     assert_eq!(turns.len() as u64, 80 * calls, "turns are lost");
     assert_eq!(watcher.stats().tokens, 80 * calls);
@@ -85,28 +85,28 @@ fn reservations_under_kills_keep_every_window() {
         let arena = Arena::with_policy(policy, 0);
         let watcher = arena.open();
         let job = arena.job("reserve");
-        let mut crew = Crew::new(WORKER);
-        crew.hire_many(&job, 8);
-        crew.go();
+        let mut pool = WorkerPool::new(WORKER);
+        pool.spawn_many(&job, 8);
+        pool.start();
         let mut rng = Rng::new();
         let end = Instant::now() + Duration::from_secs(2);
         let mut kills = 0;
         while Instant::now() < end {
             std::thread::sleep(Duration::from_micros(rng.below(20_000)));
-            crew.replace(rng.below(8) as usize, &job);
+            pool.replace(rng.below(8) as usize, &job);
             kills += 1;
         }
-        crew.dismiss();
+        pool.kill_all();
         let over = shm_lib::now();
         let used = used(&arena);
         arena.assert_all_kept(&used);
 
         // What was reserved by the dead passes within 0.2 s.
-        let mut crew = Crew::new(WORKER);
-        crew.hire_many(&arena.job("mixed"), 8);
-        crew.go();
+        let mut pool = WorkerPool::new(WORKER);
+        pool.spawn_many(&arena.job("mixed"), 8);
+        pool.start();
         std::thread::sleep(Duration::from_millis(1_000));
-        crew.dismiss();
+        pool.kill_all();
         watcher.inspect().expect("a healthy limiter");
         let all = self::used(&arena);
         arena.assert_all_kept(&all);

@@ -1,7 +1,7 @@
 //! Three limits of different kinds and permits on one limiter, used by 32 processes that are killed and replaced.
 
 use harness::check::{most_at_once, pace};
-use harness::{Arena, Crew, Job, Rng, alone, eventually, log, log_uncaptured, shared_dir};
+use harness::{Arena, Job, Rng, WorkerPool, alone, eventually, log, log_uncaptured, shared_dir};
 use shm_lib::limit::audit::Admission;
 use shm_lib::{Cost, Nanos, Outcome, RateLimit, Unit};
 use std::collections::HashMap;
@@ -35,13 +35,13 @@ fn held(holds: &Path, killed: &HashMap<u64, u64>) -> Vec<(u64, u64)> {
     all
 }
 
-struct Storm {
+struct Workload {
     arena: Arena,
     units: &'static str,
     amounts: u64,
 }
 
-impl Storm {
+impl Workload {
     fn job(&self, holds: &Path) -> Job {
         self.arena
             .job("mixed")
@@ -51,36 +51,36 @@ impl Storm {
             .set("holds", holds.display())
     }
 
-    fn crew(&self, job: &Job) -> Crew {
-        let mut crew = Crew::new(WORKER);
-        (0..FORK_POOLS).for_each(|_| crew.hire_forked(job, 4));
-        crew.hire_many(job, EXECED);
-        crew.go();
-        crew
+    fn pool(&self, job: &Job) -> WorkerPool {
+        let mut pool = WorkerPool::new(WORKER);
+        (0..FORK_POOLS).for_each(|_| pool.spawn_forked(job, 4));
+        pool.spawn_many(job, EXECED);
+        pool.start();
+        pool
     }
 
     /// Never over, by each limit's own definition, whoever is killed; never more than the permits held by the living.
-    fn rage(&self) {
+    fn disrupt(&self) {
         let holds = shared_dir();
         let watcher = self.arena.open();
         let job = self.job(holds.path()).set("settle", 1);
         let fork_pool = job.as_mode("fork_pool").set("children", 4).set("work", "mixed");
-        let mut crew = self.crew(&job);
+        let mut pool = self.pool(&job);
         let mut rng = Rng::new();
         let mut killed = HashMap::new();
         let end = Instant::now() + STORM;
         while Instant::now() < end {
             std::thread::sleep(Duration::from_micros(rng.below(25_000)));
             let index = rng.below((FORK_POOLS + EXECED) as u64) as usize;
-            killed.insert(u64::from(crew.pid(index)), shm_lib::now().as_nanos());
-            crew.replace(index, if index < FORK_POOLS { &fork_pool } else { &job });
+            killed.insert(u64::from(pool.pid(index)), shm_lib::now().as_nanos());
+            pool.replace(index, if index < FORK_POOLS { &fork_pool } else { &job });
             let seen = watcher.inspect().expect("a healthy limiter").permits_held;
             assert!(seen <= PERMITS, "{seen} of {PERMITS} permits held");
         }
         let kills = killed.len();
         let now = shm_lib::now().as_nanos();
-        killed.extend((0..crew.len()).map(|i| (u64::from(crew.pid(i)), now)));
-        crew.dismiss();
+        killed.extend((0..pool.len()).map(|i| (u64::from(pool.pid(i)), now)));
+        pool.kill_all();
         self.nothing_is_left(&watcher);
 
         let admitted = admitted(&self.arena);
@@ -118,14 +118,14 @@ impl Storm {
 
     /// After the storm everything that is allowed is delivered again. Only a machine of one's own can promise that, so a
     /// disturbed measurement is repeated.
-    fn calm(&self, delivered: impl Fn(&[Admission], u64) -> f64) {
+    fn measure_delivery(&self, delivered: impl Fn(&[Admission], u64) -> f64) {
         let mut best = 0.0_f64;
         for _ in 0..3 {
             let holds = shared_dir();
-            let crew = self.crew(&self.job(holds.path()));
+            let pool = self.pool(&self.job(holds.path()));
             let from = shm_lib::now().plus(WARM_UP).as_nanos();
             std::thread::sleep(WARM_UP + QUIET + Duration::from_millis(50));
-            crew.dismiss();
+            pool.kill_all();
             let logged = admitted(&self.arena);
             self.arena.assert_all_kept(&logged);
             let mut all: Vec<Admission> = logged
@@ -147,14 +147,14 @@ impl Storm {
 #[test]
 fn greedy_bucket_and_fixed_window_hold_together_under_kills() {
     let _alone = alone();
-    let storm = Storm {
+    let storm = Workload {
         arena: Arena::with_policy("greedy:200/100ms+bucket:3000/s:50+fixed:800/500ms", PERMITS),
         units: "",
         amounts: 1,
     };
-    storm.rage();
+    storm.disrupt();
     // In the long run the fixed windows are the narrowest.
-    storm.calm(|all, from| {
+    storm.measure_delivery(|all, from| {
         let wall = harness::file::Patch::of(&storm.arena.file()).get(harness::file::offset::WALL);
         let half = 500_000_000;
         let first = (from + wall).div_ceil(half);
@@ -170,7 +170,7 @@ fn greedy_bucket_and_fixed_window_hold_together_under_kills() {
 #[test]
 fn a_sliding_counter_and_units_hold_together_under_kills() {
     let _alone = alone();
-    let storm = Storm {
+    let storm = Workload {
         arena: Arena::with_policy(
             "sliding:140/100ms+bucket:20000/s:5000@tokens+greedy:3000/50ms@bytes",
             PERMITS,
@@ -178,7 +178,7 @@ fn a_sliding_counter_and_units_hold_together_under_kills() {
         units: "tokens,bytes",
         amounts: 39,
     };
-    storm.rage();
+    storm.disrupt();
     // In the long run the tokens are what is scarce.
-    storm.calm(|all, from| pace(all, from, QUIET) / 20_000.0);
+    storm.measure_delivery(|all, from| pace(all, from, QUIET) / 20_000.0);
 }

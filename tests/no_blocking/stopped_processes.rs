@@ -1,7 +1,7 @@
 //! Processes that are stopped at random instants, in the middle of whatever they do: the others go on.
 
 use harness::log::Log;
-use harness::{Arena, Crew, Rng, alone, eventually, log, log_uncaptured};
+use harness::{Arena, Rng, WorkerPool, alone, eventually, log, log_uncaptured};
 use nix::sys::signal::Signal;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -44,13 +44,13 @@ fn ask(arena: &Arena, phase: &AtomicUsize) -> Vec<Vec<u32>> {
 }
 
 /// Every other phase the victim is stopped for a while, again and again; in the others it goes on at its work.
-fn stop_and_go(crew: &Crew, phase: &AtomicUsize) {
+fn stop_and_go(pool: &WorkerPool, phase: &AtomicUsize) {
     let mut rng = Rng::new();
     for k in 0..PHASES {
         phase.store(k, Ordering::Relaxed);
         let signal = |signal| {
             if k % 2 == 0 {
-                crew.signal(0, signal);
+                pool.signal(0, signal);
             }
         };
         for _ in 0..STOPS_A_PHASE {
@@ -70,16 +70,16 @@ fn decisions_beside_a_stopped_process_take_no_longer() {
     let _alone = alone();
     for attempt in 1.. {
         let arena = Arena::with_policy("bucket:200000/s:1000+fixed:15000/100ms", 0);
-        let mut crew = Crew::new(WORKER);
-        crew.hire(&arena.job("hammer").set("how", "try").set("threads", 1));
-        crew.go();
+        let mut pool = WorkerPool::new(WORKER);
+        pool.spawn(&arena.job("hammer").set("how", "try").set("threads", 1));
+        pool.start();
         let phase = AtomicUsize::new(0);
         let times = std::thread::scope(|scope| {
             let asker = scope.spawn(|| ask(&arena, &phase));
-            stop_and_go(&crew, &phase);
+            stop_and_go(&pool, &phase);
             asker.join().expect("the asker")
         });
-        crew.dismiss();
+        pool.kill_all();
         let admitted: Vec<(u64, u64)> = log::read(arena.logs()).into_iter().map(|at| (1, at)).collect();
         arena.assert_all_kept(&admitted);
 
@@ -111,21 +111,21 @@ fn turns_come_on_time_beside_a_stopped_waiter() {
     let _alone = alone();
     let arena = Arena::with_policy("bucket:1000/s+greedy:100/100ms", 4);
     let limit = arena.open();
-    let mut crew = Crew::new(WORKER);
-    crew.hire(&arena.job("mixed").set("threads", 2));
-    crew.go();
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn(&arena.job("mixed").set("threads", 2));
+    pool.start();
     let mut rng = Rng::new();
     let mut late = Vec::new();
     for _ in 0..150 {
         std::thread::sleep(Duration::from_micros(rng.below(2_000)));
-        crew.signal(0, Signal::SIGSTOP);
+        pool.signal(0, Signal::SIGSTOP);
         let admission = limit.wait().expect("a turn");
         late.push(shm_lib::now().since(admission.at()));
         // It had two turns before ours at most.
         assert!(admission.waited() < Duration::from_secs(2), "waited for {:?}", admission.waited());
-        crew.signal(0, Signal::SIGCONT);
+        pool.signal(0, Signal::SIGCONT);
     }
-    crew.dismiss();
+    pool.kill_all();
     late.sort_unstable();
     log_uncaptured(&format!("a turn beside a stopped waiter comes {:?} late (median)", late[75]));
     assert!(late[75] < Duration::from_millis(20));
@@ -138,16 +138,16 @@ fn other_processes_progress_beside_stopped_ones() {
     for (how, rate, burst) in [("try", "20000/s", 2_000), ("wait", "2000/s", 1)] {
         let arena = Arena::new(rate, burst);
         let watcher = arena.open();
-        let mut crew = Crew::new(WORKER);
-        crew.hire_many(&arena.job("hammer").set("how", how), 10);
-        crew.go();
+        let mut pool = WorkerPool::new(WORKER);
+        pool.spawn_many(&arena.job("hammer").set("how", how), 10);
+        pool.start();
         let mut rng = Rng::new();
         // 5 rounds of 5 for each way of asking; half of the processes always run.
         for _ in 0..5 {
             let mut stopped = Vec::new();
             for index in 0..5 {
                 std::thread::sleep(Duration::from_micros(rng.below(3_000)));
-                crew.signal(index, Signal::SIGSTOP);
+                pool.signal(index, Signal::SIGSTOP);
                 stopped.push(Instant::now());
             }
             let before = watcher.stats().tokens;
@@ -155,11 +155,11 @@ fn other_processes_progress_beside_stopped_ones() {
             assert!(progress, "the others stand still with the stopped");
             for (index, since) in stopped.iter().enumerate() {
                 std::thread::sleep(Duration::from_millis(300).saturating_sub(since.elapsed()));
-                crew.signal(index, Signal::SIGCONT);
+                pool.signal(index, Signal::SIGCONT);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        crew.dismiss();
+        pool.kill_all();
         arena.assert_never_over(arena.limit());
     }
 }
@@ -170,19 +170,19 @@ fn decisions_progress_beside_a_stopped_changer() {
     let _alone = alone();
     let arena = Arena::new("50000/s", 5_000);
     let watcher = arena.open();
-    let mut crew = Crew::new(WORKER);
-    let changer = crew.hire(&arena.job("change"));
-    crew.hire_many(&arena.job("hammer").set("how", "try"), 4);
-    crew.go();
+    let mut pool = WorkerPool::new(WORKER);
+    let changer = pool.spawn(&arena.job("change"));
+    pool.spawn_many(&arena.job("hammer").set("how", "try"), 4);
+    pool.start();
     let mut rng = Rng::new();
     for _ in 0..30 {
         std::thread::sleep(Duration::from_micros(rng.below(5_000)));
-        crew.signal(changer, Signal::SIGSTOP);
+        pool.signal(changer, Signal::SIGSTOP);
         let before = watcher.stats().tokens;
         let progress = eventually(Duration::from_millis(500), || watcher.stats().tokens > before + 20);
-        crew.signal(changer, Signal::SIGCONT);
+        pool.signal(changer, Signal::SIGCONT);
         assert!(progress, "decisions wait for a stopped changer");
     }
-    crew.dismiss();
+    pool.kill_all();
     arena.assert_never_over(arena.limit());
 }

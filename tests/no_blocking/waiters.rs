@@ -1,7 +1,7 @@
 //! A hundred who wait, and what wakes them.
 
 use harness::arena::assert_never_over;
-use harness::{Arena, Crew, alone, log_uncaptured};
+use harness::{Arena, WorkerPool, alone, log_uncaptured};
 use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -9,17 +9,17 @@ const SLEEPERS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// 10 processes with 10 threads each wait.
-fn put_to_sleep(arena: &Arena) -> (Crew, shm_lib::RateLimit) {
+fn put_to_sleep(arena: &Arena) -> (WorkerPool, shm_lib::RateLimit) {
     put_many_to_sleep(arena, SLEEPERS / 10, 10)
 }
 
 /// So many processes with so many threads each wait, all behind a long turn: none is due before all are asleep.
-fn put_many_to_sleep(arena: &Arena, processes: usize, threads: usize) -> (Crew, shm_lib::RateLimit) {
+fn put_many_to_sleep(arena: &Arena, processes: usize, threads: usize) -> (WorkerPool, shm_lib::RateLimit) {
     let limit = arena.open();
     while limit.try_acquire(1).unwrap().is_admitted() {}
-    let mut crew = Crew::new(WORKER);
-    crew.hire_many(&arena.job("sleepers").set("threads", threads), processes);
-    crew.go();
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn_many(&arena.job("sleepers").set("threads", threads), processes);
+    pool.start();
     let queued = || limit.inspect().unwrap().callers_waiting();
     assert!(
         harness::eventually(PATIENCE, || queued() >= (processes * threads) as u64),
@@ -28,18 +28,18 @@ fn put_many_to_sleep(arena: &Arena, processes: usize, threads: usize) -> (Crew, 
     );
     // Queued comes a moment before asleep.
     std::thread::sleep(Duration::from_millis(50));
-    (crew, limit)
+    (pool, limit)
 }
 
 /// What each sleeper said: how it ended, and two numbers or one.
-fn outcomes(crew: Crew) -> Vec<(String, Vec<u64>)> {
-    outcomes_of(SLEEPERS, crew)
+fn outcomes(pool: WorkerPool) -> Vec<(String, Vec<u64>)> {
+    outcomes_of(SLEEPERS, pool)
 }
 
-fn outcomes_of(sleepers: usize, crew: Crew) -> Vec<(String, Vec<u64>)> {
+fn outcomes_of(sleepers: usize, pool: WorkerPool) -> Vec<(String, Vec<u64>)> {
     let said: Vec<String> =
-        (0..sleepers).map(|_| crew.hear(PATIENCE).expect("a sleeper that wakes")).collect();
-    crew.finish();
+        (0..sleepers).map(|_| pool.next_line(PATIENCE).expect("a sleeper that wakes")).collect();
+    pool.join();
     said.iter()
         .map(|line| {
             let (kind, rest) = line.split_once(' ').expect(line);
@@ -73,10 +73,10 @@ fn raising_the_rate_admits_all_waiters_within_a_second() {
     let _alone = alone();
     let round = || {
         let arena = Arena::new("1/m", 1);
-        let (crew, limit) = put_to_sleep(&arena);
+        let (pool, limit) = put_to_sleep(&arena);
         let changed = shm_lib::now().as_nanos();
         limit.change(1_000, Duration::from_secs(1)).unwrap();
-        let outcomes = outcomes(crew);
+        let outcomes = outcomes(pool);
         assert!(outcomes.iter().all(|(how, _)| how == "admitted"), "{outcomes:?}");
         // All under the new limit, and none of their new turns before the change.
         let mut times: Vec<u64> = outcomes.iter().map(|(_, numbers)| numbers[0]).collect();
@@ -93,10 +93,10 @@ fn retiring_wakes_all_waiters_within_50_ms() {
     let _alone = alone();
     let round = || {
         let arena = Arena::new("1/m", 1);
-        let (crew, limit) = put_to_sleep(&arena);
+        let (pool, limit) = put_to_sleep(&arena);
         let retired = shm_lib::now().as_nanos();
         limit.retire().unwrap();
-        let outcomes = outcomes(crew);
+        let outcomes = outcomes(pool);
         assert!(outcomes.iter().all(|(how, _)| how == "Retired"), "{outcomes:?}");
         last(&outcomes, retired)
     };
@@ -108,13 +108,13 @@ fn after_a_pause_waiters_are_admitted_at_the_sustained_rate() {
     let _alone = alone();
     for burst in [1, 20] {
         let arena = Arena::new("1/m", burst);
-        let (crew, limit) = put_to_sleep(&arena);
+        let (pool, limit) = put_to_sleep(&arena);
         // From here on they would all be gone within a second.
         limit.change(100, Duration::from_secs(1)).unwrap();
         let before = shm_lib::now();
         limit.pause_for(Duration::from_secs(1)).unwrap();
         let after = shm_lib::now().as_nanos();
-        let outcomes = outcomes(crew);
+        let outcomes = outcomes(pool);
         assert!(outcomes.iter().all(|(how, _)| how == "admitted"), "{outcomes:?}");
         let mut times: Vec<u64> = outcomes.iter().map(|(_, numbers)| numbers[0]).collect();
         times.sort_unstable();
@@ -138,10 +138,10 @@ fn after_a_pause_waiters_are_admitted_at_the_sustained_rate() {
 fn waiters_notice_a_removed_file() {
     let _alone = alone();
     let arena = Arena::new("1/m", 1);
-    let (crew, limit) = put_to_sleep(&arena);
+    let (pool, limit) = put_to_sleep(&arena);
     let removed = shm_lib::now().as_nanos();
     std::fs::remove_file(limit.path()).unwrap();
-    let outcomes = outcomes(crew);
+    let outcomes = outcomes(pool);
     assert!(outcomes.iter().all(|(how, _)| how == "Removed"), "{outcomes:?}");
     // They look once a second.
     let slowest = last(&outcomes, removed);
@@ -155,10 +155,10 @@ fn two_hundred_waiters_notice_a_removed_file_within_two_seconds() {
     const PROCESSES: usize = 200;
     let round = || {
         let arena = Arena::new("1/h", 1).seats(PROCESSES);
-        let (crew, limit) = put_many_to_sleep(&arena, PROCESSES, 1);
+        let (pool, limit) = put_many_to_sleep(&arena, PROCESSES, 1);
         let removed = shm_lib::now().as_nanos();
         std::fs::remove_file(limit.path()).unwrap();
-        let outcomes = outcomes_of(PROCESSES, crew);
+        let outcomes = outcomes_of(PROCESSES, pool);
         assert!(outcomes.iter().all(|(how, _)| how == "Removed"), "{outcomes:?}");
         last(&outcomes, removed)
     };
@@ -171,18 +171,18 @@ fn killed_waiters_do_not_block_the_line() {
     let _alone = alone();
     let arena = Arena::new("100/s", 1);
     let limit = arena.open();
-    let mut crew = Crew::new(WORKER);
+    let mut pool = WorkerPool::new(WORKER);
     let job = arena.job("hammer").set("how", "wait").set("threads", 10);
-    crew.hire_many(&job, 10);
-    crew.go();
+    pool.spawn_many(&job, 10);
+    pool.start();
     std::thread::sleep(Duration::from_millis(300));
     for index in 0..9 {
-        crew.kill(index);
+        pool.kill(index);
     }
     let before = limit.stats().tokens;
     // Nine of ten turns in the queue were those of the dead. They pass; the living come round again.
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(limit.stats().tokens > before + 20, "{} more", limit.stats().tokens - before);
-    crew.dismiss();
+    pool.kill_all();
     arena.assert_never_over(arena.limit());
 }

@@ -11,17 +11,17 @@ const NOBODY: u32 = 65_534;
 const EASY: &str = "greedy:1000000/s+bucket:1000000/s:1000000";
 
 /// Who may share: as root PID and IPC, as a plain user these within a user namespace.
-struct Yard {
+struct Containers {
     arena: Arena,
     plain: bool,
 }
 
-impl Yard {
-    fn new(arena: Arena, plain: bool) -> Yard {
+impl Containers {
+    fn new(arena: Arena, plain: bool) -> Containers {
         if plain && is_root() {
             chown(arena.dir(), Some(NOBODY), Some(NOBODY)).expect("to give the directory away");
         }
-        Yard { arena, plain }
+        Containers { arena, plain }
     }
 
     /// A worker that is PID 1 in its own namespaces, or why that can't be.
@@ -42,7 +42,7 @@ impl Yard {
         let (mut one, mut two) = (self.container()?, self.container()?);
         for worker in [&mut one, &mut two] {
             assert_eq!(worker.ask("pid"), "1");
-            worker.must("open");
+            worker.expect_ok("open");
         }
         Ok((one, two))
     }
@@ -50,10 +50,10 @@ impl Yard {
 
 /// Both are PID 1, in the same budget; the one's death frees its seat and nothing of the other's.
 fn share_a_budget(plain: bool) -> Result<(), String> {
-    let yard = Yard::new(Arena::with_fixed_budget(20), plain);
-    let (mut one, mut two) = yard.two()?;
-    let watcher = yard.arena.job("watch").attach().expect("the limiter");
-    assert_eq!((one.takes(3), two.takes(4)), (3, 4));
+    let containers = Containers::new(Arena::with_fixed_budget(20), plain);
+    let (mut one, mut two) = containers.two()?;
+    let watcher = containers.arena.job("watch").attach().expect("the limiter");
+    assert_eq!((one.take_tokens(3), two.take_tokens(4)), (3, 4));
     let seats = || watcher.inspect().unwrap().attached;
     let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.tokens)).collect();
     assert_eq!(seen, [(0, 1, true, 3), (1, 1, true, 4)]);
@@ -63,18 +63,18 @@ fn share_a_budget(plain: bool) -> Result<(), String> {
     drop(one);
     let living = || seats().iter().map(|a| a.seat).collect::<Vec<_>>();
     assert!(eventually(Duration::from_secs(5), || living() == [1]), "{:?}", living());
-    assert_eq!(two.takes(100), 13);
+    assert_eq!(two.take_tokens(100), 13);
     assert_eq!(watcher.stats().tokens, 20);
-    let mut three = yard.container()?;
-    three.must("open");
+    let mut three = containers.container()?;
+    three.expect_ok("open");
     assert_eq!(living().len(), 2);
     Ok(())
 }
 
 /// Who is PID 1 twice is not one holder: of two permits each has one, and a dead container's comes back to the other.
 fn hold_permits(plain: bool) -> Result<(), String> {
-    let yard = Yard::new(Arena::with_policy(EASY, 2), plain);
-    let (mut one, mut two) = yard.two()?;
+    let containers = Containers::new(Arena::with_policy(EASY, 2), plain);
+    let (mut one, mut two) = containers.two()?;
     for worker in [&mut one, &mut two] {
         assert!(worker.ask("hold").starts_with("held"));
     }
@@ -92,15 +92,15 @@ fn hold_permits(plain: bool) -> Result<(), String> {
 
 /// A sleeper in one container hears of a change made in the other.
 fn hear_of_changes(plain: bool) -> Result<(), String> {
-    let yard = Yard::new(Arena::new("1/m", 1), plain);
-    let (mut one, mut two) = yard.two()?;
-    assert_eq!(one.takes(1), 1);
+    let containers = Containers::new(Arena::new("1/m", 1), plain);
+    let (mut one, mut two) = containers.two()?;
+    assert_eq!(one.take_tokens(1), 1);
     two.tell("wait-ms 100000");
-    let watcher = yard.arena.job("watch").attach().expect("the limiter");
+    let watcher = containers.arena.job("watch").attach().expect("the limiter");
     assert!(eventually(Duration::from_secs(10), || watcher.peek().unwrap().queued == 1));
-    one.must("change 1000 1000000000");
+    one.expect_ok("change 1000 1000000000");
     assert_eq!(two.answer().split(' ').next(), Some("admitted"));
-    two.must("retire");
+    two.expect_ok("retire");
     assert!(one.ask("try").starts_with("error Retired"));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Many processes open a name that doesn't exist, all at once.
 
-use harness::{Crew, Job, log, shared_dir};
+use harness::{Job, WorkerPool, log, shared_dir};
 use std::collections::HashSet;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -21,10 +21,10 @@ fn processes_that_race_to_create_a_name_share_one_limiter() {
         .set("max", 1)
         .set("per", 366 * 86_400 * 1_000_000_000_u64)
         .set("seats", 4);
-    let mut crew = Crew::new(WORKER);
-    crew.hire_many(&job, MEMBERS);
-    crew.go();
-    crew.finish();
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn_many(&job, MEMBERS);
+    pool.start();
+    pool.join();
 
     let stories = log::read_each(logs.path());
     assert_eq!(stories.len(), MEMBERS);

@@ -1,7 +1,7 @@
 //! No descriptor to be had, or all of them closed by the program: a clear error or it works, and nothing is lost.
 
 use harness::file::{Patch, offset};
-use harness::{Arena, Crew, RemoteWorker, Rng, alone, eventually, in_child, log, shared_dir};
+use harness::{Arena, RemoteWorker, Rng, WorkerPool, alone, eventually, in_child, log, shared_dir};
 use nix::sys::resource::{Resource, setrlimit};
 use shm_lib::{RateLimit, Start};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const NONE: &str = "nofile 3";
 /// A worker with three descriptors, whatever it was started with.
 fn bare(arena: &Arena) -> RemoteWorker {
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    worker.must("closefrom");
+    worker.expect_ok("closefrom");
     worker
 }
 
@@ -39,13 +39,13 @@ fn opening_without_descriptors_is_an_io_error_and_works_later() {
                 drop(arena.open());
             }
             let mut worker = bare(&arena);
-            worker.must(NONE);
+            worker.expect_ok(NONE);
             no_descriptor(&worker.ask("open"));
             no_descriptor(&worker.ask("attach"));
             assert_eq!(arena.file().exists(), exists, "half made");
-            worker.must(PLENTY);
-            worker.must("open");
-            assert_eq!(worker.takes(100), 20);
+            worker.expect_ok(PLENTY);
+            worker.expect_ok("open");
+            assert_eq!(worker.take_tokens(100), 20);
             // It knows which machine's clock it was made under, whatever could not be read at first.
             let patch = Patch::of(&arena.file());
             assert_ne!(patch.get(offset::BOOT_ID), 0, "the boot is not known");
@@ -59,16 +59,16 @@ fn opening_with_few_descriptors_records_the_clock_or_fails() {
     for few in 4..8 {
         let arena = Arena::with_policy("bucket:20/366d:20", 0);
         let mut worker = bare(&arena);
-        worker.must(&format!("nofile {few}"));
+        worker.expect_ok(&format!("nofile {few}"));
         match worker.ask("open").as_str() {
             "ok" => {
                 assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known")
             }
             answer => no_descriptor(answer),
         }
-        worker.must(PLENTY);
-        worker.must("open");
-        assert_eq!(worker.takes(100), 20, "{few}");
+        worker.expect_ok(PLENTY);
+        worker.expect_ok("open");
+        assert_eq!(worker.take_tokens(100), 20, "{few}");
         assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known");
     }
 }
@@ -80,11 +80,11 @@ fn taking_a_seat_without_descriptors_loses_nothing() {
         let arena = Arena::with_policy(policy, permits);
         let watcher = arena.open();
         let mut worker = bare(&arena);
-        worker.must("join");
-        worker.must(NONE);
+        worker.expect_ok("join");
+        worker.expect_ok(NONE);
         let seatless = permits == 0 && !policy.contains('+');
         if seatless {
-            assert_eq!(worker.takes(5), 5);
+            assert_eq!(worker.take_tokens(5), 5);
         } else {
             for order in ["try", "wait-ms 10", "hold", "reserve"] {
                 let answer = worker.ask(order);
@@ -97,15 +97,15 @@ fn taking_a_seat_without_descriptors_loses_nothing() {
             }
         }
         assert_eq!(watcher.inspect().unwrap().attached.len(), 1, "only the watcher");
-        worker.must(PLENTY);
+        worker.expect_ok(PLENTY);
         // It looks for one again soon: not having found a descriptor is not having found all seats taken.
         std::thread::sleep(Duration::from_millis(50));
         let answer = worker.ask("hold");
         assert!(admitted(&answer), "{policy}: {answer}");
         assert_eq!(watcher.inspect().unwrap().attached.len(), 2, "{policy}");
-        worker.must("release-all");
+        worker.expect_ok("release-all");
         let taken = if seatless { 6 } else { 1 };
-        assert_eq!(worker.takes(100), 20 - taken, "{policy}");
+        assert_eq!(worker.take_tokens(100), 20 - taken, "{policy}");
         assert_eq!(watcher.stats().tokens, 20, "{policy}: not all are counted");
     }
 }
@@ -118,9 +118,9 @@ fn changing_without_descriptors_fails_and_blocks_no_decision() {
         let watcher = arena.open();
         let before = watcher.policy().unwrap();
         let mut worker = bare(&arena);
-        worker.must("open");
-        worker.must(NONE);
-        assert_eq!(worker.takes(3), 3);
+        worker.expect_ok("open");
+        worker.expect_ok(NONE);
+        assert_eq!(worker.take_tokens(3), 3);
         assert!(admitted(&worker.ask("hold")), "a permit with a seat needs none");
         for order in ["change 7 1000000000", "reset", "pause-ms 1000", "retire", "inspect"] {
             no_descriptor(&worker.ask(order));
@@ -128,11 +128,11 @@ fn changing_without_descriptors_fails_and_blocks_no_decision() {
         assert_eq!(watcher.policy().unwrap(), before);
         assert_eq!(watcher.inspect().unwrap().changes, 0);
         assert!(watcher.try_acquire(1).unwrap().is_admitted());
-        worker.must(PLENTY);
-        worker.must("release-all");
-        worker.must("reset");
-        assert_eq!(worker.takes(100), 20);
-        worker.must("retire");
+        worker.expect_ok(PLENTY);
+        worker.expect_ok("release-all");
+        worker.expect_ok("reset");
+        assert_eq!(worker.take_tokens(100), 20);
+        worker.expect_ok("retire");
     }
 }
 
@@ -141,14 +141,14 @@ fn changing_without_descriptors_fails_and_blocks_no_decision() {
 fn a_dead_holders_permit_is_found_once_there_is_a_descriptor() {
     let arena = Arena::with_policy("bucket:1000000/s:1000", 2);
     let mut holder = bare(&arena);
-    holder.must("open");
+    holder.expect_ok("open");
     assert!(admitted(&holder.ask("hold")) && admitted(&holder.ask("hold")));
     let mut worker = bare(&arena);
-    worker.must("open");
-    worker.must(NONE);
+    worker.expect_ok("open");
+    worker.expect_ok(NONE);
     drop(holder);
     no_descriptor(&worker.ask("hold"));
-    worker.must(PLENTY);
+    worker.expect_ok(PLENTY);
     // It looks at the holders every 10 ms.
     std::thread::sleep(Duration::from_millis(20));
     assert!(admitted(&worker.ask("hold")) && admitted(&worker.ask("hold")));
@@ -183,22 +183,22 @@ fn processes_without_descriptors_keep_the_limits_under_kills() {
     let arena = Arena::with_policy("greedy:200/100ms+bucket:3000/s:50", 8);
     let watcher = arena.open();
     let job = arena.job("mixed").set("closefrom", 1).set("hold", 300);
-    let mut crew = Crew::new(WORKER);
-    crew.hire_many(&job, 16);
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn_many(&job, 16);
     // And four that are forked by one.
-    crew.hire_forked(&job, 4);
-    crew.go();
+    pool.spawn_forked(&job, 4);
+    pool.start();
     let mut rng = Rng::new();
     for _ in 0..60 {
         std::thread::sleep(Duration::from_micros(rng.below(25_000)));
-        crew.replace(rng.below(16) as usize, &job);
+        pool.replace(rng.below(16) as usize, &job);
         assert!(watcher.inspect().unwrap().permits_held <= 8);
     }
     assert!(eventually(Duration::from_secs(5), || watcher.inspect().unwrap().attached.len() >= 20));
     // All hear of a change, without a descriptor among them.
     watcher.pause_for(Duration::from_secs(100)).unwrap();
     watcher.resume().unwrap();
-    crew.dismiss();
+    pool.kill_all();
     let logs = log::read_each(arena.logs());
     let admitted: Vec<(u64, u64)> =
         logs.iter().flat_map(|words| words.chunks_exact(2).map(|w| (w[0], w[1]))).collect();

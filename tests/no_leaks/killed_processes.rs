@@ -1,6 +1,6 @@
 //! Processes that are killed at random instants: the limits are kept, and their seats are free.
 
-use harness::{Arena, Crew, Rng, alone, eventually, log_uncaptured};
+use harness::{Arena, Rng, WorkerPool, alone, eventually, log_uncaptured};
 use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -14,22 +14,22 @@ fn killed_processes_keep_the_limit_and_free_their_seats() {
         let arena = Arena::new(rate, burst);
         let job = arena.job("hammer").set("how", how).set("threads", 2);
         let watcher = arena.open();
-        let mut crew = Crew::new(WORKER);
-        crew.hire_many(&job, 16);
-        crew.go();
+        let mut pool = WorkerPool::new(WORKER);
+        pool.spawn_many(&job, 16);
+        pool.start();
         let mut rng = Rng::new();
         for _ in 0..KILLS {
             std::thread::sleep(Duration::from_micros(rng.below(20_000)));
-            crew.replace(rng.below(16) as usize, &job);
+            pool.replace(rng.below(16) as usize, &job);
         }
-        let alive: Vec<u32> = (0..16).map(|i| crew.pid(i)).collect();
+        let alive: Vec<u32> = (0..16).map(|i| pool.pid(i)).collect();
         assert!(
             eventually(Duration::from_secs(5), || alive.iter().all(|pid| attached(&watcher).contains(pid))),
             "a living process is not listed"
         );
         // The watcher and the living, nobody else: the kernel frees the seats of the dead.
         assert_eq!(attached(&watcher).len(), 17);
-        crew.dismiss();
+        pool.kill_all();
         assert_eq!(attached(&watcher), [std::process::id()]);
 
         let logged = arena.times().len() as u64;
@@ -59,26 +59,26 @@ fn dead_processes_seats_are_reused_and_all_requests_counted() {
     let lingering = brief.clone().set("linger", 1);
 
     for k in 0..40 {
-        let mut crew = Crew::new(WORKER);
-        crew.hire(if k % 2 == 0 { &brief } else { &lingering });
-        crew.go();
-        assert_eq!(crew.hear(Duration::from_secs(30)).as_deref(), Some("done"));
+        let mut pool = WorkerPool::new(WORKER);
+        pool.spawn(if k % 2 == 0 { &brief } else { &lingering });
+        pool.start();
+        assert_eq!(pool.next_line(Duration::from_secs(30)).as_deref(), Some("done"));
         let seats = watcher.inspect().unwrap().attached;
         assert!(seats.len() <= 2, "the seat of a dead process is still listed: {seats:?}");
-        crew.dismiss();
+        pool.kill_all();
     }
     assert_eq!(watcher.stats().tokens, 400);
 
     // More than the seats at once: those without are limited all the same, and counted together.
     for _ in 0..3 {
-        let mut crew = Crew::new(WORKER);
-        crew.hire_many(&lingering, 20);
-        crew.go();
+        let mut pool = WorkerPool::new(WORKER);
+        pool.spawn_many(&lingering, 20);
+        pool.start();
         for _ in 0..20 {
-            assert_eq!(crew.hear(Duration::from_secs(30)).as_deref(), Some("done"));
+            assert_eq!(pool.next_line(Duration::from_secs(30)).as_deref(), Some("done"));
         }
         assert_eq!(watcher.inspect().unwrap().attached.len(), 8);
-        crew.dismiss();
+        pool.kill_all();
     }
     let stats = watcher.stats();
     assert_eq!((stats.tokens, stats.denied), (700, 300));

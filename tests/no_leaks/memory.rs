@@ -13,10 +13,10 @@ fn no_locked_memory_is_needed() {
     for (policy, permits) in KINDS {
         let arena = Arena::with_policy(policy, permits);
         let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-        worker.must("memlock 0");
-        worker.must("open");
+        worker.expect_ok("memlock 0");
+        worker.expect_ok("open");
         assert!(worker.ask("hold").starts_with("held"));
-        worker.must("change 7 1000000000");
+        worker.expect_ok("change 7 1000000000");
         worker.ask("fork");
         assert!(!worker.ask("child try").starts_with("error"));
     }
@@ -31,7 +31,7 @@ fn a_mapping_beyond_the_address_space_limit_is_no_space_and_leaves_no_file() {
         if exists {
             drop(arena.open());
         }
-        worker.must("memory 4000000");
+        worker.expect_ok("memory 4000000");
         for order in ["open", "attach"] {
             let answer = worker.ask(order);
             if order == "attach" && !exists {
@@ -44,9 +44,9 @@ fn a_mapping_beyond_the_address_space_limit_is_no_space_and_leaves_no_file() {
         assert_eq!(std::fs::read_dir(arena.dir()).unwrap().count(), usize::from(exists));
     }
     // A small one has room, and so has this one later.
-    worker.must("open name=small policy=bucket:5/s");
-    assert_eq!(worker.takes(1), 1);
-    worker.must("memory");
-    worker.must("open");
-    assert_eq!(worker.takes(100), 100);
+    worker.expect_ok("open name=small policy=bucket:5/s");
+    assert_eq!(worker.take_tokens(1), 1);
+    worker.expect_ok("memory");
+    worker.expect_ok("open");
+    assert_eq!(worker.take_tokens(100), 100);
 }

@@ -1,6 +1,6 @@
 //! Permits: at most so many held at once, by the living.
 
-use harness::{Arena, Crew, RemoteWorker, Rng, alone, eventually, log_uncaptured, shared_dir};
+use harness::{Arena, RemoteWorker, Rng, WorkerPool, alone, eventually, log_uncaptured, shared_dir};
 use nix::sys::signal::Signal;
 use shm_lib::{DeniedBy, Nanos, Outcome, Policy, RateLimit};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const SURELY: Duration = Duration::from_secs(1);
 
 fn worker(arena: &Arena) -> RemoteWorker {
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    worker.must("open");
+    worker.expect_ok("open");
     worker
 }
 
@@ -150,7 +150,7 @@ fn a_forked_copy_of_a_permit_releases_nothing() {
             // The child's own is another one.
             assert!(parent.ask("child hold").starts_with("held"));
             assert_eq!(held(&limit), 2);
-            parent.must("child release");
+            parent.expect_ok("child release");
             assert_eq!(held(&limit), 1);
             parent.ask(end);
             assert_eq!(held(&limit), 1, "{end}");
@@ -158,7 +158,7 @@ fn a_forked_copy_of_a_permit_releases_nothing() {
             assert!(second.is_admitted());
             assert!(!limit.try_acquire(1).unwrap().is_admitted(), "{end}");
             drop(second);
-            parent.must("release");
+            parent.expect_ok("release");
             assert_eq!(held(&limit), 0, "{end}");
         }
     }
@@ -170,7 +170,7 @@ fn a_permit_can_be_released_by_another_thread() {
     let limit = arena.open();
     let mut holder = worker(&arena);
     hold(&mut holder);
-    holder.must("release-elsewhere");
+    holder.expect_ok("release-elsewhere");
     assert!(limit.try_acquire(1).unwrap().is_admitted());
 }
 
@@ -182,7 +182,7 @@ fn exec_frees_the_permits() {
     let mut holder = worker(&arena);
     hold(&mut holder);
     hold(&mut holder);
-    holder.must("exec");
+    holder.expect_ok("exec");
     assert_eq!(holder.ask("pid"), holder.pid().to_string());
     assert_eq!(held(&limit), 0);
     let both = [limit.try_acquire(1).unwrap(), limit.try_acquire(1).unwrap()];
@@ -202,12 +202,12 @@ fn a_stopped_holder_keeps_its_permit_and_delays_no_other() {
         hold(&mut other);
         assert_eq!(held(&limit), 2);
         assert!(!limit.try_acquire(1).unwrap().is_admitted());
-        other.must("release");
+        other.expect_ok("release");
     }
     assert!(began.elapsed() < 2 * SURELY, "{:?} for 200 permits", began.elapsed());
     assert_eq!(held(&limit), 1);
     stopped.signal(Signal::SIGCONT);
-    stopped.must("release");
+    stopped.expect_ok("release");
     assert_eq!(held(&limit), 0);
 }
 
@@ -224,7 +224,7 @@ fn after_a_change_to_fewer_permits_none_is_granted_until_enough_are_released() {
     for left in [4, 3, 2] {
         assert_eq!(held(&limit), left);
         assert!(!limit.try_acquire(1).unwrap().is_admitted(), "admitted beside {left} of 2");
-        if left % 2 == 0 { a.must("release") } else { b.must("release") }
+        if left % 2 == 0 { a.expect_ok("release") } else { b.expect_ok("release") }
     }
     let second = limit.try_acquire(1).unwrap();
     assert!(second.is_admitted());
@@ -237,7 +237,7 @@ fn after_a_change_to_fewer_permits_none_is_granted_until_enough_are_released() {
     a.signal(Signal::SIGKILL);
     a.wait();
     assert!(!limit.try_acquire(1).unwrap().is_admitted(), "b holds the only one");
-    b.must("release");
+    b.expect_ok("release");
     assert!(eventually(SURELY, || limit.try_acquire(1).unwrap().is_admitted()));
 }
 
@@ -295,7 +295,7 @@ fn changes_reach_permit_waiters() {
     let answer = other.answer();
     assert!(answer.starts_with("error Retired"), "{answer}");
     assert!(retired.elapsed() < SURELY, "{:?}", retired.elapsed());
-    waiter.must("release");
+    waiter.expect_ok("release");
 }
 
 #[test]
@@ -328,8 +328,8 @@ fn a_process_beyond_the_seats_gets_no_seat_or_waits_for_one() {
             assert!(answer.contains("2 seats") && answer.contains("more seats"), "{answer}");
         }
         // Looking needs none.
-        late.must("peek");
-        late.must("inspect");
+        late.expect_ok("peek");
+        late.expect_ok("inspect");
         // A process that waits also waits for a seat.
         late.tell("wait-ms 20000");
         std::thread::sleep(Duration::from_millis(50));
@@ -349,25 +349,25 @@ fn killed_holders_and_waiters_leave_the_right_number_of_permits() {
     let limit = arena.open();
     let mut steady: [RemoteWorker; 3] = workers(&arena);
     steady.iter_mut().for_each(hold);
-    let mut crew = Crew::new(WORKER);
+    let mut pool = WorkerPool::new(WORKER);
     let job = arena.job("mixed").set("hold", 2_000);
-    crew.hire_many(&job, 8);
-    crew.go();
+    pool.spawn_many(&job, 8);
+    pool.start();
     let mut rng = Rng::new();
     for _ in 0..100 {
         std::thread::sleep(Duration::from_micros(rng.below(15_000)));
-        crew.replace(rng.below(8) as usize, &job);
+        pool.replace(rng.below(8) as usize, &job);
         let seen = held(&limit);
         assert!((3..=7).contains(&seen), "{seen} held");
     }
-    crew.dismiss();
+    pool.kill_all();
     assert!(eventually(Duration::from_millis(200), || held(&limit) == 3), "{} held, not 3", held(&limit));
     // Those that were killed while they waited are in the line for a moment.
     let patience = Duration::from_secs(5);
     let rest: Vec<_> = (0..4).map(|_| limit.acquire(1).timeout(patience).wait().unwrap()).collect();
     assert!(rest.iter().all(shm_lib::Outcome::is_admitted));
     assert!(!limit.try_acquire(1).unwrap().is_admitted());
-    steady.iter_mut().for_each(|s| s.must("release"));
+    steady.iter_mut().for_each(|s| s.expect_ok("release"));
     drop(rest);
     assert_eq!(held(&limit), 0);
 }

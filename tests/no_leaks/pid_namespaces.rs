@@ -25,9 +25,9 @@ fn two_pid_namespaces_share_a_budget_in_separate_seats() {
     };
     for worker in [&mut one, &mut two] {
         assert_eq!(worker.ask("pid"), "1");
-        worker.must("open");
+        worker.expect_ok("open");
     }
-    assert_eq!((one.takes(3), two.takes(4)), (3, 4));
+    assert_eq!((one.take_tokens(3), two.take_tokens(4)), (3, 4));
 
     let seats = || watcher.inspect().unwrap().attached;
     let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.tokens)).collect();
@@ -39,12 +39,12 @@ fn two_pid_namespaces_share_a_budget_in_separate_seats() {
     drop(one);
     let living = || seats().iter().map(|a| a.seat).collect::<Vec<_>>();
     assert!(eventually(Duration::from_secs(5), || living() == [0, 2]), "{:?}", living());
-    assert_eq!(two.takes(100), 13);
+    assert_eq!(two.take_tokens(100), 13);
     assert_eq!(watcher.stats().tokens, 20);
 
     // The next container takes a seat of its own.
     let mut three = container(&arena).expect("a third container");
-    three.must("open");
+    three.expect_ok("open");
     assert_eq!(living().len(), 3);
 }
 
@@ -58,7 +58,7 @@ fn a_change_wakes_a_waiter_in_another_pid_namespace() {
         Ok(worker) => worker,
         Err(why) => skip!("no PID namespaces here: {why}"),
     };
-    inside.must("open");
+    inside.expect_ok("open");
     inside.tell("wait-ms 100000");
     assert!(eventually(Duration::from_secs(10), || watcher.peek().unwrap().queued == 1));
     watcher.change(1_000, Duration::from_secs(1)).unwrap();

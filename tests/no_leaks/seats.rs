@@ -12,7 +12,7 @@ const RECORD: &str = "fixed:1000/366d+fixed:1000/366d";
 
 fn worker(arena: &Arena) -> RemoteWorker {
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    worker.must("open");
+    worker.expect_ok("open");
     worker
 }
 
@@ -26,7 +26,7 @@ fn a_process_has_one_seat_however_many_handles() {
         }
         assert_eq!(handles[0].inspect().unwrap().attached.len(), 1);
         let mut other = worker(&arena);
-        assert_eq!(other.takes(1), 1, "a process beside one with many handles");
+        assert_eq!(other.take_tokens(1), 1, "a process beside one with many handles");
         assert_eq!(handles[0].inspect().unwrap().attached.len(), 2);
         // It is left with the last of them.
         let last = handles.into_iter().next().unwrap();
@@ -63,7 +63,7 @@ fn a_released_seat_is_found_at_once() {
     for _ in 0..10 {
         assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::NoSeat);
     }
-    holder.must("drop");
+    holder.expect_ok("drop");
     assert!(limit.try_acquire(1).unwrap().is_admitted(), "right after it was left");
 }
 

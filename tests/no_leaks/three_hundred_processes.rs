@@ -1,6 +1,6 @@
 //! Three hundred processes at once, on as many seats and on fewer.
 
-use harness::{Arena, Crew, alone, eventually};
+use harness::{Arena, WorkerPool, alone, eventually};
 use shm_lib::RateLimit;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,12 +19,12 @@ fn seated(limit: &RateLimit) -> usize {
 }
 
 /// All come, ask `tries` times each and stay; how many had no seat.
-fn come(arena: &Arena, tries: usize) -> (Crew, usize) {
-    let mut crew = Crew::new(WORKER);
-    crew.hire_many(&arena.job("brief").set("tries", tries).set("linger", 1), CROWD);
-    crew.go();
-    let said: Vec<String> = (0..CROWD).map(|_| crew.hear(PATIENCE).expect("all ask")).collect();
-    (crew, said.iter().filter(|line| *line == "NoSeat").count())
+fn come(arena: &Arena, tries: usize) -> (WorkerPool, usize) {
+    let mut pool = WorkerPool::new(WORKER);
+    pool.spawn_many(&arena.job("brief").set("tries", tries).set("linger", 1), CROWD);
+    pool.start();
+    let said: Vec<String> = (0..CROWD).map(|_| pool.next_line(PATIENCE).expect("all ask")).collect();
+    (pool, said.iter().filter(|line| *line == "NoSeat").count())
 }
 
 /// As often as they come: all seats are taken, each is counted in one, and all are free again.
@@ -36,11 +36,11 @@ fn three_hundred_seats_are_free_again_after_their_holders_are_killed() {
         drop(arena.open());
         let watcher = arena.job("watch").attach().expect("the limiter");
         for round in 1..=3 {
-            let (crew, seatless) = come(&arena, 1);
+            let (pool, seatless) = come(&arena, 1);
             assert_eq!((seated(&watcher), seatless), (CROWD, 0), "{policy}");
             let tokens = watcher.stats().tokens as usize;
             assert_eq!(tokens, (round * CROWD).min(600), "{policy}");
-            crew.dismiss();
+            pool.kill_all();
             assert!(
                 eventually(Duration::from_secs(2), || seated(&watcher) == 0),
                 "{policy}: seats of the dead"
@@ -58,9 +58,9 @@ fn three_hundred_processes_on_fewer_seats_share_one_budget() {
     let arena = Arena::with_policy("bucket:1000/366d:1000", 0).seats(100);
     let watcher = arena.open();
     for _ in 0..2 {
-        let (crew, seatless) = come(&arena, 2);
+        let (pool, seatless) = come(&arena, 2);
         assert_eq!((seated(&watcher), seatless), (100, 0));
-        crew.dismiss();
+        pool.kill_all();
     }
     let stats = watcher.stats();
     assert_eq!((stats.tokens, stats.denied), (1_000, 200));
@@ -75,10 +75,10 @@ fn processes_without_a_seat_get_no_seat_where_one_is_needed() {
     let arena = Arena::with_policy("fixed:1000/366d+greedy:1000/366d", 0).seats(101);
     let watcher = arena.open();
     for round in 1..=2 {
-        let (crew, seatless) = come(&arena, 2);
+        let (pool, seatless) = come(&arena, 2);
         assert_eq!((seated(&watcher), seatless), (101, CROWD - 100));
         assert_eq!(watcher.stats().tokens, round * 200);
-        crew.dismiss();
+        pool.kill_all();
         assert!(eventually(Duration::from_secs(2), || seated(&watcher) == 1));
     }
 }

@@ -44,16 +44,16 @@ fn a_limiter_created_under_one_clock_is_refused_under_another() {
 
         let there = Arena::with_fixed_budget(20);
         let mut maker = elsewhen(&there, offset).expect("another one");
-        maker.must("open");
-        assert_eq!(maker.takes(3), 3);
+        maker.expect_ok("open");
+        assert_eq!(maker.take_tokens(3), 3);
         let mut host = RemoteWorker::new(WORKER, &there.job("remote"));
         refused(&host.ask("open"));
         // Those who have its clock share it, forked or not.
         maker.ask("fork");
         assert_eq!(maker.ask("child take 4"), "4");
-        maker.must("child open");
+        maker.expect_ok("child open");
         assert_eq!(maker.ask("child take 5"), "5");
-        assert_eq!(maker.takes(100), 8);
+        assert_eq!(maker.take_tokens(100), 8);
     }
 }
 
@@ -67,14 +67,14 @@ fn an_inherited_handle_under_an_older_clock_admits_nothing_extra() {
         let arena = Arena::with_policy(policy, 0);
         let limit = arena.open();
         let mut parent = RemoteWorker::new(WORKER, &arena.job("remote"));
-        parent.must("open");
+        parent.expect_ok("open");
         let spaces = if is_root() { "time" } else { "user,time" };
         let why = parent.ask(&format!("leave namespaces={spaces} boottime=-5"));
         if why != "ok" {
             skip!("{why}");
         }
         // As many as were there a moment ago.
-        assert_eq!(parent.takes(7), 7, "{policy}");
+        assert_eq!(parent.take_tokens(7), 7, "{policy}");
         parent.ask("fork");
         let (now, past) = (shm_lib::now().as_nanos(), parent.numbers("child now")[0]);
         assert!(past + 4_000_000_000 < now, "the child's clock is the same");
@@ -92,7 +92,7 @@ fn an_inherited_handle_under_an_older_clock_admits_nothing_extra() {
 /// seconds.
 fn without_proc(arena: &Arena, boottime: &str) -> Result<RemoteWorker, String> {
     let mut worker = elsewhen(arena, boottime)?;
-    worker.must("tmpfs /proc 1m");
+    worker.expect_ok("tmpfs /proc 1m");
     Ok(worker)
 }
 
@@ -105,11 +105,11 @@ fn without_proc_the_same_clock_is_recognised() {
         Ok(worker) => worker,
         Err(why) => skip!("{why}"),
     };
-    worker.must("open");
-    worker.must("attach");
-    assert_eq!(worker.takes(4), 4);
+    worker.expect_ok("open");
+    worker.expect_ok("attach");
+    assert_eq!(worker.take_tokens(4), 4);
     assert!(limit.try_acquire(1).unwrap().is_admitted());
-    assert_eq!(worker.takes(100), 14);
+    assert_eq!(worker.take_tokens(100), 14);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn without_proc_another_time_namespace_is_refused() {
             assert!(!answer.contains("--force"), "a live limiter would be removed: {answer}");
         }
         // With /proc it is told apart by name.
-        worker.must("uncover /proc");
+        worker.expect_ok("uncover /proc");
         refused(&worker.ask("open"));
         assert_eq!(limit.peek().unwrap().available, 20);
     }
@@ -144,23 +144,23 @@ fn a_limiter_created_without_proc_is_joined_only_under_the_same_clock() {
             Ok(worker) => worker,
             Err(why) => skip!("{why}"),
         };
-        maker.must("open");
-        assert_eq!(maker.takes(3), 3);
+        maker.expect_ok("open");
+        assert_eq!(maker.take_tokens(3), 3);
         let patch = Patch::of(&arena.file());
         assert_eq!((patch.get(offset::BOOT_ID), patch.get(offset::TIME_NAMESPACE)), (0, 0), "it was known");
         let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
         let answer = worker.ask("open");
         if joined {
             assert_eq!(answer, "ok");
-            assert_eq!(worker.takes(100), 17);
+            assert_eq!(worker.take_tokens(100), 17);
         } else {
             assert!(answer.starts_with("error OtherClock"), "{answer}");
             assert!(answer.contains("had no /proc"), "{answer}");
         }
         // Those under the same clock share it, also where neither knows it.
         let mut twin = without_proc(&arena, ahead).expect("another one");
-        twin.must("open");
-        assert_eq!(twin.takes(100), if joined { 0 } else { 17 });
+        twin.expect_ok("open");
+        assert_eq!(twin.take_tokens(100), if joined { 0 } else { 17 });
     }
 }
 

@@ -45,7 +45,7 @@ fn operations_survive_random_words_in_the_file() {
         let arena = Arena::new("1000/s", 5).seats(4);
         drop(arena.open());
         let mut early = RemoteWorker::new(WORKER, &arena.job("remote"));
-        early.must("attach");
+        early.expect_ok("attach");
         let patch = Patch::of(&arena.file());
         let size = patch.bytes().len() as u64;
         let first = offset::GENERATIONS + offset::GENERATION_SIZE;
@@ -100,7 +100,7 @@ fn operations_survive_random_words_in_records() {
         let limit = arena.open();
         assert_eq!(std::fs::metadata(limit.path()).unwrap().len(), END);
         let mut early = RemoteWorker::new(WORKER, &arena.job("remote"));
-        early.must("attach");
+        early.expect_ok("attach");
         early.ask("hold");
         let patch = Patch::of(&arena.file());
         for _ in 0..[1, 3, 30, 1_000][round % 4] {

@@ -5,7 +5,9 @@
 //! workers enter that namespace.
 
 use harness::check::{self, Origins};
-use harness::{Arena, Crew, RemoteWorker, alone, eventually, is_root, log, log_uncaptured, shared_dir, skip};
+use harness::{
+    Arena, RemoteWorker, WorkerPool, alone, eventually, is_root, log, log_uncaptured, shared_dir, skip,
+};
 use shm_lib::limit::audit::Admission;
 use shm_lib::{Limit, Nanos, Rate};
 use std::time::{Duration, Instant};
@@ -52,21 +54,21 @@ const REFUSED: [Recipe; 6] = [
 ];
 
 /// An arena on a file system of its own. The arena's own directory is seen by the workers only.
-struct Place {
+struct Mounted {
     arena: Arena,
     mounter: RemoteWorker,
     _images: tempfile::TempDir,
 }
 
-impl Place {
+impl Mounted {
     /// With the file system mounted on the arena's directory; or why that can't be.
-    fn new(arena: Arena, recipe: &str) -> Result<Place, String> {
+    fn new(arena: Arena, recipe: &str) -> Result<Mounted, String> {
         let images = shared_dir();
         let mut mounter = RemoteWorker::new(WORKER, &arena.job("remote"));
-        mounter.must("mounts");
+        mounter.expect_ok("mounts");
         let (dir, tmp) = (arena.dir().display(), images.path().display());
         match mounter.ask(&format!("sh DIR={dir} TMP={tmp}; {recipe}")).as_str() {
-            "ok" => Ok(Place { arena, mounter, _images: images }),
+            "ok" => Ok(Mounted { arena, mounter, _images: images }),
             why => Err(why.to_owned()),
         }
     }
@@ -89,10 +91,10 @@ impl Place {
 }
 
 /// Does it on each file system that can be had here, and says which can't.
-fn on_each(recipes: &[Recipe], test: impl Fn(&str, &dyn Fn(Arena) -> Place)) {
+fn on_each(recipes: &[Recipe], test: impl Fn(&str, &dyn Fn(Arena) -> Mounted)) {
     for (name, recipe) in recipes {
-        match Place::new(Arena::new("1/s", 1), recipe) {
-            Ok(_) => test(name, &|arena| Place::new(arena, recipe).expect("as a moment ago")),
+        match Mounted::new(Arena::new("1/s", 1), recipe) {
+            Ok(_) => test(name, &|arena| Mounted::new(arena, recipe).expect("as a moment ago")),
             Err(why) => log_uncaptured(&format!("SKIPPED {}: {name}: {why}", module_path!())),
         }
     }
@@ -103,16 +105,16 @@ fn two_processes_share_one_budget_on_each_accepted_file_system() {
     if !is_root() {
         skip!("only root can mount");
     }
-    on_each(&ACCEPTED, |name, place| {
-        let mut place = place(Arena::with_fixed_budget(20));
-        let (mut one, mut two) = (place.worker(), place.worker());
+    on_each(&ACCEPTED, |name, mounted| {
+        let mut mounted = mounted(Arena::with_fixed_budget(20));
+        let (mut one, mut two) = (mounted.worker(), mounted.worker());
         for worker in [&mut one, &mut two] {
             assert_eq!(worker.ask("open"), "ok", "{name}");
         }
         assert_eq!(one.ask("inode"), two.ask("inode"), "{name}");
-        assert_eq!(one.takes(3), 3, "{name}");
-        assert_eq!(two.takes(100), 17, "{name}");
-        assert_eq!(place.files(), "arena", "{name}");
+        assert_eq!(one.take_tokens(3), 3, "{name}");
+        assert_eq!(two.take_tokens(100), 17, "{name}");
+        assert_eq!(mounted.files(), "arena", "{name}");
         // Each sees that the other's seat is held, and no longer when it was killed.
         assert_eq!(one.ask("attached").split(' ').count(), 2, "{name}");
         drop(two);
@@ -126,11 +128,11 @@ fn a_killed_holders_permit_is_free_on_each_accepted_file_system() {
     if !is_root() {
         skip!("only root can mount");
     }
-    on_each(&ACCEPTED, |name, place| {
-        let place = place(Arena::with_policy("bucket:1000000/s:1000", 1));
-        let (mut holder, mut other) = (place.worker(), place.worker());
-        holder.must("open");
-        other.must("open");
+    on_each(&ACCEPTED, |name, mounted| {
+        let mounted = mounted(Arena::with_policy("bucket:1000000/s:1000", 1));
+        let (mut holder, mut other) = (mounted.worker(), mounted.worker());
+        holder.expect_ok("open");
+        other.expect_ok("open");
         assert!(holder.ask("hold").starts_with("held"), "{name}");
         for _ in 0..20 {
             assert_eq!(other.ask("hold"), "denied", "{name}: beside a living holder");
@@ -145,18 +147,18 @@ fn a_change_wakes_a_waiter_in_another_process_on_each_accepted_file_system() {
     if !is_root() {
         skip!("only root can mount");
     }
-    on_each(&ACCEPTED, |name, place| {
-        let place = place(Arena::with_policy("bucket:1000000/s:1000", 0));
-        let (mut waiter, mut changer) = (place.worker(), place.worker());
-        waiter.must("open");
-        changer.must("open");
+    on_each(&ACCEPTED, |name, mounted| {
+        let mounted = mounted(Arena::with_policy("bucket:1000000/s:1000", 0));
+        let (mut waiter, mut changer) = (mounted.worker(), mounted.worker());
+        waiter.expect_ok("open");
+        changer.expect_ok("open");
         for round in 0..5 {
-            changer.must("pause-ms 10000");
+            changer.expect_ok("pause-ms 10000");
             waiter.tell("wait-ms 50000");
             // A sleeper also looks by itself once a second: this is somewhere in between.
             std::thread::sleep(Duration::from_millis(250));
             let woken = Instant::now();
-            changer.must("resume");
+            changer.expect_ok("resume");
             let answer = waiter.answer();
             assert!(answer.starts_with("admitted"), "{name}: {answer}");
             let took = woken.elapsed();
@@ -171,14 +173,14 @@ fn two_processes_keep_a_greedy_limit_on_each_accepted_file_system() {
         skip!("only root can mount");
     }
     let _alone = alone();
-    on_each(&ACCEPTED, |name, place| {
-        let place = place(Arena::with_policy("greedy:100/10ms", 0));
-        let job = place.job("hammer").set("how", "try").set("threads", 1).set("for", 500);
-        let mut crew = Crew::new(WORKER);
-        crew.hire_many(&job, 2);
-        crew.go();
-        crew.finish();
-        let mut admitted: Vec<Admission> = log::read(place.arena.logs())
+    on_each(&ACCEPTED, |name, mounted| {
+        let mounted = mounted(Arena::with_policy("greedy:100/10ms", 0));
+        let job = mounted.job("hammer").set("how", "try").set("threads", 1).set("for", 500);
+        let mut pool = WorkerPool::new(WORKER);
+        pool.spawn_many(&job, 2);
+        pool.start();
+        pool.join();
+        let mut admitted: Vec<Admission> = log::read(mounted.arena.logs())
             .into_iter()
             .map(|at| Admission { at: Nanos::from_nanos(at), tokens: 1 })
             .collect();
@@ -194,9 +196,9 @@ fn a_refused_file_system_is_named_and_left_without_a_file() {
     if !is_root() {
         skip!("only root can mount");
     }
-    on_each(&REFUSED, |name, place| {
-        let mut place = place(Arena::with_policy("greedy:20/366d", 3));
-        let mut worker = place.worker();
+    on_each(&REFUSED, |name, mounted| {
+        let mut mounted = mounted(Arena::with_policy("greedy:20/366d", 3));
+        let mut worker = mounted.worker();
         for order in ["open", "open", "open policy=bucket:5/s:1 permits=0"] {
             let answer = worker.ask(order);
             assert!(answer.starts_with("error Unsupported"), "{name}: {answer}");
@@ -204,15 +206,15 @@ fn a_refused_file_system_is_named_and_left_without_a_file() {
             for words in [name, "/arena", why, "tmpfs such as /dev/shm", "SHM_LIMIT_DIR"] {
                 assert!(answer.contains(words), "{name}: {words} is not in: {answer}");
             }
-            assert_eq!(place.files(), "", "{name}: left behind");
+            assert_eq!(mounted.files(), "", "{name}: left behind");
         }
         // A file that was made elsewhere and shows up there is refused, too, and stays.
         let source = Arena::with_policy("greedy:20/366d", 3);
         drop(source.open());
-        let (from, to) = (source.file().display().to_string(), place.arena.file().display().to_string());
+        let (from, to) = (source.file().display().to_string(), mounted.arena.file().display().to_string());
         assert_eq!(worker.ask(&format!("sh cp {from} {to}")), "ok");
         assert!(worker.ask("attach").starts_with("error Unsupported"), "{name}");
-        assert_eq!(place.files(), "arena", "{name}");
+        assert_eq!(mounted.files(), "arena", "{name}");
         log_uncaptured(&format!("{name}: refused: {}", worker.ask("attach")));
     });
 }
@@ -223,14 +225,14 @@ fn a_refused_link_call_falls_back_to_the_next_one() {
     for calls in ["linkat", "renameat2"] {
         let arena = Arena::with_fixed_budget(20);
         let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-        worker.must(&format!("refuse {calls}"));
+        worker.expect_ok(&format!("refuse {calls}"));
         assert_eq!(worker.ask("open"), "ok", "without {calls}");
-        assert_eq!(worker.takes(5), 5);
+        assert_eq!(worker.take_tokens(5), 5);
         assert_eq!(worker.ask(&format!("ls {}", arena.dir().display())), "arena");
         let limit = arena.open();
         assert_eq!(limit.peek().unwrap().available, 15, "without {calls}");
         let inode = worker.ask("inode");
-        worker.must("open");
+        worker.expect_ok("open");
         assert_eq!(worker.ask("inode"), inode);
     }
 }
@@ -239,8 +241,8 @@ fn a_refused_link_call_falls_back_to_the_next_one() {
 fn without_any_link_call_creation_fails_and_leaves_no_file() {
     let arena = Arena::with_fixed_budget(20);
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    worker.must("refuse linkat");
-    worker.must("refuse renameat2");
+    worker.expect_ok("refuse linkat");
+    worker.expect_ok("refuse renameat2");
     let answer = worker.ask("open");
     assert!(answer.starts_with("error Unsupported"), "{answer}");
     assert!(answer.contains("tmpfs") && answer.contains("no name"), "{answer}");
@@ -262,7 +264,7 @@ fn opening_fails_where_locks_or_the_futex_are_refused() {
                 drop(arena.open());
             }
             let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-            worker.must(&format!("refuse {call}"));
+            worker.expect_ok(&format!("refuse {call}"));
             for order in ["open", "open"] {
                 let answer = worker.ask(order);
                 assert!(answer.starts_with("error Unsupported"), "{call}: {answer}");
@@ -285,8 +287,8 @@ fn a_lock_refused_later_is_not_reported_as_missing_seats() {
         let arena = Arena::with_policy("greedy:20/366d", 3);
         let limit = arena.open();
         let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-        worker.must("join");
-        worker.must(&format!("refuse {call}"));
+        worker.expect_ok("join");
+        worker.expect_ok(&format!("refuse {call}"));
         for order in ["try", "hold", "wait-ms 10", "reset", "pause-ms 1000"] {
             let answer = worker.ask(order);
             assert!(answer.starts_with("error Unsupported"), "{call}: {order}: {answer}");
@@ -302,8 +304,8 @@ fn a_waiter_without_a_futex_neither_spins_nor_misses_its_turn() {
     let arena = Arena::with_policy("bucket:1000000/s:1000", 0);
     let limit = arena.open();
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    worker.must("open");
-    worker.must("refuse futex");
+    worker.expect_ok("open");
+    worker.expect_ok("refuse futex");
     limit.pause_for(Duration::from_millis(600)).unwrap();
     let before = processor_ticks(worker.pid());
     assert!(worker.ask("wait-ms 5000").starts_with("admitted"));

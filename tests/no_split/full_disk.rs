@@ -19,8 +19,8 @@ const KINDS: [(&str, u64); 8] = [
 fn cramped(arena: &Arena) -> (RemoteWorker, String) {
     let dir = arena.dir().display().to_string();
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    worker.must(&format!("tmpfs {dir} 1m"));
-    worker.must(&format!("fill {dir}"));
+    worker.expect_ok(&format!("tmpfs {dir} 1m"));
+    worker.expect_ok(&format!("fill {dir}"));
     (worker, dir)
 }
 
@@ -36,8 +36,8 @@ fn creating_on_a_full_disk_is_no_space_and_leaves_no_file() {
         assert!(answer.starts_with("error NoSpace"), "{policy}: {answer}");
         assert!(answer.contains("free some space"), "{policy}: {answer}");
         assert_eq!(worker.ask(&format!("ls {dir}")), "ballast", "{policy}");
-        worker.must(&format!("rm {dir}/ballast"));
-        worker.must("open");
+        worker.expect_ok(&format!("rm {dir}/ballast"));
+        worker.expect_ok("open");
     }
 }
 
@@ -50,23 +50,23 @@ fn an_open_limiter_keeps_working_on_a_full_disk() {
     for (policy, permits) in KINDS {
         let arena = Arena::with_policy(policy, permits);
         let (mut worker, dir) = cramped(&arena);
-        worker.must(&format!("rm {dir}/ballast"));
-        worker.must("open");
-        worker.must(&format!("fill {dir}"));
+        worker.expect_ok(&format!("rm {dir}/ballast"));
+        worker.expect_ok("open");
+        worker.expect_ok(&format!("fill {dir}"));
         if !policy.contains('@') {
-            assert_eq!(worker.takes(900), 900, "{policy}");
+            assert_eq!(worker.take_tokens(900), 900, "{policy}");
             assert!(worker.ask("hold-ms 5000").starts_with("held"), "{policy}");
             assert_eq!(worker.ask("schedule 50"), "50", "{policy}");
         }
-        worker.must("change 7 1000000000");
-        worker.must("reset");
-        worker.must("pause-ms 1");
-        worker.must("inspect");
+        worker.expect_ok("change 7 1000000000");
+        worker.expect_ok("reset");
+        worker.expect_ok("pause-ms 1");
+        worker.expect_ok("inspect");
         worker.ask("fork");
         let answer = worker.ask("child peek");
         assert_eq!(answer, "ok", "{policy}");
-        worker.must("child join");
-        worker.must("child retire");
+        worker.expect_ok("child join");
+        worker.expect_ok("child retire");
         assert!(worker.ask("try").starts_with("error Retired"), "{policy}");
         assert_eq!(worker.ask(&format!("ls {dir}")), "ballast", "{policy}");
     }
@@ -80,11 +80,11 @@ fn a_limiter_larger_than_the_disk_is_no_space_and_leaves_no_file() {
     }
     let arena = Arena::new("5/s", 1);
     let (mut worker, dir) = cramped(&arena);
-    worker.must(&format!("rm {dir}/ballast"));
+    worker.expect_ok(&format!("rm {dir}/ballast"));
     for order in ["open seats=4096", "open policy=greedy:1000000/s"] {
         let answer = worker.ask(order);
         assert!(answer.starts_with("error NoSpace"), "{order}: {answer}");
         assert_eq!(worker.ask(&format!("ls {dir}")), "", "{order}");
     }
-    worker.must("open");
+    worker.expect_ok("open");
 }

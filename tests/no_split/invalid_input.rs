@@ -310,11 +310,11 @@ fn another_users_file_in_a_shared_directory_is_refused() {
     // Its own, root's and the directory owner's are fine.
     for owner in [OTHER, 0] {
         chown(arena.file(), Some(owner), None).unwrap();
-        other.must("open");
+        other.expect_ok("open");
     }
     chown(arena.dir(), Some(ANOTHER), None).unwrap();
     chown(arena.file(), Some(ANOTHER), None).unwrap();
-    other.must("open");
+    other.expect_ok("open");
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn a_user_without_permission_gets_permission_denied() {
     // With a mode for all it joins, also in that directory.
     limit.retire().unwrap();
     let limit = arena.job("open").set("mode", "666").open().unwrap();
-    other.must("open");
+    other.expect_ok("open");
     assert_eq!(limit.inspect().unwrap().attached.len(), 2);
     // A directory that it can't even enter.
     fs::set_permissions(arena.dir(), Permissions::from_mode(0o700)).unwrap();
@@ -369,22 +369,22 @@ fn a_full_file_system_is_no_space_and_leaves_no_file() {
     let dir = arena.dir().display().to_string();
     // The mount is the worker's alone and goes with it.
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    worker.must(&format!("tmpfs {dir} 1m"));
-    worker.must(&format!("fill {dir}"));
+    worker.expect_ok(&format!("tmpfs {dir} 1m"));
+    worker.expect_ok(&format!("fill {dir}"));
     for order in ["open", "open seats=4096"] {
         let answer = worker.ask(order);
         assert!(answer.starts_with("error NoSpace"), "{answer}");
         assert!(answer.contains("free some space"), "{answer}");
     }
     assert_eq!(worker.ask(&format!("ls {dir}")), "ballast");
-    worker.must(&format!("rm {dir}/ballast"));
+    worker.expect_ok(&format!("rm {dir}/ballast"));
     // Larger than the file system.
     assert!(worker.ask("open seats=4096").starts_with("error NoSpace"));
     assert_eq!(worker.ask(&format!("ls {dir}")), "");
-    worker.must("open");
+    worker.expect_ok("open");
     // Filled up afterwards: what is there has its space already.
-    worker.must(&format!("fill {dir}"));
-    assert_eq!(worker.takes(1), 1);
-    worker.must("change 7 1000000000");
-    worker.must("inspect");
+    worker.expect_ok(&format!("fill {dir}"));
+    assert_eq!(worker.take_tokens(1), 1);
+    worker.expect_ok("change 7 1000000000");
+    worker.expect_ok("inspect");
 }

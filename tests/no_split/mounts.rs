@@ -9,8 +9,8 @@ const KINDS: [&str; 2] = ["bucket:20/366d:20", "fixed:20/366d+greedy:20/366d"];
 /// A worker that uses the limiter and has mounts of its own, and where the limiter is.
 fn user(arena: &Arena) -> (RemoteWorker, String) {
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    worker.must("open");
-    assert_eq!(worker.takes(3), 3);
+    worker.expect_ok("open");
+    assert_eq!(worker.take_tokens(3), 3);
     (worker, arena.dir().display().to_string())
 }
 
@@ -23,9 +23,9 @@ fn a_read_only_directory_stops_changes_but_not_decisions() {
     for policy in KINDS {
         let arena = Arena::with_policy(policy, 0);
         let (mut worker, dir) = user(&arena);
-        worker.must(&format!("read-only {dir}"));
+        worker.expect_ok(&format!("read-only {dir}"));
         std::thread::sleep(Duration::from_millis(200));
-        assert_eq!(worker.takes(4), 4, "{policy}");
+        assert_eq!(worker.take_tokens(4), 4, "{policy}");
         for order in ["change 7 1000000000", "reset", "retire"] {
             let answer = worker.ask(order);
             assert!(answer.starts_with("error PermissionDenied"), "{policy}: {order}: {answer}");
@@ -38,11 +38,11 @@ fn a_read_only_directory_stops_changes_but_not_decisions() {
         // What the others do, who may write, it hears of.
         let limit = arena.open();
         limit.pause_for(Duration::from_secs(100)).unwrap();
-        assert_eq!(worker.takes(1), 0, "{policy}");
+        assert_eq!(worker.take_tokens(1), 0, "{policy}");
         limit.resume().unwrap();
-        worker.must(&format!("uncover {dir}"));
-        worker.must("child open");
-        assert_eq!(worker.takes(100), 13, "{policy}");
+        worker.expect_ok(&format!("uncover {dir}"));
+        worker.expect_ok("child open");
+        assert_eq!(worker.take_tokens(100), 13, "{policy}");
         assert_eq!(worker.ask("child take 1"), "0");
     }
 }
@@ -56,7 +56,7 @@ fn a_mount_over_the_directory_is_reported_as_removed() {
     for policy in KINDS {
         let arena = Arena::with_policy(policy, 0);
         let (mut worker, dir) = user(&arena);
-        worker.must(&format!("tmpfs {dir} 1m"));
+        worker.expect_ok(&format!("tmpfs {dir} 1m"));
         let mut last = String::new();
         let noticed = eventually(Duration::from_secs(2), || {
             last = worker.ask("try");
@@ -68,12 +68,12 @@ fn a_mount_over_the_directory_is_reported_as_removed() {
             assert!(answer.starts_with("error Removed"), "{policy}: {order}: {answer}");
         }
         // What is made there now is another limiter; without the cover the first one is there again, as it was left.
-        worker.must("open");
-        assert_eq!(worker.takes(100), 20, "{policy}");
-        worker.must(&format!("uncover {dir}"));
-        worker.must("open");
+        worker.expect_ok("open");
+        assert_eq!(worker.take_tokens(100), 20, "{policy}");
+        worker.expect_ok(&format!("uncover {dir}"));
+        worker.expect_ok("open");
         let left = arena.open().peek().unwrap().available;
         assert!(left <= 17, "{policy}: {left}");
-        assert_eq!(worker.takes(100), left, "{policy}");
+        assert_eq!(worker.take_tokens(100), left, "{policy}");
     }
 }

@@ -1,7 +1,7 @@
 //! Limiters that are retired, removed underneath, or replaced.
 
 use harness::file::{Patch, RETIRED, offset};
-use harness::{Arena, Crew, RemoteWorker, shared_dir};
+use harness::{Arena, RemoteWorker, WorkerPool, shared_dir};
 use shm_lib::{Error, ErrorKind, OnLost, Outcome, RateLimit, Result};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,12 +81,12 @@ fn a_replaced_file_is_noticed_and_not_touched() {
     let limit = arena.open();
     std::fs::remove_file(arena.file()).unwrap();
     let mut other = RemoteWorker::new(WORKER, &arena.job("remote"));
-    other.must("open");
+    other.expect_ok("open");
     let e = error_within(&limit, Duration::from_secs(1));
     assert_eq!(e.kind(), ErrorKind::Removed);
     // The old handle can't take the new one away.
     assert_eq!(limit.retire().unwrap_err().kind(), ErrorKind::Removed);
-    assert_eq!(other.takes(1), 1);
+    assert_eq!(other.take_tokens(1), 1);
     let again = arena.open();
     assert_eq!(inode(&again), other.numbers("inode")[0]);
     assert_eq!(again.inspect().unwrap().attached.len(), 2);
@@ -96,14 +96,14 @@ fn a_replaced_file_is_noticed_and_not_touched() {
 fn every_user_of_a_removed_limiter_notices() {
     let arena = Arena::new("1000/s", 10);
     let limit = arena.open();
-    let mut crew = Crew::new(WORKER);
+    let mut pool = WorkerPool::new(WORKER);
     let job = arena.job("hammer").set("how", "try").set("until", "Removed");
-    crew.hire_many(&job, 4);
-    crew.go();
+    pool.spawn_many(&job, 4);
+    pool.start();
     std::thread::sleep(Duration::from_millis(100));
     let removed = shm_lib::now();
     std::fs::remove_file(limit.path()).unwrap();
-    let said = crew.finish();
+    let said = pool.join();
     assert_eq!(said.len(), 8);
     for line in said {
         let at = line.strip_prefix("Removed ").unwrap().parse().unwrap();
@@ -117,8 +117,8 @@ fn retiring_ends_every_handle_and_frees_the_name() {
     let arena = Arena::with_fixed_budget(10);
     let limit = arena.open();
     let mut other = RemoteWorker::new(WORKER, &arena.job("remote"));
-    other.must("open");
-    assert_eq!(other.takes(4), 4);
+    other.expect_ok("open");
+    assert_eq!(other.take_tokens(4), 4);
     let old = inode(&limit);
     limit.retire().unwrap();
     assert!(!arena.file().exists());
@@ -134,8 +134,8 @@ fn retiring_ends_every_handle_and_frees_the_name() {
     assert!(other.ask("try").starts_with("error Retired"), "an old handle never moves to the new one");
     assert!(other.ask("retire").starts_with("error Retired"));
     assert_eq!((0..20).filter(|_| new.try_acquire(1).unwrap().is_admitted()).count(), 10);
-    other.must("open");
-    assert_eq!(other.takes(1), 0);
+    other.expect_ok("open");
+    assert_eq!(other.take_tokens(1), 0);
 }
 
 /// A retirer killed between its mark and the removal of the name: whoever comes next finishes.
@@ -198,7 +198,7 @@ fn handles_that_reopen_a_lost_name_share_one_budget() {
         let arena = Arena::with_policy(policy, 0);
         let job = arena.job("remote").set("lost", "find-again");
         let mut workers: Vec<RemoteWorker> = (0..5).map(|_| RemoteWorker::new(WORKER, &job)).collect();
-        workers.iter_mut().for_each(|p| p.must("open"));
+        workers.iter_mut().for_each(|p| p.expect_ok("open"));
         for p in &mut workers {
             p.ask("fork");
         }

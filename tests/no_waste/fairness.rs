@@ -2,7 +2,7 @@
 //! to serve all others.
 
 use harness::load::fairness::{Fairness, Shares};
-use harness::load::rounds::{self, Round};
+use harness::load::rounds::{self, Measured};
 use harness::log_uncaptured;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn judge(all: &[Fairness]) {
             shares.longest,
             shares.delivered
         ));
-        Round { complaints: complaints(&what, &shares), stall: shares.stall }
+        Measured { complaints: complaints(&what, &shares), stall: shares.stall }
     });
 }
 

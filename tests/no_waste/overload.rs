@@ -5,9 +5,9 @@ use harness::load::CLIENT;
 use harness::load::api::NextCall;
 use harness::load::kind::{FAST, KINDS, Kind, PATIENT};
 use harness::load::overload::{Figures, Overload, Way};
-use harness::load::rounds::{self, Round};
+use harness::load::rounds::{self, Measured};
 use harness::load::sheet::Sheet;
-use harness::{Arena, Crew, alone, log_uncaptured};
+use harness::{Arena, WorkerPool, alone, log_uncaptured};
 use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -53,7 +53,7 @@ fn judge(way: Way, times: u64, processes: usize, kinds: &[Kind]) {
             figures.queued,
             figures.next_call
         ));
-        Round { complaints: complaints(&what, &figures), stall: figures.stall }
+        Measured { complaints: complaints(&what, &figures), stall: figures.stall }
     });
 }
 
@@ -95,23 +95,23 @@ fn waiters_behind_a_killed_crowd_move_up() {
     let lines = PROCESSES * TASKS;
     let file = arena.logs().join("sheet");
     let sheet = Sheet::map(&file, lines);
-    let mut crew = Crew::new(WORKER);
+    let mut pool = WorkerPool::new(WORKER);
     for index in 0..PROCESSES {
         let job = arena.job(CLIENT).set("as", "it-is").set("sheet", file.display()).set("lines", lines);
         let job = job.set("work", "asking-tasks").set("cost", 1).set("tasks", TASKS).set("hold-us", 0);
-        crew.hire(&job.set("first", index * TASKS));
+        pool.spawn(&job.set("first", index * TASKS));
     }
-    crew.go();
+    pool.start();
     sheet.start_at(shm_lib::now().as_nanos());
     std::thread::sleep(Duration::from_secs(1));
-    (1..PROCESSES).for_each(|index| crew.kill(index));
+    (1..PROCESSES).for_each(|index| pool.kill(index));
     let turns = || (0..TASKS).map(|asker| sheet.asking(asker).turns).sum::<u64>();
     let (killed, before) = (std::time::Instant::now(), turns());
     let moves_up = harness::eventually(Duration::from_secs(30), || turns() > before);
     let next = killed.elapsed();
     std::thread::sleep(WATCHED.saturating_sub(next));
     let delivered = 100.0 * (turns() - before) as f64 / (WATCHED.as_secs_f64() * PATIENT.per_second as f64);
-    crew.dismiss();
+    pool.kill_all();
     log_uncaptured(&format!(
         "after 100 of 110 waiters were killed: the next is served after {next:?}, {delivered:.0} % delivered"
     ));

@@ -59,13 +59,13 @@ fn files_planted_in_a_shared_directory_are_refused() {
     let at = |name: &str| dir.path().join(name);
     let own = |name: &str| chown(at(name), Some(ATTACKER), Some(ATTACKER)).unwrap();
     let mut victim = puppet_in(dir.path(), VICTIM);
-    victim.must("open name=precious");
+    victim.expect_ok("open name=precious");
     let precious = fs::read(at("precious")).unwrap();
 
     let mut attacker = puppet_in(dir.path(), ATTACKER);
     // Others could not trust it, so it is refused at creation; the attacker has it all the same.
     assert!(attacker.ask("open name=limiter mode=666").starts_with("error InvalidInput"));
-    attacker.must("open name=limiter");
+    attacker.expect_ok("open name=limiter");
     fs::set_permissions(at("limiter"), Permissions::from_mode(0o666)).unwrap();
     symlink(at("precious"), at("symlink")).unwrap();
     symlink("/etc/passwd", at("elsewhere")).unwrap();
@@ -98,7 +98,7 @@ fn files_planted_in_a_shared_directory_are_refused() {
         refused_as(&mut victim, name, "Untrusted");
     }
     fs::remove_file(at("second")).unwrap();
-    victim.must("open name=precious");
+    victim.expect_ok("open name=precious");
     // Nor can the attacker use, end or remove what is not his.
     assert!(attacker.ask("open name=precious").starts_with("error PermissionDenied"));
     let header = |bytes: &[u8]| bytes[..448].to_vec();
@@ -170,7 +170,7 @@ fn a_default_directory_created_by_another_user_is_refused() {
         drop(Gone(&path));
     }
     assert_eq!(fs::read_dir(trap.path()).unwrap().count(), 0);
-    victim.must("open-default");
+    victim.expect_ok("open-default");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
 }
 
@@ -239,7 +239,7 @@ fn locked_seats_exclude_only_processes_that_need_a_seat() {
         // Behind the first seat in its first tenure (see `layout::seat_lock`).
         let lock = hold_lock(&arena.file(), (1 << 40) + 4_096 + 1, 1 << 20);
         let mut late = RemoteWorker::new(WORKER, &arena.job("remote"));
-        late.must("join");
+        late.expect_ok("join");
         let answer = late.ask("try");
         let expected = if needs_a_seat { "error NoSeat" } else { "admitted" };
         assert!(answer.starts_with(expected), "{answer}");
@@ -266,8 +266,8 @@ fn a_locked_proof_range_excludes_only_processes_without_a_proof() {
     assert!(early.try_acquire(1).unwrap().is_admitted());
     assert!(arena.open().try_acquire(1).unwrap().is_admitted());
     drop(lock);
-    late.must("open");
-    assert_eq!(late.takes(10), 8);
+    late.expect_ok("open");
+    assert_eq!(late.take_tokens(10), 8);
 }
 
 /// It is allowed to; `inspect` says who it is, and its end frees the permits.
@@ -276,7 +276,7 @@ fn a_hoarder_is_listed_and_its_death_frees_its_permits() {
     let arena = Arena::with_policy("bucket:1000000/1s:20", 5);
     let limit = arena.open();
     let mut hoarder = RemoteWorker::new(WORKER, &arena.job("remote"));
-    hoarder.must("open");
+    hoarder.expect_ok("open");
     for _ in 0..5 {
         assert!(hoarder.ask("hold").starts_with("held"));
     }
@@ -319,7 +319,7 @@ fn corrupt_words_in_all_permits_are_freed_by_one_scan() {
 fn a_truncated_file_kills_only_its_users() {
     let arena = Arena::new("10/1h", 10);
     let mut user = RemoteWorker::new(WORKER, &arena.job("remote"));
-    user.must("open");
+    user.expect_ok("open");
     user.ask("fork");
     assert!(user.ask("child try").starts_with("admitted"));
     let file = File::options().write(true).open(arena.file()).unwrap();
@@ -340,7 +340,7 @@ fn revoked_permissions_stop_opens_and_changes_but_not_decisions() {
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let limit = builder(dir.path(), "x").mode(0o666).open(10, HOUR).unwrap();
     let mut user = puppet_in(dir.path(), VICTIM);
-    user.must("attach");
+    user.expect_ok("attach");
     fs::set_permissions(limit.path(), Permissions::from_mode(0o600)).unwrap();
     assert!(user.ask("try").starts_with("admitted"));
     for order in ["reset", "change 5 1000000000", "retire", "attach"] {
@@ -361,14 +361,14 @@ fn a_file_size_limit_stops_creation_but_not_use() {
     let arena = Arena::new("10/1h", 10);
     drop(arena.open());
     let mut user = RemoteWorker::new(WORKER, &arena.job("remote"));
-    user.must("limit-file-size 4096");
-    user.must("open");
+    user.expect_ok("limit-file-size 4096");
+    user.expect_ok("open");
     assert!(user.ask("try").starts_with("admitted"));
     for order in ["change 20 3600000000000", "reset", "inspect"] {
-        user.must(order);
+        user.expect_ok(order);
     }
     let mut maker = RemoteWorker::new(WORKER, &arena.job("remote"));
-    maker.must("limit-file-size 4096");
+    maker.expect_ok("limit-file-size 4096");
     maker.tell("open name=another");
     assert!(!maker.wait(), "it made a limiter");
     assert_eq!(fs::read_dir(arena.dir()).unwrap().count(), 1);

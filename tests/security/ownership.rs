@@ -41,12 +41,12 @@ fn both_ways_of_creation_follow_the_directorys_ownership() {
             chown(dir.path(), Some(owner), Some(group)).unwrap();
             fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
             let mut creator = worker(dir.path(), creator);
-            creator.must(&format!("refuse {refused}"));
-            creator.must("open");
+            creator.expect_ok(&format!("refuse {refused}"));
+            creator.expect_ok("open");
             assert_eq!(rights(&dir.path().join("x")), expected, "{mode:o}, without {refused}");
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
             if mode != 0o1777 && expected.0 == USER {
-                worker(dir.path(), USER).must("open");
+                worker(dir.path(), USER).expect_ok("open");
             }
         }
     }

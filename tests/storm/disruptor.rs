@@ -2,7 +2,7 @@
 
 use harness::journal::Board;
 use harness::storm::{Call, LIMITERS, StormLimiter, THREADS, Trouble};
-use harness::{Crew, Job, Rng};
+use harness::{Job, Rng, WorkerPool};
 use nix::sys::signal::Signal;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl Record {
 }
 
 pub(crate) struct Disruptor<'a> {
-    crew: Crew,
+    pool: WorkerPool,
     jobs: Vec<Job>,
     dir: &'a Path,
     board: &'a Board,
@@ -82,16 +82,16 @@ impl<'a> Disruptor<'a> {
             .map(|slot| job("storm", slot))
             .chain(controllers.map(|((limiter, _), slot)| job("controller", slot).set("limiter", limiter)))
             .collect();
-        let mut crew = Crew::new(WORKER);
+        let mut pool = WorkerPool::new(WORKER);
         for job in &jobs {
-            crew.hire(job);
+            pool.spawn(job);
         }
-        crew.go();
-        Disruptor { crew, jobs, dir, board, rng: Rng::new(), stopped: Vec::new(), record: Record::default() }
+        pool.start();
+        Disruptor { pool, jobs, dir, board, rng: Rng::new(), stopped: Vec::new(), record: Record::default() }
     }
 
     /// Kills and stops at random for a while.
-    pub(crate) fn rage(&mut self, span: Duration) {
+    pub(crate) fn disrupt(&mut self, span: Duration) {
         let end = Instant::now() + span;
         let mut watched = Instant::now();
         while Instant::now() < end {
@@ -112,7 +112,7 @@ impl<'a> Disruptor<'a> {
     }
 
     /// Leaves everybody alone and watches.
-    pub(crate) fn rest(&mut self, span: Duration) {
+    pub(crate) fn watch_for(&mut self, span: Duration) {
         let end = Instant::now() + span;
         while Instant::now() < end {
             std::thread::sleep(Duration::from_millis(100));
@@ -122,7 +122,7 @@ impl<'a> Disruptor<'a> {
 
     fn kill(&mut self, slot: usize) {
         let before = shm_lib::now().as_nanos();
-        self.crew.replace(slot, &self.jobs[slot]);
+        self.pool.replace(slot, &self.jobs[slot]);
         self.record.kills.push((slot, before, shm_lib::now().as_nanos()));
         for thread in 0..THREADS {
             self.board.clear(slot * THREADS + thread);
@@ -140,7 +140,7 @@ impl<'a> Disruptor<'a> {
             Duration::from_micros(self.rng.below(300_000))
         };
         let from = shm_lib::now().as_nanos();
-        self.crew.signal(slot, Signal::SIGSTOP);
+        self.pool.signal(slot, Signal::SIGSTOP);
         self.record.stops.push(Stop { slot, from, to: 0 });
         self.stopped.push((slot, Instant::now() + time));
     }
@@ -151,7 +151,7 @@ impl<'a> Disruptor<'a> {
         self.stopped = still;
         let over: Vec<(usize, Instant)> = over;
         for (slot, _) in over {
-            self.crew.signal(slot, Signal::SIGCONT);
+            self.pool.signal(slot, Signal::SIGCONT);
             self.mark_end(slot);
         }
     }
@@ -180,8 +180,8 @@ impl<'a> Disruptor<'a> {
     /// Counts descriptors and mappings of limiters in each process. Some are open for a moment, so the least of a few looks
     /// counts.
     pub(crate) fn look_for_leaks(&mut self) {
-        let look = |crew: &Crew, slot| {
-            let proc = format!("/proc/{}", crew.pid(slot));
+        let look = |pool: &WorkerPool, slot| {
+            let proc = format!("/proc/{}", pool.pid(slot));
             let files = std::fs::read_dir(format!("{proc}/fd")).expect("its descriptors");
             let files = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
             let maps = std::fs::read_to_string(format!("{proc}/maps")).expect("its mappings");
@@ -194,7 +194,7 @@ impl<'a> Disruptor<'a> {
         let mut least = vec![(usize::MAX, usize::MAX); PROCESSES];
         for _ in 0..5 {
             for (slot, least) in least.iter_mut().enumerate() {
-                let (files, maps) = look(&self.crew, slot);
+                let (files, maps) = look(&self.pool, slot);
                 *least = (least.0.min(files), least.1.min(maps));
             }
             std::thread::sleep(Duration::from_millis(15));
@@ -211,7 +211,7 @@ impl<'a> Disruptor<'a> {
     pub(crate) fn end(mut self) -> Record {
         let now = shm_lib::now().as_nanos();
         self.record.kills.extend((0..PROCESSES).map(|slot| (slot, now, u64::MAX)));
-        self.crew.dismiss();
+        self.pool.kill_all();
         self.record
     }
 }

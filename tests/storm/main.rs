@@ -38,13 +38,13 @@ fn a_storm_breaks_no_promise() {
     let mut disruptor = Disruptor::begin(dir.path(), logs.path(), &board);
     let mut calm: Vec<Calm> = Vec::new();
     while Instant::now() < end {
-        disruptor.rage(STORM.min(end - Instant::now()));
+        disruptor.disrupt(STORM.min(end - Instant::now()));
         board.set_quiet(true);
-        disruptor.rest(SETTLE);
+        disruptor.watch_for(SETTLE);
         let from = shm_lib::now().as_nanos();
         let (_, rates) = watchers.iter().find(|(g, _)| g.trouble == Trouble::Rates).expect("one of them");
         let rate = rates.limit().expect("its limit").rate().max();
-        disruptor.rest(CALM);
+        disruptor.watch_for(CALM);
         calm.push((from, shm_lib::now().as_nanos(), rate));
         disruptor.look_for_leaks();
         for (limiter, watcher) in &watchers {

@@ -5,7 +5,7 @@ use crate::disruptor::{PATIENCE, PROCESSES, Record};
 use crate::line::{Served, Stood};
 use harness::check::{Origins, kept, most_at_once};
 use harness::file::{Patch, offset};
-use harness::journal::{self, Kind};
+use harness::journal::{self, EntryKind};
 use harness::policy;
 use harness::storm::{Call, LIMITERS, THREADS, Trouble};
 use shm_lib::Nanos;
@@ -65,24 +65,24 @@ impl Verdict {
             for e in journal::read(logs, place) {
                 let limiter = &mut all.limiters[e.limiter];
                 match e.kind {
-                    Kind::Admitted => {
+                    EntryKind::Admitted => {
                         limiter.used.push(Used { at: e.a, returned: e.b, amount: e.extra, made: e.c });
                     }
-                    Kind::Held => {
+                    EntryKind::Held => {
                         let to = if e.b > 0 { e.b } else { record.lived_until(slot, e.a) };
                         limiter.held.push((e.a, to));
                     }
-                    Kind::Stood => {
+                    EntryKind::Stood => {
                         let to = if e.b > 0 { e.b } else { record.lived_until(slot, e.a) };
                         limiter.stood.push(Stood { slot, from: e.a, to, at: e.c });
                     }
-                    Kind::Control => limiter.controls.push(Control {
+                    EntryKind::Control => limiter.controls.push(Control {
                         call: Call::of(e.extra),
                         from: e.a,
                         done: e.b,
                         to: e.c,
                     }),
-                    Kind::Slow => {
+                    EntryKind::Slow => {
                         let name = LIMITERS[e.limiter].name;
                         let late = (e.b - e.c).saturating_sub(record.stopped(slot, e.a.min(e.c), e.b));
                         if e.c == 0 {

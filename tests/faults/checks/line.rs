@@ -132,7 +132,7 @@ impl Line {
     /// Whether everybody is gone from the line, and nothing was lost there.
     fn is_over(&mut self, limit: &RateLimit) -> Result<()> {
         self.audit(limit)?;
-        nobody_stands(limit)?;
+        line_is_empty(limit)?;
         inspected(limit, 0, &[limit.policy().map_err(|e| e.to_string())?])
     }
 }
@@ -144,7 +144,7 @@ pub(crate) fn turn(limit: &RateLimit) -> Result<Nanos> {
 }
 
 /// Whether nobody stands in the line, dead or alive, and no turn is charged ahead or being charged.
-pub(crate) fn nobody_stands(limit: &RateLimit) -> Result<()> {
+pub(crate) fn line_is_empty(limit: &RateLimit) -> Result<()> {
     let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
     ensure(seen.waiting.is_empty(), || format!("{:?} wait", seen.waiting))?;
     let line = Patch::of(limit.path()).line();
@@ -177,7 +177,7 @@ impl Checks for Line {
         self.other = match self.victim {
             Kind::WaitsBehind => Some(Waiter::stands(&limit)?),
             // More than half of the time until the turn comes: then the victim stands, also if it is led step by step.
-            Kind::WaitsBefore => Some(Waiter::comes_after(&limit, self.next.since(self.begun) * 3 / 5)),
+            Kind::WaitsBefore => Some(Waiter::after(&limit, self.next.since(self.begun) * 3 / 5)),
             Kind::Waits | Kind::Looks | Kind::GivesUp => None,
         };
         Ok(())

@@ -4,7 +4,7 @@
 //! | file | for what is cut off while it |
 //! |---|---|
 //! | `budget` | takes tokens now or gives them back; takes its seat, or leaves |
-//! | `turns` | takes a turn or gives it back |
+//! | `reservations` | takes a turn or gives it back |
 //! | `waiting` | waits for a turn |
 //! | `permits` | takes, gives back or reclaims permits |
 //! | `line` | stands in the line |
@@ -12,30 +12,30 @@
 //! | `patience` | waits there until its deadline, for a permit |
 //! | `moved` | changes or resets the limiter while somebody stands in the line |
 //! | `terms` | changes, resets, pauses, resumes |
-//! | `ending` | retires the limiter |
+//! | `retirement` | retires the limiter |
 //! | `birth` | creates it |
 
-mod birth;
 mod budget;
-mod ending;
+mod changed_line;
+mod control;
+mod creation;
+mod deadline;
 mod line;
-mod moved;
-mod patience;
 mod permits;
-mod terms;
-mod turns;
+mod reservations;
+mod retirement;
 mod waiter;
 mod waiting;
 
-pub(crate) use birth::Birth;
 pub(crate) use budget::Budget;
-pub(crate) use ending::Ending;
+pub(crate) use changed_line::ChangedLine;
+pub(crate) use control::Control;
+pub(crate) use creation::Creation;
+pub(crate) use deadline::Deadline;
 pub(crate) use line::Line;
-pub(crate) use moved::Moved;
-pub(crate) use patience::Patience;
 pub(crate) use permits::{PERMITS, Permits};
-pub(crate) use terms::Terms;
-pub(crate) use turns::Turns;
+pub(crate) use reservations::Reservations;
+pub(crate) use retirement::Retirement;
 pub(crate) use waiting::Waiting;
 
 use crate::ending::{Finding, Pair};

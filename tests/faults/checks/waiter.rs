@@ -24,7 +24,7 @@ type Waited = (shm_lib::Result<Admission>, Nanos);
 impl Waiter {
     /// It stands when this returns, or has been served already.
     pub(crate) fn stands(limit: &RateLimit) -> Result<Waiter> {
-        let waiter = Waiter::comes_after(limit, Duration::ZERO);
+        let waiter = Waiter::after(limit, Duration::ZERO);
         let me = std::process::id();
         let is_seen =
             || limit.inspect().is_ok_and(|seen| seen.waiting.iter().any(|waiting| waiting.pid == me));
@@ -34,7 +34,7 @@ impl Waiter {
     }
 
     /// It joins the line after this time.
-    pub(crate) fn comes_after(limit: &RateLimit, time: Duration) -> Waiter {
+    pub(crate) fn after(limit: &RateLimit, time: Duration) -> Waiter {
         let same = limit.clone();
         let wait = move || {
             thread::sleep(time);

@@ -20,7 +20,7 @@ pub(crate) struct Pair {
 impl Pair {
     /// Lets the child come to the end of the operation.
     pub(crate) fn child_goes_on(&mut self) -> Result<Report> {
-        of_child(self.child.go_on().and_then(|()| self.child.report()))
+        of_child(self.child.finish_operation().and_then(|()| self.child.report()))
     }
 
     /// Lets the child end, and then the parent be alone.
@@ -35,9 +35,9 @@ pub(crate) fn of_child<T>(result: Result<T>) -> Result<T> {
     result.map_err(|why| format!("the child: {why}"))
 }
 
-pub(super) fn bring(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: Victim) -> Result<Finding> {
+pub(super) fn apply(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: Victim) -> Result<Finding> {
     let child = victim.fork()?;
     let mut pair = Pair { child, parent: victim };
-    pair.parent.go_on().map_err(|why| format!("the parent: {why}"))?;
+    pair.parent.finish_operation().map_err(|why| format!("the parent: {why}"))?;
     checks.after_fork(fixture, pair)
 }

@@ -5,7 +5,7 @@ use crate::checks::Checks;
 use crate::fixture::Fixture;
 use crate::victim::{Result, Victim};
 
-pub(super) fn bring(fixture: &mut Fixture, checks: &mut dyn Checks, victim: Victim) -> Result<Finding> {
+pub(super) fn apply(fixture: &mut Fixture, checks: &mut dyn Checks, victim: Victim) -> Result<Finding> {
     victim.kill();
     Ok(Finding { effect: checks.after_death(fixture)?, ..Finding::default() })
 }

@@ -61,7 +61,7 @@ impl End {
     }
 
     /// Lets it come to this end, and examines what is left.
-    pub(crate) fn bring(
+    pub(crate) fn apply(
         self,
         fixture: &mut Fixture,
         checks: &mut dyn Checks,
@@ -69,10 +69,10 @@ impl End {
     ) -> Result<Finding> {
         let begun = Instant::now();
         let mut finding = match self {
-            End::Killed => killed::bring(fixture, checks, victim),
-            End::Stopped => stopped::bring(fixture, checks, victim),
-            End::Forked => forked::bring(fixture, checks, victim),
-            End::Retired => retired::bring(fixture, checks, victim),
+            End::Killed => killed::apply(fixture, checks, victim),
+            End::Stopped => stopped::apply(fixture, checks, victim),
+            End::Forked => forked::apply(fixture, checks, victim),
+            End::Retired => retired::apply(fixture, checks, victim),
         }?;
         finding.slowest = fixture.slowest;
         finding.late = fixture.late.take();

@@ -17,7 +17,7 @@ const ASKED: u64 = 10;
 const WAITS: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_secs(4);
 static WAITS_LEFT: AtomicUsize = AtomicUsize::new(2);
 
-pub(super) fn bring(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: Victim) -> Result<Finding> {
+pub(super) fn apply(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: Victim) -> Result<Finding> {
     let old = match fixture.is_there() {
         true => fixture.limit(),
         // The victim creates it; or it is created here.
@@ -37,7 +37,7 @@ pub(super) fn bring(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: 
     let taken = take_some(&new)?;
     ensure(taken > 0, || "the new limiter admits nothing".into())?;
     let before = Patch::of(new.path()).bytes();
-    victim.go_on()?;
+    victim.finish_operation()?;
     let said = victim.says()?;
     if fixture.opens_by_name() {
         // What it has got is of the new limiter.
@@ -76,7 +76,7 @@ fn beside_a_changer(limit: &RateLimit, mut victim: Victim) -> Result<Finding> {
         ensure(busy && WAITS.contains(&took), || {
             format!("retired beside a changer: {refused:?} in {took:?}")
         })?;
-        victim.go_on()?;
+        victim.finish_operation()?;
         victim.leave()?;
     }
     Ok(Finding { locked: true, ..Finding::default() })

@@ -5,9 +5,9 @@ use crate::checks::Checks;
 use crate::fixture::Fixture;
 use crate::victim::{Result, Victim};
 
-pub(super) fn bring(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: Victim) -> Result<Finding> {
+pub(super) fn apply(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: Victim) -> Result<Finding> {
     checks.beside(fixture)?;
-    victim.go_on()?;
+    victim.finish_operation()?;
     checks.after_all(fixture, victim)?;
     Ok(Finding::default())
 }

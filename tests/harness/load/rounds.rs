@@ -8,7 +8,7 @@ use std::time::Duration;
 const ROUNDS: usize = 4;
 
 /// What one measurement showed.
-pub struct Round {
+pub struct Measured {
     /// What is wrong, in words.
     pub complaints: Vec<String>,
     /// The longest stall of the machine meanwhile.
@@ -20,10 +20,10 @@ pub struct Round {
 ///
 /// # Panics
 /// With the complaints, if the machine did not stall or this was the last round.
-pub fn judge<T: Sync>(all: &[T], measure: impl Fn(&T) -> Round + Sync) {
+pub fn judge<T: Sync>(all: &[T], measure: impl Fn(&T) -> Measured + Sync) {
     let _alone = alone();
     for rounds_left in (0..ROUNDS).rev() {
-        let Round { complaints, stall } = measure_all(all, &measure);
+        let Measured { complaints, stall } = measure_all(all, &measure);
         if complaints.is_empty() {
             return;
         }
@@ -34,10 +34,10 @@ pub fn judge<T: Sync>(all: &[T], measure: impl Fn(&T) -> Round + Sync) {
     }
 }
 
-fn measure_all<T: Sync>(all: &[T], measure: &(impl Fn(&T) -> Round + Sync)) -> Round {
+fn measure_all<T: Sync>(all: &[T], measure: &(impl Fn(&T) -> Measured + Sync)) -> Measured {
     std::thread::scope(|scope| {
         let running: Vec<_> = all.iter().map(|what| scope.spawn(move || measure(what))).collect();
-        let mut sum = Round { complaints: Vec::new(), stall: Duration::ZERO };
+        let mut sum = Measured { complaints: Vec::new(), stall: Duration::ZERO };
         for one in running {
             let round = one.join().expect("a measurement");
             sum.complaints.extend(round.complaints);
@@ -49,16 +49,16 @@ fn measure_all<T: Sync>(all: &[T], measure: &(impl Fn(&T) -> Round + Sync)) -> R
 
 #[cfg(test)]
 mod tests {
-    use super::{DISTURBED, ROUNDS, Round, judge};
+    use super::{DISTURBED, Measured, ROUNDS, judge};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    fn complaint(stall: Duration) -> Round {
-        Round { complaints: vec!["too few".into()], stall }
+    fn complaint(stall: Duration) -> Measured {
+        Measured { complaints: vec!["too few".into()], stall }
     }
 
     /// How often the measurement is made, and whether it is accepted.
-    fn rounds(measure: impl Fn(usize) -> Round + Sync) -> (usize, bool) {
+    fn rounds(measure: impl Fn(usize) -> Measured + Sync) -> (usize, bool) {
         let made = AtomicUsize::new(0);
         let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             judge(&[()], |()| measure(made.fetch_add(1, Ordering::Relaxed)));
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn only_a_measurement_on_a_machine_that_stalled_is_repeated() {
-        let none = || Round { complaints: Vec::new(), stall: 2 * DISTURBED };
+        let none = || Measured { complaints: Vec::new(), stall: 2 * DISTURBED };
         assert_eq!(rounds(|_| none()), (1, true));
         assert_eq!(rounds(|_| complaint(DISTURBED)), (1, false));
         assert_eq!(rounds(|_| complaint(2 * DISTURBED)), (ROUNDS, false));

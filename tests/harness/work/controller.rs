@@ -1,7 +1,7 @@
 //! Changes one of the storm's limiters all the time, and writes down from when to when each change may have happened.
 
 use super::storm::open;
-use harness::journal::{Board, Entry, Journal, Kind};
+use harness::journal::{Board, Entry, EntryKind, Journal};
 use harness::storm::{Call, LIMITERS, RATES, THREADS, Trouble};
 use harness::{Job, Rng};
 use shm_lib::{Error, ErrorKind};
@@ -39,7 +39,8 @@ pub(crate) fn run(job: &Job) {
             Trouble::Recreate => (if rng.below(2) == 0 { Call::Retire } else { Call::Remove }, made),
         };
         let a = shm_lib::now();
-        let entry = Entry { kind: Kind::Control, limiter, extra: call as u64, a: a.as_nanos(), b: 0, c: to };
+        let entry =
+            Entry { kind: EntryKind::Control, limiter, extra: call as u64, a: a.as_nanos(), b: 0, c: to };
         let open_entry = journal.begin(entry);
         // Only one who changes is stopped at a time, and not for as long as changes wait for one another.
         board.begin(place, call as u64, a.plus(Duration::from_secs(2)).as_nanos());

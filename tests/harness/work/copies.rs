@@ -3,7 +3,7 @@
 
 use super::constrained;
 use harness::log::Log;
-use harness::raw::{self, Words};
+use harness::raw::{self, MappedWords};
 use harness::{Job, Rng};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
@@ -87,7 +87,7 @@ pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
     // A signal to the group is for all descendants.
     nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("a group of its own");
     // In a file, so that all its descendants count together.
-    let counter = Words::map(&job.path("counter"), 1).expect("a file to count in");
+    let counter = MappedWords::map(&job.path("counter"), 1).expect("a file to count in");
     let forks = &Box::leak(Box::new(counter)).all()[0];
     forks.store(job.number("forks"), Ordering::Relaxed);
     raw::fork_on(Signal::SIGUSR1, CHILDS_LATE_US, forks).expect("a signal handler");

@@ -88,7 +88,7 @@ impl Interpreter {
             }
             "attach" => {
                 let limit = self.job.attach()?;
-                harness::job::sit_down(&limit);
+                harness::job::claim_seat(&limit);
                 self.limit = Some(limit);
             }
             // Takes no seat yet.

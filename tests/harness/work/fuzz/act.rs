@@ -1,7 +1,7 @@
-//! What is asked of a limiter, whatever is in its file: each operation on the board, each bounded.
+//! What is asked of a limiter, whatever is in its file: each operation noted in the progress, each bounded.
 
 use super::spec::Spec;
-use harness::board::Board;
+use harness::fuzz_progress::Progress;
 use harness::{Rng, raw};
 use nix::sys::wait::{WaitStatus, waitpid};
 use shm_lib::{
@@ -17,7 +17,7 @@ const TURNS: usize = 8;
 
 /// Handles, and what they took.
 pub(super) struct Player<'a> {
-    pub(super) board: &'a Board,
+    pub(super) progress: &'a Progress,
     dir: &'a Path,
     spec: Spec,
     handles: Vec<RateLimit>,
@@ -29,14 +29,14 @@ pub(super) struct Player<'a> {
 type Came = Result<bool, Error>;
 
 impl<'a> Player<'a> {
-    pub(super) fn new(board: &'a Board, dir: &'a Path, spec: Spec) -> Player<'a> {
-        Player { board, dir, spec, handles: Vec::new(), admissions: Vec::new(), turns: Vec::new() }
+    pub(super) fn new(progress: &'a Progress, dir: &'a Path, spec: Spec) -> Player<'a> {
+        Player { progress, dir, spec, handles: Vec::new(), admissions: Vec::new(), turns: Vec::new() }
     }
 
     /// Does it, with the watchdog told, and checks that it came back in time.
-    pub(super) fn timed(board: &Board, op: &str, wait: Duration, what: impl FnOnce() -> Came) {
+    pub(super) fn timed(progress: &Progress, op: &str, wait: Duration, what: impl FnOnce() -> Came) {
         let began = Instant::now();
-        let index = board.begin(op, shm_lib::now().as_nanos());
+        let index = progress.begin(op, shm_lib::now().as_nanos());
         let came = what();
         let took = began.elapsed();
         // The message is part of the answer.
@@ -44,7 +44,7 @@ impl<'a> Player<'a> {
             assert!(!e.to_string().is_empty());
             e.kind()
         });
-        board.end(index, came, took.as_nanos() as u64);
+        progress.end(index, came, took.as_nanos() as u64);
         assert!(took <= wait + SLACK, "{op} took {took:?} where {wait:?} was allowed");
     }
 
@@ -53,7 +53,7 @@ impl<'a> Player<'a> {
         let way = [OnMismatch::Error, OnMismatch::Keep, OnMismatch::Change][rng.below(3) as usize];
         let opened = || self.spec.builder(self.dir).on_mismatch(way).open_policy(self.spec.policy);
         let mut handle = None;
-        Self::timed(self.board, "open", Duration::ZERO, || {
+        Self::timed(self.progress, "open", Duration::ZERO, || {
             opened().map(|limit| handle = Some(limit)).map(|()| true)
         });
         self.keep(handle);
@@ -62,7 +62,7 @@ impl<'a> Player<'a> {
     pub(super) fn attach(&mut self) {
         let mut handle = None;
         let attached = || RateLimit::builder("f").directory(self.dir).attach();
-        Self::timed(self.board, "attach", Duration::ZERO, || {
+        Self::timed(self.progress, "attach", Duration::ZERO, || {
             attached().map(|limit| handle = Some(limit)).map(|()| true)
         });
         self.keep(handle);
@@ -150,7 +150,7 @@ impl<'a> Player<'a> {
             }
         };
         let done = |result: Result<(), Error>| result.map(|()| true);
-        Self::timed(self.board, op, wait, || match op {
+        Self::timed(self.progress, op, wait, || match op {
             "try" => limit.try_acquire(1).map(&mut took),
             "try n" => limit.try_acquire(n).map(&mut took),
             "try units" => limit.try_acquire(spec.cost(n)).map(&mut took),
@@ -220,8 +220,8 @@ fn forked(limit: &RateLimit) -> bool {
 
 impl Drop for Player<'_> {
     fn drop(&mut self) {
-        let board = self.board;
-        Self::timed(board, "drop", Duration::ZERO, || {
+        let progress = self.progress;
+        Self::timed(progress, "drop", Duration::ZERO, || {
             self.leave();
             Ok(true)
         });

@@ -5,16 +5,16 @@ use super::act::Player;
 use super::spec::Spec;
 use super::spoil::Spoiler;
 use harness::Rng;
-use harness::board::Board;
-use harness::raw::Words;
+use harness::fuzz_progress::Progress;
+use harness::raw::MappedWords;
 use shm_lib::{Admission, ErrorKind, Outcome, RateLimit};
 use std::path::Path;
 use std::time::Duration;
 
-pub(super) fn audit(board: &Board, dir: &Path, rng: &mut Rng) {
+pub(super) fn audit(progress: &Progress, dir: &Path, rng: &mut Rng) {
     let spec = Spec::slow(rng);
     let limit = spec.builder(dir).open_policy(spec.policy).expect("a limiter");
-    let words = Words::map_all(limit.path()).expect("its file");
+    let words = MappedWords::map_all(limit.path()).expect("its file");
     let mut spoiler = Spoiler::new(&words);
     // Turns of the ring of generations, and of the eras of a log.
     for _ in 0..rng.below(12) {
@@ -30,7 +30,7 @@ pub(super) fn audit(board: &Board, dir: &Path, rng: &mut Rng) {
         assert!(used <= spec.most(), "{used} before anything was changed");
         let at = spoiler.spoil_state(rng);
         let mut held = Vec::new();
-        Player::timed(board, "audit", Duration::ZERO, || {
+        Player::timed(progress, "audit", Duration::ZERO, || {
             let (got, admitted, end) = many(&limit, 4 * spec.most() + 8);
             held.extend(admitted);
             assert!(
@@ -40,7 +40,7 @@ pub(super) fn audit(board: &Board, dir: &Path, rng: &mut Rng) {
             Ok(end.is_some())
         });
         drop(held);
-        if !mended(board, &limit, at) {
+        if !mended(progress, &limit, at) {
             break;
         }
     }
@@ -74,9 +74,9 @@ fn many(limit: &RateLimit, most: u64) -> (u64, Vec<Admission>, Option<ErrorKind>
 }
 
 /// A reset mends what was changed, as long as the epoch still names the terms. Whether it goes on.
-fn mended(board: &Board, limit: &RateLimit, at: u64) -> bool {
+fn mended(progress: &Progress, limit: &RateLimit, at: u64) -> bool {
     let mut goes_on = false;
-    Player::timed(board, "mend", Duration::ZERO, || {
+    Player::timed(progress, "mend", Duration::ZERO, || {
         if at == harness::file::offset::EPOCH {
             return limit.reset().map(|()| false);
         }

@@ -4,7 +4,7 @@
 use super::spec::Spec;
 use harness::Rng;
 use harness::file::{Parts, generation_checksum, header_checksum, offset};
-use harness::raw::Words;
+use harness::raw::MappedWords;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,12 +47,12 @@ fn value(rng: &mut Rng, old: u64, other: u64) -> u64 {
 
 /// Spoils words in memory that others have mapped.
 pub(super) struct Spoiler<'a> {
-    words: &'a Words,
+    words: &'a MappedWords,
     parts: Parts,
 }
 
 impl<'a> Spoiler<'a> {
-    pub(super) fn new(words: &'a Words) -> Spoiler<'a> {
+    pub(super) fn new(words: &'a MappedWords) -> Spoiler<'a> {
         let get = |at: u64| words.all().get(at as usize / 8).map_or(0, |w| w.load(Relaxed));
         Spoiler { words, parts: Parts::of(get) }
     }
@@ -79,7 +79,7 @@ impl<'a> Spoiler<'a> {
     fn place(&self, rng: &mut Rng) -> u64 {
         let Parts { cells, turn_cells, slots, permits, standing, places, .. } = self.parts;
         let start = offset::GENERATIONS + offset::GENERATION_SIZE * self.generation();
-        let mut within = |from: u64, to: u64| from + 8 * dice_word(rng, from, to);
+        let mut within = |from: u64, to: u64| from + 8 * word_between(rng, from, to);
         let at = match within(0, 128) / 8 {
             0 => offset::EPOCH,
             1 | 2 => start + offset::GENERATION_STATE,
@@ -156,7 +156,7 @@ impl<'a> Spoiler<'a> {
 }
 
 /// A word's index between two bytes; 0 where there is none.
-fn dice_word(rng: &mut Rng, from: u64, to: u64) -> u64 {
+fn word_between(rng: &mut Rng, from: u64, to: u64) -> u64 {
     match to.saturating_sub(from) / 8 {
         0 => 0,
         words => rng.below(words),

@@ -1,4 +1,4 @@
-//! Many workers that start together, and never outlive the test, also when it fails.
+//! A pool of workers that start together, and never outlive the test, also when it fails.
 
 use crate::{Job, PATIENCE};
 use nix::sys::signal::{Signal, kill};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Workers. They say `ready`, wait for the end of their input, and work.
 ///
 /// Should the test process itself be killed, each worker gets SIGKILL (`PR_SET_PDEATHSIG`).
-pub struct Crew {
+pub struct WorkerPool {
     exe: &'static str,
     children: Vec<Child>,
     size: usize,
@@ -21,9 +21,9 @@ pub struct Crew {
     ears: Receiver<String>,
 }
 
-impl Crew {
-    /// Nobody yet. `exe` is `env!("CARGO_BIN_EXE_worker")`.
-    pub fn new(exe: &'static str) -> Crew {
+impl WorkerPool {
+    /// No worker yet. `exe` is `env!("CARGO_BIN_EXE_worker")`.
+    pub fn new(exe: &'static str) -> WorkerPool {
         let (start, starter) = std::io::pipe().expect("a pipe");
         let (heard, voice) = std::io::pipe().expect("a pipe");
         let (say, ears) = channel();
@@ -33,13 +33,21 @@ impl Crew {
                 let _ = say.send(line);
             }
         });
-        Crew { exe, children: Vec::new(), size: 0, start, starter: Some(starter), voice: Some(voice), ears }
+        WorkerPool {
+            exe,
+            children: Vec::new(),
+            size: 0,
+            start,
+            starter: Some(starter),
+            voice: Some(voice),
+            ears,
+        }
     }
 
     /// One more process. Returns its index.
-    #[allow(clippy::zombie_processes, reason = "reaped when the crew ends, at the latest when it is dropped")]
-    pub fn hire(&mut self, job: &Job) -> usize {
-        let voice = self.voice.as_ref().expect("a crew that has not finished").try_clone().expect("a pipe");
+    #[allow(clippy::zombie_processes, reason = "reaped when the pool ends, at the latest when it is dropped")]
+    pub fn spawn(&mut self, job: &Job) -> usize {
+        let voice = self.voice.as_ref().expect("a pool that has not finished").try_clone().expect("a pipe");
         let child = Command::new(self.exe)
             .args(job.args())
             .stdin(Stdio::from(self.start.try_clone().expect("a pipe")))
@@ -52,20 +60,20 @@ impl Crew {
     }
 
     /// `count` more processes.
-    pub fn hire_many(&mut self, job: &Job, count: usize) {
+    pub fn spawn_many(&mut self, job: &Job, count: usize) {
         for _ in 0..count {
-            self.hire(job);
+            self.spawn(job);
         }
     }
 
     /// `count` more, forked by one process that opened the limiter before: they work with the handle they inherit.
-    pub fn hire_forked(&mut self, job: &Job, count: usize) {
-        self.hire(&job.set_fork_pool(count));
+    pub fn spawn_forked(&mut self, job: &Job, count: usize) {
+        self.spawn(&job.set_fork_pool(count));
         self.size += count - 1;
     }
 
     /// Waits until all are ready and lets them work. Those hired later begin when they are ready.
-    pub fn go(&mut self) {
+    pub fn start(&mut self) {
         for _ in 0..self.size {
             let line = self.ears.recv_timeout(PATIENCE).expect("a worker died or hangs before it was ready");
             assert_eq!(line, "ready");
@@ -74,7 +82,7 @@ impl Crew {
     }
 
     /// What a worker says next; `None` if all are gone, or silent for too long.
-    pub fn hear(&self, patience: Duration) -> Option<String> {
+    pub fn next_line(&self, patience: Duration) -> Option<String> {
         self.ears.recv_timeout(patience).ok()
     }
 
@@ -97,7 +105,7 @@ impl Crew {
             panic!("a worker ended with {status} before it was killed");
         }
         self.kill(index);
-        let new = self.hire(job);
+        let new = self.spawn(job);
         let _ = self.children.swap_remove(index).wait();
         self.size -= 1;
         debug_assert_eq!(self.children.len(), new);
@@ -123,7 +131,7 @@ impl Crew {
     ///
     /// # Panics
     /// When one fails or doesn't end.
-    pub fn finish(mut self) -> Vec<String> {
+    pub fn join(mut self) -> Vec<String> {
         self.starter = None;
         self.voice = None;
         let give_up = Instant::now() + PATIENCE;
@@ -143,7 +151,7 @@ impl Crew {
     ///
     /// # Panics
     /// When one has failed before.
-    pub fn dismiss(mut self) -> Vec<String> {
+    pub fn kill_all(mut self) -> Vec<String> {
         for child in &mut self.children {
             if let Some(status) = child.try_wait().expect("a child") {
                 use std::os::unix::process::ExitStatusExt;
@@ -170,7 +178,7 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.end();
     }

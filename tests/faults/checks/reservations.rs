@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 const ROUNDS: usize = 150;
 
 /// The next turns are days away.
-pub(crate) struct Turns {
+pub(crate) struct Reservations {
     /// Whether the victim gives its turn back; otherwise it takes one.
     cancels: bool,
     /// The next one, and between what the one after it is.
@@ -20,13 +20,13 @@ pub(crate) struct Turns {
     kept: Option<Reservation>,
 }
 
-impl Turns {
-    pub(crate) fn new(cancels: bool) -> Turns {
-        Turns { cancels, first: 0, second: 0..=0, kept: None }
+impl Reservations {
+    pub(crate) fn new(cancels: bool) -> Reservations {
+        Reservations { cancels, first: 0, second: 0..=0, kept: None }
     }
 }
 
-impl Turns {
+impl Reservations {
     /// Whether this turn is the second one; otherwise it is the first.
     fn is_second(&self, at: u64) -> Result<bool> {
         let second = self.second.contains(&at);
@@ -37,7 +37,7 @@ impl Turns {
     }
 }
 
-impl Turns {
+impl Reservations {
     /// Whether no turn was given twice, and not more than one is left out.
     fn are_in_order(&self, limit: &RateLimit, mut given: Vec<u64>) -> Result<()> {
         given.sort_unstable();
@@ -65,7 +65,7 @@ fn turn(limit: &RateLimit) -> Result<Reservation> {
     limit.reserve(1).map_err(|e| e.to_string())
 }
 
-impl Checks for Turns {
+impl Checks for Reservations {
     fn prepare(&mut self, fixture: &mut Fixture) -> Result<()> {
         let limit = fixture.limit();
         drain(&limit)?;

@@ -9,7 +9,7 @@ use shm_lib::{ErrorKind, RateLimit};
 const USED: u64 = 300;
 
 /// The victim retires it.
-pub(crate) struct Ending;
+pub(crate) struct Retirement;
 
 /// Whether a handle was told that its limiter is retired; otherwise it took one more.
 fn is_told(limit: &RateLimit) -> Result<bool> {
@@ -20,7 +20,7 @@ fn is_told(limit: &RateLimit) -> Result<bool> {
     }
 }
 
-impl Checks for Ending {
+impl Checks for Retirement {
     fn prepare(&mut self, fixture: &mut Fixture) -> Result<()> {
         take(&fixture.limit(), USED)
     }
@@ -68,7 +68,7 @@ impl Checks for Ending {
         let new = fixture.open()?;
         let mut taken = pair.parent.repeat(3)?.tokens;
         taken += fixture.take_beside(&new, BESIDE)?;
-        of_child(pair.child.go_on().and_then(|()| pair.child.says()))?;
+        of_child(pair.child.finish_operation().and_then(|()| pair.child.says()))?;
         ensure(fixture.files() == ["arena"], || format!("{:?} in the directory", fixture.files()))?;
         let mut parent = pair.child_ends()?;
         taken += parent.repeat(1)?.tokens;

@@ -2,7 +2,7 @@
 //! that are in force then, whatever becomes of the changer.
 
 use super::Checks;
-use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, HURRY, nobody_stands, turn};
+use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, HURRY, line_is_empty, turn};
 use super::waiter::{SURELY, Waiter};
 use crate::ending::{Finding, Pair, of_child};
 use crate::fixture::{Fixture, drain, ensure, inspected};
@@ -19,19 +19,19 @@ const BURST: u64 = 10;
 const GAP: Duration = Duration::from_millis(20);
 
 /// Somebody waits for a turn that is weeks away.
-pub(crate) struct Moved {
+pub(crate) struct ChangedLine {
     resets: bool,
     waiter: Option<Waiter>,
     admitted: Vec<Admission>,
 }
 
-impl Moved {
-    pub(crate) fn by_change() -> Moved {
-        Moved { resets: false, waiter: None, admitted: Vec::new() }
+impl ChangedLine {
+    pub(crate) fn by_change() -> ChangedLine {
+        ChangedLine { resets: false, waiter: None, admitted: Vec::new() }
     }
 
-    pub(crate) fn by_reset() -> Moved {
-        Moved { resets: true, ..Moved::by_change() }
+    pub(crate) fn by_reset() -> ChangedLine {
+        ChangedLine { resets: true, ..ChangedLine::by_change() }
     }
 
     /// Whether the victim's change is in force.
@@ -80,12 +80,12 @@ impl Moved {
     }
 
     fn is_over(limit: &RateLimit) -> Result<()> {
-        nobody_stands(limit)?;
+        line_is_empty(limit)?;
         inspected(limit, 0, &[limit.policy().map_err(|e| e.to_string())?])
     }
 }
 
-impl Checks for Moved {
+impl Checks for ChangedLine {
     fn prepare(&mut self, fixture: &mut Fixture) -> Result<()> {
         let limit = fixture.limit();
         let taken = drain(&limit)?;
@@ -95,7 +95,7 @@ impl Checks for Moved {
 
     fn after_death(&mut self, fixture: &mut Fixture) -> Result<Option<bool>> {
         let limit = fixture.limit();
-        let new = Moved::is_new(&limit)?;
+        let new = ChangedLine::is_new(&limit)?;
         if !new {
             let waits = self.waiter.as_ref().is_some_and(Waiter::is_waiting);
             ensure(waits, || "whoever waits was served without a change".into())?;
@@ -109,13 +109,13 @@ impl Checks for Moved {
         }
         self.is_served(fixture, AFTER_A_DEATH)?;
         self.goes_on(fixture)?;
-        Moved::is_over(&limit)?;
+        ChangedLine::is_over(&limit)?;
         Ok(Some(new))
     }
 
     fn beside(&mut self, fixture: &mut Fixture) -> Result<()> {
         let limit = fixture.limit();
-        if Moved::is_new(&limit)? {
+        if ChangedLine::is_new(&limit)? {
             return self.is_served(fixture, BESIDE_A_STOPPED);
         }
         for _ in 0..10 {
@@ -128,26 +128,26 @@ impl Checks for Moved {
 
     fn after_all(&mut self, fixture: &mut Fixture, victim: Victim) -> Result<()> {
         let limit = fixture.limit();
-        ensure(Moved::is_new(&limit)?, || "the change came to nothing".into())?;
+        ensure(ChangedLine::is_new(&limit)?, || "the change came to nothing".into())?;
         if self.waiter.is_some() {
             self.is_served(fixture, BESIDE_A_STOPPED)?;
         }
         victim.leave()?;
         self.goes_on(fixture)?;
-        Moved::is_over(&limit)
+        ChangedLine::is_over(&limit)
     }
 
     fn after_fork(&mut self, fixture: &mut Fixture, mut pair: Pair) -> Result<Finding> {
         let limit = fixture.limit();
         pair.parent.report()?;
-        ensure(Moved::is_new(&limit)?, || "the change came to nothing".into())?;
+        ensure(ChangedLine::is_new(&limit)?, || "the change came to nothing".into())?;
         self.is_served(fixture, BESIDE_A_STOPPED)?;
         self.goes_on(fixture)?;
         // Somebody stands again when the child does the rest. After a reset nothing may be left to wait for.
         if self.resets {
             self.somebody_stands(&limit)?;
         }
-        let childs = of_child(pair.child.go_on().and_then(|()| pair.child.says()))?;
+        let childs = of_child(pair.child.finish_operation().and_then(|()| pair.child.says()))?;
         let mut parent = pair.child_ends()?;
         parent.repeat(1)?;
         if self.resets {
@@ -158,7 +158,7 @@ impl Checks for Moved {
             self.admitted.push(Admission { at, tokens: 1 });
         }
         parent.end()?;
-        Moved::is_over(&limit)?;
+        ChangedLine::is_over(&limit)?;
         Ok(Finding::default())
     }
 
@@ -167,6 +167,6 @@ impl Checks for Moved {
     }
 
     fn has_effect(&mut self, fixture: &mut Fixture) -> Result<Option<bool>> {
-        Moved::is_new(&fixture.limit()).map(Some)
+        ChangedLine::is_new(&fixture.limit()).map(Some)
     }
 }

@@ -8,12 +8,12 @@ use shm_lib::RateLimit;
 
 /// The victim creates it.
 #[derive(Default)]
-pub(crate) struct Birth {
+pub(crate) struct Creation {
     mine: Option<RateLimit>,
     taken_beside: u64,
 }
 
-impl Checks for Birth {
+impl Checks for Creation {
     fn prepare(&mut self, fixture: &mut Fixture) -> Result<()> {
         ensure(fixture.files().is_empty(), || format!("{:?} is there", fixture.files()))
     }

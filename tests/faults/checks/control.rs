@@ -25,26 +25,26 @@ pub(crate) enum What {
 }
 
 /// A budget that does not grow, under changing terms.
-pub(crate) struct Terms {
+pub(crate) struct Control {
     what: What,
     taken_beside: u64,
 }
 
-impl Terms {
-    pub(crate) fn change() -> Terms {
-        Terms { what: What::Change, taken_beside: 0 }
+impl Control {
+    pub(crate) fn change() -> Control {
+        Control { what: What::Change, taken_beside: 0 }
     }
 
-    pub(crate) fn reset() -> Terms {
-        Terms { what: What::Reset, ..Terms::change() }
+    pub(crate) fn reset() -> Control {
+        Control { what: What::Reset, ..Control::change() }
     }
 
-    pub(crate) fn pause() -> Terms {
-        Terms { what: What::Pause, ..Terms::change() }
+    pub(crate) fn pause() -> Control {
+        Control { what: What::Pause, ..Control::change() }
     }
 
-    pub(crate) fn resume() -> Terms {
-        Terms { what: What::Resume, ..Terms::change() }
+    pub(crate) fn resume() -> Control {
+        Control { what: What::Resume, ..Control::change() }
     }
 
     /// Whether the terms are the new ones. They must be those, or the old ones, in all their parts.
@@ -87,7 +87,7 @@ impl Terms {
     }
 }
 
-impl Checks for Terms {
+impl Checks for Control {
     fn prepare(&mut self, fixture: &mut Fixture) -> Result<()> {
         let limit = fixture.limit();
         take(&limit, USED)?;
@@ -103,7 +103,7 @@ impl Checks for Terms {
         inspected(&limit, 0, &[seen.policy])?;
         let new = self.are_new(&limit, &seen)?;
         let used = if new && self.what == What::Reset { 0 } else { USED };
-        Terms::goes_on(&limit, &[used])?;
+        Control::goes_on(&limit, &[used])?;
         Ok(Some(new))
     }
 
@@ -124,8 +124,8 @@ impl Checks for Terms {
         let used = USED + self.taken_beside;
         match self.what {
             // What was taken beside it came before, or after.
-            What::Reset => Terms::goes_on(&limit, &[0, self.taken_beside]),
-            _ => Terms::goes_on(&limit, &[used]),
+            What::Reset => Control::goes_on(&limit, &[0, self.taken_beside]),
+            _ => Control::goes_on(&limit, &[used]),
         }
     }
 
@@ -145,7 +145,7 @@ impl Checks for Terms {
             pair.parent.repeat(1)?;
             used = if self.what == What::Reset { 0 } else { used };
         }
-        let childs = of_child(pair.child.go_on().and_then(|()| pair.child.says()))?;
+        let childs = of_child(pair.child.finish_operation().and_then(|()| pair.child.says()))?;
         let seen = limit.inspect().map_err(|e| format!("inspect after the child's {childs:?}: {e}"))?;
         let max = seen.policy.first().expect("a limit").rate().max();
         ensure(MAX.contains(&max), || format!("{} after the child's {childs:?}", seen.policy))?;
@@ -158,7 +158,7 @@ impl Checks for Terms {
         take(&limit, 10)?;
         only_attached(&limit, parent.pid())?;
         parent.end()?;
-        Terms::goes_on(&limit, &[used + 10])?;
+        Control::goes_on(&limit, &[used + 10])?;
         Ok(Finding::default())
     }
 

@@ -1,6 +1,6 @@
 //! What a fuzzing child is doing, in a mapped file: its watchdog reads it while the child runs and after it died.
 
-use crate::raw::Words;
+use crate::raw::MappedWords;
 use shm_lib::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -75,7 +75,7 @@ const LONGEST: usize = 4;
 const TALLY: usize = 8;
 
 /// The board of one child.
-pub struct Board(Words);
+pub struct Progress(MappedWords);
 
 /// Where a child is.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ pub struct Now {
 
 /// What was done so far.
 #[derive(Clone, Default)]
-pub struct Tally {
+pub struct Counts {
     /// Cases that came to their end.
     pub cases: u64,
     /// The longest operation, in nanoseconds.
@@ -96,10 +96,10 @@ pub struct Tally {
     counts: Vec<u64>,
 }
 
-impl Board {
+impl Progress {
     /// Maps it.
-    pub fn at(path: &Path) -> Board {
-        Board(Words::map(path, TALLY + OPS.len() * OUTCOMES).expect("a board"))
+    pub fn at(path: &Path) -> Progress {
+        Progress(MappedWords::map(path, TALLY + OPS.len() * OUTCOMES).expect("a board"))
     }
 
     /// A case begins.
@@ -140,9 +140,9 @@ impl Board {
     }
 
     /// What it did so far.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> Counts {
         let words = self.0.all();
-        Tally {
+        Counts {
             cases: words[CASES].load(Relaxed),
             longest_ns: words[LONGEST].load(Relaxed),
             counts: words[TALLY..].iter().map(|w| w.load(Relaxed)).collect(),
@@ -150,14 +150,14 @@ impl Board {
     }
 }
 
-impl Tally {
+impl Counts {
     /// With another one's.
     #[must_use]
-    pub fn plus(self, other: &Tally) -> Tally {
+    pub fn plus(self, other: &Counts) -> Counts {
         let mut counts = other.counts.clone();
         counts.iter_mut().zip(&self.counts).for_each(|(sum, n)| *sum += n);
         let longest_ns = self.longest_ns.max(other.longest_ns);
-        Tally { cases: self.cases + other.cases, longest_ns, counts }
+        Counts { cases: self.cases + other.cases, longest_ns, counts }
     }
 
     /// All operations.
@@ -181,7 +181,7 @@ impl Tally {
     }
 }
 
-impl std::fmt::Display for Tally {
+impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,

@@ -1,7 +1,7 @@
 //! A permit that is waited for until a deadline: who leaves the line, in whatever way, keeps no permit from others and nobody
 //! from going on.
 
-use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, nobody_stands};
+use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, line_is_empty};
 use super::waiter::Waiter;
 use super::{Checks, PERMITS};
 use crate::ending::{Finding, Pair};
@@ -14,15 +14,15 @@ use std::time::Duration;
 /// How often the processes of a line ask whether the first of them is dead, and more.
 const ASKED_EVERY: Duration = Duration::from_millis(12);
 
-/// All permits are held by others. Turns are plenty.
+/// All permits are held by others. Reservations are plenty.
 #[derive(Default)]
-pub(crate) struct Patience {
+pub(crate) struct Deadline {
     held: Vec<Admission>,
     /// Whoever stands behind the victim when it is cut off.
     behind: Option<Waiter>,
 }
 
-impl Patience {
+impl Deadline {
     /// A permit is given back, and is theirs who wait before it is late by `slack`.
     fn pass_on(&mut self, fixture: &mut Fixture, slack: Duration) -> Result<()> {
         let waiter = match self.behind.take() {
@@ -46,7 +46,7 @@ impl Patience {
     /// Whether nobody is left in the line, and all permits can be taken.
     fn is_over(&mut self, limit: &RateLimit) -> Result<()> {
         self.are_all_held(limit)?;
-        nobody_stands(limit)?;
+        line_is_empty(limit)?;
         self.held.clear();
         inspected(limit, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
         self.take_all(limit)
@@ -61,7 +61,7 @@ impl Patience {
     }
 }
 
-impl Checks for Patience {
+impl Checks for Deadline {
     fn prepare(&mut self, fixture: &mut Fixture) -> Result<()> {
         self.take_all(&fixture.limit())
     }
