@@ -1,4 +1,4 @@
-//! Where an operation is cut off: one limiter, made anew for each time, and what the others do with it.
+//! What a fault is injected into: one limiter, created for each visit, and what other processes do with it.
 
 use crate::operation::Operation;
 use crate::victim::Result;
@@ -15,19 +15,19 @@ pub(crate) const YEAR: Duration = Duration::from_secs(366 * 86_400);
 /// How much of it the others take beside a victim that is stopped.
 pub(crate) const BESIDE: u64 = 300;
 
-/// The limiter, and this process as one of those who use it.
+/// The limiter, and this process as one of its users.
 pub(crate) struct Fixture {
     job: Job,
     dir: std::path::PathBuf,
     /// None before it is created.
     limit: Option<RateLimit>,
-    /// What varies from one instruction to the next: which of two orders things are done in.
+    /// Varies from one instruction to the next: which of two orders things are done in.
     pub(crate) odd: bool,
     /// The state when the victim was about to begin.
     state: u64,
     /// The slowest of what was done beside the victim.
     pub(crate) slowest: Duration,
-    /// What came later than it should, though it came: the machine may have stood still.
+    /// What came later than it should, but came: the machine may have stalled.
     pub(crate) late: Option<String>,
 }
 
@@ -114,7 +114,7 @@ impl Fixture {
         list(&self.dir)
     }
 
-    /// Does something of which nobody may be held up by the victim.
+    /// Does something that the victim may not delay.
     pub(crate) fn beside<R>(&mut self, act: impl FnOnce() -> R) -> R {
         let begun = Instant::now();
         let result = act();
@@ -162,7 +162,7 @@ pub(crate) fn drain(limit: &RateLimit) -> Result<u64> {
     Ok(got)
 }
 
-/// Whether those who are attached are this process alone, `handles` times, and they hold so many permits.
+/// Whether this process alone is attached, this many permits are held, and the policy is one of these.
 pub(crate) fn inspected(limit: &RateLimit, permits: u64, policies: &[Policy]) -> Result<()> {
     let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
     let pids: Vec<u32> = seen.attached.iter().map(|a| a.pid).collect();
@@ -173,7 +173,7 @@ pub(crate) fn inspected(limit: &RateLimit, permits: u64, policies: &[Policy]) ->
     ensure(policies.contains(&seen.policy), || format!("its policy is {}", seen.policy))
 }
 
-/// Whether those who are attached are this process and the other one, with a handle each.
+/// Whether exactly this process and the other one are attached, in a seat each.
 pub(crate) fn only_attached(limit: &RateLimit, other: u32) -> Result<()> {
     let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
     let mut pids: Vec<u32> = seen.attached.iter().map(|a| a.pid).collect();

@@ -1,17 +1,17 @@
-//! Death at every instruction: an operation is led to one of its instructions, and there its process is killed; or left
-//! stopped while others work, and then let go on; or it forks there; or its limiter is retired. Each time nothing is over,
-//! nothing torn, nothing left behind.
+//! Faults at every instruction: a process is single-stepped through an operation to one of its instructions. There it is killed;
+//! or stopped while others work, and then continued; or it forks; or its limiter is retired. Each time no limit is exceeded, no
+//! state is torn, nothing is left behind.
 //!
 //! | module | what |
 //! |---|---|
-//! | `operation` | what is cut off |
-//! | `route` | the way to the i-th instruction |
+//! | `operation` | the operations |
+//! | `route` | how to get to the i-th instruction |
 //! | `victim` | a traced process |
-//! | `ending` | what becomes of it there |
+//! | `ending` | the fault that hits it there |
 //! | `fixture` | the limiter, and what others do with it |
 //! | `checks` | what must hold |
 //! | `round` | one operation at many of its instructions |
-//! | `tally` | what was found there |
+//! | `tally` | what was found there, in numbers |
 //! | `busy` | changes beside a stopped changer |
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -37,10 +37,10 @@ use std::thread;
 use std::time::Instant;
 use tally::Tally;
 
-/// Where not all instructions of an operation are tried, those that are take so many steps at most, together: of a long one
-/// fewer are tried.
+/// Where not all instructions of an operation are tried, reaching those that are takes so many steps at most, together: of a
+/// long operation fewer are tried.
 const STEPS: usize = 1_000_000;
-/// What is wrong is known after so many failures of one operation, unless all are to be counted.
+/// After so many failures of one operation the rest of it is left out, unless all are to be counted.
 const FAILURES: usize = 3;
 
 /// Some of every operation's instructions, others each time.
@@ -83,10 +83,11 @@ fn a_change_beside_a_stopped_changer_succeeds_or_is_busy() {
     }
 }
 
-/// Brings all operations with this in their names to all ends with that name, each at `points(its length)`: the first and
-/// the distance. On all
-/// processors: who traces and who is traced keep to one, since it is one of them that runs; between two, each single step
-/// would have to wake the other one.
+/// Injects all faults with this name into all operations with that in their names, each at `points(its length)`: the first
+/// instruction and the distance to the next.
+///
+/// On all processors. A tracer and its victim keep to one of them, since only one of the two runs at a time; on two processors
+/// each single step would have to wake the other one.
 fn run(name: &str, end: &str, failures: usize, points: impl Fn(&Operation, usize) -> (usize, usize) + Sync) {
     let begun = Instant::now();
     let operations = Operation::matching(name);

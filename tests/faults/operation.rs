@@ -1,4 +1,4 @@
-//! All operations that are cut off.
+//! All operations into which faults are injected.
 
 use crate::checks::{
     Budget, ChangedLine, Checks, Control, Creation, Deadline, Line, PERMITS, Permits, Reservations,
@@ -19,9 +19,9 @@ pub(crate) struct Operation {
     /// all; and it forks in no signal handler, since the C library holds its own locks for as long as a process with threads
     /// forks, and what is interrupted may hold them.
     pub(crate) has_threads: bool,
-    /// Whether it sleeps, and looks again as often as the time allows. Then its way is hardly ever the same twice.
+    /// Whether it sleeps, and looks again as often as the time allows. Then its path is hardly ever the same twice.
     pub(crate) sleeps: bool,
-    /// At how many instructions it is cut off where not all are tried.
+    /// At how many instructions a fault is injected where not all are tried.
     pub(crate) sample: usize,
     pub(crate) checks: fn() -> Box<dyn Checks>,
 }
@@ -41,14 +41,14 @@ const SOON: [(&str, &str); 2] = [("word", "bucket:200/s"), ("record", "bucket:20
 const EASY: [(&str, &str); 2] =
     [("word", "bucket:1000000/s:100000"), ("record", "bucket:1000000/s:100000+fixed:1000000/s")];
 
-/// Turns that come soon, and not before whoever asks stands in the line.
+/// Turns that come soon, but not before the caller stands in the line.
 const NEXT: [(&str, &str); 3] = [
     ("word", "bucket:50/s"),
     ("record", "bucket:50/s+bucket:100/s"),
     // All of them are free.
     ("permits", "bucket:50/s"),
 ];
-/// Turns that come when somebody changes the first limit or resets all.
+/// Turns that come only after a change of the first limit or a reset.
 const NEVER: [(&str, &str); 2] =
     [("word", "bucket:10/366d:10"), ("record", "bucket:10/366d:10+bucket:20/366d:20")];
 
@@ -98,7 +98,7 @@ impl Operation {
         let one = |&(name, act, limiters, checks): &Row| {
             let has_permits =
                 move |limiter| limiter == "permits" || name.starts_with("permit") || name == "line-deadline";
-            // One for the victim and one for the others; and one of the dead, where there is a dead one before.
+            // One for the victim and one for the others; and one for a process that died before, where there is one.
             let seats = if name == "permit-reclaim" { 3 } else { 2 };
             limiters.iter().map(move |&(limiter, policy)| Operation {
                 name: format!("{name}-{limiter}"),

@@ -15,17 +15,17 @@ use tempfile::TempDir;
 
 /// On any machine, however busy.
 const SURELY: Duration = Duration::from_secs(1);
-/// How often an instruction is looked for that is not always on the way.
+/// How often an instruction is tried that is not always on the path.
 const TRIES: usize = 4;
-/// How often the way is recorded anew if it turns out to be one that is seldom taken: on a slow machine a step may take
-/// so long that a recorded way looks at the clock, or for the file, when no other does.
+/// How often the path is recorded again if it turns out to be a rare one: on a slow machine a step may take so long that a
+/// recorded path looks at the clock, or for the file, where no other path does.
 const RECORDINGS: usize = 3;
-/// How many try out whether a recorded way is the usual one.
+/// How many runs try whether a recorded path is the usual one.
 const ARRIVALS: usize = 16;
-/// Each that hangs takes long.
+/// Each run that hangs takes long.
 const HANGS: usize = 3;
 /// At so many instructions of an operation a forked child may take a permit in its parent's name: those between the last
-/// look at whose process it is and the swap.
+/// check of the process token and the swap.
 const MISNAMED: usize = 8;
 
 /// One operation, and what was found.
@@ -105,8 +105,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The way that it takes usually: the one that most of those who are not held up take, or the most common one, or the
-    /// shortest. Who is led step by step is slow, so what it takes may be a way that nobody else takes.
+    /// The usual path: the one that most runs at full speed take, or the most common one, or the shortest. A run by single
+    /// steps is slow, so its path may be one that no other run takes.
     pub(crate) fn record(&self) -> Result<Trace> {
         let mut known: Vec<(Trace, usize)> = Vec::new();
         for _ in 0..10 {
@@ -151,7 +151,7 @@ impl<'a> Round<'a> {
         let mut checks = (self.operation.checks)();
         let mut fixture = Fixture::new(self.operation, self.dir.path(), self.operation.seats + end.seats())?;
         checks.prepare(&mut fixture)?;
-        // A turn is farther away for who comes to wait for it later. Words of one length: its stack begins behind them.
+        // A turn must be farther away for a run that gets to its wait later. Both words have one length: the stack begins after them.
         let led = if by_single_step { "by-step" } else { "by-jump" };
         let victim = Victim::start(&fixture.job().clone().set("led", led))?;
         checks.begin(&mut fixture)?;
@@ -165,7 +165,7 @@ impl<'a> Round<'a> {
         let name = &self.operation.name;
         let (mut elsewhere, mut slow, mut undone, mut late) = (false, false, 0, 0);
         for attempt in 0..TRIES {
-            // Some ways are only taken by who is slow, as when they were recorded.
+            // Some paths are taken only by slow runs, such as the recorded one.
             let by_breakpoint = attempt < TRIES / 2 && !self.operation.has_threads;
             let route = if by_breakpoint { path.to(point) } else { path.by_single_step(point) };
             let mut at = String::new();
@@ -190,13 +190,13 @@ impl<'a> Round<'a> {
                 self.tally.failed[end as usize] += 1;
                 return self.failures.push(format!("{name}: {end:?} at {point}: the others needed {took:?}"));
             } else if took > SURELY {
-                // A machine stands still now and then, for everybody; twice at the same instruction it is no accident.
+                // The whole machine stalls now and then; twice at the same instruction is no accident.
                 slow = true;
                 log_uncaptured(&format!("{name} at {point}: the others needed {took:?}"));
             } else if visit.reached != Reached::There {
                 elsewhere = visit.reached == Reached::Elsewhere;
             } else if effect == Some(false) && self.tally.effect.is_some() {
-                // There is one instruction that does it; so this was another one, in spite of all.
+                // One instruction takes effect, and it was passed before; so this was another instruction, in spite of all checks.
                 undone += 1;
                 self.tally.doubtful += 1;
             } else {

@@ -1,4 +1,4 @@
-//! How to get to the i-th instruction of an operation that was recorded once: a breakpoint, and a few steps from there.
+//! How to get to the i-th instruction of a recorded operation: a breakpoint, and a few single steps from there.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! A process that is led to an instruction; there it is killed, left stopped or made to fork.
+//! A traced process that is run to an instruction; there it is killed, left stopped or made to fork.
 
 use crate::route::{Position, Route, Trace};
 use harness::Job;
@@ -37,7 +37,7 @@ pub(crate) struct Victim {
     pid: Pid,
     /// Where it stands after a mark.
     mark: u64,
-    /// Reaped: its PID is nobody's, or somebody else's.
+    /// Reaped: its PID belongs to no process, or to another one.
     gone: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Reached {
     There,
     /// The end of the operation: this time it was shorter.
     End,
-    /// Some other instruction: this time it took another way.
+    /// Some other instruction: this time it took another path.
     Elsewhere,
 }
 
@@ -299,8 +299,8 @@ impl Drop for Victim {
     }
 }
 
-/// A way on foot. Who reads the clock so slowly reads it again whenever the kernel has set it meanwhile: those rounds are
-/// no part of the way.
+/// A path by single steps. A process that reads the clock so slowly reads it again whenever the kernel has set it meanwhile:
+/// those rounds are no part of the path.
 struct Walk {
     clock_code: Range<u64>,
     /// Where it has been since it entered that code.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
-/// The closure of a wait forks: of all who are then in that wait only the one that took the turn is admitted at it. The
+/// The closure of a wait forks: of all processes that are then in that wait only the one that took the turn is admitted at it. The
 /// others wait for turns of their own; and for permits.
 fn each_waits_for_its_own(arena: &Arena, permits: u64) {
     const CHILDREN: u64 = 3;

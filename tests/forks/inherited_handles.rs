@@ -23,19 +23,19 @@ fn parent_of(arena: &Arena) -> RemoteWorker {
     parent
 }
 
-/// However the child ends, it takes nothing with it: not the parent's seat, not the counts, not the limiter.
+/// However the child ends, its parent's seat, the counts and the limiter stay.
 #[test]
 fn a_childs_end_leaves_its_parents_seat_and_counts() {
     for end in ["exit", "_exit", "kill-child", "drop"] {
         let arena = Arena::with_fixed_budget(20);
         let mut parent = parent_of(&arena);
-        assert_eq!(parent.take_tokens(3), 3);
+        assert_eq!(parent.admitted_of(3), 3);
         let seat_before = attached(&mut parent);
         assert_eq!(seat_before, [(0, parent.pid(), 3)]);
 
         let child: u32 = parent.ask("fork").parse().unwrap();
         assert_eq!(parent.ask("child take 4"), "4", "{end}");
-        assert_eq!(parent.take_tokens(2), 2);
+        assert_eq!(parent.admitted_of(2), 2);
         // Both are there, each in a seat of its own, with what each took.
         assert_eq!(attached(&mut parent), [(0, parent.pid(), 5), (1, child, 4)], "{end}");
 
@@ -54,19 +54,19 @@ fn a_childs_end_leaves_its_parents_seat_and_counts() {
         }
         assert_eq!(attached(&mut parent), [(0, parent.pid(), 5)], "{end}");
         // What the child took stays taken and counted; the parent goes on in its old seat.
-        assert_eq!(parent.take_tokens(100), 11, "{end}");
+        assert_eq!(parent.admitted_of(100), 11, "{end}");
         assert_eq!(parent.numbers("stats")[1], 20, "{end}");
         assert_eq!(attached(&mut parent), [(0, parent.pid(), 16)], "{end}");
     }
 }
 
-/// The other way round: the parent drops its handle, and the child goes on.
+/// The other way round: the parent drops its handle, and the child continues.
 #[test]
 fn a_child_keeps_working_after_its_parent_drops_the_handle() {
     let arena = Arena::with_fixed_budget(20);
     let watcher = arena.open();
     let mut parent = parent_of(&arena);
-    assert_eq!(parent.take_tokens(3), 3);
+    assert_eq!(parent.admitted_of(3), 3);
     let child: u32 = parent.ask("fork").parse().unwrap();
     // Also before the child's first decision.
     parent.expect_ok("drop");
@@ -82,7 +82,7 @@ fn a_living_child_does_not_keep_its_killed_parents_seat() {
     let arena = Arena::with_fixed_budget(20);
     let watcher = arena.open();
     let mut parent = parent_of(&arena);
-    assert_eq!(parent.take_tokens(2), 2);
+    assert_eq!(parent.admitted_of(2), 2);
     let child = Pid::from_raw(parent.ask("orphan").parse().unwrap());
     assert_eq!(watcher.inspect().unwrap().attached.len(), 2);
     parent.signal(Signal::SIGKILL);
@@ -98,7 +98,7 @@ fn a_living_child_does_not_keep_its_killed_parents_seat() {
 fn a_grandchild_has_a_seat_of_its_own() {
     let arena = Arena::with_fixed_budget(20);
     let mut parent = parent_of(&arena);
-    parent.take_tokens(1);
+    parent.admitted_of(1);
     let child: u32 = parent.ask("fork").parse().unwrap();
     assert_eq!(parent.ask("child take 2"), "2");
     let grandchild: u32 = parent.ask("child fork").parse().unwrap();
@@ -109,7 +109,7 @@ fn a_grandchild_has_a_seat_of_its_own() {
     assert_eq!(parent.numbers("stats")[1], 6);
 }
 
-/// A program with threads that forks all the time: neither is harmed, and nobody gets more than there is.
+/// A program with threads that forks all the time: parent and children work, and together they get no more than the limit.
 #[test]
 fn forks_beside_deciding_threads_admit_and_count_correctly() {
     let _alone = alone();
@@ -134,10 +134,10 @@ fn a_process_keeps_working_after_it_closed_all_descriptors() {
     let arena = Arena::with_fixed_budget(20);
     let watcher = arena.open();
     let mut daemon = parent_of(&arena);
-    assert_eq!(daemon.take_tokens(2), 2);
+    assert_eq!(daemon.admitted_of(2), 2);
     daemon.expect_ok("closefrom");
     assert_eq!(attached(&mut daemon)[1], (1, daemon.pid(), 2));
-    assert_eq!(daemon.take_tokens(3), 3);
+    assert_eq!(daemon.admitted_of(3), 3);
 
     // From here on nothing is paced, so that what is left of the budget doesn't matter.
     let (max, per) = (1_000_000_u64, 1_000_000_000_u64);

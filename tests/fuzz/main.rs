@@ -1,6 +1,6 @@
-//! Segment bytes that nobody should have written, under every operation: before a limiter is opened, between
-//! operations, and all the time by another process. No panic, no signal, no hang; one hostile word costs at most one
-//! burst. The cases run in children that are watched; see `harness/work/fuzz`.
+//! Hostile bytes in a limiter's file, under every operation: written before the limiter is opened, between operations, and all
+//! the time by another process. No panic, no signal, no hang; one hostile word costs at most one burst. The cases run in
+//! children that are watched; see `tests/harness/work/fuzz`.
 //!
 //! `cargo xtask fuzz [SECONDS] [--seed N] [--case N]` runs this for longer, or one case again and again.
 

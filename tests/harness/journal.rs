@@ -1,11 +1,11 @@
-//! What a storm's threads write down: four words an entry, in mapped files that outlive whoever is killed, and a board on
+//! What a storm's threads write down: four words an entry, in mapped files that outlive a killed process, and a board on
 //! which each thread says what it is doing.
 
 use crate::raw::MappedWords;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Entries of one thread's place, of all who were ever in it. Sparse: room costs nothing.
+/// Entries of one thread's place, of all processes that were ever in it. Sparse: room costs nothing.
 const ROOM: usize = 1 << 21;
 const ENTRY: usize = 4;
 
@@ -42,7 +42,7 @@ pub struct Entry {
     pub c: u64,
 }
 
-/// The journal of one place. Whoever comes after a killed one goes on behind its last entry.
+/// The journal of one place. The process that replaces a killed one continues after its last entry.
 pub struct Journal {
     words: MappedWords,
     next: usize,
@@ -136,7 +136,7 @@ impl Board {
         &self.0.all()[LINE * (1 + place) + i]
     }
 
-    /// Whether there is a pause in the storm: no changes, and everybody just takes.
+    /// Whether there is a pause in the storm: no changes, and all processes only take.
     pub fn is_quiet(&self) -> bool {
         self.0.all()[0].load(Ordering::Relaxed) == 1
     }
@@ -158,7 +158,7 @@ impl Board {
         self.word(place, 2).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Nobody is in this place now.
+    /// No process is in this place now.
     pub fn clear(&self, place: usize) {
         self.word(place, 0).store(0, Ordering::Release);
     }

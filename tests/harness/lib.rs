@@ -8,7 +8,7 @@
 //! | [`check`] | each kind of limit checked by its definition |
 //! | [`job`] | what a worker is told to do: a mode and `key=value` words |
 //! | [`worker_pool`] | many workers that start together and never outlive the test |
-//! | [`remote_worker`] | one worker that does what it is told, line by line |
+//! | [`remote_worker`] | one worker that executes orders, line by line |
 //! | [`storm`] | the storm's limiters, and what each has to bear |
 //! | [`load`] | clients that overload a limiter and leave, and askers that ask again at once |
 //! | [`journal`] | what its threads write down |
@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 /// How long anything may take that does not depend on a rate before the test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether this is root, who may become others.
+/// Whether this is root, which may become other users.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }

@@ -1,4 +1,4 @@
-//! One worker that does what it is told, a line at a time. See `work/repl.rs` for the words it knows.
+//! One worker that executes orders, a line at a time. See `work/repl.rs` for the orders it knows.
 
 use crate::{Job, PATIENCE};
 use nix::sys::signal::{Signal, kill};
@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-/// A worker on strings. Killed when dropped.
+/// A worker that is told by its standard input what to do. Killed when dropped.
 pub struct RemoteWorker {
     child: Child,
     strings: ChildStdin,
@@ -41,7 +41,7 @@ impl RemoteWorker {
         RemoteWorker { child, strings, ears }
     }
 
-    /// Tells it to do something, without waiting for an answer.
+    /// Gives it an order, without waiting for an answer.
     pub fn tell(&mut self, order: &str) {
         writeln!(self.strings, "{order}").expect("a living worker");
     }
@@ -51,13 +51,13 @@ impl RemoteWorker {
         self.ears.recv_timeout(PATIENCE).expect("an answer; the worker died or hangs")
     }
 
-    /// Tells it to do something and waits for the answer.
+    /// Gives it an order and waits for the answer.
     pub fn ask(&mut self, order: &str) -> String {
         self.tell(order);
         self.answer()
     }
 
-    /// The same for what must work.
+    /// The same for an order that must work.
     pub fn expect_ok(&mut self, order: &str) {
         let answer = self.ask(order);
         assert_eq!(answer, "ok", "{order}");
@@ -69,8 +69,8 @@ impl RemoteWorker {
         answer.split(' ').map(|n| n.parse().unwrap_or_else(|_| panic!("{order}: {answer}"))).collect()
     }
 
-    /// Tries `n` times to take one token; how often it was admitted.
-    pub fn take_tokens(&mut self, n: u64) -> u64 {
+    /// Tries `n` times to take one call; how often it was admitted.
+    pub fn admitted_of(&mut self, n: u64) -> u64 {
         self.numbers(&format!("take {n}"))[0]
     }
 
@@ -84,7 +84,7 @@ impl RemoteWorker {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("a worker to signal");
     }
 
-    /// Waits for its end; whether that was a good one.
+    /// Waits for its end; whether it succeeded.
     pub fn wait(&mut self) -> bool {
         self.child.wait().expect("a child").success()
     }
@@ -94,7 +94,7 @@ impl Drop for RemoteWorker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Its own children die with it; nobody can answer any more when they have.
+        // Its own children die with it. When they are dead, no answer can come any more.
         while self.ears.recv_timeout(PATIENCE).is_ok() {}
     }
 }

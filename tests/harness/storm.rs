@@ -4,18 +4,18 @@ use crate::{Job, policy};
 use shm_lib::{OnLost, OnMismatch, RateLimit, Result};
 use std::path::Path;
 
-/// What a limiter has to bear, besides that its users are killed and stopped at any instant.
+/// What happens to a limiter, besides that its users are killed and stopped at random instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// Nothing else: every window of the whole time is checked.
     KillsOnly,
-    /// Changes to what it is already: checked as if there were none.
+    /// Changes to its current policy: checked as if there were no changes.
     NoOpChanges,
     /// Changes between [`RATES`]: each window is checked by the most generous that may have been in force in it.
     Rates,
     /// Resets, pauses and resumptions: a reset is worth a burst to the windows that it lies in; in a pause nothing may be.
     PauseReset,
-    /// Removed and made anew: each by itself.
+    /// Removed and recreated: each life is judged by itself.
     Recreate,
 }
 
@@ -127,12 +127,12 @@ impl StormLimiter {
         RateLimit::builder(self.name)
             .directory(dir)
             .on_mismatch(OnMismatch::Keep)
-            // It is removed and made anew on purpose: each life is judged for itself.
+            // It is removed and recreated on purpose: each life is judged by itself.
             .on_lost(OnLost::Error)
             .open_policy(policy::parse(self.policy, self.permits))
     }
 
-    /// Orders for those who share it.
+    /// Orders for its workers and controllers.
     pub fn job(mode: &str, dir: &Path, logs: &Path) -> Job {
         Job::new(mode).set("dir", dir.display()).set("logs", logs.display())
     }

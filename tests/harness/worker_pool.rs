@@ -66,13 +66,13 @@ impl WorkerPool {
         }
     }
 
-    /// `count` more, forked by one process that opened the limiter before: they work with the handle they inherit.
+    /// `count` more, forked by one process that opened the limiter before: they work with the handle that they inherit.
     pub fn spawn_forked(&mut self, job: &Job, count: usize) {
         self.spawn(&job.set_fork_pool(count));
         self.size += count - 1;
     }
 
-    /// Waits until all are ready and lets them work. Those hired later begin when they are ready.
+    /// Waits until all are ready and lets them work. Workers that are started later begin when they are ready.
     pub fn start(&mut self) {
         for _ in 0..self.size {
             let line = self.ears.recv_timeout(PATIENCE).expect("a worker died or hangs before it was ready");
@@ -81,7 +81,7 @@ impl WorkerPool {
         self.starter = None;
     }
 
-    /// What a worker says next; `None` if all are gone, or silent for too long.
+    /// The next line that a worker writes; `None` if all are gone, or silent for too long.
     pub fn next_line(&self, patience: Duration) -> Option<String> {
         self.ears.recv_timeout(patience).ok()
     }
@@ -122,7 +122,7 @@ impl WorkerPool {
         self.children.len()
     }
 
-    /// Whether nobody was hired.
+    /// Whether no worker was started.
     pub fn is_empty(&self) -> bool {
         self.children.is_empty()
     }
@@ -169,7 +169,7 @@ impl WorkerPool {
             let _ = child.wait();
         }
         (self.voice, self.starter) = (None, None);
-        // The grandchildren are dead when nobody can say anything any more.
+        // When no process can write any more, the grandchildren are dead.
         let mut said = Vec::new();
         while let Ok(line) = self.ears.recv_timeout(PATIENCE) {
             said.push(line);

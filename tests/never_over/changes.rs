@@ -35,8 +35,8 @@ fn under_fire(arena: &Arena, users: &[Job], orders: &Job, changers: usize, span:
     assert!(seen.counts.tokens > 0);
 }
 
-/// Thousands of changes to what is already in force, by changers that are killed anywhere: what is admitted is what
-/// one unchanged limiter would have admitted at most. No usage is forgotten, no admission in flight is lost.
+/// Thousands of no-op changes, by changers that are killed at random instants: what is admitted is at most what one unchanged
+/// limiter would have admitted. No usage is forgotten, no admission in flight is lost.
 fn constant(rate: &str, burst: u64) {
     let _alone = alone();
     let arena = Arena::new(rate, burst);
@@ -65,8 +65,8 @@ fn no_op_changes_admit_nothing_extra_at_an_awkward_rate() {
     constant("100003/s", 300);
 }
 
-/// Rates, pauses, resets at random by several processes, killed at random: nobody gets an error, nobody stands still,
-/// and afterwards the limiter is as good as new.
+/// Several processes that are killed at random change the rate, pause and reset at random: no user gets an error or stalls, and
+/// afterwards the limiter works as a new one.
 #[test]
 fn killed_changers_leave_a_healthy_limiter() {
     let _alone = alone();
@@ -91,7 +91,7 @@ fn killed_changers_leave_a_healthy_limiter() {
     harness::arena::assert_never_over(calm, &times);
 }
 
-/// All who wait and all who ask hear of a change that its changer did not live to tell: the next decision finishes it.
+/// The next decision completes what a killed changer had begun, and the next change finds the lock free.
 #[test]
 fn a_killed_changers_change_is_atomic() {
     let _alone = alone();

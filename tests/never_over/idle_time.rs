@@ -1,4 +1,4 @@
-//! Two failures of another shared limiter: idle time that counts twice, and fractions that are thrown away.
+//! Idle time is not credited twice, and fractions between polls are not thrown away. (Another shared limiter failed in both.)
 
 use harness::arena::assert_never_over;
 use harness::{Arena, alone};

@@ -1,4 +1,4 @@
-//! A server that counts what arrives: it refuses the one too many, whoever's scheduler is to blame.
+//! Callers that make their calls late, to a server that counts what arrives and refuses every call too many.
 
 use harness::{Arena, WorkerPool, alone, log_uncaptured};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a limiter gives back, charges and forgets, by values.
+//! What a limiter refunds, charges and forgets, by values.
 
 use harness::{Arena, shared_dir};
 use nix::time::{ClockId, clock_gettime};
@@ -215,7 +215,7 @@ fn a_limit_removed_and_added_again_starts_unused() {
     assert_eq!((seen.limits[0].used, seen.limits[1].used), (5, 0));
 }
 
-/// The handle was opened anew after a retirement, and old admissions are settled with it.
+/// An admission from before a retirement is settled with a handle of the next limiter of that name.
 #[test]
 fn an_admission_of_a_retired_limiter_refunds_nothing_to_its_successor() {
     for records in [false, true] {

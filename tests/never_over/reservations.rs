@@ -18,7 +18,7 @@ fn scheduled(arena: &Arena, calls: u64) -> Vec<u64> {
     turns
 }
 
-/// The queue is one after the other: who comes later finds it as long as all the turns before.
+/// Turns are queued one after the other: a later schedule begins after all turns before it.
 #[test]
 fn concurrent_schedules_fill_the_queue_without_gaps() {
     let _alone = alone();
@@ -71,8 +71,8 @@ fn cancelling_an_earlier_turn_takes_nothing_from_later_ones() {
     }
 }
 
-/// Reservations used, given back and forgotten by processes that are killed: what was used keeps the limit, and
-/// afterwards everything is delivered again.
+/// Processes that are killed use, cancel and drop reservations: the used ones keep the limit, and afterwards everything is
+/// delivered again.
 #[test]
 fn reservations_under_kills_keep_every_window() {
     let _alone = alone();

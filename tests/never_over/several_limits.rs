@@ -59,7 +59,7 @@ impl Workload {
         pool
     }
 
-    /// Never over, by each limit's own definition, whoever is killed; never more than the permits held by the living.
+    /// Never over, by each limit's own definition, while processes are killed; never more permits held than there are.
     fn disrupt(&self) {
         let holds = shared_dir();
         let watcher = self.arena.open();

@@ -29,7 +29,7 @@ fn a_limiter_can_be_changed_while_all_seats_are_taken_by_stopped_processes() {
         let arena = Arena::with_policy(policy, 2).seats(2);
         let mut holders = [worker(&arena), worker(&arena)];
         for holder in &mut holders {
-            assert_eq!(holder.take_tokens(10), 10);
+            assert_eq!(holder.admitted_of(10), 10);
             holder.signal(Signal::SIGSTOP);
         }
         let limit = RateLimit::builder("arena").directory(arena.dir()).attach().unwrap();
@@ -43,7 +43,7 @@ fn a_limiter_can_be_changed_while_all_seats_are_taken_by_stopped_processes() {
         }
         for holder in &mut holders {
             holder.signal(Signal::SIGCONT);
-            assert_eq!(holder.take_tokens(10), 10, "after they have gone on");
+            assert_eq!(holder.admitted_of(10), 10, "after they have gone on");
         }
         assert_eq!(limit.peek().unwrap().used, 20);
         holders.iter().for_each(|holder| holder.signal(Signal::SIGSTOP));

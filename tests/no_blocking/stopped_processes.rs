@@ -26,7 +26,7 @@ fn typical(phases: &mut [Vec<u32>]) -> (Duration, Duration) {
     (Duration::from_nanos(slow[slow.len() / 2].into()), Duration::from_nanos(slowest.into()))
 }
 
-/// Asks all the time and times each answer, by the phase that it began in.
+/// Tries all the time and measures each decision, by the phase that it began in.
 fn ask(arena: &Arena, phase: &AtomicUsize) -> Vec<Vec<u32>> {
     let limit = arena.open();
     let mut log = Log::create(arena.logs());
@@ -63,7 +63,7 @@ fn stop_and_go(pool: &WorkerPool, phase: &AtomicUsize) {
     phase.store(PHASES, Ordering::Relaxed);
 }
 
-/// Nobody waits for another process's hands: a decision takes as long beside a stopped process as beside a running one.
+/// A decision takes as long beside a stopped process as beside a running one.
 /// On a shared machine there are disturbances, so a bad measurement is repeated. That nothing is over has no second try.
 #[test]
 fn decisions_beside_a_stopped_process_take_no_longer() {
@@ -105,7 +105,7 @@ fn decisions_beside_a_stopped_process_take_no_longer() {
     }
 }
 
-/// The same for who waits: turns come on time beside a process that is stopped while it has turns in the same queue.
+/// Turns come on time beside a process that is stopped while it stands in the same line.
 #[test]
 fn turns_come_on_time_beside_a_stopped_waiter() {
     let _alone = alone();
@@ -131,7 +131,7 @@ fn turns_come_on_time_beside_a_stopped_waiter() {
     assert!(late[75] < Duration::from_millis(20));
 }
 
-/// Stopped for 300 ms at any instant, 50 times: whatever a process was about to do, the others go on meanwhile.
+/// Processes are stopped for 300 ms at random instants, 50 times: whatever they were about to do, the others continue.
 #[test]
 fn other_processes_progress_beside_stopped_ones() {
     let _alone = alone();

@@ -1,4 +1,4 @@
-//! A hundred who wait, and what wakes them.
+//! A hundred waiters, and what wakes them.
 
 use harness::arena::assert_never_over;
 use harness::{Arena, WorkerPool, alone, log_uncaptured};
@@ -13,7 +13,7 @@ fn put_to_sleep(arena: &Arena) -> (WorkerPool, shm_lib::RateLimit) {
     put_many_to_sleep(arena, SLEEPERS / 10, 10)
 }
 
-/// So many processes with so many threads each wait, all behind a long turn: none is due before all are asleep.
+/// So many processes with so many threads each wait, all for a turn far ahead: none is due before all are asleep.
 fn put_many_to_sleep(arena: &Arena, processes: usize, threads: usize) -> (WorkerPool, shm_lib::RateLimit) {
     let limit = arena.open();
     while limit.try_acquire(1).unwrap().is_admitted() {}
@@ -31,7 +31,7 @@ fn put_many_to_sleep(arena: &Arena, processes: usize, threads: usize) -> (Worker
     (pool, limit)
 }
 
-/// What each sleeper said: how it ended, and two numbers or one.
+/// What each waiter said: how its wait ended, and two numbers or one.
 fn outcomes(pool: WorkerPool) -> Vec<(String, Vec<u64>)> {
     outcomes_of(SLEEPERS, pool)
 }
@@ -133,7 +133,7 @@ fn after_a_pause_waiters_are_admitted_at_the_sustained_rate() {
     }
 }
 
-/// A sleeper whose limiter's file vanishes notices by itself: nobody could tell it.
+/// A waiter whose limiter's file is removed notices by itself: no process announces it.
 #[test]
 fn waiters_notice_a_removed_file() {
     let _alone = alone();
@@ -148,7 +148,7 @@ fn waiters_notice_a_removed_file() {
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 }
 
-/// Those far from the front sleep for seconds, and don't ask for the file: each that hears of it tells the next.
+/// Processes far from the front sleep for seconds and do not look for the file: each process that notices wakes the next.
 #[test]
 fn two_hundred_waiters_notice_a_removed_file_within_two_seconds() {
     let _alone = alone();
@@ -165,7 +165,7 @@ fn two_hundred_waiters_notice_a_removed_file_within_two_seconds() {
     best_of(3, Duration::from_secs(2), round, "200 processes heard that their file was removed");
 }
 
-/// Killed sleepers leave the queue to the others: those go on, in order, and the pace is kept.
+/// Killed waiters leave the line to the others: those are admitted in order, and the rate is kept.
 #[test]
 fn killed_waiters_do_not_block_the_line() {
     let _alone = alone();
@@ -180,7 +180,7 @@ fn killed_waiters_do_not_block_the_line() {
         pool.kill(index);
     }
     let before = limit.stats().tokens;
-    // Nine of ten turns in the queue were those of the dead. They pass; the living come round again.
+    // Nine of ten callers in the line were those of the dead processes.
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(limit.stats().tokens > before + 20, "{} more", limit.stats().tokens - before);
     pool.kill_all();

@@ -6,11 +6,11 @@ use std::os::unix::fs::chown;
 use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
-/// Nobody, who is not us.
+/// The user `nobody`, who does not run the tests.
 const NOBODY: u32 = 65_534;
 const EASY: &str = "greedy:1000000/s+bucket:1000000/s:1000000";
 
-/// Who may share: as root PID and IPC, as a plain user these within a user namespace.
+/// Containers that share a directory: as root in PID and IPC namespaces, as a plain user in these within a user namespace.
 struct Containers {
     arena: Arena,
     plain: bool,
@@ -48,22 +48,22 @@ impl Containers {
     }
 }
 
-/// Both are PID 1, in the same budget; the one's death frees its seat and nothing of the other's.
+/// Both are PID 1 and share a budget; the death of one frees its own seat only.
 fn share_a_budget(plain: bool) -> Result<(), String> {
     let containers = Containers::new(Arena::with_fixed_budget(20), plain);
     let (mut one, mut two) = containers.two()?;
     let watcher = containers.arena.job("watch").attach().expect("the limiter");
-    assert_eq!((one.take_tokens(3), two.take_tokens(4)), (3, 4));
+    assert_eq!((one.admitted_of(3), two.admitted_of(4)), (3, 4));
     let seats = || watcher.inspect().unwrap().attached;
     let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.tokens)).collect();
     assert_eq!(seen, [(0, 1, true, 3), (1, 1, true, 4)]);
-    // Each sees the other as living, and as somebody else.
+    // Each sees the other as alive, and as another process.
     assert_eq!(one.ask("attached"), "0:1:3 1:1:4");
 
     drop(one);
     let living = || seats().iter().map(|a| a.seat).collect::<Vec<_>>();
     assert!(eventually(Duration::from_secs(5), || living() == [1]), "{:?}", living());
-    assert_eq!(two.take_tokens(100), 13);
+    assert_eq!(two.admitted_of(100), 13);
     assert_eq!(watcher.stats().tokens, 20);
     let mut three = containers.container()?;
     three.expect_ok("open");
@@ -71,7 +71,8 @@ fn share_a_budget(plain: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Who is PID 1 twice is not one holder: of two permits each has one, and a dead container's comes back to the other.
+/// Two processes that are both PID 1 are two holders: each holds one of two permits, and the other one gets a dead container's
+/// permit.
 fn hold_permits(plain: bool) -> Result<(), String> {
     let containers = Containers::new(Arena::with_policy(EASY, 2), plain);
     let (mut one, mut two) = containers.two()?;
@@ -90,11 +91,11 @@ fn hold_permits(plain: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// A sleeper in one container hears of a change made in the other.
+/// A change made in one container wakes a waiter in the other.
 fn hear_of_changes(plain: bool) -> Result<(), String> {
     let containers = Containers::new(Arena::new("1/m", 1), plain);
     let (mut one, mut two) = containers.two()?;
-    assert_eq!(one.take_tokens(1), 1);
+    assert_eq!(one.admitted_of(1), 1);
     two.tell("wait-ms 100000");
     let watcher = containers.arena.job("watch").attach().expect("the limiter");
     assert!(eventually(Duration::from_secs(10), || watcher.peek().unwrap().queued == 1));

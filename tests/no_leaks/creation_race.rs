@@ -1,4 +1,4 @@
-//! Many processes open a name that doesn't exist, all at once.
+//! Many processes open a name that does not exist, at the same moment.
 
 use harness::{Job, WorkerPool, log, shared_dir};
 use std::collections::HashSet;
@@ -7,7 +7,7 @@ const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const MEMBERS: usize = 64;
 const ROUNDS: usize = 200;
 
-/// Whoever comes first creates it; all get the same one. Of a budget of one token exactly one of them gets it.
+/// The first process creates the limiter, and all get the same one: of a budget of one call exactly one process gets it.
 #[test]
 fn processes_that_race_to_create_a_name_share_one_limiter() {
     let (dir, logs) = (shared_dir(), shared_dir());

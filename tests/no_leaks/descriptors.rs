@@ -1,4 +1,4 @@
-//! No descriptor to be had, or all of them closed by the program: a clear error or it works, and nothing is lost.
+//! No descriptor available, or all of them closed by the program: the call works or gives a clear error, and nothing is lost.
 
 use harness::file::{Patch, offset};
 use harness::{Arena, RemoteWorker, Rng, WorkerPool, alone, eventually, in_child, log, shared_dir};
@@ -45,7 +45,7 @@ fn opening_without_descriptors_is_an_io_error_and_works_later() {
             assert_eq!(arena.file().exists(), exists, "half made");
             worker.expect_ok(PLENTY);
             worker.expect_ok("open");
-            assert_eq!(worker.take_tokens(100), 20);
+            assert_eq!(worker.admitted_of(100), 20);
             // It knows which machine's clock it was made under, whatever could not be read at first.
             let patch = Patch::of(&arena.file());
             assert_ne!(patch.get(offset::BOOT_ID), 0, "the boot is not known");
@@ -68,12 +68,13 @@ fn opening_with_few_descriptors_records_the_clock_or_fails() {
         }
         worker.expect_ok(PLENTY);
         worker.expect_ok("open");
-        assert_eq!(worker.take_tokens(100), 20, "{few}");
+        assert_eq!(worker.admitted_of(100), 20, "{few}");
         assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known");
     }
 }
 
-/// Who has no descriptor gets no seat: one word does without; what needs a seat says why there is none.
+/// A process without a descriptor gets no seat: a limiter of one word works without one; a limiter that needs a seat says why
+/// there is none.
 #[test]
 fn taking_a_seat_without_descriptors_loses_nothing() {
     for (policy, permits) in KINDS {
@@ -84,7 +85,7 @@ fn taking_a_seat_without_descriptors_loses_nothing() {
         worker.expect_ok(NONE);
         let seatless = permits == 0 && !policy.contains('+');
         if seatless {
-            assert_eq!(worker.take_tokens(5), 5);
+            assert_eq!(worker.admitted_of(5), 5);
         } else {
             for order in ["try", "wait-ms 10", "hold", "reserve"] {
                 let answer = worker.ask(order);
@@ -105,12 +106,12 @@ fn taking_a_seat_without_descriptors_loses_nothing() {
         assert_eq!(watcher.inspect().unwrap().attached.len(), 2, "{policy}");
         worker.expect_ok("release-all");
         let taken = if seatless { 6 } else { 1 };
-        assert_eq!(worker.take_tokens(100), 20 - taken, "{policy}");
+        assert_eq!(worker.admitted_of(100), 20 - taken, "{policy}");
         assert_eq!(watcher.stats().tokens, 20, "{policy}: not all are counted");
     }
 }
 
-/// Decisions need no descriptor; changes do, and fail as if they had never been asked for.
+/// Decisions need no descriptor; changes do, and change nothing when they fail.
 #[test]
 fn changing_without_descriptors_fails_and_blocks_no_decision() {
     for (policy, permits) in KINDS {
@@ -120,7 +121,7 @@ fn changing_without_descriptors_fails_and_blocks_no_decision() {
         let mut worker = bare(&arena);
         worker.expect_ok("open");
         worker.expect_ok(NONE);
-        assert_eq!(worker.take_tokens(3), 3);
+        assert_eq!(worker.admitted_of(3), 3);
         assert!(admitted(&worker.ask("hold")), "a permit with a seat needs none");
         for order in ["change 7 1000000000", "reset", "pause-ms 1000", "retire", "inspect"] {
             no_descriptor(&worker.ask(order));
@@ -131,12 +132,12 @@ fn changing_without_descriptors_fails_and_blocks_no_decision() {
         worker.expect_ok(PLENTY);
         worker.expect_ok("release-all");
         worker.expect_ok("reset");
-        assert_eq!(worker.take_tokens(100), 20);
+        assert_eq!(worker.admitted_of(100), 20);
         worker.expect_ok("retire");
     }
 }
 
-/// To see whether holders are dead takes a descriptor. Without one that is an error, and no permit is lost.
+/// A process needs a descriptor to see whether holders are dead. Without one the request is an error, and no permit is lost.
 #[test]
 fn a_dead_holders_permit_is_found_once_there_is_a_descriptor() {
     let arena = Arena::with_policy("bucket:1000000/s:1000", 2);
@@ -156,7 +157,7 @@ fn a_dead_holders_permit_is_found_once_there_is_a_descriptor() {
     assert_eq!(worker.ask("hold"), "denied");
 }
 
-/// To see whether holders are dead takes a descriptor, so a process that finds no free permit looks only now and then.
+/// A process needs a descriptor to see whether holders are dead, so one that finds no free permit looks only now and then.
 #[test]
 fn a_try_without_a_free_permit_opens_the_file_at_most_every_ten_milliseconds() {
     let arena = Arena::with_policy("bucket:1000000/s:10000", 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
-/// 16 processes ask all the time; one after another is killed in the middle of whatever it does, and replaced.
+/// 16 processes ask all the time; one after another is killed at a random instant and replaced.
 #[test]
 fn killed_processes_keep_the_limit_and_free_their_seats() {
     let _alone = alone();
@@ -27,7 +27,7 @@ fn killed_processes_keep_the_limit_and_free_their_seats() {
             eventually(Duration::from_secs(5), || alive.iter().all(|pid| attached(&watcher).contains(pid))),
             "a living process is not listed"
         );
-        // The watcher and the living, nobody else: the kernel frees the seats of the dead.
+        // Only the watcher and the living processes: the kernel frees the seats of the dead ones.
         assert_eq!(attached(&watcher).len(), 17);
         pool.kill_all();
         assert_eq!(attached(&watcher), [std::process::id()]);
@@ -48,7 +48,7 @@ fn attached(limit: &shm_lib::RateLimit) -> Vec<u32> {
     limit.inspect().expect("a healthy limiter").attached.iter().map(|a| a.pid).collect()
 }
 
-/// 8 seats, and hundreds of processes over time: some leave, some are killed where they sit. Each takes from the one
+/// 8 seats, and hundreds of processes over time: some leave, some are killed while they hold a seat. Each takes from the one
 /// budget and is counted.
 #[test]
 fn dead_processes_seats_are_reused_and_all_requests_counted() {

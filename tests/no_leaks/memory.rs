@@ -1,4 +1,4 @@
-//! Limits on memory: what can't be mapped is an error, and nothing is left of it.
+//! Limits on memory: a file that cannot be mapped is an error, and nothing is left of it.
 
 use harness::{Arena, RemoteWorker};
 
@@ -45,8 +45,8 @@ fn a_mapping_beyond_the_address_space_limit_is_no_space_and_leaves_no_file() {
     }
     // A small one has room, and so has this one later.
     worker.expect_ok("open name=small policy=bucket:5/s");
-    assert_eq!(worker.take_tokens(1), 1);
+    assert_eq!(worker.admitted_of(1), 1);
     worker.expect_ok("memory");
     worker.expect_ok("open");
-    assert_eq!(worker.take_tokens(100), 100);
+    assert_eq!(worker.admitted_of(100), 100);
 }

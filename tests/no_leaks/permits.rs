@@ -47,7 +47,7 @@ fn median(mut all: Vec<Duration>) -> Duration {
     all[all.len() / 2]
 }
 
-/// 20 times: `end` frees the permit that one worker holds while another one waits. How long until that one has it.
+/// 20 times: `end` frees the permit that one worker holds while another one waits. Returns how long the waiter then waits.
 fn handed_over(what: &str, end: impl Fn(&mut RemoteWorker)) -> Vec<Duration> {
     let arena = Arena::with_policy(EASY, 1);
     let mut rng = Rng::new();
@@ -70,7 +70,7 @@ fn handed_over(what: &str, end: impl Fn(&mut RemoteWorker)) -> Vec<Duration> {
     all
 }
 
-/// Who asks after the death of a holder gets its permit, though nobody was there to give it back.
+/// A caller that asks after the death of a holder gets its permit, although no process released it.
 #[test]
 fn a_killed_holders_permit_is_free_for_the_next_caller() {
     for policy in ALL {
@@ -90,8 +90,8 @@ fn a_killed_holders_permit_is_free_for_the_next_caller() {
     }
 }
 
-/// The rate denies one of two, again and again. The other one needs nothing of what is used up, so a permit is always there
-/// for it.
+/// The rate denies one of two callers again and again. The other caller needs no unit that is used up, so a permit must always
+/// be free for it.
 #[test]
 fn a_caller_denied_by_the_rate_takes_no_permit() {
     let arena = Arena::with_policy("bucket:1000000/s:1000000+bucket:1/366d:1@bytes", 1);
@@ -112,7 +112,7 @@ fn a_caller_denied_by_the_rate_takes_no_permit() {
     });
 }
 
-/// Whoever is denied by the rate hears when to come back, also while all permits are held.
+/// A caller that the rate denies is told when to retry, also while all permits are held.
 #[test]
 fn a_rate_denial_names_its_retry_time_while_all_permits_are_held() {
     let arena = Arena::with_policy("bucket:1/1h:1", 1);
@@ -137,7 +137,7 @@ fn a_released_permit_wakes_a_waiter_at_once() {
     assert!(median(all) < Duration::from_millis(50), "nobody is woken");
 }
 
-/// A forked child has copies of its parent's guards and of what they need to give a permit back.
+/// A forked child has copies of its parent's permits, and drops them in all ways in which a process can end.
 #[test]
 fn a_forked_copy_of_a_permit_releases_nothing() {
     for policy in ALL {
@@ -174,7 +174,7 @@ fn a_permit_can_be_released_by_another_thread() {
     assert!(limit.try_acquire(1).unwrap().is_admitted());
 }
 
-/// The program that comes next knows nothing of permits.
+/// The program that replaces the holder holds no permits.
 #[test]
 fn exec_frees_the_permits() {
     let arena = Arena::with_policy(EASY, 2);
@@ -189,7 +189,7 @@ fn exec_frees_the_permits() {
     assert!(both.iter().all(shm_lib::Outcome::is_admitted));
 }
 
-/// Who is stopped is alive: its permit stays its own, and the others' come and go.
+/// A stopped process is alive: it keeps its permit, while other processes take and release theirs.
 #[test]
 fn a_stopped_holder_keeps_its_permit_and_delays_no_other() {
     let arena = Arena::with_policy(EASY, 2);
@@ -257,7 +257,7 @@ fn adding_permits_wakes_waiters() {
     assert_eq!(held(&limit), 4);
 }
 
-/// What is changed while somebody waits for a permit counts for it.
+/// A pause, a change of permits and a retirement reach a caller that waits for a permit.
 #[test]
 fn changes_reach_permit_waiters() {
     let arena = Arena::with_policy(EASY, 1);
@@ -274,7 +274,7 @@ fn changes_reach_permit_waiters() {
     assert!(begun >= until, "admitted in a pause");
     assert!(begun.since(until) < SURELY);
 
-    // Now the waiter has it, and we wait; without permits nobody has to.
+    // Now the waiter holds the permit, and another worker waits; without permits in force it need not wait.
     let mut other = worker(&arena);
     other.tell("hold-wait");
     std::thread::sleep(Duration::from_millis(30));

@@ -27,7 +27,7 @@ fn two_pid_namespaces_share_a_budget_in_separate_seats() {
         assert_eq!(worker.ask("pid"), "1");
         worker.expect_ok("open");
     }
-    assert_eq!((one.take_tokens(3), two.take_tokens(4)), (3, 4));
+    assert_eq!((one.admitted_of(3), two.admitted_of(4)), (3, 4));
 
     let seats = || watcher.inspect().unwrap().attached;
     let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.tokens)).collect();
@@ -39,7 +39,7 @@ fn two_pid_namespaces_share_a_budget_in_separate_seats() {
     drop(one);
     let living = || seats().iter().map(|a| a.seat).collect::<Vec<_>>();
     assert!(eventually(Duration::from_secs(5), || living() == [0, 2]), "{:?}", living());
-    assert_eq!(two.take_tokens(100), 13);
+    assert_eq!(two.admitted_of(100), 13);
     assert_eq!(watcher.stats().tokens, 20);
 
     // The next container takes a seat of its own.

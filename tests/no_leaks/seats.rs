@@ -26,7 +26,7 @@ fn a_process_has_one_seat_however_many_handles() {
         }
         assert_eq!(handles[0].inspect().unwrap().attached.len(), 1);
         let mut other = worker(&arena);
-        assert_eq!(other.take_tokens(1), 1, "a process beside one with many handles");
+        assert_eq!(other.admitted_of(1), 1, "a process beside one with many handles");
         assert_eq!(handles[0].inspect().unwrap().attached.len(), 2);
         // It is left with the last of them.
         let last = handles.into_iter().next().unwrap();

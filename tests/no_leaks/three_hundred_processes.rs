@@ -9,7 +9,7 @@ const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const CROWD: usize = 300;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Who sits, as many as there are seats and PIDs.
+/// How many processes hold a seat. No seat and no PID is listed twice.
 fn seated(limit: &RateLimit) -> usize {
     let all = limit.inspect().expect("a healthy limiter").attached;
     let seats: HashSet<usize> = all.iter().map(|a| a.seat).collect();
@@ -18,7 +18,7 @@ fn seated(limit: &RateLimit) -> usize {
     all.len()
 }
 
-/// All come, ask `tries` times each and stay; how many had no seat.
+/// Starts all processes, each of which asks `tries` times and stays. Returns how many had no seat.
 fn come(arena: &Arena, tries: usize) -> (WorkerPool, usize) {
     let mut pool = WorkerPool::new(WORKER);
     pool.spawn_many(&arena.job("brief").set("tries", tries).set("linger", 1), CROWD);
@@ -27,7 +27,7 @@ fn come(arena: &Arena, tries: usize) -> (WorkerPool, usize) {
     (pool, said.iter().filter(|line| *line == "NoSeat").count())
 }
 
-/// As often as they come: all seats are taken, each is counted in one, and all are free again.
+/// In each of three rounds all seats are taken, each process is counted in its own, and all are free again after the kills.
 #[test]
 fn three_hundred_seats_are_free_again_after_their_holders_are_killed() {
     let _alone = alone();
@@ -51,7 +51,7 @@ fn three_hundred_seats_are_free_again_after_their_holders_are_killed() {
     }
 }
 
-/// Who needs no seat is limited and counted without one.
+/// A process that needs no seat is limited and counted without one.
 #[test]
 fn three_hundred_processes_on_fewer_seats_share_one_budget() {
     let _alone = alone();
@@ -68,7 +68,7 @@ fn three_hundred_processes_on_fewer_seats_share_one_budget() {
     assert_eq!(seated(&watcher), 1);
 }
 
-/// Who needs a seat and finds none is told so, and takes nothing; those who sit have the whole budget.
+/// A process that needs a seat and finds none gets `NoSeat` and takes nothing; the seated processes have the whole budget.
 #[test]
 fn processes_without_a_seat_get_no_seat_where_one_is_needed() {
     let _alone = alone();

@@ -24,7 +24,7 @@ fn refused(answer: &str) {
     assert!(answer.contains("in another time namespace") && !answer.contains("--force"), "{answer}");
 }
 
-/// Neither side opens what the other one made, and neither touches it.
+/// Neither side opens what the other one created, and neither changes it.
 #[test]
 fn a_limiter_created_under_one_clock_is_refused_under_another() {
     for offset in OFFSETS {
@@ -45,20 +45,20 @@ fn a_limiter_created_under_one_clock_is_refused_under_another() {
         let there = Arena::with_fixed_budget(20);
         let mut maker = elsewhen(&there, offset).expect("another one");
         maker.expect_ok("open");
-        assert_eq!(maker.take_tokens(3), 3);
+        assert_eq!(maker.admitted_of(3), 3);
         let mut host = RemoteWorker::new(WORKER, &there.job("remote"));
         refused(&host.ask("open"));
-        // Those who have its clock share it, forked or not.
+        // Processes under its clock share it, forked or not.
         maker.ask("fork");
         assert_eq!(maker.ask("child take 4"), "4");
         maker.expect_ok("child open");
         assert_eq!(maker.ask("child take 5"), "5");
-        assert_eq!(maker.take_tokens(100), 8);
+        assert_eq!(maker.admitted_of(100), 8);
     }
 }
 
-/// A child that is born under a clock that hands out older times, with a handle from before: it takes nothing that
-/// isn't there, and the state is not turned back by it.
+/// A child that is born under a clock with older times, with a handle from before: it is admitted nothing extra, and it does
+/// not turn the state back.
 #[test]
 fn an_inherited_handle_under_an_older_clock_admits_nothing_extra() {
     for policy in
@@ -74,7 +74,7 @@ fn an_inherited_handle_under_an_older_clock_admits_nothing_extra() {
             skip!("{why}");
         }
         // As many as were there a moment ago.
-        assert_eq!(parent.take_tokens(7), 7, "{policy}");
+        assert_eq!(parent.admitted_of(7), 7, "{policy}");
         parent.ask("fork");
         let (now, past) = (shm_lib::now().as_nanos(), parent.numbers("child now")[0]);
         assert!(past + 4_000_000_000 < now, "the child's clock is the same");
@@ -83,7 +83,7 @@ fn an_inherited_handle_under_an_older_clock_admits_nothing_extra() {
         let rest = (0..100).filter(|_| limit.try_acquire(1).unwrap().is_admitted()).count() as u64;
         assert!(more + rest <= 13, "{policy}: {more} under the older clock, {rest} under the right one");
         assert_eq!(more + rest, 13, "{policy}: something was lost");
-        // No turn lies where nobody put it. (A sliding counter looks back one window.)
+        // No turn lies further ahead than it should. (A sliding counter looks back one window.)
         assert!(limit.peek().unwrap().next_in < Duration::from_secs(2 * 367 * 86_400), "{policy}");
     }
 }
@@ -107,9 +107,9 @@ fn without_proc_the_same_clock_is_recognised() {
     };
     worker.expect_ok("open");
     worker.expect_ok("attach");
-    assert_eq!(worker.take_tokens(4), 4);
+    assert_eq!(worker.admitted_of(4), 4);
     assert!(limit.try_acquire(1).unwrap().is_admitted());
-    assert_eq!(worker.take_tokens(100), 14);
+    assert_eq!(worker.admitted_of(100), 14);
 }
 
 #[test]
@@ -145,14 +145,14 @@ fn a_limiter_created_without_proc_is_joined_only_under_the_same_clock() {
             Err(why) => skip!("{why}"),
         };
         maker.expect_ok("open");
-        assert_eq!(maker.take_tokens(3), 3);
+        assert_eq!(maker.admitted_of(3), 3);
         let patch = Patch::of(&arena.file());
         assert_eq!((patch.get(offset::BOOT_ID), patch.get(offset::TIME_NAMESPACE)), (0, 0), "it was known");
         let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
         let answer = worker.ask("open");
         if joined {
             assert_eq!(answer, "ok");
-            assert_eq!(worker.take_tokens(100), 17);
+            assert_eq!(worker.admitted_of(100), 17);
         } else {
             assert!(answer.starts_with("error OtherClock"), "{answer}");
             assert!(answer.contains("had no /proc"), "{answer}");
@@ -160,7 +160,7 @@ fn a_limiter_created_without_proc_is_joined_only_under_the_same_clock() {
         // Those under the same clock share it, also where neither knows it.
         let mut twin = without_proc(&arena, ahead).expect("another one");
         twin.expect_ok("open");
-        assert_eq!(twin.take_tokens(100), if joined { 0 } else { 17 });
+        assert_eq!(twin.admitted_of(100), if joined { 0 } else { 17 });
     }
 }
 

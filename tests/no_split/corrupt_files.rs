@@ -36,8 +36,8 @@ fn told(worker: &mut RemoteWorker, order: &str) -> String {
     answer
 }
 
-/// Rubbish written over everything but the header, while it is in use and before it is opened: errors or decisions,
-/// but no crash, no endless loop, no long sleep.
+/// Random words over everything but the header, while the limiter is in use and before it is opened: errors or decisions, but no
+/// crash, no endless loop, no long sleep.
 #[test]
 fn operations_survive_random_words_in_the_file() {
     let mut rng = Rng::new();
@@ -91,7 +91,7 @@ fn operations_survive_random_words_in_the_file() {
     }
 }
 
-/// Any operation on any rubbish: an error, or an answer in time; no panic, no hang, no long sleep.
+/// Any operation on any damage: an error, or an answer in time; no panic, no hang, no long sleep.
 #[test]
 fn operations_survive_random_words_in_records() {
     let mut rng = Rng::new();
@@ -133,8 +133,8 @@ fn operations_survive_random_words_in_records() {
     }
 }
 
-/// What is not the configuration is forgotten by a reset, damage and all: afterwards the limits are kept, and all that
-/// they allow is delivered.
+/// A reset forgets everything but the configuration, damage included: afterwards the limits are kept, and all that they allow is
+/// delivered.
 fn reset_clears(from: u64, to: u64) {
     let mut rng = Rng::new();
     for round in 0..5 {
@@ -188,7 +188,7 @@ fn a_reset_clears_corrupt_rings() {
     reset_clears(RINGS, PERMITS);
 }
 
-/// A reset clears any damaged state.
+/// The state names a cell that does not exist.
 #[test]
 fn a_reset_clears_a_dangling_record_pointer() {
     let dir = shared_dir();
@@ -203,7 +203,7 @@ fn a_reset_clears_a_dangling_record_pointer() {
     assert!(limit.try_acquire(1).unwrap().is_admitted());
 }
 
-/// Also if it was changed in between, which nobody could take over.
+/// Also if there was a change in between, which could not take over the usage.
 #[test]
 fn a_reset_clears_a_corrupt_record_after_a_change() {
     let dir = shared_dir();
@@ -217,7 +217,7 @@ fn a_reset_clears_a_corrupt_record_after_a_change() {
     assert!(limit.try_acquire(1).unwrap().is_admitted());
 }
 
-/// Greedy: a reset of a damaged state must not bring old times back.
+/// A reset of a damaged state must not bring old times of the log back.
 #[test]
 fn a_reset_of_a_corrupt_log_admits_at_most_the_limit() {
     let dir = shared_dir();

@@ -112,8 +112,8 @@ fn two_processes_share_one_budget_on_each_accepted_file_system() {
             assert_eq!(worker.ask("open"), "ok", "{name}");
         }
         assert_eq!(one.ask("inode"), two.ask("inode"), "{name}");
-        assert_eq!(one.take_tokens(3), 3, "{name}");
-        assert_eq!(two.take_tokens(100), 17, "{name}");
+        assert_eq!(one.admitted_of(3), 3, "{name}");
+        assert_eq!(two.admitted_of(100), 17, "{name}");
         assert_eq!(mounted.files(), "arena", "{name}");
         // Each sees that the other's seat is held, and no longer when it was killed.
         assert_eq!(one.ask("attached").split(' ').count(), 2, "{name}");
@@ -227,7 +227,7 @@ fn a_refused_link_call_falls_back_to_the_next_one() {
         let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
         worker.expect_ok(&format!("refuse {calls}"));
         assert_eq!(worker.ask("open"), "ok", "without {calls}");
-        assert_eq!(worker.take_tokens(5), 5);
+        assert_eq!(worker.admitted_of(5), 5);
         assert_eq!(worker.ask(&format!("ls {}", arena.dir().display())), "arena");
         let limit = arena.open();
         assert_eq!(limit.peek().unwrap().available, 15, "without {calls}");

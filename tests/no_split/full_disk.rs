@@ -54,7 +54,7 @@ fn an_open_limiter_keeps_working_on_a_full_disk() {
         worker.expect_ok("open");
         worker.expect_ok(&format!("fill {dir}"));
         if !policy.contains('@') {
-            assert_eq!(worker.take_tokens(900), 900, "{policy}");
+            assert_eq!(worker.admitted_of(900), 900, "{policy}");
             assert!(worker.ask("hold-ms 5000").starts_with("held"), "{policy}");
             assert_eq!(worker.ask("schedule 50"), "50", "{policy}");
         }

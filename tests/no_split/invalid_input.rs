@@ -1,4 +1,4 @@
-//! Names, numbers, files and directories that can't be: the right error for each, nothing created, nothing damaged.
+//! Invalid names, numbers, files and directories: the right error for each, nothing created, nothing damaged.
 
 use harness::file::{Patch, offset};
 use harness::{Arena, RemoteWorker, Rng, is_root, shared_dir, skip};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const SECOND: Duration = Duration::from_secs(1);
-/// Nobody, who is not us.
+/// The user `nobody`, who does not run the tests.
 const OTHER: u32 = 65_534;
 const ANOTHER: u32 = 65_533;
 
@@ -291,7 +291,7 @@ fn a_missing_directory_is_an_error_and_not_created() {
     assert!(e.to_string().contains("is not a directory"), "{e}");
 }
 
-/// A directory that everybody can write to, such as /tmp: a file of somebody else may be a trap.
+/// A directory that all users can write to, such as /tmp: another user's file may be a trap.
 #[test]
 fn another_users_file_in_a_shared_directory_is_refused() {
     if !is_root() {
@@ -345,7 +345,7 @@ fn a_user_without_permission_gets_permission_denied() {
     fs::set_permissions(arena.dir(), Permissions::from_mode(0o700)).unwrap();
     refused(&mut other, "attach");
     refused(&mut other, "open name=new");
-    // Who is in already goes on.
+    // A process that has it open continues.
     assert!(!other.ask("try").starts_with("error"));
 }
 
@@ -384,7 +384,7 @@ fn a_full_file_system_is_no_space_and_leaves_no_file() {
     worker.expect_ok("open");
     // Filled up afterwards: what is there has its space already.
     worker.expect_ok(&format!("fill {dir}"));
-    assert_eq!(worker.take_tokens(1), 1);
+    assert_eq!(worker.admitted_of(1), 1);
     worker.expect_ok("change 7 1000000000");
     worker.expect_ok("inspect");
 }

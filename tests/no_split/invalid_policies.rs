@@ -1,4 +1,4 @@
-//! Policies, requests and changes that can't be: a clear error for each, and nothing changed.
+//! Invalid policies, requests and changes: a clear error for each, and nothing changed.
 
 use harness::{Arena, RemoteWorker, policy, shared_dir};
 use shm_lib::limit::{MAX_GREEDY, MAX_PERMITS};

@@ -10,11 +10,11 @@ const KINDS: [&str; 2] = ["bucket:20/366d:20", "fixed:20/366d+greedy:20/366d"];
 fn user(arena: &Arena) -> (RemoteWorker, String) {
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
     worker.expect_ok("open");
-    assert_eq!(worker.take_tokens(3), 3);
+    assert_eq!(worker.admitted_of(3), 3);
     (worker, arena.dir().display().to_string())
 }
 
-/// Who is in goes on deciding; who would change it, or come in, is told that it may not.
+/// A process that has the limiter open continues to decide; changes and opens get `PermissionDenied`.
 #[test]
 fn a_read_only_directory_stops_changes_but_not_decisions() {
     if !is_root() {
@@ -25,7 +25,7 @@ fn a_read_only_directory_stops_changes_but_not_decisions() {
         let (mut worker, dir) = user(&arena);
         worker.expect_ok(&format!("read-only {dir}"));
         std::thread::sleep(Duration::from_millis(200));
-        assert_eq!(worker.take_tokens(4), 4, "{policy}");
+        assert_eq!(worker.admitted_of(4), 4, "{policy}");
         for order in ["change 7 1000000000", "reset", "retire"] {
             let answer = worker.ask(order);
             assert!(answer.starts_with("error PermissionDenied"), "{policy}: {order}: {answer}");
@@ -35,19 +35,19 @@ fn a_read_only_directory_stops_changes_but_not_decisions() {
             let answer = worker.ask(&format!("child {order}"));
             assert!(answer.starts_with("error PermissionDenied"), "{policy}: {order}: {answer}");
         }
-        // What the others do, who may write, it hears of.
+        // Changes by processes that may write reach it.
         let limit = arena.open();
         limit.pause_for(Duration::from_secs(100)).unwrap();
-        assert_eq!(worker.take_tokens(1), 0, "{policy}");
+        assert_eq!(worker.admitted_of(1), 0, "{policy}");
         limit.resume().unwrap();
         worker.expect_ok(&format!("uncover {dir}"));
         worker.expect_ok("child open");
-        assert_eq!(worker.take_tokens(100), 13, "{policy}");
+        assert_eq!(worker.admitted_of(100), 13, "{policy}");
         assert_eq!(worker.ask("child take 1"), "0");
     }
 }
 
-/// The name leads elsewhere: that is noticed, like a removal, and not answered from two budgets under one name.
+/// The name leads elsewhere: that is noticed like a removal, so that one name never has two budgets.
 #[test]
 fn a_mount_over_the_directory_is_reported_as_removed() {
     if !is_root() {
@@ -69,11 +69,11 @@ fn a_mount_over_the_directory_is_reported_as_removed() {
         }
         // What is made there now is another limiter; without the cover the first one is there again, as it was left.
         worker.expect_ok("open");
-        assert_eq!(worker.take_tokens(100), 20, "{policy}");
+        assert_eq!(worker.admitted_of(100), 20, "{policy}");
         worker.expect_ok(&format!("uncover {dir}"));
         worker.expect_ok("open");
         let left = arena.open().peek().unwrap().available;
         assert!(left <= 17, "{policy}: {left}");
-        assert_eq!(worker.take_tokens(100), left, "{policy}");
+        assert_eq!(worker.admitted_of(100), left, "{policy}");
     }
 }

@@ -74,7 +74,7 @@ fn a_removed_file_is_noticed_beside_decisions_on_another_limiter() {
     }
 }
 
-/// The budget must not split in two without anybody noticing.
+/// The budget must not split in two unnoticed.
 #[test]
 fn a_replaced_file_is_noticed_and_not_touched() {
     let arena = Arena::new("1000/s", 10);
@@ -86,7 +86,7 @@ fn a_replaced_file_is_noticed_and_not_touched() {
     assert_eq!(e.kind(), ErrorKind::Removed);
     // The old handle can't take the new one away.
     assert_eq!(limit.retire().unwrap_err().kind(), ErrorKind::Removed);
-    assert_eq!(other.take_tokens(1), 1);
+    assert_eq!(other.admitted_of(1), 1);
     let again = arena.open();
     assert_eq!(inode(&again), other.numbers("inode")[0]);
     assert_eq!(again.inspect().unwrap().attached.len(), 2);
@@ -118,7 +118,7 @@ fn retiring_ends_every_handle_and_frees_the_name() {
     let limit = arena.open();
     let mut other = RemoteWorker::new(WORKER, &arena.job("remote"));
     other.expect_ok("open");
-    assert_eq!(other.take_tokens(4), 4);
+    assert_eq!(other.admitted_of(4), 4);
     let old = inode(&limit);
     limit.retire().unwrap();
     assert!(!arena.file().exists());
@@ -135,10 +135,10 @@ fn retiring_ends_every_handle_and_frees_the_name() {
     assert!(other.ask("retire").starts_with("error Retired"));
     assert_eq!((0..20).filter(|_| new.try_acquire(1).unwrap().is_admitted()).count(), 10);
     other.expect_ok("open");
-    assert_eq!(other.take_tokens(1), 0);
+    assert_eq!(other.admitted_of(1), 0);
 }
 
-/// A retirer killed between its mark and the removal of the name: whoever comes next finishes.
+/// A process that retires the limiter is killed between its mark and the removal of the name: the next process finishes.
 #[test]
 fn an_interrupted_retirement_is_finished_by_the_next_open() {
     let arena = Arena::with_fixed_budget(10);
@@ -164,7 +164,7 @@ fn an_interrupted_retirement_is_finished_by_the_next_open() {
     assert_eq!(new.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
 }
 
-/// Retired and opened by many again and again: everybody always has either a good handle or a clear word.
+/// Many processes retire and open a name again and again: each of them has either a working handle or a clear error.
 #[test]
 fn a_name_that_is_retired_repeatedly_never_splits() {
     let arena = Arena::new("1000/s", 10);
@@ -191,7 +191,7 @@ fn a_name_that_is_retired_repeatedly_never_splits() {
     }
 }
 
-/// Of all that had it open, forked children included, one creates it again and the others join that one.
+/// Of all processes that had it open, forked children included, one recreates it and the others join that one.
 #[test]
 fn handles_that_reopen_a_lost_name_share_one_budget() {
     for policy in ["bucket:10/366d:10", "greedy:10/366d", "bucket:10/366d:10+bucket:12/366d:12"] {
@@ -226,7 +226,7 @@ fn handles_that_reopen_a_lost_name_share_one_budget() {
     }
 }
 
-/// The one who retired it was killed before it took the name away.
+/// The process that retired the limiter was killed before it woke the waiters and removed the name.
 #[test]
 fn a_permit_waiter_notices_an_interrupted_retirement() {
     let dir = shared_dir();

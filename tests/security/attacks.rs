@@ -1,4 +1,4 @@
-//! What somebody can do who means harm: to those who share a directory with him, and to those who share a limiter.
+//! Attacks on users who share a directory with the attacker, and on users who share a limiter with it.
 //! See docs/security.md.
 
 use harness::file::{Parts, Patch, offset};
@@ -20,10 +20,10 @@ const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const HOUR: Duration = Duration::from_secs(3_600);
 const VICTIM: u32 = 65_534;
 const ATTACKER: u32 = 65_533;
-/// Whoever is refused is refused at once.
+/// A refusal comes at once.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// A directory like /tmp: root's, and everybody can write to it.
+/// A directory like /tmp: it belongs to root, and all users can write to it.
 fn directory_for_all() -> TempDir {
     let dir = shared_dir();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
@@ -34,7 +34,7 @@ fn builder(dir: &Path, name: &str) -> shm_lib::Builder {
     RateLimit::builder(name).directory(dir).burst(10)
 }
 
-fn puppet_in(dir: &Path, user: u32) -> RemoteWorker {
+fn worker_in(dir: &Path, user: u32) -> RemoteWorker {
     let job = harness::Job::new("remote").set("dir", dir.display()).set("name", "x").set("max", 10);
     RemoteWorker::as_user(WORKER, &job.set("per", 3_600_000_000_000_u64).set("burst", 10), user)
 }
@@ -58,11 +58,11 @@ fn files_planted_in_a_shared_directory_are_refused() {
     let dir = directory_for_all();
     let at = |name: &str| dir.path().join(name);
     let own = |name: &str| chown(at(name), Some(ATTACKER), Some(ATTACKER)).unwrap();
-    let mut victim = puppet_in(dir.path(), VICTIM);
+    let mut victim = worker_in(dir.path(), VICTIM);
     victim.expect_ok("open name=precious");
     let precious = fs::read(at("precious")).unwrap();
 
-    let mut attacker = puppet_in(dir.path(), ATTACKER);
+    let mut attacker = worker_in(dir.path(), ATTACKER);
     // Others could not trust it, so it is refused at creation; the attacker has it all the same.
     assert!(attacker.ask("open name=limiter mode=666").starts_with("error InvalidInput"));
     attacker.expect_ok("open name=limiter");
@@ -105,7 +105,7 @@ fn files_planted_in_a_shared_directory_are_refused() {
     assert_eq!(header(&fs::read(at("precious")).unwrap()), header(&precious));
 }
 
-/// Many names of one file hold up nobody: only one that may be in the making is waited for.
+/// An open waits only for a file that may be in creation, not for one with many names.
 #[test]
 fn hundreds_of_hard_links_delay_no_open() {
     let dir = shared_dir();
@@ -122,13 +122,13 @@ fn hundreds_of_hard_links_delay_no_open() {
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
 }
 
-/// The directory of a user, made by somebody else before that user came.
+/// The default directory of a user, created by another user first.
 #[test]
 fn a_default_directory_created_by_another_user_is_refused() {
     if !is_root() {
         skip!("only root can be two users");
     }
-    // A user that nobody is.
+    // A user id that is not in use.
     let uid = 3_000_000_000 + std::process::id();
     let path = format!("/dev/shm/shm-limit-{uid}");
     if !Path::new("/dev/shm").is_dir() {
@@ -209,7 +209,7 @@ fn hold_lock(path: &Path, start: i64, len: i64) -> File {
     file
 }
 
-/// Somebody with write access holds the control lock for ever: only changes fail, and say so.
+/// An attacker with write access holds the control lock for ever: only changes fail, and say so.
 #[test]
 fn a_held_control_lock_blocks_only_changes() {
     let arena = Arena::new("10/1h", 10);
@@ -230,7 +230,7 @@ fn a_held_control_lock_blocks_only_changes() {
     limit.reset().unwrap();
 }
 
-/// All seats locked by one process: who needs none goes on; who needs one is told.
+/// One process locks all seats: processes that need none continue, and those that need one get `NoSeat`.
 #[test]
 fn locked_seats_exclude_only_processes_that_need_a_seat() {
     for (policy, needs_a_seat) in [("bucket:10/1h:10", false), ("fixed:10/1h", true)] {
@@ -252,7 +252,8 @@ fn locked_seats_exclude_only_processes_that_need_a_seat() {
     }
 }
 
-/// The bytes that a process locks to prove the file system: who has proved it goes on, others are told who is in the way.
+/// The bytes that a process locks to prove the file system are locked by an attacker: processes that have proved it continue,
+/// others get `Busy`.
 #[test]
 fn a_locked_proof_range_excludes_only_processes_without_a_proof() {
     let arena = Arena::new("10/1h", 10);
@@ -267,10 +268,10 @@ fn a_locked_proof_range_excludes_only_processes_without_a_proof() {
     assert!(arena.open().try_acquire(1).unwrap().is_admitted());
     drop(lock);
     late.expect_ok("open");
-    assert_eq!(late.take_tokens(10), 8);
+    assert_eq!(late.admitted_of(10), 8);
 }
 
-/// It is allowed to; `inspect` says who it is, and its end frees the permits.
+/// A process may take everything; `inspect` names it, and its end frees the permits.
 #[test]
 fn a_hoarder_is_listed_and_its_death_frees_its_permits() {
     let arena = Arena::with_policy("bucket:1000000/1s:20", 5);
@@ -294,7 +295,7 @@ fn a_hoarder_is_listed_and_its_death_frees_its_permits() {
     assert!(eventually(AT_ONCE, || limit.try_acquire(1).unwrap().is_admitted()));
 }
 
-/// Permit words of all sorts are looked through in no time, and are free afterwards.
+/// A scan of 65,535 corrupt permit words takes milliseconds, and frees them all.
 #[test]
 fn corrupt_words_in_all_permits_are_freed_by_one_scan() {
     let dir = shared_dir();
@@ -313,8 +314,8 @@ fn corrupt_words_in_all_permits_are_freed_by_one_scan() {
     assert_eq!(limit.inspect().unwrap().permits_held, 0);
 }
 
-/// Not protected: who may write to the file may shorten it, and that is a SIGBUS for all who have it mapped. They die;
-/// nobody goes on without a limit, and who comes later is told.
+/// Not protected: a process that may write to the file may shorten it, and that is a SIGBUS for all that have it mapped. They
+/// die; none continues without a limit, and later processes get an error.
 #[test]
 fn a_truncated_file_kills_only_its_users() {
     let arena = Arena::new("10/1h", 10);
@@ -330,7 +331,7 @@ fn a_truncated_file_kills_only_its_users() {
     assert_eq!(e.kind(), ErrorKind::NotALimiter, "{e}");
 }
 
-/// The owner takes the permissions away: who is in goes on and can change nothing, nobody else comes in.
+/// The owner revokes the permissions: processes that have it open continue and can change nothing, no other can open it.
 #[test]
 fn revoked_permissions_stop_opens_and_changes_but_not_decisions() {
     if !is_root() {
@@ -339,7 +340,7 @@ fn revoked_permissions_stop_opens_and_changes_but_not_decisions() {
     let dir = directory_for_all();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let limit = builder(dir.path(), "x").mode(0o666).open(10, HOUR).unwrap();
-    let mut user = puppet_in(dir.path(), VICTIM);
+    let mut user = worker_in(dir.path(), VICTIM);
     user.expect_ok("attach");
     fs::set_permissions(limit.path(), Permissions::from_mode(0o600)).unwrap();
     assert!(user.ask("try").starts_with("admitted"));
@@ -347,15 +348,15 @@ fn revoked_permissions_stop_opens_and_changes_but_not_decisions() {
         assert!(user.ask(order).starts_with("error PermissionDenied"), "{order}");
     }
     assert!(user.ask("try").starts_with("admitted"));
-    // Given away to somebody who isn't trusted there: the same for newcomers in a directory for all.
+    // Given to a user who is not trusted there: a new open in a shared directory is refused, too.
     fs::set_permissions(limit.path(), Permissions::from_mode(0o666)).unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
     chown(limit.path(), Some(ATTACKER), Some(ATTACKER)).unwrap();
     assert!(user.ask("attach").starts_with("error Untrusted"));
 }
 
-/// Whoever may not make files that long is ended by the kernel when it makes a limiter, and nothing is left. Using one
-/// makes no file longer.
+/// The kernel ends a process that creates a limiter beyond its file size limit, and nothing is left. Using one makes no file
+/// longer.
 #[test]
 fn a_file_size_limit_stops_creation_but_not_use() {
     let arena = Arena::new("10/1h", 10);
@@ -374,8 +375,7 @@ fn a_file_size_limit_stops_creation_but_not_use() {
     assert_eq!(fs::read_dir(arena.dir()).unwrap().count(), 1);
 }
 
-/// Somebody who owns the directory's parent puts another directory in its place: an open handle changes and removes
-/// nothing there.
+/// The owner of the parent directory swaps another directory in: an open handle changes and removes nothing there.
 #[test]
 fn open_handles_do_not_touch_a_directory_swapped_in_for_theirs() {
     let parent = shared_dir();
@@ -395,7 +395,7 @@ fn open_handles_do_not_touch_a_directory_swapped_in_for_theirs() {
     drop(victim);
 }
 
-/// The same between the look and the unlinking: another file of that name stays, however often it is tried.
+/// The same between the check and the unlinking: another file of that name stays, however often it is tried.
 #[test]
 fn retire_unlinks_no_other_file_of_that_name() {
     let parent = shared_dir();
@@ -427,7 +427,7 @@ fn retire_unlinks_no_other_file_of_that_name() {
     assert!(retired > 100, "{retired}");
 }
 
-/// A lie in a sealed header about what follows it: refused, whatever it says.
+/// A header with the right checksum and false numbers of what follows it is refused, whatever it says.
 #[test]
 fn a_header_with_false_sizes_is_refused() {
     let arena = Arena::with_policy("bucket:10/1h:10+greedy:10/1h", 3).seats(4);

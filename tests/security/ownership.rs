@@ -1,4 +1,4 @@
-//! Whose a new limiter is, also where the file system or a filter allows no nameless files: then it is created under a hidden
+//! Who owns a new limiter, also where the file system or a filter allows no nameless files: then it is created under a hidden
 //! name first. See docs/security.md.
 
 use harness::{Job, RemoteWorker, is_root, shared_dir, skip};

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 /// All processes; the last of them are controllers.
 pub(crate) const PROCESSES: usize = 64;
-/// What any call may take beyond when it was due. Less than the longest stop: who waited for a stopped process's hands
-/// would be found.
+/// How late any call may return. Less than the longest stop: a call that waited for a stopped process would be found.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 const LONG_STOP: Duration = Duration::from_secs(4);
 /// So few that not all permits are theirs.
@@ -38,8 +37,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Until when who was in this slot at `at` surely lived. That may be before `at`: some go on for a moment after the
-    /// instant that was noted right before they were killed.
+    /// Until when the process that was in this slot at `at` surely lived. That may be before `at`: some processes run for a
+    /// moment after the instant that was noted right before they were killed.
     pub(crate) fn lived_until(&self, slot: usize, at: u64) -> u64 {
         let end = self.kills.iter().find(|(killed, _, dead)| *killed == slot && *dead >= at);
         end.map_or(0, |(_, before, _)| *before)
@@ -65,7 +64,7 @@ pub(crate) struct Disruptor<'a> {
     pub(crate) record: Record,
 }
 
-/// Those that somebody changes.
+/// The limiters that controllers change.
 pub(crate) fn changed() -> impl Iterator<Item = (usize, &'static StormLimiter)> {
     LIMITERS.iter().enumerate().filter(|(_, limiter)| limiter.trouble != Trouble::KillsOnly)
 }
@@ -111,7 +110,7 @@ impl<'a> Disruptor<'a> {
         self.let_go(Instant::now() + 2 * LONG_STOP);
     }
 
-    /// Leaves everybody alone and watches.
+    /// Disturbs no process, and watches.
     pub(crate) fn watch_for(&mut self, span: Duration) {
         let end = Instant::now() + span;
         while Instant::now() < end {
@@ -145,7 +144,7 @@ impl<'a> Disruptor<'a> {
         self.stopped.push((slot, Instant::now() + time));
     }
 
-    /// Those whose time is over by `now`.
+    /// Continues the processes whose stop is over by `now`.
     fn let_go(&mut self, now: Instant) {
         let (over, still) = self.stopped.drain(..).partition(|(_, until)| *until <= now);
         self.stopped = still;
@@ -164,7 +163,7 @@ impl<'a> Disruptor<'a> {
         }
     }
 
-    /// Finds calls that don't come back.
+    /// Finds calls that do not return.
     fn watch(&mut self) {
         for place in 0..PROCESSES * THREADS {
             let Some((what, due)) = self.board.going_on(place) else { continue };

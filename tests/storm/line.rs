@@ -1,4 +1,4 @@
-//! Nothing wasted, and first come, first served: by definition, from when callers waited and when they were admitted.
+//! Nothing wasted, and first come, first served: judged by definition, from when callers waited and when they were admitted.
 
 use crate::disruptor::Record;
 use std::fmt;
@@ -22,7 +22,7 @@ const LATER: u64 = 200_000_000;
 
 /// How callers that waited were served.
 pub(crate) struct Served {
-    /// Windows in which somebody who could go on waited all the time.
+    /// Windows in which a caller that was not stopped waited all the time.
     pub(crate) windows: usize,
     /// What was admitted in these, as a part of what the limit allows; and in the worst of them.
     pub(crate) delivered: f64,

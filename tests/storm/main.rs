@@ -84,11 +84,11 @@ fn a_storm_breaks_no_promise() {
     assert!(verdict.over.is_empty(), "over: {:#?}", verdict.over);
     assert!(record.leaks.is_empty(), "leaks: {:#?}", record.leaks);
     assert!(verdict.stalls.is_empty(), "stalls: {:#?}", verdict.stalls);
-    // On a machine of one's own it is all of it; nobody can promise that beside other people's work.
+    // On an otherwise idle machine it is all of it; beside other load that cannot be promised.
     for (name, part) in delivered {
         assert!(part > 0.75, "{name}: {:.1} % of what it should deliver", 100.0 * part);
     }
-    // Also while everything happens, and to those who came first. (What a killed process was just given is lost.)
+    // Also during the storm, and in the order of arrival. (A turn that a killed process had just claimed is lost.)
     assert!(served.windows > seconds as usize / 4, "hardly anybody waits: {served}");
     assert!(served.delivered > 0.75, "turns are wasted: {served}");
     assert!(served.overtaken < 0.05, "the line is out of order: {served}");

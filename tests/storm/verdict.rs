@@ -1,4 +1,4 @@
-//! Reads what the storm's threads wrote down, and judges each limiter by what it had to bear.
+//! Reads what the storm's threads wrote down, and judges each limiter by what happened to it.
 
 use crate::audit::{self, Change, Generous};
 use crate::disruptor::{PATIENCE, PROCESSES, Record};
@@ -41,11 +41,11 @@ pub(crate) struct Observed {
     controls: Vec<Control>,
     held: Vec<(u64, u64)>,
     stood: Vec<Stood>,
-    /// Admissions that can't be judged: whether they were decided before or after a change nobody can say.
+    /// Admissions that cannot be judged: it is unknown whether they were decided before or after a change.
     aside: usize,
 }
 
-/// A time in which nobody was disturbed: from, to, and the rate of the limiter under [`Trouble::Rates`].
+/// A time in which no process was disturbed: from, to, and the rate of the limiter under [`Trouble::Rates`].
 pub(crate) type Calm = (u64, u64, u64);
 
 #[derive(Default)]
@@ -184,8 +184,8 @@ impl Observed {
         Err(format!("{most} permits held at once, from and to: {all}"))
     }
 
-    /// When each of these may have happened. One that was cut off may be completed by whoever comes next: at the latest
-    /// by the next that was done.
+    /// When each of these may have happened. An interrupted change may be completed by the next process: at the latest by the
+    /// next change that was done.
     fn changes(&self, which: Call) -> Vec<Change> {
         let done_by = |i: usize| self.controls[i..].iter().map(|c| c.done).find(|&done| done > 0);
         (self.controls.iter().enumerate())
@@ -199,7 +199,7 @@ impl Observed {
     }
 
     /// A decision may read the clock, then sleep, then be made after a change: its time is from before. Under one rate
-    /// that is harmless; under two nobody can say by which to judge it. So those that were on their way while a change
+    /// that is harmless; under two rates it is unknown by which to judge it. So admissions that were in flight while a change
     /// may have happened are set aside.
     fn at_rates(&mut self, what: &harness::storm::StormLimiter) -> Result<(), String> {
         let limit = policy::parse(what.policy, 0).first().expect("a limit");

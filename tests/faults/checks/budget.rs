@@ -130,7 +130,7 @@ impl Checks for Budget {
         only_attached(&limit, parent.pid())?;
         parent.end()?;
         let all = self.used + taken + drain(&limit)?;
-        // The child may have begun anew what its parent had done: that is used up, and nobody's.
+        // The child may have repeated what its parent had done: that is used up, and held by no process.
         let wasted = self.tokens[0].abs_diff(self.tokens[1]);
         ensure((BUDGET - wasted..=BUDGET).contains(&all), || {
             format!("{all} admitted of {BUDGET} (parent {parents:?}, child {childs:?})")

@@ -1,5 +1,5 @@
-//! A change or a reset while somebody stands in the line, for whom a turn is charged ahead: they are served under the terms
-//! that are in force then, whatever becomes of the changer.
+//! A change or a reset while a caller stands in the line, for which a turn is charged ahead: it is served under the
+//! configuration that is in force then, whatever happens to the changer.
 
 use super::Checks;
 use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, HURRY, line_is_empty, turn};
@@ -18,7 +18,7 @@ const BURST: u64 = 10;
 /// From turn to turn, then.
 const GAP: Duration = Duration::from_millis(20);
 
-/// Somebody waits for a turn that is weeks away.
+/// A caller waits for a turn that is weeks away.
 pub(crate) struct ChangedLine {
     resets: bool,
     waiter: Option<Waiter>,
@@ -47,7 +47,7 @@ impl ChangedLine {
         changed.map_err(|e| format!("the next change: {e}"))
     }
 
-    /// Whoever has waited since before the change is served now.
+    /// The caller that has waited since before the change is served now.
     fn is_served(&mut self, fixture: &mut Fixture, slack: Duration) -> Result<()> {
         // The first turn may have been lost.
         let due = shm_lib::now().plus(2 * GAP);
@@ -56,7 +56,7 @@ impl ChangedLine {
         Ok(())
     }
 
-    /// Somebody stands, and a turn is charged for them.
+    /// A caller stands in the line, and a turn is charged for it.
     fn somebody_stands(&mut self, limit: &RateLimit) -> Result<()> {
         self.waiter = Some(Waiter::stands(limit)?);
         let file = Patch::of(limit.path());
@@ -99,7 +99,7 @@ impl Checks for ChangedLine {
         if !new {
             let waits = self.waiter.as_ref().is_some_and(Waiter::is_waiting);
             ensure(waits, || "whoever waits was served without a change".into())?;
-            // If the dead one has undone its turn, it is charged anew.
+            // If the dead process had undone the turn, it is charged again.
             let file = Patch::of(limit.path());
             ensure(eventually(SURELY, || file.line().ready == 1), || format!("{:?}", file.line()))?;
             let queued = limit.peek().map_err(|e| e.to_string())?.queued;
@@ -143,7 +143,7 @@ impl Checks for ChangedLine {
         ensure(ChangedLine::is_new(&limit)?, || "the change came to nothing".into())?;
         self.is_served(fixture, BESIDE_A_STOPPED)?;
         self.goes_on(fixture)?;
-        // Somebody stands again when the child does the rest. After a reset nothing may be left to wait for.
+        // A caller stands in the line again when the child does the rest. After a reset nothing may be left to wait for.
         if self.resets {
             self.somebody_stands(&limit)?;
         }

@@ -1,4 +1,4 @@
-//! Changes: the terms are the old or the new ones, what was used still counts, and the next change works.
+//! Changes: the configuration is the old or the new one, what was used still counts, and the next change works.
 
 use super::Checks;
 use crate::ending::{Finding, Pair, of_child};
@@ -24,7 +24,7 @@ pub(crate) enum What {
     Resume,
 }
 
-/// A budget that does not grow, under changing terms.
+/// A budget that does not grow, under a changing configuration.
 pub(crate) struct Control {
     what: What,
     taken_beside: u64,

@@ -1,4 +1,4 @@
-//! The making of a limiter: there is a whole one or none, and nothing else.
+//! Creation: there is a whole limiter or none, and nothing else.
 
 use super::{Budget, Checks};
 use crate::ending::{Finding, Pair};

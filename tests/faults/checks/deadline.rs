@@ -1,5 +1,5 @@
-//! A permit that is waited for until a deadline: who leaves the line, in whatever way, keeps no permit from others and nobody
-//! from going on.
+//! A wait for a permit until a deadline: a process that leaves the line, in whatever way, keeps no permit from others and blocks
+//! none of them.
 
 use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, line_is_empty};
 use super::waiter::Waiter;
@@ -18,12 +18,12 @@ const ASKED_EVERY: Duration = Duration::from_millis(12);
 #[derive(Default)]
 pub(crate) struct Deadline {
     held: Vec<Admission>,
-    /// Whoever stands behind the victim when it is cut off.
+    /// A caller that stands behind the victim when the fault hits it.
     behind: Option<Waiter>,
 }
 
 impl Deadline {
-    /// A permit is given back, and is theirs who wait before it is late by `slack`.
+    /// A permit is released, and the caller that waits gets it within `slack`.
     fn pass_on(&mut self, fixture: &mut Fixture, slack: Duration) -> Result<()> {
         let waiter = match self.behind.take() {
             Some(waiter) => waiter,
@@ -43,7 +43,7 @@ impl Deadline {
         ensure(!attempt(limit)?, || "more permits than there are".into())
     }
 
-    /// Whether nobody is left in the line, and all permits can be taken.
+    /// Whether the line is empty, and all permits can be taken.
     fn is_over(&mut self, limit: &RateLimit) -> Result<()> {
         self.are_all_held(limit)?;
         line_is_empty(limit)?;
@@ -75,7 +75,7 @@ impl Checks for Deadline {
 
     fn after_death(&mut self, fixture: &mut Fixture) -> Result<Option<bool>> {
         self.pass_on(fixture, AFTER_A_DEATH)?;
-        // Whoever joins next clears its place, if nobody has asked for the dead just before.
+        // The next process that joins clears its place, unless the kernel was asked about dead processes just before.
         thread::sleep(ASKED_EVERY);
         self.pass_on(fixture, AFTER_A_DEATH)?;
         self.is_over(&fixture.limit())?;

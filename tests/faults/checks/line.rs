@@ -1,5 +1,5 @@
-//! A turn that is waited for in the line: who dies there takes one turn along at most, who is stopped holds nobody up, and
-//! nobody gets one twice.
+//! A wait in the line: a process that dies there takes at most one turn with it, a process that is stopped there blocks no
+//! other, and no turn is claimed twice.
 
 use super::Checks;
 use super::waiter::{SURELY, Waiter};
@@ -28,7 +28,7 @@ pub(crate) struct Line {
     next: Nanos,
     /// Whether turns come soon.
     hurried: bool,
-    /// Who stands in the line before it begins, or when it is cut off.
+    /// A caller that stands in the line before the victim begins, or when the fault hits it.
     other: Option<Waiter>,
     admitted: Vec<Admission>,
 }
@@ -45,7 +45,7 @@ enum Kind {
     WaitsBefore,
     /// A task looks twice; its turn has come by then, or it is dropped.
     Looks,
-    /// A task is dropped, since no turn comes before somebody makes the limit another one.
+    /// A task is dropped, since no turn comes before the limit is changed.
     GivesUp,
 }
 
@@ -112,7 +112,7 @@ impl Line {
         Ok(())
     }
 
-    /// Whoever else stands gets the next turn, or the one after it; whether there was somebody.
+    /// The other caller in line gets the next turn, or the one after it; whether there was one.
     fn other_is_served(&mut self, fixture: &mut Fixture, slack: Duration) -> Result<bool> {
         let Some(other) = self.other.take() else { return Ok(false) };
         let due = self.next.max(shm_lib::now()).plus(gap(&fixture.limit())?);
@@ -129,7 +129,7 @@ impl Line {
             .try_for_each(|limit| audit::check(limit, &mut self.admitted).map_err(|over| over.to_string()))
     }
 
-    /// Whether everybody is gone from the line, and nothing was lost there.
+    /// Whether the line is empty, and nothing was lost there.
     fn is_over(&mut self, limit: &RateLimit) -> Result<()> {
         self.audit(limit)?;
         line_is_empty(limit)?;
@@ -143,7 +143,7 @@ pub(crate) fn turn(limit: &RateLimit) -> Result<Nanos> {
     got.admission().map(|admission| admission.at()).ok_or_else(|| format!("no turn within {SURELY:?}"))
 }
 
-/// Whether nobody stands in the line, dead or alive, and no turn is charged ahead or being charged.
+/// Whether no process stands in the line, dead or alive, and no turn is charged ahead or being charged.
 pub(crate) fn line_is_empty(limit: &RateLimit) -> Result<()> {
     let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
     ensure(seen.waiting.is_empty(), || format!("{:?} wait", seen.waiting))?;
@@ -229,7 +229,7 @@ impl Checks for Line {
             let more = pair.parent.repeat(1)?;
             self.note_report(more)?;
         }
-        // It stands anew, unless it was admitted before the fork.
+        // It stands in the line again, unless it was admitted before the fork.
         let childs = pair.child_goes_on()?;
         ensure(childs.tokens == 1, || "the child got no turn".into())?;
         let copied = childs.at == parents.at;
@@ -253,7 +253,7 @@ impl Checks for Line {
         self.other.take().map_or(Ok(()), |other| other.told(fixture, AFTER_A_DEATH))
     }
 
-    /// A turn that is charged and lies there is nobody's yet.
+    /// A turn that is charged ahead belongs to no caller yet.
     fn has_effect(&mut self, fixture: &mut Fixture) -> Result<Option<bool>> {
         let line = Patch::of(fixture.limit().path()).line();
         let is_alone = self.victim == Kind::Waits && self.other.is_none();

@@ -8,9 +8,9 @@
 //! | `waiting` | waits for a turn |
 //! | `permits` | takes, gives back or reclaims permits |
 //! | `line` | stands in the line |
-//! | `waiter` | (whoever stands in the line beside a victim) |
+//! | `waiter` | (a caller that stands in the line beside a victim) |
 //! | `patience` | waits there until its deadline, for a permit |
-//! | `moved` | changes or resets the limiter while somebody stands in the line |
+//! | `changed_line` | changes or resets the limiter while a caller stands in the line |
 //! | `terms` | changes, resets, pauses, resumes |
 //! | `retirement` | retires the limiter |
 //! | `birth` | creates it |
@@ -42,7 +42,7 @@ use crate::ending::{Finding, Pair};
 use crate::fixture::Fixture;
 use crate::victim::{Result, Victim};
 
-/// The promises for one kind of operation. Made anew for each point, so it may remember.
+/// The promises for one kind of operation. Created for each instruction, so it may keep state.
 pub(crate) trait Checks {
     /// Before the victim is started.
     fn prepare(&mut self, fixture: &mut Fixture) -> Result<()>;

@@ -1,4 +1,4 @@
-//! The end of a limiter: it is retired or not, and its name leads to one that works.
+//! Retirement: the limiter is retired or not, and its name leads to one that works.
 
 use super::Checks;
 use crate::ending::{Finding, Pair, of_child};
@@ -34,7 +34,7 @@ impl Checks for Retirement {
         ensure(fixture.files() == ["arena"], || format!("{:?} in the directory", fixture.files()))?;
         let (left, expected) = (drain(&next)?, if retired { BUDGET } else { BUDGET - USED - 1 });
         ensure(left == expected, || format!("{left} left of {expected}"))?;
-        // And whoever comes next can end it.
+        // And the next process can retire it.
         next.retire().map_err(|e| e.to_string())?;
         ensure(fixture.files().is_empty(), || format!("{:?} is left", fixture.files()))?;
         Ok(Some(retired))

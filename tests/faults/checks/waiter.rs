@@ -1,4 +1,4 @@
-//! Somebody of this process who stands in the line while a victim is cut off.
+//! A thread of this process that stands in the line while a fault hits the victim.
 
 use crate::fixture::{Fixture, ensure};
 use crate::victim::Result;
@@ -80,7 +80,7 @@ impl Waiter {
 }
 
 impl Drop for Waiter {
-    /// Nobody may wait for this limiter any more: the next one is made in its place.
+    /// No thread may wait for this limiter any more: the next one is created in its place.
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
             let _ = self.limit.retire();

@@ -1,4 +1,4 @@
-//! A turn that is waited for: nobody's wait is longer for it, and no window is over.
+//! A wait for a turn: no other process waits longer for it, and no window is over.
 
 use super::Checks;
 use crate::ending::{Finding, Pair};

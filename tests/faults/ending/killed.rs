@@ -1,4 +1,4 @@
-//! It is killed. What is left is as before the operation or as after it.
+//! It is killed. The state is as before the operation or as after it.
 
 use super::Finding;
 use crate::checks::Checks;

@@ -1,11 +1,11 @@
-//! What becomes of a victim that was led to one of its instructions.
+//! The fault that hits a victim at one of its instructions.
 //!
 //! | file | there |
 //! |---|---|
 //! | `killed` | it dies |
-//! | `stopped` | it stands still while others work, and then goes on |
+//! | `stopped` | it is stopped while others work, and then continues |
 //! | `forked` | a signal handler forks; parent and child both return into what was interrupted |
-//! | `retired` | it stands still while its limiter is retired and created anew, and then goes on |
+//! | `retired` | it is stopped while its limiter is retired and recreated, and then continues |
 
 mod forked;
 mod killed;
@@ -49,7 +49,7 @@ pub(crate) struct Finding {
 impl End {
     pub(crate) const ALL: [End; 4] = [End::Killed, End::Stopped, End::Forked, End::Retired];
 
-    /// Those whose name begins so.
+    /// The faults whose names begin so.
     pub(crate) fn matching(name: &str) -> Vec<End> {
         let fits = |end: &End| format!("{end:?}").to_lowercase().starts_with(name);
         End::ALL.into_iter().filter(fits).collect()

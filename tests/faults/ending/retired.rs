@@ -1,5 +1,5 @@
-//! It stands still while its limiter is retired and created anew. Then it goes on: what had not taken effect before is
-//! refused, and nothing of it is in the new limiter.
+//! It is stopped while its limiter is retired and recreated. Then it continues: what had not taken effect before is refused, and
+//! nothing of it is in the new limiter.
 
 use super::Finding;
 use crate::checks::Checks;

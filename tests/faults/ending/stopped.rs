@@ -1,4 +1,4 @@
-//! It is left stopped. Nobody waits for it, and when it goes on all that was admitted is exactly the limit.
+//! It is left stopped. No other process waits for it, and when it continues all that was admitted is exactly the limit.
 
 use super::Finding;
 use crate::checks::Checks;

@@ -1,4 +1,4 @@
-//! A worker in constrained: few descriptors, little memory, other mounts, other namespaces.
+//! A worker under constraints: few descriptors, little memory, other mounts, other namespaces, refused system calls.
 
 use harness::{Job, raw};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};

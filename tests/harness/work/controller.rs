@@ -42,7 +42,7 @@ pub(crate) fn run(job: &Job) {
         let entry =
             Entry { kind: EntryKind::Control, limiter, extra: call as u64, a: a.as_nanos(), b: 0, c: to };
         let open_entry = journal.begin(entry);
-        // Only one who changes is stopped at a time, and not for as long as changes wait for one another.
+        // Only one controller is stopped at a time, and not for as long as changes wait for one another.
         board.begin(place, call as u64, a.plus(Duration::from_secs(2)).as_nanos());
         let done = match call {
             Call::Change if what.trouble == Trouble::NoOpChanges => {

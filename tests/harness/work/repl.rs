@@ -1,4 +1,4 @@
-//! Does what it is told, a line at a time, and answers each order with one line.
+//! Executes orders, a line at a time, and answers each with one line.
 
 use super::constrained;
 use super::hammer::named;
@@ -103,7 +103,7 @@ impl Interpreter {
             "_exit" => raw::exit_now(0),
             "closefrom" => raw::close_from(3).expect("to close them"),
             "limit-file-size" => raw::limit_file_size(number(0)).expect("a limit"),
-            // Where whoever says nothing else has it.
+            // In the default directory of this user.
             "open-default" => self.limit = Some(RateLimit::open("x", 10, Duration::from_secs(1))?),
             "where" => return Ok(shm_lib::Directory::from_env().path().display().to_string()),
             // From here on its children are elsewhere.

@@ -46,7 +46,7 @@ pub(crate) fn run(job: &Job) {
     });
 }
 
-/// Opens it, whoever removes it meanwhile.
+/// Opens it, although a controller may remove it meanwhile.
 pub(crate) fn open(limiter: &StormLimiter, dir: &std::path::Path) -> Handle {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
@@ -57,7 +57,7 @@ pub(crate) fn open(limiter: &StormLimiter, dir: &std::path::Path) -> Handle {
         });
         match opened {
             Ok(handle) => return handle,
-            // Whoever retires it may be stopped in the middle of that.
+            // The controller that retires it may be stopped in the middle of that.
             Err(e) if is_over(&e) || e.kind() == ErrorKind::Busy => {
                 assert!(Instant::now() < end, "{e}");
                 sleep(Duration::from_millis(1));

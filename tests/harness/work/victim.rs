@@ -290,7 +290,7 @@ fn settled(
 fn changed(limit: &RateLimit, how: &str) -> Result<()> {
     match how {
         "change" => limit.change(1_010, YEAR),
-        // Then whoever stands is served soon.
+        // Then the callers in line are served soon.
         "hurry" => limit.change(50, Duration::from_secs(1)),
         "reset" => limit.reset(),
         "pause" => limit.pause_for(Duration::from_secs(3_600)),

@@ -1,5 +1,5 @@
-//! A single hostile word, anywhere but in terms, never costs more than one burst: what refills in years is
-//! used up, one word is changed, and what is admitted then is counted. (Who changes the terms changes the limit.)
+//! A single hostile word, anywhere but in the configuration, never costs more than one burst: a budget that refills in years is
+//! used up, one word is changed, and what is admitted then is counted. (A change of the configuration changes the limit.)
 
 use super::act::Player;
 use super::spec::Spec;

@@ -1,4 +1,4 @@
-//! Segment bytes that nobody should have written, under every operation. See `tests/fuzz.rs`, which watches this.
+//! Hostile bytes in a limiter's file, under every operation. See `tests/fuzz`, which watches this.
 //!
 //! | file | what |
 //! |---|---|
@@ -74,7 +74,7 @@ impl Case<'_> {
         player
     }
 
-    /// Bytes are changed while nobody has it open, or somebody has.
+    /// Bytes are changed while no process has the limiter open, or while one has.
     fn spoiled_before(&mut self) {
         let (corpus, file) = (self.corpus, self.file.clone());
         let mut rng = Rng::seeded(self.rng.below(u64::MAX));
@@ -85,7 +85,7 @@ impl Case<'_> {
         }
         if let Ok(bytes) = std::fs::read(&file) {
             let op = self_begin(player.progress, "spoil");
-            // A file that somebody has mapped keeps its size: shortened, it would be a SIGBUS (docs/security.md).
+            // A mapped file keeps its size: shortened, it would be a SIGBUS (docs/security.md).
             let spoiled = spoil::file(&mut rng, bytes, corpus, !stay);
             spoil::write(&file, &spoiled, stay);
             self_end(player.progress, op);

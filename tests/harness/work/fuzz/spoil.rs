@@ -96,7 +96,7 @@ impl<'a> Spoiler<'a> {
             8 => within(slots, permits),
             9 => within(permits, standing),
             10 => offset::PROBED,
-            // What waiting callers look at: the turns, what the first of them were charged with, who stands, and the
+            // What waiting callers look at: the turns, what the first of them were charged with, which processes stand, and the
             // places in which this process and the others stand.
             11 => within(offset::TURNS, offset::TURN_CHARGES),
             12 => within(offset::TURN_CHARGES, offset::TURN_CHARGES + 4 * 96),
@@ -264,7 +264,7 @@ fn put(bytes: &mut [u8], at: usize, word: u64) {
     }
 }
 
-/// Writes it to its file, or to another file under its name if nobody has that mapped.
+/// Writes it to its file, or to another file under its name if no process has that mapped.
 pub(super) fn write(path: &Path, bytes: &[u8], in_place: bool) {
     if !in_place {
         std::fs::remove_file(path).expect("to remove it");
