@@ -151,7 +151,8 @@ impl<'a> Round<'a> {
         let mut checks = (self.operation.checks)();
         let mut fixture = Fixture::new(self.operation, self.dir.path(), self.operation.seats + end.seats())?;
         checks.prepare(&mut fixture)?;
-        // A turn must be farther away for a run that gets to its wait later. Both words have one length: the stack begins after them.
+        // A turn must be farther away for a run that gets to its wait later. Both words have one length, since the stack
+        // begins after them.
         let led = if by_single_step { "by-step" } else { "by-jump" };
         let victim = Victim::start(&fixture.job().clone().set("led", led))?;
         checks.begin(&mut fixture)?;

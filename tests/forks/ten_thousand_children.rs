@@ -6,7 +6,7 @@ use std::time::Duration;
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const CHILDREN: u64 = 10_000;
 
-fn fork_them(policy: &str, permits: u64, budget: u64) {
+fn fork_children(policy: &str, permits: u64, budget: u64) {
     let _alone = alone();
     let arena = Arena::with_policy(policy, permits).seats(16);
     let watcher = arena.open();
@@ -37,11 +37,11 @@ fn fork_them(policy: &str, permits: u64, budget: u64) {
 
 #[test]
 fn ten_thousand_children_of_a_word_limiter_leak_nothing() {
-    fork_them("bucket:6000/366d:6000", 0, 6_000);
+    fork_children("bucket:6000/366d:6000", 0, 6_000);
 }
 
 /// 16 seats and 4 permits, most of which are left by the dead each time.
 #[test]
 fn ten_thousand_children_with_records_and_permits_leak_nothing() {
-    fork_them("fixed:6000/366d+greedy:6000/366d", 4, 6_000);
+    fork_children("fixed:6000/366d+greedy:6000/366d", 4, 6_000);
 }

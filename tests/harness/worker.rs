@@ -1,4 +1,4 @@
-//! The process that the tests run many of. The first argument says what it does; see `work/`.
+//! The worker process of the tests. The first argument says what it does; see `work/`.
 
 #![deny(unsafe_code)]
 
@@ -34,7 +34,7 @@ fn main() {
     // Whatever happens to the test, no worker is left behind.
     set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
     let job = Job::parse(std::env::args().skip(1));
-    // Where the process of this number sees the mounts, this one does.
+    // It sees the mounts that the process with this PID sees.
     let pid = job.number_or("mounts-of", 0);
     if pid > 0 {
         let mounts = File::open(format!("/proc/{pid}/ns/mnt")).expect("its mounts");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
 /// Lets a pool use the limiter while `changers` processes do `orders`, and kills these at random for `span`.
-fn under_fire(arena: &Arena, users: &[Job], orders: &Job, changers: usize, span: Duration) {
+fn beside_killed_changers(arena: &Arena, users: &[Job], orders: &Job, changers: usize, span: Duration) {
     let watcher = arena.open();
     let mut pool = WorkerPool::new(WORKER);
     pool.spawn_many(orders, changers);
@@ -37,32 +37,32 @@ fn under_fire(arena: &Arena, users: &[Job], orders: &Job, changers: usize, span:
 
 /// Thousands of no-op changes, by changers that are killed at random instants: what is admitted is at most what one unchanged
 /// limiter would have admitted. No usage is forgotten, no admission in flight is lost.
-fn constant(rate: &str, burst: u64) {
+fn no_op_changes(rate: &str, burst: u64) {
     let _alone = alone();
     let arena = Arena::new(rate, burst);
     let users = ["try", "wait"].map(|how| arena.job("hammer").set("how", how));
-    under_fire(&arena, &users, &arena.job("change"), 3, Duration::from_secs(3));
+    beside_killed_changers(&arena, &users, &arena.job("change"), 3, Duration::from_secs(3));
     arena.assert_never_over(arena.limit());
 }
 
 #[test]
 fn no_op_changes_admit_nothing_extra_from_a_patient_limiter() {
-    constant("1000/s", 1);
+    no_op_changes("1000/s", 1);
 }
 
 #[test]
 fn no_op_changes_admit_nothing_extra_from_a_slow_limiter() {
-    constant("7/s", 1);
+    no_op_changes("7/s", 1);
 }
 
 #[test]
 fn no_op_changes_admit_nothing_extra_from_a_burst() {
-    constant("3000/s", 30);
+    no_op_changes("3000/s", 30);
 }
 
 #[test]
 fn no_op_changes_admit_nothing_extra_at_an_awkward_rate() {
-    constant("100003/s", 300);
+    no_op_changes("100003/s", 300);
 }
 
 /// Several processes that are killed at random change the rate, pause and reset at random: no user gets an error or stalls, and
@@ -74,7 +74,7 @@ fn killed_changers_leave_a_healthy_limiter() {
     let limit = arena.open();
     let as_it_is = |mode| arena.job(mode).set("as", "it-is");
     let users = ["try", "wait"].map(|how| as_it_is("hammer").set("how", how));
-    under_fire(&arena, &users, &as_it_is("fire"), 4, Duration::from_secs(4));
+    beside_killed_changers(&arena, &users, &as_it_is("fire"), 4, Duration::from_secs(4));
 
     let calm = Limit::with_burst("5000/s".parse().unwrap(), 50).unwrap();
     limit.resume().unwrap();

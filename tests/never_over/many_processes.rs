@@ -18,7 +18,7 @@ fn hammer(how: &str, rate: &str, burst: u64) {
     let _alone = alone();
     let mut best = 0.0_f64;
     for _ in 0..4 {
-        let part = attempt(how, rate, burst);
+        let part = measure(how, rate, burst);
         best = best.max(part);
         if best >= AT_LEAST {
             return;
@@ -27,7 +27,7 @@ fn hammer(how: &str, rate: &str, burst: u64) {
     panic!("at most {:.3} % of {rate} delivered by {how}", 100.0 * best);
 }
 
-fn attempt(how: &str, rate: &str, burst: u64) -> f64 {
+fn measure(how: &str, rate: &str, burst: u64) -> f64 {
     let arena = Arena::new(rate, burst);
     let mut pool = WorkerPool::new(WORKER);
     let job = arena.job("hammer").set("how", how).set("threads", 2);

@@ -12,7 +12,7 @@ const PHASES: usize = 20;
 const STOPS_A_PHASE: u64 = 100;
 
 /// The median of the phases' 99.9th percentiles, and the slowest of all.
-fn typical(phases: &mut [Vec<u32>]) -> (Duration, Duration) {
+fn median_p999(phases: &mut [Vec<u32>]) -> (Duration, Duration) {
     let mut slow: Vec<u32> = phases
         .iter_mut()
         .filter(|times| times.len() >= 1_000)
@@ -44,7 +44,7 @@ fn ask(arena: &Arena, phase: &AtomicUsize) -> Vec<Vec<u32>> {
 }
 
 /// Every other phase the victim is stopped for a while, again and again; in the others it goes on at its work.
-fn stop_and_go(pool: &WorkerPool, phase: &AtomicUsize) {
+fn stop_in_every_other_phase(pool: &WorkerPool, phase: &AtomicUsize) {
     let mut rng = Rng::new();
     for k in 0..PHASES {
         phase.store(k, Ordering::Relaxed);
@@ -76,7 +76,7 @@ fn decisions_beside_a_stopped_process_take_no_longer() {
         let phase = AtomicUsize::new(0);
         let times = std::thread::scope(|scope| {
             let asker = scope.spawn(|| ask(&arena, &phase));
-            stop_and_go(&pool, &phase);
+            stop_in_every_other_phase(&pool, &phase);
             asker.join().expect("the asker")
         });
         pool.kill_all();
@@ -86,7 +86,7 @@ fn decisions_beside_a_stopped_process_take_no_longer() {
         let (mut with, mut without): (Vec<_>, Vec<_>) =
             times.into_iter().enumerate().partition(|(k, _)| k % 2 == 0);
         let strip = |phases: &mut Vec<(usize, Vec<u32>)>| {
-            typical(&mut phases.drain(..).map(|(_, times)| times).collect::<Vec<_>>())
+            median_p999(&mut phases.drain(..).map(|(_, times)| times).collect::<Vec<_>>())
         };
         let (with, without) = (strip(&mut with), strip(&mut without));
         log_uncaptured(&format!(

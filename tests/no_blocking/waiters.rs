@@ -9,12 +9,12 @@ const SLEEPERS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// 10 processes with 10 threads each wait.
-fn put_to_sleep(arena: &Arena) -> (WorkerPool, shm_lib::RateLimit) {
-    put_many_to_sleep(arena, SLEEPERS / 10, 10)
+fn start_waiters(arena: &Arena) -> (WorkerPool, shm_lib::RateLimit) {
+    start_many_waiters(arena, SLEEPERS / 10, 10)
 }
 
 /// So many processes with so many threads each wait, all for a turn far ahead: none is due before all are asleep.
-fn put_many_to_sleep(arena: &Arena, processes: usize, threads: usize) -> (WorkerPool, shm_lib::RateLimit) {
+fn start_many_waiters(arena: &Arena, processes: usize, threads: usize) -> (WorkerPool, shm_lib::RateLimit) {
     let limit = arena.open();
     while limit.try_acquire(1).unwrap().is_admitted() {}
     let mut pool = WorkerPool::new(WORKER);
@@ -63,7 +63,7 @@ fn best_of(rounds: usize, within: Duration, mut round: impl FnMut() -> Duration,
     panic!("{what}: {best:?} at best, not within {within:?}");
 }
 
-fn last(outcomes: &[(String, Vec<u64>)], since: u64) -> Duration {
+fn slowest_since(outcomes: &[(String, Vec<u64>)], since: u64) -> Duration {
     let latest = outcomes.iter().filter_map(|(_, numbers)| numbers.last()).max().expect("a number");
     Duration::from_nanos(latest.saturating_sub(since))
 }
@@ -73,7 +73,7 @@ fn raising_the_rate_admits_all_waiters_within_a_second() {
     let _alone = alone();
     let round = || {
         let arena = Arena::new("1/m", 1);
-        let (pool, limit) = put_to_sleep(&arena);
+        let (pool, limit) = start_waiters(&arena);
         let changed = shm_lib::now().as_nanos();
         limit.change(1_000, Duration::from_secs(1)).unwrap();
         let outcomes = outcomes(pool);
@@ -83,7 +83,7 @@ fn raising_the_rate_admits_all_waiters_within_a_second() {
         times.sort_unstable();
         assert!(times[0] >= changed);
         assert_never_over(limit.limit().unwrap(), &times);
-        last(&outcomes, changed)
+        slowest_since(&outcomes, changed)
     };
     best_of(3, Duration::from_secs(1), round, "100 sleepers gone after a change from 1/m to 1000/s");
 }
@@ -93,12 +93,12 @@ fn retiring_wakes_all_waiters_within_50_ms() {
     let _alone = alone();
     let round = || {
         let arena = Arena::new("1/m", 1);
-        let (pool, limit) = put_to_sleep(&arena);
+        let (pool, limit) = start_waiters(&arena);
         let retired = shm_lib::now().as_nanos();
         limit.retire().unwrap();
         let outcomes = outcomes(pool);
         assert!(outcomes.iter().all(|(how, _)| how == "Retired"), "{outcomes:?}");
-        last(&outcomes, retired)
+        slowest_since(&outcomes, retired)
     };
     best_of(5, Duration::from_millis(50), round, "100 sleepers woken by retire");
 }
@@ -108,7 +108,7 @@ fn after_a_pause_waiters_are_admitted_at_the_sustained_rate() {
     let _alone = alone();
     for burst in [1, 20] {
         let arena = Arena::new("1/m", burst);
-        let (pool, limit) = put_to_sleep(&arena);
+        let (pool, limit) = start_waiters(&arena);
         // From here on they would all be gone within a second.
         limit.change(100, Duration::from_secs(1)).unwrap();
         let before = shm_lib::now();
@@ -138,13 +138,13 @@ fn after_a_pause_waiters_are_admitted_at_the_sustained_rate() {
 fn waiters_notice_a_removed_file() {
     let _alone = alone();
     let arena = Arena::new("1/m", 1);
-    let (pool, limit) = put_to_sleep(&arena);
+    let (pool, limit) = start_waiters(&arena);
     let removed = shm_lib::now().as_nanos();
     std::fs::remove_file(limit.path()).unwrap();
     let outcomes = outcomes(pool);
     assert!(outcomes.iter().all(|(how, _)| how == "Removed"), "{outcomes:?}");
     // They look once a second.
-    let slowest = last(&outcomes, removed);
+    let slowest = slowest_since(&outcomes, removed);
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 }
 
@@ -155,12 +155,12 @@ fn two_hundred_waiters_notice_a_removed_file_within_two_seconds() {
     const PROCESSES: usize = 200;
     let round = || {
         let arena = Arena::new("1/h", 1).seats(PROCESSES);
-        let (pool, limit) = put_many_to_sleep(&arena, PROCESSES, 1);
+        let (pool, limit) = start_many_waiters(&arena, PROCESSES, 1);
         let removed = shm_lib::now().as_nanos();
         std::fs::remove_file(limit.path()).unwrap();
         let outcomes = outcomes_of(PROCESSES, pool);
         assert!(outcomes.iter().all(|(how, _)| how == "Removed"), "{outcomes:?}");
-        last(&outcomes, removed)
+        slowest_since(&outcomes, removed)
     };
     best_of(3, Duration::from_secs(2), round, "200 processes heard that their file was removed");
 }

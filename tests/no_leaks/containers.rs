@@ -38,7 +38,7 @@ impl Containers {
         }
     }
 
-    fn two(&self) -> Result<(RemoteWorker, RemoteWorker), String> {
+    fn pair(&self) -> Result<(RemoteWorker, RemoteWorker), String> {
         let (mut one, mut two) = (self.container()?, self.container()?);
         for worker in [&mut one, &mut two] {
             assert_eq!(worker.ask("pid"), "1");
@@ -51,7 +51,7 @@ impl Containers {
 /// Both are PID 1 and share a budget; the death of one frees its own seat only.
 fn share_a_budget(plain: bool) -> Result<(), String> {
     let containers = Containers::new(Arena::with_fixed_budget(20), plain);
-    let (mut one, mut two) = containers.two()?;
+    let (mut one, mut two) = containers.pair()?;
     let watcher = containers.arena.job("watch").attach().expect("the limiter");
     assert_eq!((one.admitted_of(3), two.admitted_of(4)), (3, 4));
     let seats = || watcher.inspect().unwrap().attached;
@@ -75,7 +75,7 @@ fn share_a_budget(plain: bool) -> Result<(), String> {
 /// permit.
 fn hold_permits(plain: bool) -> Result<(), String> {
     let containers = Containers::new(Arena::with_policy(EASY, 2), plain);
-    let (mut one, mut two) = containers.two()?;
+    let (mut one, mut two) = containers.pair()?;
     for worker in [&mut one, &mut two] {
         assert!(worker.ask("hold").starts_with("held"));
     }
@@ -92,9 +92,9 @@ fn hold_permits(plain: bool) -> Result<(), String> {
 }
 
 /// A change made in one container wakes a waiter in the other.
-fn hear_of_changes(plain: bool) -> Result<(), String> {
+fn wake_across_containers(plain: bool) -> Result<(), String> {
     let containers = Containers::new(Arena::new("1/m", 1), plain);
-    let (mut one, mut two) = containers.two()?;
+    let (mut one, mut two) = containers.pair()?;
     assert_eq!(one.admitted_of(1), 1);
     two.tell("wait-ms 100000");
     let watcher = containers.arena.job("watch").attach().expect("the limiter");
@@ -106,7 +106,7 @@ fn hear_of_changes(plain: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn in_both(what: fn(bool) -> Result<(), String>) {
+fn as_root_and_as_user(what: fn(bool) -> Result<(), String>) {
     if is_root() {
         what(false).expect("root may have namespaces");
     }
@@ -117,15 +117,15 @@ fn in_both(what: fn(bool) -> Result<(), String>) {
 
 #[test]
 fn two_containers_share_a_budget() {
-    in_both(share_a_budget);
+    as_root_and_as_user(share_a_budget);
 }
 
 #[test]
 fn a_dead_containers_permit_is_free_again() {
-    in_both(hold_permits);
+    as_root_and_as_user(hold_permits);
 }
 
 #[test]
 fn a_change_in_one_container_reaches_the_other() {
-    in_both(hear_of_changes);
+    as_root_and_as_user(wake_across_containers);
 }

@@ -15,7 +15,7 @@ const PLENTY: &str = "nofile 1024";
 const NONE: &str = "nofile 3";
 
 /// A worker with three descriptors, whatever it was started with.
-fn bare(arena: &Arena) -> RemoteWorker {
+fn worker_without_spare_descriptors(arena: &Arena) -> RemoteWorker {
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
     worker.expect_ok("closefrom");
     worker
@@ -38,7 +38,7 @@ fn opening_without_descriptors_is_an_io_error_and_works_later() {
             if exists {
                 drop(arena.open());
             }
-            let mut worker = bare(&arena);
+            let mut worker = worker_without_spare_descriptors(&arena);
             worker.expect_ok(NONE);
             no_descriptor(&worker.ask("open"));
             no_descriptor(&worker.ask("attach"));
@@ -58,7 +58,7 @@ fn opening_without_descriptors_is_an_io_error_and_works_later() {
 fn opening_with_few_descriptors_records_the_clock_or_fails() {
     for few in 4..8 {
         let arena = Arena::with_policy("bucket:20/366d:20", 0);
-        let mut worker = bare(&arena);
+        let mut worker = worker_without_spare_descriptors(&arena);
         worker.expect_ok(&format!("nofile {few}"));
         match worker.ask("open").as_str() {
             "ok" => {
@@ -80,7 +80,7 @@ fn taking_a_seat_without_descriptors_loses_nothing() {
     for (policy, permits) in KINDS {
         let arena = Arena::with_policy(policy, permits);
         let watcher = arena.open();
-        let mut worker = bare(&arena);
+        let mut worker = worker_without_spare_descriptors(&arena);
         worker.expect_ok("join");
         worker.expect_ok(NONE);
         let seatless = permits == 0 && !policy.contains('+');
@@ -118,7 +118,7 @@ fn changing_without_descriptors_fails_and_blocks_no_decision() {
         let arena = Arena::with_policy(policy, permits);
         let watcher = arena.open();
         let before = watcher.policy().unwrap();
-        let mut worker = bare(&arena);
+        let mut worker = worker_without_spare_descriptors(&arena);
         worker.expect_ok("open");
         worker.expect_ok(NONE);
         assert_eq!(worker.admitted_of(3), 3);
@@ -141,10 +141,10 @@ fn changing_without_descriptors_fails_and_blocks_no_decision() {
 #[test]
 fn a_dead_holders_permit_is_found_once_there_is_a_descriptor() {
     let arena = Arena::with_policy("bucket:1000000/s:1000", 2);
-    let mut holder = bare(&arena);
+    let mut holder = worker_without_spare_descriptors(&arena);
     holder.expect_ok("open");
     assert!(admitted(&holder.ask("hold")) && admitted(&holder.ask("hold")));
-    let mut worker = bare(&arena);
+    let mut worker = worker_without_spare_descriptors(&arena);
     worker.expect_ok("open");
     worker.expect_ok(NONE);
     drop(holder);

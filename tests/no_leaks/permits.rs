@@ -28,7 +28,7 @@ fn hold(worker: &mut RemoteWorker) {
 }
 
 /// When it had its permit, by its own clock.
-fn had(answer: &str) -> Nanos {
+fn granted_at(answer: &str) -> Nanos {
     let words: Vec<&str> = answer.split(' ').collect();
     assert_eq!(words[0], "held", "{answer}");
     Nanos::from_nanos(words[2].parse().unwrap())
@@ -38,7 +38,7 @@ fn held(limit: &RateLimit) -> u64 {
     limit.inspect().unwrap().permits_held
 }
 
-fn with(limit: &RateLimit, permits: u32) -> Policy {
+fn with_permits(limit: &RateLimit, permits: u32) -> Policy {
     limit.policy().unwrap().with_permits(permits).unwrap()
 }
 
@@ -48,7 +48,7 @@ fn median(mut all: Vec<Duration>) -> Duration {
 }
 
 /// 20 times: `end` frees the permit that one worker holds while another one waits. Returns how long the waiter then waits.
-fn handed_over(what: &str, end: impl Fn(&mut RemoteWorker)) -> Vec<Duration> {
+fn handover_times(what: &str, end: impl Fn(&mut RemoteWorker)) -> Vec<Duration> {
     let arena = Arena::with_policy(EASY, 1);
     let mut rng = Rng::new();
     let mut all = Vec::new();
@@ -59,7 +59,7 @@ fn handed_over(what: &str, end: impl Fn(&mut RemoteWorker)) -> Vec<Duration> {
         std::thread::sleep(Duration::from_micros(30_000 + rng.below(100_000)));
         let freed = shm_lib::now();
         end(&mut holder);
-        all.push(had(&waiter.answer()).since(freed));
+        all.push(granted_at(&waiter.answer()).since(freed));
     }
     let slowest = all.iter().max().unwrap();
     log_uncaptured(&format!(
@@ -127,13 +127,13 @@ fn a_rate_denial_names_its_retry_time_while_all_permits_are_held() {
 #[test]
 fn a_waiter_gets_a_killed_holders_permit_by_itself() {
     let _alone = alone();
-    handed_over("holder killed", |holder| holder.signal(Signal::SIGKILL));
+    handover_times("holder killed", |holder| holder.signal(Signal::SIGKILL));
 }
 
 #[test]
 fn a_released_permit_wakes_a_waiter_at_once() {
     let _alone = alone();
-    let all = handed_over("given back", |holder| holder.tell("release"));
+    let all = handover_times("given back", |holder| holder.tell("release"));
     assert!(median(all) < Duration::from_millis(50), "nobody is woken");
 }
 
@@ -220,7 +220,7 @@ fn after_a_change_to_fewer_permits_none_is_granted_until_enough_are_released() {
         hold(&mut a);
         hold(&mut b);
     }
-    limit.change_policy(with(&limit, 2)).unwrap();
+    limit.change_policy(with_permits(&limit, 2)).unwrap();
     for left in [4, 3, 2] {
         assert_eq!(held(&limit), left);
         assert!(!limit.try_acquire(1).unwrap().is_admitted(), "admitted beside {left} of 2");
@@ -231,9 +231,9 @@ fn after_a_change_to_fewer_permits_none_is_granted_until_enough_are_released() {
     assert!(!limit.try_acquire(1).unwrap().is_admitted());
     // The dead among those too many count no more.
     drop(second);
-    limit.change_policy(with(&limit, 4)).unwrap();
+    limit.change_policy(with_permits(&limit, 4)).unwrap();
     (0..3).for_each(|_| hold(&mut a));
-    limit.change_policy(with(&limit, 1)).unwrap();
+    limit.change_policy(with_permits(&limit, 1)).unwrap();
     a.signal(Signal::SIGKILL);
     a.wait();
     assert!(!limit.try_acquire(1).unwrap().is_admitted(), "b holds the only one");
@@ -250,8 +250,8 @@ fn adding_permits_wakes_waiters() {
     waiters.iter_mut().for_each(|w| w.tell("hold-wait"));
     std::thread::sleep(Duration::from_millis(50));
     let raised = shm_lib::now();
-    limit.change_policy(with(&limit, 4)).unwrap();
-    let slowest = waiters.iter_mut().map(|w| had(&w.answer()).since(raised)).max().unwrap();
+    limit.change_policy(with_permits(&limit, 4)).unwrap();
+    let slowest = waiters.iter_mut().map(|w| granted_at(&w.answer()).since(raised)).max().unwrap();
     log_uncaptured(&format!("raised: three who wait have theirs after {slowest:?}"));
     assert!(slowest < SURELY);
     assert_eq!(held(&limit), 4);
@@ -270,7 +270,7 @@ fn changes_reach_permit_waiters() {
     limit.pause_for(Duration::from_millis(300)).unwrap();
     let until = limit.inspect().unwrap().paused_until.unwrap();
     drop(only);
-    let begun = had(&waiter.answer());
+    let begun = granted_at(&waiter.answer());
     assert!(begun >= until, "admitted in a pause");
     assert!(begun.since(until) < SURELY);
 
@@ -283,7 +283,7 @@ fn changes_reach_permit_waiters() {
     let free = Policy::new(&permitted.limits().collect::<Vec<_>>()).unwrap();
     let changed = shm_lib::now();
     limit.change_policy(free).unwrap();
-    assert!(had(&other.answer()).since(changed) < SURELY);
+    assert!(granted_at(&other.answer()).since(changed) < SURELY);
 
     // The first one's permit outlived that.
     limit.change_policy(permitted).unwrap();

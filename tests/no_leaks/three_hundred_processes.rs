@@ -19,7 +19,7 @@ fn seated(limit: &RateLimit) -> usize {
 }
 
 /// Starts all processes, each of which asks `tries` times and stays. Returns how many had no seat.
-fn come(arena: &Arena, tries: usize) -> (WorkerPool, usize) {
+fn start_all(arena: &Arena, tries: usize) -> (WorkerPool, usize) {
     let mut pool = WorkerPool::new(WORKER);
     pool.spawn_many(&arena.job("brief").set("tries", tries).set("linger", 1), CROWD);
     pool.start();
@@ -36,7 +36,7 @@ fn three_hundred_seats_are_free_again_after_their_holders_are_killed() {
         drop(arena.open());
         let watcher = arena.job("watch").attach().expect("the limiter");
         for round in 1..=3 {
-            let (pool, seatless) = come(&arena, 1);
+            let (pool, seatless) = start_all(&arena, 1);
             assert_eq!((seated(&watcher), seatless), (CROWD, 0), "{policy}");
             let tokens = watcher.stats().tokens as usize;
             assert_eq!(tokens, (round * CROWD).min(600), "{policy}");
@@ -58,7 +58,7 @@ fn three_hundred_processes_on_fewer_seats_share_one_budget() {
     let arena = Arena::with_policy("bucket:1000/366d:1000", 0).seats(100);
     let watcher = arena.open();
     for _ in 0..2 {
-        let (pool, seatless) = come(&arena, 2);
+        let (pool, seatless) = start_all(&arena, 2);
         assert_eq!((seated(&watcher), seatless), (100, 0));
         pool.kill_all();
     }
@@ -75,7 +75,7 @@ fn processes_without_a_seat_get_no_seat_where_one_is_needed() {
     let arena = Arena::with_policy("fixed:1000/366d+greedy:1000/366d", 0).seats(101);
     let watcher = arena.open();
     for round in 1..=2 {
-        let (pool, seatless) = come(&arena, 2);
+        let (pool, seatless) = start_all(&arena, 2);
         assert_eq!((seated(&watcher), seatless), (101, CROWD - 100));
         assert_eq!(watcher.stats().tokens, round * 200);
         pool.kill_all();

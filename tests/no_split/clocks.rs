@@ -9,7 +9,7 @@ const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const OFFSETS: [&str; 2] = ["-5", "1000"];
 
 /// A worker under another clock, or why that can't be.
-fn elsewhen(arena: &Arena, offset: &str) -> Result<RemoteWorker, String> {
+fn under_another_clock(arena: &Arena, offset: &str) -> Result<RemoteWorker, String> {
     let spaces = if is_root() { "time,pid" } else { "user,time,pid" };
     let job = arena.job("container").set("namespaces", spaces).set("boottime", offset);
     let mut worker = RemoteWorker::new(WORKER, &job);
@@ -33,7 +33,7 @@ fn a_limiter_created_under_one_clock_is_refused_under_another() {
         assert!(limit.try_acquire(1).unwrap().is_admitted());
         let bytes = || std::fs::read(here.file()).unwrap();
         let before = bytes();
-        let mut other = match elsewhen(&here, offset) {
+        let mut other = match under_another_clock(&here, offset) {
             Ok(worker) => worker,
             Err(why) => skip!("{why}"),
         };
@@ -43,7 +43,7 @@ fn a_limiter_created_under_one_clock_is_refused_under_another() {
         assert!(limit.try_acquire(1).unwrap().is_admitted());
 
         let there = Arena::with_fixed_budget(20);
-        let mut maker = elsewhen(&there, offset).expect("another one");
+        let mut maker = under_another_clock(&there, offset).expect("another one");
         maker.expect_ok("open");
         assert_eq!(maker.admitted_of(3), 3);
         let mut host = RemoteWorker::new(WORKER, &there.job("remote"));
@@ -91,7 +91,7 @@ fn an_inherited_handle_under_an_older_clock_admits_nothing_extra() {
 /// A worker to which the kernel tells neither the boot nor the time namespace, under a clock that is ahead by `boottime`
 /// seconds.
 fn without_proc(arena: &Arena, boottime: &str) -> Result<RemoteWorker, String> {
-    let mut worker = elsewhen(arena, boottime)?;
+    let mut worker = under_another_clock(arena, boottime)?;
     worker.expect_ok("tmpfs /proc 1m");
     Ok(worker)
 }

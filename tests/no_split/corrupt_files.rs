@@ -29,7 +29,7 @@ fn arena() -> Arena {
 }
 
 /// Answers in time, whatever the answer.
-fn told(worker: &mut RemoteWorker, order: &str) -> String {
+fn answer_in_time(worker: &mut RemoteWorker, order: &str) -> String {
     let began = Instant::now();
     let answer = worker.ask(order);
     assert!(began.elapsed() < Duration::from_secs(10), "{order} took {:?}: {answer}", began.elapsed());
@@ -125,9 +125,9 @@ fn operations_survive_random_words_in_records() {
             "wait-ms 5", "take 3", "fork", "child try", "child release-all", "retire",
         ];
         for order in orders {
-            told(&mut early, order);
+            answer_in_time(&mut early, order);
             if joined {
-                told(&mut late, order);
+                answer_in_time(&mut late, order);
             }
         }
     }

@@ -16,7 +16,7 @@ const KINDS: [(&str, u64); 8] = [
 ];
 
 /// A worker whose limiter's directory is a full megabyte. The mount is its alone and goes with it.
-fn cramped(arena: &Arena) -> (RemoteWorker, String) {
+fn on_a_full_disk(arena: &Arena) -> (RemoteWorker, String) {
     let dir = arena.dir().display().to_string();
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
     worker.expect_ok(&format!("tmpfs {dir} 1m"));
@@ -31,7 +31,7 @@ fn creating_on_a_full_disk_is_no_space_and_leaves_no_file() {
     }
     for (policy, permits) in KINDS {
         let arena = Arena::with_policy(policy, permits);
-        let (mut worker, dir) = cramped(&arena);
+        let (mut worker, dir) = on_a_full_disk(&arena);
         let answer = worker.ask("open");
         assert!(answer.starts_with("error NoSpace"), "{policy}: {answer}");
         assert!(answer.contains("free some space"), "{policy}: {answer}");
@@ -49,7 +49,7 @@ fn an_open_limiter_keeps_working_on_a_full_disk() {
     }
     for (policy, permits) in KINDS {
         let arena = Arena::with_policy(policy, permits);
-        let (mut worker, dir) = cramped(&arena);
+        let (mut worker, dir) = on_a_full_disk(&arena);
         worker.expect_ok(&format!("rm {dir}/ballast"));
         worker.expect_ok("open");
         worker.expect_ok(&format!("fill {dir}"));
@@ -79,7 +79,7 @@ fn a_limiter_larger_than_the_disk_is_no_space_and_leaves_no_file() {
         skip!("only root can mount a small tmpfs");
     }
     let arena = Arena::new("5/s", 1);
-    let (mut worker, dir) = cramped(&arena);
+    let (mut worker, dir) = on_a_full_disk(&arena);
     worker.expect_ok(&format!("rm {dir}/ballast"));
     for order in ["open seats=4096", "open policy=greedy:1000000/s"] {
         let answer = worker.ask(order);

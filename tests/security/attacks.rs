@@ -24,7 +24,7 @@ const ATTACKER: u32 = 65_533;
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// A directory like /tmp: it belongs to root, and all users can write to it.
-fn directory_for_all() -> TempDir {
+fn directory_writable_by_all() -> TempDir {
     let dir = shared_dir();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
     dir
@@ -55,7 +55,7 @@ fn files_planted_in_a_shared_directory_are_refused() {
     if !is_root() {
         skip!("only root can be two users");
     }
-    let dir = directory_for_all();
+    let dir = directory_writable_by_all();
     let at = |name: &str| dir.path().join(name);
     let own = |name: &str| chown(at(name), Some(ATTACKER), Some(ATTACKER)).unwrap();
     let mut victim = worker_in(dir.path(), VICTIM);
@@ -142,7 +142,7 @@ fn a_default_directory_created_by_another_user_is_refused() {
         }
     }
     let _gone = Gone(&path);
-    let trap = directory_for_all();
+    let trap = directory_writable_by_all();
     let mut victim = Command::new(WORKER);
     victim.arg("remote").uid(uid).gid(uid).current_dir("/").env_remove(shm_lib::DIR_VARIABLE);
     let mut victim = RemoteWorker::from_command(&mut victim);
@@ -337,7 +337,7 @@ fn revoked_permissions_stop_opens_and_changes_but_not_decisions() {
     if !is_root() {
         skip!("only root can become others");
     }
-    let dir = directory_for_all();
+    let dir = directory_writable_by_all();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let limit = builder(dir.path(), "x").mode(0o666).open(10, HOUR).unwrap();
     let mut user = worker_in(dir.path(), VICTIM);

@@ -95,7 +95,7 @@ impl<'a> Disruptor<'a> {
         let mut watched = Instant::now();
         while Instant::now() < end {
             std::thread::sleep(Duration::from_micros(self.rng.below(40_000)));
-            self.let_go(Instant::now());
+            self.continue_stopped(Instant::now());
             let slot = self.rng.below(PROCESSES as u64) as usize;
             if self.rng.below(2) == 0 {
                 self.kill(slot);
@@ -107,7 +107,7 @@ impl<'a> Disruptor<'a> {
                 self.watch();
             }
         }
-        self.let_go(Instant::now() + 2 * LONG_STOP);
+        self.continue_stopped(Instant::now() + 2 * LONG_STOP);
     }
 
     /// Disturbs no process, and watches.
@@ -145,7 +145,7 @@ impl<'a> Disruptor<'a> {
     }
 
     /// Continues the processes whose stop is over by `now`.
-    fn let_go(&mut self, now: Instant) {
+    fn continue_stopped(&mut self, now: Instant) {
         let (over, still) = self.stopped.drain(..).partition(|(_, until)| *until <= now);
         self.stopped = still;
         let over: Vec<(usize, Instant)> = over;

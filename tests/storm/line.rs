@@ -46,7 +46,7 @@ impl fmt::Display for Served {
 
 impl Served {
     pub(crate) fn of(stood: &[Stood], admitted: Vec<(u64, u64)>, nominal: f64, record: &Record) -> Served {
-        let parts: Vec<f64> = windows(&somebody_waits(stood, record))
+        let parts: Vec<f64> = windows(&times_with_a_waiter(stood, record))
             .map(|from| {
                 let inside = admitted.iter().filter(|(at, _)| (from..from + WINDOW).contains(at));
                 let amount: u64 = inside.map(|&(_, amount)| amount).sum();
@@ -63,7 +63,7 @@ impl Served {
 }
 
 /// Times in which at least one caller waits whose process is not stopped, without gaps.
-fn somebody_waits(stood: &[Stood], record: &Record) -> Vec<(u64, u64)> {
+fn times_with_a_waiter(stood: &[Stood], record: &Record) -> Vec<(u64, u64)> {
     let mut times: Vec<(u64, u64)> = Vec::new();
     for one in stood {
         let mut from = one.from;
@@ -125,14 +125,14 @@ mod tests {
     fn a_window_counts_while_a_running_process_waits() {
         let all = [stood(1, 0, 700, 0), stood(2, 600, 2_000, 0)];
         let free = Record::default();
-        assert_eq!(somebody_waits(&all, &free), [(0, 2_000 * MS)]);
-        assert_eq!(windows(&somebody_waits(&all, &free)).count(), 4);
+        assert_eq!(times_with_a_waiter(&all, &free), [(0, 2_000 * MS)]);
+        assert_eq!(windows(&times_with_a_waiter(&all, &free)).count(), 4);
         let stops = vec![Stop { slot: 2, from: 900 * MS, to: 1_500 * MS }];
         let stopped = Record { stops, ..Record::default() };
-        assert_eq!(somebody_waits(&all, &stopped), [(0, 900 * MS), (1_500 * MS, 2_000 * MS)]);
+        assert_eq!(times_with_a_waiter(&all, &stopped), [(0, 900 * MS), (1_500 * MS, 2_000 * MS)]);
         let stops = vec![Stop { slot: 2, from: 900 * MS, to: 0 }];
         let gone = Record { stops, ..Record::default() };
-        assert_eq!(windows(&somebody_waits(&all, &gone)).count(), 1);
+        assert_eq!(windows(&times_with_a_waiter(&all, &gone)).count(), 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! When clients arrive: at random instants that do not depend on the limiter's answers (open loop). Equal numbers give equal
+//! When clients arrive: at random instants that do not depend on the limiter's answers (open loop). An equal offer gives equal
 //! instants.
 
 use crate::{Job, Rng};

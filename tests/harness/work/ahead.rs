@@ -32,7 +32,7 @@ pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
                 };
                 while Instant::now() < end {
                     let turn = limit.reserve(1).expect("a turn");
-                    // A queue too long to be of use.
+                    // The queue is too long to wait for.
                     if turn.wait_time() > Duration::from_millis(200) {
                         turn.cancel();
                         std::thread::sleep(Duration::from_millis(1));
@@ -42,7 +42,7 @@ pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
                         0 => used(turn.commit().expect("its own turn").at()),
                         1 => used(turn.wait().expect("its turn").at()),
                         2 => drop(turn),
-                        // Not the last one any more, more often than not.
+                        // By then other turns mostly come after it.
                         3 => {
                             std::thread::sleep(Duration::from_micros(rng.below(300)));
                             turn.cancel();
@@ -55,8 +55,8 @@ pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
     });
 }
 
-/// Calls a server after each admission, late by up to `late=` µs, and logs when the call arrives. By itself it may not be
-/// later than that: a call that the scheduler has held up for longer is left out.
+/// Calls a server after each admission, late by up to `late=` µs, and logs when the call arrives. A call that the scheduler
+/// delays for longer than that is left out.
 pub(crate) fn late(job: &Job, limit: &RateLimit) {
     crate::ready();
     let end = Instant::now() + job.duration();

@@ -15,10 +15,10 @@ const CLONE_NEWTIME: i32 = 0x80;
 pub(crate) fn act(order: &str, words: &[&str]) -> Option<String> {
     let number = |i: usize| words[i].parse::<u64>().expect("a number");
     match order {
-        // So many descriptors in all, those in use included.
+        // The number of descriptors in all, those in use included.
         "nofile" => limit(Resource::RLIMIT_NOFILE, number(0)),
         "memlock" => limit(Resource::RLIMIT_MEMLOCK, number(0)),
-        // So many bytes more than are in use; without a number: any.
+        // How many bytes more than are in use; without a number: any.
         "memory" if words.is_empty() => limit(Resource::RLIMIT_AS, RLIM_INFINITY),
         "memory" => limit(Resource::RLIMIT_AS, in_use() + number(0)),
         "tmpfs" => {
@@ -43,7 +43,7 @@ pub(crate) fn act(order: &str, words: &[&str]) -> Option<String> {
     Some("ok".to_owned())
 }
 
-/// Has the shell do something; the first line that it says if that fails.
+/// Runs a shell script; the first line of its errors if it fails.
 fn shell(script: &str) -> String {
     let done = Command::new("sh").args(["-c", script]).output().expect("a shell");
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -51,7 +51,7 @@ fn shell(script: &str) -> String {
     if done.status.success() { "ok".to_owned() } else { why() }
 }
 
-/// Has the kernel refuse a kind of call, as a seccomp filter of a container does.
+/// Makes the kernel refuse a kind of call, as a seccomp filter of a container does.
 fn refuse(what: &str) -> std::io::Result<()> {
     // F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW.
     const OFD_LOCKS: [u32; 3] = [36, 37, 38];
@@ -84,7 +84,7 @@ pub(crate) fn usage() -> String {
     format!("{descriptors} {maps} {}", resident.trim().trim_end_matches(" kB"))
 }
 
-/// Mounts of this process alone, that go with it.
+/// Mounts that only this process sees, and that end with it.
 fn own_mounts() {
     unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

@@ -4,7 +4,7 @@ use harness::{Job, Rng};
 use shm_lib::{Limit, Rate, RateLimit};
 use std::time::{Duration, Instant};
 
-/// Changes the limit to what it is already, over and over, for `for=` milliseconds. Pauses `gap=` µs in between.
+/// Makes no-op changes, over and over, for `for=` milliseconds. Sleeps `gap=` µs in between.
 pub(crate) fn change(job: &Job, limit: &RateLimit) {
     let same = limit.limit().expect("its limit");
     let gap = Duration::from_micros(job.number_or("gap", 0));

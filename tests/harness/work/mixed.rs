@@ -7,9 +7,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Two threads ask for one call and `1..=amounts` of each of the `units=` (with commas), for `for=` milliseconds or until
-/// killed. Each logs `amount, at` of its admissions in `logs=`, and in `holds=` (if given) the process that must be
-/// killed to end it, then when it surely had each permit: from, to. Permits are held for up to `hold=` µs. With `settle=1` some turn
-/// out to have been for less, which is logged then.
+/// killed. Each logs `amount, at` of its admissions in `logs=`, and in `holds=` (if given) the process that must be killed to
+/// end it, then when it surely had each permit: from, to. Permits are held for up to `hold=` µs. With `settle=1` some
+/// admissions are settled for less, which is logged then.
 pub(crate) fn run(job: &Job, limit: &RateLimit) {
     crate::ready();
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Opens names that don't exist, at the same moment as many others.
+//! Opens names that do not exist, at the same moment as many other processes.
 
 use harness::Job;
 use harness::log::Log;

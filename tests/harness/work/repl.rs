@@ -23,8 +23,8 @@ pub(crate) fn run(job: &Job) {
         .obey(std::io::stdin().lock(), std::io::stdout());
 }
 
-/// The same as the first process of a new PID namespace, and of others if the job says so. Says `contained`, or why it
-/// can't be.
+/// The same as the first process of a new PID namespace, and of others if the job says so. Reports `contained`, or why that is
+/// impossible.
 pub(crate) fn contained(job: &Job) {
     if let Err(why) = constrained::leave(job) {
         println!("{why}");
@@ -106,7 +106,7 @@ impl Interpreter {
             // In the default directory of this user.
             "open-default" => self.limit = Some(RateLimit::open("x", 10, Duration::from_secs(1))?),
             "where" => return Ok(shm_lib::Directory::from_env().path().display().to_string()),
-            // From here on its children are elsewhere.
+            // From here on its children are in other namespaces.
             "leave" => {
                 let job = words.iter().fold(self.job.clone(), |job, word| job.with_word(word));
                 return Ok(constrained::leave(&job).err().unwrap_or_else(|| "ok".to_owned()));
@@ -200,7 +200,7 @@ impl Interpreter {
 }
 
 impl Child {
-    /// Passes an order on; no answer is an answer too.
+    /// Passes an order on. The answer is `gone` if the child ends without one.
     fn ask(&mut self, order: &str) -> String {
         writeln!(self.strings, "{order}").expect("a living child");
         let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! Everything that can be asked, of all of the storm's limiters, in random order.
+//! Every operation, on all of the storm's limiters, in random order.
 
 use harness::journal::{Board, Entry, EntryKind, Journal, Open};
 use harness::storm::{Call, LIMITERS, StormLimiter, THREADS, Trouble};
@@ -11,17 +11,17 @@ use std::task::{Context, Poll, Wake};
 use std::thread::{Thread, sleep};
 use std::time::{Duration, Instant};
 
-/// A call that returns later than this after it was due is written down.
+/// A call that returns later than this after it was due is recorded.
 const LATE: Duration = Duration::from_millis(500);
-/// The longest that anybody should have to wait here without a deadline.
+/// The longest time that a caller should have to wait here without a deadline.
 const LONG: Duration = Duration::from_secs(3);
-/// A queue longer than this is not waited for ahead.
+/// A reservation further ahead than this is not used.
 const AHEAD: Duration = Duration::from_millis(200);
 
-/// A handle, and when its limiter was made.
+/// A handle, and when its limiter was created.
 type Handle = (RateLimit, u64);
 
-/// The process's handles, and what it knows of the storm.
+/// What the threads of the process share: its handles, and the board of the storm.
 struct Shared {
     dir: PathBuf,
     handles: Vec<RwLock<Handle>>,
@@ -106,12 +106,12 @@ impl WorkerThread<'_> {
         }
     }
 
-    /// Says what is done and until when it must be over at the latest.
+    /// Notes on the board what begins, and when it must have ended at the latest.
     fn begin(&self, call: Call, began: Nanos, may_take: Duration) {
         self.shared.board.begin(self.place, call as u64, began.plus(may_take).as_nanos());
     }
 
-    /// Writes down a call that took too long.
+    /// Records a call that took too long.
     fn record_if_late(&mut self, limiter: usize, call: Call, began: Nanos, due: Nanos) {
         let now = shm_lib::now();
         if now > due.plus(LATE) {
@@ -125,7 +125,7 @@ impl WorkerThread<'_> {
         self.journal.push(Entry { kind: EntryKind::Admitted, limiter, extra: amount, a, b, c: made });
     }
 
-    /// Writes down that this thread waits, where that is judged.
+    /// Records that this thread begins to wait, where that is judged.
     fn begin_waiting(&mut self, limiter: usize, call: Call, began: Nanos) -> Option<Open> {
         let a = began.as_nanos();
         let entry = Entry { kind: EntryKind::Stood, limiter, extra: call as u64, a, b: 0, c: 0 };
@@ -150,7 +150,7 @@ impl WorkerThread<'_> {
             11..=14 => Call::Reserve,
             15..=16 => Call::Settle,
             17 => Call::Look,
-            // Turns of a schedule are kept whatever is changed: only where nothing is.
+            // Scheduled turns stay valid after a change, so only limiters without changes are scheduled on.
             _ if limiter.trouble == Trouble::KillsOnly && !limiter.has_units() => Call::Schedule,
             _ => Call::Try,
         }
@@ -177,7 +177,7 @@ impl WorkerThread<'_> {
                         if retry_after > LONG {
                             self.record_if_late(limiter, call, began, Nanos::from_nanos(0));
                         }
-                        // Asking again at once is all that some programs do; most don't.
+                        // Some programs ask again at once; most do not.
                         sleep(retry_after.min(Duration::from_millis(1 + self.rng.below(5))));
                     }
                 }
@@ -241,7 +241,7 @@ impl WorkerThread<'_> {
         Ok(())
     }
 
-    /// Writes an admission down, for less than was asked for at times; holds its permit for a while.
+    /// Records an admission, at times settled for less, and holds its permit for a while.
     fn use_admission(
         &mut self,
         limiter: usize,
@@ -270,8 +270,8 @@ impl WorkerThread<'_> {
         Ok(())
     }
 
-    /// Takes a turn ahead, and uses it at its time, or gives it back, or forgets it. A turn that a change made void is not
-    /// used, as `RateLimit::wait` would not.
+    /// Reserves a turn, and uses it at its instant, or cancels or drops it. A turn that a change made void is not used, as
+    /// `RateLimit::wait` would not.
     fn reserve(
         &mut self,
         limiter: usize,
@@ -309,7 +309,7 @@ impl WorkerThread<'_> {
     }
 }
 
-/// What a future gives within this time. Then it is dropped.
+/// The output of a future, if it comes within this time. Then the future is dropped.
 fn within<F: IntoFuture>(patience: Duration, future: F) -> Option<F::Output> {
     struct Unpark(Thread);
 
