@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// A new directory, in shared memory if there is any, or where `SHM_LIMIT_TEST_DIR` says; gone when the test ends.
 ///
-/// With its first one a test begins to share the machine, see [`turns`](crate::turns).
+/// With its first one a test begins to share the machine, see [`turns`].
 pub fn shared_dir() -> TempDir {
     turns::share();
     let place = std::env::var_os("SHM_LIMIT_TEST_DIR").unwrap_or_else(|| "/dev/shm".into());
