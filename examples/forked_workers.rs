@@ -1,6 +1,6 @@
 //! Four forked workers share one limit: together, not each, they start 20 jobs a second.
 //!
-//! `cargo run -p shm-limit-suite --example forked_workers`
+//! `cargo run --example forked_workers`
 
 use shm_lib::RateLimit;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! A small HTTP server on loopback that judges its callers, for `requests.sh`: it answers 200 to at most `MAX` requests
 //! in any second and 429 to those above, and reports at the end.
 //!
-//! `cargo run -p shm-limit-suite --example http_server -- MAX REQUESTS` prints its port, serves that many requests, then its verdict.
+//! `cargo run --example http_server -- MAX REQUESTS` prints its port, serves that many requests, then its verdict.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};

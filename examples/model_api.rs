@@ -1,7 +1,7 @@
 //! Four forked workers call one model API under its quotas of requests and tokens. Before a call they take an estimate;
 //! after it they settle what it really was. The API is a pretend one.
 //!
-//! `cargo run -p shm-limit-suite --example model_api`
+//! `cargo run --example model_api`
 
 use shm_lib::{Cost, Policy, RateLimit, Unit};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 # 40 real requests by 8 processes at once, to a server that refuses more than 22 in any second; together they keep to
 # 20. Nothing is shared between them but the name "api".
 #
-#   cargo build --release --example http_server -p shm-limit-suite -p shm-cli --bins && sh examples/requests.sh
+#   cargo build --release --bins --examples && sh examples/requests.sh
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 bin=${CARGO_TARGET_DIR:-$here/target}/release

@@ -1,7 +1,7 @@
 //! Two programs that know nothing of each other but a name. Run it twice at once in two terminals, with a name of
 //! your own; without one it starts its twin itself.
 //!
-//! `cargo run -p shm-limit-suite --example two_programs -- mail`
+//! `cargo run --example two_programs -- mail`
 
 use shm_lib::RateLimit;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::check::{self, Origins};
 use crate::file::{Patch, offset};
-use crate::{Job, log, policy};
+use crate::{Job, log, policy, turns};
 use shm_lib::limit::audit::Admission;
 use shm_lib::limit::{audit, parse_span};
 use shm_lib::{Limit, Nanos, Rate, RateLimit};
@@ -11,7 +11,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A new directory, in shared memory if there is any, or where `SHM_LIMIT_TEST_DIR` says; gone when the test ends.
+///
+/// With its first one a test begins to share the machine, see [`turns`].
 pub fn shared_dir() -> TempDir {
+    turns::share();
     let place = std::env::var_os("SHM_LIMIT_TEST_DIR").unwrap_or_else(|| "/dev/shm".into());
     tempfile::Builder::new()
         .prefix("shm-limit-test-")
@@ -20,12 +23,12 @@ pub fn shared_dir() -> TempDir {
         .expect("a directory to work in")
 }
 
-/// Where one limiter is tested.
+/// A limiter under test, its directory, and the logs of its users.
 pub struct Arena {
     dir: TempDir,
     logs: TempDir,
     limit: Limit,
-    /// Where it is more than one limit: as `policy::parse` reads it, and permits (0: none).
+    /// The policy, if it is more than one limit: as `policy::parse` reads it, and the number of permits (0: none).
     policy: Option<(String, u64)>,
     seats: usize,
 }
@@ -38,14 +41,14 @@ impl Arena {
         Arena { dir: shared_dir(), logs: shared_dir(), limit, policy: None, seats: shm_core::DEFAULT_SEATS }
     }
 
-    /// A place for the limiter `arena` with this policy (see [`policy::parse`]) and so many permits (0: none).
+    /// A place for the limiter `arena` with this policy (see [`policy::parse`]) and this many permits (0: none).
     pub fn with_policy(text: &str, permits: u64) -> Arena {
         let any = Arena::new("1/s", 1);
         let limit = policy::parse(text, permits).first().unwrap_or(any.limit);
         Arena { limit, policy: Some((text.to_owned(), permits)), ..any }
     }
 
-    /// A budget that does not grow while anybody watches: `tokens`, and then about none.
+    /// A budget that does not grow during a test: `tokens`, and then about none.
     pub fn with_fixed_budget(tokens: u64) -> Arena {
         let year = parse_span("366d").expect("a span");
         let limit = Limit::with_burst(Rate::new(tokens, year).expect("a rate"), tokens).expect("a limit");
@@ -94,8 +97,8 @@ impl Arena {
             .set("seats", self.seats)
     }
 
-    /// Checks each of its limits by its own definition. The logs hold `amount`, `at` in turns, where the amount is what
-    /// was taken of units; calls count 1.
+    /// Checks each of its limits by its own definition. The logs hold pairs of `amount` and `at`, where the amount is that of
+    /// each unit; a call counts 1.
     ///
     /// # Panics
     /// With the first window of the first limit that is over.
@@ -172,7 +175,7 @@ pub fn delivered(limit: Limit, times: &[u64], from: u64, span: Duration) -> f64 
     let until = from + span.as_nanos() as u64;
     let (start, end) = (times.partition_point(|&t| t < from), times.partition_point(|&t| t <= until));
     let Some([first, .., last]) = times.get(start..end) else { return 0.0 };
-    // Those at the very first instant belong to the time before it.
+    // Admissions at the very first instant belong to the time before it.
     let counted = end - times.partition_point(|&t| t <= *first);
     counted as f64 / (last - first) as f64 * 1e9 / limit.rate().as_per_second()
 }

@@ -84,7 +84,7 @@ fn aligned(list: &[(u64, u64)], max: u64, per: u64, wall_ns: u64) -> Result<(), 
     Ok(())
 }
 
-/// At most `max` from each first admission on. Only for logs in which nobody is missing.
+/// At most `max` from each first admission on. Only for logs in which no admission is missing.
 fn from_first_use(list: &[(u64, u64)], max: u64, per: u64) -> Result<(), String> {
     let (mut start, mut held) = (0, 0);
     for &(at, n) in list {

@@ -105,7 +105,7 @@ impl Patch {
     }
 }
 
-/// Who stands in the line, the dead as well, and what is charged ahead, as the file says.
+/// Which processes stand in the line, dead ones included, and what is charged ahead, as the file says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InLine {
     /// Processes that stand.
@@ -151,7 +151,7 @@ pub struct Parts {
     pub slots: u64,
     /// Where the permits begin.
     pub permits: u64,
-    /// Where the bits begin that say who stands.
+    /// Where the bits begin that say which processes stand in the line.
     pub standing: u64,
     /// Where the places of the line begin.
     pub places: u64,

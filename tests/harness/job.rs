@@ -95,7 +95,7 @@ impl Job {
     /// Opens the limiter that the words describe, and takes a seat.
     pub fn open(&self) -> shm_lib::Result<shm_lib::RateLimit> {
         let limit = self.open_only()?;
-        sit_down(&limit);
+        claim_seat(&limit);
         Ok(limit)
     }
 
@@ -136,6 +136,6 @@ impl Job {
 
 /// Takes a seat, as every process does with its first request: with one that can never be admitted, so that nothing
 /// is taken or counted.
-pub fn sit_down(limit: &shm_lib::RateLimit) {
+pub fn claim_seat(limit: &shm_lib::RateLimit) {
     let _ = limit.try_acquire(u64::MAX);
 }

@@ -1,17 +1,17 @@
-//! What a storm's threads write down: four words an entry, in mapped files that outlive whoever is killed, and a board on
+//! What a storm's threads write down: four words an entry, in mapped files that outlive a killed process, and a board on
 //! which each thread says what it is doing.
 
-use crate::raw::Words;
+use crate::raw::MappedWords;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Entries of one thread's place, of all who were ever in it. Sparse: room costs nothing.
+/// Entries of one thread's place, of all processes that were ever in it. Sparse: room costs nothing.
 const ROOM: usize = 1 << 21;
 const ENTRY: usize = 4;
 
 /// What an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// `a`: its own time, `b`: when the call returned, `c`: which limiter of that name; `extra`: the amount.
     Admitted = 1,
     /// A permit, surely held from `a` to `b` (0: not given back).
@@ -29,22 +29,22 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// What it is about.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Which of the storm's limiters.
-    pub ground: usize,
-    /// See [`Kind`].
+    pub limiter: usize,
+    /// See [`EntryKind`].
     pub extra: u64,
-    /// See [`Kind`].
+    /// See [`EntryKind`].
     pub a: u64,
-    /// See [`Kind`].
+    /// See [`EntryKind`].
     pub b: u64,
-    /// See [`Kind`].
+    /// See [`EntryKind`].
     pub c: u64,
 }
 
-/// The journal of one place. Whoever comes after a killed one goes on behind its last entry.
+/// The journal of one place. The process that replaces a killed one continues after its last entry.
 pub struct Journal {
-    words: Words,
+    words: MappedWords,
     next: usize,
 }
 
@@ -55,7 +55,7 @@ pub struct Open(usize);
 impl Journal {
     /// The journal of `place`, wherever it stands.
     pub fn resume(dir: &Path, place: usize) -> Journal {
-        let words = Words::map(&dir.join(place.to_string()), ROOM * ENTRY).expect("room for a journal");
+        let words = MappedWords::map(&dir.join(place.to_string()), ROOM * ENTRY).expect("room for a journal");
         // The first entry's place holds a hint where to look for the end.
         let mut next = (words.all()[0].load(Ordering::Relaxed) as usize).max(1);
         while words.all()[next * ENTRY].load(Ordering::Relaxed) != 0 {
@@ -82,7 +82,7 @@ impl Journal {
             word.store(value, Ordering::Relaxed);
         }
         // Last: an entry is whole or not there.
-        place[0].store(e.kind as u64 | (e.ground as u64) << 8 | e.extra << 16, Ordering::Release);
+        place[0].store(e.kind as u64 | (e.limiter as u64) << 8 | e.extra << 16, Ordering::Release);
         self.next += 1;
         self.words.all()[0].store(self.next as u64, Ordering::Relaxed);
         Open(at)
@@ -103,40 +103,40 @@ impl Journal {
 /// All entries of one place, in order.
 pub fn read(dir: &Path, place: usize) -> Vec<Entry> {
     let path = dir.join(place.to_string());
-    let Ok(words) = Words::map_all(&path) else { return Vec::new() };
+    let Ok(words) = MappedWords::map_all(&path) else { return Vec::new() };
     words.all()[ENTRY..]
         .chunks_exact(ENTRY)
         .map(|chunk| [0, 1, 2, 3].map(|i: usize| chunk[i].load(Ordering::Acquire)))
         .take_while(|words| words[0] != 0)
         .map(|[tag, a, b, c]| {
             let kind = match tag & 0xff {
-                1 => Kind::Admitted,
-                2 => Kind::Held,
-                3 => Kind::Slow,
-                5 => Kind::Stood,
-                _ => Kind::Control,
+                1 => EntryKind::Admitted,
+                2 => EntryKind::Held,
+                3 => EntryKind::Slow,
+                5 => EntryKind::Stood,
+                _ => EntryKind::Control,
             };
-            Entry { kind, ground: (tag >> 8 & 0xff) as usize, extra: tag >> 16, a, b, c }
+            Entry { kind, limiter: (tag >> 8 & 0xff) as usize, extra: tag >> 16, a, b, c }
         })
         .collect()
 }
 
 /// What each thread is doing, and whether it should do it quietly.
-pub struct Board(Words);
+pub struct Board(MappedWords);
 
 const LINE: usize = 8;
 
 impl Board {
     /// The board in this directory, for so many places.
     pub fn map(dir: &Path, places: usize) -> Board {
-        Board(Words::map(&dir.join("board"), LINE * (1 + places)).expect("the board"))
+        Board(MappedWords::map(&dir.join("board"), LINE * (1 + places)).expect("the board"))
     }
 
     fn word(&self, place: usize, i: usize) -> &AtomicU64 {
         &self.0.all()[LINE * (1 + place) + i]
     }
 
-    /// Whether there is a pause in the storm: no changes, and everybody just takes.
+    /// Whether there is a pause in the storm: no changes, and all processes only take.
     pub fn is_quiet(&self) -> bool {
         self.0.all()[0].load(Ordering::Relaxed) == 1
     }
@@ -158,7 +158,7 @@ impl Board {
         self.word(place, 2).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Nobody is in this place now.
+    /// No process is in this place now.
     pub fn clear(&self, place: usize) {
         self.word(place, 0).store(0, Ordering::Release);
     }

@@ -1,58 +1,55 @@
-//! What the tests with real processes share: places to work in, crews of worker processes, and what they report.
+//! What the tests with real processes share: places to work in, pools of worker processes, and what they report.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`arena`] | a limiter in a directory of its own, and the log of its admissions |
-//! | [`board`] | what a fuzzing child is doing, for whoever watches it |
+//! | [`fuzz_progress`] | what a fuzzing child is doing, for the test that watches it |
 //! | [`policy`] | a policy as one word of a job |
 //! | [`check`] | each kind of limit checked by its definition |
 //! | [`job`] | what a worker is told to do: a mode and `key=value` words |
-//! | [`crew`] | many workers that start together and never outlive the test |
-//! | [`puppet`] | one worker that does what it is told, line by line |
+//! | [`worker_pool`] | many workers that start together and never outlive the test |
+//! | [`remote_worker`] | one worker that executes orders, line by line |
 //! | [`storm`] | the storm's limiters, and what each has to bear |
 //! | [`load`] | clients that overload a limiter and leave, and askers that ask again at once |
 //! | [`journal`] | what its threads write down |
 //! | [`mark`] | what a traced worker and its tracer tell each other |
 //! | [`log`] | admissions in mapped files, so that those of a killed worker count too |
 //! | [`file`](mod@file) | a limiter's file, read and patched from outside |
+//! | [`turns`] | which tests of a binary run at the same time |
 //! | [`raw`] | all that is unsafe |
 
 #![deny(unsafe_code)]
 
 pub mod arena;
-pub mod board;
 pub mod check;
-pub mod crew;
 pub mod file;
+pub mod fuzz_progress;
 pub mod job;
 pub mod journal;
 pub mod load;
 pub mod log;
 pub mod mark;
 pub mod policy;
-pub mod puppet;
 pub mod raw;
+pub mod remote_worker;
 pub mod storm;
+pub mod turns;
+pub mod worker_pool;
 
 pub use arena::{Arena, shared_dir};
-pub use crew::Crew;
 pub use job::Job;
-pub use puppet::Puppet;
+pub use remote_worker::RemoteWorker;
+pub use turns::alone;
+pub use worker_pool::WorkerPool;
 
+use nix::sys::wait::{WaitStatus, waitpid};
 use std::io::Read;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that does not depend on a rate before the test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Keeps heavy tests of one file from fighting for the processors. Held until the guard is dropped.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether this is root, who may become others.
+/// Whether this is root, which may become other users.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
@@ -61,15 +58,30 @@ pub fn is_root() -> bool {
 #[macro_export]
 macro_rules! skip {
     ($($why:tt)*) => {{
-        $crate::shout(&format!("SKIPPED {}: {}", module_path!(), format_args!($($why)*)));
+        $crate::log_uncaptured(&format!("SKIPPED {}: {}", module_path!(), format_args!($($why)*)));
         return;
     }};
 }
 
 /// Writes past the capture of the test runner: for measurements and skips.
-pub fn shout(text: &str) {
+pub fn log_uncaptured(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Runs `work` in a forked child of this process; whether it returned true there.
+///
+/// Until it ends, the child holds copies of every descriptor of the process, and so of its locks: a test that does this in
+/// the test process is [`alone`].
+pub fn in_child(work: impl FnOnce() -> bool) -> bool {
+    match raw::fork().expect("a child") {
+        Some(child) => waitpid(child, None) == Ok(WaitStatus::Exited(child, 0)),
+        None => {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(false);
+            // Past the exit handlers of the test runner.
+            raw::exit_now(i32::from(!done))
+        }
+    }
 }
 
 /// Says that this worker is ready, and waits until all may start.
@@ -93,26 +105,26 @@ pub fn eventually(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
 }
 
 /// Numbers that look random enough to pick moments and victims. Seeded by the clock.
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// A new sequence.
     #[allow(clippy::new_without_default)]
-    pub fn new() -> Dice {
-        Dice(shm_lib::now().as_nanos() ^ u64::from(std::process::id()) << 40 | 1)
+    pub fn new() -> Rng {
+        Rng(shm_lib::now().as_nanos() ^ u64::from(std::process::id()) << 40 | 1)
     }
 
     /// The sequence of this seed.
-    pub fn seeded(seed: u64) -> Dice {
+    pub fn seeded(seed: u64) -> Rng {
         // Seeds that are neighbours lead to sequences that are not (splitmix64).
         let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Dice((z ^ (z >> 31)) | 1)
+        Rng((z ^ (z >> 31)) | 1)
     }
 
     /// A number in `0..below`.
-    pub fn roll(&mut self, below: u64) -> u64 {
+    pub fn below(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -1,6 +1,6 @@
 //! Admissions, each written to a mapped file as soon as it is known: those of a killed worker are not lost.
 
-use crate::raw::Words;
+use crate::raw::MappedWords;
 use shm_lib::Nanos;
 use shm_lib::limit::audit::Admission;
 use std::path::Path;
@@ -11,7 +11,7 @@ const ROOM: usize = 1 << 23;
 
 /// The log of one thread.
 pub struct Log {
-    words: Words,
+    words: MappedWords,
     next: usize,
 }
 
@@ -22,7 +22,7 @@ impl Log {
         // The PID alone could come again, in another namespace or later.
         let unique = (std::process::id(), shm_lib::now().as_nanos(), THREAD.fetch_add(1, Ordering::Relaxed));
         let path = logs.join(format!("{}-{}-{}", unique.0, unique.1, unique.2));
-        Log { words: Words::map(&path, ROOM).expect("room for a log"), next: 0 }
+        Log { words: MappedWords::map(&path, ROOM).expect("room for a log"), next: 0 }
     }
 
     /// Writes a word; it must not be zero.
@@ -44,7 +44,7 @@ pub fn read_each(logs: &Path) -> Vec<Vec<u64>> {
     let entries = std::fs::read_dir(logs).expect("the logs");
     entries
         .map(|entry| {
-            let words = Words::map_all(&entry.expect("a log").path()).expect("a log");
+            let words = MappedWords::map_all(&entry.expect("a log").path()).expect("a log");
             words.all().iter().map(|w| w.load(Ordering::Relaxed)).take_while(|&w| w != 0).collect()
         })
         .collect()

@@ -1,9 +1,9 @@
 //! What a traced worker and its tracer tell each other at a mark ([`raw::mark`](crate::raw::mark)).
 
-/// What the worker says there.
+/// What the worker reports there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// So many tokens or permits are its own, and the newest is for the instant `at` (0: none).
+    /// It has this many tokens or permits, and the newest is for the instant `at` (0: none).
     Has {
         /// Tokens, or permits.
         tokens: u64,
@@ -45,7 +45,7 @@ pub enum Order {
     Leave,
     /// Give back all permits.
     GiveBack,
-    /// Do the same so many times more.
+    /// Do the same this many times more.
     Repeat(u64),
 }
 

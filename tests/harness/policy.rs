@@ -6,7 +6,7 @@ use shm_lib::{Limit, Policy, Start, Unit};
 /// (since 1970), `first` (use) or `sliding`; or `none`, with permits.
 ///
 /// # Panics
-/// If it is none.
+/// If it is not a valid policy.
 pub fn parse(text: &str, permits: u64) -> Policy {
     if text == "none" {
         return Policy::of_permits(permits as u32).expect("permits");

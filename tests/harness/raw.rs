@@ -12,32 +12,32 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A file of 64-bit words, mapped by whoever wants.
-pub struct Words {
+/// A file of 64-bit words, mapped by several processes.
+pub struct MappedWords {
     map: MmapRaw,
     len: usize,
 }
 
-impl Words {
+impl MappedWords {
     /// Maps `len` words, zero where they were never written. A page exists only once it is touched.
-    pub fn map(path: &Path, len: usize) -> io::Result<Words> {
+    pub fn map(path: &Path, len: usize) -> io::Result<MappedWords> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         if file.metadata()?.len() < 8 * len as u64 {
             file.set_len(8 * len as u64)?;
         }
-        Ok(Words { map: MmapOptions::new().len(8 * len).map_raw(&file)?, len })
+        Ok(MappedWords { map: MmapOptions::new().len(8 * len).map_raw(&file)?, len })
     }
 
     /// Maps the whole file.
-    pub fn map_all(path: &Path) -> io::Result<Words> {
+    pub fn map_all(path: &Path) -> io::Result<MappedWords> {
         let len = std::fs::metadata(path)?.len() as usize / 8;
-        Words::map(path, len)
+        MappedWords::map(path, len)
     }
 
     /// All words.
     pub fn all(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is page-aligned, `8 * len` bytes long and lives as long as `self`; any bytes are valid
-        // atomics, and nobody shortens the file.
+        // atomics, and no process shortens the file.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), self.len) }
     }
 }
@@ -72,7 +72,7 @@ pub fn limit_file_size(bytes: u64) -> io::Result<()> {
 
 /// Closes every descriptor from `first` on, as daemons and careful launchers do.
 pub fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: whoever owned one of them is a worker that was told to lose them and uses none afterwards.
+    // SAFETY: they belong to a worker that was ordered to lose them and uses none afterwards.
     match unsafe { libc::close_range(first, u32::MAX, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

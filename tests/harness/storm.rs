@@ -1,27 +1,27 @@
-//! The storm's limiters and what each has to bear: known to its workers, its marshals and its judge.
+//! The storm's limiters and what each has to bear: known to its workers, its controllers and its judge.
 
 use crate::{Job, policy};
 use shm_lib::{OnLost, OnMismatch, RateLimit, Result};
 use std::path::Path;
 
-/// What a limiter has to bear, besides that its users are killed and stopped at any instant.
+/// What happens to a limiter, besides that its users are killed and stopped at random instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// Nothing else: every window of the whole time is checked.
-    Deaths,
-    /// Changes to what it is already: checked as if there were none.
-    Same,
+    KillsOnly,
+    /// Changes to its current policy: checked as if there were no changes.
+    NoOpChanges,
     /// Changes between [`RATES`]: each window is checked by the most generous that may have been in force in it.
     Rates,
     /// Resets, pauses and resumptions: a reset is worth a burst to the windows that it lies in; in a pause nothing may be.
-    Moods,
-    /// Removed and made anew: each by itself.
-    Phoenix,
+    PauseReset,
+    /// Removed and recreated: each life is judged by itself.
+    Recreate,
 }
 
 /// One of the limiters.
 #[derive(Clone, Copy, Debug)]
-pub struct Ground {
+pub struct StormLimiter {
     /// Its name.
     pub name: &'static str,
     /// As [`policy::parse`] reads it.
@@ -39,28 +39,28 @@ pub struct Ground {
 /// What the limiter under [`Trouble::Rates`] is changed between, a second. Its burst stays, so nothing is forgiven.
 pub const RATES: [u64; 2] = [400, 1_600];
 
-const fn ground(name: &'static str, policy: &'static str, trouble: Trouble, nominal: f64) -> Ground {
-    Ground { name, policy, permits: 0, trouble, nominal, is_for_waiting: false }
+const fn limiter(name: &'static str, policy: &'static str, trouble: Trouble, nominal: f64) -> StormLimiter {
+    StormLimiter { name, policy, permits: 0, trouble, nominal, is_for_waiting: false }
 }
 
 /// All of them.
-pub const GROUNDS: [Ground; 8] = [
-    ground("steady", "bucket:1000/s:20", Trouble::Deaths, 1_000.0),
-    Ground {
+pub const LIMITERS: [StormLimiter; 8] = [
+    limiter("steady", "bucket:1000/s:20", Trouble::KillsOnly, 1_000.0),
+    StormLimiter {
         permits: 8,
-        ..ground(
+        ..limiter(
             "several",
             "greedy:100/100ms+bucket:20000/s:5000@tokens+fixed:450/500ms",
-            Trouble::Deaths,
+            Trouble::KillsOnly,
             900.0,
         )
     },
-    Ground { is_for_waiting: true, ..ground("line", "bucket:500/s:4", Trouble::Deaths, 500.0) },
-    ground("same", "bucket:701/s:10", Trouble::Same, 701.0),
-    ground("greedy", "greedy:80/100ms", Trouble::Same, 800.0),
-    ground("rates", "bucket:400/s:10", Trouble::Rates, 0.0),
-    ground("moods", "bucket:500/s:10", Trouble::Moods, 500.0),
-    ground("phoenix", "greedy:50/50ms+bucket:1000/s:20", Trouble::Phoenix, 1_000.0),
+    StormLimiter { is_for_waiting: true, ..limiter("line", "bucket:500/s:4", Trouble::KillsOnly, 500.0) },
+    limiter("same", "bucket:701/s:10", Trouble::NoOpChanges, 701.0),
+    limiter("greedy", "greedy:80/100ms", Trouble::NoOpChanges, 800.0),
+    limiter("rates", "bucket:400/s:10", Trouble::Rates, 0.0),
+    limiter("pause_reset", "bucket:500/s:10", Trouble::PauseReset, 500.0),
+    limiter("recreate", "greedy:50/50ms+bucket:1000/s:20", Trouble::Recreate, 1_000.0),
 ];
 
 /// Threads of each worker.
@@ -113,7 +113,7 @@ impl Call {
     }
 }
 
-impl Ground {
+impl StormLimiter {
     /// Whether a request names an amount of tokens.
     pub fn has_units(&self) -> bool {
         self.policy.contains('@')
@@ -127,12 +127,12 @@ impl Ground {
         RateLimit::builder(self.name)
             .directory(dir)
             .on_mismatch(OnMismatch::Keep)
-            // It is removed and made anew on purpose: each life is judged for itself.
+            // It is removed and recreated on purpose: each life is judged by itself.
             .on_lost(OnLost::Error)
             .open_policy(policy::parse(self.policy, self.permits))
     }
 
-    /// Orders for those who share it.
+    /// Orders for its workers and controllers.
     pub fn job(mode: &str, dir: &Path, logs: &Path) -> Job {
         Job::new(mode).set("dir", dir.display()).set("logs", logs.display())
     }

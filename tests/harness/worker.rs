@@ -1,24 +1,24 @@
-//! The process that the tests run many of. The first argument says what it does; see `work/`.
+//! The worker process of the tests. The first argument says what it does; see `work/`.
 
 #![deny(unsafe_code)]
 
 mod work {
     pub(crate) mod ahead;
+    pub(crate) mod constrained;
     pub(crate) mod control;
+    pub(crate) mod controller;
     pub(crate) mod copies;
+    pub(crate) mod fork_pool;
     pub(crate) mod fork_storm;
     pub(crate) mod forks;
     pub(crate) mod fuzz;
     pub(crate) mod hammer;
     pub(crate) mod holding;
-    pub(crate) mod marshal;
     pub(crate) mod mixed;
-    pub(crate) mod nursery;
     pub(crate) mod race;
     pub(crate) mod repl;
     pub(crate) mod sleepers;
     pub(crate) mod storm;
-    pub(crate) mod straits;
     #[cfg(target_arch = "x86_64")]
     pub(crate) mod victim;
 }
@@ -34,14 +34,14 @@ fn main() {
     // Whatever happens to the test, no worker is left behind.
     set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
     let job = Job::parse(std::env::args().skip(1));
-    // Where the process of this number sees the mounts, this one does.
+    // It sees the mounts that the process with this PID sees.
     let pid = job.number_or("mounts-of", 0);
     if pid > 0 {
         let mounts = File::open(format!("/proc/{pid}/ns/mnt")).expect("its mounts");
         setns(mounts, CloneFlags::CLONE_NEWNS).expect("to see its mounts");
     }
     match job.mode() {
-        "nursery" => work::nursery::run(&job),
+        "fork_pool" => work::fork_pool::run(&job),
         "fuzz" => work::fuzz::run(&job),
         load::CLIENT => load::client::run(&job),
         _ => run(&job, None),
@@ -75,12 +75,12 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "fork-by-timer" => work::copies::by_timer(job, &limit()),
         "fork-beside-future" => work::copies::beside_future(job),
         "storm" => work::storm::run(job),
-        "marshal" => work::marshal::run(job),
+        "controller" => work::controller::run(job),
         #[cfg(target_arch = "x86_64")]
         "victim" => work::victim::run(job),
         #[cfg(target_arch = "x86_64")]
         "traceable" => work::victim::traceable(),
-        "puppet" => work::repl::run(job),
+        "remote" => work::repl::run(job),
         "container" => work::repl::contained(job),
         other => panic!("no such work: {other}"),
     }

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn without_changes_it_is_the_plain_audit() {
+    fn without_changes_the_audit_is_the_plain_one() {
         let rate = Generous::constant(100);
         assert!(kept(2, &rate, &[], &mut at_ms(&[50, 50, 60, 70])).is_ok());
         assert!(kept(2, &rate, &[], &mut at_ms(&[50, 50, 60, 69])).is_err());
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn each_window_has_the_rate_that_was_in_force() {
+    fn each_window_is_checked_by_the_rate_in_force() {
         // 100/s, from some instant between 1000 and 1010 ms on 1000/s, and from 2000 on 100/s again.
         let changes = [change(1000, 1010, 1000), change(2000, 2000, 100)];
         let rates = Generous::changing(100, &changes);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_was_cut_off_may_have_happened() {
+    fn an_interrupted_change_may_or_may_not_count() {
         // Cut off at 1000, and the next one is done at 1500.
         let changes = [change(1000, 1500, 1000), change(1400, 1500, 100)];
         let rates = Generous::changing(100, &changes);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_worth_one_burst_to_windows_that_it_lies_in() {
+    fn a_reset_allows_one_burst_more_in_windows_around_it() {
         let rate = Generous::constant(1);
         let resets = [change(50, 60, 0)];
         assert!(kept(2, &rate, &resets, &mut at_ms(&[40, 41, 61, 62])).is_ok());

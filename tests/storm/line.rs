@@ -1,6 +1,6 @@
-//! Nothing wasted, and first come, first served: by definition, from when callers waited and when they were admitted.
+//! Nothing wasted, and first come, first served: judged by definition, from when callers waited and when they were admitted.
 
-use crate::trouble::Record;
+use crate::disruptor::Record;
 use std::fmt;
 
 /// A caller that waited.
@@ -22,7 +22,7 @@ const LATER: u64 = 200_000_000;
 
 /// How callers that waited were served.
 pub(crate) struct Served {
-    /// Windows in which somebody who could go on waited all the time.
+    /// Windows in which a caller that was not stopped waited all the time.
     pub(crate) windows: usize,
     /// What was admitted in these, as a part of what the limit allows; and in the worst of them.
     pub(crate) delivered: f64,
@@ -46,7 +46,7 @@ impl fmt::Display for Served {
 
 impl Served {
     pub(crate) fn of(stood: &[Stood], admitted: Vec<(u64, u64)>, nominal: f64, record: &Record) -> Served {
-        let parts: Vec<f64> = windows(&somebody_waits(stood, record))
+        let parts: Vec<f64> = windows(&times_with_a_waiter(stood, record))
             .map(|from| {
                 let inside = admitted.iter().filter(|(at, _)| (from..from + WINDOW).contains(at));
                 let amount: u64 = inside.map(|&(_, amount)| amount).sum();
@@ -63,7 +63,7 @@ impl Served {
 }
 
 /// Times in which at least one caller waits whose process is not stopped, without gaps.
-fn somebody_waits(stood: &[Stood], record: &Record) -> Vec<(u64, u64)> {
+fn times_with_a_waiter(stood: &[Stood], record: &Record) -> Vec<(u64, u64)> {
     let mut times: Vec<(u64, u64)> = Vec::new();
     for one in stood {
         let mut from = one.from;
@@ -113,7 +113,7 @@ fn overtaken(stood: &[Stood], record: &Record) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trouble::Stop;
+    use crate::disruptor::Stop;
 
     const MS: u64 = 1_000_000;
 
@@ -122,21 +122,21 @@ mod tests {
     }
 
     #[test]
-    fn a_window_counts_while_somebody_who_is_not_stopped_waits() {
+    fn a_window_counts_while_a_running_process_waits() {
         let all = [stood(1, 0, 700, 0), stood(2, 600, 2_000, 0)];
         let free = Record::default();
-        assert_eq!(somebody_waits(&all, &free), [(0, 2_000 * MS)]);
-        assert_eq!(windows(&somebody_waits(&all, &free)).count(), 4);
+        assert_eq!(times_with_a_waiter(&all, &free), [(0, 2_000 * MS)]);
+        assert_eq!(windows(&times_with_a_waiter(&all, &free)).count(), 4);
         let stops = vec![Stop { slot: 2, from: 900 * MS, to: 1_500 * MS }];
         let stopped = Record { stops, ..Record::default() };
-        assert_eq!(somebody_waits(&all, &stopped), [(0, 900 * MS), (1_500 * MS, 2_000 * MS)]);
+        assert_eq!(times_with_a_waiter(&all, &stopped), [(0, 900 * MS), (1_500 * MS, 2_000 * MS)]);
         let stops = vec![Stop { slot: 2, from: 900 * MS, to: 0 }];
         let gone = Record { stops, ..Record::default() };
-        assert_eq!(windows(&somebody_waits(&all, &gone)).count(), 1);
+        assert_eq!(windows(&times_with_a_waiter(&all, &gone)).count(), 1);
     }
 
     #[test]
-    fn what_is_not_delivered_while_somebody_waits_is_wasted() {
+    fn undelivered_turns_beside_a_waiter_count_as_wasted() {
         let all = [stood(1, 0, 1_000, 0)];
         let admitted = (0..60).map(|i| (i * 10 * MS, 1)).collect();
         let served = Served::of(&all, admitted, 100.0, &Record::default());

@@ -6,17 +6,17 @@
 #![deny(unsafe_code)]
 
 mod audit;
+mod disruptor;
 mod line;
-mod trouble;
 mod verdict;
 
+use disruptor::{Disruptor, PROCESSES};
 use harness::journal::Board;
-use harness::storm::{GROUNDS, Ground, THREADS, Trouble};
-use harness::{eventually, shared_dir, shout};
+use harness::storm::{LIMITERS, StormLimiter, THREADS, Trouble};
+use harness::{eventually, log_uncaptured, shared_dir};
 use shm_lib::{Cost, Outcome, RateLimit, Unit};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use trouble::{PROCESSES, Troublemaker};
 use verdict::{Calm, Verdict};
 
 /// Storm, and then calm: to settle, and to be measured.
@@ -30,29 +30,29 @@ fn a_storm_breaks_no_promise() {
     let end = Instant::now() + Duration::from_secs(seconds);
     let (dir, logs) = (shared_dir(), shared_dir());
     let descriptors = open_descriptors();
-    let watchers: Vec<(&Ground, RateLimit)> = (GROUNDS.iter())
-        .filter(|ground| ground.trouble != Trouble::Phoenix)
-        .map(|ground| (ground, ground.open(dir.path()).expect("a limiter")))
+    let watchers: Vec<(&StormLimiter, RateLimit)> = (LIMITERS.iter())
+        .filter(|limiter| limiter.trouble != Trouble::Recreate)
+        .map(|limiter| (limiter, limiter.open(dir.path()).expect("a limiter")))
         .collect();
     let board = Board::map(logs.path(), PROCESSES * THREADS);
-    let mut trouble = Troublemaker::begin(dir.path(), logs.path(), &board);
+    let mut disruptor = Disruptor::begin(dir.path(), logs.path(), &board);
     let mut calm: Vec<Calm> = Vec::new();
     while Instant::now() < end {
-        trouble.rage(STORM.min(end - Instant::now()));
+        disruptor.disrupt(STORM.min(end - Instant::now()));
         board.set_quiet(true);
-        trouble.rest(SETTLE);
+        disruptor.watch_for(SETTLE);
         let from = shm_lib::now().as_nanos();
         let (_, rates) = watchers.iter().find(|(g, _)| g.trouble == Trouble::Rates).expect("one of them");
         let rate = rates.limit().expect("its limit").rate().max();
-        trouble.rest(CALM);
+        disruptor.watch_for(CALM);
         calm.push((from, shm_lib::now().as_nanos(), rate));
-        trouble.look_for_leaks();
-        for (ground, watcher) in &watchers {
-            watcher.inspect().unwrap_or_else(|e| panic!("{}: {e}", ground.name));
+        disruptor.look_for_leaks();
+        for (limiter, watcher) in &watchers {
+            watcher.inspect().unwrap_or_else(|e| panic!("{}: {e}", limiter.name));
         }
         board.set_quiet(false);
     }
-    let mut record = trouble.end();
+    let mut record = disruptor.end();
     record.leaks.extend(left_behind(dir.path(), &watchers));
     drop(watchers);
     if open_descriptors() > descriptors {
@@ -66,9 +66,9 @@ fn a_storm_breaks_no_promise() {
     let served = verdict.served(&record);
     let parts: Vec<String> =
         delivered.iter().map(|(name, part)| format!("{name} {:.1} %", 100.0 * part)).collect();
-    shout(&format!(
+    log_uncaptured(&format!(
         "storm of {seconds} s, {PROCESSES} processes, {} limiters\n  operations  {calls}, {} admissions\n  kills       {}\n  stops       {}\n  changes     {}\n  over        {} ({} admissions astride a change set aside; {} of 8 permits at once)\n  leaks       {}\n  stalls      {}\n  delivered   {} (in {} undisturbed times of {CALM:?})\n  in line     {served}",
-        GROUNDS.len(),
+        LIMITERS.len(),
         verdict.admitted(),
         record.kills.len() - PROCESSES,
         record.stops.len(),
@@ -84,11 +84,11 @@ fn a_storm_breaks_no_promise() {
     assert!(verdict.over.is_empty(), "over: {:#?}", verdict.over);
     assert!(record.leaks.is_empty(), "leaks: {:#?}", record.leaks);
     assert!(verdict.stalls.is_empty(), "stalls: {:#?}", verdict.stalls);
-    // On a machine of one's own it is all of it; nobody can promise that beside other people's work.
+    // On an otherwise idle machine it is all of it; beside other load that cannot be promised.
     for (name, part) in delivered {
         assert!(part > 0.75, "{name}: {:.1} % of what it should deliver", 100.0 * part);
     }
-    // Also while everything happens, and to those who came first. (What a killed process was just given is lost.)
+    // Also during the storm, and in the order of arrival. (A turn that a killed process had just claimed is lost.)
     assert!(served.windows > seconds as usize / 4, "hardly anybody waits: {served}");
     assert!(served.delivered > 0.75, "turns are wasted: {served}");
     assert!(served.overtaken < 0.05, "the line is out of order: {served}");
@@ -104,35 +104,35 @@ fn open_descriptors() -> usize {
 }
 
 /// What the dead left: files beside the limiters, seats, permits.
-fn left_behind(dir: &Path, watchers: &[(&Ground, RateLimit)]) -> Vec<String> {
+fn left_behind(dir: &Path, watchers: &[(&StormLimiter, RateLimit)]) -> Vec<String> {
     let mut leaks: Vec<String> = std::fs::read_dir(dir)
         .expect("the limiters' directory")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .filter(|name| GROUNDS.iter().all(|ground| ground.name != name))
+        .filter(|name| LIMITERS.iter().all(|limiter| limiter.name != name))
         .map(|name| format!("a file {name}"))
         .collect();
-    for (ground, watcher) in watchers {
+    for (limiter, watcher) in watchers {
         let look = || watcher.inspect().expect("a healthy limiter");
         let free = || look().attached.is_empty() && look().permits_held == 0;
         if !eventually(Duration::from_millis(500), free) {
             leaks.push(format!(
                 "{}: seats {:?}, {} permits",
-                ground.name,
+                limiter.name,
                 look().attached,
                 look().permits_held
             ));
         }
-        let cost = match ground.has_units() {
+        let cost = match limiter.has_units() {
             true => Cost::one().and(Unit::named("tokens").expect("a unit"), 1),
             false => Cost::one(),
         };
         let ask = |patience| watcher.acquire(cost).timeout(patience).wait().expect("a decision");
-        let all: Vec<Outcome> = (0..ground.permits).map(|_| ask(Duration::from_secs(5))).collect();
+        let all: Vec<Outcome> = (0..limiter.permits).map(|_| ask(Duration::from_secs(5))).collect();
         if !all.iter().all(Outcome::is_admitted) {
-            leaks.push(format!("{}: a permit is lost", ground.name));
+            leaks.push(format!("{}: a permit is lost", limiter.name));
         }
-        if ground.permits > 0 && ask(Duration::from_millis(20)).is_admitted() {
-            leaks.push(format!("{}: one permit too many", ground.name));
+        if limiter.permits > 0 && ask(Duration::from_millis(20)).is_admitted() {
+            leaks.push(format!("{}: one permit too many", limiter.name));
         }
     }
     leaks

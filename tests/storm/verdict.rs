@@ -1,13 +1,13 @@
-//! Reads what the storm's threads wrote down, and judges each limiter by what it had to bear.
+//! Reads what the storm's threads wrote down, and judges each limiter by what happened to it.
 
 use crate::audit::{self, Change, Generous};
+use crate::disruptor::{PATIENCE, PROCESSES, Record};
 use crate::line::{Served, Stood};
-use crate::trouble::{PATIENCE, PROCESSES, Record};
 use harness::check::{Origins, kept, most_at_once};
 use harness::file::{Patch, offset};
-use harness::journal::{self, Kind};
+use harness::journal::{self, EntryKind};
 use harness::policy;
-use harness::storm::{Call, GROUNDS, THREADS, Trouble};
+use harness::storm::{Call, LIMITERS, THREADS, Trouble};
 use shm_lib::Nanos;
 use shm_lib::limit::audit::Admission;
 use std::collections::BTreeMap;
@@ -36,21 +36,21 @@ struct Control {
 
 /// What became of one limiter.
 #[derive(Default)]
-pub(crate) struct Ground {
+pub(crate) struct Observed {
     used: Vec<Used>,
     controls: Vec<Control>,
     held: Vec<(u64, u64)>,
     stood: Vec<Stood>,
-    /// Admissions that can't be judged: whether they were decided before or after a change nobody can say.
+    /// Admissions that cannot be judged: it is unknown whether they were decided before or after a change.
     aside: usize,
 }
 
-/// A time in which nobody was disturbed: from, to, and the rate of the limiter under [`Trouble::Rates`].
+/// A time in which no process was disturbed: from, to, and the rate of the limiter under [`Trouble::Rates`].
 pub(crate) type Calm = (u64, u64, u64);
 
 #[derive(Default)]
 pub(crate) struct Verdict {
-    pub(crate) grounds: Vec<Ground>,
+    pub(crate) limiters: Vec<Observed>,
     pub(crate) over: Vec<String>,
     pub(crate) stalls: Vec<String>,
 }
@@ -59,31 +59,31 @@ impl Verdict {
     /// Reads all and judges all.
     pub(crate) fn of(dir: &Path, logs: &Path, record: &Record) -> Verdict {
         let mut all = Verdict::default();
-        all.grounds.resize_with(GROUNDS.len(), Ground::default);
+        all.limiters.resize_with(LIMITERS.len(), Observed::default);
         for place in 0..PROCESSES * THREADS {
             let slot = place / THREADS;
             for e in journal::read(logs, place) {
-                let ground = &mut all.grounds[e.ground];
+                let limiter = &mut all.limiters[e.limiter];
                 match e.kind {
-                    Kind::Admitted => {
-                        ground.used.push(Used { at: e.a, returned: e.b, amount: e.extra, made: e.c });
+                    EntryKind::Admitted => {
+                        limiter.used.push(Used { at: e.a, returned: e.b, amount: e.extra, made: e.c });
                     }
-                    Kind::Held => {
+                    EntryKind::Held => {
                         let to = if e.b > 0 { e.b } else { record.lived_until(slot, e.a) };
-                        ground.held.push((e.a, to));
+                        limiter.held.push((e.a, to));
                     }
-                    Kind::Stood => {
+                    EntryKind::Stood => {
                         let to = if e.b > 0 { e.b } else { record.lived_until(slot, e.a) };
-                        ground.stood.push(Stood { slot, from: e.a, to, at: e.c });
+                        limiter.stood.push(Stood { slot, from: e.a, to, at: e.c });
                     }
-                    Kind::Control => ground.controls.push(Control {
+                    EntryKind::Control => limiter.controls.push(Control {
                         call: Call::of(e.extra),
                         from: e.a,
                         done: e.b,
                         to: e.c,
                     }),
-                    Kind::Slow => {
-                        let name = GROUNDS[e.ground].name;
+                    EntryKind::Slow => {
+                        let name = LIMITERS[e.limiter].name;
                         let late = (e.b - e.c).saturating_sub(record.stopped(slot, e.a.min(e.c), e.b));
                         if e.c == 0 {
                             all.stalls.push(format!("{name}: a queue of seconds, at {} ns", e.a));
@@ -95,13 +95,13 @@ impl Verdict {
                 }
             }
         }
-        for (ground, what) in all.grounds.iter_mut().zip(&GROUNDS) {
-            ground.controls.sort_by_key(|control| control.from);
+        for (limiter, what) in all.limiters.iter_mut().zip(&LIMITERS) {
+            limiter.controls.sort_by_key(|control| control.from);
             let judged = match what.trouble {
-                Trouble::Deaths | Trouble::Same => ground.unchanged(what, &dir.join(what.name)),
-                Trouble::Rates => ground.at_rates(what),
-                Trouble::Moods => ground.reset_and_paused(what),
-                Trouble::Phoenix => ground.each_by_itself(what),
+                Trouble::KillsOnly | Trouble::NoOpChanges => limiter.unchanged(what, &dir.join(what.name)),
+                Trouble::Rates => limiter.at_rates(what),
+                Trouble::PauseReset => limiter.reset_and_paused(what),
+                Trouble::Recreate => limiter.each_by_itself(what),
             };
             if let Err(over) = judged {
                 all.over.push(format!("{}: {over}", what.name));
@@ -112,48 +112,48 @@ impl Verdict {
 
     /// Changes that were done.
     pub(crate) fn changes(&self) -> usize {
-        self.grounds.iter().flat_map(|ground| &ground.controls).filter(|control| control.done > 0).count()
+        self.limiters.iter().flat_map(|limiter| &limiter.controls).filter(|control| control.done > 0).count()
     }
 
     pub(crate) fn admitted(&self) -> usize {
-        self.grounds.iter().map(|ground| ground.used.len()).sum()
+        self.limiters.iter().map(|limiter| limiter.used.len()).sum()
     }
 
     pub(crate) fn aside(&self) -> usize {
-        self.grounds.iter().map(|ground| ground.aside).sum()
+        self.limiters.iter().map(|limiter| limiter.aside).sum()
     }
 
     pub(crate) fn most_held(&self) -> u64 {
-        self.grounds.iter().map(|ground| most_at_once(&ground.held)).max().unwrap_or(0)
+        self.limiters.iter().map(|limiter| most_at_once(&limiter.held)).max().unwrap_or(0)
     }
 
     /// What each delivered in all the calm times together, as a part of what it should.
     pub(crate) fn delivered(&self, calm: &[Calm]) -> Vec<(&'static str, f64)> {
-        let part = |(ground, what): (&Ground, &harness::storm::Ground)| {
+        let part = |(limiter, what): (&Observed, &harness::storm::StormLimiter)| {
             let (mut got, mut due) = (0, 0.0);
             for &(from, to, rate) in calm {
-                let inside = ground.used.iter().filter(|used| (from..to).contains(&used.at));
+                let inside = limiter.used.iter().filter(|used| (from..to).contains(&used.at));
                 got += inside.map(|used| if what.has_units() { 1 } else { used.amount }).sum::<u64>();
                 let nominal = if what.trouble == Trouble::Rates { rate as f64 } else { what.nominal };
                 due += nominal * (to - from) as f64 / 1e9;
             }
             (what.name, got as f64 / due)
         };
-        self.grounds.iter().zip(&GROUNDS).map(part).collect()
+        self.limiters.iter().zip(&LIMITERS).map(part).collect()
     }
 
     /// How the limiter whose users only wait served them.
     pub(crate) fn served(&self, record: &Record) -> Served {
-        let (ground, what) =
-            self.grounds.iter().zip(&GROUNDS).find(|(_, what)| what.is_for_waiting).expect("one of them");
-        let admitted = ground.used.iter().map(|used| (used.at, used.amount)).collect();
-        Served::of(&ground.stood, admitted, what.nominal, record)
+        let (limiter, what) =
+            self.limiters.iter().zip(&LIMITERS).find(|(_, what)| what.is_for_waiting).expect("one of them");
+        let admitted = limiter.used.iter().map(|used| (used.at, used.amount)).collect();
+        Served::of(&limiter.stood, admitted, what.nominal, record)
     }
 }
 
-impl Ground {
+impl Observed {
     /// Every window of the whole time, by each limit's definition.
-    fn unchanged(&self, what: &harness::storm::Ground, file: &Path) -> Result<(), String> {
+    fn unchanged(&self, what: &harness::storm::StormLimiter, file: &Path) -> Result<(), String> {
         let patch = Patch::of(file);
         let origins = Origins { wall_ns: patch.get(offset::WALL), created_ns: patch.get(offset::CREATED) };
         for limit in policy::parse(what.policy, what.permits).limits() {
@@ -184,8 +184,8 @@ impl Ground {
         Err(format!("{most} permits held at once, from and to: {all}"))
     }
 
-    /// When each of these may have happened. One that was cut off may be completed by whoever comes next: at the latest
-    /// by the next that was done.
+    /// When each of these may have happened. An interrupted change may be completed by the next process: at the latest by the
+    /// next change that was done.
     fn changes(&self, which: Call) -> Vec<Change> {
         let done_by = |i: usize| self.controls[i..].iter().map(|c| c.done).find(|&done| done > 0);
         (self.controls.iter().enumerate())
@@ -199,9 +199,9 @@ impl Ground {
     }
 
     /// A decision may read the clock, then sleep, then be made after a change: its time is from before. Under one rate
-    /// that is harmless; under two nobody can say by which to judge it. So those that were on their way while a change
+    /// that is harmless; under two rates it is unknown by which to judge it. So admissions that were in flight while a change
     /// may have happened are set aside.
-    fn at_rates(&mut self, what: &harness::storm::Ground) -> Result<(), String> {
+    fn at_rates(&mut self, what: &harness::storm::StormLimiter) -> Result<(), String> {
         let limit = policy::parse(what.policy, 0).first().expect("a limit");
         let changes = self.changes(Call::Change);
         let astride = |used: &&Used| {
@@ -217,7 +217,7 @@ impl Ground {
     }
 
     /// No window over, with a burst more for each reset that may lie in it; nothing in a pause.
-    fn reset_and_paused(&mut self, what: &harness::storm::Ground) -> Result<(), String> {
+    fn reset_and_paused(&mut self, what: &harness::storm::StormLimiter) -> Result<(), String> {
         let limit = policy::parse(what.policy, 0).first().expect("a limit");
         let resets = self.changes(Call::Reset);
         // As above: from before a reset by its clock, from after it by its state.
@@ -251,7 +251,7 @@ impl Ground {
     }
 
     /// Each of that name by itself, and none for long after it was removed.
-    fn each_by_itself(&self, what: &harness::storm::Ground) -> Result<(), String> {
+    fn each_by_itself(&self, what: &harness::storm::StormLimiter) -> Result<(), String> {
         let mut by_made: BTreeMap<u64, Vec<Admission>> = BTreeMap::new();
         for used in &self.used {
             by_made.entry(used.made).or_default().push(admission(used.at, used.amount));

@@ -16,7 +16,7 @@ pub(crate) fn bench(more: &[&str]) -> Result<(), String> {
     run("bench", &[], &[&report[..], more].concat())
 }
 
-/// `tests/fuzz.rs` alone, in a build that checks what overflows unless it is to be fast.
+/// `tests/fuzz` alone, with overflow checks unless `--release` is given.
 pub(crate) fn fuzz(args: &[&str]) -> Result<(), String> {
     let mut settings = Vec::new();
     let mut cargo = vec!["test", "-p", "shm-limit-suite", "--test", "fuzz"];
@@ -48,19 +48,19 @@ pub(crate) fn storm(seconds: &str, dir: &str) -> Result<(), String> {
     )
 }
 
-/// Of `tests/autopsy`, of which a sample is a part of `processes`.
-pub(crate) fn autopsy(options: &[&str]) -> Result<(), String> {
+/// All of `tests/faults`, a sample of which is a part of `processes`.
+pub(crate) fn faults(options: &[&str]) -> Result<(), String> {
     let mut environment = Vec::new();
     for option in options.chunks(2) {
         match option {
-            ["--op", name] => environment.push(("AUTOPSY_OP", *name)),
-            ["--end", name] => environment.push(("AUTOPSY_END", *name)),
+            ["--op", name] => environment.push(("SHM_LIMIT_FAULT_OP", *name)),
+            ["--end", name] => environment.push(("SHM_LIMIT_FAULT_END", *name)),
             ["--every", n] if n.parse::<usize>().is_ok_and(|n| n > 0) => {
-                environment.push(("AUTOPSY_EVERY", *n));
+                environment.push(("SHM_LIMIT_FAULT_EVERY", *n));
             }
-            _ => return Err(format!("autopsy knows no {option:?}\n{HELP}")),
+            _ => return Err(format!("`cargo xtask faults` has no option {option:?}\n{HELP}")),
         }
     }
-    let test = ["test", "--profile", "suite", "-p", "shm-limit-suite", "--test", "autopsy"];
-    run("autopsy", &environment, &[&test[..], &["--", "--ignored", "--nocapture"]].concat())
+    let test = ["test", "--profile", "suite", "-p", "shm-limit-suite", "--test", "faults"];
+    run("faults", &environment, &[&test[..], &["--", "--ignored", "--nocapture"]].concat())
 }

@@ -2,7 +2,7 @@
 
 mod long;
 
-use long::{autopsy, bench, fuzz, interleave, storm};
+use long::{bench, faults, fuzz, interleave, storm};
 use std::env;
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -11,7 +11,7 @@ use std::time::Instant;
 const HELP: &str = "\
 cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
-  processes   real processes: fork, kill, stop, namespaces, a minute of storm (optimised build)
+  processes   real processes, by promise: fork, kill, stop, namespaces, a minute of storm, a sample of faults (optimised build)
   fuzz        hostile bytes in limiters' files (with overflow checks)
   loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
   examples    the examples, run as a user would
@@ -19,9 +19,9 @@ cargo xtask interleave [N]   N random interleavings of each long scene (100000)
 cargo xtask storm [SECONDS [DIR]]
                              64 processes that do everything at once, killed and stopped at random (600), with the limiters
                              in this directory (/dev/shm)
-cargo xtask autopsy [--op NAME] [--end killed|stopped|forked|retired] [--every N]
-                             every public operation cut off at each of its instructions: by death, by a stop, by a fork in
-                             a signal handler, by the end of its limiter
+cargo xtask faults [--op NAME] [--end killed|stopped|forked|retired] [--every N]
+                             every public operation interrupted at each of its instructions: by a kill, by a stop, by a fork
+                             in a signal handler, by the retirement of its limiter
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
 cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
-        ["autopsy", options @ ..] => autopsy(options),
+        ["faults", options @ ..] => faults(options),
         ["storm"] => storm("600", "/dev/shm"),
         ["storm", seconds] if seconds.parse::<u64>().is_ok() => storm(seconds, "/dev/shm"),
         ["storm", seconds, dir] if seconds.parse::<u64>().is_ok() => storm(seconds, dir),
@@ -104,13 +104,9 @@ fn scratch() -> Result<String, String> {
 
 /// The shell example needs curl and the built command; the others are programs.
 fn examples() -> Result<(), String> {
-    run(
-        "examples",
-        &[],
-        &["build", "--release", "-p", "shm-cli", "-p", "shm-limit-suite", "--examples", "--bins"],
-    )?;
+    run("examples", &[], &["build", "--release", "--examples", "--bins"])?;
     for example in ["forked_workers", "two_programs", "model_api"] {
-        run("examples", &[], &["run", "--release", "-p", "shm-limit-suite", "--example", example])?;
+        run("examples", &[], &["run", "--release", "--example", example])?;
     }
     if Command::new("curl").arg("--version").output().is_err() {
         println!("SKIPPED examples/requests.sh: there is no curl here");

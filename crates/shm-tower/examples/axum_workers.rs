@@ -1,4 +1,4 @@
-//! Several worker processes behind one port, under one limit: `cargo run -p shm-tower --example axum_workers -- 8080 4`
+//! Several worker processes behind one port, under one limit: `cargo run --example axum_workers -- 8080 4`
 //! and then `curl -i localhost:8080`. With `wait` as a third argument requests wait for their turn, up to a second, and a
 //! client that hangs up leaves the line. Each worker listens by itself (SO_REUSEPORT), and the kernel spreads connections.
 

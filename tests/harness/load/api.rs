@@ -23,7 +23,7 @@ pub fn wait_until(limit: &RateLimit, deadline: Instant) -> Result<Option<Admitte
     limit.acquire(1).deadline(deadline).wait().map(admitted)
 }
 
-/// Waits until `stop` says true. A signal handler that runs in this thread makes the wait ask.
+/// Waits until `stop` returns true. A signal that is handled in this thread makes the wait call it.
 pub fn wait_unless(limit: &RateLimit, stop: impl FnMut() -> bool) -> Result<Option<Admitted>> {
     match limit.acquire(1).stop_when(stop).wait() {
         Ok(admission) => Ok(Some(Admitted(admission))),

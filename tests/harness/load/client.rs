@@ -25,7 +25,7 @@ pub fn run(job: &Job) {
     }
 }
 
-/// The limiter and the sheet of a process that takes part.
+/// The limiter and the sheet of a process that takes part in a measurement.
 pub struct Part {
     /// The limiter.
     pub limit: RateLimit,

@@ -4,7 +4,7 @@
 use super::CLIENT;
 use super::heartbeat::Heartbeat;
 use super::sheet::{Asking, Sheet};
-use crate::{Arena, Crew};
+use crate::{Arena, WorkerPool};
 use std::time::Duration;
 
 const SEATS: usize = 256;
@@ -189,7 +189,7 @@ impl Fairness {
             .set("sheet", file.display())
             .set("lines", lines)
             .set("hold-us", self.hold.as_micros());
-        let mut crew = Crew::new(exe);
+        let mut pool = WorkerPool::new(exe);
         let mut askers: Vec<Group> = Vec::new();
         for &group in &self.groups {
             let work = match (group.tries, group.tasks) {
@@ -200,17 +200,17 @@ impl Fairness {
             let job = job.clone().set("work", work).set("cost", group.cost).set("tasks", group.tasks);
             let job = job.set("pause-us", group.pause.as_micros());
             for _ in 0..group.processes {
-                crew.hire(&job.clone().set("first", askers.len()));
+                pool.spawn(&job.clone().set("first", askers.len()));
                 askers.extend(std::iter::repeat_n(group, group.tasks.max(1)));
             }
         }
-        crew.go();
+        pool.start();
         sheet.start_at(shm_lib::now().as_nanos());
         let heartbeat = Heartbeat::start();
         std::thread::sleep(self.time);
         let now = shm_lib::now().as_nanos();
         let lines: Vec<Asking> = (0..lines).map(|asker| sheet.asking(asker)).collect();
-        crew.dismiss();
+        pool.kill_all();
         self.shares(&askers, &lines, now, heartbeat.longest_stall())
     }
 

@@ -15,8 +15,8 @@ pub struct Kind {
     pub hold: Duration,
     /// How many admissions it can deliver per second.
     pub per_second: u64,
-    /// The longest time between two admissions while clients wait: how long the next call waits at most when nobody
-    /// else is left.
+    /// The longest time between two admissions while clients wait: how long the next call waits at most when no other
+    /// client is left.
     pub interval: Duration,
 }
 

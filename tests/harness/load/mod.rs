@@ -9,7 +9,8 @@
 //! | [`client`] | the work of the processes that take part |
 //! | [`heartbeat`] | whether the machine stalls meanwhile |
 //! | [`overload`] | one measurement: more clients than the limit serves, each with little patience |
-//! | [`fairness`] | one measurement: askers who ask again at once |
+//! | [`fairness`] | one measurement: askers that ask again at once |
+//! | [`rounds`] | measurements that are repeated on a machine that stalls |
 //!
 //! A measurement starts a binary again for each process that it needs. That binary calls [`client::run`] when its first
 //! argument is [`CLIENT`]; [`serve`] reads the arguments that follow.
@@ -21,6 +22,7 @@ pub mod heartbeat;
 pub mod kind;
 pub mod offer;
 pub mod overload;
+pub mod rounds;
 pub mod sheet;
 
 use crate::Job;

@@ -1,7 +1,7 @@
-//! When clients arrive: at random instants that do not depend on the limiter's answers (open loop). Equal numbers give equal
+//! When clients arrive: at random instants that do not depend on the limiter's answers (open loop). An equal offer gives equal
 //! instants.
 
-use crate::{Dice, Job};
+use crate::{Job, Rng};
 use std::time::Duration;
 
 const SEED: u64 = 20;
@@ -29,9 +29,9 @@ impl Offer {
 
     /// When each client arrives, counted from the start: one at a random instant of each `1 / per_second`.
     pub fn arrivals(&self) -> Vec<Duration> {
-        let mut dice = Dice::seeded(SEED);
+        let mut rng = Rng::seeded(SEED);
         let slot = 1_000_000_000 / self.per_second;
         let clients = self.time.as_nanos() as u64 / slot;
-        (0..clients).map(|client| Duration::from_nanos(client * slot + dice.roll(slot))).collect()
+        (0..clients).map(|client| Duration::from_nanos(client * slot + rng.below(slot))).collect()
     }
 }

@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::offer::Offer;
 use super::sheet::{Sheet, Visit};
 use super::{CLIENT, api::admitted_so_far};
-use crate::{Arena, Crew, Job};
+use crate::{Arena, Job, WorkerPool};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use shm_lib::{Nanos, RateLimit};
@@ -188,15 +188,15 @@ impl Overload {
 
     /// Runs the clients as threads or tasks of some processes. Returns the instant at which the load begins.
     fn in_processes(&self, exe: &'static str, job: &Job, sheet: &Sheet) -> u64 {
-        let mut crew = Crew::new(exe);
+        let mut pool = WorkerPool::new(exe);
         for index in 0..self.processes {
-            crew.hire(&job.clone().set("index", index).set("of", self.processes));
+            pool.spawn(&job.clone().set("index", index).set("of", self.processes));
         }
-        crew.go();
+        pool.start();
         let start = shm_lib::now().plus(Duration::from_millis(50)).as_nanos();
         sheet.start_at(start);
         std::thread::sleep(self.time + PATIENCE);
-        crew.finish();
+        pool.join();
         start
     }
 

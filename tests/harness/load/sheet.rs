@@ -1,7 +1,7 @@
 //! The sheet on which each client and asker writes its results. It is in shared memory, so the lines of a killed process
 //! count.
 
-use crate::raw::Words;
+use crate::raw::MappedWords;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -10,7 +10,7 @@ use std::time::Duration;
 const LINE: usize = 4;
 
 /// One line for each client or asker, and the instant at which the load begins.
-pub struct Sheet(Words);
+pub struct Sheet(MappedWords);
 
 /// A client's line. An instant is 0 until it has come.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +41,7 @@ pub struct Asking {
 impl Sheet {
     /// The sheet in this file, for so many clients or askers.
     pub fn map(file: &Path, lines: usize) -> Sheet {
-        Sheet(Words::map(file, LINE * (1 + lines)).expect("room for a sheet"))
+        Sheet(MappedWords::map(file, LINE * (1 + lines)).expect("room for a sheet"))
     }
 
     fn word(&self, line: usize, word: usize) -> &AtomicU64 {

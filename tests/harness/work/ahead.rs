@@ -1,7 +1,7 @@
 //! Turns taken ahead: schedules, reservations that are used, given back or dropped, and calls made late.
 
 use harness::log::Log;
-use harness::{Dice, Job};
+use harness::{Job, Rng};
 use shm_lib::RateLimit;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
     std::thread::scope(|scope| {
         for _ in 0..job.number_or("threads", 2) {
             scope.spawn(|| {
-                let mut dice = Dice::new();
+                let mut rng = Rng::new();
                 let mut log = Log::create(&job.path("logs"));
                 let mut used = |at| {
                     log.push(1);
@@ -32,19 +32,19 @@ pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
                 };
                 while Instant::now() < end {
                     let turn = limit.reserve(1).expect("a turn");
-                    // A queue too long to be of use.
+                    // The queue is too long to wait for.
                     if turn.wait_time() > Duration::from_millis(200) {
                         turn.cancel();
                         std::thread::sleep(Duration::from_millis(1));
                         continue;
                     }
-                    match dice.roll(6) {
+                    match rng.below(6) {
                         0 => used(turn.commit().expect("its own turn").at()),
                         1 => used(turn.wait().expect("its turn").at()),
                         2 => drop(turn),
-                        // Not the last one any more, more often than not.
+                        // By then other turns mostly come after it.
                         3 => {
-                            std::thread::sleep(Duration::from_micros(dice.roll(300)));
+                            std::thread::sleep(Duration::from_micros(rng.below(300)));
                             turn.cancel();
                         }
                         _ => drop(turn.cancel()),
@@ -55,8 +55,8 @@ pub(crate) fn reserve(job: &Job, limit: &RateLimit) {
     });
 }
 
-/// Calls a server after each admission, late by up to `late=` µs, and logs when the call arrives. By itself it may not be
-/// later than that: a call that the scheduler has held up for longer is left out.
+/// Calls a server after each admission, late by up to `late=` µs, and logs when the call arrives. A call that the scheduler
+/// delays for longer than that is left out.
 pub(crate) fn late(job: &Job, limit: &RateLimit) {
     crate::ready();
     let end = Instant::now() + job.duration();
@@ -64,11 +64,11 @@ pub(crate) fn late(job: &Job, limit: &RateLimit) {
     std::thread::scope(|scope| {
         for _ in 0..job.number_or("threads", 2) {
             scope.spawn(|| {
-                let mut dice = Dice::new();
+                let mut rng = Rng::new();
                 let mut log = Log::create(&job.path("logs"));
                 while Instant::now() < end {
                     let at = limit.wait().expect("a turn").at();
-                    let arrival = at.plus(latest.mul_f64(dice.roll(96) as f64 / 100.0));
+                    let arrival = at.plus(latest.mul_f64(rng.below(96) as f64 / 100.0));
                     std::thread::sleep(arrival.since(shm_lib::now()));
                     let now = shm_lib::now();
                     if now <= at.plus(latest) {

@@ -1,10 +1,10 @@
 //! Forks in the middle of a call, after which parent and child are both in it: in the closure of a wait, in a signal handler,
 //! beside a waiting future.
 
-use super::straits;
+use super::constrained;
 use harness::log::Log;
-use harness::raw::{self, Words};
-use harness::{Dice, Job};
+use harness::raw::{self, MappedWords};
+use harness::{Job, Rng};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// So much later a child returns from the signal handler. Its parent has gone on meanwhile.
+/// How much later a child returns from the signal handler. Its parent has continued meanwhile.
 const CHILDS_LATE_US: u64 = 300;
 
-/// Waits for a turn with a closure that forks `children=` children, and all of them wait on. Each says when its turn was,
-/// and holds what it has until its input ends.
+/// Waits for a turn with a closure that forks `children=` children, and all processes continue to wait. Each reports when its
+/// turn was, and holds what it has until its input ends.
 pub(crate) fn in_closure(job: &Job, limit: &RateLimit) {
     let mut children = Vec::new();
     let mut left = job.number("children");
@@ -44,9 +44,10 @@ pub(crate) fn in_closure(job: &Job, limit: &RateLimit) {
 }
 
 /// In a PID namespace in which it is the first process: begins to wait for a turn in a future, forks the first process of
-/// another one, and both wait on. Says `forked` first, or why that can't be; then both say when their turn was.
+/// another one, and both continue to wait. Reports `forked` first, or why that is impossible; then both report when their turn
+/// was.
 pub(crate) fn beside_future(job: &Job) {
-    if let Err(why) = straits::leave(job) {
+    if let Err(why) = constrained::leave(job) {
         println!("{why}");
         return;
     }
@@ -57,7 +58,7 @@ pub(crate) fn beside_future(job: &Job) {
     let mut waiting = Box::pin(limit.acquire(1).into_future());
     let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(poll().is_pending(), "the turn had come already");
-    if let Err(why) = straits::leave(job) {
+    if let Err(why) = constrained::leave(job) {
         println!("{why}");
         return;
     }
@@ -82,12 +83,12 @@ pub(crate) fn beside_future(job: &Job) {
 /// is: `forks=` in all. Each child ends with the call that it was forked in; of those that a signal to the group forks not all
 /// are children of this process.
 ///
-/// Says `done` when all have ended, and what goes wrong in any of them.
+/// Reports `done` when all have ended, and what goes wrong in any of them.
 pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
     // A signal to the group is for all descendants.
     nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("a group of its own");
     // In a file, so that all its descendants count together.
-    let counter = Words::map(&job.path("counter"), 1).expect("a file to count in");
+    let counter = MappedWords::map(&job.path("counter"), 1).expect("a file to count in");
     let forks = &Box::leak(Box::new(counter)).all()[0];
     forks.store(job.number("forks"), Ordering::Relaxed);
     raw::fork_on(Signal::SIGUSR1, CHILDS_LATE_US, forks).expect("a signal handler");
@@ -116,19 +117,19 @@ pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
     }
 }
 
-/// Takes a permit and gives it back, `forks=` times, and forks in between: a timer signal comes in the middle of the call, or
-/// soon after it. The child ends with what it has got, and the next call has to free that.
+/// Takes a permit and releases it, `forks=` times, and forks in between: a timer signal comes in the middle of the call, or soon
+/// after it. The child ends while it holds what it got, and the next call has to free that.
 ///
-/// Says `done`, and holds nothing then; it lives until its input ends.
+/// Reports `done`, and holds nothing then; it lives until its input ends.
 pub(crate) fn by_timer(job: &Job, limit: &RateLimit) {
     static FORKS: AtomicU64 = AtomicU64::new(u64::MAX);
     raw::fork_on(Signal::SIGUSR1, CHILDS_LATE_US, &FORKS).expect("a signal handler");
-    let mut dice = Dice::new();
+    let mut rng = Rng::new();
     for _ in 0..job.number("forks") {
-        raw::signal_after(Duration::from_nanos(1_000 + dice.roll(20_000)), Signal::SIGUSR1).expect("a timer");
+        raw::signal_after(Duration::from_nanos(1_000 + rng.below(20_000)), Signal::SIGUSR1).expect("a timer");
         let outcome = limit.try_acquire(1);
         if raw::generation() > 0 {
-            // As if it was killed: what it holds it does not give back.
+            // As if it was killed: it releases nothing.
             raw::exit_now(0);
         }
         drop(outcome.expect("a decision"));
@@ -160,7 +161,7 @@ fn reap(child: Pid) {
     assert!(matches!(end, Ok(WaitStatus::Exited(_, 0))), "a forked child ended with {end:?}");
 }
 
-/// Says when the turn was, in one write, and holds it until the input ends.
+/// Reports when the turn was, in one write, and holds it until the input ends.
 fn say(admission: &Admission) {
     let line = format!("{}\n", admission.at().as_nanos());
     std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush()).expect("an output");

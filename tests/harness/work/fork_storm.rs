@@ -6,8 +6,8 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use shm_lib::{Outcome, RateLimit};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Two threads take what they get; meanwhile `children=` children, each forked from a third, try `tries=` times with
-/// the inherited handle and vanish.
+/// Two threads take what they get; meanwhile a third one forks `children=` children, each of which tries `tries=` times with the
+/// inherited handle and ends.
 pub(crate) fn run(job: &Job, limit: &RateLimit) {
     crate::ready();
     let logs = job.path("logs");

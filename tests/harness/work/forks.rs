@@ -1,17 +1,17 @@
-//! Forks child after child, each of which uses the handle that it inherits and vanishes.
+//! Forks child after child, each of which uses the handle that it inherits and ends.
 
-use super::straits::usage;
+use super::constrained::usage;
 use harness::{Job, raw};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use shm_lib::RateLimit;
 
-/// `children=` of them, one after the other. Every third is killed while it holds what it got, every third leaves without
-/// giving it back, every third gives it back. Says `admitted denied`, and its own usage before and after.
+/// `children=` children, one after the other. Every third is killed while it holds what it got, every third exits without
+/// releasing it, every third releases it. Reports `admitted denied`, and its own usage before and after.
 pub(crate) fn run(job: &Job, limit: &RateLimit) {
     crate::ready();
     let mut counted = [0, 0];
-    // What the first few need once.
+    // The first few children make the parent allocate what it needs once.
     (0..100).for_each(|k| counted[usize::from(!born(limit, k))] += 1);
     let before = usage();
     (100..job.number("children")).for_each(|k| counted[usize::from(!born(limit, k))] += 1);

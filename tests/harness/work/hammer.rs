@@ -1,4 +1,4 @@
-//! Takes as much as it gets.
+//! Takes as much as the limiter admits.
 
 use harness::Job;
 use harness::log::Log;
@@ -6,7 +6,7 @@ use shm_lib::{ErrorKind, Outcome, RateLimit, Result};
 use std::time::Instant;
 
 /// `threads=` threads ask all the time, by `how=try` or `how=wait`, for `for=` milliseconds or until killed.
-/// With `until=Retired` and the like, that error is the good end.
+/// With `until=Retired` and the like, a thread ends well with that error.
 pub(crate) fn run(job: &Job, limit: &RateLimit) {
     crate::ready();
     let end = Instant::now() + job.duration();
@@ -24,7 +24,7 @@ pub(crate) fn run(job: &Job, limit: &RateLimit) {
                 loop {
                     match ask(limit) {
                         Ok(Outcome::Admitted(admission)) => log.admitted(admission.at()),
-                        // Looking at the clock for each of millions would be most of the work.
+                        // Reading the clock for each of millions of admissions would be most of the work.
                         Ok(Outcome::Denied(_)) => {
                             if Instant::now() >= end {
                                 break;
@@ -42,7 +42,7 @@ pub(crate) fn run(job: &Job, limit: &RateLimit) {
     });
 }
 
-/// Comes, asks `tries=` times, says `done` or that it has no seat, and goes; or, with `linger=1`, stays to be killed.
+/// Asks `tries=` times, reports `done` or that it has no seat, and ends; or, with `linger=1`, stays to be killed.
 pub(crate) fn brief(job: &Job, limit: &RateLimit) {
     crate::ready();
     let mut log = Log::create(&job.path("logs"));

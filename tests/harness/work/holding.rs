@@ -1,4 +1,4 @@
-//! A puppet's permits and turns: taken, kept, given back.
+//! The permits and turns of a worker that executes orders: taken, kept, released.
 
 use shm_lib::{Admission, Cost, Error, Outcome, RateLimit};
 use std::os::unix::process::CommandExt;

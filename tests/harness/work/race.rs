@@ -1,8 +1,8 @@
-//! Opens names that don't exist, at the same moment as many others.
+//! Opens names that do not exist, at the same moment as many other processes.
 
 use harness::Job;
 use harness::log::Log;
-use harness::raw::Words;
+use harness::raw::MappedWords;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// its name leads to and the tokens it got, both plus one, and whether its handle is the one that others see.
 pub(crate) fn run(job: &Job) {
     let members = job.number("members");
-    let barrier = Words::map(&job.path("barrier"), 512).expect("the barrier");
+    let barrier = MappedWords::map(&job.path("barrier"), 512).expect("the barrier");
     let mut log = Log::create(&job.path("logs"));
     crate::ready();
     for round in 0..job.number("rounds") {

@@ -1,8 +1,8 @@
-//! Does what it is told, a line at a time, and answers each order with one line.
+//! Executes orders, a line at a time, and answers each with one line.
 
+use super::constrained;
 use super::hammer::named;
 use super::holding::Holding;
-use super::straits;
 use harness::{Job, raw};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -19,14 +19,14 @@ pub(crate) fn run(job: &Job) {
         // The answer to `exec`.
         println!("ok");
     }
-    Puppet { job: job.clone(), limit: None, child: None, holding: Holding::default() }
+    Interpreter { job: job.clone(), limit: None, child: None, holding: Holding::default() }
         .obey(std::io::stdin().lock(), std::io::stdout());
 }
 
-/// The same as the first process of a new PID namespace, and of others if the job says so. Says `contained`, or why it
-/// can't be.
+/// The same as the first process of a new PID namespace, and of others if the job says so. Reports `contained`, or why that is
+/// impossible.
 pub(crate) fn contained(job: &Job) {
-    if let Err(why) = straits::leave(job) {
+    if let Err(why) = constrained::leave(job) {
         println!("{why}");
         return;
     }
@@ -42,14 +42,14 @@ pub(crate) fn contained(job: &Job) {
     }
 }
 
-struct Puppet {
+struct Interpreter {
     job: Job,
     limit: Option<RateLimit>,
     child: Option<Child>,
     holding: Holding,
 }
 
-/// A puppet forked by this one, with the same handle.
+/// A worker forked by this one, with the same handle.
 struct Child {
     pid: Pid,
     strings: PipeWriter,
@@ -58,7 +58,7 @@ struct Child {
 
 type Answer = Result<String, Error>;
 
-impl Puppet {
+impl Interpreter {
     fn obey(mut self, input: impl BufRead, mut output: impl Write) {
         for line in input.lines().map_while(Result::ok) {
             let answer = match self.act(&line) {
@@ -78,7 +78,7 @@ impl Puppet {
         if let Some(answer) = self.holding.act(self.limit.as_ref(), order, number) {
             return answer;
         }
-        if let Some(answer) = straits::act(order, &words) {
+        if let Some(answer) = constrained::act(order, &words) {
             return Ok(answer);
         }
         match order {
@@ -88,7 +88,7 @@ impl Puppet {
             }
             "attach" => {
                 let limit = self.job.attach()?;
-                harness::job::sit_down(&limit);
+                harness::job::claim_seat(&limit);
                 self.limit = Some(limit);
             }
             // Takes no seat yet.
@@ -103,13 +103,13 @@ impl Puppet {
             "_exit" => raw::exit_now(0),
             "closefrom" => raw::close_from(3).expect("to close them"),
             "limit-file-size" => raw::limit_file_size(number(0)).expect("a limit"),
-            // Where whoever says nothing else has it.
+            // In the default directory of this user.
             "open-default" => self.limit = Some(RateLimit::open("x", 10, Duration::from_secs(1))?),
             "where" => return Ok(shm_lib::Directory::from_env().path().display().to_string()),
-            // From here on its children are elsewhere.
+            // From here on its children are in other namespaces.
             "leave" => {
                 let job = words.iter().fold(self.job.clone(), |job, word| job.with_word(word));
-                return Ok(straits::leave(&job).err().unwrap_or_else(|| "ok".to_owned()));
+                return Ok(constrained::leave(&job).err().unwrap_or_else(|| "ok".to_owned()));
             }
             "fill" => fill(words[0]),
             "rm" => std::fs::remove_file(words[0]).expect("to remove it"),
@@ -173,7 +173,7 @@ impl Puppet {
             None => {
                 set_pdeathsig(Signal::SIGKILL).expect("to die with the test");
                 drop((strings, mouth));
-                let me = Puppet {
+                let me = Interpreter {
                     job: self.job.clone(),
                     limit: self.limit.take(),
                     child: None,
@@ -200,7 +200,7 @@ impl Puppet {
 }
 
 impl Child {
-    /// Passes an order on; no answer is an answer too.
+    /// Passes an order on. The answer is `gone` if the child ends without one.
     fn ask(&mut self, order: &str) -> String {
         writeln!(self.strings, "{order}").expect("a living child");
         let mut answer = String::new();

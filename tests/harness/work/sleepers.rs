@@ -1,10 +1,10 @@
-//! Waits for one token per thread, and tells how that ended.
+//! Waits for one call per thread, and reports how that ended.
 
 use super::hammer::named;
 use harness::Job;
 use shm_lib::RateLimit;
 
-/// `threads=` threads wait once. Each says `asleep`, and then `admitted AT NOW` or `error KIND NOW`.
+/// `threads=` threads wait once. Each reports `admitted AT NOW` or `error KIND NOW`.
 pub(crate) fn run(job: &Job, limit: &RateLimit) {
     crate::ready();
     std::thread::scope(|scope| {

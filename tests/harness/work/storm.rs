@@ -1,8 +1,8 @@
-//! Everything that can be asked, of all of the storm's limiters, in random order.
+//! Every operation, on all of the storm's limiters, in random order.
 
-use harness::journal::{Board, Entry, Journal, Kind, Open};
-use harness::storm::{Call, GROUNDS, Ground, THREADS, Trouble};
-use harness::{Dice, Job};
+use harness::journal::{Board, Entry, EntryKind, Journal, Open};
+use harness::storm::{Call, LIMITERS, StormLimiter, THREADS, Trouble};
+use harness::{Job, Rng};
 use shm_lib::{Admission, Cost, Error, ErrorKind, Nanos, Outcome, RateLimit, Unit};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -11,20 +11,20 @@ use std::task::{Context, Poll, Wake};
 use std::thread::{Thread, sleep};
 use std::time::{Duration, Instant};
 
-/// A call that returns later than this after it was due is written down.
+/// A call that returns later than this after it was due is recorded.
 const LATE: Duration = Duration::from_millis(500);
-/// The longest that anybody should have to wait here without a deadline.
+/// The longest time that a caller should have to wait here without a deadline.
 const LONG: Duration = Duration::from_secs(3);
-/// A queue longer than this is not waited for ahead.
+/// A reservation further ahead than this is not used.
 const AHEAD: Duration = Duration::from_millis(200);
 
-/// A handle, and when its limiter was made.
-type Hand = (RateLimit, u64);
+/// A handle, and when its limiter was created.
+type Handle = (RateLimit, u64);
 
-/// The process's handles, and what it knows of the storm.
-struct Post {
+/// What the threads of the process share: its handles, and the board of the storm.
+struct Shared {
     dir: PathBuf,
-    hands: Vec<RwLock<Hand>>,
+    handles: Vec<RwLock<Handle>>,
     board: Board,
 }
 
@@ -32,31 +32,32 @@ struct Post {
 pub(crate) fn run(job: &Job) {
     let dir = job.path("dir");
     let board = Board::map(&job.path("logs"), job.number("places") as usize);
-    let hands = GROUNDS.iter().map(|ground| RwLock::new(open(ground, &dir))).collect();
-    let post = Post { dir, hands, board };
+    let handles = LIMITERS.iter().map(|limiter| RwLock::new(open(limiter, &dir))).collect();
+    let shared = Shared { dir, handles, board };
     crate::ready();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let place = job.number("slot") as usize * THREADS + thread;
             let journal = Journal::resume(&job.path("logs"), place);
-            let post = &post;
-            scope.spawn(move || Hands { post, place, journal, dice: Dice::new(), quiet: false }.work());
+            let shared = &shared;
+            scope
+                .spawn(move || WorkerThread { shared, place, journal, rng: Rng::new(), quiet: false }.work());
         }
     });
 }
 
-/// Opens it, whoever removes it meanwhile.
-pub(crate) fn open(ground: &Ground, dir: &std::path::Path) -> Hand {
+/// Opens it, although a controller may remove it meanwhile.
+pub(crate) fn open(limiter: &StormLimiter, dir: &std::path::Path) -> Handle {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
-        let opened = ground.open(dir).and_then(|limit| {
+        let opened = limiter.open(dir).and_then(|limit| {
             let made = limit.inspect()?.created.as_nanos();
-            harness::job::sit_down(&limit);
+            harness::job::claim_seat(&limit);
             Ok((limit, made))
         });
         match opened {
-            Ok(hand) => return hand,
-            // Whoever retires it may be stopped in the middle of that.
+            Ok(handle) => return handle,
+            // The controller that retires it may be stopped in the middle of that.
             Err(e) if is_over(&e) || e.kind() == ErrorKind::Busy => {
                 assert!(Instant::now() < end, "{e}");
                 sleep(Duration::from_millis(1));
@@ -71,77 +72,77 @@ fn is_over(e: &Error) -> bool {
 }
 
 /// One thread.
-struct Hands<'a> {
-    post: &'a Post,
+struct WorkerThread<'a> {
+    shared: &'a Shared,
     place: usize,
     journal: Journal,
-    dice: Dice,
+    rng: Rng,
     quiet: bool,
 }
 
-impl Hands<'_> {
+impl WorkerThread<'_> {
     fn work(mut self) {
         loop {
-            self.quiet = self.post.board.is_quiet();
-            let ground = self.dice.roll(GROUNDS.len() as u64) as usize;
-            let (limit, made) = self.post.hands[ground].read().expect("a handle").clone();
-            let done = self.act(ground, &limit, made);
-            self.post.board.end(self.place);
+            self.quiet = self.shared.board.is_quiet();
+            let limiter = self.rng.below(LIMITERS.len() as u64) as usize;
+            let (limit, made) = self.shared.handles[limiter].read().expect("a handle").clone();
+            let done = self.act(limiter, &limit, made);
+            self.shared.board.end(self.place);
             match done {
                 Ok(()) => {}
-                Err(e) if GROUNDS[ground].trouble == Trouble::Phoenix && is_over(&e) => {
+                Err(e) if LIMITERS[limiter].trouble == Trouble::Recreate && is_over(&e) => {
                     drop(limit);
-                    self.join_anew(ground, made);
+                    self.reopen(limiter, made);
                 }
-                Err(e) => panic!("{}: {e:?}", GROUNDS[ground].name),
+                Err(e) => panic!("{}: {e:?}", LIMITERS[limiter].name),
             }
         }
     }
 
-    fn join_anew(&self, ground: usize, gone: u64) {
-        let mut hand = self.post.hands[ground].write().expect("a handle");
-        if hand.1 == gone {
-            *hand = open(&GROUNDS[ground], &self.post.dir);
+    fn reopen(&self, limiter: usize, gone: u64) {
+        let mut handle = self.shared.handles[limiter].write().expect("a handle");
+        if handle.1 == gone {
+            *handle = open(&LIMITERS[limiter], &self.shared.dir);
         }
     }
 
-    /// Says what is done and until when it must be over at the latest.
+    /// Notes on the board what begins, and when it must have ended at the latest.
     fn begin(&self, call: Call, began: Nanos, may_take: Duration) {
-        self.post.board.begin(self.place, call as u64, began.plus(may_take).as_nanos());
+        self.shared.board.begin(self.place, call as u64, began.plus(may_take).as_nanos());
     }
 
-    /// Writes down a call that took too long.
-    fn timely(&mut self, ground: usize, call: Call, began: Nanos, due: Nanos) {
+    /// Records a call that took too long.
+    fn record_if_late(&mut self, limiter: usize, call: Call, began: Nanos, due: Nanos) {
         let now = shm_lib::now();
         if now > due.plus(LATE) {
             let (a, b, c) = (began.as_nanos(), now.as_nanos(), due.as_nanos());
-            self.journal.push(Entry { kind: Kind::Slow, ground, extra: call as u64, a, b, c });
+            self.journal.push(Entry { kind: EntryKind::Slow, limiter, extra: call as u64, a, b, c });
         }
     }
 
-    fn used(&mut self, ground: usize, made: u64, amount: u64, at: Nanos) {
+    fn record_admission(&mut self, limiter: usize, made: u64, amount: u64, at: Nanos) {
         let (a, b) = (at.as_nanos(), shm_lib::now().as_nanos());
-        self.journal.push(Entry { kind: Kind::Admitted, ground, extra: amount, a, b, c: made });
+        self.journal.push(Entry { kind: EntryKind::Admitted, limiter, extra: amount, a, b, c: made });
     }
 
-    /// Writes down that this thread waits, where that is judged.
-    fn stands(&mut self, ground: usize, call: Call, began: Nanos) -> Option<Open> {
+    /// Records that this thread begins to wait, where that is judged.
+    fn begin_waiting(&mut self, limiter: usize, call: Call, began: Nanos) -> Option<Open> {
         let a = began.as_nanos();
-        let entry = Entry { kind: Kind::Stood, ground, extra: call as u64, a, b: 0, c: 0 };
-        GROUNDS[ground].is_for_waiting.then(|| self.journal.begin(entry))
+        let entry = Entry { kind: EntryKind::Stood, limiter, extra: call as u64, a, b: 0, c: 0 };
+        LIMITERS[limiter].is_for_waiting.then(|| self.journal.begin(entry))
     }
 
-    fn went_on(&mut self, stands: Option<Open>, admission: Option<&Admission>) {
+    fn end_waiting(&mut self, stands: Option<Open>, admission: Option<&Admission>) {
         if let Some(stands) = stands {
             let at = admission.map_or(0, |admission| admission.at().as_nanos());
             self.journal.finish_with(stands, shm_lib::now().as_nanos(), at);
         }
     }
 
-    fn pick(&mut self, ground: &Ground) -> Call {
-        let sides = if self.quiet || ground.is_for_waiting { 8 } else { 20 };
-        match self.dice.roll(sides) {
-            0..=1 if ground.is_for_waiting => Call::Wait,
+    fn pick(&mut self, limiter: &StormLimiter) -> Call {
+        let sides = if self.quiet || limiter.is_for_waiting { 8 } else { 20 };
+        match self.rng.below(sides) {
+            0..=1 if limiter.is_for_waiting => Call::Wait,
             0..=1 => Call::Try,
             2..=4 => Call::WaitTimeout,
             5..=7 => Call::WaitAndDrop,
@@ -149,131 +150,131 @@ impl Hands<'_> {
             11..=14 => Call::Reserve,
             15..=16 => Call::Settle,
             17 => Call::Look,
-            // Turns of a schedule are kept whatever is changed: only where nothing is.
-            _ if ground.trouble == Trouble::Deaths && !ground.has_units() => Call::Schedule,
+            // Scheduled turns stay valid after a change, so only limiters without changes are scheduled on.
+            _ if limiter.trouble == Trouble::KillsOnly && !limiter.has_units() => Call::Schedule,
             _ => Call::Try,
         }
     }
 
-    fn act(&mut self, ground: usize, limit: &RateLimit, made: u64) -> Result<(), Error> {
-        let what = &GROUNDS[ground];
+    fn act(&mut self, limiter: usize, limit: &RateLimit, made: u64) -> Result<(), Error> {
+        let what = &LIMITERS[limiter];
         let call = self.pick(what);
         let most = if what.has_units() { 39 } else { 3 };
-        let amount = 1 + self.dice.roll(most);
+        let amount = 1 + self.rng.below(most);
         let request = request(what, amount);
         let began = shm_lib::now();
         match call {
             Call::Try | Call::Settle => {
                 self.begin(call, began, Duration::ZERO);
                 let outcome = limit.try_acquire(request)?;
-                self.timely(ground, call, began, began);
+                self.record_if_late(limiter, call, began, began);
                 match outcome {
                     Outcome::Admitted(admission) => {
-                        self.use_it(ground, limit, made, amount, admission, call)?;
+                        self.use_admission(limiter, limit, made, amount, admission, call)?;
                     }
                     Outcome::Denied(denied) => {
                         let retry_after = denied.retry_after().unwrap_or_default();
                         if retry_after > LONG {
-                            self.timely(ground, call, began, Nanos::from_nanos(0));
+                            self.record_if_late(limiter, call, began, Nanos::from_nanos(0));
                         }
-                        // Asking again at once is all that some programs do; most don't.
-                        sleep(retry_after.min(Duration::from_millis(1 + self.dice.roll(5))));
+                        // Some programs ask again at once; most do not.
+                        sleep(retry_after.min(Duration::from_millis(1 + self.rng.below(5))));
                     }
                 }
             }
             Call::Wait => {
                 self.begin(call, began, LONG);
-                let stands = self.stands(ground, call, began);
+                let stands = self.begin_waiting(limiter, call, began);
                 let admission = limit.acquire(request).wait()?;
-                self.went_on(stands, Some(&admission));
-                self.timely(ground, call, began, admission.at().min(began.plus(LONG)).max(began));
-                self.use_it(ground, limit, made, amount, admission, call)?;
+                self.end_waiting(stands, Some(&admission));
+                self.record_if_late(limiter, call, began, admission.at().min(began.plus(LONG)).max(began));
+                self.use_admission(limiter, limit, made, amount, admission, call)?;
             }
             Call::WaitTimeout => {
-                let patience = Duration::from_micros(1_000 + self.dice.roll(100_000));
+                let patience = Duration::from_micros(1_000 + self.rng.below(100_000));
                 self.begin(call, began, patience);
-                let stands = self.stands(ground, call, began);
+                let stands = self.begin_waiting(limiter, call, began);
                 let outcome =
                     limit.acquire(request).deadline(Instant::now() + patience).stop_when(|| false).wait()?;
                 let admission =
                     if let Outcome::Admitted(admission) = &outcome { Some(admission) } else { None };
-                self.went_on(stands, admission);
+                self.end_waiting(stands, admission);
                 let due = match &outcome {
                     Outcome::Admitted(admission) => admission.at().max(began),
                     Outcome::Denied(_) => began.plus(patience),
                 };
-                self.timely(ground, call, began, due);
+                self.record_if_late(limiter, call, began, due);
                 match outcome {
                     Outcome::Admitted(admission) => {
-                        self.use_it(ground, limit, made, amount, admission, call)?;
+                        self.use_admission(limiter, limit, made, amount, admission, call)?;
                     }
                     Outcome::Denied(_) => sleep(Duration::from_millis(1)),
                 }
             }
             Call::WaitAndDrop => {
-                let patience = Duration::from_micros(1_000 + self.dice.roll(100_000));
+                let patience = Duration::from_micros(1_000 + self.rng.below(100_000));
                 self.begin(call, began, patience);
-                let stands = self.stands(ground, call, began);
+                let stands = self.begin_waiting(limiter, call, began);
                 let admission = within(patience, limit.acquire(request)).transpose()?;
-                self.went_on(stands, admission.as_ref());
+                self.end_waiting(stands, admission.as_ref());
                 let due =
                     admission.as_ref().map_or(began.plus(patience), |admission| admission.at().max(began));
-                self.timely(ground, call, began, due);
+                self.record_if_late(limiter, call, began, due);
                 if let Some(admission) = admission {
-                    self.use_it(ground, limit, made, amount, admission, call)?;
+                    self.use_admission(limiter, limit, made, amount, admission, call)?;
                 }
             }
-            Call::Reserve => self.reserve(ground, limit, made, amount, &request)?,
+            Call::Reserve => self.reserve(limiter, limit, made, amount, &request)?,
             Call::Schedule => {
                 self.begin(call, began, Duration::ZERO);
-                let turns = limit.schedule(1, 1 + self.dice.roll(5) as usize)?;
-                self.timely(ground, call, began, began);
-                turns.into_iter().for_each(|at| self.used(ground, made, 1, at));
+                let turns = limit.schedule(1, 1 + self.rng.below(5) as usize)?;
+                self.record_if_late(limiter, call, began, began);
+                turns.into_iter().for_each(|at| self.record_admission(limiter, made, 1, at));
             }
             _ => {
                 self.begin(Call::Look, began, Duration::ZERO);
                 let seen = limit.inspect()?;
-                self.timely(ground, Call::Look, began, began);
+                self.record_if_late(limiter, Call::Look, began, began);
                 assert!(seen.permits_held <= what.permits, "{} permits held", seen.permits_held);
             }
         }
         Ok(())
     }
 
-    /// Writes an admission down, for less than was asked for at times; holds its permit for a while.
-    fn use_it(
+    /// Records an admission, at times settled for less, and holds its permit for a while.
+    fn use_admission(
         &mut self,
-        ground: usize,
+        limiter: usize,
         limit: &RateLimit,
         made: u64,
         amount: u64,
         mut admission: Admission,
         call: Call,
     ) -> Result<(), Error> {
-        let what = &GROUNDS[ground];
+        let what = &LIMITERS[limiter];
         let since = shm_lib::now();
         let mut actual = amount;
         if call == Call::Settle && amount > 1 {
-            actual = 1 + self.dice.roll(amount);
+            actual = 1 + self.rng.below(amount);
             self.begin(call, since, Duration::ZERO);
             limit.settle(&mut admission, self::request(what, actual))?;
-            self.timely(ground, call, since, since);
+            self.record_if_late(limiter, call, since, since);
         }
-        self.used(ground, made, actual, admission.at());
+        self.record_admission(limiter, made, actual, admission.at());
         if what.permits > 0 {
-            let held = Entry { kind: Kind::Held, ground, extra: 0, a: since.as_nanos(), b: 0, c: 0 };
+            let held = Entry { kind: EntryKind::Held, limiter, extra: 0, a: since.as_nanos(), b: 0, c: 0 };
             let held = self.journal.begin(held);
-            sleep(Duration::from_micros(self.dice.roll(500)));
+            sleep(Duration::from_micros(self.rng.below(500)));
             self.journal.finish(held, shm_lib::now().as_nanos());
         }
         Ok(())
     }
 
-    /// Takes a turn ahead, and uses it at its time, or gives it back, or forgets it. A turn that a change made void is not
-    /// used, as `RateLimit::wait` would not.
+    /// Reserves a turn, and uses it at its instant, or cancels or drops it. A turn that a change made void is not used, as
+    /// `RateLimit::wait` would not.
     fn reserve(
         &mut self,
-        ground: usize,
+        limiter: usize,
         limit: &RateLimit,
         made: u64,
         amount: u64,
@@ -282,13 +283,13 @@ impl Hands<'_> {
         let began = shm_lib::now();
         self.begin(Call::Reserve, began, Duration::ZERO);
         let turn = limit.reserve(*cost)?;
-        self.timely(ground, Call::Reserve, began, began);
-        if turn.wait_time() > AHEAD || self.dice.roll(3) == 0 {
-            let late = self.dice.roll(2) == 0 && turn.wait_time() <= AHEAD;
-            sleep(Duration::from_micros(if late { self.dice.roll(300) } else { 0 }));
+        self.record_if_late(limiter, Call::Reserve, began, began);
+        if turn.wait_time() > AHEAD || self.rng.below(3) == 0 {
+            let late = self.rng.below(2) == 0 && turn.wait_time() <= AHEAD;
+            sleep(Duration::from_micros(if late { self.rng.below(300) } else { 0 }));
             let began = shm_lib::now();
             turn.cancel();
-            self.timely(ground, Call::Reserve, began, began);
+            self.record_if_late(limiter, Call::Reserve, began, began);
             return Ok(());
         }
         loop {
@@ -299,7 +300,7 @@ impl Hands<'_> {
             }
             if now >= turn.at() {
                 let at = turn.commit()?.at();
-                self.used(ground, made, amount, at);
+                self.record_admission(limiter, made, amount, at);
                 return Ok(());
             }
             self.begin(Call::Reserve, turn.at(), Duration::ZERO);
@@ -308,7 +309,7 @@ impl Hands<'_> {
     }
 }
 
-/// What a future gives within this time. Then it is dropped.
+/// The output of a future, if it comes within this time. Then the future is dropped.
 fn within<F: IntoFuture>(patience: Duration, future: F) -> Option<F::Output> {
     struct Unpark(Thread);
 
@@ -334,8 +335,8 @@ fn within<F: IntoFuture>(patience: Duration, future: F) -> Option<F::Output> {
     }
 }
 
-fn request(ground: &Ground, amount: u64) -> Cost {
-    if ground.has_units() {
+fn request(limiter: &StormLimiter, amount: u64) -> Cost {
+    if limiter.has_units() {
         Cost::one().and(Unit::named("tokens").expect("a unit"), amount)
     } else {
         Cost::from(amount)

@@ -1,7 +1,7 @@
-//! Does one thing between two marks, for a tracer that kills it, stops it, makes it fork or ends its limiter at an instruction
-//! in between.
+//! Executes one operation between two marks, for a tracer that kills it, stops it, makes it fork or retires its limiter at an
+//! instruction in between.
 //!
-//! At the marks after that it says what it has, and does what the tracer tells it.
+//! At the marks after that it reports what it has, and obeys the tracer.
 
 use harness::mark::{Order, Said};
 use harness::{Job, raw};
@@ -16,10 +16,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
-/// How long it waits for its turn, in turns, and for a permit: so long that it sleeps. Led step by step, it comes there later.
+/// How long it waits for its turn, in turns, and for a permit: so long that it sleeps. By single steps it gets there later.
 const TURNS: [u32; 2] = [3, 20];
 const TURN: Duration = Duration::from_millis(20);
-/// Nothing takes so long. The tracer sees the signal, and that something hangs.
+/// Nothing takes this long. The tracer sees the signal, and that the victim hangs.
 const PATIENCE_S: u32 = 30;
 
 pub(crate) fn run(job: &Job) {
@@ -41,7 +41,7 @@ pub(crate) fn run(job: &Job) {
     }
 }
 
-/// Whether it can be done here.
+/// Ends well if processes can be traced here.
 pub(crate) fn traceable() {
     ptrace::traceme().expect("a parent that may trace");
 }
@@ -68,7 +68,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// What is cut off, and what comes before and after it.
+    /// The operation, and what comes before and after it.
     fn first(&mut self) -> Result<Taken> {
         match self.job.text("do") {
             "open" | "create" => {
@@ -93,7 +93,7 @@ impl Work<'_> {
                     // The next turn is days away, or there is one in a few milliseconds.
                     "reserve" | "cancel" | "wait" => drop(limit.acquire(1).timeout(Duration::ZERO).wait()?),
                     "permit" => drop(limit.try_acquire(1)?),
-                    // It has had a place in the line, and knows whom it shares it with.
+                    // It has had a place in the line, and knows the other processes in it.
                     "quit" => drop(limit.acquire(1).timeout(Duration::ZERO).wait()?),
                     "stand" => self.use_up(&limit)?,
                     // What starts the thread that tends the tasks; it stays for a second.
@@ -157,7 +157,7 @@ impl Work<'_> {
         }
     }
 
-    /// The same so many times more; what it got by that, or how many permits it holds then.
+    /// The same `n` times more; what it got by that, or how many permits it holds then.
     fn again(&mut self, n: u64) -> Result<Taken> {
         let mut all = (0, 0);
         for _ in 0..n {
@@ -176,7 +176,7 @@ impl Work<'_> {
         }
         let limit = self.limit.clone().expect("an open limiter");
         match what {
-            // What is given back of a word is not always all, and here it must be known how much that was.
+            // A refund on a word is not always complete, and here the exact amount must be known.
             "try" | "seat" | "refund" => self.take(),
             "charge" => settled(&limit, 1, 3, |settle| settle()),
             "schedule" => limit.schedule(1, 3).map(|turns| scheduled(&turns)),
@@ -198,14 +198,14 @@ impl Work<'_> {
         }
     }
 
-    /// Uses up turns until the next one is so far away.
+    /// Uses up turns until the next one is `turns` intervals away.
     fn use_up(&self, limit: &RateLimit) -> Result<()> {
         while !limit.try_acquire(1)?.is_admitted() {}
         (1..self.turns()).try_for_each(|_| used(limit.reserve(1)?).map(drop))
     }
 
     fn turns(&self) -> u32 {
-        TURNS[usize::from(self.job.text_or("led", "") == "on-foot")]
+        TURNS[usize::from(self.job.text_or("led", "") == "by-step")]
     }
 
     fn span(&self) -> Duration {
@@ -290,7 +290,7 @@ fn settled(
 fn changed(limit: &RateLimit, how: &str) -> Result<()> {
     match how {
         "change" => limit.change(1_010, YEAR),
-        // Then whoever stands is served soon.
+        // Then the callers in line are served soon.
         "hurry" => limit.change(50, Duration::from_secs(1)),
         "reset" => limit.reset(),
         "pause" => limit.pause_for(Duration::from_secs(3_600)),

@@ -1,8 +1,8 @@
-//! What is asked of a limiter, whatever is in its file: each operation on the board, each bounded.
+//! What is asked of a limiter, whatever is in its file: each operation noted in the progress, each bounded.
 
 use super::spec::Spec;
-use harness::board::Board;
-use harness::{Dice, raw};
+use harness::fuzz_progress::Progress;
+use harness::{Rng, raw};
 use nix::sys::wait::{WaitStatus, waitpid};
 use shm_lib::{
     Admission, Cost, Directory, Error, ErrorKind, Name, OnMismatch, Outcome, RateLimit, Reservation,
@@ -17,7 +17,7 @@ const TURNS: usize = 8;
 
 /// Handles, and what they took.
 pub(super) struct Player<'a> {
-    pub(super) board: &'a Board,
+    pub(super) progress: &'a Progress,
     dir: &'a Path,
     spec: Spec,
     handles: Vec<RateLimit>,
@@ -29,14 +29,14 @@ pub(super) struct Player<'a> {
 type Came = Result<bool, Error>;
 
 impl<'a> Player<'a> {
-    pub(super) fn new(board: &'a Board, dir: &'a Path, spec: Spec) -> Player<'a> {
-        Player { board, dir, spec, handles: Vec::new(), admissions: Vec::new(), turns: Vec::new() }
+    pub(super) fn new(progress: &'a Progress, dir: &'a Path, spec: Spec) -> Player<'a> {
+        Player { progress, dir, spec, handles: Vec::new(), admissions: Vec::new(), turns: Vec::new() }
     }
 
     /// Does it, with the watchdog told, and checks that it came back in time.
-    pub(super) fn timed(board: &Board, op: &str, wait: Duration, what: impl FnOnce() -> Came) {
+    pub(super) fn timed(progress: &Progress, op: &str, wait: Duration, what: impl FnOnce() -> Came) {
         let began = Instant::now();
-        let index = board.begin(op, shm_lib::now().as_nanos());
+        let index = progress.begin(op, shm_lib::now().as_nanos());
         let came = what();
         let took = began.elapsed();
         // The message is part of the answer.
@@ -44,16 +44,16 @@ impl<'a> Player<'a> {
             assert!(!e.to_string().is_empty());
             e.kind()
         });
-        board.end(index, came, took.as_nanos() as u64);
+        progress.end(index, came, took.as_nanos() as u64);
         assert!(took <= wait + SLACK, "{op} took {took:?} where {wait:?} was allowed");
     }
 
     /// Opens it, creating it or not.
-    pub(super) fn open(&mut self, dice: &mut Dice) {
-        let way = [OnMismatch::Error, OnMismatch::Keep, OnMismatch::Change][dice.roll(3) as usize];
+    pub(super) fn open(&mut self, rng: &mut Rng) {
+        let way = [OnMismatch::Error, OnMismatch::Keep, OnMismatch::Change][rng.below(3) as usize];
         let opened = || self.spec.builder(self.dir).on_mismatch(way).open_policy(self.spec.policy);
         let mut handle = None;
-        Self::timed(self.board, "open", Duration::ZERO, || {
+        Self::timed(self.progress, "open", Duration::ZERO, || {
             opened().map(|limit| handle = Some(limit)).map(|()| true)
         });
         self.keep(handle);
@@ -62,7 +62,7 @@ impl<'a> Player<'a> {
     pub(super) fn attach(&mut self) {
         let mut handle = None;
         let attached = || RateLimit::builder("f").directory(self.dir).attach();
-        Self::timed(self.board, "attach", Duration::ZERO, || {
+        Self::timed(self.progress, "attach", Duration::ZERO, || {
             attached().map(|limit| handle = Some(limit)).map(|()| true)
         });
         self.keep(handle);
@@ -83,14 +83,14 @@ impl<'a> Player<'a> {
     }
 
     /// What leads to a file worth spoiling.
-    pub(super) fn act_mildly(&mut self, dice: &mut Dice) {
+    pub(super) fn act_mildly(&mut self, rng: &mut Rng) {
         let op = ["try", "try units", "reserve", "try n", "change", "reset", "schedule", "cancel"];
-        self.perform(op[[0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7][dice.roll(11) as usize]], dice);
+        self.perform(op[[0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7][rng.below(11) as usize]], rng);
     }
 
     /// Anything.
-    pub(super) fn act(&mut self, dice: &mut Dice) {
-        let op = match dice.roll(64) {
+    pub(super) fn act(&mut self, rng: &mut Rng) {
+        let op = match rng.below(64) {
             0 => "retire",
             1 => "remove",
             2 => "forked try",
@@ -101,7 +101,7 @@ impl<'a> Player<'a> {
             11..=14 => "try units",
             15..=18 => "wait timeout",
             // It may last a second.
-            19 if dice.roll(8) == 0 => "wait",
+            19 if rng.below(8) == 0 => "wait",
             21..=24 => "reserve",
             25 => "commit",
             26 | 27 => "cancel",
@@ -122,22 +122,22 @@ impl<'a> Player<'a> {
             _ => "try",
         };
         match op {
-            "open" => self.open(dice),
+            "open" => self.open(rng),
             "attach" => self.attach(),
-            _ => self.perform(op, dice),
+            _ => self.perform(op, rng),
         }
     }
 
-    fn perform(&mut self, op: &str, dice: &mut Dice) {
+    fn perform(&mut self, op: &str, rng: &mut Rng) {
         if self.handles.is_empty() {
             return;
         }
-        let limit = &self.handles[dice.roll(self.handles.len() as u64) as usize].clone();
-        let n = 1 + dice.roll(4);
-        let n = if dice.roll(30) == 0 { dice.roll(u64::MAX) } else { n };
+        let limit = &self.handles[rng.below(self.handles.len() as u64) as usize].clone();
+        let n = 1 + rng.below(4);
+        let n = if rng.below(30) == 0 { rng.below(u64::MAX) } else { n };
         let (spec, dir) = (self.spec.clone(), self.dir);
         let (admissions, turns) = (&mut self.admissions, &mut self.turns);
-        let wait = Duration::from_micros(dice.roll(3_000));
+        let wait = Duration::from_micros(rng.below(3_000));
         let mut taken = None;
         let mut took = |outcome: Outcome| match outcome {
             Outcome::Admitted(admission) => {
@@ -150,7 +150,7 @@ impl<'a> Player<'a> {
             }
         };
         let done = |result: Result<(), Error>| result.map(|()| true);
-        Self::timed(self.board, op, wait, || match op {
+        Self::timed(self.progress, op, wait, || match op {
             "try" => limit.try_acquire(1).map(&mut took),
             "try n" => limit.try_acquire(n).map(&mut took),
             "try units" => limit.try_acquire(spec.cost(n)).map(&mut took),
@@ -174,20 +174,20 @@ impl<'a> Player<'a> {
                 _ => Ok(false),
             },
             "settle" => match admissions.pop() {
-                Some(mut a) => done(limit.settle(&mut a, spec.cost(dice.roll(6))).map(drop)),
+                Some(mut a) => done(limit.settle(&mut a, spec.cost(rng.below(6))).map(drop)),
                 None => Ok(false),
             },
-            "schedule" => limit.schedule(1, 1 + dice.roll(40) as usize).map(|turns| !turns.is_empty()),
-            "charge" => done(limit.charge(Cost::from(dice.roll(12)))),
+            "schedule" => limit.schedule(1, 1 + rng.below(40) as usize).map(|turns| !turns.is_empty()),
+            "charge" => done(limit.charge(Cost::from(rng.below(12)))),
             "give back" => Ok(admissions.pop().is_some()),
             "peek" => limit.peek().map(|_| true),
             "policy" => limit.policy().map(|policy| !policy.to_string().is_empty()),
             "inspect" => limit.inspect().map(|seen| !format!("{seen:?}").is_empty()),
             "stats" => Ok(!format!("{:?}", limit.stats()).is_empty()),
-            "change" => done(limit.change(1 + dice.roll(100), Duration::from_millis(1 + dice.roll(1_000)))),
-            "change policy" => done(limit.change_policy(Spec::any(dice).policy)),
+            "change" => done(limit.change(1 + rng.below(100), Duration::from_millis(1 + rng.below(1_000)))),
+            "change policy" => done(limit.change_policy(Spec::any(rng).policy)),
             "reset" => done(limit.reset()),
-            "pause" => done(limit.pause_for(Duration::from_micros(dice.roll(2_000)))),
+            "pause" => done(limit.pause_for(Duration::from_micros(rng.below(2_000)))),
             "resume" => done(limit.resume()),
             "retire" => done(limit.retire()),
             "remove" => done(shm_core::remove_by_force(&Directory::at(dir), &Name::new("f")?)),
@@ -220,8 +220,8 @@ fn forked(limit: &RateLimit) -> bool {
 
 impl Drop for Player<'_> {
     fn drop(&mut self) {
-        let board = self.board;
-        Self::timed(board, "drop", Duration::ZERO, || {
+        let progress = self.progress;
+        Self::timed(progress, "drop", Duration::ZERO, || {
             self.leave();
             Ok(true)
         });

@@ -1,36 +1,36 @@
-//! A single hostile word, anywhere but in terms, never costs more than one burst: what refills in years is
-//! used up, one word is changed, and what is admitted then is counted. (Who changes the terms changes the limit.)
+//! A single hostile word, anywhere but in the configuration, never costs more than one burst: a budget that refills in years is
+//! used up, one word is changed, and what is admitted then is counted. (A change of the configuration changes the limit.)
 
 use super::act::Player;
 use super::spec::Spec;
 use super::spoil::Spoiler;
-use harness::Dice;
-use harness::board::Board;
-use harness::raw::Words;
+use harness::Rng;
+use harness::fuzz_progress::Progress;
+use harness::raw::MappedWords;
 use shm_lib::{Admission, ErrorKind, Outcome, RateLimit};
 use std::path::Path;
 use std::time::Duration;
 
-pub(super) fn audit(board: &Board, dir: &Path, dice: &mut Dice) {
-    let spec = Spec::slow(dice);
+pub(super) fn audit(progress: &Progress, dir: &Path, rng: &mut Rng) {
+    let spec = Spec::slow(rng);
     let limit = spec.builder(dir).open_policy(spec.policy).expect("a limiter");
-    let words = Words::map_all(limit.path()).expect("its file");
+    let words = MappedWords::map_all(limit.path()).expect("its file");
     let mut spoiler = Spoiler::new(&words);
     // Turns of the ring of generations, and of the eras of a log.
-    for _ in 0..dice.roll(12) {
+    for _ in 0..rng.below(12) {
         let _ = limit.try_acquire(1);
-        let _ = limit.reserve(1).map(|turn| dice.roll(2) == 0 && turn.cancel());
-        let again = if dice.roll(2) == 0 { limit.reset() } else { limit.change_policy(spec.policy) };
+        let _ = limit.reserve(1).map(|turn| rng.below(2) == 0 && turn.cancel());
+        let again = if rng.below(2) == 0 { limit.reset() } else { limit.change_policy(spec.policy) };
         again.expect("a change");
     }
     // A permit is one that is held, whatever is done to its word.
     let permits = spec.policy.permits().map_or(u64::MAX, u64::from);
-    for _ in 0..1 + dice.roll(4) {
+    for _ in 0..1 + rng.below(4) {
         let (used, _) = all_of(&limit, &spec);
         assert!(used <= spec.most(), "{used} before anything was changed");
-        let at = spoiler.spoil_state(dice);
+        let at = spoiler.spoil_state(rng);
         let mut held = Vec::new();
-        Player::timed(board, "audit", Duration::ZERO, || {
+        Player::timed(progress, "audit", Duration::ZERO, || {
             let (got, admitted, end) = many(&limit, 4 * spec.most() + 8);
             held.extend(admitted);
             assert!(
@@ -40,7 +40,7 @@ pub(super) fn audit(board: &Board, dir: &Path, dice: &mut Dice) {
             Ok(end.is_some())
         });
         drop(held);
-        if !mended(board, &limit, at) {
+        if !mended(progress, &limit, at) {
             break;
         }
     }
@@ -74,9 +74,9 @@ fn many(limit: &RateLimit, most: u64) -> (u64, Vec<Admission>, Option<ErrorKind>
 }
 
 /// A reset mends what was changed, as long as the epoch still names the terms. Whether it goes on.
-fn mended(board: &Board, limit: &RateLimit, at: u64) -> bool {
+fn mended(progress: &Progress, limit: &RateLimit, at: u64) -> bool {
     let mut goes_on = false;
-    Player::timed(board, "mend", Duration::ZERO, || {
+    Player::timed(progress, "mend", Duration::ZERO, || {
         if at == harness::file::offset::EPOCH {
             return limit.reset().map(|()| false);
         }

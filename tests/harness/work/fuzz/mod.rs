@@ -1,4 +1,4 @@
-//! Segment bytes that nobody should have written, under every operation. See `tests/fuzz.rs`, which watches this.
+//! Hostile bytes in a limiter's file, under every operation. See `tests/fuzz`, which watches this.
 //!
 //! | file | what |
 //! |---|---|
@@ -13,9 +13,9 @@ mod spec;
 mod spoil;
 
 use act::Player;
-use harness::board::Board;
-use harness::raw::{self, Words};
-use harness::{Dice, Job};
+use harness::fuzz_progress::Progress;
+use harness::raw::{self, MappedWords};
+use harness::{Job, Rng};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -28,36 +28,36 @@ use std::time::{Duration, Instant};
 
 /// One child's cases: `first`, `first + step` and so on until `for` is over, or the same one again and again.
 pub(crate) fn run(job: &Job) {
-    let (board, dir) = (Board::at(&job.path("board")), job.path("dir"));
+    let (progress, dir) = (Progress::at(&job.path("progress")), job.path("dir"));
     let (seed, step) = (job.number("seed"), job.number_or("step", 1));
     let end = Instant::now() + job.duration();
     let corpus = spoil::corpus(&dir);
     let mut case = job.number("first");
     while Instant::now() < end {
-        board.case(case);
-        let dice = Dice::seeded(seed ^ case.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        Case { board: &board, file: dir.join("f"), dir: &dir, corpus: &corpus, dice }.play();
-        board.case_done();
+        progress.case(case);
+        let rng = Rng::seeded(seed ^ case.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        Case { progress: &progress, file: dir.join("f"), dir: &dir, corpus: &corpus, rng }.play();
+        progress.case_done();
         case += step;
     }
 }
 
 /// One limiter, from its making to its end.
 struct Case<'a> {
-    board: &'a Board,
+    progress: &'a Progress,
     dir: &'a Path,
     file: PathBuf,
     corpus: &'a [Vec<u8>],
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Case<'_> {
     fn play(mut self) {
-        match self.dice.roll(10) {
+        match self.rng.below(10) {
             0..=3 => self.spoiled_before(),
             4..=6 => self.spoiled_between(),
             7 => self.spoiled_meanwhile(),
-            _ => audit::audit(self.board, self.dir, &mut self.dice),
+            _ => audit::audit(self.progress, self.dir, &mut self.rng),
         }
         // Retired, damaged, or in use: it goes.
         let _ = std::fs::remove_file(&self.file);
@@ -65,99 +65,99 @@ impl Case<'_> {
 
     /// A limiter that was used for a while, by handles that are gone or not.
     fn made(&mut self) -> Player<'_> {
-        let spec = Spec::any(&mut self.dice);
-        let mut player = Player::new(self.board, self.dir, spec);
-        player.open(&mut self.dice);
-        for _ in 0..self.dice.roll(30) {
-            player.act_mildly(&mut self.dice);
+        let spec = Spec::any(&mut self.rng);
+        let mut player = Player::new(self.progress, self.dir, spec);
+        player.open(&mut self.rng);
+        for _ in 0..self.rng.below(30) {
+            player.act_mildly(&mut self.rng);
         }
         player
     }
 
-    /// Bytes are changed while nobody has it open, or somebody has.
+    /// Bytes are changed while no process has the limiter open, or while one has.
     fn spoiled_before(&mut self) {
         let (corpus, file) = (self.corpus, self.file.clone());
-        let mut dice = Dice::seeded(self.dice.roll(u64::MAX));
+        let mut rng = Rng::seeded(self.rng.below(u64::MAX));
         let mut player = self.made();
-        let stay = dice.roll(3) == 0;
+        let stay = rng.below(3) == 0;
         if !stay {
             player.leave();
         }
         if let Ok(bytes) = std::fs::read(&file) {
-            let op = self_begin(player.board, "spoil");
-            // A file that somebody has mapped keeps its size: shortened, it would be a SIGBUS (docs/security.md).
-            let spoiled = spoil::file(&mut dice, bytes, corpus, !stay);
+            let op = self_begin(player.progress, "spoil");
+            // A mapped file keeps its size: shortened, it would be a SIGBUS (docs/security.md).
+            let spoiled = spoil::file(&mut rng, bytes, corpus, !stay);
             spoil::write(&file, &spoiled, stay);
-            self_end(player.board, op);
+            self_end(player.progress, op);
         }
         player.attach();
-        for _ in 0..10 + dice.roll(30) {
-            player.act(&mut dice);
+        for _ in 0..10 + rng.below(30) {
+            player.act(&mut rng);
         }
     }
 
     /// Words are changed before operations, in the memory that handles have mapped.
     fn spoiled_between(&mut self) {
         let file = self.file.clone();
-        let mut dice = Dice::seeded(self.dice.roll(u64::MAX));
+        let mut rng = Rng::seeded(self.rng.below(u64::MAX));
         let mut player = self.made();
         player.attach();
-        let Ok(words) = Words::map_all(&file) else { return };
+        let Ok(words) = MappedWords::map_all(&file) else { return };
         let mut spoiler = Spoiler::new(&words);
-        for _ in 0..10 + dice.roll(60) {
-            if dice.roll(3) > 0 {
-                spoiler.spoil(&mut dice);
+        for _ in 0..10 + rng.below(60) {
+            if rng.below(3) > 0 {
+                spoiler.spoil(&mut rng);
             }
-            player.act(&mut dice);
+            player.act(&mut rng);
         }
     }
 
     /// Another process writes all the time.
     fn spoiled_meanwhile(&mut self) {
         let file = self.file.clone();
-        let mut dice = Dice::seeded(self.dice.roll(u64::MAX));
+        let mut rng = Rng::seeded(self.rng.below(u64::MAX));
         let mut player = self.made();
         player.attach();
-        let Ok(words) = Words::map_all(&file) else { return };
-        let vandal = Vandal::start(&words, dice.roll(u64::MAX));
-        for _ in 0..20 + dice.roll(200) {
-            player.act(&mut dice);
+        let Ok(words) = MappedWords::map_all(&file) else { return };
+        let vandal = Corruptor::start(&words, rng.below(u64::MAX));
+        for _ in 0..20 + rng.below(200) {
+            player.act(&mut rng);
         }
         drop(vandal);
     }
 }
 
-fn self_begin(board: &Board, op: &str) -> (usize, u64) {
+fn self_begin(progress: &Progress, op: &str) -> (usize, u64) {
     let now = shm_lib::now().as_nanos();
-    (board.begin(op, now), now)
+    (progress.begin(op, now), now)
 }
 
-fn self_end(board: &Board, (op, began): (usize, u64)) {
-    board.end(op, Ok::<_, ErrorKind>(true), shm_lib::now().as_nanos() - began);
+fn self_end(progress: &Progress, (op, began): (usize, u64)) {
+    progress.end(op, Ok::<_, ErrorKind>(true), shm_lib::now().as_nanos() - began);
 }
 
 /// A process that spoils words until this is dropped.
-struct Vandal(Pid);
+struct Corruptor(Pid);
 
-impl Vandal {
-    fn start(words: &Words, seed: u64) -> Vandal {
+impl Corruptor {
+    fn start(words: &MappedWords, seed: u64) -> Corruptor {
         if let Some(pid) = raw::fork().expect("a vandal") {
-            return Vandal(pid);
+            return Corruptor(pid);
         }
         set_pdeathsig(Signal::SIGKILL).expect("to die with the child");
-        let mut dice = Dice::seeded(seed);
+        let mut rng = Rng::seeded(seed);
         let mut spoiler = Spoiler::new(words);
-        let pause = Duration::from_micros(dice.roll(200));
+        let pause = Duration::from_micros(rng.below(200));
         loop {
-            for _ in 0..dice.roll(8) {
-                spoiler.spoil(&mut dice);
+            for _ in 0..rng.below(8) {
+                spoiler.spoil(&mut rng);
             }
             std::thread::sleep(pause);
         }
     }
 }
 
-impl Drop for Vandal {
+impl Drop for Corruptor {
     fn drop(&mut self) {
         let _ = kill(self.0, Signal::SIGKILL);
         let _ = waitpid(self.0, None);

@@ -1,6 +1,6 @@
 //! Limiters of all kinds.
 
-use harness::{Dice, policy};
+use harness::{Rng, policy};
 use shm_lib::{Builder, Cost, Policy, RateLimit, Unit};
 use std::path::Path;
 
@@ -34,20 +34,20 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    pub(super) fn any(dice: &mut Dice) -> Spec {
-        let rate = RATES[dice.roll(RATES.len() as u64) as usize];
-        let mut index = dice.roll(POLICIES.len() as u64) as usize;
+    pub(super) fn any(rng: &mut Rng) -> Spec {
+        let rate = RATES[rng.below(RATES.len() as u64) as usize];
+        let mut index = rng.below(POLICIES.len() as u64) as usize;
         // It is large: now and then only.
-        if index == POLICIES.len() - 1 && dice.roll(8) > 0 {
+        if index == POLICIES.len() - 1 && rng.below(8) > 0 {
             index = 0;
         }
-        Spec::of(index, rate, dice.roll(12) == 0, [1, 4, 4, 9][dice.roll(4) as usize])
+        Spec::of(index, rate, rng.below(12) == 0, [1, 4, 4, 9][rng.below(4) as usize])
     }
 
     /// One that refills in years: what is admitted was there before.
-    pub(super) fn slow(dice: &mut Dice) -> Spec {
+    pub(super) fn slow(rng: &mut Rng) -> Spec {
         // Not fixed windows since 1970: one could begin.
-        let index = [0, 1, 2, 4, 5, 6, 7, 11][dice.roll(8) as usize];
+        let index = [0, 1, 2, 4, 5, 6, 7, 11][rng.below(8) as usize];
         Spec::of(index, "10/366d", false, 4)
     }
 

@@ -2,19 +2,19 @@
 //! files; with checksums made right again, so that more than the first check is reached.
 
 use super::spec::Spec;
-use harness::Dice;
+use harness::Rng;
 use harness::file::{Parts, generation_checksum, header_checksum, offset};
-use harness::raw::Words;
+use harness::raw::MappedWords;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A few files of other kinds, to copy from.
 pub(super) fn corpus(dir: &Path) -> Vec<Vec<u8>> {
-    let mut dice = Dice::seeded(1);
+    let mut rng = Rng::seeded(1);
     (0..8)
         .map(|_| {
-            let spec = Spec::any(&mut dice);
+            let spec = Spec::any(&mut rng);
             let limit = spec.builder(dir).open_policy(spec.policy).expect("a limiter");
             for n in 0..6 {
                 let _ = limit.try_acquire(spec.cost(1 + n % 2));
@@ -27,8 +27,8 @@ pub(super) fn corpus(dir: &Path) -> Vec<Vec<u8>> {
 }
 
 /// A value that makes trouble.
-fn value(dice: &mut Dice, old: u64, other: u64) -> u64 {
-    match dice.roll(12) {
+fn value(rng: &mut Rng, old: u64, other: u64) -> u64 {
+    match rng.below(12) {
         0 => 0,
         1 => 1,
         2 => u64::MAX,
@@ -36,23 +36,23 @@ fn value(dice: &mut Dice, old: u64, other: u64) -> u64 {
         4 => 1 << 63,
         5 => old.wrapping_add(1),
         6 => old.wrapping_sub(1),
-        7 => old ^ 1 << dice.roll(64),
+        7 => old ^ 1 << rng.below(64),
         8 => other,
-        9 => u64::MAX >> dice.roll(64),
-        10 => dice.roll(u64::MAX) >> dice.roll(64),
+        9 => u64::MAX >> rng.below(64),
+        10 => rng.below(u64::MAX) >> rng.below(64),
         // Times not far from now.
-        _ => shm_lib::now().as_nanos().wrapping_add(dice.roll(1 << 40)).wrapping_sub(1 << 39),
+        _ => shm_lib::now().as_nanos().wrapping_add(rng.below(1 << 40)).wrapping_sub(1 << 39),
     }
 }
 
 /// Spoils words in memory that others have mapped.
 pub(super) struct Spoiler<'a> {
-    words: &'a Words,
+    words: &'a MappedWords,
     parts: Parts,
 }
 
 impl<'a> Spoiler<'a> {
-    pub(super) fn new(words: &'a Words) -> Spoiler<'a> {
+    pub(super) fn new(words: &'a MappedWords) -> Spoiler<'a> {
         let get = |at: u64| words.all().get(at as usize / 8).map_or(0, |w| w.load(Relaxed));
         Spoiler { words, parts: Parts::of(get) }
     }
@@ -76,10 +76,10 @@ impl<'a> Spoiler<'a> {
     }
 
     /// Where something is, in words that operations use.
-    fn place(&self, dice: &mut Dice) -> u64 {
+    fn place(&self, rng: &mut Rng) -> u64 {
         let Parts { cells, turn_cells, slots, permits, standing, places, .. } = self.parts;
         let start = offset::GENERATIONS + offset::GENERATION_SIZE * self.generation();
-        let mut within = |from: u64, to: u64| from + 8 * dice_word(dice, from, to);
+        let mut within = |from: u64, to: u64| from + 8 * word_between(rng, from, to);
         let at = match within(0, 128) / 8 {
             0 => offset::EPOCH,
             1 | 2 => start + offset::GENERATION_STATE,
@@ -96,7 +96,7 @@ impl<'a> Spoiler<'a> {
             8 => within(slots, permits),
             9 => within(permits, standing),
             10 => offset::PROBED,
-            // What waiting callers look at: the turns, what the first of them were charged with, who stands, and the
+            // What waiting callers look at: the turns, what the first of them were charged with, which processes stand, and the
             // places in which this process and the others stand.
             11 => within(offset::TURNS, offset::TURN_CHARGES),
             12 => within(offset::TURN_CHARGES, offset::TURN_CHARGES + 4 * 96),
@@ -109,10 +109,10 @@ impl<'a> Spoiler<'a> {
     }
 
     /// Spoils one thing.
-    pub(super) fn spoil(&mut self, dice: &mut Dice) {
-        let (at, other) = (self.place(dice), self.place(dice));
-        match dice.roll(12) {
-            0..=8 => self.set(at, value(dice, self.get(at), self.get(other))),
+    pub(super) fn spoil(&mut self, rng: &mut Rng) {
+        let (at, other) = (self.place(rng), self.place(rng));
+        match rng.below(12) {
+            0..=8 => self.set(at, value(rng, self.get(at), self.get(other))),
             9 => {
                 // Two lines change places.
                 for i in 0..8 {
@@ -124,10 +124,10 @@ impl<'a> Spoiler<'a> {
                     }
                 }
             }
-            10 => (0..1 + dice.roll(40)).for_each(|i| self.set(at + 8 * i, dice.roll(u64::MAX))),
+            10 => (0..1 + rng.below(40)).for_each(|i| self.set(at + 8 * i, rng.below(u64::MAX))),
             _ => self.seal_generation(),
         }
-        if dice.roll(3) == 0 {
+        if rng.below(3) == 0 {
             self.seal_generation();
         }
     }
@@ -140,15 +140,15 @@ impl<'a> Spoiler<'a> {
     }
 
     /// Changes one word that is not of any generation's terms; says where.
-    pub(super) fn spoil_state(&mut self, dice: &mut Dice) -> u64 {
+    pub(super) fn spoil_state(&mut self, rng: &mut Rng) -> u64 {
         let is_terms = |at: u64| {
             (offset::GENERATIONS..offset::TURNS).contains(&at)
                 && (at - offset::GENERATIONS) % offset::GENERATION_SIZE < offset::GENERATION_STATE
         };
         loop {
-            let (at, other) = (self.place(dice), self.place(dice));
+            let (at, other) = (self.place(rng), self.place(rng));
             if !is_terms(at) && at >= offset::EPOCH {
-                self.set(at, value(dice, self.get(at), self.get(other)));
+                self.set(at, value(rng, self.get(at), self.get(other)));
                 return at;
             }
         }
@@ -156,76 +156,76 @@ impl<'a> Spoiler<'a> {
 }
 
 /// A word's index between two bytes; 0 where there is none.
-fn dice_word(dice: &mut Dice, from: u64, to: u64) -> u64 {
+fn word_between(rng: &mut Rng, from: u64, to: u64) -> u64 {
     match to.saturating_sub(from) / 8 {
         0 => 0,
-        words => dice.roll(words),
+        words => rng.below(words),
     }
 }
 
 /// A whole file, spoiled. Its size stays as it is unless it `may_resize`.
-pub(super) fn file(dice: &mut Dice, mut bytes: Vec<u8>, corpus: &[Vec<u8>], may_resize: bool) -> Vec<u8> {
-    for _ in 0..[1, 2, 5, 40][dice.roll(4) as usize] {
+pub(super) fn file(rng: &mut Rng, mut bytes: Vec<u8>, corpus: &[Vec<u8>], may_resize: bool) -> Vec<u8> {
+    for _ in 0..[1, 2, 5, 40][rng.below(4) as usize] {
         if bytes.len() < 8 {
             break;
         }
         let words = bytes.len() as u64 / 8;
         // The header, where decisions look, or anywhere.
-        let at = match dice.roll(4) {
-            0 => dice.roll(offset::EPOCH.min(8 * words) / 8),
-            1 => dice.roll((offset::FIRST_SEAT).min(8 * words) / 8),
-            _ => dice.roll(words),
+        let at = match rng.below(4) {
+            0 => rng.below(offset::EPOCH.min(8 * words) / 8),
+            1 => rng.below((offset::FIRST_SEAT).min(8 * words) / 8),
+            _ => rng.below(words),
         } as usize
             * 8;
-        let (old, other) = (word(&bytes, at), word(&bytes, dice.roll(words) as usize * 8));
-        match dice.roll(8) {
-            0 => bytes[at + dice.roll(8) as usize] ^= 1 << dice.roll(8),
-            1..=4 => put(&mut bytes, at, value(dice, old, other)),
+        let (old, other) = (word(&bytes, at), word(&bytes, rng.below(words) as usize * 8));
+        match rng.below(8) {
+            0 => bytes[at + rng.below(8) as usize] ^= 1 << rng.below(8),
+            1..=4 => put(&mut bytes, at, value(rng, old, other)),
             5 => {
-                let to = dice.roll(words / 8) as usize * 64;
+                let to = rng.below(words / 8) as usize * 64;
                 let from = at / 64 * 64;
                 for i in 0..64.min(bytes.len() - from.max(to)) {
                     bytes.swap(from + i, to + i);
                 }
             }
             6 => {
-                let donor = &corpus[dice.roll(corpus.len() as u64) as usize];
-                let len = 8 * (1 + dice.roll(80)) as usize;
+                let donor = &corpus[rng.below(corpus.len() as u64) as usize];
+                let len = 8 * (1 + rng.below(80)) as usize;
                 let end = (at + len).min(bytes.len()).min(donor.len());
                 if at < end {
                     bytes[at..end].copy_from_slice(&donor[at..end]);
                 }
             }
             _ => {
-                let end = (at + 1 + dice.roll(200) as usize).min(bytes.len());
-                bytes[at..end].iter_mut().for_each(|b| *b = dice.roll(256) as u8);
+                let end = (at + 1 + rng.below(200) as usize).min(bytes.len());
+                bytes[at..end].iter_mut().for_each(|b| *b = rng.below(256) as u8);
             }
         }
     }
-    if dice.roll(3) == 0 {
-        lie(dice, &mut bytes, may_resize);
+    if rng.below(3) == 0 {
+        lie(rng, &mut bytes, may_resize);
     }
-    if may_resize && dice.roll(20) == 0 {
-        bytes.truncate(dice.roll(bytes.len() as u64 + 1) as usize);
+    if may_resize && rng.below(20) == 0 {
+        bytes.truncate(rng.below(bytes.len() as u64 + 1) as usize);
     }
-    seal(dice, &mut bytes);
+    seal(rng, &mut bytes);
     bytes
 }
 
 /// Another shape than it has, of a size that fits it if that may change.
-fn lie(dice: &mut Dice, bytes: &mut Vec<u8>, may_resize: bool) {
+fn lie(rng: &mut Rng, bytes: &mut Vec<u8>, may_resize: bool) {
     if bytes.len() < offset::FIRST_SEAT as usize {
         return;
     }
-    for _ in 0..1 + dice.roll(2) {
-        let small = [0, 1, 2, 4, 8, 64, 1_024, 4_096, 8_192][dice.roll(9) as usize];
-        let n = if dice.roll(3) == 0 { value(dice, small, small) } else { small };
-        let at = [offset::SEATS, offset::CELLS, offset::PERMITS, offset::RINGS + 8 * dice.roll(4)];
-        put(bytes, at[dice.roll(4) as usize] as usize, n);
+    for _ in 0..1 + rng.below(2) {
+        let small = [0, 1, 2, 4, 8, 64, 1_024, 4_096, 8_192][rng.below(9) as usize];
+        let n = if rng.below(3) == 0 { value(rng, small, small) } else { small };
+        let at = [offset::SEATS, offset::CELLS, offset::PERMITS, offset::RINGS + 8 * rng.below(4)];
+        put(bytes, at[rng.below(4) as usize] as usize, n);
     }
-    if dice.roll(2) == 0 {
+    if rng.below(2) == 0 {
         let twice = word(bytes, offset::SEATS as usize).wrapping_mul(2);
-        put(bytes, offset::CELLS as usize, if dice.roll(3) == 0 { 0 } else { twice });
+        put(bytes, offset::CELLS as usize, if rng.below(3) == 0 { 0 } else { twice });
     }
     let size = Parts::of(|at| word(bytes, at as usize)).size;
     put(bytes, offset::FILE_SIZE as usize, size);
@@ -235,20 +235,20 @@ fn lie(dice: &mut Dice, bytes: &mut Vec<u8>, may_resize: bool) {
 }
 
 /// Makes checksums right again, mostly, and says that it is the limiter `f` of this machine.
-fn seal(dice: &mut Dice, bytes: &mut [u8]) {
+fn seal(rng: &mut Rng, bytes: &mut [u8]) {
     if bytes.len() < offset::FIRST_SEAT as usize {
         return;
     }
-    if dice.roll(2) == 0 {
+    if rng.below(2) == 0 {
         let place = word(bytes, offset::EPOCH as usize) % 8;
         let at = offset::GENERATIONS + place * offset::GENERATION_SIZE;
-        if dice.roll(2) == 0 {
+        if rng.below(2) == 0 {
             put(bytes, at as usize, word(bytes, offset::EPOCH as usize) & !(1 << 63));
         }
         let sum = generation_checksum(place, |at| word(bytes, at as usize));
         put(bytes, (at + offset::GENERATION_CHECKSUM) as usize, sum);
     }
-    if dice.roll(5) > 0 {
+    if rng.below(5) > 0 {
         let sum = header_checksum(|at| word(bytes, at as usize));
         put(bytes, offset::CHECKSUM as usize, sum);
     }
@@ -264,7 +264,7 @@ fn put(bytes: &mut [u8], at: usize, word: u64) {
     }
 }
 
-/// Writes it to its file, or to another file under its name if nobody has that mapped.
+/// Writes it to its file, or to another file under its name if no process has that mapped.
 pub(super) fn write(path: &Path, bytes: &[u8], in_place: bool) {
     if !in_place {
         std::fs::remove_file(path).expect("to remove it");

@@ -1,0 +1,153 @@
+//! What the documentation says about tests: each test, module and file that `docs/guarantees.md` and `docs/security.md` name
+//! exists, and each module of tests with real processes is named there.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const DOCUMENTS: [&str; 2] = ["docs/guarantees.md", "docs/security.md"];
+/// Folders of `tests` without tests of promises.
+const NO_PROMISE: [&str; 2] = ["docs", "harness"];
+
+/// Modules and the tests in them, as `folder::module::test`: the last parts of a path say which one is meant.
+struct Sources(HashSet<String>);
+
+impl Sources {
+    fn read() -> Sources {
+        let mut names = HashSet::new();
+        for folder in ["crates", "tests"] {
+            add_folder(&Path::new(ROOT).join(folder), folder, &mut names);
+        }
+        Sources(names)
+    }
+
+    /// Whether there is a module or a test with this name, or with these last parts of its name.
+    fn has(&self, name: &str) -> bool {
+        let end = format!("::{name}");
+        self.0.iter().any(|known| known.ends_with(&end))
+    }
+
+    /// Modules of tests with real processes, as `folder::module`.
+    fn modules_of_promises(&self) -> Vec<String> {
+        let mut modules: Vec<String> = Vec::new();
+        for name in &self.0 {
+            if let ["tests", folder, module] = name.split("::").collect::<Vec<_>>()[..]
+                && !NO_PROMISE.contains(&folder)
+                && Path::new(ROOT).join(format!("tests/{folder}/{module}.rs")).exists()
+            {
+                modules.push(format!("{folder}::{module}"));
+            }
+        }
+        modules.sort();
+        modules
+    }
+}
+
+fn add_folder(folder: &Path, module: &str, names: &mut HashSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+        let inside = match stem {
+            "main" | "mod" | "lib" => module.to_owned(),
+            _ => format!("{module}::{stem}"),
+        };
+        if path.is_dir() {
+            names.insert(inside.clone());
+            add_folder(&path, &inside, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a source");
+            names.extend(tests_in(&text).map(|test| format!("{inside}::{test}")));
+            names.insert(inside);
+        }
+    }
+}
+
+/// The functions with the attribute of a test, properties included.
+fn tests_in(source: &str) -> impl Iterator<Item = &str> {
+    let mut is_test = false;
+    source.lines().map(str::trim_start).filter_map(move |line| {
+        is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+        let name = line.trim_start_matches("async ").strip_prefix("fn ")?.split(['(', '<']).next()?;
+        std::mem::take(&mut is_test).then_some(name)
+    })
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// What is wrong with a name in the documentation, if it is the name of a test, a module of tests or a file.
+fn wrong(name: &str, sources: &Sources) -> Option<String> {
+    let is_identifier = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let is_path =
+        ["crates/", "tests/"].iter().any(|folder| name.starts_with(folder)) || name.ends_with(".rs");
+    if is_path {
+        let exists = Path::new(ROOT).join(name).exists();
+        return (!exists).then(|| format!("there is no file `{name}`"));
+    }
+    // Names of functions in the library are shorter.
+    let is_test =
+        name.split("::").all(is_identifier) && (name.contains("::") || name.matches('_').count() > 2);
+    (is_test && !sources.has(name)).then(|| format!("there is no test or module `{name}`"))
+}
+
+#[test]
+fn every_test_that_the_documentation_names_exists() {
+    let sources = Sources::read();
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(Path::new(ROOT).join(document)).expect("a document");
+        let wrong: Vec<String> = quoted(&text).filter_map(|name| wrong(name, &sources)).collect();
+        assert!(wrong.is_empty(), "{document}:\n{}", wrong.join("\n"));
+    }
+}
+
+#[test]
+fn every_module_of_tests_with_real_processes_is_named_in_the_documentation() {
+    let texts =
+        DOCUMENTS.map(|document| fs::read_to_string(Path::new(ROOT).join(document)).expect("a document"));
+    let named: HashSet<&str> = texts.iter().flat_map(|text| quoted(text)).collect();
+    let is_named = |module: &String| {
+        let folder = module.split("::").next().expect("a folder");
+        let inside = format!("{module}::");
+        // These test all promises at once: their modules are parts of one test.
+        ["storm", "faults", "fuzz"].contains(&folder) && named.contains(folder)
+            || named.iter().any(|name| name == module || name.starts_with(&inside))
+    };
+    let modules = Sources::read().modules_of_promises();
+    assert!(modules.len() > 30, "{modules:?}");
+    let missing: Vec<&String> = modules.iter().filter(|module| !is_named(module)).collect();
+    assert!(missing.is_empty(), "not named in {DOCUMENTS:?}: {missing:?}");
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_found() {
+    let sources = Sources::read();
+    for right in [
+        "docs::a_name_that_leads_nowhere_is_found",
+        "a_name_that_leads_nowhere_is_found",
+        "no_leaks::permits",
+        "tests/docs",
+        "crates/shm-lib/src/lib.rs",
+        // No names of tests.
+        "try_acquire",
+        "Admission::at",
+        "5/s",
+    ] {
+        assert_eq!(wrong(right, &sources), None);
+    }
+    for nowhere in [
+        "docs::a_name_that_was_renamed",
+        "no_waste::permits",
+        "harness::a_name_that_leads_nowhere_is_found",
+        "a_name_that_was_renamed_meanwhile",
+        "tests/adversary.rs",
+        "limit/nowhere.rs",
+    ] {
+        assert!(wrong(nowhere, &sources).is_some(), "{nowhere}");
+    }
+}
