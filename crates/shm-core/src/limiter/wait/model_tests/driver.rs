@@ -3,7 +3,7 @@
 //!
 //! *Stopped*: none of its callers looks while time passes. *Killed*: its locks are free, and it has not left. In between two
 //! operations all is as the real code left it; what may happen in the middle of one is shown by the scenes of loom and
-//! shuttle, and by `autopsy`.
+//! shuttle, and by `faults`.
 
 use super::promise::{Kept, NOBODY, Promise, Stands};
 use crate::clock::set::SetClock;
