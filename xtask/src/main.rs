@@ -1,7 +1,9 @@
 //! `cargo xtask test`: everything that must hold, on a machine with only the Rust toolchain.
 
+mod checks;
 mod long;
 
+use checks::check;
 use long::{bench, faults, fuzz, interleave, storm};
 use std::env;
 use std::fs;
@@ -24,6 +26,10 @@ cargo xtask faults [--op NAME] [--end killed|stopped|forked|retired] [--every N]
                              in a signal handler, by the retirement of its limiter
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
+cargo xtask check [PART...]  that the crates can be published and built elsewhere: package (each is complete by itself), musl (a
+                             static command), deny (licences, sources, advisories), api (the public interface is the one in
+                             docs/api; --bless writes it), msrv, minimal (oldest dependencies), miri (pure code), aarch64 (by
+                             an emulator), coverage. What needs a tool that is missing is skipped, and says so
 cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
 
 fn main() -> ExitCode {
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
         ["interleave"] => interleave("100000"),
         ["interleave", n] if n.parse::<u64>().is_ok() => interleave(n),
         ["fuzz", more @ ..] => fuzz(more),
+        ["check", parts @ ..] => check(parts),
         ["bench", more @ ..] => bench(more),
         _ => {
             eprintln!("{HELP}");
