@@ -107,7 +107,7 @@ fn an_admission_is_settled_once_and_a_turn_given_back_once() {
     let mut admission = limit.try_acquire(10).unwrap().admission().unwrap();
     limit.settle(&mut admission, 4).unwrap();
     assert_eq!(used(), 4);
-    invalid(limit.settle(&mut admission, 1), "settled before");
+    invalid(limit.settle(&mut admission, 1), "already settled");
     assert_eq!(used(), 4);
     // More than it can admit at once is a debt like any other.
     let mut admission = limit.try_acquire(1).unwrap().admission().unwrap();

@@ -1,4 +1,4 @@
-//! Everything about a limiter that is not its rate.
+//! The settings with which a limiter is opened or created.
 
 use crate::binding::{Binding, Opening};
 use crate::lost::Observer;
@@ -8,15 +8,18 @@ use shm_core::{Directory, Error, ErrorKind, Name, OnMismatch, Result, Settings};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How to open a limiter. Made by [`RateLimit::builder`], ended by [`open`](Builder::open) or
-/// [`attach`](Builder::attach).
+/// Settings for opening or creating a limiter. Made by [`RateLimit::builder`]; one of the methods `open…`, [`attach`] or
+/// [`remove_by_force`] completes it.
 ///
-/// A limiter that exists is compared with what was stated here, and not with what was left out: without
-/// [`burst`](Builder::burst) it may have any burst, without [`permits`](Builder::permits) any number of permits, and so on,
-/// see [`PolicySpec`].
+/// If the limiter exists, its policy must match the settings made here; settings that were not made match anything. Without
+/// [`burst`](Builder::burst) the limiter may have any burst, without [`permits`](Builder::permits) any number of permits, and
+/// so on: see [`PolicySpec`].
 ///
-/// No setting is lost: one that the ending call has no use for, and two that contradict each other, are errors
+/// No setting is ignored. A setting that the completing method cannot use, and settings that contradict each other, are errors
 /// ([`InvalidInput`](crate::ErrorKind::InvalidInput)) that name them.
+///
+/// [`attach`]: Builder::attach
+/// [`remove_by_force`]: Builder::remove_by_force
 ///
 /// ```
 /// # fn main() -> shm_lib::Result<()> {
@@ -80,20 +83,22 @@ impl Builder {
         }
     }
 
-    /// How many calls may pass at one instant after a quiet time. 1, the default, spaces them evenly.
+    /// How many calls may be admitted at the same instant after an idle time. The default, 1, spaces calls evenly. Units:
+    /// calls.
     pub fn burst(mut self, burst: u64) -> Self {
         self.burst = Some(burst);
         self
     }
 
-    /// At most `max` in any window of `per`, as fast as possible: an exact sliding log. See [`Limit::greedy`].
+    /// Makes the limit greedy: at most `max` in any window of `per`, as fast as possible, by an exact sliding log. See
+    /// [`Limit::greedy`].
     pub fn greedy(mut self) -> Self {
         self.greedy = true;
         self
     }
 
-    /// For [`greedy`](Self::greedy): lengthens the window by as much as an admitted caller may be late with its call, so that
-    /// a strict server never counts one too many. See [`Limit::guarded`].
+    /// Lengthens the window of a [`greedy`](Self::greedy) limit by the time by which an admitted caller may be late with its
+    /// call, so that a strict server never counts one call too many. See [`Limit::guarded`].
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -114,48 +119,77 @@ impl Builder {
         self
     }
 
-    /// At most `max` per window, one window after the other. See [`Limit::fixed_window`].
+    /// Makes the limit a fixed window: at most `max` in each of the consecutive windows of `per`. See [`Limit::fixed_window`].
     pub fn fixed_window(mut self, start: Start) -> Self {
         self.fixed_window = Some(start);
         self
     }
 
-    /// At most `max` by an estimate over a sliding window. See [`Limit::sliding_counter`].
+    /// Makes the limit a sliding counter: at most `max`, by an estimate over a sliding window of `per`. See
+    /// [`Limit::sliding_counter`].
     pub fn sliding_counter(mut self) -> Self {
         self.sliding_counter = true;
         self
     }
 
-    /// And this limit, too: a request takes from all, or from none. Up to four in all.
+    /// Adds a further limit. A request is charged to all limits or to none. A limiter has at most four.
     pub fn and(mut self, limit: Limit) -> Self {
         self.more.push(limit);
         self
     }
 
-    /// At most `n` at a time: an admission holds a [`Permit`](crate::Permit) until it is dropped. With a rate, or alone: see
-    /// [`open_permits`](Self::open_permits).
+    /// Limits concurrency: an admission holds one of `n` [permits](crate::Permit) until it is dropped. Use it with a rate, or
+    /// alone with [`open_permits`](Self::open_permits).
     pub fn permits(mut self, n: u32) -> Self {
         self.permits = Some(n);
         self
     }
 
-    /// At most `n` requests wait. A request that would have to wait is denied at once when this many already wait: by
-    /// [`DeniedBy::Line`](crate::DeniedBy::Line) if it has a bound of its own (see [`Acquire`](crate::Acquire)), otherwise with
-    /// an error, [`LineFull`](crate::ErrorKind::LineFull). With 0 no request waits. Default: any number.
+    /// Lets at most `n` requests wait. When `n` are waiting, a further request that would have to wait is denied immediately:
+    /// by [`DeniedBy::Line`](crate::DeniedBy::Line) if it has a bound of its own (see [`Acquire`](crate::Acquire)), otherwise
+    /// with the error [`LineFull`](crate::ErrorKind::LineFull). With 0 no request waits. Default: any number.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{ErrorKind, Rate, RateLimit};
+    ///
+    /// let limit = RateLimit::builder("form").max_waiters(0).directory(shared).open_rate(Rate::per_minute(1)?)?;
+    /// limit.wait()?;
+    /// assert_eq!(limit.wait().unwrap_err().kind(), ErrorKind::LineFull);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_waiters(mut self, n: u32) -> Self {
         self.max_waiters = Some(n);
         self
     }
 
-    /// Decides and counts, but denies nobody: to see what a limit would do before it does.
+    /// Shadow mode: the limiter decides and counts but denies no request, to try a limit out before enforcing it. An admission
+    /// says if it would have been denied: [`Admission::shadowed`](crate::Admission::shadowed).
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    ///
+    /// let limit = RateLimit::builder("trial").shadow().directory(shared).open_rate(Rate::per_minute(1)?)?;
+    /// let (_first, second) = (limit.wait()?, limit.wait()?); // does not wait
+    /// assert!(second.shadowed().is_some());
+    /// assert_eq!(limit.stats().denied, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn shadow(mut self) -> Self {
         self.shadow = true;
         self
     }
 
-    /// The directory of the limiter's file, which must exist. The same name in the same directory is the same
-    /// budget: mount it into containers, give it to a group. Default: `$SHM_LIMIT_DIR`, else
-    /// `/dev/shm/shm-limit-<uid>`, which is made when needed and private to the user.
+    /// The directory of the limiter's file, which must exist. The same name in the same directory is the same budget, so the
+    /// directory can be mounted into containers or shared with a group. Default: `$SHM_LIMIT_DIR`, else
+    /// `/dev/shm/shm-limit-<uid>`, which is created when needed and private to the user.
     pub fn directory(self, path: impl Into<PathBuf>) -> Self {
         self.in_directory(Directory::at(path))
     }
@@ -166,32 +200,47 @@ impl Builder {
         self
     }
 
-    /// Permissions of the file if it is created here: `0o600`, `0o660` or `0o666`. The default is `0o600`, and `0o660` in a
-    /// directory that a group shares: one that is setgid and that its group can write to. The umask plays no part.
+    /// Permissions of the file if this call creates it: `0o600`, `0o660` or `0o666`. The default is `0o600`, or `0o660` in a
+    /// setgid directory that its group can write to. The umask is ignored.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
     }
 
-    /// For how many processes at once the limiter, if it is created here, has a seat: one for each process, however many
-    /// handles it has. Default 128. Beyond that, a limiter of one bucket of calls works, and counts in common; any other, and
-    /// one with permits, answers [`NoSeat`](crate::ErrorKind::NoSeat).
+    /// How many processes at a time have a seat if this call creates the limiter. A process needs one seat, however many
+    /// handles it has. Default: 128. Processes without a seat can still use a limiter of a single bucket of calls (they share
+    /// one set of counters); any other limiter, and one with permits, fails for them with
+    /// [`NoSeat`](crate::ErrorKind::NoSeat).
     pub fn seats(mut self, seats: usize) -> Self {
         self.seats = Some(seats);
         self
     }
 
-    /// What to do if the limiter exists and differs from what was stated here. Default: an error that shows both.
-    /// [`OnMismatch::Keep`] is for workers that are started again and again: they also start after somebody has changed the
-    /// limiter.
+    /// What to do if the limiter exists and does not match these settings. Default: an error that shows both. Workers that are
+    /// restarted use [`OnMismatch::Keep`], so that they also start after an operator has changed the limiter.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{ErrorKind, OnMismatch, Rate, RateLimit};
+    ///
+    /// let api = || RateLimit::builder("api").directory(shared);
+    /// api().open_rate(Rate::per_second(5)?)?.change(50, std::time::Duration::from_secs(1))?;
+    /// assert_eq!(api().open_rate(Rate::per_second(5)?).unwrap_err().kind(), ErrorKind::Mismatch);
+    /// let worker = api().on_mismatch(OnMismatch::Keep).open_rate(Rate::per_second(5)?)?;
+    /// assert_eq!(worker.limit()?.rate(), Rate::per_second(50)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_mismatch(mut self, on_mismatch: OnMismatch) -> Self {
         self.on_mismatch = Some(on_mismatch);
         self
     }
 
-    /// Creates the limiter anew, also if it exists: with other seats, another kind, more room. That is done in one step:
-    /// processes that have it open and find its name again (see [`OnLost`]) join the new one, and none of them creates
-    /// another meanwhile. Its usage, permits and line start anew.
+    /// Creates a new limiter even if one exists, for example to change the number of seats or to make room for more limits. The
+    /// replacement is atomic: processes that have the old limiter open and reopen its name (see [`OnLost`]) join the new one,
+    /// and none of them can create another in between. Usage, permits and the waiting line are not carried over.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -212,8 +261,8 @@ impl Builder {
         self
     }
 
-    /// What the handle does when its limiter is lost: it was retired (`shm-limit remove`), replaced, or its file was removed.
-    /// Default: it [finds its name again](OnLost::FindAgain).
+    /// What the handle does when its limiter is lost: retired (`shm-limit remove`), replaced, or its file removed. Default: it
+    /// [reopens its name](OnLost::FindAgain).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -233,8 +282,9 @@ impl Builder {
         self
     }
 
-    /// Calls this function when the limiter was lost and the handle has looked for its name: in the thread that did so, and
-    /// without any lock. With the feature `tracing` each such event is also told to `tracing`, for the target `shm_limit`.
+    /// Calls this function after the limiter was lost and the handle has tried to reopen its name. It is called in the thread
+    /// that did so, without holding a lock. With the feature `tracing` each such event is also logged through `tracing`, with
+    /// the target `shm_limit`.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -245,24 +295,37 @@ impl Builder {
     /// let api = || RateLimit::builder("api").directory(shared);
     /// let limit = api().when_lost(|lost| eprintln!("{lost}")).open_rate(Rate::per_second(5)?)?;
     /// api().attach()?.retire()?;
-    /// assert!(limit.try_acquire(1)?.is_admitted()); // "it was retired, and was created again; …"
+    /// assert!(limit.try_acquire(1)?.is_admitted()); // prints "… it was retired; this process recreated it …"
     /// # Ok(())
     /// # }
     /// ```
-    pub fn when_lost(mut self, tell: impl Fn(&Lost<'_>) + Send + Sync + 'static) -> Self {
-        self.when_lost = Some(Observer::new(tell));
+    pub fn when_lost(mut self, report: impl Fn(&Lost<'_>) + Send + Sync + 'static) -> Self {
+        self.when_lost = Some(Observer::new(report));
         self
     }
 
-    fn place(&self) -> Result<(Directory, Name)> {
+    fn location(&self) -> Result<(Directory, Name)> {
         let dir = self.directory.clone().unwrap_or_else(Directory::from_env);
         Ok((dir, Name::new(&self.name)?))
     }
 
-    /// Joins the limiter, or creates it with at most `max` per `per`.
+    /// Joins the limiter, or creates it with at most `max` calls per `per`.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::RateLimit;
+    /// use std::time::Duration;
+    ///
+    /// let limit = RateLimit::builder("api").burst(10).directory(shared).open(50, Duration::from_secs(1))?;
+    /// assert_eq!(limit.peek()?.available, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// See [`RateLimit::open`].
+    /// As [`RateLimit::open`]; [`ErrorKind::InvalidInput`] for settings that contradict each other.
     pub fn open(self, max: u64, per: Duration) -> Result<RateLimit> {
         self.open_rate(Rate::new(max, per)?)
     }
@@ -282,7 +345,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// See [`RateLimit::open`].
+    /// As [`open`](Self::open).
     pub fn open_rate(self, rate: Rate) -> Result<RateLimit> {
         self.refuse_contradictions()?;
         let (burst, start, guard) = (self.burst, self.fixed_window, self.guard);
@@ -299,8 +362,7 @@ impl Builder {
         self.open_with_settings(policy)
     }
 
-    /// Joins the limiter, or creates it with [`permits`](Self::permits) and no rate: at most so many at a time, one after the
-    /// other as fast as they come.
+    /// Joins the limiter, or creates it with [`permits`](Self::permits) and no rate: it limits concurrency only.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -309,31 +371,31 @@ impl Builder {
     /// use shm_lib::RateLimit;
     ///
     /// let limit = RateLimit::builder("downloads").directory(shared).permits(3).open_permits()?;
-    /// let download = limit.wait()?; // holds a permit until it is dropped
+    /// let download = limit.wait()?; // the admission holds a permit until it is dropped
     /// # let _ = download;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// See [`RateLimit::open`]; [`ErrorKind::InvalidInput`] without
-    /// [`permits`](Self::permits), and with what belongs to a rate (a burst, another kind, a further limit).
+    /// As [`RateLimit::open`]; [`ErrorKind::InvalidInput`] without [`permits`](Self::permits), and with settings that need a
+    /// rate (a burst, a kind of limit, a further limit).
     pub fn open_permits(self) -> Result<RateLimit> {
         let Some(n) = self.permits else {
             return Err(
-                self.bad("a limiter without a rate needs permits; say how many before `open_permits`")
+                self.invalid("a limiter without a rate needs permits; set `permits` before `open_permits`")
             );
         };
         self.refuse(
-            &self.of_a_rate(),
+            &self.rate_settings(),
             "opens a limiter without a rate",
             "leave it out, or open it with a rate",
         )?;
         self.open_with_settings(PolicySpec::of_permits(n)?)
     }
 
-    /// Settings that belong to a rate, and were made.
-    fn of_a_rate(&self) -> [(&'static str, bool); 6] {
+    /// The settings that need a rate, and whether each was set.
+    fn rate_settings(&self) -> [(&'static str, bool); 6] {
         [
             ("burst", self.burst.is_some()),
             ("greedy", self.greedy),
@@ -344,8 +406,8 @@ impl Builder {
         ]
     }
 
-    /// Settings of the whole policy, and whether they were made.
-    fn of_a_policy(&self) -> [(&'static str, bool); 3] {
+    /// The settings of the whole policy, and whether each was set.
+    fn policy_settings(&self) -> [(&'static str, bool); 3] {
         [
             ("permits", self.permits.is_some()),
             ("max_waiters", self.max_waiters.is_some()),
@@ -353,8 +415,8 @@ impl Builder {
         ]
     }
 
-    /// Settings of a new file, and of joining one that exists.
-    fn of_a_file(&self) -> [(&'static str, bool); 4] {
+    /// The settings for creating or joining the file, and whether each was set.
+    fn file_settings(&self) -> [(&'static str, bool); 4] {
         [
             ("replace", self.replace),
             ("mode", self.mode.is_some()),
@@ -363,50 +425,52 @@ impl Builder {
         ]
     }
 
-    /// An error if one of these settings was made.
-    fn refuse(&self, settings: &[(&str, bool)], ending: &str, instead: &str) -> Result<()> {
-        match settings.iter().find(|(_, was_made)| *was_made) {
+    /// An error if one of these settings was made, since the completing method cannot use it.
+    fn refuse(&self, settings: &[(&str, bool)], method: &str, instead: &str) -> Result<()> {
+        match settings.iter().find(|(_, was_set)| *was_set) {
             None => Ok(()),
             Some((setting, _)) => {
-                let why = format!("`{setting}` of the builder would be lost: this {ending}; {instead}");
-                Err(self.bad(why))
+                let why =
+                    format!("the builder's `{setting}` would be ignored, since this {method}; {instead}");
+                Err(self.invalid(why))
             }
         }
     }
 
     fn refuse_contradictions(&self) -> Result<()> {
-        let ways = self.of_a_rate();
-        let mut ways = ways[..4].iter().filter(|(_, was_made)| *was_made).map(|(way, _)| way);
-        if let (Some(one), Some(other)) = (ways.next(), ways.next()) {
-            let why = format!("`{one}` and `{other}` of the builder are two ways to count; choose one");
-            return Err(self.bad(why));
+        let kinds = self.rate_settings();
+        let mut kinds = kinds[..4].iter().filter(|(_, was_set)| *was_set).map(|(kind, _)| kind);
+        if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
+            let why =
+                format!("the builder's `{first}` and `{second}` are different kinds of limit; choose one");
+            return Err(self.invalid(why));
         }
         if self.guard.is_some() && !self.greedy {
-            let why = "`guard` of the builder needs `greedy`: only a greedy limit has a window to lengthen";
-            return Err(self.bad(why));
+            let why = "the builder's `guard` needs `greedy`: only a greedy limit has a window to lengthen";
+            return Err(self.invalid(why));
         }
         Ok(())
     }
 
-    fn refuse_all_but_the_directory(&self, ending: &str, instead: &str) -> Result<()> {
-        self.refuse(&self.of_a_rate(), ending, instead)?;
-        self.refuse(&self.of_a_policy(), ending, instead)?;
-        self.refuse(&self.of_a_file(), ending, instead)
+    fn refuse_all_but_the_directory(&self, method: &str, instead: &str) -> Result<()> {
+        self.refuse(&self.rate_settings(), method, instead)?;
+        self.refuse(&self.policy_settings(), method, instead)?;
+        self.refuse(&self.file_settings(), method, instead)
     }
 
-    fn bad(&self, why: impl Into<String>) -> Error {
+    fn invalid(&self, why: impl Into<String>) -> Error {
         Error::new(ErrorKind::InvalidInput, format!("limiter {:?}: {}", self.name, why.into()))
     }
 
-    /// With what the builder says of the whole policy.
+    /// Opens with the builder's settings of the whole policy.
     fn open_with_settings(self, policy: PolicySpec) -> Result<RateLimit> {
         let policy = self.max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
         let policy = if self.shadow { policy.in_shadow(true) } else { policy };
         self.join_or_create(policy)
     }
 
-    /// Joins the limiter, or creates it with this policy. It goes with directory, mode, seats and `on_mismatch` of the
-    /// builder; everything else is part of the policy.
+    /// Joins the limiter, or creates it with this policy. The builder's settings of a rate or of the whole policy (permits,
+    /// `max_waiters`, shadow) cannot be used with it: make them part of the policy.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -418,22 +482,22 @@ impl Builder {
     /// let limit = RateLimit::builder("api").directory(shared).open_policy(policy)?;
     /// assert_eq!(limit.policy()?, policy);
     ///
-    /// let lost = RateLimit::builder("api").directory(shared).permits(4).open_policy(Limit::greedy(Rate::per_second(5)?)?);
-    /// assert_eq!(lost.unwrap_err().kind(), ErrorKind::InvalidInput);
+    /// let ignored = RateLimit::builder("api").directory(shared).permits(4).open_policy(Limit::greedy(Rate::per_second(5)?)?);
+    /// assert_eq!(ignored.unwrap_err().kind(), ErrorKind::InvalidInput);
     /// # Ok(())
     /// # }
     /// ```
     ///
-    /// A [`Policy`](crate::Policy) or [`Limit`] states everything: a limiter with other limits, permits or shadow, or with
-    /// more of them, is a mismatch. A [`PolicySpec`] states some of it.
+    /// With a [`Policy`](crate::Policy) or [`Limit`], every part of an existing limiter's policy must match. With a
+    /// [`PolicySpec`], only the parts that it states must match.
     ///
     /// # Errors
-    /// See [`RateLimit::open`].
+    /// As [`RateLimit::open`]; [`ErrorKind::InvalidInput`] for settings that cannot be used with a policy.
     pub fn open_policy(self, policy: impl Into<PolicySpec>) -> Result<RateLimit> {
-        let ending = "opens the limiter with the policy as it is given";
+        let method = "opens the limiter with exactly the given policy";
         let instead = "make it part of the policy";
-        self.refuse(&self.of_a_rate(), ending, instead)?;
-        self.refuse(&self.of_a_policy(), ending, instead)?;
+        self.refuse(&self.rate_settings(), method, instead)?;
+        self.refuse(&self.policy_settings(), method, instead)?;
         self.join_or_create(policy)
     }
 
@@ -447,13 +511,14 @@ impl Builder {
         self.bind(Opening::Open(Box::new(settings)))
     }
 
-    fn bind(self, terms: Opening) -> Result<RateLimit> {
-        let (directory, name) = self.place()?;
-        let opened = Binding::open(directory, name, terms, self.replace, self.on_lost, self.when_lost);
+    fn bind(self, opening: Opening) -> Result<RateLimit> {
+        let (directory, name) = self.location()?;
+        let opened = Binding::open(directory, name, opening, self.replace, self.on_lost, self.when_lost);
         opened.map(|(first, binding)| RateLimit::of(first, binding))
     }
 
-    /// Joins the limiter as it is. It goes with the directory of the builder and with nothing else.
+    /// Joins the limiter with whatever policy it has, and never creates it. Of the builder's settings it can use the directory,
+    /// [`on_lost`](Self::on_lost) and [`when_lost`](Self::when_lost).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -471,7 +536,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// See [`RateLimit::attach`].
+    /// As [`RateLimit::attach`]; [`ErrorKind::InvalidInput`] for any other setting.
     pub fn attach(self) -> Result<RateLimit> {
         self.refuse_all_but_the_directory(
             "joins the limiter as it is",
@@ -480,9 +545,9 @@ impl Builder {
         self.bind(Opening::Attach)
     }
 
-    /// Removes the limiter, also if its file is not usable: damaged, of another version, from before the machine started,
-    /// or any other regular file. A usable limiter is [retired](RateLimit::retire) first, so that every process that uses
-    /// it hears of it. It goes with the directory of the builder and with nothing else.
+    /// Removes the limiter even if its file is not usable: damaged, of another version, from before the machine started, or any
+    /// other regular file. A usable limiter is [retired](RateLimit::retire) first, so that every process that uses it is
+    /// notified. Of the builder's settings it can use only the directory.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -500,14 +565,14 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::NotALimiter`] for
-    /// anything but a regular file; and whatever keeps this process from removing the file.
+    /// [`ErrorKind::NotFound`] if the file does not exist; [`ErrorKind::NotALimiter`] if it is not a regular file;
+    /// [`ErrorKind::InvalidInput`] for any other setting; and the errors of removing a file.
     pub fn remove_by_force(self) -> Result<()> {
         self.refuse_all_but_the_directory("removes the limiter", "leave it out")?;
-        let of_a_handle =
+        let handle_settings =
             [("on_lost", self.on_lost != OnLost::default()), ("when_lost", self.when_lost.is_some())];
-        self.refuse(&of_a_handle, "removes the limiter", "leave it out")?;
-        let (dir, name) = self.place()?;
+        self.refuse(&handle_settings, "removes the limiter", "leave it out")?;
+        let (dir, name) = self.location()?;
         shm_core::remove_by_force(&dir, &name)
     }
 }

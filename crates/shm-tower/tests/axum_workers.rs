@@ -64,7 +64,7 @@ impl Answer {
 }
 
 #[test]
-fn together_they_keep_one_limit() {
+fn workers_share_one_limit() {
     let dir = tempfile::tempdir().unwrap();
     let (example, address) = Example::start(dir.path());
     assert_eq!(example.workers.len(), WORKERS);

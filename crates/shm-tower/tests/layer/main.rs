@@ -25,26 +25,26 @@ const LONG: Duration = Duration::from_secs(20);
 type Answer = Response<LimitedBody<String>>;
 
 /// A limiter in a directory of its own.
-struct Place {
+struct Fixture {
     dir: TempDir,
     limit: RateLimit,
 }
 
-impl Place {
-    fn with(choose: impl FnOnce(Builder) -> Builder, max: u64, per: Duration) -> Place {
-        Place::opened(|builder| choose(builder).open(max, per))
+impl Fixture {
+    fn with(choose: impl FnOnce(Builder) -> Builder, max: u64, per: Duration) -> Fixture {
+        Fixture::opened(|builder| choose(builder).open(max, per))
     }
 
-    fn opened(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Place {
+    fn opened(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Fixture {
         let dir = tempfile::tempdir().expect("a directory to work in");
-        let builder = RateLimit::builder("place").directory(dir.path());
+        let builder = RateLimit::builder("fixture").directory(dir.path());
         let limit = open(builder).expect("a limiter");
-        Place { dir, limit }
+        Fixture { dir, limit }
     }
 
     /// Another process's handle, so to say.
     fn other(&self) -> RateLimit {
-        RateLimit::builder("place").directory(self.dir.path()).attach().expect("the limiter")
+        RateLimit::builder("fixture").directory(self.dir.path()).attach().expect("the limiter")
     }
 
     fn layer(&self, mode: Mode) -> RateLimitLayer {
