@@ -1,14 +1,25 @@
-//! How much per how long: checked once, here, so that the inside has nothing to check.
+//! A rate: an amount per period, validated once on construction.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// The longest `per`: 366 days.
+/// The longest period of a rate: 366 days.
 pub const MAX_PER: Duration = Duration::from_secs(366 * 86_400);
 
-/// At most `max` admissions per `per`. Written `5/s`, `100/10s`, `30/1m30s`.
+/// A rate: at most `max` calls (or amounts of another unit) per period `per`. Its text form is `5/s`, `100/10s`, `30/1m30s`.
+///
+/// ```
+/// # use shm_core::limit::Rate;
+/// # use std::time::Duration;
+/// # fn main() -> shm_core::Result<()> {
+/// let rate = Rate::new(30, Duration::from_secs(90))?;
+/// assert_eq!(rate, "30/1m30s".parse()?);
+/// assert_eq!(rate.emission_interval(), Duration::from_secs(3));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     max: NonZeroU64,
@@ -19,11 +30,11 @@ impl Rate {
     pub(crate) const EVERY_SECOND: Rate =
         Rate { max: NonZeroU64::MIN, per_ns: NonZeroU64::new(1_000_000_000).unwrap() };
 
-    /// Checks that the rate can be kept exactly.
+    /// `max` per `per`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when `max` or `per` is zero, `per` is over 366 days, or the rate is over one
-    /// admission per nanosecond.
+    /// [`ErrorKind::InvalidInput`] if `max` or `per` is zero, `per` is longer than 366 days, or the rate is more than one per
+    /// nanosecond.
     pub fn new(max: u64, per: Duration) -> Result<Self> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         let Some(nonzero_max) = NonZeroU64::new(max) else {
@@ -33,11 +44,11 @@ impl Rate {
             return bad(format!("a period of {per:?} is too long; the longest is 366 days"));
         }
         let Some(per_ns) = NonZeroU64::new(per.as_nanos() as u64) else {
-            return bad("the period of a rate can't be zero; write for example 5 per second".into());
+            return bad("the period of a rate cannot be zero; write for example 5 per second".into());
         };
         if max > per_ns.get() {
             return bad(format!(
-                "{max} per {per:?} is over one per nanosecond, finer than any clock here; ask for less"
+                "{max} per {per:?} is more than one per nanosecond, the resolution of the clock; choose a lower rate"
             ));
         }
         Ok(Rate { max: nonzero_max, per_ns })
@@ -75,7 +86,7 @@ impl Rate {
         Rate::new(max, Duration::from_secs(86_400))
     }
 
-    /// Admissions per [`per`](Self::per).
+    /// The amount per period.
     pub fn max(self) -> u64 {
         self.max.get()
     }
@@ -89,12 +100,12 @@ impl Rate {
         self.per_ns.get()
     }
 
-    /// The time between two evenly spaced admissions, `per / max`, rounded down.
+    /// The time between two evenly spaced calls, `per / max`, rounded down to nanoseconds.
     pub fn emission_interval(self) -> Duration {
         Duration::from_nanos(self.per_ns() / self.max())
     }
 
-    /// Admissions per second as a number, for display and statistics.
+    /// The amount per second, for display and statistics.
     pub fn as_per_second(self) -> f64 {
         self.max() as f64 * 1e9 / self.per_ns() as f64
     }

@@ -224,7 +224,7 @@ fn invalid_arguments_are_errors_with_a_remedy() {
     bad(Policy::new(&[one; 5]), "at most 4");
     bad(Policy::from(one).with_permits(0), "choose 1 to");
     bad(Rate::new(0, DAY).map(|_| one.into()), "a rate of 0 would admit nothing");
-    bad(Rate::new(1, Duration::ZERO).map(|_| one.into()), "can't be zero");
+    bad(Rate::new(1, Duration::ZERO).map(|_| one.into()), "cannot be zero");
     bad(Limit::with_burst(rate(1, DAY), 0).map(Into::into), "a burst of 0");
     // A failed open creates no limiter.
     let fixture = Fixture::new();
