@@ -1,6 +1,6 @@
-//! When more requests wait than may.
+//! Responses when the maximum number of requests already waits.
 
-use crate::{MINUTE, Fixture, field, get, hello};
+use crate::{Fixture, MINUTE, field, get, hello};
 use http::{Request, StatusCode};
 use shm_tower::{Mode, OnError, RateLimitLayer};
 use std::pin::pin;
@@ -19,7 +19,7 @@ async fn a_full_line_returns_429_with_retry_after() {
             assert!(waits.as_mut().poll(&mut context).is_pending());
             let refused = get(&service).await;
             assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-            // How soon a place is free is not known; the limit that is exhausted says how soon a call is.
+            // When a place in line becomes free is not known; when the exhausted limit has a call available is.
             let retry_after: u64 = field(&refused, "retry-after").unwrap().parse().unwrap();
             let told = field(&refused, "ratelimit").unwrap();
             assert_eq!(told, format!("\"default\";r=0;t={retry_after}"), "{mode:?}");

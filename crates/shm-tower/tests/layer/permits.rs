@@ -1,6 +1,6 @@
-//! How long a permit is held.
+//! How long a request holds a permit, and the response fields for permits.
 
-use crate::{MINUTE, Fixture, SECOND, field, get, hello};
+use crate::{Fixture, MINUTE, SECOND, field, get, hello};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use shm_tower::Mode;

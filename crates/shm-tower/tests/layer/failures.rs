@@ -1,6 +1,6 @@
-//! When the limiter can't decide: the explicit choice.
+//! Fail-open and fail-closed, when the limiter cannot decide.
 
-use crate::{MINUTE, Fixture, SECOND, field, get, hello, text};
+use crate::{Fixture, MINUTE, SECOND, field, get, hello, text};
 use http::StatusCode;
 use shm_lib::ErrorKind;
 use shm_tower::{Mode, OnError, RateLimitLayer, Undecided};
@@ -20,7 +20,7 @@ async fn fail_closed_returns_503() {
     }
 }
 
-/// Somebody removed the limiter, or put another one in its place: the service goes on.
+/// When another process retires the limiter, the service continues with a new one.
 #[tokio::test]
 async fn a_lost_limiter_is_reopened() {
     for (mode, on_error) in MODES.into_iter().flat_map(|m| [(m, OnError::FailOpen), (m, OnError::FailClosed)])

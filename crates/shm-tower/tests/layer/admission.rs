@@ -1,6 +1,6 @@
-//! What passes, what waits, what is refused; and what is given back.
+//! Which requests are admitted, wait, or are denied, and what dropped requests give back.
 
-use crate::{LONG, MINUTE, Fixture, SECOND, field, get, hello};
+use crate::{Fixture, LONG, MINUTE, SECOND, field, get, hello};
 use http::{Request, StatusCode};
 use http_body::Body;
 use shm_lib::{Limit, Rate, Unit};
@@ -56,7 +56,7 @@ async fn a_wait_beyond_the_maximum_returns_429_immediately() {
     let before = fixture.limit.peek().unwrap().next_at;
     let refused = get(&service).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(fixture.limit.peek().unwrap().next_at, before, "it took nothing");
+    assert_eq!(fixture.limit.peek().unwrap().next_at, before, "the denied request was charged");
 
     let fixture = Fixture::with(|b| b, 20, SECOND);
     let service = hello(&fixture.layer(Mode::WaitUpTo(LONG)));
