@@ -24,7 +24,7 @@ cargo xtask autopsy [--op NAME] [--end killed|stopped|forked|retired] [--every N
                              a signal handler, by the end of its limiter
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
-cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
+cargo xtask bench [PART...]  the benchmark, each figure next to its baseline or a peer, in one run; --svg FILE also draws the plot";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
