@@ -43,8 +43,8 @@ fn policies_that_cannot_be_kept_are_refused() {
     invalid(Limit::greedy(per_second(MAX_GREEDY + 1)), "1048576");
     Limit::greedy(per_second(MAX_GREEDY)).unwrap();
     let year = Rate::new(1 << 49, 366 * 86_400 * SECOND).unwrap();
-    invalid(Limit::sliding_counter(year), "counts to");
-    invalid(Limit::fixed_window(year, Start::Epoch), "counts to");
+    invalid(Limit::sliding_counter(year), "counts at most");
+    invalid(Limit::fixed_window(year, Start::Epoch), "counts at most");
 
     let guard = Duration::from_millis(5);
     invalid(one.guarded(guard), "only a greedy limit");
@@ -75,12 +75,12 @@ fn requests_say_what_is_counted_and_nothing_else() {
     let dir = shared_dir();
     let limit = open_in(dir.path(), "bucket:10/366d:10+greedy:1000/366d@tokens", 2);
     let ask = |request: Cost| limit.try_acquire(request);
-    invalid(ask(Cost::one()), "say how many");
+    invalid(ask(Cost::one()), "state how many");
     invalid(limit.try_acquire(1), "tokens");
     invalid(limit.wait(), "tokens");
     invalid(ask(Cost::one().and(tokens, 1).and(bytes, 1)), "no limit counts bytes");
     invalid(ask(Cost::from(0).and(tokens, 0)), "cannot acquire 0");
-    invalid(limit.reserve(1), "say how many");
+    invalid(limit.reserve(1), "state how many");
     invalid(limit.schedule(1, 3), "tokens");
     invalid(limit.schedule(1, 0), "0 requests");
     for request in [Cost::from(11).and(tokens, 1), Cost::one().and(tokens, 1_001)] {
