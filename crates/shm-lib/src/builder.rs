@@ -85,6 +85,17 @@ impl Builder {
 
     /// How many calls may be admitted at the same instant after an idle time. The default, 1, spaces calls evenly. Units:
     /// calls.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("api").burst(20).directory(shared).open_rate(Rate::per_second(5)?)?;
+    /// assert!(limit.try_acquire(20)?.is_admitted());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn burst(mut self, burst: u64) -> Self {
         self.burst = Some(burst);
         self
@@ -92,6 +103,18 @@ impl Builder {
 
     /// Makes the limit greedy: at most `max` in any window of `per`, as fast as possible, by an exact sliding log. See
     /// [`Limit::greedy`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("api").greedy().directory(shared).open_rate(Rate::per_hour(5)?)?;
+    /// assert!(limit.try_acquire(5)?.is_admitted());
+    /// assert!(!limit.try_acquire(1)?.is_admitted());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn greedy(mut self) -> Self {
         self.greedy = true;
         self
@@ -120,6 +143,18 @@ impl Builder {
     }
 
     /// Makes the limit a fixed window: at most `max` in each of the consecutive windows of `per`. See [`Limit::fixed_window`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit, Start};
+    /// let limit = RateLimit::builder("api").fixed_window(Start::FirstUse).directory(shared);
+    /// let limit = limit.open_rate(Rate::per_day(1_000)?)?;
+    /// assert_eq!(limit.peek()?.available, 1_000);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fixed_window(mut self, start: Start) -> Self {
         self.fixed_window = Some(start);
         self
@@ -127,12 +162,35 @@ impl Builder {
 
     /// Makes the limit a sliding counter: at most `max`, by an estimate over a sliding window of `per`. See
     /// [`Limit::sliding_counter`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("api").sliding_counter().directory(shared).open_rate(Rate::per_day(1_000_000)?)?;
+    /// assert_eq!(limit.peek()?.available, 1_000_000);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sliding_counter(mut self) -> Self {
         self.sliding_counter = true;
         self
     }
 
     /// Adds a further limit. A request is charged to all limits or to none. A limiter has at most four.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Limit, Rate, RateLimit};
+    /// let daily = Limit::token_bucket(Rate::per_day(1_000)?)?;
+    /// let limit = RateLimit::builder("api").and(daily).directory(shared).open_rate(Rate::per_second(5)?)?;
+    /// assert_eq!(limit.policy()?.limits().count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn and(mut self, limit: Limit) -> Self {
         self.more.push(limit);
         self
@@ -140,6 +198,18 @@ impl Builder {
 
     /// Limits concurrency: an admission holds one of `n` [permits](crate::Permit) until it is dropped. Use it with a rate, or
     /// alone with [`open_permits`](Self::open_permits).
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("api").burst(100).permits(2).directory(shared).open_rate(Rate::per_second(100)?)?;
+    /// let _held = (limit.wait()?, limit.wait()?);
+    /// assert!(!limit.try_acquire(1)?.is_admitted());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn permits(mut self, n: u32) -> Self {
         self.permits = Some(n);
         self
@@ -190,11 +260,33 @@ impl Builder {
     /// The directory of the limiter's file, which must exist. The same name in the same directory is the same budget, so the
     /// directory can be mounted into containers or shared with a group. Default: `$SHM_LIMIT_DIR`, else
     /// `/dev/shm/shm-limit-<uid>`, which is created when needed and private to the user.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("api").directory(shared).open_rate(Rate::per_second(5)?)?;
+    /// assert_eq!(limit.path(), shared.join("api"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn directory(self, path: impl Into<PathBuf>) -> Self {
         self.in_directory(Directory::at(path))
     }
 
     /// The same, as a [`Directory`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Directory, Rate, RateLimit};
+    /// let limit = RateLimit::builder("api").in_directory(Directory::at(shared)).open_rate(Rate::per_second(5)?)?;
+    /// assert_eq!(limit.path(), shared.join("api"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn in_directory(mut self, directory: Directory) -> Self {
         self.directory = Some(directory);
         self
@@ -202,6 +294,19 @@ impl Builder {
 
     /// Permissions of the file if this call creates it: `0o600`, `0o660` or `0o666`. The default is `0o600`, or `0o660` in a
     /// setgid directory that its group can write to. The umask is ignored.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    /// use std::os::unix::fs::PermissionsExt;
+    /// let limit = RateLimit::builder("api").mode(0o660).directory(shared).open_rate(Rate::per_second(5)?)?;
+    /// let mode = std::fs::metadata(limit.path()).unwrap().permissions().mode();
+    /// assert_eq!(mode & 0o777, 0o660);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
@@ -211,6 +316,17 @@ impl Builder {
     /// handles it has. Default: 128. Processes without a seat can still use a limiter of a single bucket of calls (they share
     /// one set of counters); any other limiter, and one with permits, fails for them with
     /// [`NoSeat`](crate::ErrorKind::NoSeat).
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("api").seats(1_000).directory(shared).open_rate(Rate::per_second(5)?)?;
+    /// assert_eq!(limit.inspect()?.seats, 1_000);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn seats(mut self, seats: usize) -> Self {
         self.seats = Some(seats);
         self

@@ -70,6 +70,19 @@ impl Reservation {
 
     /// Uses the turn without waiting. A caller that commits before [`at`](Self::at) must itself wait until then.
     ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("jobs").directory(dir.path()).open_rate(Rate::per_second(20)?)?;
+    /// let turn = limit.reserve(1)?;
+    /// std::thread::sleep(turn.wait_time());
+    /// let admission = turn.commit()?; // the request is admitted for `admission.at()`
+    /// # let _ = admission;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind) in a forked child: the turn belongs to the parent.
     pub fn commit(mut self) -> Result<Admission> {
@@ -80,6 +93,18 @@ impl Reservation {
     }
 
     /// Sleeps in this thread until the turn, then uses it.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("jobs").directory(dir.path()).open_rate(Rate::per_second(20)?)?;
+    /// let turn = limit.reserve(1)?;
+    /// let admission = turn.wait()?;
+    /// assert!(shm_lib::now() >= admission.at());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Retired`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind), and as
@@ -109,6 +134,18 @@ impl Reservation {
 
     /// Gives the turn back. Returns false if that is not possible because a later turn was already taken, or because this is
     /// a forked child; the turn then passes unused.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("jobs").directory(dir.path()).open_rate(Rate::per_second(20)?)?;
+    /// let (first, second) = (limit.reserve(1)?, limit.reserve(1)?);
+    /// assert!(!first.cancel()); // a later turn was taken
+    /// assert!(second.cancel());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cancel(mut self) -> bool {
         self.turn.take().is_some_and(|turn| self.limiter.cancel(turn))
     }

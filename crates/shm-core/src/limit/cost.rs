@@ -49,6 +49,16 @@ impl Cost {
 
     /// An amount of one unit. The cost states no calls unless `unit` is calls: if a limit counts calls too, start with
     /// [`one`](Self::one) or a number instead.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Cost, Unit};
+    /// let bytes = Unit::named("bytes")?;
+    /// let cost = Cost::of(bytes, 1_500);
+    /// assert_eq!((cost.amount(bytes), cost.amount(Unit::CALLS)), (Some(1_500), None));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn of(unit: Unit, amount: u64) -> Cost {
         Cost { names_calls: false, ..Cost::calls(0) }.and(unit, amount)
@@ -60,6 +70,16 @@ impl Cost {
     }
 
     /// This cost with an amount of a further unit. If a unit is stated twice, the later amount counts.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Cost, Unit};
+    /// let bytes = Unit::named("bytes")?;
+    /// let cost = Cost::one().and(bytes, 1_500);
+    /// assert_eq!((cost.amount(bytes), cost.amount(Unit::CALLS)), (Some(1_500), Some(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn and(mut self, unit: Unit, amount: u64) -> Cost {
         if unit.is_calls() {
@@ -76,6 +96,15 @@ impl Cost {
     }
 
     /// How many admitted calls the statistics count for this cost: 1 if it states no calls.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Cost, Unit};
+    /// let bytes = Unit::named("bytes")?;
+    /// assert_eq!((Cost::from(5).call_count(), Cost::of(bytes, 1_500).call_count()), (5, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn call_count(&self) -> u64 {
         if self.names_calls { self.calls } else { 1 }
@@ -114,6 +143,15 @@ impl Cost {
     }
 
     /// The number of calls if the cost states nothing else; otherwise `None`.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Cost, Unit};
+    /// let bytes = Unit::named("bytes")?;
+    /// assert_eq!((Cost::from(5).only_calls(), Cost::from(5).and(bytes, 1).only_calls()), (Some(5), None));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn only_calls(&self) -> Option<u64> {
         (self.names_calls && self.named == 0 && self.beyond.is_none()).then_some(self.calls)

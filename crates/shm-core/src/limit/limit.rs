@@ -72,11 +72,29 @@ impl Limit {
     }
 
     /// A bucket with a burst of 1: admissions are evenly spaced.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let limit = Limit::patient(Rate::per_second(5)?);
+    /// assert_eq!(limit.to_string(), "5/s evenly spaced");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn patient(rate: Rate) -> Self {
         Self::of(rate, Kind::Bucket { burst: NonZeroU64::MIN })
     }
 
     /// A bucket: `rate` on average, with bursts of at most `burst`.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let limit = Limit::with_burst(Rate::per_second(5)?, 20)?;
+    /// assert_eq!(limit.to_string(), "5/s with bursts of 20");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if `burst` is zero, or would take more than ten years to refill.
@@ -102,6 +120,15 @@ impl Limit {
     /// A token bucket: it holds `rate.max()` tokens and refills them evenly over `rate.per()`. The same as
     /// [`with_burst`](Self::with_burst) with `rate.max()` as the burst.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let rate = Rate::per_minute(600)?;
+    /// assert_eq!(Limit::token_bucket(rate)?, Limit::with_burst(rate, 600)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`with_burst`](Self::with_burst).
     pub fn token_bucket(rate: Rate) -> Result<Self> {
@@ -111,6 +138,15 @@ impl Limit {
     /// A leaky bucket used as a meter: it holds `rate.max()` and leaks evenly, so that a full one is empty after `rate.per()`.
     /// The same as [`token_bucket`](Self::token_bucket): its level is what is used.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let rate = Rate::per_minute(600)?;
+    /// assert_eq!(Limit::leaky_bucket(rate)?, Limit::token_bucket(rate)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`with_burst`](Self::with_burst).
     pub fn leaky_bucket(rate: Rate) -> Result<Self> {
@@ -118,6 +154,15 @@ impl Limit {
     }
 
     /// At most `max` in *any* window of `per`, as fast as possible: an exact sliding log, which takes 8 bytes for each of `max`.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Kind, Limit, Rate};
+    /// let limit = Limit::greedy(Rate::per_second(5)?)?;
+    /// assert_eq!((limit.kind(), limit.burst()), (Kind::Greedy, 5));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if `max` is more than [`MAX_GREEDY`].
@@ -138,6 +183,15 @@ impl Limit {
     /// At most `max` in each of the consecutive windows of `per`, as many HTTP APIs count. By definition, up to twice `max` may be
     /// admitted within a short time across the end of a window.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Kind, Limit, Rate, Start};
+    /// let limit = Limit::fixed_window(Rate::per_minute(100)?, Start::Epoch)?;
+    /// assert_eq!(limit.kind(), Kind::FixedWindow(Start::Epoch));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if `max` is more than [`MAX_WINDOW`].
     pub fn fixed_window(rate: Rate, start: Start) -> Result<Self> {
@@ -148,6 +202,15 @@ impl Limit {
     /// At most `max` by an estimate over a sliding window of `per`, in a few bytes for any `max`. The estimate never exceeds
     /// `max`; a real window may hold more, if the calls of the previous window came late in it.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let limit = Limit::sliding_counter(Rate::per_day(10_000_000)?)?;
+    /// assert_eq!(limit.burst(), 10_000_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if `max` is more than [`MAX_WINDOW`].
     pub fn sliding_counter(rate: Rate) -> Result<Self> {
@@ -156,6 +219,15 @@ impl Limit {
     }
 
     /// This limit, counting `unit` instead of calls.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate, Unit};
+    /// let limit = Limit::token_bucket(Rate::per_second(1_000_000)?)?.counting(Unit::named("bytes")?);
+    /// assert_eq!(limit.to_string(), "bytes 1000000/s with bursts of 1000000");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn counting(self, unit: Unit) -> Self {
         Limit { unit, ..self }
@@ -163,6 +235,16 @@ impl Limit {
 
     /// This greedy limit with its window lengthened by `guard`. The scheduler may delay a caller between its admission and its
     /// call; if that delay is at most `guard`, no window of the server's contains one call too many.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let guard = std::time::Duration::from_millis(20);
+    /// assert_eq!(Limit::greedy(Rate::per_second(5)?)?.guarded(guard)?.guard(), guard);
+    /// assert!(Limit::patient(Rate::per_second(5)?).guarded(guard).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the limit is not greedy, or if `guard` is longer than the period.
@@ -181,6 +263,15 @@ impl Limit {
 
     /// This limit at another rate. A bucket keeps its burst, with one exception: a bucket of a unit other than calls whose burst
     /// is `max`, the default there, gets the new `max` as its burst.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let limit = Limit::with_burst(Rate::per_second(5)?, 20)?.at_rate(Rate::per_second(50)?)?;
+    /// assert_eq!(limit, Limit::with_burst(Rate::per_second(50)?, 20)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if this kind of limit does not support the rate.
@@ -227,6 +318,15 @@ impl Limit {
     }
 
     /// Whether both limits make the same decisions: for example, buckets of 10/s and of 600/m with equal bursts do.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let (a, b) = (Limit::with_burst(Rate::per_second(10)?, 5)?, Limit::with_burst(Rate::per_minute(600)?, 5)?);
+    /// assert!(a != b && a.is_equivalent(b));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_equivalent(self, other: Limit) -> bool {
         match self.kind {
             Kind::Bucket { .. } => {

@@ -79,6 +79,15 @@ impl Policy {
 
     /// This policy with `n` permits.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let policy = Policy::from(Limit::patient(Rate::per_second(5)?)).with_permits(4)?;
+    /// assert_eq!(policy.permits(), Some(4));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for 0 and for more than [`MAX_PERMITS`].
     pub fn with_permits(self, n: u32) -> Result<Policy> {
@@ -93,6 +102,16 @@ impl Policy {
 
     /// This policy with a maximum of `n` waiting requests. When `n` requests wait, a further one that would have to wait is
     /// denied immediately. With 0 no request waits.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Policy};
+    /// let policy = Policy::of_permits(4)?.with_max_waiters(100);
+    /// assert_eq!(policy.max_waiters(), Some(100));
+    /// assert_eq!(policy.without_max_waiters().max_waiters(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_max_waiters(self, n: u32) -> Policy {
         Policy { max_waiters: Some(n), ..self }
@@ -106,6 +125,15 @@ impl Policy {
 
     /// This policy without its limits: only the permits remain.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let policy = Policy::from(Limit::patient(Rate::per_second(5)?)).with_permits(4)?;
+    /// assert_eq!(policy.without_limits()?, Policy::of_permits(4)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it has no permits.
     pub fn without_limits(self) -> Result<Policy> {
@@ -113,6 +141,15 @@ impl Policy {
     }
 
     /// This policy with shadow mode switched on or off. In shadow mode a limiter decides and counts, but denies no request.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let policy = Policy::from(Limit::patient(Rate::per_second(5)?)).in_shadow(true);
+    /// assert!(policy.is_shadow() && !policy.in_shadow(false).is_shadow());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn in_shadow(self, shadow: bool) -> Policy {
         Policy { shadow, ..self }
@@ -164,6 +201,15 @@ impl Policy {
     }
 
     /// This policy with `limit` as its first limit, replacing the first limit if there is one.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let limit = Limit::patient(Rate::per_second(5)?);
+    /// assert_eq!(Policy::of_permits(4)?.with_first(limit).first(), Some(limit));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_first(self, limit: Limit) -> Policy {
         let mut limits = self.limits;
@@ -203,6 +249,15 @@ impl Policy {
     }
 
     /// Whether both policies make the same decisions: see [`Limit::is_equivalent`].
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let policy = |rate| Policy::from(Limit::patient(rate));
+    /// assert!(policy(Rate::per_second(10)?).is_equivalent(&policy(Rate::per_minute(600)?)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_equivalent(&self, other: &Policy) -> bool {
         let same = |(a, b): (&Option<Limit>, &Option<Limit>)| match (a, b) {
             (Some(a), Some(b)) => a.is_equivalent(*b),

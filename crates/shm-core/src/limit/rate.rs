@@ -32,6 +32,16 @@ impl Rate {
 
     /// `max` per `per`.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// let rate = Rate::new(100, std::time::Duration::from_secs(10))?;
+    /// assert_eq!(rate.to_string(), "100/10s");
+    /// assert!(Rate::new(0, std::time::Duration::from_secs(1)).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if `max` or `per` is zero, `per` is longer than 366 days, or the rate is more than one per
     /// nanosecond.
@@ -56,6 +66,14 @@ impl Rate {
 
     /// `max` per second.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// assert_eq!(Rate::per_second(5)?.to_string(), "5/s");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn per_second(max: u64) -> Result<Self> {
@@ -63,6 +81,14 @@ impl Rate {
     }
 
     /// `max` per minute.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// assert_eq!(Rate::per_minute(5)?.to_string(), "5/m");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -72,6 +98,14 @@ impl Rate {
 
     /// `max` per hour.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// assert_eq!(Rate::per_hour(5)?.to_string(), "5/h");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn per_hour(max: u64) -> Result<Self> {
@@ -79,6 +113,14 @@ impl Rate {
     }
 
     /// `max` per day of 24 hours.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// assert_eq!(Rate::per_day(5)?.to_string(), "5/day");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`new`](Self::new).

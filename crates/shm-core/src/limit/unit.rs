@@ -24,6 +24,15 @@ impl Unit {
 
     /// The unit with this name.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Unit};
+    /// assert_eq!(Unit::named("tokens")?.name(), "tokens");
+    /// assert!(Unit::named("calls").is_err() && Unit::named("two words").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] unless the name consists of 1 to 24 ASCII letters, digits, `-`, `_` and `.`, and is not
     /// `calls`.
