@@ -1,39 +1,39 @@
-//! One command, one run, one table: every figure beside its floor or peer. `cargo xtask bench`.
+//! The benchmark report, `cargo xtask bench`: one run prints every figure next to its baseline or to another limiter.
 //!
 //! | file | what |
 //! |---|---|
-//! | `subject` | what is measured: a name, and one decision |
-//! | `floors` | what nothing can be under, and what one would write by hand |
+//! | `subject` | what is measured: a name, and a decision to repeat |
+//! | `baselines` | the primitives of a decision, and hand-written limiters behind a lock |
 //! | `peers` | other limiters |
-//! | `ours` | shm-limit |
+//! | `shm_limit` | shm-limit |
 //! | `processes` | forked children |
-//! | `rounds` | measuring in rounds, in turns |
-//! | `alone` | decisions of one process |
-//! | `around` | opening, futures, the command |
-//! | `crowd` | many processes: throughput, and each decision's time |
-//! | `instructions` | instructions of a decision, by callgrind |
-//! | `waiting` | lateness, order, news |
-//! | `standing` | what callers in line cost, how soon the next one goes on, whether all is delivered |
-//! | `overload` | more clients than the limit serves, which leave when their patience is over |
-//! | `fairness` | askers that ask again at once |
-//! | `memory` | bytes |
-//! | `plot` | throughput and tail against the number of processes, as SVG |
+//! | `sampling` | interleaved rounds, and their medians |
+//! | `single` | decisions of one process |
+//! | `overhead` | opening a limiter, futures, the command |
+//! | `contended` | many processes: throughput and latency |
+//! | `instructions` | instructions per decision, by callgrind |
+//! | `waiting` | wakeup latency, order of service, wakeups after a change |
+//! | `standing` | the waiting line: CPU time and memory of waiters, hand-over latency, delivered rate |
+//! | `overload` | more clients than the limit can serve, which give up after a time |
+//! | `fairness` | callers that request again immediately: shares and longest wait |
+//! | `memory` | bytes of shared memory |
+//! | `plot` | throughput and tail latency by number of processes, as SVG |
 
 #![deny(unsafe_code)]
 
-mod alone;
-mod around;
-mod crowd;
+mod baselines;
+mod contended;
 mod fairness;
-mod floors;
 mod instructions;
 mod memory;
-mod ours;
+mod overhead;
 mod overload;
 mod peers;
 mod plot;
 mod processes;
-mod rounds;
+mod sampling;
+mod shm_limit;
+mod single;
 mod standing;
 mod subject;
 mod waiting;
@@ -50,17 +50,17 @@ fn main() {
         ["fairness", words @ ..] => fairness::print(words),
         ["--svg", file] => all(Some(Path::new(file))),
         parts => parts.iter().for_each(|part| match *part {
-            "alone" => alone::print(),
-            "around" => around::print(),
-            "crowd" => drop(crowd::print()),
+            "single" => single::print(),
+            "overhead" => overhead::print(),
+            "contended" => drop(contended::print()),
             "instructions" => instructions::print(),
             "waiting" => waiting::print(),
             "standing" => standing::print(),
             "memory" => memory::print(),
             other => {
                 panic!(
-                    "no part {other}; choose of: alone around crowd instructions waiting standing memory, or overload, or fairness, \
-                     or none for all"
+                    "no part is named {other}; choose from: single overhead contended instructions waiting standing memory, or \
+                     overload, or fairness, or none for all"
                 )
             }
         }),
@@ -71,11 +71,11 @@ fn main() {
 }
 
 fn all(svg: Option<&Path>) {
-    alone::print();
-    around::print();
-    let crowds = crowd::print();
+    single::print();
+    overhead::print();
+    let runs = contended::print();
     if let Some(file) = svg {
-        plot::draw(&crowds, file);
+        plot::draw(&runs, file);
     }
     instructions::print();
     waiting::print();

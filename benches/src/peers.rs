@@ -1,4 +1,4 @@
-//! Other limiters, each as its documentation shows it. All are for one process.
+//! Other limiters, each used as its documentation shows. All of them limit a single process.
 
 use crate::subject::Subject;
 use governor::clock::{Clock, MonotonicClock, QuantaClock};
@@ -7,13 +7,13 @@ use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
 pub(crate) const GOVERNOR: &str = "governor, quanta clock";
-const PLENTY: u32 = 1_000_000_000;
+const UNLIMITED: u32 = 1_000_000_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Never full, or full for the rest of the day.
+/// A quota that never denies if `open`, or otherwise one per day.
 fn quota(open: bool) -> Quota {
     match open {
-        true => Quota::per_second(NonZeroU32::new(PLENTY).expect("not zero")),
+        true => Quota::per_second(NonZeroU32::new(UNLIMITED).expect("not zero")),
         false => Quota::with_period(DAY).expect("not zero"),
     }
 }
@@ -39,7 +39,7 @@ pub(crate) fn governor_keyed(open: bool) -> Subject {
 }
 
 pub(crate) fn ratelimit(open: bool) -> Subject {
-    let rate = if open { PLENTY.into() } else { 1 };
+    let rate = if open { UNLIMITED.into() } else { 1 };
     let builder = ratelimit::Ratelimiter::builder(rate).max_tokens(rate).initial_available(rate);
     let limiter = if open { builder } else { builder.period(DAY) }.build().expect("a limiter");
     let _ = limiter.try_wait();
@@ -47,7 +47,7 @@ pub(crate) fn ratelimit(open: bool) -> Subject {
 }
 
 pub(crate) fn leaky_bucket(open: bool) -> Subject {
-    let most = if open { PLENTY as usize } else { 1 };
+    let most = if open { UNLIMITED as usize } else { 1 };
     let mut builder = leaky_bucket::RateLimiter::builder();
     builder.max(most).initial(most).refill(most).interval(if open { Duration::from_secs(1) } else { DAY });
     let limiter = builder.build();
@@ -55,16 +55,16 @@ pub(crate) fn leaky_bucket(open: bool) -> Subject {
     Subject::new("leaky-bucket", move || limiter.try_acquire(1))
 }
 
-/// Not shared among threads: that would need a lock around it.
+/// For one thread: sharing it would need a lock.
 pub(crate) fn throttlecrab(open: bool) -> Subject {
     let mut limiter = throttlecrab::RateLimiter::new(throttlecrab::PeriodicStore::new());
     let (burst, count, period) = if open { (1_000_000, 1_000_000_000, 1) } else { (1, 1, 86_400) };
-    let mut ask = move || limiter.rate_limit("key", burst, count, period, 1, SystemTime::now());
-    let _ = ask();
-    Subject::new("throttlecrab, one key, one thread", ask)
+    let mut decide = move || limiter.rate_limit("key", burst, count, period, 1, SystemTime::now());
+    let _ = decide();
+    Subject::new("throttlecrab, one key, one thread", decide)
 }
 
-/// For threads.
+/// A limiter to share among threads.
 pub(crate) fn governor_shared()
 -> RateLimiter<governor::state::NotKeyed, governor::state::InMemoryState, QuantaClock> {
     RateLimiter::direct_with_clock(quota(true), QuantaClock::default())

@@ -1,11 +1,11 @@
-//! Throughput and tail against the number of processes.
+//! The plot: throughput and tail latency by number of processes.
 
-use crate::crowd::{CROWDS, Crowd};
+use crate::contended::{ContendedRun, PROCESS_COUNTS};
 use plotters::prelude::*;
 use std::path::Path;
 
 const SHOWN: [(&str, RGBColor); 6] = [
-    ("floor: clock and compare-and-swap", RGBColor(150, 150, 150)),
+    ("baseline: clock and compare-and-swap", RGBColor(150, 150, 150)),
     ("shm-limit, admitted", RGBColor(0, 110, 60)),
     ("shm-limit, two limits, admitted", RGBColor(110, 190, 60)),
     ("governor, quanta clock, threads", RGBColor(40, 90, 200)),
@@ -13,30 +13,30 @@ const SHOWN: [(&str, RGBColor); 6] = [
     ("flock on a file, by hand", RGBColor(230, 150, 30)),
 ];
 
-/// Draws both into one file.
-pub(crate) fn draw(crowds: &[Crowd], file: &Path) {
+/// Draws both charts into one file.
+pub(crate) fn draw(runs: &[ContendedRun], file: &Path) {
     let page = SVGBackend::new(file, (1_000, 420)).into_drawing_area();
     page.fill(&WHITE).expect("a file to write to");
     let (left, right) = page.split_horizontally(500);
     chart(
         &left,
-        "million decisions a second, all together",
-        crowds,
-        |crowd| crowd.throughput,
+        "million decisions per second, all processes",
+        runs,
+        |run| run.throughput,
         0.01..100.0,
         true,
     );
-    let tail = |crowd: &Crowd| crowd.times.value_at_quantile(0.9999) as f64 / 1e3;
-    chart(&right, "99.99 % take at most, µs", crowds, tail, 0.05..1_000_000.0, false);
+    let tail = |run: &ContendedRun| run.times.value_at_quantile(0.9999) as f64 / 1e3;
+    chart(&right, "p99.99 latency, µs", runs, tail, 0.05..1_000_000.0, false);
     page.present().expect("a file to write to");
 }
 
-/// Each step to the right is twice as many processes; each line up ten times as much.
+/// One chart, with logarithmic axes: base 2 for the number of processes, base 10 for the value.
 fn chart(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     title: &str,
-    crowds: &[Crowd],
-    value: impl Fn(&Crowd) -> f64,
+    runs: &[ContendedRun],
+    value: impl Fn(&ContendedRun) -> f64,
     range: std::ops::Range<f64>,
     legend: bool,
 ) {
@@ -58,9 +58,9 @@ fn chart(
         .draw()
         .expect("a mesh");
     for (name, colour) in SHOWN {
-        let points = CROWDS.iter().filter_map(|&size| {
-            let crowd = crowds.iter().find(|crowd| crowd.size == size && crowd.name == name)?;
-            Some(((size as f64).log2(), value(crowd)))
+        let points = PROCESS_COUNTS.iter().filter_map(|&workers| {
+            let run = runs.iter().find(|run| run.workers == workers && run.name == name)?;
+            Some(((workers as f64).log2(), value(run)))
         });
         let points: Vec<(f64, f64)> = points.collect();
         chart

@@ -1,14 +1,14 @@
-//! What is measured.
+//! A subject: what is measured.
 
 use std::hint::black_box;
 
-/// Runs a decision so many times. The loop is inside, so that nothing is called through a pointer in it.
+/// Runs a decision this many times. The loop is inside the closure, so that no decision is called through a pointer.
 pub(crate) type Loop = Box<dyn FnMut(u64)>;
 
-/// Makes one when it is needed.
-pub(crate) type Make = fn() -> Subject;
+/// Makes a subject on demand.
+pub(crate) type MakeSubject = fn() -> Subject;
 
-/// Something that can be measured.
+/// A named operation to measure.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) run: Loop,

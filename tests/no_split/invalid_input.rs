@@ -109,7 +109,7 @@ fn out_of_range_numbers_are_refused() {
     let long = Duration::from_secs(367 * 86_400);
     for (result, words) in [
         (build().open(0, SECOND), "would admit nothing"),
-        (build().open(5, Duration::ZERO), "can't be zero"),
+        (build().open(5, Duration::ZERO), "cannot be zero"),
         (build().open(5, long), "366 days"),
         (build().open(5, Duration::MAX), "366 days"),
         (build().open(u64::MAX, SECOND), "one per nanosecond"),

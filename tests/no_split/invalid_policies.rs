@@ -42,8 +42,8 @@ fn invalid_policies_are_refused() {
     invalid(Limit::greedy(per_second(MAX_GREEDY + 1)), "1048576");
     Limit::greedy(per_second(MAX_GREEDY)).unwrap();
     let year = Rate::new(1 << 49, 366 * 86_400 * SECOND).unwrap();
-    invalid(Limit::sliding_counter(year), "counts to");
-    invalid(Limit::fixed_window(year, Start::Epoch), "counts to");
+    invalid(Limit::sliding_counter(year), "counts at most");
+    invalid(Limit::fixed_window(year, Start::Epoch), "counts at most");
 
     let guard = Duration::from_millis(5);
     invalid(one.guarded(guard), "only a greedy limit");
@@ -53,7 +53,7 @@ fn invalid_policies_are_refused() {
     greedy.guarded(guard).unwrap();
 
     for name in ["", "calls", "two words", "naïve", "x".repeat(25).as_str(), "a/b"] {
-        invalid(Unit::named(name), "can't be a unit");
+        invalid(Unit::named(name), "is not a valid unit");
     }
 
     // The same by the builder, and nothing is created.
@@ -74,12 +74,12 @@ fn a_request_must_name_exactly_the_counted_units() {
     let dir = shared_dir();
     let limit = open_in(dir.path(), "bucket:10/366d:10+greedy:1000/366d@tokens", 2);
     let ask = |request: Cost| limit.try_acquire(request);
-    invalid(ask(Cost::one()), "say how many");
+    invalid(ask(Cost::one()), "state how many");
     invalid(limit.try_acquire(1), "tokens");
     invalid(limit.wait(), "tokens");
     invalid(ask(Cost::one().and(tokens, 1).and(bytes, 1)), "no limit counts bytes");
     invalid(ask(Cost::from(0).and(tokens, 0)), "cannot acquire 0");
-    invalid(limit.reserve(1), "say how many");
+    invalid(limit.reserve(1), "state how many");
     invalid(limit.schedule(1, 3), "tokens");
     invalid(limit.schedule(1, 0), "0 requests");
     for request in [Cost::from(11).and(tokens, 1), Cost::one().and(tokens, 1_001)] {
@@ -106,7 +106,7 @@ fn an_admission_is_settled_once_and_a_reservation_cancelled_once() {
     let mut admission = limit.try_acquire(10).unwrap().admission().unwrap();
     limit.settle(&mut admission, 4).unwrap();
     assert_eq!(used(), 4);
-    invalid(limit.settle(&mut admission, 1), "settled before");
+    invalid(limit.settle(&mut admission, 1), "already settled");
     assert_eq!(used(), 4);
     // More than it can admit at once is a debt like any other.
     let mut admission = limit.try_acquire(1).unwrap().admission().unwrap();

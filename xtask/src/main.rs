@@ -30,7 +30,7 @@ cargo xtask check [PART...]  that the crates can be published and built elsewher
                              static command), deny (licences, sources, advisories), api (the public interface is the one in
                              docs/api; --bless writes it), msrv, minimal (oldest dependencies), miri (pure code), aarch64 (by
                              an emulator), coverage. What needs a tool that is missing is skipped, and says so
-cargo xtask bench [PART...]  the benchmark, each figure beside its floor or peer, in one run; --svg FILE draws it, too";
+cargo xtask bench [PART...]  the benchmark, each figure next to its baseline or a peer, in one run; --svg FILE also draws the plot";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();

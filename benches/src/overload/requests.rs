@@ -1,5 +1,5 @@
-//! Clients of an HTTP server whose worker processes share a limiter. A client that has waited for too long goes away, and its
-//! request is dropped.
+//! Clients of an HTTP server whose worker processes share a limiter. A client that has waited too long disconnects, and the
+//! server drops its request.
 
 use harness::Job;
 use harness::load::client::{Part, arrive_as_tasks, patience};
@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use tower::{Layer, ServiceExt, service_fn};
 
-/// This process is one worker of the server, and each client is a task.
+/// Runs one worker process of the server; each client is a task.
 pub(crate) fn run(job: &Job) {
     let Part { limit, sheet, hold } = Part::of(job);
     let (sheet, patience) = (Arc::new(sheet), patience(job));
@@ -29,14 +29,14 @@ pub(crate) fn run(job: &Job) {
         }));
         let sheet = sheet.clone();
         async move {
-            let mut answer = pin!(service.oneshot(Request::new(())));
-            let answer = match tokio::time::timeout(patience, answer.as_mut()).await {
-                Ok(answer) => answer,
-                // The client waits for the rest of an answer that has begun.
-                Err(_) if sheet.is_admitted(client) => answer.await,
+            let mut response = pin!(service.oneshot(Request::new(())));
+            let response = match tokio::time::timeout(patience, response.as_mut()).await {
+                Ok(response) => response,
+                // The request is already admitted: the client waits for the response.
+                Err(_) if sheet.is_admitted(client) => response.await,
                 Err(_) => return,
             };
-            if !answer.is_ok_and(|answer| answer.status().is_success()) {
+            if !response.is_ok_and(|response| response.status().is_success()) {
                 sheet.failed(client);
             }
         }

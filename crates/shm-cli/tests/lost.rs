@@ -28,8 +28,8 @@ fn waiting_jobs_with_a_rate_create_a_removed_limiter_again() {
     let ended = jobs.map(end_of);
     let said = ended.each_ref().map(|ended| ended.err.as_str());
     assert!(ended.iter().all(|ended| ended.status == 0), "{said:?}");
-    let created = said.iter().filter(|text| text.contains("retired, and was created again")).count();
-    let joined = said.iter().filter(|text| text.contains("retired; joined the new one")).count();
+    let created = said.iter().filter(|text| text.contains("this process recreated it")).count();
+    let joined = said.iter().filter(|text| text.contains("this process joined the new limiter")).count();
     assert_eq!((created, joined), (1, 1), "{said:?}");
 }
 

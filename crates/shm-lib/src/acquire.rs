@@ -1,4 +1,4 @@
-//! What a caller says of an acquisition before it waits.
+//! A request that may wait, and the bounds that its caller sets before it waits.
 
 use crate::wait::{self, Acquiring};
 use crate::{Admission, Denied, DeniedBy, Error, ErrorKind, Outcome, RateLimit};
@@ -9,12 +9,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-/// An acquisition that has not begun: made by [`RateLimit::acquire`], ended by [`wait`](Self::wait) in a thread or `.await`
-/// in a task. Until then nothing is taken.
+/// A request made by [`RateLimit::acquire`]. It starts with [`wait`](Self::wait) in a thread, or `.await` in a task; until then
+/// nothing is charged.
 ///
-/// `T` is what it gives. Without a bound that is an [`Admission`]: the request waits for as long as it takes. With a bound
-/// ([`timeout`](Self::timeout), [`deadline`](Self::deadline), [`max_waiters`](Self::max_waiters)) it is an [`Outcome`], since
-/// the request may be denied. Several bounds go together; if one is given twice, the stricter counts.
+/// `T` is the result type. Without a bound it is an [`Admission`]: the request waits as long as it takes. With a bound
+/// ([`timeout`](Self::timeout), [`deadline`](Self::deadline) or [`max_waiters`](Self::max_waiters)) it is an [`Outcome`], since
+/// the request may be denied. Bounds can be combined; if one is set twice, the stricter one counts.
 ///
 /// ```
 /// # fn main() -> shm_lib::Result<()> {
@@ -31,40 +31,40 @@ use std::time::{Duration, Instant};
 /// ```
 ///
 /// # Who waits
-/// All callers that wait, threads and tasks of all processes, stand in one line in the order in which they arrived.
+/// All waiting callers, threads and tasks of all processes, form one line in order of arrival.
 ///
-/// - **Out of time** a caller leaves the line and takes nothing along; those behind it move up. If the estimate says at the
-///   outset that the deadline cannot be met, the request is denied at once. (How soon a permit is free is not known: for one
-///   the request waits until its deadline.)
-/// - **Dropped** while it waits (a timeout of the runtime, `select!`, an aborted task), a future leaves the line in the same
-///   way.
-/// - **Forked**: a copy in the child has no place in the line, and takes and gives back nothing of its parent's. Polled
-///   there, it stands anew.
-/// - **Killed** processes leave the line; those behind them move up.
-/// - **Changed**: a change, pause or reset of the limiter reaches every caller that waits at once. It keeps its place.
-/// - **Lost**: if the limiter is retired, replaced, or its file removed, a caller goes over to the line of the one that has the
-///   name then, as one that arrived when it did: see [`OnLost`](crate::OnLost).
+/// - **Deadline**: a caller whose time is over leaves the line, nothing stays charged for it, and those behind it move up. A
+///   request whose turn is estimated to come after its deadline is denied immediately. (There is no estimate for permits: a
+///   request for a permit waits until its deadline.)
+/// - **Dropped**: a future that is dropped while it waits (by the runtime's timeout, `select!`, an aborted task) leaves the
+///   line in the same way.
+/// - **Fork**: a copy of a waiting future in the child has no place in the line, and dropping it does not affect the parent's.
+///   If the child polls it, it joins the line as a new caller.
+/// - **Killed**: the callers of a killed process leave the line, and those behind them move up.
+/// - **Changed**: a change, pause or reset of the limiter applies to waiting callers at once. They keep their places.
+/// - **Lost**: if the limiter is retired, replaced, or its file removed, a waiting caller moves to the line of the limiter that
+///   then has the name, and keeps its arrival time: see [`OnLost`](crate::OnLost).
 ///
 /// # Futures
-/// `.await` makes one; where a future is needed as a value (`pin!`, `join!`), [`into_future`](IntoFuture::into_future) does.
-/// They work in any runtime and need no timer of it. Admitted at once, a future neither allocates (where there is one limit,
-/// of calls) nor starts anything. A future that waits blocks no thread: one thread of the process, which is started when a
-/// task first waits for a limiter, sleeps for all of them and wakes them.
-#[must_use = "an acquisition does nothing until `wait` or `.await`"]
+/// `.await` creates the future; where a value is needed (`pin!`, `join!`), [`into_future`](IntoFuture::into_future) does. It
+/// works in any runtime and uses no timer of the runtime. If the request is admitted immediately and the limiter is a single
+/// limit of calls, the future does not allocate. A waiting future blocks no thread: one thread per process and limiter, which
+/// starts when the first task waits, sleeps for all waiting tasks and wakes them.
+#[must_use = "a request does nothing until `wait` or `.await`"]
 pub struct Acquire<'a, T = Admission> {
     pub(crate) limit: &'a RateLimit,
     pub(crate) demand: Demand,
-    gives: PhantomData<fn() -> T>,
+    output: PhantomData<fn() -> T>,
 }
 
-/// An acquisition that its thread may stop: see [`Acquire::stop_when`].
-#[must_use = "an acquisition does nothing until `wait`"]
+/// A request with a stop condition: see [`Acquire::stop_when`].
+#[must_use = "a request does nothing until `wait`"]
 pub struct AcquireUnless<'a, T, F> {
     acquire: Acquire<'a, T>,
     stop: F,
 }
 
-/// What an acquisition gives: an [`Admission`] or an [`Outcome`]. No other type can implement it.
+/// The result of an [`Acquire`]: an [`Admission`] or an [`Outcome`]. Sealed: no other type can implement it.
 pub trait Gives: sealed::Gives {}
 
 impl Gives for Admission {}
@@ -90,7 +90,7 @@ impl sealed::Gives for Outcome {
     }
 }
 
-/// Without a bound only the limiter's own policy denies, and that is an error.
+/// Without a bound of its own, a request can be denied only by the limiter's policy, and that is an error.
 impl sealed::Gives for Admission {
     fn admitted(admission: Admission) -> Admission {
         admission
@@ -100,7 +100,7 @@ impl sealed::Gives for Admission {
     fn denied(limit: &RateLimit, denied: Denied) -> Result<Admission> {
         Err(match denied.by() {
             DeniedBy::Line { waiting } => limit.limiter().line_is_full(waiting),
-            // What an acquisition without a deadline waits for until the last instant of the clock.
+            // Without a deadline a request waits up to the last instant that the clock can express.
             _ => Error::new(ErrorKind::TooFar, "the turn would come after the last instant of the clock")
                 .at(limit.name(), limit.path()),
         })
@@ -109,12 +109,12 @@ impl sealed::Gives for Admission {
 
 impl<'a> Acquire<'a> {
     pub(crate) fn new(limit: &'a RateLimit, cost: &Cost) -> Acquire<'a> {
-        Acquire { limit, demand: Demand::new(cost), gives: PhantomData }
+        Acquire { limit, demand: Demand::new(cost), output: PhantomData }
     }
 }
 
 impl<'a, T: Gives> Acquire<'a, T> {
-    /// Waits for `timeout` at most, from this call on. If the turn would come later, the request is denied at once.
+    /// Waits for at most `timeout`, counted from this call. A request whose turn would come later is denied immediately.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -125,18 +125,18 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// let limit = RateLimit::builder("report").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
     /// let _ = limit.wait()?;
     /// let began = Instant::now();
-    /// let denied = limit.acquire(1).timeout(Duration::from_secs(10)).wait()?; // the turn is in a minute
+    /// let denied = limit.acquire(1).timeout(Duration::from_secs(10)).wait()?; // the next turn is in a minute
     /// assert!(denied.retry_after() > Some(Duration::from_secs(50)));
     /// assert!(began.elapsed() < Duration::from_secs(5));
     /// # Ok(())
     /// # }
     /// ```
     pub fn timeout(self, timeout: Duration) -> Acquire<'a, Outcome> {
-        self.until(wait::after(timeout))
+        self.until(wait::deadline_after(timeout))
     }
 
-    /// Waits until `deadline` at most. If the turn would come later, the request is denied at once. After a deadline that is
-    /// over already the request is admitted if that is possible at once.
+    /// Waits until `deadline` at the latest. A request whose turn would come later is denied immediately. If the deadline has
+    /// passed already, the request is admitted immediately or denied.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -155,20 +155,20 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// # }
     /// ```
     pub fn deadline(self, deadline: Instant) -> Acquire<'a, Outcome> {
-        self.until(wait::after(deadline.saturating_duration_since(Instant::now())))
+        self.until(wait::deadline_after(deadline.saturating_duration_since(Instant::now())))
     }
 
     fn until(self, latest: Nanos) -> Acquire<'a, Outcome> {
-        let bounded = self.bounded();
-        Acquire { demand: bounded.demand.until(latest), ..bounded }
+        let with_outcome = self.with_outcome();
+        Acquire { demand: with_outcome.demand.until(latest), ..with_outcome }
     }
 
-    /// Waits if fewer than `n` requests wait, in all processes together; otherwise the request is denied at once, by
-    /// [`DeniedBy::Line`]. With 0 it does not wait, and is admitted if that is possible at once. Where the limiter's own
-    /// policy has a [`max_waiters`](crate::Policy::max_waiters), the smaller of both counts.
+    /// Waits only if fewer than `n` requests of all processes are waiting; otherwise the request is denied immediately, by
+    /// [`DeniedBy::Line`]. With 0 the request is admitted immediately or denied. If the limiter's policy also sets
+    /// [`max_waiters`](crate::Policy::max_waiters), the smaller number counts.
     ///
-    /// The line is counted when the request joins it, exactly within a process; processes that join in the same instant may
-    /// each find the last place free.
+    /// The waiting requests are counted when the request joins the line. The count is exact within a process; if several
+    /// processes join at the same instant, each may take the last place.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -183,12 +183,12 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// # }
     /// ```
     pub fn max_waiters(self, n: u32) -> Acquire<'a, Outcome> {
-        let bounded = self.bounded();
-        Acquire { demand: bounded.demand.behind_at_most(n.into()), ..bounded }
+        let with_outcome = self.with_outcome();
+        Acquire { demand: with_outcome.demand.behind_at_most(n.into()), ..with_outcome }
     }
 
-    /// Without a bound of its own: but what the policy denies ([`max_waiters`](crate::Policy::max_waiters)) is an
-    /// [`Outcome::Denied`] and not an error.
+    /// Sets no bound, but reports a denial by the limiter's policy ([`max_waiters`](crate::Policy::max_waiters)) as
+    /// [`Outcome::Denied`] instead of an error.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -203,12 +203,12 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// # }
     /// ```
     pub fn or_denied(self) -> Acquire<'a, Outcome> {
-        self.bounded()
+        self.with_outcome()
     }
 
-    /// For threads: asks `stop` before each sleep, after each signal handler that ran in this thread, and at least once a
-    /// second. When it says true, the wait ends with an error of [`ErrorKind::Interrupted`] and nothing is taken. (A future is
-    /// stopped by dropping it.)
+    /// Ends the wait of a thread when `stop` returns true, with an error of [`ErrorKind::Interrupted`]; nothing is charged then.
+    /// `stop` is called before each sleep, after each signal handler that ran in this thread, and at least once a second. (To
+    /// stop a future, drop it.)
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -216,7 +216,7 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// use shm_lib::{ErrorKind, Rate, RateLimit};
     /// use std::sync::atomic::{AtomicBool, Ordering};
     ///
-    /// static CTRL_C: AtomicBool = AtomicBool::new(true); // set by your handler
+    /// static CTRL_C: AtomicBool = AtomicBool::new(true); // set by your signal handler
     ///
     /// let limit = RateLimit::builder("batch").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
     /// limit.wait()?;
@@ -229,26 +229,38 @@ impl<'a, T: Gives> Acquire<'a, T> {
         AcquireUnless { acquire: self, stop }
     }
 
-    /// Waits in this thread until the request is admitted or denied. A signal handler that runs in this thread does not end
-    /// the wait: see [`stop_when`](Self::stop_when).
+    /// Blocks this thread until the request is admitted or denied. A signal handler that runs in this thread does not end the
+    /// wait; use [`stop_when`](Self::stop_when) for that.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{Rate, RateLimit};
+    ///
+    /// let limit = RateLimit::builder("crawl").burst(3).directory(dir.path()).open_rate(Rate::per_second(100)?)?;
+    /// let admission = limit.acquire(3).wait()?;
+    /// assert!(admission.waited().is_zero()); // three calls were available
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`RateLimit::try_acquire`]; [`ErrorKind::TooFar`] if the turn would come in more than a year;
-    /// [`ErrorKind::LineFull`] without a bound, if as many requests wait as the policy lets wait.
+    /// [`ErrorKind::LineFull`] for a request without a bound if the policy's maximum number of requests already waits.
     pub fn wait(self) -> Result<T> {
         wait::wait(self, None::<fn() -> bool>)
     }
 
-    fn bounded(self) -> Acquire<'a, Outcome> {
-        Acquire { limit: self.limit, demand: self.demand, gives: PhantomData }
+    fn with_outcome(self) -> Acquire<'a, Outcome> {
+        Acquire { limit: self.limit, demand: self.demand, output: PhantomData }
     }
 }
 
 impl<T: Gives, F: FnMut() -> bool> AcquireUnless<'_, T, F> {
-    /// As [`Acquire::wait`].
+    /// Blocks this thread until the request is admitted or denied, or the stop condition returns true.
     ///
     /// # Errors
-    /// As [`Acquire::wait`]; [`ErrorKind::Interrupted`] after the condition said true.
+    /// As [`Acquire::wait`]; [`ErrorKind::Interrupted`] if the stop condition returned true.
     pub fn wait(self) -> Result<T> {
         wait::wait(self.acquire, Some(self.stop))
     }

@@ -1,8 +1,7 @@
-//! Which limiter a handle uses: the one that it opened and, after that one was lost, the one that has its name.
+//! Which limiter a handle uses: the one it opened or, once that one is lost, the one that now has its name.
 //!
-//! The first limiter stays with the handle, so that the fast path reads nothing else: it fails on a limiter that is lost,
-//! and everything after that failure comes here. At most two limiters are mapped for a handle, however often it finds
-//! its name again.
+//! The handle keeps the first limiter for good, so that the fast path reads nothing else: a decision on a lost limiter fails,
+//! and only then does the code here run. A handle maps at most two limiters, however often it reopens its name.
 
 use crate::lost::{Found, Lost, Observer, OnLost};
 use arc_swap::{ArcSwapOption, Guard};
@@ -12,51 +11,51 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a handle looks for its name, at most.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A handle looks its name up at most once in this time.
+const LOOKUP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How a handle finds a limiter by its name.
+/// How a handle opens its name, the first time and each time its limiter is lost.
 pub(crate) enum Opening {
-    /// It joins the limiter as it is.
+    /// Join the limiter as it is.
     Attach,
-    /// It joins the limiter, or creates it.
+    /// Join the limiter, or create it.
     Open(Box<Settings>),
 }
 
-/// How the name of a handle is found again, and what was found.
+/// How a handle reopens its name, and the limiter that it found last.
 pub(crate) struct Binding {
     directory: Directory,
     name: Name,
-    terms: Opening,
+    opening: Opening,
     on_lost: OnLost,
     observer: Option<Observer>,
-    /// The limiter that was found last, after the first was lost.
+    /// The limiter found by the last lookup, after the first was lost.
     latest: ArcSwapOption<Limiter>,
     has_moved: AtomicBool,
-    /// Whether the limiter was retired by this handle itself.
-    is_over: AtomicBool,
+    /// Whether this handle itself retired the limiter.
+    is_retired_here: AtomicBool,
     times_lost: AtomicU64,
-    /// Held by the thread that looks for the name. A forked child that finds it held begins anew.
+    /// Held by the thread that looks the name up. A forked child that finds it held starts with a fresh value.
     search: ProcessLock<Search>,
 }
 
-/// How the search goes.
+/// The state of the search for the name.
 #[derive(Default)]
 struct Search {
-    /// When to look next, at the earliest.
+    /// The earliest instant of the next lookup.
     not_before: Option<Instant>,
-    /// Why the last look found nothing.
+    /// Why the last lookup failed.
     failed: Option<Error>,
 }
 
-/// What came of a look for the name.
-pub(crate) enum Sought {
+/// The result of looking the name up.
+pub(crate) enum Lookup {
     Found(Arc<Limiter>),
-    /// It was found a moment ago, and lost again: it is not looked for before this instant.
-    NotBefore(Instant, Error),
+    /// The limiter was lost again right after a lookup; the next lookup may happen at this instant.
+    RetryAt(Instant, Error),
 }
 
-/// The limiter that a handle uses now.
+/// The limiter that a handle uses at the moment.
 pub(crate) enum Current<'a> {
     First(&'a Arc<Limiter>),
     Later(Guard<Option<Arc<Limiter>>>, &'a Arc<Limiter>),
@@ -84,28 +83,28 @@ impl Opening {
 }
 
 impl Binding {
-    /// Opens the limiter; `replace`: in place of the one that is there.
+    /// Opens the limiter. With `replace`, the new limiter takes the place of an existing one.
     pub(crate) fn open(
         directory: Directory,
         name: Name,
-        terms: Opening,
+        opening: Opening,
         replace: bool,
         on_lost: OnLost,
         observer: Option<Observer>,
     ) -> Result<(Arc<Limiter>, Binding)> {
-        let first = match &terms {
+        let first = match &opening {
             Opening::Open(settings) if replace => Limiter::replace(&directory, &name, settings)?,
-            terms => terms.join(&directory, &name)?,
+            opening => opening.join(&directory, &name)?,
         };
         let binding = Binding {
             directory,
             name,
-            terms,
+            opening,
             on_lost,
             observer,
             latest: ArcSwapOption::empty(),
             has_moved: AtomicBool::new(false),
-            is_over: AtomicBool::new(false),
+            is_retired_here: AtomicBool::new(false),
             times_lost: AtomicU64::new(0),
             search: ProcessLock::new(Search::default()),
         };
@@ -122,122 +121,122 @@ impl Binding {
         }
     }
 
-    /// Does this with the limiter; if that is lost, once more with the one that has its name now.
+    /// Runs `operation` on the current limiter; if that is lost, on the limiter that now has its name.
     #[inline]
     pub(crate) fn with<T>(
         &self,
         first: &Arc<Limiter>,
-        mut what: impl FnMut(&Arc<Limiter>) -> Result<T>,
+        mut operation: impl FnMut(&Arc<Limiter>) -> Result<T>,
     ) -> Result<T> {
         let current = self.current(first);
-        // Looked at where it is, and not moved: it may be large.
-        let done = what(&current);
+        // Inspected by reference: the result may be large, and this avoids a move on the success path.
+        let done = operation(&current);
         if done.as_ref().is_err_and(|e| e.kind().is_lost())
             && let Err(why) = done
         {
-            return self.with_the_next(Arc::clone(&current), why, what);
+            return self.retry_with_successor(Arc::clone(&current), why, operation);
         }
         done
     }
 
-    /// Does this with the limiter that has the name now, if `error` says that the first is lost.
+    /// If `error` says that the first limiter is lost, runs `operation` on the limiter that now has the name.
     ///
     /// # Errors
-    /// Those of looking for the name, and of `what`; `error`, if it says something else.
+    /// `error` if it has any other kind; otherwise the errors of opening the name and of `operation`.
     #[cold]
     pub(crate) fn after<T>(
         &self,
         first: &Arc<Limiter>,
         error: Error,
-        what: impl FnMut(&Arc<Limiter>) -> Result<T>,
+        operation: impl FnMut(&Arc<Limiter>) -> Result<T>,
     ) -> Result<T> {
         if !error.kind().is_lost() {
             return Err(error);
         }
         if self.has_moved.load(Ordering::Acquire) {
-            return self.with(first, what);
+            return self.with(first, operation);
         }
-        self.with_the_next(Arc::clone(first), error, what)
+        self.retry_with_successor(Arc::clone(first), error, operation)
     }
 
     #[cold]
-    fn with_the_next<T>(
+    fn retry_with_successor<T>(
         &self,
         mut lost: Arc<Limiter>,
         mut why: Error,
-        mut what: impl FnMut(&Arc<Limiter>) -> Result<T>,
+        mut operation: impl FnMut(&Arc<Limiter>) -> Result<T>,
     ) -> Result<T> {
         loop {
-            match self.find_again(&lost, why)? {
-                Sought::Found(limiter) => lost = limiter,
-                Sought::NotBefore(_, why) => return Err(why),
+            match self.reopen(&lost, why)? {
+                Lookup::Found(limiter) => lost = limiter,
+                Lookup::RetryAt(_, why) => return Err(why),
             }
-            match what(&lost) {
+            match operation(&lost) {
                 Err(again) if again.kind().is_lost() => why = again,
                 done => return done,
             }
         }
     }
 
-    /// How often the limiter was lost.
+    /// How many times the limiter was lost.
     pub(crate) fn times_lost(&self) -> u64 {
         self.times_lost.load(Ordering::Relaxed)
     }
 
-    /// The limiter was retired by this handle: from now on its name is not looked for.
-    pub(crate) fn end(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
+    /// After this handle has retired its limiter: never reopen the name.
+    pub(crate) fn stop_reopening(&self) {
+        self.is_retired_here.store(true, Ordering::Relaxed);
     }
 
-    /// Looks for the name after this limiter was `lost`: `why` says so.
+    /// Looks the name up after limiter `lost` failed with `why`.
     ///
     /// # Errors
-    /// `why`, if this handle does not look; otherwise why the name could not be opened.
+    /// `why` if this handle does not reopen its name; otherwise why the name could not be opened.
     #[cold]
     #[inline(never)]
-    pub(crate) fn find_again(&self, lost: &Arc<Limiter>, why: Error) -> Result<Sought> {
-        if self.on_lost == OnLost::Error || self.is_over.load(Ordering::Relaxed) {
+    pub(crate) fn reopen(&self, lost: &Arc<Limiter>, why: Error) -> Result<Lookup> {
+        if self.on_lost == OnLost::Error || self.is_retired_here.load(Ordering::Relaxed) {
             return Err(why);
         }
         let kind = why.kind();
-        // A signal handler that runs in this thread must not come here while the search is locked.
-        let (sought, is_news) = without_handlers(|| self.search_for_the_name(lost, why));
-        if is_news {
-            self.tell(kind, &sought);
+        // Blocks signals: a handler in this thread that uses the same handle would deadlock on the search lock.
+        let (lookup, must_report) = without_handlers(|| self.look_up_name(lost, why));
+        if must_report {
+            self.report(kind, &lookup);
         }
-        sought
+        lookup
     }
 
-    /// What was found, and whether that is to be told.
-    fn search_for_the_name(&self, lost: &Arc<Limiter>, why: Error) -> (Result<Sought>, bool) {
+    /// The result of the lookup, and whether it must be reported to the program.
+    fn look_up_name(&self, lost: &Arc<Limiter>, why: Error) -> (Result<Lookup>, bool) {
         let mut search = self.search.lock();
         if let Some(latest) = self.latest.load_full().filter(|latest| !Arc::ptr_eq(latest, lost)) {
-            // Another thread has found it.
-            return (Ok(Sought::Found(latest)), false);
+            // Another thread has already found the successor.
+            return (Ok(Lookup::Found(latest)), false);
         }
         let now = Instant::now();
         if let Some(not_before) = search.not_before.filter(|&not_before| now < not_before) {
-            let sought = match &search.failed {
+            let lookup = match &search.failed {
                 Some(failed) => Err(failed.clone()),
-                None => Ok(Sought::NotBefore(not_before, self.lost_again(&why))),
+                None => Ok(Lookup::RetryAt(not_before, self.lost_again_error(&why))),
             };
-            return (sought, false);
+            return (lookup, false);
         }
-        search.not_before = Some(now + LOOK_EVERY);
+        search.not_before = Some(now + LOOKUP_INTERVAL);
         let was_missing = search.failed.is_some();
         if !was_missing {
             self.times_lost.fetch_add(1, Ordering::Relaxed);
         }
-        match self.terms.join(&self.directory, &self.name) {
+        match self.opening.join(&self.directory, &self.name) {
             Ok(limiter) => {
                 search.failed = None;
                 let limiter = Arc::new(limiter);
                 self.latest.store(Some(Arc::clone(&limiter)));
-                // The first goes on failing, and is quick about it.
+                // Makes every later decision on the lost limiter fail fast.
                 lost.supersede();
                 // Release: pairs with the Acquire in `current`.
                 self.has_moved.store(true, Ordering::Release);
-                (Ok(Sought::Found(limiter)), true)
+                (Ok(Lookup::Found(limiter)), true)
             }
             Err(e) => {
                 search.failed = Some(e.clone());
@@ -247,21 +246,21 @@ impl Binding {
     }
 
     #[cold]
-    fn lost_again(&self, why: &Error) -> Error {
-        let what = match why.kind() {
+    fn lost_again_error(&self, why: &Error) -> Error {
+        let event = match why.kind() {
             ErrorKind::Retired => "it was retired",
             _ => "its file was removed",
         };
         let message = format!(
-            "{what} a moment after this handle had found its name again; the handle looks for its name again within \
-             {LOOK_EVERY:?}, so try again then"
+            "{event} right after this handle had reopened its name; the handle looks its name up at most every \
+             {LOOKUP_INTERVAL:?}, so try again after that"
         );
         Error::new(why.kind(), message).at(self.name.as_str(), &self.directory.file(&self.name))
     }
 
-    fn tell(&self, why: ErrorKind, sought: &Result<Sought>) {
-        let found = match sought {
-            Ok(Sought::Found(limiter)) if limiter.was_created() => Ok(Found::Created),
+    fn report(&self, why: ErrorKind, lookup: &Result<Lookup>) {
+        let found = match lookup {
+            Ok(Lookup::Found(limiter)) if limiter.was_created() => Ok(Found::Created),
             Ok(_) => Ok(Found::Joined),
             Err(e) => Err(e),
         };
@@ -269,7 +268,7 @@ impl Binding {
         let lost = Lost::new(self.name.as_str(), &path, why, found);
         lost.trace();
         if let Some(observer) = &self.observer {
-            observer.tell(&lost);
+            observer.call(&lost);
         }
     }
 }

@@ -1,15 +1,16 @@
-//! What to do when the limiter itself fails: the caller's explicit choice.
+//! Fail-open and fail-closed: what to do when the limiter itself fails.
 
 use crate::outcome::Charge;
 use crate::{Admission, Denied, DeniedBy, ErrorKind, Outcome, Result};
 use shm_core::clock;
 use std::time::Duration;
 
-/// How a caller goes on when the limiter can't decide: its file was removed, damaged, or can't be reached.
+/// Fail-open and fail-closed: how a caller proceeds when the limiter cannot decide because its file was removed, is damaged
+/// or is not accessible, or because more processes use it than it has seats (`NoSeat`).
 ///
-/// Nothing here chooses for you: without one of these the error is yours to handle. What is no failure of the limiter
-/// stays an error: a mistake in the request (`InvalidInput`, `NeverAdmissible`), a wait of over a year (`TooFar`), a line
-/// that is full (`LineFull`), the caller's own `Interrupted`. More processes than seats (`NoSeat`) is a failure.
+/// The library has no default: without one of these methods the caller handles the error. Errors that are not failures of the
+/// limiter stay errors: a mistake in the request (`InvalidInput`, `NeverAdmissible`), a wait of over a year (`TooFar`), a
+/// full line (`LineFull`), and a wait that its caller stopped (`Interrupted`).
 ///
 /// ```
 /// # use shm_lib::{Rate, RateLimit, Fallback};
@@ -17,7 +18,7 @@ use std::time::Duration;
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let x = || RateLimit::builder("x").directory(dir.path());
 /// # let limit = x().open_rate(Rate::per_second(5).unwrap()).unwrap();
-/// // Somebody removes the limiter, and puts something else in its place.
+/// // The limiter is removed, and another file takes its place.
 /// x().remove_by_force().unwrap();
 /// std::fs::write(limit.path(), "not a limiter").unwrap();
 /// assert!(limit.try_acquire(1).fail_open().unwrap().is_admitted());
@@ -25,16 +26,17 @@ use std::time::Duration;
 /// assert_eq!(denied.retry_after(), Some(Duration::from_secs(1)));
 /// ```
 pub trait Fallback {
-    /// Admits what can't be decided.
+    /// Fail-open: admits the request when the limiter cannot decide.
     ///
     /// # Errors
-    /// What is no failure of the limiter.
+    /// Those that are not failures of the limiter.
     fn fail_open(self) -> Result<Outcome>;
 
-    /// Denies what can't be decided, to be tried again after `retry_after`: by [`DeniedBy::Unavailable`].
+    /// Fail-closed: denies the request when the limiter cannot decide. The denial is [`DeniedBy::Unavailable`] with this
+    /// `retry_after`.
     ///
     /// # Errors
-    /// What is no failure of the limiter.
+    /// Those that are not failures of the limiter.
     fn fail_closed(self, retry_after: Duration) -> Result<Outcome>;
 }
 

@@ -1,7 +1,7 @@
 //! One rate limit for every process on the host.
 //!
-//! Any process that opens a name takes from the same budget, through a file in shared memory: forked workers,
-//! unrelated programs, shell scripts (by the command `shm-limit`). No daemon, no lock on the data path.
+//! Every process that opens the same name draws on one budget: forked workers, unrelated programs, and shell scripts (through
+//! the command `shm-limit`). The budget is a file in shared memory. There is no daemon, and decisions are lock-free.
 //!
 //! ```
 //! use shm_lib::{Outcome, RateLimit};
@@ -12,7 +12,7 @@
 //! # let limit = RateLimit::builder("api").directory(dir.path()).open(100, Duration::from_secs(1))?;
 //! # #[cfg(any())]
 //! let limit = RateLimit::open("api", 100, Duration::from_secs(1))?;
-//! limit.wait()?; // first come, first served, among all processes
+//! limit.wait()?; // first come, first served, across all processes
 //! match limit.try_acquire(1)? {
 //!     Outcome::Admitted(_) => println!("go"),
 //!     Outcome::Denied(denied) => println!("try again in {:?}", denied.retry_after()),
@@ -21,20 +21,45 @@
 //! # }
 //! ```
 //!
+//! # The API at a glance
+//!
+//! **Open a limiter**
+//!
 //! | | |
 //! |---|---|
-//! | [`RateLimit`] | a handle to a limiter: open, take, wait, look, change |
-//! | [`Builder`] | burst, directory, permissions, seats |
-//! | [`Policy`], [`Limit`], [`Unit`] | what it keeps: up to four limits, of calls or of units, and permits |
-//! | [`PolicySpec`], [`OnMismatch`] | what of an existing limiter is compared, and what to do if it differs |
+//! | [`RateLimit::open`], [`attach`](RateLimit::attach), [`builder`](RateLimit::builder) | join a limiter by name, or create it |
+//! | [`Builder`] | burst, kind of limit, permits, directory, file mode, seats |
+//! | [`Policy`], [`Limit`], [`Rate`], [`Unit`] | what a limiter enforces: up to four limits, of calls or other units, and permits |
+//! | [`Kind`], [`Start`] | how a limit counts, and where fixed windows begin |
+//! | [`PolicySpec`], [`OnMismatch`] | which settings of an existing limiter must match, and what to do if one does not |
+//! | [`Directory`], [`DIR_VARIABLE`], [`Name`] | where the limiter's file is |
+//! | [`OnLost`], [`Lost`], [`Found`] | what a handle does when its limiter is retired or its file is removed |
+//!
+//! **Make requests**
+//!
+//! | | |
+//! |---|---|
+//! | [`RateLimit::try_acquire`] | decide now, never wait |
+//! | [`RateLimit::wait`], [`acquire`](RateLimit::acquire), [`Acquire`], [`Acquiring`] | wait for a turn, in a thread or a task, with or without a bound |
+//! | [`RateLimit::reserve`], [`schedule`](RateLimit::schedule), [`Reservation`] | take turns ahead of time |
+//! | [`RateLimit::settle`], [`charge`](RateLimit::charge), [`Settled`] | correct an estimated cost, or charge unconditionally |
 //! | [`Cost`] | what a request costs: a number of calls, or amounts of units |
-//! | [`Acquire`] | waiting for a turn, with or without a bound, in a thread or a task |
-//! | [`Outcome`], [`Admission`], [`Denied`], [`DeniedBy`] | what was decided |
-//! | [`Settled`] | what a settlement changed |
-//! | [`Permit`], [`Reservation`] | what is held, and turns taken ahead |
-//! | [`OnLost`], [`Lost`] | what a handle does when its limiter is retired or removed |
-//! | [`Fallback`] | fail-open or fail-closed, if the caller says so |
-//! | [`Error`], [`ErrorKind`] | what went wrong, and what to do next |
+//! | [`Outcome`], [`Admission`], [`Denied`], [`DeniedBy`] | the decision |
+//! | [`Permit`] | a held permit |
+//! | [`Fallback`] | fail open or fail closed when the limiter cannot decide |
+//!
+//! **Inspect and control**
+//!
+//! | | |
+//! |---|---|
+//! | [`RateLimit::peek`], [`Peek`] | how full it is |
+//! | [`RateLimit::policy`], [`limit`](RateLimit::limit), [`stats`](RateLimit::stats), [`inspect`](RateLimit::inspect) | its policy, its counters, and its attached and waiting processes: [`Stats`], [`Inspection`], [`Attached`], [`Waiting`] |
+//! | [`RateLimit::pause_for`], [`resume`](RateLimit::resume), [`reset`](RateLimit::reset), [`retire`](RateLimit::retire) | for every process at once |
+//! | [`RateLimit::change`], [`change_policy`](RateLimit::change_policy), [`update_policy`](RateLimit::update_policy) | change the rate or the policy, for every process at once |
+//! | [`Changing`] | the same operations as futures: `pause_for_async`, … |
+//!
+//! **Common types**: [`Error`] and [`ErrorKind`] say what went wrong and what to do next; [`Nanos`] and [`now`] are instants
+//! of the clock that all processes share.
 
 #![forbid(unsafe_code)]
 

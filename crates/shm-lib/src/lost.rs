@@ -1,27 +1,30 @@
-//! What a handle does when its limiter is lost, and what it says then.
+//! What a handle does when its limiter is lost, and the report that the program gets.
 
 use shm_core::{Error, ErrorKind};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a handle does when its limiter is lost: it was retired (`shm-limit remove`), replaced, or its file was removed.
+/// What a handle does when its limiter is lost: retired (`shm-limit remove`), replaced, or its file removed. See
+/// [`Builder::on_lost`](crate::Builder::on_lost).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnLost {
-    /// The handle finds its name again: a handle that was [opened](crate::Builder::open) with a rate or a policy joins the
-    /// limiter that has the name now, or creates it, as at its opening; one that was [attached](crate::Builder::attach)
-    /// joins it, or says [`NotFound`](ErrorKind::NotFound). It does so when it is used, at most once every 100 ms.
+    /// The handle reopens its name on the next use, at most once every 100 ms. If it was [opened](crate::Builder::open) with
+    /// a rate or a policy, it joins the limiter that now has the name or creates it, exactly as when it was first opened. If
+    /// it was [attached](crate::Builder::attach), it joins that limiter, or fails with [`NotFound`](ErrorKind::NotFound).
     ///
-    /// The new limiter knows nothing of the old one's usage, permits and line: its budget starts anew. Callers that
-    /// wait join its line, in their old order.
+    /// Usage, permits and the waiting line of the lost limiter are not carried over: the new budget starts full. Waiting
+    /// callers join the new limiter's line in their old order.
     #[default]
     FindAgain,
-    /// Every use of the handle says [`Retired`](ErrorKind::Retired) or [`Removed`](ErrorKind::Removed).
+    /// Every use of the handle fails with [`Retired`](ErrorKind::Retired) or [`Removed`](ErrorKind::Removed).
     Error,
 }
 
-/// What a handle found under its name after its limiter was lost.
+/// How a handle got its new limiter after the old one was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Found {
     /// It joined a limiter that another process had created.
     Joined,
@@ -29,7 +32,8 @@ pub enum Found {
     Created,
 }
 
-/// That the limiter of a handle was lost, and what came of it: see [`Builder::when_lost`](crate::Builder::when_lost).
+/// A report that a handle's limiter was lost, and whether the handle could reopen its name. Passed to the function set by
+/// [`Builder::when_lost`](crate::Builder::when_lost).
 #[derive(Clone, Copy, Debug)]
 pub struct Lost<'a> {
     name: &'a str,
@@ -58,16 +62,16 @@ impl<'a> Lost<'a> {
         self.path
     }
 
-    /// [`Retired`](ErrorKind::Retired) or [`Removed`](ErrorKind::Removed).
+    /// How the limiter was lost: [`Retired`](ErrorKind::Retired) or [`Removed`](ErrorKind::Removed).
     pub fn why(&self) -> ErrorKind {
         self.why
     }
 
-    /// What the handle uses now, or why it could not open the name. After a failure it goes on looking, and says so when it
-    /// finds the limiter.
+    /// How the handle got its new limiter, or why it could not open the name. After a failure the handle keeps trying
+    /// whenever it is used, and reports again once it succeeds.
     ///
     /// # Errors
-    /// Those of opening a limiter.
+    /// As [`RateLimit::open`](crate::RateLimit::open).
     pub fn found(&self) -> Result<Found, &Error> {
         self.found
     }
@@ -88,33 +92,35 @@ impl<'a> Lost<'a> {
 
     fn what_happened(&self) -> &'static str {
         match (self.why, self.found.is_ok_and(|found| found == Found::Created), self.found.is_ok()) {
-            (ErrorKind::Retired, true, _) => "it was retired, and was created again; its budget starts anew",
-            (ErrorKind::Retired, _, true) => "it was retired; joined the new one of its name",
-            (ErrorKind::Retired, ..) => "it was retired, and its name can't be opened",
-            (_, true, _) => "its file was removed, and was created again; its budget starts anew",
-            (_, _, true) => "its file was removed; joined the new one of its name",
-            _ => "its file was removed, and its name can't be opened",
+            (ErrorKind::Retired, true, _) => "it was retired; this process recreated it, with a full budget",
+            (ErrorKind::Retired, _, true) => {
+                "it was retired; this process joined the new limiter of that name"
+            }
+            (ErrorKind::Retired, ..) => "it was retired, and its name cannot be opened",
+            (_, true, _) => "its file was removed; this process recreated it, with a full budget",
+            (_, _, true) => "its file was removed; this process joined the new limiter of that name",
+            _ => "its file was removed, and its name cannot be opened",
         }
     }
 }
 
-/// In words, without what follows from an error: see [`found`](Lost::found).
+/// One line for a log, without the text of the error: for that see [`found`](Lost::found).
 impl fmt::Display for Lost<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "limiter {:?} ({}): {}", self.name, self.path.display(), self.what_happened())
     }
 }
 
-/// A program's own function that is told.
+/// The program's function that receives the reports.
 #[derive(Clone)]
 pub(crate) struct Observer(Arc<dyn Fn(&Lost<'_>) + Send + Sync>);
 
 impl Observer {
-    pub(crate) fn new(tell: impl Fn(&Lost<'_>) + Send + Sync + 'static) -> Observer {
-        Observer(Arc::new(tell))
+    pub(crate) fn new(function: impl Fn(&Lost<'_>) + Send + Sync + 'static) -> Observer {
+        Observer(Arc::new(function))
     }
 
-    pub(crate) fn tell(&self, lost: &Lost<'_>) {
+    pub(crate) fn call(&self, lost: &Lost<'_>) {
         (self.0)(lost);
     }
 }

@@ -1,4 +1,4 @@
-//! What was decided: values, not errors.
+//! Decisions: an admission or a denial. A denial is a value, not an error.
 
 use crate::Permit;
 use shm_core::clock::Nanos;
@@ -6,7 +6,7 @@ use shm_core::limit::{Cost, Refund, Unit};
 use shm_core::{ChargeTotals, Denied, Receipt};
 use std::time::Duration;
 
-/// What a request got: an [`Admission`], or why it was [`Denied`].
+/// The decision about a request: an [`Admission`] or a denial.
 ///
 /// ```
 /// # fn main() -> shm_lib::Result<()> {
@@ -18,7 +18,7 @@ use std::time::Duration;
 ///     match limit.try_acquire(1)? {
 ///         Outcome::Admitted(admission) => println!("admitted for {:?}", admission.at()),
 ///         Outcome::Denied(denied) => match denied.by() {
-///             DeniedBy::Limit { index, retry_after } => println!("limit {index} denies it for {retry_after:?}"),
+///             DeniedBy::Limit { index, retry_after } => println!("limit {index} admits it in {retry_after:?}"),
 ///             other => println!("denied by {other:?}"),
 ///         },
 ///     }
@@ -31,11 +31,30 @@ use std::time::Duration;
 pub enum Outcome {
     /// The request is admitted.
     Admitted(Admission),
-    /// Nothing was taken for it.
+    /// The request is denied, and nothing was charged for it.
     Denied(Denied),
 }
 
-/// That a request is admitted. If the limiter has permits, this holds one until it is dropped.
+/// An admitted request. If the limiter has permits, this holds one until it is dropped; otherwise dropping it does nothing.
+///
+/// In a forked child a copy of it does nothing. When its process is killed, its cost stays used, and its permit is reclaimed
+/// (see [`Permit`]).
+///
+/// ```
+/// # fn main() -> shm_lib::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use shm_lib::RateLimit;
+/// use std::time::Duration;
+///
+/// let limit = RateLimit::builder("render").directory(dir.path()).permits(1).open(100, Duration::from_secs(1))?;
+/// let admission = limit.wait()?; // holds the only permit
+/// assert!(!limit.try_acquire(1)?.is_admitted());
+/// println!("admitted at {:?} after {:?}", admission.at(), admission.waited());
+/// drop(admission); // releases it
+/// assert!(limit.wait().is_ok());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Admission {
     pub(crate) receipt: Receipt,
@@ -49,15 +68,15 @@ pub struct Admission {
 pub(crate) enum Charge {
     Calls(u64),
     Units(Box<(Cost, ChargeTotals)>),
-    /// It has been settled.
+    /// The admission was settled.
     Settled,
-    /// It was not charged: the limiter could not decide, and the caller chose to fail open.
+    /// Not charged: the limiter could not decide, and the caller chose to fail open.
     FailedOpen,
-    /// It was not charged: the limiter is in shadow and would have denied it.
+    /// Not charged: the limiter is in shadow mode and would have denied the request.
     Shadowed(Box<Denied>),
 }
 
-/// What a settlement changed.
+/// What [`RateLimit::settle`](crate::RateLimit::settle) changed: its example shows one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settled {
     pub(crate) refund: Refund,
@@ -65,18 +84,18 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// How much of this unit was given back, by all limits that count it. A bucket gives back fractions: what time has
-    /// refilled since the admission can't be given back once more.
+    /// How much of this unit was given back, over all limits that count it. A bucket may give back a fraction: what it has
+    /// refilled since the admission is not given back a second time.
     pub fn given_back(&self, unit: Unit) -> f64 {
         self.refund.amount(unit)
     }
 
-    /// How much of this unit was charged besides, since the estimate was too low.
+    /// How much of this unit was charged in addition, because the estimate was too low.
     pub fn charged(&self, unit: Unit) -> u64 {
         self.debt.and_then(|debt| debt.amount(unit)).unwrap_or(0)
     }
 
-    /// Whether nothing was given back and nothing charged.
+    /// Whether nothing was given back and nothing was charged.
     pub fn is_nothing(&self) -> bool {
         self.refund.is_nothing() && self.debt.is_none()
     }
@@ -89,7 +108,7 @@ impl Outcome {
         matches!(self, Outcome::Admitted(_))
     }
 
-    /// The admission, if it is one.
+    /// The admission, or `None` if the request was denied.
     pub fn admission(self) -> Option<Admission> {
         match self {
             Outcome::Admitted(admission) => Some(admission),
@@ -97,7 +116,7 @@ impl Outcome {
         }
     }
 
-    /// Why it was denied, if it was.
+    /// The denial, or `None` if the request was admitted.
     pub fn denied(&self) -> Option<Denied> {
         match self {
             Outcome::Admitted(_) => None,
@@ -105,31 +124,33 @@ impl Outcome {
         }
     }
 
-    /// After how long the same request would be admitted if no other request came; `None` if it was admitted, and where
-    /// that is not known. See [`Denied::retry_after`].
+    /// How long until the same request would be admitted if no other request arrived. `None` if it was admitted, or if that
+    /// is not known. See [`Denied::retry_after`].
     pub fn retry_after(&self) -> Option<Duration> {
         self.denied()?.retry_after()
     }
 }
 
 impl Admission {
-    /// The instant that the request is admitted for. These instants keep the limit in every window; the caller's own
-    /// action comes at this instant or later, whenever the operating system lets it run.
+    /// The instant that the request is admitted for. These instants obey the limit in every window. The caller itself acts at
+    /// this instant or later, whenever the operating system schedules it.
     pub fn at(&self) -> Nanos {
         self.receipt.at
     }
 
-    /// How long the caller waited. Zero if it was admitted at once.
+    /// How long the caller waited; zero if it was admitted immediately.
     pub fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited_ns)
     }
 
-    /// The permit, to be kept longer or shorter than this. `None` if the limiter has none.
+    /// Takes the permit out, to hold it for longer or shorter than this admission. `None` if the limiter has no permits, or
+    /// if it was taken out before.
+    #[must_use = "the permit is released when it is dropped"]
     pub fn take_permit(&mut self) -> Option<Permit> {
         self.permit.take()
     }
 
-    /// What the denial would have been, if the limiter is in shadow and would have denied the request.
+    /// The denial that shadow mode suppressed; `None` if the request was really admitted.
     pub fn shadowed(&self) -> Option<Denied> {
         match &self.charge {
             Charge::Shadowed(denied) => Some(**denied),
@@ -139,9 +160,9 @@ impl Admission {
 }
 
 impl Admission {
-    /// Admitted at once.
+    /// Admitted without waiting.
     #[inline]
-    pub(crate) fn at_once(receipt: Receipt, permit: Option<Permit>, charge: Charge) -> Admission {
+    pub(crate) fn immediate(receipt: Receipt, permit: Option<Permit>, charge: Charge) -> Admission {
         Admission { receipt, waited_ns: 0, permit, charge }
     }
 

@@ -1,4 +1,4 @@
-//! A permit that is held.
+//! A held permit.
 
 use shm_core::{Limiter, PermitToken};
 use std::fmt;
@@ -6,10 +6,25 @@ use std::sync::Arc;
 
 /// One of the limiter's permits, held until this is dropped. It can be sent to another thread.
 ///
-/// In a forked child a copy of it does nothing: the permit stays the parent's. When the process that holds it is killed,
-/// or execs, the permit is free again: for a process that asks for one within 10 ms, for those that wait within about 0.1 s.
+/// In a forked child a copy of it does nothing: the permit stays with the parent. When the holding process is killed or
+/// execs, the permit is reclaimed: within 10 ms by a process that tries to acquire one, within about 0.1 s by a waiter.
+///
+/// ```
+/// # fn main() -> shm_lib::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use shm_lib::RateLimit;
+///
+/// let limit = RateLimit::builder("uploads").directory(dir.path()).permits(1).open_permits()?;
+/// let permit = limit.wait()?.take_permit(); // outlives the admission
+/// assert!(!limit.try_acquire(1)?.is_admitted());
+/// drop(permit);
+/// assert!(limit.try_acquire(1)?.is_admitted());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a permit is released when it is dropped"]
 pub struct Permit {
-    /// There until it is given back.
+    /// `None` once it is released.
     limiter: Option<Arc<Limiter>>,
     held: PermitToken,
 }
@@ -29,7 +44,7 @@ impl Drop for Permit {
     }
 }
 
-/// Apart, and by value: so an admission without a permit is dropped without having been in memory.
+/// Out of line and by value, so that the compiler can keep an admission without a permit in registers when it drops it.
 #[inline(never)]
 #[allow(clippy::needless_pass_by_value)]
 fn give_back(limiter: Arc<Limiter>, held: PermitToken) {

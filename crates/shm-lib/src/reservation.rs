@@ -1,85 +1,129 @@
-//! A turn taken ahead of its time.
+//! A turn that was reserved ahead of time.
 
 use crate::outcome::Charge;
 use crate::{Admission, Error, ErrorKind, Result, wait};
 use shm_core::clock::Nanos;
 use shm_core::limit::Cost;
-use shm_core::{ChargeTotals, Limiter, Receipt, ReservedTurn as Core};
+use shm_core::{ChargeTotals, Limiter, Receipt, ReservedTurn};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A turn. It is used by [`commit`](Reservation::commit) or [`wait`](Reservation::wait); dropped unused, it is
-/// [cancelled](Reservation::cancel).
+/// A turn that was reserved ahead of time by [`RateLimit::reserve`](crate::RateLimit::reserve). Use it with
+/// [`wait`](Reservation::wait) or [`commit`](Reservation::commit). Dropped unused, it is [cancelled](Reservation::cancel).
 ///
-/// It keeps its time whatever is changed later: who wants to obey a change asks [`is_void`](Reservation::is_void), or
-/// waits by [`RateLimit::wait`](crate::RateLimit::wait). When its process is killed the turn passes unused.
+/// A later change, pause or reset of the limiter does not move the turn. A caller that wants to follow changes checks
+/// [`is_void`](Reservation::is_void), or uses [`RateLimit::wait`](crate::RateLimit::wait) instead. If its process is killed,
+/// the turn passes unused. In a forked child it cannot be used: it stays with the parent.
+///
+/// ```
+/// # fn main() -> shm_lib::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use shm_lib::{Rate, RateLimit};
+/// use std::time::Duration;
+///
+/// let limit = RateLimit::builder("jobs").directory(dir.path()).open_rate(Rate::per_hour(1)?)?;
+/// limit.wait()?;
+/// let turn = limit.reserve(1)?;
+/// assert!(turn.wait_time() > Duration::from_secs(3_500));
+/// let same = turn.at();
+/// limit.reset()?;
+/// assert!(turn.is_void()); // made under the old state, and still at the same instant
+/// assert_eq!(turn.commit()?.at(), same);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-#[must_use = "a turn that is dropped is given back"]
+#[must_use = "a reservation is cancelled when it is dropped"]
 pub struct Reservation {
     limiter: Arc<Limiter>,
-    core: Option<Core>,
+    turn: Option<ReservedTurn>,
     receipt: Receipt,
     charged: ChargeTotals,
     cost: Cost,
 }
 
 impl Reservation {
-    pub(crate) fn new(limiter: &Arc<Limiter>, core: Core, cost: Cost) -> Reservation {
+    pub(crate) fn new(limiter: &Arc<Limiter>, turn: ReservedTurn, cost: Cost) -> Reservation {
         Reservation {
             limiter: Arc::clone(limiter),
-            receipt: core.receipt,
-            charged: core.charged,
-            core: Some(core),
+            receipt: turn.receipt,
+            charged: turn.charged,
+            turn: Some(turn),
             cost,
         }
     }
 
-    /// When the turn is.
+    /// The instant of the turn.
     pub fn at(&self) -> Nanos {
         self.receipt.at
     }
 
-    /// In how long that is.
+    /// The time until the turn; zero if it has come.
     pub fn wait_time(&self) -> Duration {
         self.receipt.at.since(shm_core::clock::now())
     }
 
-    /// Whether the limiter was changed since. The turn itself stays as it is.
+    /// Whether the limiter was changed, paused or reset since the turn was reserved. The turn itself remains valid.
     pub fn is_void(&self) -> bool {
         self.limiter.is_stale(&self.receipt)
     }
 
-    /// Uses the turn. Whoever commits before its time is responsible for acting at it.
+    /// Uses the turn without waiting. A caller that commits before [`at`](Self::at) must itself wait until then.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("jobs").directory(dir.path()).open_rate(Rate::per_second(20)?)?;
+    /// let turn = limit.reserve(1)?;
+    /// std::thread::sleep(turn.wait_time());
+    /// let admission = turn.commit()?; // the request is admitted for `admission.at()`
+    /// # let _ = admission;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind) in a forked child: the turn is its parent's.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind) in a forked child: the turn belongs to the parent.
     pub fn commit(mut self) -> Result<Admission> {
-        self.check_ours()?;
-        self.core = None;
+        self.check_process()?;
+        self.turn = None;
         self.limiter.count_admitted(self.cost.call_count(), Duration::ZERO);
         Ok(self.admission(Duration::ZERO))
     }
 
-    /// Sleeps until the turn, then uses it.
+    /// Sleeps in this thread until the turn, then uses it.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("jobs").directory(dir.path()).open_rate(Rate::per_second(20)?)?;
+    /// let turn = limit.reserve(1)?;
+    /// let admission = turn.wait()?;
+    /// assert!(shm_lib::now() >= admission.at());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Retired`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind), and as
     /// [`commit`](Self::commit).
     pub fn wait(mut self) -> Result<Admission> {
-        self.check_ours()?;
+        self.check_process()?;
         let began = shm_core::clock::now();
-        let now = wait::until(&self.limiter, &self.receipt)?;
-        self.core = None;
+        let now = wait::sleep_until_turn(&self.limiter, &self.receipt)?;
+        self.turn = None;
         let waited = now.since(began);
         self.limiter.count_admitted(self.cost.call_count(), waited);
         Ok(self.admission(waited))
     }
 
-    fn check_ours(&self) -> Result<()> {
+    fn check_process(&self) -> Result<()> {
         if self.limiter.belongs_to_this_process(&self.receipt) {
             return Ok(());
         }
-        let why = "this turn was taken by the parent process, and is the parent's; take one of your own";
+        let why = "this turn was reserved by the parent process and belongs to it; reserve another one in this process";
         Err(Error::new(ErrorKind::InvalidInput, why).at(self.limiter.name().as_str(), self.limiter.path()))
     }
 
@@ -88,16 +132,29 @@ impl Reservation {
         Admission { receipt: self.receipt, waited_ns: waited.as_nanos() as u64, permit: None, charge }
     }
 
-    /// Gives the turn back, if nobody took one after it; otherwise it is forfeited. Returns which.
+    /// Gives the turn back. Returns false if that is not possible because a later turn was already taken, or because this is
+    /// a forked child; the turn then passes unused.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// let limit = RateLimit::builder("jobs").directory(dir.path()).open_rate(Rate::per_second(20)?)?;
+    /// let (first, second) = (limit.reserve(1)?, limit.reserve(1)?);
+    /// assert!(!first.cancel()); // a later turn was taken
+    /// assert!(second.cancel());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cancel(mut self) -> bool {
-        self.core.take().is_some_and(|core| self.limiter.cancel(core))
+        self.turn.take().is_some_and(|turn| self.limiter.cancel(turn))
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(core) = self.core.take() {
-            self.limiter.cancel(core);
+        if let Some(turn) = self.turn.take() {
+            self.limiter.cancel(turn);
         }
     }
 }

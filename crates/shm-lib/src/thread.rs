@@ -1,16 +1,16 @@
-//! Threads of the library's own. Signals are for the threads of the program, so none is handled in them.
+//! The library's own threads. They block all signals, so that only the program's threads run its signal handlers.
 
 use shm_core::without_handlers;
 use std::io;
 use std::thread::Builder;
 
-/// The stack of one that runs nothing but this library.
+/// Stack size of a thread that runs only this library's code.
 pub(crate) const SMALL: usize = 256 * 1024;
 
-/// Starts one, with this much of a stack; with the usual one, if it runs code of the program.
+/// Starts a thread with the given stack size. `None`: the default size, for a thread that runs code of the program.
 pub(crate) fn start(stack: Option<usize>, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = Builder::new().name("shm-limit".to_owned());
     let thread = stack.into_iter().fold(thread, Builder::stack_size);
-    // It inherits the mask of the thread that starts it.
+    // The new thread inherits the signal mask of the thread that starts it.
     without_handlers(|| thread.spawn(work)).map(drop)
 }

@@ -1,5 +1,5 @@
-//! Waiting with bounds: deadlines and the number of requests that wait, of the call and of the policy, in threads and in
-//! tasks; and what a denial says of its cause.
+//! Bounds on waiting: deadlines and the number of waiting requests, set by the request and by the policy, in threads and in
+//! tasks; and the cause that a denial reports.
 
 use shm_lib::{Builder, Cost, DeniedBy, ErrorKind, Limit, Outcome, Policy, Rate, RateLimit, Unit};
 use std::pin::pin;
@@ -8,37 +8,37 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// More than any test waits, unless the machine stands still.
+/// Longer than any test should wait, even on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
 
 /// A limiter in a directory of its own.
-struct Place {
+struct Fixture {
     _dir: TempDir,
     limit: RateLimit,
 }
 
-fn place(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Place {
+fn fixture(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Fixture {
     let dir = tempfile::tempdir().expect("a directory to work in");
-    let limit = open(RateLimit::builder("place").directory(dir.path())).expect("a limiter");
-    Place { _dir: dir, limit }
+    let limit = open(RateLimit::builder("fixture").directory(dir.path())).expect("a limiter");
+    Fixture { _dir: dir, limit }
 }
 
 fn one_a_minute() -> Rate {
     Rate::per_minute(1).unwrap()
 }
 
-/// Of which no call is left.
-fn empty(choose: impl FnOnce(Builder) -> Builder) -> Place {
-    let place = place(|b| choose(b).open_rate(one_a_minute()));
-    assert!(place.limit.try_acquire(1).unwrap().is_admitted());
-    place
+/// A limiter whose only call of the minute is used.
+fn empty(choose: impl FnOnce(Builder) -> Builder) -> Fixture {
+    let fixture = fixture(|b| choose(b).open_rate(one_a_minute()));
+    assert!(fixture.limit.try_acquire(1).unwrap().is_admitted());
+    fixture
 }
 
 fn waiting(limit: &RateLimit) -> u64 {
     limit.inspect().expect("a healthy limiter").callers_waiting()
 }
 
-/// `n` threads of this process stand in the line while `then` runs; they end when it has.
+/// Runs `then` while `n` threads of this process wait in line, then ends them.
 fn while_threads_wait(limit: &RateLimit, n: u64, then: impl FnOnce()) {
     let over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -65,9 +65,9 @@ fn by(outcome: &Outcome) -> DeniedBy {
 }
 
 #[test]
-fn a_request_is_denied_at_once_if_as_many_wait_as_it_allows() {
-    let place = empty(|b| b);
-    let limit = &place.limit;
+fn a_request_is_denied_when_its_max_waiters_already_wait() {
+    let fixture = empty(|b| b);
+    let limit = &fixture.limit;
     while_threads_wait(limit, 2, || {
         let began = Instant::now();
         for (n, waiting) in [(0, 2), (1, 2), (2, 2)] {
@@ -76,7 +76,7 @@ fn a_request_is_denied_at_once_if_as_many_wait_as_it_allows() {
             assert_eq!(denied.retry_after(), None);
         }
         assert!(began.elapsed() < LONG);
-        // One more may wait, but not for so long.
+        // A third waiter is allowed, but its turn would come after its deadline.
         let late = limit.acquire(1).max_waiters(3).timeout(Duration::from_millis(10)).wait().unwrap();
         assert!(matches!(by(&late), DeniedBy::Limit { index: 0, .. }), "{late:?}");
     });
@@ -84,19 +84,19 @@ fn a_request_is_denied_at_once_if_as_many_wait_as_it_allows() {
 }
 
 #[test]
-fn with_zero_waiters_a_request_is_admitted_if_that_is_possible_at_once() {
-    let place = place(|b| b.burst(2).open_rate(one_a_minute()));
+fn max_waiters_0_admits_only_without_waiting() {
+    let fixture = fixture(|b| b.burst(2).open_rate(one_a_minute()));
     for _ in 0..2 {
-        assert!(place.limit.acquire(1).max_waiters(0).wait().unwrap().is_admitted());
+        assert!(fixture.limit.acquire(1).max_waiters(0).wait().unwrap().is_admitted());
     }
-    let denied = place.limit.acquire(1).max_waiters(0).wait().unwrap();
+    let denied = fixture.limit.acquire(1).max_waiters(0).wait().unwrap();
     assert_eq!(by(&denied), DeniedBy::Line { waiting: 0 });
 }
 
 #[test]
-fn the_smaller_of_both_bounds_counts_also_after_a_change() {
-    let place = empty(|b| b.max_waiters(1));
-    let limit = &place.limit;
+fn the_smaller_max_waiters_counts_even_after_a_change() {
+    let fixture = empty(|b| b.max_waiters(1));
+    let limit = &fixture.limit;
     while_threads_wait(limit, 1, || {
         let with = |n| limit.acquire(1).max_waiters(n).timeout(Duration::from_millis(1)).wait().unwrap();
         assert_eq!(by(&with(5)), DeniedBy::Line { waiting: 1 });
@@ -106,7 +106,7 @@ fn the_smaller_of_both_bounds_counts_also_after_a_change() {
         assert_eq!(by(&with(1)), DeniedBy::Line { waiting: 1 });
         limit.update_policy(|policy| Ok(policy.without_max_waiters())).unwrap();
         assert!(matches!(by(&with(u32::MAX)), DeniedBy::Limit { .. }));
-        // The caller that waits keeps its place, although no request may wait any more.
+        // The waiting caller keeps its place, although no further request may wait.
         limit.update_policy(|policy| Ok(policy.with_max_waiters(0))).unwrap();
         assert_eq!(by(&with(5)), DeniedBy::Line { waiting: 1 });
         assert_eq!(waiting(limit), 1);
@@ -114,33 +114,32 @@ fn the_smaller_of_both_bounds_counts_also_after_a_change() {
 }
 
 #[test]
-fn a_wait_without_a_bound_that_the_policy_refuses_is_an_error_that_says_what_to_do() {
-    let place = empty(|b| b.max_waiters(0));
-    let refused = place.limit.wait().unwrap_err();
+fn an_unbounded_wait_in_a_full_line_fails_with_a_remedy() {
+    let fixture = empty(|b| b.max_waiters(0));
+    let refused = fixture.limit.wait().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::LineFull);
     let message = refused.to_string();
-    for part in ["place", "0 requests wait already", "at most 0 may", "set place --max-waiters"] {
+    for part in ["fixture", "0 requests wait already", "at most 0 may", "set fixture --max-waiters"] {
         assert!(message.contains(part), "{message}");
     }
-    assert_eq!(by(&place.limit.acquire(1).or_denied().wait().unwrap()), DeniedBy::Line { waiting: 0 });
-    // Not a failure of the limiter, so it is not for those who fail open.
-    assert_eq!(place.limit.stats().denied, 2);
+    assert_eq!(by(&fixture.limit.acquire(1).or_denied().wait().unwrap()), DeniedBy::Line { waiting: 0 });
+    assert_eq!(fixture.limit.stats().denied, 2);
 }
 
 #[test]
-fn a_line_that_may_be_long_serves_all_who_stand_in_it() {
-    let place = place(|b| b.max_waiters(3).open_rate(Rate::per_second(100)?));
+fn all_waiters_within_max_waiters_are_served() {
+    let fixture = fixture(|b| b.max_waiters(3).open_rate(Rate::per_second(100)?));
     std::thread::scope(|scope| {
-        let all: Vec<_> = (0..3).map(|_| scope.spawn(|| place.limit.wait())).collect();
+        let all: Vec<_> = (0..3).map(|_| scope.spawn(|| fixture.limit.wait())).collect();
         assert!(all.into_iter().all(|one| one.join().unwrap().is_ok()));
     });
-    assert_eq!(place.limit.stats().admitted, 3);
+    assert_eq!(fixture.limit.stats().admitted, 3);
 }
 
 #[tokio::test]
 async fn tasks_are_counted_and_denied_as_threads_are() {
-    let place = empty(|b| b.max_waiters(2));
-    let limit = &place.limit;
+    let fixture = empty(|b| b.max_waiters(2));
+    let limit = &fixture.limit;
     let mut context = Context::from_waker(Waker::noop());
     {
         let mut first = pin!(limit.acquire(1).into_future());
@@ -151,7 +150,7 @@ async fn tasks_are_counted_and_denied_as_threads_are() {
         let denied = limit.acquire(1).timeout(10 * MINUTE).await.unwrap();
         assert_eq!(by(&denied), DeniedBy::Line { waiting: 2 });
         assert_eq!(by(&limit.acquire(1).max_waiters(1).await.unwrap()), DeniedBy::Line { waiting: 2 });
-        // Those that stand are not asked again.
+        // The bound applies when a request joins the line, not to those that already wait.
         assert!(first.as_mut().poll(&mut context).is_pending());
     }
     // Dropped futures have left the line.
@@ -161,10 +160,10 @@ async fn tasks_are_counted_and_denied_as_threads_are() {
 }
 
 #[test]
-fn the_stricter_of_two_deadlines_and_of_two_bounds_counts() {
-    let place = empty(|b| b);
+fn the_stricter_of_two_bounds_counts() {
+    let fixture = empty(|b| b);
     let began = Instant::now();
-    let acquire = || place.limit.acquire(1);
+    let acquire = || fixture.limit.acquire(1);
     let soon = Duration::from_millis(1);
     for outcome in [
         acquire().timeout(10 * MINUTE).timeout(soon).wait(),
@@ -180,13 +179,14 @@ fn the_stricter_of_two_deadlines_and_of_two_bounds_counts() {
 }
 
 #[test]
-fn a_condition_and_a_deadline_go_together() {
-    let place = empty(|b| b);
-    let denied = place.limit.acquire(1).timeout(Duration::from_millis(5)).stop_when(|| false).wait().unwrap();
+fn a_stop_condition_and_a_deadline_can_be_combined() {
+    let fixture = empty(|b| b);
+    let denied =
+        fixture.limit.acquire(1).timeout(Duration::from_millis(5)).stop_when(|| false).wait().unwrap();
     assert!(!denied.is_admitted());
-    let stopped = place.limit.acquire(1).timeout(10 * MINUTE).stop_when(|| true).wait();
+    let stopped = fixture.limit.acquire(1).timeout(10 * MINUTE).stop_when(|| true).wait();
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
-    assert_eq!(waiting(&place.limit), 0);
+    assert_eq!(waiting(&fixture.limit), 0);
 }
 
 #[test]
@@ -195,9 +195,9 @@ fn a_denial_names_the_limit_whose_turn_comes_last() {
     let hourly = |n| Limit::token_bucket(Rate::per_hour(n).unwrap()).unwrap();
     let policy =
         Policy::new(&[hourly(10), hourly(100).counting(words), hourly(1_000).counting(bytes)]).unwrap();
-    let place = place(|b| b.open_policy(policy));
+    let fixture = fixture(|b| b.open_policy(policy));
     let cost = |calls: u64, n, m| Cost::from(calls).and(words, n).and(bytes, m);
-    assert!(place.limit.try_acquire(cost(5, 90, 990)).unwrap().is_admitted());
+    assert!(fixture.limit.try_acquire(cost(5, 90, 990)).unwrap().is_admitted());
     for (cost, index) in [
         (cost(6, 1, 1), 0),
         (cost(1, 11, 1), 1),
@@ -205,8 +205,8 @@ fn a_denial_names_the_limit_whose_turn_comes_last() {
         (cost(10, 11, 11), 0),
         (cost(1, 100, 11), 1),
     ] {
-        let now = place.limit.try_acquire(cost).unwrap();
-        let never = place.limit.acquire(cost).timeout(Duration::from_millis(1)).wait().unwrap();
+        let now = fixture.limit.try_acquire(cost).unwrap();
+        let never = fixture.limit.acquire(cost).timeout(Duration::from_millis(1)).wait().unwrap();
         for denied in [now, never] {
             let DeniedBy::Limit { index: found, retry_after } = by(&denied) else { panic!("{denied:?}") };
             assert_eq!((found, Some(retry_after)), (index, denied.retry_after()), "{cost:?}");
@@ -217,8 +217,8 @@ fn a_denial_names_the_limit_whose_turn_comes_last() {
 
 #[test]
 fn a_denial_names_permits_and_a_pause_where_there_is_no_limit() {
-    let place = place(|b| b.permits(1).open_permits());
-    let limit = &place.limit;
+    let fixture = fixture(|b| b.permits(1).open_permits());
+    let limit = &fixture.limit;
     let held = limit.wait().unwrap();
     let soon = Duration::from_millis(5);
     for denied in [
@@ -238,23 +238,23 @@ fn a_denial_names_permits_and_a_pause_where_there_is_no_limit() {
 }
 
 #[test]
-fn a_cost_of_units_only_says_nothing_of_calls() {
+fn a_cost_of_units_only_states_no_calls() {
     let words = Unit::named("words").unwrap();
     let counted = Limit::token_bucket(Rate::per_hour(100).unwrap()).unwrap().counting(words);
-    let only_words = place(|b| b.open_policy(counted));
+    let only_words = fixture(|b| b.open_policy(counted));
     let mut admission = only_words.limit.acquire(Cost::of(words, 40)).wait().unwrap();
     assert_eq!(only_words.limit.stats().admitted, 1);
     only_words.limit.settle(&mut admission, Cost::of(words, 50)).unwrap();
     assert_eq!(only_words.limit.peek().unwrap().used, 50);
 
-    let both = place(|b| b.burst(10).and(counted).open_rate(Rate::per_hour(10)?));
+    let both = fixture(|b| b.burst(10).and(counted).open_rate(Rate::per_hour(10)?));
     for refused in [both.limit.try_acquire(Cost::of(words, 1)).map(drop), both.limit.try_acquire(1).map(drop)]
     {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
     }
     let refused = both.limit.try_acquire(Cost::of(words, 1)).unwrap_err().to_string();
     assert!(refused.contains("also counts calls"), "{refused}");
-    // A settlement leaves as it was what it says nothing of.
+    // A settlement does not change the units that it does not name.
     let mut admission = both.limit.acquire(Cost::one().and(words, 40)).wait().unwrap();
     both.limit.settle(&mut admission, Cost::of(words, 10)).unwrap();
     let peek = both.limit.peek().unwrap();
@@ -265,10 +265,10 @@ fn a_cost_of_units_only_says_nothing_of_calls() {
 }
 
 #[test]
-fn several_requests_of_a_cost_are_scheduled_at_once() {
-    let place = place(|b| b.burst(4).open_rate(Rate::per_second(10)?));
-    let turns = place.limit.schedule(2, 4).unwrap();
+fn schedule_takes_the_cost_of_each_request() {
+    let fixture = fixture(|b| b.burst(4).open_rate(Rate::per_second(10)?));
+    let turns = fixture.limit.schedule(2, 4).unwrap();
     let gaps: Vec<u128> = turns.iter().map(|turn| turn.since(turns[0]).as_millis()).collect();
     assert_eq!(gaps, [0, 0, 200, 400]);
-    assert_eq!(place.limit.stats().tokens, 8);
+    assert_eq!(fixture.limit.stats().tokens, 8);
 }

@@ -1,4 +1,4 @@
-//! A setting of a builder is used or refused, and never lost.
+//! Every setting of a builder is used or refused, never ignored.
 
 use shm_lib::{Builder, Error, ErrorKind, Limit, OnMismatch, Rate, RateLimit, Result, Start};
 use std::time::Duration;
@@ -7,8 +7,11 @@ fn five() -> Rate {
     Rate::per_second(5).unwrap()
 }
 
-/// What a builder's ending call says of these settings.
-fn end(settings: impl FnOnce(Builder) -> Builder, with: impl FnOnce(Builder) -> Result<RateLimit>) -> Error {
+/// The error of the completing method `with` after these settings.
+fn refusal(
+    settings: impl FnOnce(Builder) -> Builder,
+    with: impl FnOnce(Builder) -> Result<RateLimit>,
+) -> Error {
     let dir = tempfile::tempdir().unwrap();
     let builder = settings(RateLimit::builder("x").directory(dir.path()));
     let error = with(builder).expect_err("a setting was lost");
@@ -19,7 +22,7 @@ fn end(settings: impl FnOnce(Builder) -> Builder, with: impl FnOnce(Builder) -> 
 
 type Setting = fn(Builder) -> Builder;
 
-const OF_A_RATE: [(&str, Setting); 6] = [
+const RATE_SETTINGS: [(&str, Setting); 6] = [
     ("burst", |b| b.burst(4)),
     ("greedy", |b| b.greedy()),
     ("fixed_window", |b| b.fixed_window(Start::Epoch)),
@@ -27,27 +30,27 @@ const OF_A_RATE: [(&str, Setting); 6] = [
     ("guard", |b| b.guard(Duration::from_millis(1))),
     ("and", |b| b.and(Limit::patient(five()))),
 ];
-const OF_A_POLICY: [(&str, Setting); 3] =
+const POLICY_SETTINGS: [(&str, Setting); 3] =
     [("permits", |b| b.permits(4)), ("max_waiters", |b| b.max_waiters(4)), ("shadow", |b| b.shadow())];
-const OF_A_FILE: [(&str, Setting); 3] = [
+const FILE_SETTINGS: [(&str, Setting); 3] = [
     ("mode", |b| b.mode(0o600)),
     ("seats", |b| b.seats(4)),
     ("on_mismatch", |b| b.on_mismatch(OnMismatch::Keep)),
 ];
 
 #[test]
-fn a_setting_that_the_ending_call_would_drop_is_an_error_that_names_it() {
+fn an_unusable_setting_is_an_error_that_names_it() {
     let named = |error: &Error, setting: &str| error.to_string().contains(&format!("`{setting}`"));
-    for (name, setting) in OF_A_RATE.into_iter().chain(OF_A_POLICY) {
-        let error = end(setting, |b| b.open_policy(Limit::patient(five())));
+    for (name, setting) in RATE_SETTINGS.into_iter().chain(POLICY_SETTINGS) {
+        let error = refusal(setting, |b| b.open_policy(Limit::patient(five())));
         assert!(named(&error, name) && error.to_string().contains("part of the policy"), "{error}");
     }
-    for (name, setting) in OF_A_RATE {
-        let error = end(|b| setting(b.permits(2)), Builder::open_permits);
+    for (name, setting) in RATE_SETTINGS {
+        let error = refusal(|b| setting(b.permits(2)), Builder::open_permits);
         assert!(named(&error, name) && error.to_string().contains("open it with a rate"), "{error}");
     }
-    for (name, setting) in OF_A_RATE.into_iter().chain(OF_A_POLICY).chain(OF_A_FILE) {
-        let error = end(setting, Builder::attach);
+    for (name, setting) in RATE_SETTINGS.into_iter().chain(POLICY_SETTINGS).chain(FILE_SETTINGS) {
+        let error = refusal(setting, Builder::attach);
         assert!(named(&error, name) && error.to_string().contains("leave it out"), "{error}");
         let builder = setting(RateLimit::builder("x").directory("/nonexistent"));
         let error = builder.remove_by_force().expect_err("a setting was lost");
@@ -56,20 +59,20 @@ fn a_setting_that_the_ending_call_would_drop_is_an_error_that_names_it() {
 }
 
 #[test]
-fn two_ways_to_count_are_an_error_that_names_both() {
-    let ways = &OF_A_RATE[..4];
+fn two_kinds_of_limit_are_an_error_that_names_both() {
+    let ways = &RATE_SETTINGS[..4];
     for (i, (one, first)) in ways.iter().enumerate() {
         for (other, second) in &ways[i + 1..] {
             for error in [
-                end(|b| second(first(b)), |b| b.open_rate(five())),
-                end(|b| first(second(b)), |b| b.open_rate(five())),
+                refusal(|b| second(first(b)), |b| b.open_rate(five())),
+                refusal(|b| first(second(b)), |b| b.open_rate(five())),
             ] {
                 let message = error.to_string();
                 assert!(message.contains(one) && message.contains(other), "{message}");
             }
         }
     }
-    let error = end(|b| b.guard(Duration::from_millis(1)), |b| b.open_rate(five()));
+    let error = refusal(|b| b.guard(Duration::from_millis(1)), |b| b.open_rate(five()));
     assert!(error.to_string().contains("needs `greedy`"), "{error}");
 }
 
@@ -80,14 +83,14 @@ fn a_guard_lengthens_the_window_of_a_greedy_limit() {
     let exchange = || RateLimit::builder("exchange").directory(dir.path()).greedy();
     let limit = exchange().guard(guard).open_rate(five()).unwrap();
     assert_eq!(limit.limit().unwrap(), Limit::greedy(five()).unwrap().guarded(guard).unwrap());
-    // It is compared if it is stated, as a burst is.
+    // A stated guard must match, as a stated burst must.
     exchange().open_rate(five()).unwrap();
     let mismatch = exchange().guard(2 * guard).open_rate(five()).unwrap_err();
     assert_eq!(mismatch.kind(), ErrorKind::Mismatch);
 }
 
 #[test]
-fn all_settings_that_go_with_a_policy_do() {
+fn open_policy_uses_mode_seats_and_on_mismatch() {
     let dir = tempfile::tempdir().unwrap();
     let builder =
         RateLimit::builder("x").directory(dir.path()).mode(0o600).seats(3).on_mismatch(OnMismatch::Change);

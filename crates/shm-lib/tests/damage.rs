@@ -1,4 +1,4 @@
-//! A limiter whose configuration was damaged is refused by every operation, with the same remedy.
+//! Operations on a limiter with damaged data fail, and the error says how to repair it.
 
 use shm_lib::{ErrorKind, Limit, Policy, Rate, RateLimit};
 use std::fs::File;
@@ -22,9 +22,9 @@ fn open(dir: &std::path::Path) -> RateLimit {
     RateLimit::builder("api").directory(dir).open_policy(policy).unwrap()
 }
 
-/// Decisions read the numbers of the configuration unchecked, so that they are quick. What they read is checked now and then.
+/// For speed, decisions read the configuration without validating it; it is validated at intervals.
 #[test]
-fn a_damaged_configuration_is_noticed_by_decisions_and_all_else_with_the_same_remedy() {
+fn every_operation_reports_a_damaged_configuration_with_the_same_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let limit = open(dir.path());
     assert!(limit.try_acquire(1).unwrap().is_admitted());
@@ -33,10 +33,10 @@ fn a_damaged_configuration_is_noticed_by_decisions_and_all_else_with_the_same_re
     let decided = loop {
         match limit.try_acquire(1) {
             Err(e) => break e,
-            Ok(_) => assert!(begun.elapsed() < Duration::from_secs(20), "decisions go on"),
+            Ok(_) => assert!(begun.elapsed() < Duration::from_secs(20), "decisions do not notice the damage"),
         }
     };
-    // A handle that is opened now notices at its first decision.
+    // A new handle notices at its first decision.
     let first = RateLimit::builder("api").directory(dir.path()).attach().unwrap().try_acquire(1).unwrap_err();
     let others = [limit.reset().unwrap_err(), limit.policy().unwrap_err(), limit.wait().unwrap_err()];
     for e in [decided, first].into_iter().chain(others) {
@@ -45,7 +45,7 @@ fn a_damaged_configuration_is_noticed_by_decisions_and_all_else_with_the_same_re
     }
 }
 
-/// A state that no sequence of calls leads to is cleared by a reset, and the message says so.
+/// The remedy for a state that no sequence of calls can produce is a reset.
 #[test]
 fn a_damaged_state_is_cleared_by_a_reset() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Attacks on the line of those who wait: changes at bad moments, the dead in front, bytes that nobody wrote.
+//! Attacks on the line of waiting callers: badly timed changes, killed processes in front, and corrupt data.
 
 use shm_lib::{Limit, Policy, Rate, RateLimit};
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a process started by these tests does, and where.
+/// Environment variables that tell a child process what to do, and in which directory.
 const ROLE: &str = "SHM_LIMIT_TEST_ROLE";
 const DIR: &str = "SHM_LIMIT_TEST_DIR";
 
@@ -21,22 +21,22 @@ fn open(dir: &Path, rate: &str) -> RateLimit {
     RateLimit::builder("line").directory(dir).open_rate(rate.parse().unwrap()).unwrap()
 }
 
-/// How much of a processor this thread has used.
-fn used() -> Duration {
-    let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+/// The CPU time of this thread.
+fn cpu_time() -> Duration {
+    let mut cpu_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a valid timespec to write to.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut used) };
-    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut cpu_time) };
+    Duration::new(cpu_time.tv_sec as u64, cpu_time.tv_nsec as u32)
 }
 
-/// Another process, killed at the end.
-struct Other(Child);
+/// A child process, killed when it is dropped.
+struct ChildProcess(Child);
 
-impl Other {
-    fn start(dir: &Path, role: &str) -> Other {
+impl ChildProcess {
+    fn start(dir: &Path, role: &str) -> ChildProcess {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "another_process", "--nocapture", "--test-threads=1"]);
-        Other(command.env(ROLE, role).env(DIR, dir).spawn().unwrap())
+        command.args(["--exact", "child_process", "--nocapture", "--test-threads=1"]);
+        ChildProcess(command.env(ROLE, role).env(DIR, dir).spawn().unwrap())
     }
 
     fn kill(mut self) {
@@ -45,16 +45,16 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Not a test of its own: what the processes do that the tests start.
+/// Not a test of its own: the program of the child processes.
 #[test]
-fn another_process() {
+fn child_process() {
     let (Ok(role), Ok(dir)) = (std::env::var(ROLE), std::env::var(DIR)) else { return };
     let limit = RateLimit::builder("line").directory(&dir).attach().unwrap();
     let (what, n) = role.split_once(' ').unwrap();
@@ -62,7 +62,7 @@ fn another_process() {
     match what {
         "large" => drop(limit.acquire(n as u64).wait().unwrap()),
         "wait" => (0..n).for_each(|_| drop(limit.wait().unwrap())),
-        // So many callers that stand and never look again.
+        // `n` callers that join the line and are never polled again.
         "crowd" => {
             let crowd: Vec<_> = (0..n)
                 .filter_map(|_| {
@@ -78,18 +78,19 @@ fn another_process() {
     }
 }
 
-/// Waits until so many callers stand.
+/// Blocks until this many callers wait in line.
 fn until_waiting(limit: &RateLimit, callers: u64) {
     let begun = Instant::now();
     while limit.inspect().unwrap().callers_waiting() < callers {
-        assert!(begun.elapsed() < 20 * SECOND, "nobody stands");
+        assert!(begun.elapsed() < 20 * SECOND, "fewer than {callers} callers wait");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Whoever looks while the limits change charges one turn by the next ones, not turn after turn until a year is full.
+/// A waiter that polls while the limits change charges one turn under the new limits. It must not charge turn after turn until
+/// a year is full.
 #[test]
-fn a_change_while_a_waiter_looks_charges_no_more_than_the_line_needs() {
+fn concurrent_changes_never_charge_more_than_the_line_needs() {
     let dir = tempfile::tempdir().unwrap();
     let limit = open(dir.path(), "200/s");
     let over = AtomicBool::new(false);
@@ -108,42 +109,42 @@ fn a_change_while_a_waiter_looks_charges_no_more_than_the_line_needs() {
             if queued > 70 {
                 over.store(true, Ordering::Relaxed);
                 limit.reset().unwrap();
-                panic!("{queued} turns are charged for two who wait");
+                panic!("{queued} turns are charged for two waiters");
             }
         }
         over.store(true, Ordering::Relaxed);
     });
 }
 
-/// Fewer permits than are held: whoever waits sleeps, and gets one when enough have come back.
+/// After a change to fewer permits than are held, a waiter sleeps until enough permits are released.
 #[test]
-fn a_waiter_sleeps_while_more_permits_are_held_than_there_are() {
+fn a_waiter_sleeps_while_more_permits_are_held_than_exist() {
     let dir = tempfile::tempdir().unwrap();
     let builder = RateLimit::builder("line").directory(dir.path());
     let limit = builder.permits(3).open_rate("1000/s".parse().unwrap()).unwrap();
     let mut held: Vec<_> = (0..3).map(|_| limit.wait().unwrap()).collect();
     limit.change_policy(Policy::from(limit.limit().unwrap()).with_permits(1).unwrap()).unwrap();
-    // The one that is still in force is free, but two are held.
+    // The slot of the one remaining permit is free, but two permits are still held.
     held.remove(0);
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| (limit.acquire(1).timeout(10 * SECOND).wait().unwrap(), used()));
+        let waiter = scope.spawn(|| (limit.acquire(1).timeout(10 * SECOND).wait().unwrap(), cpu_time()));
         until_waiting(&limit, 1);
         thread::sleep(SECOND / 2);
         held.clear();
         let (outcome, busy) = waiter.join().unwrap();
         assert!(outcome.is_admitted());
-        assert!(busy < SECOND / 8, "it used {busy:?} of a processor");
+        assert!(busy < SECOND / 8, "the waiter used {busy:?} of CPU time");
     });
 }
 
-/// Those who died left turns that came before anybody who lives arrived: they keep nobody waiting.
+/// A killed process leaves turns that were charged before any live caller arrived. They delay no live caller.
 #[test]
-fn turns_of_the_dead_hold_nobody_up() {
+fn turns_of_killed_processes_delay_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let limit = open(dir.path(), "500/s");
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
-        let other = Other::start(dir.path(), "wait 1000000");
+        let other = ChildProcess::start(dir.path(), "wait 1000000");
         until_waiting(&limit, 1);
         thread::sleep(Duration::from_millis(30));
         other.kill();
@@ -156,12 +157,12 @@ fn turns_of_the_dead_hold_nobody_up() {
     assert!(slowest < Duration::from_millis(60), "{slowest:?} for two turns");
 }
 
-/// However many callers one process had: when it is killed the others notice.
+/// When a process with thousands of waiting callers is killed, the others move up at once.
 #[test]
-fn a_crowd_that_is_killed_is_passed_at_once() {
+fn a_killed_crowd_is_skipped_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let limit = open(dir.path(), "10/s");
-    let crowd = Other::start(dir.path(), "crowd 3000");
+    let crowd = ChildProcess::start(dir.path(), "crowd 3000");
     until_waiting(&limit, 2_900);
     thread::scope(|scope| {
         let waiter = scope.spawn(|| limit.wait().unwrap().at());
@@ -174,41 +175,41 @@ fn a_crowd_that_is_killed_is_passed_at_once() {
     });
 }
 
-/// Nobody looks after those who were killed behind others that live. Before a caller is refused because of them they are
-/// looked for.
+/// Killed callers behind live ones are not cleared from the line immediately. But before a request is denied because of the
+/// number of waiters, every process in line is probed.
 #[test]
-fn the_dead_in_the_middle_of_the_line_refuse_nobody() {
+fn killed_waiters_do_not_count_towards_max_waiters() {
     let dir = tempfile::tempdir().unwrap();
     let limit = open(dir.path(), "1/h");
     drop(limit.wait().unwrap());
-    // So many processes that the next one looks once in half a second.
+    // Enough processes that the next one polls only every half second.
     let before: Vec<_> = (1..=6)
         .map(|n| {
-            let other = Other::start(dir.path(), "wait 1");
+            let other = ChildProcess::start(dir.path(), "wait 1");
             until_waiting(&limit, n);
             other
         })
         .collect();
-    let crowd = Other::start(dir.path(), "crowd 50");
+    let crowd = ChildProcess::start(dir.path(), "crowd 50");
     until_waiting(&limit, 56);
     let joins = || {
         let mut acquiring = Box::pin(limit.acquire(1).max_waiters(30).into_future());
         acquiring.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
     };
-    // On a busy machine one that is late is not counted for a moment.
+    // On a busy machine a late caller may briefly not be counted.
     let begun = Instant::now();
     while joins() {
-        assert!(begun.elapsed() < 20 * SECOND, "a caller joins 56 others");
+        assert!(begun.elapsed() < 20 * SECOND, "a caller with max_waiters(30) joins 56 others");
     }
     crowd.kill();
     thread::sleep(Duration::from_millis(150));
     assert!(joins());
     assert_eq!(limit.inspect().unwrap().callers_waiting(), 6);
-    before.into_iter().for_each(Other::kill);
+    before.into_iter().for_each(ChildProcess::kill);
 }
 
-/// Where the parts of the line are: see docs/format.md.
-struct Parts {
+/// The offsets of the line's layout in the file: see docs/format.md.
+struct LineLayout {
     file: File,
     standing: u64,
     places: u64,
@@ -221,8 +222,8 @@ const PROBED: u64 = 512;
 const FILE_SIZE: u64 = 24;
 const SEATS: u64 = 64;
 
-impl Parts {
-    fn of(limit: &RateLimit) -> Parts {
+impl LineLayout {
+    fn of(limit: &RateLimit) -> LineLayout {
         let file = File::options().read(true).write(true).open(limit.path()).unwrap();
         let get = |at: u64| {
             let mut bytes = [0; 8];
@@ -232,7 +233,7 @@ impl Parts {
         let n = (2 * get(SEATS)).next_multiple_of(64).clamp(64, 4_096);
         let places = get(FILE_SIZE) - n * 128;
         let standing = places - (n / 8).next_multiple_of(64);
-        Parts { file, standing, places }
+        LineLayout { file, standing, places }
     }
 
     fn set(&self, at: u64, word: u64) {
@@ -244,14 +245,14 @@ fn now() -> u64 {
     shm_lib::now().as_nanos()
 }
 
-/// With such bytes in the file, one who waits is served all the same.
+/// A waiter is served although `corrupt` has overwritten parts of the file.
 #[track_caller]
-fn is_served_in_spite_of(what: &str, spoil: impl Fn(&Parts)) {
+fn assert_served_despite(what: &str, corrupt: impl Fn(&LineLayout)) {
     let dir = tempfile::tempdir().unwrap();
     let limit = open(dir.path(), "100/s");
     drop(limit.wait().unwrap());
     drop(limit.wait().unwrap());
-    spoil(&Parts::of(&limit));
+    corrupt(&LineLayout::of(&limit));
     for n in 0..3 {
         let mut acquiring = pin!(limit.acquire(1).timeout(3_000 * SECOND).into_future());
         let begun = Instant::now();
@@ -267,43 +268,43 @@ fn is_served_in_spite_of(what: &str, spoil: impl Fn(&Parts)) {
 }
 
 #[test]
-fn places_that_nobody_has_hold_nobody_up() {
+fn corrupt_places_delay_no_waiter() {
     for plan in [0, u64::MAX, now() + 3_600_000_000_000] {
         for (ticket, behind) in [(0, u64::MAX), (0, 0), (u64::MAX, 3)] {
-            is_served_in_spite_of(&format!("plan {plan}, ticket {ticket}"), |parts| {
+            assert_served_despite(&format!("plan {plan}, ticket {ticket}"), |layout| {
                 for place in 0..60 {
-                    let at = parts.places + 128 * place;
-                    parts.set(at, ticket);
-                    parts.set(at + 8, plan);
-                    parts.set(at + 24, behind);
-                    parts.set(at + 32, u64::MAX);
+                    let at = layout.places + 128 * place;
+                    layout.set(at, ticket);
+                    layout.set(at + 8, plan);
+                    layout.set(at + 24, behind);
+                    layout.set(at + 32, u64::MAX);
                 }
-                parts.set(parts.standing, u64::MAX);
+                layout.set(layout.standing, u64::MAX);
             });
         }
     }
 }
 
 #[test]
-fn turns_that_nobody_fills_hold_nobody_up() {
+fn corrupt_turn_words_delay_no_waiter() {
     let words = [1 << 62, (1 << 62) + 77, (1 << 62) | 3 << 40 | 1, 3 << 62, u64::MAX, 1, (1 << 62) - 1];
     for word in words {
-        is_served_in_spite_of(&format!("turns of {word:x}"), |parts| {
-            (0..64).for_each(|turn| parts.set(TURNS + 8 * turn, word));
+        assert_served_despite(&format!("turns of {word:x}"), |layout| {
+            (0..64).for_each(|turn| layout.set(TURNS + 8 * turn, word));
         });
     }
 }
 
 #[test]
-fn turns_that_never_come_hold_nobody_up() {
+fn corrupt_turn_instants_delay_no_waiter() {
     for at in [u64::MAX, u64::MAX >> 1, now() + (800 * 86_400_000_000_000), 0, 1] {
         for epoch in [0, 1, 2, u64::MAX] {
-            is_served_in_spite_of(&format!("turns for {at} of epoch {epoch}"), |parts| {
+            assert_served_despite(&format!("turns for {at} of epoch {epoch}"), |layout| {
                 for turn in 0..64 {
-                    parts.set(INSTANTS + 8 * turn, at);
-                    parts.set(CHARGES + 96 * turn + 8, epoch);
-                    parts.set(CHARGES + 96 * turn + 32, 1);
-                    parts.set(TURNS + 8 * turn, 2 << 62 | 5);
+                    layout.set(INSTANTS + 8 * turn, at);
+                    layout.set(CHARGES + 96 * turn + 8, epoch);
+                    layout.set(CHARGES + 96 * turn + 32, 1);
+                    layout.set(TURNS + 8 * turn, 2 << 62 | 5);
                 }
             });
         }
@@ -311,27 +312,27 @@ fn turns_that_never_come_hold_nobody_up() {
 }
 
 #[test]
-fn a_probe_in_the_future_keeps_no_dead_in_the_line() {
+fn a_corrupt_probe_time_keeps_no_killed_process_in_line() {
     let dir = tempfile::tempdir().unwrap();
     let limit = open(dir.path(), "100/s");
-    let other = Other::start(dir.path(), "wait 1000000");
+    let other = ChildProcess::start(dir.path(), "wait 1000000");
     until_waiting(&limit, 1);
-    Parts::of(&limit).set(PROBED, u64::MAX);
+    LineLayout::of(&limit).set(PROBED, u64::MAX);
     other.kill();
     let standing = |limit: &RateLimit| {
-        let parts = Parts::of(limit);
+        let layout = LineLayout::of(limit);
         let mut bytes = [0; 8];
-        parts.file.read_exact_at(&mut bytes, parts.standing).unwrap();
+        layout.file.read_exact_at(&mut bytes, layout.standing).unwrap();
         u64::from_ne_bytes(bytes)
     };
     (0..20).for_each(|_| drop(limit.wait().unwrap()));
-    assert_eq!(standing(&limit), 0, "the dead still stands");
+    assert_eq!(standing(&limit), 0, "the killed process is still in line");
 }
 
-/// Turns are charged for those who stand: one that asks for much and goes, in whatever way, must not leave its turn, which is
-/// far away, to those who ask for little.
+/// Turns are charged for waiting callers. When a caller with a large request leaves in any way, the distant turn charged for it
+/// must not delay callers with small requests.
 #[test]
-fn behind_one_that_asks_for_much_and_goes_the_next_is_served_as_if_it_had_never_come() {
+fn a_small_request_behind_an_abandoned_large_one_is_served_at_its_own_rate() {
     for policy in ["100/100s", "100/100s and another"] {
         for is_killed in [false, true] {
             let dir = tempfile::tempdir().unwrap();
@@ -340,9 +341,9 @@ fn behind_one_that_asks_for_much_and_goes_the_next_is_served_as_if_it_had_never_
             let builder = if policy.ends_with("another") { builder.and(another) } else { builder };
             let limit = builder.open(100, 100 * SECOND).unwrap();
             assert!(limit.try_acquire(100).unwrap().is_admitted());
-            // Its turn is 100 seconds away.
+            // The turn of the large request is 100 seconds away.
             let mut large = Box::pin(limit.acquire(100).into_future());
-            let process = is_killed.then(|| Other::start(dir.path(), "large 100"));
+            let process = is_killed.then(|| ChildProcess::start(dir.path(), "large 100"));
             if process.is_none() {
                 let polled = large.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 assert!(polled.is_pending());
@@ -353,11 +354,11 @@ fn behind_one_that_asks_for_much_and_goes_the_next_is_served_as_if_it_had_never_
                 move || limit.acquire(1).timeout(120 * SECOND).wait().unwrap().is_admitted()
             });
             until_waiting(&limit, 2);
-            // One call is there again.
+            // By then one call is available again.
             thread::sleep(Duration::from_millis(1_100));
             let gone = Instant::now();
             drop(large);
-            process.into_iter().for_each(Other::kill);
+            process.into_iter().for_each(ChildProcess::kill);
             assert!(small.join().unwrap());
             assert!(gone.elapsed() < 15 * SECOND, "{policy}, {is_killed}: after {:?}", gone.elapsed());
         }

@@ -1,4 +1,4 @@
-//! A handle whose limiter is retired, replaced, or removed finds its name again.
+//! A handle whose limiter is retired, replaced, or removed reopens its name.
 
 use shm_lib::{Builder, ErrorKind, Found, OnLost, OnMismatch, Outcome, Rate, RateLimit};
 use std::os::unix::fs::MetadataExt;
@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
-/// More than the time after which a handle looks for its name again.
-const A_MOMENT: Duration = Duration::from_millis(130);
-/// Within this much something that takes a moment is done on any machine.
+/// Longer than the interval between a handle's lookups of its name.
+const PAST_LOOKUP_INTERVAL: Duration = Duration::from_millis(130);
+/// Enough for any short operation on any machine.
 const LONG: Duration = Duration::from_secs(20);
 
-struct Place(tempfile::TempDir);
+struct Fixture(tempfile::TempDir);
 
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture(tempfile::tempdir().unwrap())
     }
 
     fn builder(&self) -> Builder {
         RateLimit::builder("api").directory(self.0.path())
     }
 
-    /// Ten calls, and the next ones in an hour.
+    /// A limiter with ten calls; the next one comes in an hour.
     fn open(&self) -> RateLimit {
         self.builder().burst(10).open(10, 10 * HOUR).unwrap()
     }
@@ -42,26 +42,26 @@ impl Place {
     }
 }
 
-fn takes(limit: &RateLimit, n: usize) -> usize {
+fn admitted_of(limit: &RateLimit, n: usize) -> usize {
     (0..n).filter(|_| limit.try_acquire(1).unwrap().is_admitted()).count()
 }
 
-/// Asks until told to stop. On a machine that lets a thread wait, it may find the name so late that the next loss comes too
-/// soon for another look; it gets no other error.
+/// Calls `try_acquire` until `done`. On a busy machine the thread may reopen the name so late that the next loss comes before
+/// another lookup is allowed; that is the only error it may get.
 fn hammer(limit: &RateLimit, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
         if let Err(e) = limit.try_acquire(1) {
-            assert!(e.to_string().contains("looks for its name again"), "{e}");
+            assert!(e.to_string().contains("looks its name up"), "{e}");
         }
     }
 }
 
-/// What an operation needs that is asked of a handle after its limiter was lost.
-type Use = (&'static str, fn(&RateLimit) -> shm_lib::Result<()>);
+/// The name of an operation, and the operation.
+type Operation = (&'static str, fn(&RateLimit) -> shm_lib::Result<()>);
 
 #[test]
-fn every_operation_finds_the_name_again() {
-    let uses: [Use; 15] = [
+fn every_operation_reopens_the_name() {
+    let operations: [Operation; 15] = [
         ("try_acquire", |l| l.try_acquire(1).map(drop)),
         ("wait", |l| l.wait().map(drop)),
         ("acquire", |l| l.acquire(1).timeout(SECOND).wait().map(drop)),
@@ -78,87 +78,87 @@ fn every_operation_finds_the_name_again() {
         ("reset", RateLimit::reset),
         ("settle", |l| l.settle(&mut l.try_acquire(5)?.admission().unwrap(), 1).map(drop)),
     ];
-    for (name, use_it) in uses {
+    for (name, operation) in operations {
         for permits in [None, Some(20)] {
-            let place = Place::new();
-            let builder = permits.map_or(place.builder(), |n| place.builder().permits(n));
+            let fixture = Fixture::new();
+            let builder = permits.map_or(fixture.builder(), |n| fixture.builder().permits(n));
             let limit = builder.burst(10).open(10, 10 * HOUR).unwrap();
-            assert_eq!(takes(&limit, 20), 10);
-            let before = place.inode();
-            place.retire();
-            use_it(&limit).unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert_ne!(place.inode(), before, "{name}");
+            assert_eq!(admitted_of(&limit, 20), 10);
+            let before = fixture.inode();
+            fixture.retire();
+            operation(&limit).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_ne!(fixture.inode(), before, "{name}");
             assert_eq!(limit.times_lost(), 1, "{name}");
-            assert!(takes(&limit, 20) >= 5, "{name}: a new budget");
+            assert!(admitted_of(&limit, 20) >= 5, "{name}: a new budget");
             assert_eq!(limit.policy().unwrap().permits(), permits, "{name}");
         }
     }
 }
 
 #[test]
-fn a_removed_file_is_noticed_and_the_name_found_again() {
-    let place = Place::new();
-    let limit = place.open();
-    assert_eq!(takes(&limit, 20), 10);
-    place.remove_file();
+fn a_removed_file_is_noticed_and_the_name_reopened() {
+    let fixture = Fixture::new();
+    let limit = fixture.open();
+    assert_eq!(admitted_of(&limit, 20), 10);
+    fixture.remove_file();
     let end = Instant::now() + LONG;
-    while takes(&limit, 1) == 0 {
-        assert!(Instant::now() < end, "goes on with a file that nobody else finds");
+    while admitted_of(&limit, 1) == 0 {
+        assert!(Instant::now() < end, "the handle keeps using the removed file");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(limit.times_lost(), 1);
-    // Whoever opens the name shares the budget.
-    assert_eq!(takes(&place.open(), 20), 9);
+    // A new handle of the name shares the budget.
+    assert_eq!(admitted_of(&fixture.open(), 20), 9);
 }
 
 #[test]
-fn handles_that_are_lost_together_share_one_new_limiter() {
-    let place = Place::new();
-    let handles: Vec<RateLimit> = (0..8).map(|_| place.open()).collect();
-    place.retire();
+fn handles_of_a_lost_limiter_share_one_new_limiter() {
+    let fixture = Fixture::new();
+    let handles: Vec<RateLimit> = (0..8).map(|_| fixture.open()).collect();
+    fixture.retire();
     let admitted = std::thread::scope(|scope| {
-        let threads: Vec<_> = handles.iter().map(|limit| scope.spawn(|| takes(limit, 10))).collect();
+        let threads: Vec<_> = handles.iter().map(|limit| scope.spawn(|| admitted_of(limit, 10))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
     });
     assert_eq!(admitted, 10);
     assert!(handles.iter().all(|limit| limit.times_lost() == 1));
 }
 
-/// One of them looks for the name; the others get what it finds, and no error.
+/// One thread looks the name up; the others get its result, and no error.
 #[test]
-fn threads_that_share_a_handle_find_it_once() {
-    let place = Place::new();
-    let limit = place.builder().burst(1_000_000).open(1_000_000, SECOND).unwrap();
+fn threads_sharing_a_handle_reopen_it_once() {
+    let fixture = Fixture::new();
+    let limit = fixture.builder().burst(1_000_000).open(1_000_000, SECOND).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| hammer(&limit, &done));
         }
         for _ in 0..8 {
-            std::thread::sleep(A_MOMENT);
-            place.retire();
+            std::thread::sleep(PAST_LOOKUP_INTERVAL);
+            fixture.retire();
         }
-        std::thread::sleep(A_MOMENT);
+        std::thread::sleep(PAST_LOOKUP_INTERVAL);
         done.store(true, Ordering::Relaxed);
     });
     assert!((1..=8).contains(&limit.times_lost()), "{}", limit.times_lost());
 }
 
 #[test]
-fn it_looks_for_its_name_ten_times_a_second_at_most() {
-    let place = Place::new();
-    let limit = place.builder().burst(1_000_000).open(1_000_000, SECOND).unwrap();
+fn the_name_is_looked_up_at_most_ten_times_a_second() {
+    let fixture = Fixture::new();
+    let limit = fixture.builder().burst(1_000_000).open(1_000_000, SECOND).unwrap();
     let began = Instant::now();
     let mut errors = 0;
     while began.elapsed() < Duration::from_millis(500) {
-        if let Ok(there) = place.builder().attach() {
-            there.retire().unwrap();
+        if let Ok(limiter) = fixture.builder().attach() {
+            limiter.retire().unwrap();
         }
         match limit.try_acquire(1) {
             Ok(_) => {}
             Err(e) => {
                 assert_eq!(e.kind(), ErrorKind::Retired);
-                assert!(e.to_string().contains("looks for its name again"), "{e}");
+                assert!(e.to_string().contains("looks its name up"), "{e}");
                 errors += 1;
             }
         }
@@ -166,73 +166,75 @@ fn it_looks_for_its_name_ten_times_a_second_at_most() {
     let most = began.elapsed().as_millis() / 100 + 1;
     assert!(u128::from(limit.times_lost()) <= most, "{} times", limit.times_lost());
     assert!(limit.times_lost() >= 2 && errors > 0);
-    // A caller that may wait does so until the name is looked for.
+    // A caller that may wait does so until the next lookup.
     limit.wait().unwrap();
 }
 
-/// However often it finds its name again, at most two limiters are mapped for it.
+/// However often a handle reopens its name, it maps at most two limiters.
 #[test]
-fn limiters_of_the_past_are_let_go() {
-    let place = Place::new();
-    let limit = place.open();
+fn lost_limiters_are_unmapped() {
+    let fixture = Fixture::new();
+    let limit = fixture.open();
     let maps = || {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let dir = place.0.path().to_str().unwrap().to_owned();
-        // Two mappings each: the file, and what holds the lock of the seat.
+        let dir = fixture.0.path().to_str().unwrap().to_owned();
+        // Two mappings for each limiter: its file, and the lock of the process's seat.
         maps.lines().filter(|line| line.contains(&dir)).count()
     };
-    place.retire();
-    assert_eq!(takes(&limit, 20), 10);
+    fixture.retire();
+    assert_eq!(admitted_of(&limit, 20), 10);
     let with_two = maps();
     for _ in 0..5 {
-        std::thread::sleep(A_MOMENT);
-        place.retire();
-        assert_eq!(takes(&limit, 20), 10);
+        std::thread::sleep(PAST_LOOKUP_INTERVAL);
+        fixture.retire();
+        assert_eq!(admitted_of(&limit, 20), 10);
     }
     assert!(maps() <= with_two, "{} mappings, {with_two} before", maps());
 }
 
 #[test]
 fn an_attached_handle_joins_and_never_creates() {
-    let place = Place::new();
-    let first = place.open();
-    let limit = place.builder().attach().unwrap();
+    let fixture = Fixture::new();
+    let first = fixture.open();
+    let limit = fixture.builder().attach().unwrap();
     assert!(limit.try_acquire(1).unwrap().is_admitted());
     first.retire().unwrap();
     let error = limit.try_acquire(1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    // Also at once after that, when it does not look.
+    // The same error while no lookup is allowed.
     assert_eq!(limit.wait().unwrap_err().kind(), ErrorKind::NotFound);
     assert!(!limit.path().exists());
-    let other = place.builder().burst(3).open(3, HOUR).unwrap();
-    std::thread::sleep(A_MOMENT);
-    assert_eq!(takes(&limit, 10), 3);
-    assert_eq!(takes(&other, 1), 0);
+    let other = fixture.builder().burst(3).open(3, HOUR).unwrap();
+    std::thread::sleep(PAST_LOOKUP_INTERVAL);
+    assert_eq!(admitted_of(&limit, 10), 3);
+    assert_eq!(admitted_of(&other, 1), 0);
     assert_eq!(limit.times_lost(), 1);
 }
 
 #[test]
-fn what_it_finds_is_compared_as_at_its_opening() {
-    let place = Place::new();
-    let (strict, keeping) =
-        (place.open(), place.builder().burst(10).on_mismatch(OnMismatch::Keep).open(10, 10 * HOUR).unwrap());
-    place.retire();
-    place.builder().burst(2).open(2, HOUR).unwrap();
+fn a_new_limiter_must_match_the_settings() {
+    let fixture = Fixture::new();
+    let (strict, keeping) = (
+        fixture.open(),
+        fixture.builder().burst(10).on_mismatch(OnMismatch::Keep).open(10, 10 * HOUR).unwrap(),
+    );
+    fixture.retire();
+    fixture.builder().burst(2).open(2, HOUR).unwrap();
     let error = strict.try_acquire(1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    assert_eq!(takes(&keeping, 10), 2);
-    // When the right one is there, it goes on.
-    place.retire();
-    std::thread::sleep(A_MOMENT);
-    assert_eq!(takes(&strict, 20), 10);
+    assert_eq!(admitted_of(&keeping, 10), 2);
+    // It continues once a matching limiter can be opened.
+    fixture.retire();
+    std::thread::sleep(PAST_LOOKUP_INTERVAL);
+    assert_eq!(admitted_of(&strict, 20), 10);
 }
 
 #[test]
-fn who_wants_the_error_gets_it() {
-    let place = Place::new();
-    let limit = place.builder().burst(10).on_lost(OnLost::Error).open(10, 10 * HOUR).unwrap();
-    let open = place.open();
-    place.retire();
+fn on_lost_error_returns_the_error() {
+    let fixture = Fixture::new();
+    let limit = fixture.builder().burst(10).on_lost(OnLost::Error).open(10, 10 * HOUR).unwrap();
+    let open = fixture.open();
+    fixture.retire();
     assert!(open.try_acquire(1).unwrap().is_admitted());
     for _ in 0..2 {
         assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
@@ -242,11 +244,11 @@ fn who_wants_the_error_gets_it() {
     assert_eq!(limit.times_lost(), 0);
 }
 
-/// A program that ends its limiter does not want it back.
+/// A program that retires its limiter does not want it recreated.
 #[test]
-fn a_handle_that_retired_its_limiter_does_not_create_it_again() {
-    let place = Place::new();
-    let (limit, other) = (place.open(), place.open());
+fn a_handle_that_retired_its_limiter_does_not_recreate_it() {
+    let fixture = Fixture::new();
+    let (limit, other) = (fixture.open(), fixture.open());
     let clone = limit.clone();
     limit.retire().unwrap();
     for limit in [&limit, &clone] {
@@ -258,9 +260,9 @@ fn a_handle_that_retired_its_limiter_does_not_create_it_again() {
 }
 
 #[test]
-fn callers_that_wait_stand_in_the_line_of_the_new_one_in_their_order() {
-    let place = Place::new();
-    let limit = place.builder().open(1, HOUR).unwrap();
+fn waiting_callers_move_to_the_new_line_in_order() {
+    let fixture = Fixture::new();
+    let limit = fixture.builder().open(1, HOUR).unwrap();
     limit.wait().unwrap();
     let served = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -276,19 +278,19 @@ fn callers_that_wait_stand_in_the_line_of_the_new_one_in_their_order() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        place.retire();
-        let new = || place.builder().attach().ok();
-        // The first takes the call that a new limiter has, and the next ones wait for an hour, or for another rate.
+        fixture.retire();
+        let new = || fixture.builder().attach().ok();
+        // One caller takes the new limiter's only call; the others wait for an hour, or for a new rate.
         let end = Instant::now() + LONG;
         while new().and_then(|new| new.inspect().ok()).is_none_or(|seen| seen.callers_waiting() < 2) {
-            assert!(Instant::now() < end, "nobody waits for the new limiter");
+            assert!(Instant::now() < end, "no caller waits for the new limiter");
             std::thread::sleep(Duration::from_millis(1));
         }
         new().unwrap().change(10, SECOND).unwrap();
     });
     let mut served = served.into_inner().unwrap();
     served.sort_unstable();
-    // The first that woke got the first call; of those that stood in line the older one comes first.
+    // The caller that woke first got the first call; the others are served in order of arrival.
     let mut behind: Vec<_> = served[1..].iter().map(|&(_, i)| i).collect();
     let in_order = behind.is_sorted();
     behind.sort_unstable();
@@ -296,58 +298,58 @@ fn callers_that_wait_stand_in_the_line_of_the_new_one_in_their_order() {
 }
 
 #[test]
-fn a_deadline_ends_the_wait_for_a_name() {
-    let place = Place::new();
-    let limit = place.builder().burst(1_000).open(1_000, SECOND).unwrap();
-    place.retire();
+fn a_deadline_ends_the_wait_for_a_lookup() {
+    let fixture = Fixture::new();
+    let limit = fixture.builder().burst(1_000).open(1_000, SECOND).unwrap();
+    fixture.retire();
     assert!(limit.try_acquire(1).unwrap().is_admitted());
-    place.retire();
-    // It was found a moment ago, and is not looked for before the deadline.
+    fixture.retire();
+    // The name was reopened just now, and the next lookup is allowed only after the deadline.
     let error = limit.acquire(1).timeout(Duration::from_millis(1)).wait().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retired);
     limit.acquire(1).timeout(LONG).wait().unwrap().admission().unwrap();
 }
 
 #[test]
-fn the_program_is_told_once_what_became_of_it() {
-    let place = Place::new();
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let tell = Arc::clone(&said);
-    let limit = place
+fn each_loss_is_reported_once() {
+    let fixture = Fixture::new();
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&reports);
+    let limit = fixture
         .builder()
         .when_lost(move |lost| {
             let found = lost.found().map_err(|e| e.kind());
-            tell.lock().unwrap().push((lost.why(), found, lost.to_string()));
+            sink.lock().unwrap().push((lost.why(), found, lost.to_string()));
         })
         .open_rate(Rate::per_second(5).unwrap())
         .unwrap();
-    place.retire();
+    fixture.retire();
     let _ = limit.try_acquire(1).unwrap();
-    std::thread::sleep(A_MOMENT);
-    place.retire();
-    // Another kind of file is there for a while.
+    std::thread::sleep(PAST_LOOKUP_INTERVAL);
+    fixture.retire();
+    // For a while, a file that is not a limiter has the name.
     std::fs::write(limit.path(), "not a limiter").unwrap();
     for _ in 0..5 {
         assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::NotALimiter);
-        std::thread::sleep(A_MOMENT);
+        std::thread::sleep(PAST_LOOKUP_INTERVAL);
     }
-    place.remove_file();
-    let other = place.builder().open_rate(Rate::per_second(5).unwrap()).unwrap();
-    std::thread::sleep(A_MOMENT);
+    fixture.remove_file();
+    let other = fixture.builder().open_rate(Rate::per_second(5).unwrap()).unwrap();
+    std::thread::sleep(PAST_LOOKUP_INTERVAL);
     let _ = limit.try_acquire(1).unwrap();
     drop(other);
-    let said = said.lock().unwrap();
-    let kinds: Vec<_> = said.iter().map(|(why, found, _)| (*why, *found)).collect();
+    let reports = reports.lock().unwrap();
+    let kinds: Vec<_> = reports.iter().map(|(why, found, _)| (*why, *found)).collect();
     let expected = [Ok(Found::Created), Err(ErrorKind::NotALimiter), Ok(Found::Joined)];
     assert_eq!(kinds, expected.map(|found| (ErrorKind::Retired, found)));
-    assert!(said[0].2.contains("was retired, and was created again"), "{}", said[0].2);
+    assert!(reports[0].2.contains("it was retired; this process recreated it"), "{}", reports[0].2);
     assert_eq!(limit.times_lost(), 2);
 }
 
 #[test]
-fn a_replacement_is_joined_by_all_and_made_again_by_none() {
-    let place = Place::new();
-    let open = || place.builder().burst(1_000_000).on_mismatch(OnMismatch::Keep);
+fn every_handle_joins_a_replacement_and_none_recreates_it() {
+    let fixture = Fixture::new();
+    let open = || fixture.builder().burst(1_000_000).on_mismatch(OnMismatch::Keep);
     let limits: Vec<RateLimit> = (0..4).map(|_| open().seats(2).open(1_000_000, SECOND).unwrap()).collect();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -355,16 +357,16 @@ fn a_replacement_is_joined_by_all_and_made_again_by_none() {
             scope.spawn(|| hammer(limit, &done));
         }
         for seats in 10..16 {
-            std::thread::sleep(A_MOMENT);
+            std::thread::sleep(PAST_LOOKUP_INTERVAL);
             let new = open().seats(seats).replace().open(1_000_000, SECOND).unwrap();
             assert_eq!(new.inspect().unwrap().seats, seats);
             std::thread::sleep(Duration::from_millis(20));
-            // Nobody has created another one.
-            assert_eq!(place.builder().attach().unwrap().inspect().unwrap().seats, seats);
+            // No other process or thread has created another one.
+            assert_eq!(fixture.builder().attach().unwrap().inspect().unwrap().seats, seats);
         }
         done.store(true, Ordering::Relaxed);
     });
-    std::thread::sleep(A_MOMENT);
+    std::thread::sleep(PAST_LOOKUP_INTERVAL);
     for limit in &limits {
         assert_eq!(limit.inspect().unwrap().seats, 15);
         assert!((1..=6).contains(&limit.times_lost()));
@@ -372,22 +374,24 @@ fn a_replacement_is_joined_by_all_and_made_again_by_none() {
 }
 
 #[test]
-fn a_replacement_of_nothing_is_a_new_limiter() {
-    let place = Place::new();
-    let limit = place.builder().burst(10).replace().open(10, HOUR).unwrap();
-    assert_eq!(takes(&limit, 20), 10);
-    let error = place.builder().replace().attach().unwrap_err();
+fn replace_creates_a_missing_limiter() {
+    let fixture = Fixture::new();
+    let limit = fixture.builder().burst(10).replace().open(10, HOUR).unwrap();
+    assert_eq!(admitted_of(&limit, 20), 10);
+    let error = fixture.builder().replace().attach().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 }
 
-/// An admission of the limiter that was lost gives nothing back to the next one, nor does it charge that.
+/// Settling an admission of the lost limiter neither credits nor charges its successor.
 #[test]
-fn an_admission_of_a_lost_limiter_is_settled_with_nobody() {
-    let place = Place::new();
-    let limit = place.open();
-    let Outcome::Admitted(mut admission) = limit.try_acquire(5).unwrap() else { panic!("ten are free") };
-    place.retire();
-    assert_eq!(takes(&limit, 20), 10);
+fn settling_an_admission_of_a_lost_limiter_changes_nothing() {
+    let fixture = Fixture::new();
+    let limit = fixture.open();
+    let Outcome::Admitted(mut admission) = limit.try_acquire(5).unwrap() else {
+        panic!("ten calls are available")
+    };
+    fixture.retire();
+    assert_eq!(admitted_of(&limit, 20), 10);
     assert!(limit.settle(&mut admission, 1).unwrap().is_nothing());
-    assert_eq!(takes(&limit, 20), 0);
+    assert_eq!(admitted_of(&limit, 20), 0);
 }

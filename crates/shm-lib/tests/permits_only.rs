@@ -1,4 +1,4 @@
-//! A limiter with permits and no rate: in a file that was made for it, and in one that was made for several limits.
+//! A limiter with permits and no rate, in a file created for it and in a file created for several limits.
 
 use shm_lib::{Builder, Cost, DeniedBy, ErrorKind, Limit, Nanos, Policy, Rate, RateLimit, Unit};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,33 +7,33 @@ use tempfile::TempDir;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-struct Place {
+struct Fixture {
     _dir: TempDir,
     limit: RateLimit,
 }
 
-fn place(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Place {
+fn fixture(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let limit = open(RateLimit::builder("place").directory(dir.path())).unwrap();
-    Place { _dir: dir, limit }
+    let limit = open(RateLimit::builder("fixture").directory(dir.path())).unwrap();
+    Fixture { _dir: dir, limit }
 }
 
 fn bucket(rate: &str) -> Limit {
     Limit::patient(rate.parse().unwrap())
 }
 
-/// The state of the one is a word, that of the other a record.
-fn both(n: u32) -> [Place; 2] {
+/// The same limiter twice: the state of the first is a single word, that of the second a record.
+fn both_layouts(n: u32) -> [Fixture; 2] {
     let several = Policy::new(&[bucket("1/h"), bucket("1/h")]).unwrap();
-    let changed = place(|b| b.open_policy(several));
+    let changed = fixture(|b| b.open_policy(several));
     changed.limit.change_policy(Policy::of_permits(n).unwrap()).unwrap();
-    [place(|b| b.permits(n).open_permits()), changed]
+    [fixture(|b| b.permits(n).open_permits()), changed]
 }
 
 #[test]
-fn at_most_so_many_at_a_time_and_any_number_in_a_row() {
-    for place in both(3) {
-        let limit = &place.limit;
+fn permits_bound_concurrency_but_not_the_rate() {
+    for fixture in both_layouts(3) {
+        let limit = &fixture.limit;
         assert_eq!(limit.policy().unwrap(), Policy::of_permits(3).unwrap());
         for _ in 0..100 {
             assert!(limit.try_acquire(1_000_000).unwrap().is_admitted());
@@ -51,13 +51,13 @@ fn at_most_so_many_at_a_time_and_any_number_in_a_row() {
 
 #[test]
 fn a_waiter_gets_the_next_permit() {
-    let place = place(|b| b.permits(2).open_permits());
+    let fixture = fixture(|b| b.permits(2).open_permits());
     let (inside, most) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    let admission = place.limit.wait().unwrap();
+                    let admission = fixture.limit.wait().unwrap();
                     most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     std::thread::sleep(Duration::from_micros(200));
                     inside.fetch_sub(1, Ordering::SeqCst);
@@ -67,16 +67,16 @@ fn a_waiter_gets_the_next_permit() {
         }
     });
     assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
-    assert_eq!(place.limit.stats().admitted, 120);
+    assert_eq!(fixture.limit.stats().admitted, 120);
 }
 
 #[tokio::test]
 async fn a_future_waits_for_a_permit() {
-    for place in both(1) {
-        let first = place.limit.acquire(1).await.unwrap();
-        let refused = place.limit.acquire(1).timeout(Duration::from_millis(20)).await.unwrap();
+    for fixture in both_layouts(1) {
+        let first = fixture.limit.acquire(1).await.unwrap();
+        let refused = fixture.limit.acquire(1).timeout(Duration::from_millis(20)).await.unwrap();
         assert!(!refused.is_admitted());
-        let limit = place.limit.clone();
+        let limit = fixture.limit.clone();
         let task = tokio::spawn(async move { limit.acquire(1).await.map(|admission| admission.waited()) });
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!task.is_finished());
@@ -86,9 +86,9 @@ async fn a_future_waits_for_a_permit() {
 }
 
 #[test]
-fn there_are_no_turns_to_reserve() {
-    for place in both(2) {
-        let limit = &place.limit;
+fn reserve_and_schedule_need_a_limit() {
+    for fixture in both_layouts(2) {
+        let limit = &fixture.limit;
         for error in [limit.reserve(1).map(drop), limit.schedule(1, 3).map(drop)] {
             let error = error.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -103,13 +103,13 @@ fn there_are_no_turns_to_reserve() {
 
 #[test]
 fn settling_and_charging_change_nothing() {
-    for place in both(2) {
-        let limit = &place.limit;
+    for fixture in both_layouts(2) {
+        let limit = &fixture.limit;
         for actual in [0, 1_000] {
             let mut admission = limit.acquire(10).wait().unwrap();
             let settled = limit.settle(&mut admission, actual).unwrap();
             assert!(settled.is_nothing(), "{settled:?}");
-            assert!(limit.settle(&mut admission, actual).is_err(), "it was settled before");
+            assert!(limit.settle(&mut admission, actual).is_err(), "it is already settled");
         }
         limit.charge(u64::MAX).unwrap();
         assert!(limit.try_acquire(1).unwrap().is_admitted());
@@ -122,8 +122,8 @@ fn settling_and_charging_change_nothing() {
 
 #[test]
 fn a_pause_admits_nothing_until_it_is_over() {
-    for place in both(2) {
-        let limit = &place.limit;
+    for fixture in both_layouts(2) {
+        let limit = &fixture.limit;
         assert_eq!(limit.peek().unwrap().available, u64::MAX);
         limit.pause_for(Duration::from_millis(80)).unwrap();
         let asked = Instant::now();
@@ -132,7 +132,7 @@ fn a_pause_admits_nothing_until_it_is_over() {
         let peek = limit.peek().unwrap();
         assert_eq!((peek.available, peek.limits.len()), (0, 0));
         assert!(peek.next_in > Duration::ZERO);
-        // Also a debt does not prolong it.
+        // A debt does not prolong the pause.
         limit.charge(9).unwrap();
         assert!(!limit.acquire(1).timeout(Duration::from_millis(1)).wait().unwrap().is_admitted());
         let admission = limit.wait().unwrap();
@@ -146,25 +146,25 @@ fn a_pause_admits_nothing_until_it_is_over() {
             limit.resume().unwrap();
             assert!(waiter.join().unwrap() < 30 * SECOND);
         });
-        assert!(limit.try_acquire(1).unwrap().is_admitted(), "nothing of the pause is left");
+        assert!(limit.try_acquire(1).unwrap().is_admitted(), "the pause has ended");
     }
 }
 
 #[test]
-fn a_reset_keeps_what_is_held() {
-    for place in both(1) {
-        let held = place.limit.wait().unwrap();
-        place.limit.reset().unwrap();
-        assert!(!place.limit.try_acquire(1).unwrap().is_admitted());
+fn a_reset_keeps_held_permits() {
+    for fixture in both_layouts(1) {
+        let held = fixture.limit.wait().unwrap();
+        fixture.limit.reset().unwrap();
+        assert!(!fixture.limit.try_acquire(1).unwrap().is_admitted());
         drop(held);
-        assert!(place.limit.try_acquire(1).unwrap().is_admitted());
+        assert!(fixture.limit.try_acquire(1).unwrap().is_admitted());
     }
 }
 
 #[test]
-fn in_shadow_no_request_is_denied() {
-    let place = place(|b| b.permits(1).shadow().open_permits());
-    let limit = &place.limit;
+fn in_shadow_mode_no_request_is_denied() {
+    let fixture = fixture(|b| b.permits(1).shadow().open_permits());
+    let limit = &fixture.limit;
     assert!(limit.policy().unwrap().is_shadow());
     let held = limit.try_acquire(1).unwrap();
     let shadowed = limit.try_acquire(1).unwrap().admission().unwrap();
@@ -178,20 +178,20 @@ fn in_shadow_no_request_is_denied() {
 }
 
 #[test]
-fn a_rate_comes_and_goes() {
+fn a_rate_can_be_added_and_removed() {
     let hourly = || Limit::with_burst("2/h".parse().unwrap(), 2).unwrap();
-    for place in both(4) {
-        let limit = &place.limit;
+    for fixture in both_layouts(4) {
+        let limit = &fixture.limit;
         for _ in 0..3 {
             let limited = Policy::from(hourly()).with_permits(4).unwrap();
             limit.change_policy(limited).unwrap();
-            assert_eq!(limit.peek().unwrap().limits[0].used, 0, "a limit that comes starts unused");
+            assert_eq!(limit.peek().unwrap().limits[0].used, 0, "an added limit starts unused");
             assert!(limit.try_acquire(2).unwrap().is_admitted());
             assert!(!limit.try_acquire(1).unwrap().is_admitted());
             limit.change_policy(limited.without_limits().unwrap()).unwrap();
             assert!(limit.try_acquire(50).unwrap().is_admitted());
         }
-        // A pause outlasts both changes.
+        // A pause outlasts both_layouts changes.
         limit.pause_for(60 * SECOND).unwrap();
         limit.change_policy(hourly()).unwrap();
         assert!(limit.try_acquire(1).unwrap().retry_after().unwrap() > SECOND);
@@ -201,9 +201,9 @@ fn a_rate_comes_and_goes() {
 }
 
 #[test]
-fn a_waiter_hears_of_a_rate_and_of_its_end() {
-    let place = place(|b| b.permits(1).open(1, 3_600 * SECOND));
-    let limit = &place.limit;
+fn a_waiter_wakes_when_the_rate_is_removed() {
+    let fixture = fixture(|b| b.permits(1).open(1, 3_600 * SECOND));
+    let limit = &fixture.limit;
     drop(limit.wait().unwrap());
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| limit.wait().unwrap().waited());
@@ -215,23 +215,23 @@ fn a_waiter_hears_of_a_rate_and_of_its_end() {
 
 #[test]
 fn a_file_for_permits_has_room_for_one_bucket() {
-    let place = place(|b| b.permits(2).open_permits());
+    let fixture = fixture(|b| b.permits(2).open_permits());
     let greedy = Limit::greedy("5/s".parse().unwrap()).unwrap();
     for refused in [Policy::new(&[bucket("1/s"), bucket("2/s")]).unwrap(), greedy.into()] {
-        assert_eq!(place.limit.change_policy(refused).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(fixture.limit.change_policy(refused).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
-    place.limit.change_policy(bucket("1/s")).unwrap();
-    assert_eq!(place.limit.policy().unwrap().permits(), None);
+    fixture.limit.change_policy(bucket("1/s")).unwrap();
+    assert_eq!(fixture.limit.policy().unwrap().permits(), None);
 }
 
-/// Also in files that were made without permits, and handles that have decided without them hear of it.
+/// Even in files created without permits. Handles that have made decisions without permits notice the change.
 #[test]
 fn there_is_always_room_for_64_permits() {
     for policy in
         [bucket("1000000/s").into(), Policy::new(&[bucket("1000000/s"), bucket("900000/s")]).unwrap()]
     {
-        let place = place(|b| b.open_policy(policy));
-        let limit = &place.limit;
+        let fixture = fixture(|b| b.open_policy(policy));
+        let limit = &fixture.limit;
         limit.wait().unwrap();
         assert!(limit.change_policy(policy.with_permits(65).unwrap()).is_err());
         limit.change_policy(policy.with_permits(64).unwrap()).unwrap();
@@ -247,16 +247,16 @@ fn there_is_always_room_for_64_permits() {
 }
 
 #[test]
-fn the_end_is_an_error() {
-    for place in both(1) {
-        place.limit.retire().unwrap();
-        assert_eq!(place.limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
-        assert_eq!(place.limit.wait().unwrap_err().kind(), ErrorKind::Retired);
+fn a_retired_limiter_returns_an_error() {
+    for fixture in both_layouts(1) {
+        fixture.limit.retire().unwrap();
+        assert_eq!(fixture.limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
+        assert_eq!(fixture.limit.wait().unwrap_err().kind(), ErrorKind::Retired);
     }
 }
 
 #[test]
-fn a_builder_for_permits_refuses_what_belongs_to_a_rate() {
+fn open_permits_refuses_settings_of_a_rate() {
     let dir = tempfile::tempdir().unwrap();
     let builder = || RateLimit::builder("x").directory(dir.path());
     for refused in [
@@ -275,8 +275,8 @@ fn a_builder_for_permits_refuses_what_belongs_to_a_rate() {
 
 #[test]
 fn max_waiters_is_kept_in_the_file() {
-    let place = place(|b| b.max_waiters(7).open_rate(Rate::per_second(5)?));
-    let limit = &place.limit;
+    let fixture = fixture(|b| b.max_waiters(7).open_rate(Rate::per_second(5)?));
+    let limit = &fixture.limit;
     assert_eq!(limit.policy().unwrap().max_waiters(), Some(7));
     limit.change(9, SECOND).unwrap();
     limit.reset().unwrap();
@@ -291,7 +291,7 @@ fn max_waiters_is_kept_in_the_file() {
 
 #[test]
 fn a_builder_carries_its_settings_to_every_kind_of_open() {
-    let place = place(|b| b.max_waiters(3).permits(2).shadow().open_permits());
-    let policy = place.limit.policy().unwrap();
+    let fixture = fixture(|b| b.max_waiters(3).permits(2).shadow().open_permits());
+    let policy = fixture.limit.policy().unwrap();
     assert_eq!((policy.max_waiters(), policy.permits(), policy.is_shadow()), (Some(3), Some(2), true));
 }

@@ -1,6 +1,7 @@
-//! Several worker processes behind one port, under one limit: `cargo run --example axum_workers -- 8080 4`
-//! and then `curl -i localhost:8080`. With `wait` as a third argument requests wait for their turn, up to a second, and a
-//! client that hangs up leaves the line. Each worker listens by itself (SO_REUSEPORT), and the kernel spreads connections.
+//! Several worker processes share a port and a limit. Run `cargo run --example axum_workers -- 8080 4`, then
+//! `curl -i localhost:8080`. With `wait` as a third argument, requests wait up to a second for their turn, and the request of a
+//! client that hangs up leaves the line. Each worker has its own listening socket (SO_REUSEPORT), and the kernel distributes
+//! connections.
 
 use axum::{Extension, Router, routing::get};
 use shm_lib::{OnMismatch, RateLimit};
@@ -26,8 +27,8 @@ async fn main() -> Result<()> {
 }
 
 async fn worker(port: u16, mode: Mode) -> Result<()> {
-    // Workers that open this name take from the same budget: 100 a second together, 20 at one instant. A worker that is
-    // started after an operator has changed the limiter (`shm-limit set axum-workers --rate 50/s`) keeps that change.
+    // All workers share the budget of this name: 100 requests per second together, and bursts of 20. A worker that starts after
+    // an operator has changed the limiter (`shm-limit set axum-workers --rate 50/s`) accepts that change.
     let limit = RateLimit::builder("axum-workers").burst(20).on_mismatch(OnMismatch::Keep);
     let limit = limit.open(100, Duration::from_secs(1))?;
     let layer = RateLimitLayer::new(limit, mode, OnError::FailClosed);
@@ -40,14 +41,15 @@ async fn hello(Extension(admitted): Extension<Admitted>) -> String {
     format!("worker {} admitted you at {}\n", std::process::id(), admitted.at.as_nanos())
 }
 
-/// The supervisor holds the other end of our input, and never writes. However it ends, we read an end of file.
+/// The supervisor holds the other end of this process's stdin and never writes to it. However the supervisor ends, this reads
+/// end of file.
 async fn end_of_supervisor() {
     let _ = tokio::io::stdin().read_u8().await;
 }
 
 /// Starts the workers, and waits for them.
 fn supervise(port: u16, workers: usize, mode: Option<&str>) -> Result<()> {
-    // Bound and not listening: it keeps the port, and 0 finds a free one.
+    // A bound socket that does not listen reserves the port; port 0 chooses a free one.
     let address = bound(port)?;
     let port = address.local_addr()?.port();
     let spawn = |_| {
@@ -57,7 +59,7 @@ fn supervise(port: u16, workers: usize, mode: Option<&str>) -> Result<()> {
     let mut children = (0..workers).map(spawn).collect::<std::io::Result<Vec<_>>>()?;
     let pids: Vec<u32> = children.iter().map(Child::id).collect();
     println!("http://127.0.0.1:{port} served by {pids:?}");
-    // `wait` would close their inputs.
+    // Taken out of the children, because `Child::wait` would close it.
     let _inputs: Vec<_> = children.iter_mut().map(|child| child.stdin.take()).collect();
     for child in &mut children {
         child.wait()?;

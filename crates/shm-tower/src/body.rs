@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
-    /// The inner service's body, or an empty one for a refusal. It holds the request's permit until it has ended (in an
-    /// error, too) or is dropped.
+    /// The inner service's body, or an empty body of a request that was not admitted. It holds the request's permit until it
+    /// has ended (even with an error) or is dropped.
     #[derive(Debug)]
     pub struct LimitedBody<R> {
         #[pin]
@@ -38,7 +38,7 @@ impl<R: Body> Body for LimitedBody<R> {
         let mut this = self.project();
         let Some(mut inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let frame = ready!(inner.as_mut().poll_frame(context));
-        // Who knows that it was the last frame need not ask for another.
+        // A server that knows that this was the last frame does not poll again, so the permit must be released now.
         if !matches!(frame, Some(Ok(_))) || inner.is_end_stream() {
             *this.permit = None;
         }

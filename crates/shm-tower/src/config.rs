@@ -4,33 +4,37 @@ use crate::fields::Names;
 use shm_lib::{Cost, RateLimit};
 use std::time::Duration;
 
-/// What becomes of a request whose turn is not now.
+/// What happens to a request that cannot be admitted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
-    /// It is refused.
+    /// It gets `429 Too Many Requests`.
     Reject,
-    /// It waits for its turn, however long; the client may give up first. It is refused at once only if as many requests
-    /// wait already as the limiter's policy lets wait ([`max_waiters`](shm_lib::Builder::max_waiters)).
+    /// It waits for its turn, however long that takes; the client may give up first. It gets 429 immediately only if the
+    /// maximum number of requests already waits ([`max_waiters`](shm_lib::Builder::max_waiters)).
     Wait,
-    /// It waits if its turn comes within this time, and is refused at once otherwise. For a permit it waits that long.
+    /// It waits if its turn is estimated to come within this time; otherwise it gets 429 immediately. There is no estimate for
+    /// permits: a request for a permit waits up to this time.
     WaitUpTo(Duration),
 }
 
-/// What becomes of a request when the limiter can't decide: it was retired, its file was removed or damaged, there are
-/// more processes than seats. There is no default: it is either your service or your limit that gives way.
+/// What happens to a request when the limiter cannot decide because it was retired, its file was removed or damaged, or more
+/// processes use it than it has seats. There is no default: the choice is between the availability of your service and the
+/// enforcement of your limit.
 ///
-/// A mistake in what is asked (more than the limiter can ever admit, units that it doesn't count) is neither: then
-/// all requests get `500 Internal Server Error` until it is mended. The error is in the [`Undecided`](crate::Undecided)
-/// of the response.
+/// It does not apply to a misconfigured cost (more than the limiter can ever admit, or units that do not match its limits):
+/// then all requests get `500 Internal Server Error` until that is fixed. The error is in the response's
+/// [`Undecided`](crate::Undecided).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnError {
-    /// It is admitted, without a limit.
+    /// It is passed to the service without a limit.
     FailOpen,
     /// It gets `503 Service Unavailable`.
     FailClosed,
 }
 
-/// The configuration that all services of a layer share.
+/// The configuration that a layer and its services share.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerConfig {
     pub(crate) limit: RateLimit,

@@ -1,8 +1,9 @@
-//! What clients are told: the fields `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11.
+//! The response fields `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11.
 //!
-//! `RateLimit-Policy: "default";q=100;w=60` says that 100 may pass per 60 s, `RateLimit: "default";r=50;t=30` that 50 may
-//! pass now, to be spread over 30 s. The draft asks servers not to tell clients of more in less time than the policy
-//! (its section 8.5); so `t` is `r` at the policy's pace, and where nothing is left the time until there is.
+//! `RateLimit-Policy: "default";q=100;w=60` states a quota of 100 requests per 60 s. `RateLimit: "default";r=50;t=30` states that
+//! 50 requests are available now, to be spread over 30 s. Section 8.5 of the draft asks servers not to suggest a faster rate
+//! than the policy's. Therefore `t` is the time that `r` requests take at the policy's rate; if `r` is 0, it is the time until
+//! a request is available.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use shm_lib::limit::Outlook;
@@ -12,24 +13,24 @@ use std::time::Duration;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// Structured fields have no larger integers (RFC 9651, section 3.3.1).
-const MOST: u64 = 999_999_999_999_999;
+/// The largest integer of a structured field (RFC 9651, section 3.3.1).
+const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-/// The policies' names, as structured strings.
+/// The policy names, escaped for structured strings.
 #[derive(Clone, Debug)]
 pub(crate) struct Names(String);
 
 impl Names {
     pub(crate) fn of(name: &str) -> Names {
-        let mut quotable = String::with_capacity(name.len());
+        let mut escaped = String::with_capacity(name.len());
         for c in name.chars() {
             match c {
-                '"' | '\\' => quotable.extend(['\\', c]),
-                ' '..='~' => quotable.push(c),
-                _ => quotable.push('_'),
+                '"' | '\\' => escaped.extend(['\\', c]),
+                ' '..='~' => escaped.push(c),
+                _ => escaped.push('_'),
             }
         }
-        Names(quotable)
+        Names(escaped)
     }
 
     fn nth(&self, index: usize) -> String {
@@ -41,22 +42,18 @@ impl Names {
     }
 }
 
-/// Adds the fields of an admission, or of a refusal. Returns after how many seconds a refused request is to be tried again:
-/// at least 1, which is also said where nobody knows, and not less than what `RateLimit` says. Without the fields if the
-/// limiter is gone or in shadow.
-pub(crate) fn add(
-    limit: &RateLimit,
-    names: &Names,
-    refused: Option<&Denied>,
-    headers: &mut HeaderMap,
-) -> u64 {
-    let retry_after = seconds(refused.and_then(Denied::retry_after).unwrap_or_default());
+/// Adds the fields to the response of an admitted or denied request. Adds none if the limiter is gone or in shadow mode.
+///
+/// Returns the `Retry-After` of a denied request in seconds: at least 1 (also if the time is not known), and at least the `t` of
+/// the `RateLimit` field.
+pub(crate) fn add(limit: &RateLimit, names: &Names, denied: Option<&Denied>, headers: &mut HeaderMap) -> u64 {
+    let retry_after = seconds(denied.and_then(Denied::retry_after).unwrap_or_default());
     let (Ok(policy), Ok(peek)) = (limit.policy(), limit.peek()) else { return retry_after };
     if policy.is_shadow() {
         return retry_after;
     }
-    let (limits, longest) = match refused {
-        None => (now(names, &policy, &peek), 0),
+    let (limits, max_window) = match denied {
+        None => (remaining(names, &policy, &peek), 0),
         Some(denied) => exhausted(names, &policy, &peek, denied),
     };
     for (name, value) in [(POLICY, policies(names, &policy)), (LIMIT, limits)] {
@@ -66,17 +63,17 @@ pub(crate) fn add(
             headers.append(name, value);
         }
     }
-    retry_after.max(longest)
+    retry_after.max(max_window)
 }
 
-/// The limits that count requests; clients know no others.
+/// The limits that count calls, which are the clients' requests. Limits of other units are not reported.
 fn of_calls<'a>(
     names: &'a Names,
     policy: &'a Policy,
     peek: &'a Peek,
 ) -> impl Iterator<Item = (String, Limit, &'a Outlook)> {
     let all = policy.limits().zip(&peek.limits).filter(|(limit, _)| limit.unit().is_calls());
-    all.enumerate().map(|(i, (limit, seen))| (names.nth(i), limit, seen))
+    all.enumerate().map(|(i, (limit, status))| (names.nth(i), limit, status))
 }
 
 fn policies(names: &Names, policy: &Policy) -> String {
@@ -91,25 +88,26 @@ fn policies(names: &Names, policy: &Policy) -> String {
     field
 }
 
-fn now(names: &Names, policy: &Policy, peek: &Peek) -> String {
+fn remaining(names: &Names, policy: &Policy, peek: &Peek) -> String {
     let mut field = String::new();
-    for (name, limit, seen) in of_calls(names, policy, peek) {
-        let r = seen.available.min(MOST);
-        item(&mut field, format_args!("{name};r={r};t={}", window(limit, seen, peek)));
+    for (name, limit, status) in of_calls(names, policy, peek) {
+        let r = status.available.min(MAX_INTEGER);
+        item(&mut field, format_args!("{name};r={r};t={}", window(limit, status, peek)));
     }
     field
 }
 
-/// Only those that refused it, so that `Retry-After` is not before the end of a window; and the longest of them.
+/// The `RateLimit` field of a denied request: only the exhausted limits, and the longest of their windows, which `Retry-After`
+/// must not undercut.
 fn exhausted(names: &Names, policy: &Policy, peek: &Peek, denied: &Denied) -> (String, u64) {
     let mut field = String::new();
-    let mut longest = 0;
+    let mut max_window = 0;
     if denied.by() == DeniedBy::Permits {
         return (format!("{};r=0", names.of_permits()), 0);
     }
-    for (name, limit, seen) in of_calls(names, policy, peek).filter(|(.., seen)| seen.available == 0) {
-        let t = window(limit, seen, peek);
-        longest = longest.max(t);
+    for (name, limit, status) in of_calls(names, policy, peek).filter(|(.., status)| status.available == 0) {
+        let t = window(limit, status, peek);
+        max_window = max_window.max(t);
         item(&mut field, format_args!("{name};r=0;t={t}"));
     }
     if field.is_empty()
@@ -117,16 +115,16 @@ fn exhausted(names: &Names, policy: &Policy, peek: &Peek, denied: &Denied) -> (S
     {
         let t = seconds(retry_after);
         match policy.first() {
-            // A call has become free since, or each request costs more than one.
+            // A call has become available since the denial, or a request costs more than one call.
             Some(first) if first.unit().is_calls() => {
                 item(&mut field, format_args!("{};r=0;t={t}", names.nth(0)));
             }
             Some(_) => {}
-            // Without a limit only a pause refuses for a known time.
+            // Without a limit, only a pause denies requests for a known time.
             None => item(&mut field, format_args!("{};r=0;t={t}", names.of_permits())),
         }
     }
-    (field, longest)
+    (field, max_window)
 }
 
 fn item(field: &mut String, item: std::fmt::Arguments<'_>) {
@@ -135,26 +133,26 @@ fn item(field: &mut String, item: std::fmt::Arguments<'_>) {
     let _ = write!(field, "{comma}{item}");
 }
 
-/// How many per how many whole seconds: never a faster pace than the limit's.
+/// The limit's rate as an amount per whole seconds, never faster than the limit itself.
 fn quota(limit: Limit) -> (u64, u64) {
     let per = limit.rate().per() + limit.guard();
     let w = seconds(per);
     let q = u128::from(limit.rate().max()) * u128::from(w) * 1_000_000_000 / per.as_nanos();
-    (u64::try_from(q).unwrap_or(MOST).min(MOST), w)
+    (u64::try_from(q).unwrap_or(MAX_INTEGER).min(MAX_INTEGER), w)
 }
 
-/// In how many whole seconds no more than the available is to be used.
-fn window(limit: Limit, seen: &Outlook, peek: &Peek) -> u64 {
-    if seen.available == 0 {
-        // `next_in` is that of the last of all limits.
-        return seconds(peek.next_in.saturating_sub(peek.next_at.since(seen.next_at)));
+/// The `t` of a limit: the whole seconds over which the client should spread the available calls, or until one is available.
+fn window(limit: Limit, status: &Outlook, peek: &Peek) -> u64 {
+    if status.available == 0 {
+        // `next_in` belongs to the limit whose next call comes last.
+        return seconds(peek.next_in.saturating_sub(peek.next_at.since(status.next_at)));
     }
     let (q, w) = quota(limit);
-    let t = (u128::from(seen.available) * u128::from(w)).div_ceil(u128::from(q));
-    u64::try_from(t).unwrap_or(MOST).min(MOST)
+    let t = (u128::from(status.available) * u128::from(w)).div_ceil(u128::from(q));
+    u64::try_from(t).unwrap_or(MAX_INTEGER).min(MAX_INTEGER)
 }
 
-/// Rounded up, and at least 1.
+/// Whole seconds, rounded up, at least 1.
 fn seconds(time: Duration) -> u64 {
     (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
 }

@@ -1,4 +1,4 @@
-//! A response to come.
+//! The future of a response: waits for admission, calls the inner service, and adds the response fields.
 
 use crate::body::LimitedBody;
 use crate::config::{LayerConfig, Mode};
@@ -15,8 +15,8 @@ use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
 pin_project! {
-    /// The response of a [`Limited`](crate::Limited) service. Dropped, it leaves the line if its request waits, and gives
-    /// back its permit.
+    /// The response of a [`Limited`](crate::Limited) service. Dropping it makes a waiting request leave the line, and releases
+    /// the request's permit.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -32,27 +32,27 @@ type Waiting = Pin<Box<dyn Future<Output = shm_lib::Result<Outcome>> + Send>>;
 pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
-        Waiting { waiting: Waiting, then: Option<(S, Request<B>)> },
-        Inside { #[pin] inside: F, permit: Option<Permit>, undecided: Option<Undecided> },
+        Waiting { waiting: Waiting, pending: Option<(S, Request<B>)> },
+        Calling { #[pin] future: F, permit: Option<Permit>, undecided: Option<Undecided> },
         Refused { refused: Option<Refused> },
     }
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     pub(crate) fn waiting(config: &Arc<LayerConfig>, inner: S, request: Request<B>) -> Self {
-        let its = Arc::clone(config);
+        let shared = Arc::clone(config);
         let waiting = Box::pin(async move {
-            let acquire = its.limit.acquire(its.cost);
-            match its.mode {
+            let acquire = shared.limit.acquire(shared.cost);
+            match shared.mode {
                 Mode::WaitUpTo(time) => acquire.timeout(time).await,
                 Mode::Wait | Mode::Reject => acquire.or_denied().await,
             }
         });
-        let state = State::Waiting { waiting, then: Some((inner, request)) };
+        let state = State::Waiting { waiting, pending: Some((inner, request)) };
         ResponseFuture { config: Arc::clone(config), state }
     }
 
-    pub(crate) fn judged(
+    pub(crate) fn decided(
         config: &Arc<LayerConfig>,
         verdict: Result<Passed, Refused>,
         inner: &mut S,
@@ -67,11 +67,11 @@ impl<S: Service<Request<B>>, B> State<S, B, S::Future> {
         match verdict {
             Ok(Passed::Admitted(admitted, permit)) => {
                 request.extensions_mut().insert(admitted);
-                State::Inside { inside: inner.call(request), permit, undecided: None }
+                State::Calling { future: inner.call(request), permit, undecided: None }
             }
             Ok(Passed::FailedOpen(undecided)) => {
                 request.extensions_mut().insert(undecided.clone());
-                State::Inside { inside: inner.call(request), permit: None, undecided: Some(undecided) }
+                State::Calling { future: inner.call(request), permit: None, undecided: Some(undecided) }
             }
             Err(refused) => State::Refused { refused: Some(refused) },
         }
@@ -88,13 +88,13 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                StateProjection::Waiting { waiting, then } => {
-                    let verdict = this.config.judge(ready!(waiting.as_mut().poll(context)));
-                    let (mut inner, request) = then.take().expect("polled after it was ready");
+                StateProjection::Waiting { waiting, pending } => {
+                    let verdict = this.config.decide(ready!(waiting.as_mut().poll(context)));
+                    let (mut inner, request) = pending.take().expect("polled after it was ready");
                     State::after(verdict, &mut inner, request)
                 }
-                StateProjection::Inside { inside, permit, undecided } => {
-                    let (mut head, body) = ready!(inside.poll(context))?.into_parts();
+                StateProjection::Calling { future, permit, undecided } => {
+                    let (mut head, body) = ready!(future.poll(context))?.into_parts();
                     match undecided.take() {
                         Some(undecided) => {
                             head.extensions.insert(undecided);
@@ -110,7 +110,7 @@ where
                 }
                 StateProjection::Refused { refused } => {
                     let refused = refused.take().expect("polled after it was ready");
-                    return Poll::Ready(Ok(refusal(this.config, refused)));
+                    return Poll::Ready(Ok(error_response(this.config, refused)));
                 }
             };
             this.state.set(next);
@@ -118,7 +118,7 @@ where
     }
 }
 
-fn refusal<R>(config: &LayerConfig, refused: Refused) -> Response<LimitedBody<R>> {
+fn error_response<R>(config: &LayerConfig, refused: Refused) -> Response<LimitedBody<R>> {
     let mut response = Response::new(LimitedBody::empty());
     match refused {
         Refused::Failed(status, undecided) => {

@@ -8,7 +8,7 @@
 //!
 //! # fn main() -> shm_lib::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
-//! // In each worker. One that is started again later keeps what `shm-limit set` has changed meanwhile.
+//! // In each worker. `Keep` lets a restarted worker accept what `shm-limit set` has changed meanwhile.
 //! let limit = RateLimit::builder("api").on_mismatch(OnMismatch::Keep);
 //! # let limit = limit.directory(dir.path());
 //! let limit = limit.open(100, Duration::from_secs(1))?;
@@ -21,15 +21,23 @@
 //! # }
 //! ```
 //!
-//! - Nothing is taken by `poll_ready`; the cost of a request is taken when it is called.
-//! - A request that is refused gets `429 Too Many Requests` with `Retry-After`; see [`RateLimitLayer`].
-//! - All answers have the fields `RateLimit` and `RateLimit-Policy` of
+//! | | |
+//! |---|---|
+//! | [`RateLimitLayer`] | the layer: limiter, cost of a request, name of the policy; the table of responses |
+//! | [`Mode`] | reject requests over the limit, or let them wait |
+//! | [`OnError`] | fail open or fail closed when the limiter cannot decide |
+//! | [`Admitted`], [`Undecided`] | in the extensions of requests and responses: when a request was admitted, or why the limiter could not decide |
+//! | [`Limited`], [`ResponseFuture`], [`LimitedBody`] | the service, its future and its body |
+//!
+//! - `poll_ready` charges nothing; `call` charges the request's cost.
+//! - A denied request gets `429 Too Many Requests` with `Retry-After`; see [`RateLimitLayer`].
+//! - Responses have the fields `RateLimit` and `RateLimit-Policy` of
 //!   [draft-ietf-httpapi-ratelimit-headers-11](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/).
-//! - If the limiter has permits, one is held until the response's body has ended or is dropped.
-//! - A request whose client goes away while it waits leaves the line and takes nothing along: its future is
-//!   [dropped](shm_lib::Acquire#who-waits).
-//! - A worker that is killed leaves nothing behind. Workers may be forked after the layer was made, or before.
-//! - A worker that is started after somebody has changed the limiter fails with [`Mismatch`](shm_lib::ErrorKind::Mismatch),
+//! - If the limiter has permits, a request holds one until the response's body has ended or is dropped.
+//! - When a client disconnects while its request waits, the server drops the future: the request leaves the line, and nothing
+//!   stays charged ([`Acquire`](shm_lib::Acquire#who-waits)).
+//! - A killed worker leaves nothing behind. Workers may be forked before or after the layer is made.
+//! - A worker that starts after an operator has changed the limiter fails with [`Mismatch`](shm_lib::ErrorKind::Mismatch),
 //!   unless it opens the limiter with [`OnMismatch::Keep`](shm_lib::OnMismatch::Keep).
 //!
 //! [tower]: https://docs.rs/tower

@@ -1,4 +1,4 @@
-//! The service: decides when called.
+//! The service: it decides about each request when it is called.
 
 use crate::body::LimitedBody;
 use crate::config::{LayerConfig, Mode};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
-/// A service under a limit. Made by [`RateLimitLayer`](crate::RateLimitLayer).
+/// A rate-limited service, made by [`RateLimitLayer`](crate::RateLimitLayer).
 #[derive(Clone, Debug)]
 pub struct Limited<S> {
     pub(crate) inner: S,
@@ -23,18 +23,18 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, B>;
 
-    /// Whether the inner service is ready. Takes nothing: whoever asks need not call.
+    /// Whether the inner service is ready. Charges nothing, since a caller that polls need not call.
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if self.config.mode == Mode::Reject {
-            let verdict = self.config.judge_now();
-            return ResponseFuture::judged(&self.config, verdict, &mut self.inner, request);
+            let verdict = self.config.decide_now();
+            return ResponseFuture::decided(&self.config, verdict, &mut self.inner, request);
         }
-        // The one that said it was ready goes with the request; the copy gets ready anew.
-        let copy = self.inner.clone();
-        ResponseFuture::waiting(&self.config, std::mem::replace(&mut self.inner, copy), request)
+        // The instance that was polled ready must serve the request; its clone must be polled ready again.
+        let clone = self.inner.clone();
+        ResponseFuture::waiting(&self.config, std::mem::replace(&mut self.inner, clone), request)
     }
 }

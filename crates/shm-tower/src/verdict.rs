@@ -1,4 +1,4 @@
-//! What becomes of a request.
+//! The decision about a request: passed to the inner service, or refused with a status.
 
 use crate::config::{LayerConfig, OnError};
 use http::StatusCode;
@@ -6,28 +6,29 @@ use shm_lib::{Denied, Error, ErrorKind, Nanos, Outcome, Permit};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// In the extensions of a request that was admitted: when.
+/// An extension of admitted requests: when the request was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Admitted {
-    /// The instant that it is admitted for.
+    /// The instant that the request is admitted for.
     pub at: Nanos,
-    /// How long the request waited for it.
+    /// How long the request waited for its admission.
     pub waited: Duration,
 }
 
-/// In the extensions of a response whose request the limiter could not decide, and of the request if it was admitted
-/// all the same: why.
+/// An extension of responses whose request the limiter could not decide, and of such a request itself if it failed open: the
+/// error.
 #[derive(Clone, Debug)]
 pub struct Undecided(pub Arc<Error>);
 
-/// Why a request passes.
+/// Why a request is passed to the inner service.
 pub(crate) enum Passed {
     Admitted(Admitted, Option<Permit>),
     /// The limiter could not decide.
     FailedOpen(Undecided),
 }
 
-/// Why it does not.
+/// Why a request is refused.
 pub(crate) enum Refused {
     Denied(Denied),
     /// The limiter could not decide.
@@ -35,12 +36,12 @@ pub(crate) enum Refused {
 }
 
 impl LayerConfig {
-    /// Not part of `call`, so that it is compiled once and not for each service.
-    pub(crate) fn judge_now(&self) -> Result<Passed, Refused> {
-        self.judge(self.limit.try_acquire(self.cost))
+    /// Not generic, unlike `call`, so that it is compiled only once.
+    pub(crate) fn decide_now(&self) -> Result<Passed, Refused> {
+        self.decide(self.limit.try_acquire(self.cost))
     }
 
-    pub(crate) fn judge(&self, outcome: shm_lib::Result<Outcome>) -> Result<Passed, Refused> {
+    pub(crate) fn decide(&self, outcome: shm_lib::Result<Outcome>) -> Result<Passed, Refused> {
         match outcome {
             Ok(Outcome::Admitted(mut admission)) => {
                 let admitted = Admitted { at: admission.at(), waited: admission.waited() };
@@ -48,10 +49,13 @@ impl LayerConfig {
             }
             Ok(Outcome::Denied(denied)) => Err(Refused::Denied(denied)),
             Err(error) => {
-                let mistake = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NeverAdmissible);
+                let is_misconfigured =
+                    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NeverAdmissible);
                 let undecided = Undecided(Arc::new(error));
                 match self.on_error {
-                    _ if mistake => Err(Refused::Failed(StatusCode::INTERNAL_SERVER_ERROR, undecided)),
+                    _ if is_misconfigured => {
+                        Err(Refused::Failed(StatusCode::INTERNAL_SERVER_ERROR, undecided))
+                    }
                     OnError::FailOpen => Ok(Passed::FailedOpen(undecided)),
                     OnError::FailClosed => Err(Refused::Failed(StatusCode::SERVICE_UNAVAILABLE, undecided)),
                 }

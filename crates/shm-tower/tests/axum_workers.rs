@@ -1,4 +1,4 @@
-//! The axum example, as a user runs it: four processes behind one port, hammered by plain connections.
+//! The axum example as a user runs it: four processes behind one port, under load from plain connections.
 
 use shm_lib::limit::audit;
 use shm_lib::{Limit, Nanos, Rate};
@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// As the example says.
+/// The example's rate and burst.
 const MAX: u64 = 100;
 const BURST: u64 = 20;
 const WORKERS: usize = 4;
 const TIME: Duration = Duration::from_secs(2);
 
-/// The example and its workers, gone when the test ends, however it ends.
+/// The example and its workers, ended when this is dropped.
 struct Example {
     supervisor: Child,
     workers: Vec<u32>,
@@ -39,10 +39,10 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
-        // Not yet waited for by the supervisor, so these are still them. It ends with the last of them.
+        // The supervisor has not reaped its workers, so these PIDs are still theirs. It ends after the last worker.
         let pids = self.workers.iter().map(u32::to_string);
         if self.workers.is_empty() || !Command::new("kill").args(pids).status().is_ok_and(|s| s.success()) {
-            // Each worker holds a pipe to it, and ends when that does.
+            // Each worker ends when the supervisor's end of its stdin closes.
             let _ = self.supervisor.kill();
         }
         let _ = self.supervisor.wait();
@@ -64,7 +64,7 @@ impl Answer {
 }
 
 #[test]
-fn together_they_keep_one_limit() {
+fn workers_share_one_limit() {
     let dir = tempfile::tempdir().unwrap();
     let (example, address) = Example::start(dir.path());
     assert_eq!(example.workers.len(), WORKERS);
@@ -76,7 +76,7 @@ fn together_they_keep_one_limit() {
 
     let begun = Instant::now();
     let answers: Vec<Answer> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| fire(address, begun))).collect();
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| send_requests(address, begun))).collect();
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
     let took = begun.elapsed();
@@ -95,9 +95,9 @@ fn together_they_keep_one_limit() {
         admissions.push(audit::Admission { at: Nanos::from_nanos(words[5].parse().unwrap()), tokens: 1 });
     }
     audit::check(limit, &mut admissions).unwrap();
-    assert!(workers.len() > 1, "one worker got everything; there is nothing to see");
-    assert!(passed.len() as u64 >= BURST, "a burst must pass at the start");
-    assert!(!refused.is_empty(), "nobody was over; there is nothing to see");
+    assert!(workers.len() > 1, "a single worker served all requests, so the test proves nothing");
+    assert!(passed.len() as u64 >= BURST, "a burst must be admitted at the start");
+    assert!(!refused.is_empty(), "no request was over the limit, so the test proves nothing");
 
     for answer in &answers {
         assert_eq!(answer.field("ratelimit-policy"), Some(r#""default";q=100;w=1"#));
@@ -106,8 +106,8 @@ fn together_they_keep_one_limit() {
     assert!(refused.iter().all(|answer| answer.field("retry-after") == Some("1")));
 }
 
-/// One request after the other, each on a connection of its own, so that the kernel chooses a worker anew.
-fn fire(address: SocketAddr, begun: Instant) -> Vec<Answer> {
+/// Sends requests one after the other, each on a new connection, so that the kernel chooses a worker for each.
+fn send_requests(address: SocketAddr, begun: Instant) -> Vec<Answer> {
     let mut answers = Vec::new();
     while begun.elapsed() < TIME {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -123,7 +123,7 @@ fn fire(address: SocketAddr, begun: Instant) -> Vec<Answer> {
     answers
 }
 
-/// `cargo test` builds examples, unless it is asked for this test alone.
+/// The example's path. `cargo test` builds examples, but not if it runs only this test; then this builds it.
 fn program() -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();

@@ -1,11 +1,11 @@
-//! What a request costs: calls, and amounts of units.
+//! The cost of a request: calls, and amounts of other units.
 
 use super::{Limit, MAX_LIMITS, Policy, Unit};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a request costs: a number of calls, amounts of [units](Unit), or both.
+/// The cost of a request: a number of calls, amounts of other [units](Unit), or both.
 ///
-/// A number is a cost of that many calls, so `limit.try_acquire(5)` takes five. Where a limit counts a unit:
+/// A number converts to a cost of that many calls: `limit.try_acquire(5)` acquires five. For limits of other units:
 ///
 /// ```
 /// # use shm_core::limit::{Cost, Unit};
@@ -14,26 +14,26 @@ use crate::error::{Error, ErrorKind, Result};
 /// let cost = Cost::one().and(input, 1_200).and(output, 300); // one call, and amounts of two units
 /// assert_eq!((cost.amount(Unit::CALLS), cost.amount(output)), (Some(1), Some(300)));
 ///
-/// let only_output = Cost::of(output, 350); // says nothing of calls
+/// let only_output = Cost::of(output, 350); // states no calls
 /// assert_eq!(only_output.amount(Unit::CALLS), None);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A limiter decides only about a cost that says how much it takes of everything that its limits count. An amount may be 0,
-/// but not all of them.
+/// A cost must state an amount of every unit that the limiter's limits count, and of no other. Amounts may be 0, but not all of
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     calls: u64,
-    /// Whether anything was said of calls.
+    /// Whether the cost states a number of calls.
     names_calls: bool,
     amounts: [(Unit, u64); MAX_LIMITS],
     named: usize,
-    /// One more unit than any limiter counts.
+    /// A unit beyond the maximum that a limiter counts, kept for the error message.
     beyond: Option<Unit>,
 }
 
-/// This many calls at once.
+/// A cost of this many calls.
 impl From<u64> for Cost {
     #[inline]
     fn from(calls: u64) -> Cost {
@@ -47,8 +47,18 @@ impl Cost {
         Cost::calls(1)
     }
 
-    /// This amount of a unit. Nothing is said of calls, unless that is the unit: where a limit counts calls as well, begin
-    /// with [`one`](Self::one) or a number.
+    /// An amount of one unit. The cost states no calls unless `unit` is calls: if a limit counts calls too, start with
+    /// [`one`](Self::one) or a number instead.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Cost, Unit};
+    /// let bytes = Unit::named("bytes")?;
+    /// let cost = Cost::of(bytes, 1_500);
+    /// assert_eq!((cost.amount(bytes), cost.amount(Unit::CALLS)), (Some(1_500), None));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn of(unit: Unit, amount: u64) -> Cost {
         Cost { names_calls: false, ..Cost::calls(0) }.and(unit, amount)
@@ -59,13 +69,23 @@ impl Cost {
         Cost { calls: n, names_calls: true, amounts: [(Unit::CALLS, 0); MAX_LIMITS], named: 0, beyond: None }
     }
 
-    /// The same, and this amount of a unit. If a unit is named twice, the later amount counts.
+    /// This cost with an amount of a further unit. If a unit is stated twice, the later amount counts.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Cost, Unit};
+    /// let bytes = Unit::named("bytes")?;
+    /// let cost = Cost::one().and(bytes, 1_500);
+    /// assert_eq!((cost.amount(bytes), cost.amount(Unit::CALLS)), (Some(1_500), Some(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn and(mut self, unit: Unit, amount: u64) -> Cost {
         if unit.is_calls() {
             (self.calls, self.names_calls) = (amount, true);
-        } else if let Some(place) = self.amounts[..self.named].iter_mut().find(|(named, _)| *named == unit) {
-            place.1 = amount;
+        } else if let Some(entry) = self.amounts[..self.named].iter_mut().find(|(named, _)| *named == unit) {
+            entry.1 = amount;
         } else if self.named < MAX_LIMITS {
             self.amounts[self.named] = (unit, amount);
             self.named += 1;
@@ -75,14 +95,33 @@ impl Cost {
         self
     }
 
-    /// How many calls this is in counts of admitted calls: one if it says nothing of calls.
+    /// How many admitted calls the statistics count for this cost: 1 if it states no calls.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Cost, Unit};
+    /// let bytes = Unit::named("bytes")?;
+    /// assert_eq!((Cost::from(5).call_count(), Cost::of(bytes, 1_500).call_count()), (5, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn call_count(&self) -> u64 {
         if self.names_calls { self.calls } else { 1 }
     }
 
-    /// By how much `actual` is less than this and by how much more; `None` for nothing. What `actual` says nothing of is as
-    /// it was here.
+    /// The difference to the `actual` cost: what this cost has too much, and what it has too little. `None` if that is nothing.
+    /// Units that `actual` does not state do not differ.
+    ///
+    /// ```
+    /// # use shm_core::limit::{Cost, Unit};
+    /// # fn main() -> shm_core::Result<()> {
+    /// let words = Unit::named("words")?;
+    /// let (unused, excess) = Cost::from(2).and(words, 100).differences(&Cost::of(words, 60));
+    /// assert_eq!((unused.unwrap().amount(words), excess), (Some(40), None));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn differences(&self, actual: &Cost) -> (Option<Cost>, Option<Cost>) {
         let (mut less, mut more) = (Cost::calls(0), Cost::calls(0));
         let calls = if actual.names_calls { actual.calls } else { self.calls };
@@ -97,24 +136,33 @@ impl Cost {
         (some(less), some(more))
     }
 
-    /// The same, and nothing of the units that it does not name.
+    /// This cost with an amount of 0 for every unit of the policy that it does not state.
     pub(crate) fn with_every_unit(self, policy: &Policy) -> Cost {
         let missing = policy.limits().map(Limit::unit).filter(|&unit| self.amount(unit).is_none());
         missing.collect::<Vec<_>>().into_iter().fold(self, |cost, unit| cost.and(unit, 0))
     }
 
-    /// How many calls, if that is all.
+    /// The number of calls if the cost states nothing else; otherwise `None`.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Cost, Unit};
+    /// let bytes = Unit::named("bytes")?;
+    /// assert_eq!((Cost::from(5).only_calls(), Cost::from(5).and(bytes, 1).only_calls()), (Some(5), None));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn only_calls(&self) -> Option<u64> {
         (self.names_calls && self.named == 0 && self.beyond.is_none()).then_some(self.calls)
     }
 
-    /// How many units besides calls are named in it.
+    /// How many units other than calls the cost states.
     fn named(&self) -> usize {
         self.named + usize::from(self.beyond.is_some())
     }
 
-    /// How much of this unit; `None` if nothing was said of it.
+    /// The amount of this unit; `None` if the cost does not state it.
     pub fn amount(&self, unit: Unit) -> Option<u64> {
         if unit.is_calls() {
             return self.names_calls.then_some(self.calls);
@@ -122,8 +170,8 @@ impl Cost {
         self.amounts[..self.named].iter().find(|(named, _)| *named == unit).map(|(_, amount)| *amount)
     }
 
-    /// What it costs limits that count these units (`None`: calls). `None` if it takes nothing at all, says nothing of one
-    /// of them, or something of a unit that none of them counts.
+    /// The cost for each of the limits that count these units (`None` stands for calls). `None` if the total is zero, if a limit's
+    /// unit is not stated, or if a stated unit is counted by no limit.
     #[inline]
     pub(crate) fn costs(&self, units: &[Option<[u64; 3]>]) -> Option<Costs> {
         if self.named() == 0 {
@@ -139,24 +187,24 @@ impl Cost {
                 }
                 continue;
             };
-            let place = self.amounts[..self.named].iter().position(|(named, _)| named.words() == *unit)?;
-            named[place] = true;
-            *cost = self.amounts[place].1;
+            let index = self.amounts[..self.named].iter().position(|(named, _)| named.words() == *unit)?;
+            named[index] = true;
+            *cost = self.amounts[index].1;
         }
-        let said = named.iter().filter(|&&n| n).count();
-        (said == self.named() && self.largest() > 0).then_some(costs)
+        let counted = named.iter().filter(|&&n| n).count();
+        (counted == self.named() && self.largest() > 0).then_some(costs)
     }
 
-    /// The largest part, for what is told about the cost as a whole.
+    /// The largest amount, which stands for the cost as a whole in messages.
     pub(crate) fn largest(&self) -> u64 {
         self.amounts[..self.named].iter().map(|&(_, n)| n).fold(self.calls, u64::max)
     }
 
-    /// Whether a limiter with this policy can decide about it.
+    /// Checks that the cost's units match the policy's limits.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it takes nothing at all, names a unit that no limit counts, or says nothing of a
-    /// unit that one counts.
+    /// [`ErrorKind::InvalidInput`] if the cost is zero, states a unit that no limit counts, or does not state a unit that a limit
+    /// counts.
     pub(crate) fn check(&self, policy: &Policy) -> Result<()> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         if self.largest() == 0 {
@@ -165,11 +213,11 @@ impl Cost {
         let counts = |unit: Unit| policy.limits().any(|limit| limit.unit() == unit);
         let mut named = self.amounts[..self.named].iter().map(|&(unit, _)| unit).chain(self.beyond);
         if let Some(unit) = named.find(|&unit| !counts(unit)) {
-            return bad(format!("no limit counts {unit} here; the limits are: {policy}"));
+            return bad(format!("no limit counts {unit}; the limits are: {policy}"));
         }
         match policy.limits().find(|limit| self.amount(limit.unit()).is_none()) {
             Some(limit) => bad(format!(
-                "this limiter also counts {}; say how many the request takes (0 is allowed)",
+                "this limiter also counts {}; state how many the request takes (0 is allowed)",
                 limit.unit()
             )),
             None => Ok(()),
@@ -177,12 +225,12 @@ impl Cost {
     }
 }
 
-/// A cost as a decision takes it: one of nothing but calls needs no more than their number.
+/// A cost in the form that a decision uses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asked<'a> {
     Calls(u64),
     Units(&'a Cost),
-    /// So much of each limit of this epoch.
+    /// The amount for each limit of this epoch.
     Costs(&'a Costs, u64),
 }
 
@@ -211,7 +259,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// What a cost is for each limit.
+/// The amount of a cost for each limit.
 pub(crate) type Costs = [u64; MAX_LIMITS];
 
 #[cfg(test)]
@@ -226,29 +274,29 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cost_does_not_name_it_says_nothing_of() {
+    fn a_cost_states_only_the_units_it_names() {
         let [words, bytes, pages] = ["words", "bytes", "pages"].map(|name| Unit::named(name).unwrap());
         let (counts_calls, counts) = (None, |unit: Unit| Some(unit.words()));
         let only_words = Cost::of(words, 3);
         assert_eq!((only_words.only_calls(), only_words.amount(Unit::CALLS)), (None, None));
-        assert_eq!(only_words.call_count(), 1, "it is one request all the same");
+        assert_eq!(only_words.call_count(), 1, "it is still one request");
         assert_eq!(only_words.costs(&[counts(words)]).unwrap()[0], 3);
         assert_eq!(only_words.costs(&[counts_calls, counts(words)]), None);
         assert_eq!(only_words.costs(&[counts(words), counts(bytes)]), None);
         let all = only_words.and(Unit::CALLS, 2);
         assert_eq!(all.costs(&[counts_calls, counts(words)]).unwrap()[..2], [2, 3]);
         assert_eq!(all, Cost::from(2).and(words, 3));
-        // Nor does a settlement change it.
+        // A settlement does not change the units that it does not state.
         let estimate = Cost::from(2).and(words, 3).and(bytes, 10);
         assert_eq!(estimate.differences(&Cost::of(words, 3)), (None, None));
         let (less, more) = estimate.differences(&Cost::of(words, 5).and(bytes, 4));
         assert_eq!((less.unwrap().amount(bytes), less.unwrap().amount(Unit::CALLS)), (Some(6), Some(0)));
         assert_eq!((more.unwrap().amount(words), more.unwrap().amount(bytes)), (Some(2), Some(0)));
-        assert_eq!(estimate.differences(&Cost::of(pages, 1)), (None, None), "what nobody estimated");
+        assert_eq!(estimate.differences(&Cost::of(pages, 1)), (None, None), "a unit without an estimate");
     }
 
     #[test]
-    fn a_cost_of_nothing_is_none() {
+    fn a_cost_of_zero_is_none() {
         let words = Unit::named("words").unwrap();
         assert_eq!(Cost::from(0).costs(&[None]), None);
         assert_eq!(Cost::of(words, 0).costs(&[Some(words.words())]), None);

@@ -1,4 +1,4 @@
-//! One limit: a rate, how it is counted, and what it counts. The validated way in.
+//! One limit: a rate, the algorithm that counts it, and the unit that it counts, validated on construction.
 
 use super::{Rate, Unit, format_span};
 use crate::error::{Error, ErrorKind, Result};
@@ -6,44 +6,58 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// The longest time an empty bucket may take to fill (`burst × per / max`): ten years.
+/// The longest time that an empty bucket may take to fill (`burst × per / max`): ten years.
 pub const MAX_REFILL: Duration = Duration::from_secs(3_653 * 86_400);
-/// The most a [`greedy`](Limit::greedy) limit may admit per period: it remembers each admission, for 8 bytes.
+/// The largest `max` of a [`greedy`](Limit::greedy) limit, which stores 8 bytes for each admission of a period.
 pub const MAX_GREEDY: u64 = 1 << 20;
-/// The most a window may admit per period.
+/// The largest `max` of a fixed window or a sliding counter.
 pub const MAX_WINDOW: u64 = 1 << 48;
 
-/// How a limit counts.
+/// The algorithm of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// The generic cell rate algorithm: `max` per `per` on average, `burst` at one instant. The same as a token bucket
-    /// and as a leaky bucket (a meter).
+    /// The generic cell rate algorithm: `max` per `per` on average, up to `burst` at one instant. Equivalent to a token bucket,
+    /// and to a leaky bucket used as a meter.
     Bucket {
-        /// How many may pass at one instant after a quiet time.
+        /// The most that is admitted at one instant after an idle time.
         burst: NonZeroU64,
     },
     /// At most `max` in any window of `per`, as fast as possible: an exact sliding log.
     Greedy,
-    /// At most `max` in each window of `per`, one window after the other.
+    /// At most `max` in each of the consecutive windows of `per`.
     FixedWindow(Start),
-    /// At most `max` by an estimate over a sliding window: this fixed window's count, and the one before it in the part
-    /// that still overlaps.
+    /// At most `max` by an estimate over a sliding window: the count of the current fixed window, plus that of the previous
+    /// one, weighted by the part of it that the sliding window still overlaps.
     SlidingCounter,
 }
 
 /// Where fixed windows begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Start {
-    /// At multiples of `per` since 1970, by the wall clock as it was when the limiter was created: a minute's window
-    /// begins with the minute.
+    /// At multiples of `per` since 1970, by the wall clock at the time when the limiter was created: a window of a minute
+    /// begins with the minute. Later adjustments of the wall clock do not move the windows.
     Epoch,
-    /// With the first admission after the last window ended.
+    /// At the first admission after the previous window has ended.
     FirstUse,
 }
 
-/// One limit, checked: what is accepted here can be kept exactly.
+/// One limit: a rate, a [kind](Kind), and the unit that it counts. Every limit that can be constructed is enforced exactly.
+///
+/// ```
+/// # use shm_core::limit::{Limit, Rate, Start};
+/// # use std::time::Duration;
+/// # fn main() -> shm_core::Result<()> {
+/// let patient = Limit::patient(Rate::per_second(5)?);
+/// let bursty = Limit::with_burst(Rate::per_second(5)?, 20)?;
+/// let strict = Limit::greedy(Rate::per_second(5)?)?.guarded(Duration::from_millis(20))?;
+/// let daily = Limit::fixed_window(Rate::per_day(1_000)?, Start::Epoch)?;
+/// assert_eq!([patient, bursty, strict, daily].map(Limit::burst), [1, 20, 5, 1_000]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limit {
     rate: Rate,
@@ -57,15 +71,33 @@ impl Limit {
         Limit { rate, kind, unit: Unit::CALLS, guard_ns: 0 }
     }
 
-    /// Evenly spaced admissions: a burst of 1.
+    /// A bucket with a burst of 1: admissions are evenly spaced.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let limit = Limit::patient(Rate::per_second(5)?);
+    /// assert_eq!(limit.to_string(), "5/s evenly spaced");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn patient(rate: Rate) -> Self {
         Self::of(rate, Kind::Bucket { burst: NonZeroU64::MIN })
     }
 
-    /// On average `rate`, with bursts of at most `burst`.
+    /// A bucket: `rate` on average, with bursts of at most `burst`.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let limit = Limit::with_burst(Rate::per_second(5)?, 20)?;
+    /// assert_eq!(limit.to_string(), "5/s with bursts of 20");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when `burst` is zero or would take over ten years to refill.
+    /// [`ErrorKind::InvalidInput`] if `burst` is zero, or would take more than ten years to refill.
     pub fn with_burst(rate: Rate, burst: u64) -> Result<Self> {
         let Some(nonzero) = NonZeroU64::new(burst) else {
             return Err(Error::new(
@@ -78,15 +110,24 @@ impl Limit {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "a burst of {burst} at {rate} takes over ten years to refill; ask for a smaller burst"
+                    "a burst of {burst} at {rate} takes over ten years to refill; choose a smaller burst"
                 ),
             ));
         }
         Ok(Self::of(rate, Kind::Bucket { burst: nonzero }))
     }
 
-    /// A token bucket: it holds `rate.max()` tokens, refilled evenly over `rate.per()`. Another name for
-    /// [`with_burst`](Self::with_burst) with the whole `max` as burst.
+    /// A token bucket: it holds `rate.max()` tokens and refills them evenly over `rate.per()`. The same as
+    /// [`with_burst`](Self::with_burst) with `rate.max()` as the burst.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let rate = Rate::per_minute(600)?;
+    /// assert_eq!(Limit::token_bucket(rate)?, Limit::with_burst(rate, 600)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`with_burst`](Self::with_burst).
@@ -94,8 +135,17 @@ impl Limit {
         Self::with_burst(rate, rate.max())
     }
 
-    /// A leaky bucket (a meter): it holds `rate.max()`, and leaks evenly, empty after `rate.per()`. Another name for
-    /// [`token_bucket`](Self::token_bucket), seen from the other side: its level is what is used.
+    /// A leaky bucket used as a meter: it holds `rate.max()` and leaks evenly, so that a full one is empty after `rate.per()`.
+    /// The same as [`token_bucket`](Self::token_bucket): its level is what is used.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let rate = Rate::per_minute(600)?;
+    /// assert_eq!(Limit::leaky_bucket(rate)?, Limit::token_bucket(rate)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`with_burst`](Self::with_burst).
@@ -103,16 +153,25 @@ impl Limit {
         Self::token_bucket(rate)
     }
 
-    /// At most `max` in *any* window of `per`, as fast as possible: an exact sliding log, 8 bytes an admission.
+    /// At most `max` in *any* window of `per`, as fast as possible: an exact sliding log, which takes 8 bytes for each of `max`.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Kind, Limit, Rate};
+    /// let limit = Limit::greedy(Rate::per_second(5)?)?;
+    /// assert_eq!((limit.kind(), limit.burst()), (Kind::Greedy, 5));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a `max` over [`MAX_GREEDY`].
+    /// [`ErrorKind::InvalidInput`] if `max` is more than [`MAX_GREEDY`].
     pub fn greedy(rate: Rate) -> Result<Self> {
         if rate.max() > MAX_GREEDY {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "a greedy limit remembers each admission, at most {MAX_GREEDY} of them; for {} use a sliding counter \
+                    "a greedy limit stores each admission, at most {MAX_GREEDY} of them; for {} use a sliding counter \
                      (--window sliding) or a burst",
                     rate.max()
                 ),
@@ -121,53 +180,101 @@ impl Limit {
         Ok(Self::of(rate, Kind::Greedy))
     }
 
-    /// At most `max` per window of `per`, one window after the other, as many HTTP APIs count. Across a window's edge
-    /// twice `max` may pass in a short time: that is its definition.
+    /// At most `max` in each of the consecutive windows of `per`, as many HTTP APIs count. By definition, up to twice `max` may be
+    /// admitted within a short time across the end of a window.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Kind, Limit, Rate, Start};
+    /// let limit = Limit::fixed_window(Rate::per_minute(100)?, Start::Epoch)?;
+    /// assert_eq!(limit.kind(), Kind::FixedWindow(Start::Epoch));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a `max` over [`MAX_WINDOW`].
+    /// [`ErrorKind::InvalidInput`] if `max` is more than [`MAX_WINDOW`].
     pub fn fixed_window(rate: Rate, start: Start) -> Result<Self> {
         windowed(rate)?;
         Ok(Self::of(rate, Kind::FixedWindow(start)))
     }
 
-    /// At most `max` by an estimate over a sliding window of `per`, in a few bytes for any `max`. By its own definition
-    /// it is never over; a real window may hold more than `max` if the calls of the window before came late in it.
+    /// At most `max` by an estimate over a sliding window of `per`, in a few bytes for any `max`. The estimate never exceeds
+    /// `max`; a real window may hold more, if the calls of the previous window came late in it.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let limit = Limit::sliding_counter(Rate::per_day(10_000_000)?)?;
+    /// assert_eq!(limit.burst(), 10_000_000);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a `max` over [`MAX_WINDOW`].
+    /// [`ErrorKind::InvalidInput`] if `max` is more than [`MAX_WINDOW`].
     pub fn sliding_counter(rate: Rate) -> Result<Self> {
         windowed(rate)?;
         Ok(Self::of(rate, Kind::SlidingCounter))
     }
 
-    /// Counts this unit and not calls.
+    /// This limit, counting `unit` instead of calls.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate, Unit};
+    /// let limit = Limit::token_bucket(Rate::per_second(1_000_000)?)?.counting(Unit::named("bytes")?);
+    /// assert_eq!(limit.to_string(), "bytes 1000000/s with bursts of 1000000");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn counting(self, unit: Unit) -> Self {
         Limit { unit, ..self }
     }
 
-    /// Lengthens the window of a greedy limit by `guard`. Between an admission and the call lies the caller's scheduler:
-    /// a caller that is late by up to `guard` can't bring one too many into a server's window.
+    /// This greedy limit with its window lengthened by `guard`. The scheduler may delay a caller between its admission and its
+    /// call; if that delay is at most `guard`, no window of the server's contains one call too many.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let guard = std::time::Duration::from_millis(20);
+    /// assert_eq!(Limit::greedy(Rate::per_second(5)?)?.guarded(guard)?.guard(), guard);
+    /// assert!(Limit::patient(Rate::per_second(5)?).guarded(guard).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for other kinds than greedy, and for a guard longer than the period.
+    /// [`ErrorKind::InvalidInput`] if the limit is not greedy, or if `guard` is longer than the period.
     pub fn guarded(self, guard: Duration) -> Result<Self> {
         let bad = |why: &str| Err(Error::new(ErrorKind::InvalidInput, why.to_owned()));
         if self.kind != Kind::Greedy && !guard.is_zero() {
             return bad("only a greedy limit has an exact window for a guard to lengthen");
         }
         if guard > self.rate.per() {
-            return bad("a guard longer than the period; it should be about as long as callers may be late");
+            return bad(
+                "the guard is longer than the period; choose about the time by which callers may be late",
+            );
         }
         Ok(Limit { guard_ns: guard.as_nanos() as u64, ..self })
     }
 
-    /// The same in another rate. A bucket keeps its burst, unless it counts a unit and its burst is `max`, the default
-    /// there: then the burst is the new `max`.
+    /// This limit at another rate. A bucket keeps its burst, with one exception: a bucket of a unit other than calls whose burst
+    /// is `max`, the default there, gets the new `max` as its burst.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let limit = Limit::with_burst(Rate::per_second(5)?, 20)?.at_rate(Rate::per_second(50)?)?;
+    /// assert_eq!(limit, Limit::with_burst(Rate::per_second(50)?, 20)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if this kind can't be had at that rate.
+    /// [`ErrorKind::InvalidInput`] if this kind of limit does not support the rate.
     pub fn at_rate(self, rate: Rate) -> Result<Self> {
         let limit = match self.kind {
             Kind::Bucket { burst } if !self.unit.is_calls() && burst.get() == self.rate.max() => {
@@ -186,22 +293,23 @@ impl Limit {
         self.rate
     }
 
-    /// How it counts.
+    /// The algorithm.
     pub fn kind(self) -> Kind {
         self.kind
     }
 
-    /// What it counts.
+    /// The unit that the limit counts.
     pub fn unit(self) -> Unit {
         self.unit
     }
 
-    /// By how much its window is lengthened.
+    /// The time by which the window of a greedy limit is lengthened; zero by default.
     pub fn guard(self) -> Duration {
         Duration::from_nanos(self.guard_ns)
     }
 
-    /// How many may pass at one instant: the burst of a bucket, `max` of a window. A request for more can never pass.
+    /// The most that is admitted at one instant: the burst of a bucket, otherwise `max`. A request for more can never be
+    /// admitted.
     pub fn burst(self) -> u64 {
         match self.kind {
             Kind::Bucket { burst } => burst.get(),
@@ -209,7 +317,16 @@ impl Limit {
         }
     }
 
-    /// Whether both admit exactly the same: 10/s is the same bucket as 600/m with that burst.
+    /// Whether both limits make the same decisions: for example, buckets of 10/s and of 600/m with equal bursts do.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// let (a, b) = (Limit::with_burst(Rate::per_second(10)?, 5)?, Limit::with_burst(Rate::per_minute(600)?, 5)?);
+    /// assert!(a != b && a.is_equivalent(b));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_equivalent(self, other: Limit) -> bool {
         match self.kind {
             Kind::Bucket { .. } => {
@@ -224,7 +341,7 @@ fn windowed(rate: Rate) -> Result<()> {
     if rate.max() > MAX_WINDOW {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("a window counts to {MAX_WINDOW}; {} is more", rate.max()),
+            format!("a window counts at most {MAX_WINDOW}, and {} is more", rate.max()),
         ));
     }
     Ok(())
@@ -263,7 +380,7 @@ mod tests {
         assert_eq!(burst(whole.counting(tokens)), 400_000);
         assert_eq!(whole.counting(tokens).at_rate(Rate::per_minute(9).unwrap()).unwrap().burst(), 9);
         assert_eq!(burst(Limit::with_burst(old, 1_000).unwrap().counting(tokens)), 1_000);
-        // The default burst of calls is 1: this one was chosen.
+        // The default burst for calls is 1, so this burst was chosen.
         assert_eq!(burst(whole), 200_000);
         assert_eq!(burst(Limit::patient(old)), 1);
     }

@@ -1,36 +1,49 @@
-//! Several limits that are taken together, and permits.
+//! A policy: the limits and permits that one limiter enforces together.
 
 use super::{Kind, Limit, Unit};
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// The most limits that one limiter can have.
+/// The maximum number of limits of one limiter.
 pub const MAX_LIMITS: usize = 4;
-/// The most permits that one limiter can have.
+/// The maximum number of permits of one limiter.
 pub const MAX_PERMITS: u32 = u16::MAX as u32;
 
-/// What a limiter keeps: up to four limits, taken all or none, and perhaps permits: how many may be held at once. It has
-/// at least one limit, or permits.
+/// What a limiter enforces: up to four limits, which are charged all or none, and optionally permits, which bound concurrency.
+/// A policy has at least one limit, or permits.
+///
+/// ```
+/// # use shm_core::limit::{Limit, Policy, Rate};
+/// # fn main() -> shm_core::Result<()> {
+/// let policy = Policy::new(&[
+///     Limit::with_burst(Rate::per_second(10)?, 20)?,
+///     Limit::fixed_window(Rate::per_day(50_000)?, shm_core::limit::Start::Epoch)?,
+/// ])?;
+/// let policy = policy.with_permits(4)?.with_max_waiters(100);
+/// assert_eq!((policy.limits().count(), policy.permits()), (2, Some(4)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// No limit comes after a gap.
+    /// Without gaps: the `Some`s come first.
     limits: [Option<Limit>; MAX_LIMITS],
-    /// 0: none. Never 0 where there is no limit.
+    /// 0 means no permits. Not 0 if there is no limit.
     permits: u32,
     shadow: bool,
     max_waiters: Option<u32>,
 }
 
 impl Policy {
-    /// These limits, all together.
+    /// A policy of one to four limits. For a policy without limits see [`of_permits`](Self::of_permits).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for none (see [`of_permits`](Self::of_permits)), and for more than four.
+    /// [`ErrorKind::InvalidInput`] if there are no limits or more than four.
     pub fn new(limits: &[Limit]) -> Result<Policy> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         if limits.is_empty() {
             return bad(
-                "a limiter needs a limit or permits; say for example 5 per second, or 3 permits".into()
+                "a limiter needs a limit or permits; give for example 5 per second, or 3 permits".into()
             );
         }
         if limits.len() > MAX_LIMITS {
@@ -40,13 +53,23 @@ impl Policy {
             ));
         }
         let mut all = [None; MAX_LIMITS];
-        for (place, &limit) in all.iter_mut().zip(limits) {
-            *place = Some(limit);
+        for (slot, &limit) in all.iter_mut().zip(limits) {
+            *slot = Some(limit);
         }
         Ok(Policy { limits: all, permits: 0, shadow: false, max_waiters: None })
     }
 
-    /// At most `n` permits held at once, and no limit: any number of calls one after the other.
+    /// A policy of `n` permits and no limit: it bounds concurrency, but not the rate.
+    ///
+    /// ```
+    /// # use shm_core::limit::Policy;
+    /// # fn main() -> shm_core::Result<()> {
+    /// let policy = Policy::of_permits(3)?;
+    /// assert!(policy.is_unlimited());
+    /// assert_eq!(policy.to_string(), "3 permits");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for 0 and for more than [`MAX_PERMITS`].
@@ -54,7 +77,16 @@ impl Policy {
         Policy { limits: [None; MAX_LIMITS], permits: 0, shadow: false, max_waiters: None }.with_permits(n)
     }
 
-    /// The same, with at most `n` permits held at once.
+    /// This policy with `n` permits.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let policy = Policy::from(Limit::patient(Rate::per_second(5)?)).with_permits(4)?;
+    /// assert_eq!(policy.permits(), Some(4));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for 0 and for more than [`MAX_PERMITS`].
@@ -62,26 +94,45 @@ impl Policy {
         if !(1..=MAX_PERMITS).contains(&n) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("{n} permits are not possible; choose 1 to {MAX_PERMITS}"),
+                format!("{n} is not a valid number of permits; choose 1 to {MAX_PERMITS}"),
             ));
         }
         Ok(Policy { permits: n, ..self })
     }
 
-    /// The same, with at most `n` requests waiting. A request that would have to wait is refused at once when this many
-    /// already wait. With 0 no request waits.
+    /// This policy with a maximum of `n` waiting requests. When `n` requests wait, a further one that would have to wait is
+    /// denied immediately. With 0 no request waits.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Policy};
+    /// let policy = Policy::of_permits(4)?.with_max_waiters(100);
+    /// assert_eq!(policy.max_waiters(), Some(100));
+    /// assert_eq!(policy.without_max_waiters().max_waiters(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_max_waiters(self, n: u32) -> Policy {
         Policy { max_waiters: Some(n), ..self }
     }
 
-    /// The same, with any number of requests waiting: the default.
+    /// This policy without a maximum of waiting requests, which is the default.
     #[must_use]
     pub fn without_max_waiters(self) -> Policy {
         Policy { max_waiters: None, ..self }
     }
 
-    /// The same without its limits: only the permits remain.
+    /// This policy without its limits: only the permits remain.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let policy = Policy::from(Limit::patient(Rate::per_second(5)?)).with_permits(4)?;
+    /// assert_eq!(policy.without_limits()?, Policy::of_permits(4)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it has no permits.
@@ -89,17 +140,35 @@ impl Policy {
         Policy { limits: [None; MAX_LIMITS], ..self }.with_permits(self.permits)
     }
 
-    /// The same in shadow: it decides and counts, and denies nobody.
+    /// This policy with shadow mode switched on or off. In shadow mode a limiter decides and counts, but denies no request.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let policy = Policy::from(Limit::patient(Rate::per_second(5)?)).in_shadow(true);
+    /// assert!(policy.is_shadow() && !policy.in_shadow(false).is_shadow());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn in_shadow(self, shadow: bool) -> Policy {
         Policy { shadow, ..self }
     }
 
-    /// A model API's quotas: requests per minute and per day, input and output tokens per minute. The units are called
-    /// `input` and `output`. All are token buckets of their whole amount.
+    /// The quotas of a model API: requests per minute and per day, and input and output tokens per minute, in the units `input`
+    /// and `output`. Each is a token bucket whose burst is the whole quota.
+    ///
+    /// ```
+    /// # use shm_core::limit::Policy;
+    /// # fn main() -> shm_core::Result<()> {
+    /// let policy = Policy::model_api(60, 30_000, 8_000, 10_000)?;
+    /// assert_eq!(policy.limits().map(|limit| limit.burst()).collect::<Vec<_>>(), [60, 30_000, 8_000, 10_000]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for amounts of 0.
+    /// [`ErrorKind::InvalidInput`] if an amount is 0.
     pub fn model_api(
         requests_per_min: u64,
         input_per_min: u64,
@@ -116,22 +185,31 @@ impl Policy {
         ])
     }
 
-    /// Its limits.
+    /// The limits, in order.
     pub fn limits(&self) -> impl Iterator<Item = Limit> + '_ {
         self.limits.iter().map_while(|&limit| limit)
     }
 
-    /// The first of its limits, often the only one; `None` if it has permits and no limit.
+    /// The first limit, which is often the only one; `None` if the policy has permits and no limit.
     pub fn first(&self) -> Option<Limit> {
         self.limits[0]
     }
 
-    /// Whether it has no limit, only permits.
+    /// Whether the policy has permits and no limit.
     pub fn is_unlimited(&self) -> bool {
         self.limits[0].is_none()
     }
 
-    /// The same, with another first limit, or with a first limit if it had none.
+    /// This policy with `limit` as its first limit, replacing the first limit if there is one.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let limit = Limit::patient(Rate::per_second(5)?);
+    /// assert_eq!(Policy::of_permits(4)?.with_first(limit).first(), Some(limit));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_first(self, limit: Limit) -> Policy {
         let mut limits = self.limits;
@@ -139,22 +217,22 @@ impl Policy {
         Policy { limits, ..self }
     }
 
-    /// How many permits may be held at once; `None` if it has none.
+    /// The number of permits; `None` if the policy has none.
     pub fn permits(&self) -> Option<u32> {
         (self.permits > 0).then_some(self.permits)
     }
 
-    /// How many requests may wait; `None` if any number may.
+    /// The maximum number of waiting requests; `None` if there is no maximum.
     pub fn max_waiters(&self) -> Option<u32> {
         self.max_waiters
     }
 
-    /// Whether it denies nobody.
+    /// Whether the policy is in shadow mode, which denies no request.
     pub fn is_shadow(&self) -> bool {
         self.shadow
     }
 
-    /// Whether a single word can be its state: one bucket that counts calls, or no limit at all.
+    /// Whether the state fits a single word: one bucket that counts calls, or no limit.
     pub(crate) fn fits_a_word(&self) -> bool {
         match self.limits {
             [Some(limit), None, ..] => limit.unit().is_calls() && matches!(limit.kind(), Kind::Bucket { .. }),
@@ -170,7 +248,16 @@ impl Policy {
         }
     }
 
-    /// Whether both admit exactly the same.
+    /// Whether both policies make the same decisions: see [`Limit::is_equivalent`].
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Policy, Rate};
+    /// let policy = |rate| Policy::from(Limit::patient(rate));
+    /// assert!(policy(Rate::per_second(10)?).is_equivalent(&policy(Rate::per_minute(600)?)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_equivalent(&self, other: &Policy) -> bool {
         let same = |(a, b): (&Option<Limit>, &Option<Limit>)| match (a, b) {
             (Some(a), Some(b)) => a.is_equivalent(*b),
@@ -264,7 +351,7 @@ mod tests {
         }
     }
 
-    /// Only a limiter that is one bucket of calls without permits is decided by one compare-and-swap and nothing else.
+    /// Only a limiter of one bucket of calls, without permits, decides by a single compare-and-swap.
     #[test]
     fn only_one_bucket_without_permits_has_a_fast_burst() {
         let bucket = Limit::with_burst("5/s".parse().unwrap(), 4).unwrap();

@@ -1,14 +1,25 @@
-//! How much per how long: checked once, here, so that the inside has nothing to check.
+//! A rate: an amount per period, validated once on construction.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// The longest `per`: 366 days.
+/// The longest period of a rate: 366 days.
 pub const MAX_PER: Duration = Duration::from_secs(366 * 86_400);
 
-/// At most `max` admissions per `per`. Written `5/s`, `100/10s`, `30/1m30s`.
+/// A rate: at most `max` calls (or amounts of another unit) per period `per`. Its text form is `5/s`, `100/10s`, `30/1m30s`.
+///
+/// ```
+/// # use shm_core::limit::Rate;
+/// # use std::time::Duration;
+/// # fn main() -> shm_core::Result<()> {
+/// let rate = Rate::new(30, Duration::from_secs(90))?;
+/// assert_eq!(rate, "30/1m30s".parse()?);
+/// assert_eq!(rate.emission_interval(), Duration::from_secs(3));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     max: NonZeroU64,
@@ -19,11 +30,21 @@ impl Rate {
     pub(crate) const EVERY_SECOND: Rate =
         Rate { max: NonZeroU64::MIN, per_ns: NonZeroU64::new(1_000_000_000).unwrap() };
 
-    /// Checks that the rate can be kept exactly.
+    /// `max` per `per`.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// let rate = Rate::new(100, std::time::Duration::from_secs(10))?;
+    /// assert_eq!(rate.to_string(), "100/10s");
+    /// assert!(Rate::new(0, std::time::Duration::from_secs(1)).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when `max` or `per` is zero, `per` is over 366 days, or the rate is over one
-    /// admission per nanosecond.
+    /// [`ErrorKind::InvalidInput`] if `max` or `per` is zero, `per` is longer than 366 days, or the rate is more than one per
+    /// nanosecond.
     pub fn new(max: u64, per: Duration) -> Result<Self> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         let Some(nonzero_max) = NonZeroU64::new(max) else {
@@ -33,17 +54,25 @@ impl Rate {
             return bad(format!("a period of {per:?} is too long; the longest is 366 days"));
         }
         let Some(per_ns) = NonZeroU64::new(per.as_nanos() as u64) else {
-            return bad("the period of a rate can't be zero; write for example 5 per second".into());
+            return bad("the period of a rate cannot be zero; write for example 5 per second".into());
         };
         if max > per_ns.get() {
             return bad(format!(
-                "{max} per {per:?} is over one per nanosecond, finer than any clock here; ask for less"
+                "{max} per {per:?} is more than one per nanosecond, the resolution of the clock; choose a lower rate"
             ));
         }
         Ok(Rate { max: nonzero_max, per_ns })
     }
 
     /// `max` per second.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// assert_eq!(Rate::per_second(5)?.to_string(), "5/s");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -53,6 +82,14 @@ impl Rate {
 
     /// `max` per minute.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// assert_eq!(Rate::per_minute(5)?.to_string(), "5/m");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn per_minute(max: u64) -> Result<Self> {
@@ -60,6 +97,14 @@ impl Rate {
     }
 
     /// `max` per hour.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// assert_eq!(Rate::per_hour(5)?.to_string(), "5/h");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -69,13 +114,21 @@ impl Rate {
 
     /// `max` per day of 24 hours.
     ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Rate};
+    /// assert_eq!(Rate::per_day(5)?.to_string(), "5/day");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn per_day(max: u64) -> Result<Self> {
         Rate::new(max, Duration::from_secs(86_400))
     }
 
-    /// Admissions per [`per`](Self::per).
+    /// The amount per period.
     pub fn max(self) -> u64 {
         self.max.get()
     }
@@ -89,12 +142,12 @@ impl Rate {
         self.per_ns.get()
     }
 
-    /// The time between two evenly spaced admissions, `per / max`, rounded down.
+    /// The time between two evenly spaced calls, `per / max`, rounded down to nanoseconds.
     pub fn emission_interval(self) -> Duration {
         Duration::from_nanos(self.per_ns() / self.max())
     }
 
-    /// Admissions per second as a number, for display and statistics.
+    /// The amount per second, for display and statistics.
     pub fn as_per_second(self) -> f64 {
         self.max() as f64 * 1e9 / self.per_ns() as f64
     }

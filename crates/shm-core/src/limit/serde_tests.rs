@@ -105,7 +105,7 @@ fn what_can_not_be_says_why() {
         (r#"{"limit": [{"rate": "5/s", "kind": "greedy", "guard": "1"}]}"#, "no span of time"),
         (r#"{"limit": [{"rate": "5/s", "kind": "greedy", "burst": 2}]}"#, "only a bucket has a burst"),
         (r#"{"limit": [{"rate": "5/s", "start": "epoch"}]}"#, "only fixed windows have a start"),
-        (r#"{"limit": [{"rate": "5/s", "unit": "a b"}]}"#, "can't be a unit"),
+        (r#"{"limit": [{"rate": "5/s", "unit": "a b"}]}"#, "is not a valid unit"),
         (r#"{"limit": [{"rate": "5/s"}], "permits": 0}"#, "choose 1 to"),
         (
             r#"{"limit": [{"rate":"1/s"},{"rate":"2/s"},{"rate":"3/s"},{"rate":"4/s"},{"rate":"5/s"}]}"#,

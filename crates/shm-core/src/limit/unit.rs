@@ -1,28 +1,48 @@
-//! What a limit counts.
+//! The unit that a limit counts.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// What a limit counts: calls, or something that calls have a number of, like tokens or bytes.
+/// The unit that a limit counts: calls, or something that each call uses an amount of, such as tokens or bytes.
+///
+/// ```
+/// # use shm_core::limit::{Limit, Rate, Unit};
+/// # fn main() -> shm_core::Result<()> {
+/// let bytes = Unit::named("bytes")?;
+/// let limit = Limit::token_bucket(Rate::per_second(1_000_000)?)?.counting(bytes);
+/// assert_eq!(limit.unit().name(), "bytes");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Unit([u8; Unit::LEN]);
 
 impl Unit {
     pub(crate) const LEN: usize = 24;
-    /// Calls: each counts one.
+    /// Calls, the default unit: each call counts 1.
     pub const CALLS: Unit = Unit([0; Unit::LEN]);
 
-    /// The unit of this name.
+    /// The unit with this name.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Unit};
+    /// assert_eq!(Unit::named("tokens")?.name(), "tokens");
+    /// assert!(Unit::named("calls").is_err() && Unit::named("two words").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] unless it is 1 to 24 of: letters, digits, `-`, `_`, `.` (and not `calls`).
+    /// [`ErrorKind::InvalidInput`] unless the name consists of 1 to 24 ASCII letters, digits, `-`, `_` and `.`, and is not
+    /// `calls`.
     pub fn named(name: &str) -> Result<Unit> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         if name.is_empty() || name.len() > Self::LEN || !name.bytes().all(plain) || name == "calls" {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "{name:?} can't be a unit; use 1 to {} of: letters, digits, - _ . (calls are counted without a name)",
+                    "{name:?} is not a valid unit; use 1 to {} letters, digits, - _ . (to count calls, name no unit)",
                     Self::LEN
                 ),
             ));
@@ -32,7 +52,7 @@ impl Unit {
         Ok(Unit(bytes))
     }
 
-    /// Its name.
+    /// The unit's name; `calls` for [`CALLS`](Self::CALLS).
     pub fn name(&self) -> &str {
         let end = self.0.iter().position(|&b| b == 0).unwrap_or(Self::LEN);
         match std::str::from_utf8(&self.0[..end]) {
@@ -41,7 +61,7 @@ impl Unit {
         }
     }
 
-    /// Whether these are calls.
+    /// Whether the unit is calls.
     pub fn is_calls(&self) -> bool {
         *self == Unit::CALLS
     }
@@ -50,7 +70,7 @@ impl Unit {
         [0, 8, 16].map(|i| u64::from_le_bytes(std::array::from_fn(|k| self.0[i + k])))
     }
 
-    /// From what a segment says; `None` for what no unit is called.
+    /// The unit stored in a segment; `None` if the words are not a valid name.
     pub(crate) fn from_words(words: [u64; 3]) -> Option<Unit> {
         let mut bytes = [0; Self::LEN];
         for (to, word) in bytes.chunks_mut(8).zip(words) {

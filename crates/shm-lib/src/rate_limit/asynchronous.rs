@@ -1,7 +1,7 @@
-//! Changes for tasks: they never block the runtime.
+//! Changes as futures, which never block the runtime.
 //!
-//! A change may wait for another process that is in the middle of one, up to two seconds, and it opens the limiter's file.
-//! So it is made by a thread, which is started for it and wakes the task.
+//! A change opens the limiter's file and may wait up to two seconds for another process's change. Therefore each runs in a
+//! thread of its own, which wakes the task when it is done.
 
 use super::RateLimit;
 use crate::thread;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 impl RateLimit {
-    /// [`pause_for`](Self::pause_for) for tasks. See [`Changing`].
+    /// [`pause_for`](Self::pause_for) as a future: see [`Changing`].
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -41,7 +41,22 @@ impl RateLimit {
         Changing::new(self, move |limit| limit.pause_for(time))
     }
 
-    /// [`resume`](Self::resume) for tasks. See [`Changing`].
+    /// [`resume`](Self::resume) as a future: see [`Changing`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// # let limit = RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// # runtime.block_on(async {
+    /// limit.pause_for_async(std::time::Duration::from_secs(30)).await?;
+    /// limit.resume_async().await?;
+    /// assert!(limit.try_acquire(1)?.is_admitted());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`resume`](Self::resume).
@@ -49,7 +64,7 @@ impl RateLimit {
         Changing::new(self, RateLimit::resume)
     }
 
-    /// [`change`](Self::change) for tasks. See [`Changing`].
+    /// [`change`](Self::change) as a future: see [`Changing`].
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -73,7 +88,21 @@ impl RateLimit {
         Changing::new(self, move |limit| limit.change(max, per))
     }
 
-    /// [`change_policy`](Self::change_policy) for tasks. See [`Changing`].
+    /// [`change_policy`](Self::change_policy) as a future: see [`Changing`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # use shm_lib::{Limit, Rate, RateLimit};
+    /// # let limit = RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// # runtime.block_on(async {
+    /// limit.change_policy_async(Limit::with_burst(Rate::per_second(10)?, 20)?).await?;
+    /// assert_eq!(limit.limit()?.burst(), 20);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`change_policy`](Self::change_policy).
@@ -82,7 +111,21 @@ impl RateLimit {
         Changing::new(self, move |limit| limit.change_policy(policy))
     }
 
-    /// [`update_policy`](Self::update_policy) for tasks; `update` runs in the thread that makes the change. See [`Changing`].
+    /// [`update_policy`](Self::update_policy) as a future: see [`Changing`]. `update` runs in the thread that makes the change.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// # let limit = RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// # runtime.block_on(async {
+    /// limit.update_policy_async(|policy| policy.with_permits(4)).await?;
+    /// assert_eq!(limit.policy()?.permits(), Some(4));
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`update_policy`](Self::update_policy).
@@ -93,7 +136,22 @@ impl RateLimit {
         Changing::new(self, move |limit| limit.update_policy(&mut update))
     }
 
-    /// [`reset`](Self::reset) for tasks. See [`Changing`].
+    /// [`reset`](Self::reset) as a future: see [`Changing`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # use shm_lib::{Rate, RateLimit};
+    /// # let limit = RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// # runtime.block_on(async {
+    /// assert!(limit.try_acquire(1)?.is_admitted());
+    /// limit.reset_async().await?;
+    /// assert!(limit.try_acquire(1)?.is_admitted());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`reset`](Self::reset).
@@ -101,7 +159,21 @@ impl RateLimit {
         Changing::new(self, RateLimit::reset)
     }
 
-    /// [`retire`](Self::retire) for tasks. See [`Changing`].
+    /// [`retire`](Self::retire) as a future: see [`Changing`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # use shm_lib::{ErrorKind, Rate, RateLimit};
+    /// # let limit = RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// # runtime.block_on(async {
+    /// limit.retire_async().await?;
+    /// assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`retire`](Self::retire).
@@ -110,37 +182,39 @@ impl RateLimit {
     }
 }
 
-/// A change that is made in a thread of its own, as a future of any runtime.
+/// The future of a change, for any runtime. The change runs in a thread of its own, which starts at the first poll.
 ///
-/// - **Dropped** before it was first polled, it changes nothing. Dropped later, it leaves the thread alone: the change is made
-///   all the same, or fails unheard.
-/// - **Forked**: polled in a child after the parent has polled it, it is an error, since the thread is the parent's.
-/// - **Killed** in the middle of it, the process has changed everything or nothing.
+/// - **Dropped** before its first poll, it changes nothing. Dropped later, it does not cancel the change: the thread completes
+///   it, and its error, if any, is lost.
+/// - **Forked**: in a child, a future that the parent has already polled fails, since the thread exists only in the parent.
+/// - **Killed**: a process that is killed during a change has made the whole change or none of it.
 #[must_use = "a change is not made until it is awaited"]
 pub struct Changing {
-    state: State,
+    state: ChangeState,
 }
 
-type Work = Box<dyn FnOnce() -> Result<()> + Send>;
-type Done = std::thread::Result<Result<()>>;
+type Change = Box<dyn FnOnce() -> Result<()> + Send>;
+type Outcome = std::thread::Result<Result<()>>;
 
-enum State {
-    Planned { limit: RateLimit, work: Work },
-    Begun { limit: RateLimit, by: ProcessToken, report: Arc<Mutex<Report>> },
-    Over,
+enum ChangeState {
+    NotStarted { limit: RateLimit, change: Change },
+    Running { limit: RateLimit, process: ProcessToken, report: Arc<Mutex<Report>> },
+    Done,
 }
 
-/// What the thread and the task tell each other.
+/// The thread's result, and the task to wake when it is there.
 #[derive(Default)]
 struct Report {
-    done: Option<Done>,
+    done: Option<Outcome>,
     waker: Option<Waker>,
 }
 
 impl Changing {
-    fn new(limit: &RateLimit, work: impl FnOnce(&RateLimit) -> Result<()> + Send + 'static) -> Changing {
+    fn new(limit: &RateLimit, change: impl FnOnce(&RateLimit) -> Result<()> + Send + 'static) -> Changing {
         let its = limit.clone();
-        Changing { state: State::Planned { limit: limit.clone(), work: Box::new(move || work(&its)) } }
+        Changing {
+            state: ChangeState::NotStarted { limit: limit.clone(), change: Box::new(move || change(&its)) },
+        }
     }
 }
 
@@ -148,38 +222,37 @@ impl Future for Changing {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Planned { limit, work } => {
+        match std::mem::replace(&mut self.state, ChangeState::Done) {
+            ChangeState::NotStarted { limit, change } => {
                 let report =
                     Arc::new(Mutex::new(Report { done: None, waker: Some(context.waker().clone()) }));
-                begin(work, &report).map_err(|why| {
-                    let why = format!("cannot start the thread that makes the change: {why}");
+                start(change, &report).map_err(|why| {
+                    let why = format!("cannot start the thread for the change: {why}");
                     Error::new(ErrorKind::Io, why).at(limit.name(), limit.path())
                 })?;
-                self.state = State::Begun { limit, by: ProcessToken::current(), report };
+                self.state = ChangeState::Running { limit, process: ProcessToken::current(), report };
                 Poll::Pending
             }
-            // Before the report is locked: the thread that may hold it is the parent's.
-            State::Begun { limit, by, .. } if by != ProcessToken::current() => {
-                let why =
-                    "this change was begun by the parent process, which makes it; ask for one of your own";
+            // Checked before locking the report: in a forked child the lock may be held by a thread of the parent.
+            ChangeState::Running { limit, process, .. } if process != ProcessToken::current() => {
+                let why = "the parent process started this change and completes it; start another one in this process";
                 Poll::Ready(Err(Error::new(ErrorKind::InvalidInput, why).at(limit.name(), limit.path())))
             }
-            State::Begun { limit, by, report } => match heard(&report, context) {
+            ChangeState::Running { limit, process, report } => match poll_report(&report, context) {
                 Some(Ok(done)) => Poll::Ready(done),
                 Some(Err(panic)) => resume_unwind(panic),
                 None => {
-                    self.state = State::Begun { limit, by, report };
+                    self.state = ChangeState::Running { limit, process, report };
                     Poll::Pending
                 }
             },
-            State::Over => panic!("polled after it was ready"),
+            ChangeState::Done => panic!("polled after it was ready"),
         }
     }
 }
 
-/// What the thread said; if nothing yet, it wakes this task.
-fn heard(report: &Mutex<Report>, context: &Context<'_>) -> Option<Done> {
+/// The thread's result. If it is not there yet, registers this task to be woken.
+fn poll_report(report: &Mutex<Report>, context: &Context<'_>) -> Option<Outcome> {
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
     let done = report.done.take();
     if done.is_none() {
@@ -188,10 +261,10 @@ fn heard(report: &Mutex<Report>, context: &Context<'_>) -> Option<Done> {
     done
 }
 
-fn begin(work: Work, report: &Arc<Mutex<Report>>) -> std::io::Result<()> {
+fn start(change: Change, report: &Arc<Mutex<Report>>) -> std::io::Result<()> {
     let report = Arc::clone(report);
     thread::start(None, move || {
-        let done = catch_unwind(AssertUnwindSafe(work));
+        let done = catch_unwind(AssertUnwindSafe(change));
         let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
         report.done = Some(done);
         let waker = report.waker.take();
@@ -203,9 +276,9 @@ fn begin(work: Work, report: &Arc<Mutex<Report>>) -> std::io::Result<()> {
 impl fmt::Debug for Changing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Planned { .. } => "planned",
-            State::Begun { .. } => "begun",
-            State::Over => "over",
+            ChangeState::NotStarted { .. } => "not started",
+            ChangeState::Running { .. } => "running",
+            ChangeState::Done => "done",
         };
         f.debug_struct("Changing").field("state", &state).finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! Changing the limiter for every process, and ending it.
+//! Changing the limiter for every process, and retiring it.
 
 use super::RateLimit;
 #[cfg(doc)]
@@ -8,8 +8,11 @@ use shm_core::limit::{Policy, Rate};
 use std::time::Duration;
 
 impl RateLimit {
-    /// Admits nothing for `time`, in any process; then a bucket goes on at the pace and not in a burst. (Windows and greedy
-    /// limits admit what they have left.) For a server's `429 Retry-After`. Never shortens a pause.
+    /// Denies all requests of all processes for `time`, for example after a server's `429` with `Retry-After`. Waiting callers
+    /// keep waiting. A pause is never shortened by another one: the later end counts.
+    ///
+    /// After the pause a bucket resumes at its sustained rate, without a burst; windows and greedy limits admit what they have
+    /// left.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -30,7 +33,7 @@ impl RateLimit {
         self.with(|limiter| limiter.pause_for(time))
     }
 
-    /// Ends a pause; every caller that waits hears of it at once.
+    /// Ends a pause now, and wakes every waiting caller.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -51,8 +54,8 @@ impl RateLimit {
         self.with(|limiter| limiter.resume())
     }
 
-    /// Changes the rate, for every process and every caller that waits at once; the burst stays. What was used stays used,
-    /// and those who wait keep their places.
+    /// Changes the rate, for every process and every waiting caller at once. The burst stays, usage stays, and waiting callers
+    /// keep their places. Reserved turns keep their instants.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -67,19 +70,20 @@ impl RateLimit {
     /// # }
     /// ```
     ///
-    /// Killed in the middle of it, the process has changed everything or nothing. Decisions do not wait for a change; changes
-    /// wait for one another, up to two seconds.
+    /// A change is crash-atomic: a process that is killed during it has made the whole change or none of it. Changes exclude
+    /// one another by a lock, and wait for it up to two seconds; decisions never wait for a change.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]; [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`];
-    /// [`ErrorKind::Busy`] if another process was stopped in the middle of a change and has held its lock for two seconds.
+    /// [`ErrorKind::InvalidInput`] for an invalid rate; [`ErrorKind::Retired`], [`ErrorKind::Removed`] or
+    /// [`ErrorKind::Corrupt`] if the limiter is not usable; [`ErrorKind::Busy`] if another process was stopped during a change
+    /// and has held the lock for two seconds.
     pub fn change(&self, max: u64, per: Duration) -> Result<()> {
         let rate = Rate::new(max, per)?;
         self.with(|limiter| limiter.change_rate(rate))
     }
 
-    /// Changes to this limit or policy. To change a part of the policy in force, use
-    /// [`update_policy`](Self::update_policy): it can't undo what another process changes at the same time.
+    /// Replaces the whole policy, as [`change`](Self::change) replaces the rate. To change a part of the current policy, use
+    /// [`update_policy`](Self::update_policy), which cannot undo a concurrent change by another process.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -94,14 +98,16 @@ impl RateLimit {
     /// ```
     ///
     /// # Errors
-    /// As [`change`](Self::change); [`ErrorKind::InvalidInput`] if its file has no room for it: a limiter that was created
-    /// for one bucket can't get a second limit, nor permits beyond those that it has room for.
+    /// As [`change`](Self::change); [`ErrorKind::InvalidInput`] if the policy needs more room than the file has: a limiter that
+    /// was created for one bucket cannot get a second limit, and the number of permits is bounded by the file, too.
+    /// [`Builder::replace`](crate::Builder::replace) creates a larger one.
     pub fn change_policy(&self, policy: impl Into<Policy>) -> Result<()> {
         let policy = policy.into();
         self.with(|limiter| limiter.change(policy))
     }
 
-    /// Resets usage to zero. Those who wait keep their places.
+    /// Resets usage to zero. Waiting callers keep their places, held permits stay held, a pause stays in force, and the
+    /// [`stats`](Self::stats) keep counting.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -121,9 +127,9 @@ impl RateLimit {
         self.with(|limiter| limiter.reset())
     }
 
-    /// Ends the limiter for every process, and the name is free for a new one. This handle and its clones say
-    /// [`ErrorKind::Retired`] from then on. Other handles find the name again: those that were opened with a rate or a policy
-    /// create a new limiter when they are used next (see [`OnLost`](crate::OnLost)), and callers that wait stand in its line.
+    /// Ends the limiter for every process and frees its name. This handle and its clones fail with [`ErrorKind::Retired`] from
+    /// then on. Other handles reopen the name: those that were opened with a rate or a policy create a new limiter on their
+    /// next use (see [`OnLost`](crate::OnLost)), and their waiting callers move to its line.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -141,12 +147,13 @@ impl RateLimit {
     pub fn retire(&self) -> Result<()> {
         let retired = self.limiter().retire();
         if retired.is_ok() {
-            self.binding.end();
+            self.binding.stop_reopening();
         }
         retired
     }
 
-    /// Changes the policy to what `update` makes of the one in force, as one step: no other change comes in between.
+    /// Replaces the policy by `update(current policy)` in one atomic step: no concurrent change is lost. `update` runs under
+    /// the change lock, possibly more than once if the limiter is lost meanwhile.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -162,7 +169,7 @@ impl RateLimit {
     /// ```
     ///
     /// # Errors
-    /// As [`change_policy`](Self::change_policy), and what `update` fails with.
+    /// As [`change_policy`](Self::change_policy), and the error that `update` returns.
     pub fn update_policy(&self, mut update: impl FnMut(Policy) -> Result<Policy>) -> Result<()> {
         self.with(|limiter| limiter.change_from(&mut update))
     }

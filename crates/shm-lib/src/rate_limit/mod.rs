@@ -1,20 +1,24 @@
-//! The handle.
+//! The handle to a limiter.
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod` | what it is, and how it is opened |
-//! | `take` | taking, waiting, giving back |
-//! | `control` | changing the limiter for everybody, and ending it |
-//! | `asynchronous` | the same for tasks |
-//! | `look` | looking |
+//! | `mod` | the type, and how to open one |
+//! | `acquire` | requests that are decided now, or wait for their turn |
+//! | `reserve` | turns taken ahead of time |
+//! | `settle` | correcting a charge, and charging unconditionally |
+//! | `status` | reading the limiter's state |
+//! | `control` | changing the limiter for every process, and retiring it |
+//! | `asynchronous` | the methods of `control` as futures |
 
+mod acquire;
 mod asynchronous;
 mod control;
-mod look;
-mod take;
+mod reserve;
+mod settle;
+mod status;
 
 pub use asynchronous::Changing;
-pub use look::Peek;
+pub use status::Peek;
 
 use crate::Builder;
 use crate::binding::{Binding, Current};
@@ -26,35 +30,35 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A rate limit that every process on the host can share, by name.
+/// A handle to a rate limit that every process on the host can share by name.
 ///
-/// Cheap to clone; use it from any thread, and go on using it after `fork` in parent and child: both take from the
-/// same budget. Dropping it takes nothing from others; the limiter stays until it is [retired](RateLimit::retire) or
-/// the machine restarts.
+/// It is cheap to clone and can be used from any thread. The limiter outlives its handles and processes: it exists until it
+/// is [retired](RateLimit::retire) or the machine restarts.
 ///
-/// **A killed process** leaves nothing behind: what it took counts as used, it leaves the line and those behind it move up,
-/// its permits and its seat are free. **A stopped process** holds up no other process.
+/// - **Fork**: parent and child may both keep using the handle; they draw on the same budget.
+/// - **A killed process** leaves nothing behind. What it acquired stays used, its callers leave the line so that those behind
+///   them move up, and its permits and its seat become free.
+/// - **A stopped process** blocks no other process.
+/// - **A lost limiter** (retired, replaced, or its file removed) is replaced on the next use of the handle: the handle joins
+///   the limiter that now has the name or, if it was opened with a rate or a policy, creates it. See
+///   [`OnLost`](crate::OnLost).
 ///
-/// **A lost limiter** is found again by its name: after it was retired, replaced, or its file was removed, the next use of
-/// the handle joins the limiter that has the name now or, if the handle was opened with a rate or a policy, creates it. See
-/// [`OnLost`](crate::OnLost).
+/// By default a limit is *patient*: at most `max` per `per`, evenly spaced, one per `per / max`. [`Builder::burst`] allows
+/// bursts. The algorithm is the generic cell rate algorithm (GCRA, ITU-T I.371), which is equivalent to a token bucket; it
+/// counts exactly, without drift.
 ///
-/// The default is *patient*: at most `max` per `per`, evenly spaced, one per `per / max`. See
-/// [`Builder::burst`] for more at once. The algorithm is the generic cell rate algorithm (ITU-T I.371), which is also
-/// the token bucket; it counts exactly, without drift.
-///
-/// | | takes | waits | if it is denied |
+/// | | cost is charged | waits | a denial is |
 /// |---|---|---|---|
 /// | [`try_acquire`](Self::try_acquire) | now | never | [`Outcome::Denied`] |
-/// | [`wait`](Self::wait) | one call | for as long as it takes | an error, if the line is full |
-/// | [`acquire`](Self::acquire) | when it is its turn | in a thread or a task; with a bound if one is given | the same; with a bound [`Outcome::Denied`] |
-/// | [`reserve`](Self::reserve), [`schedule`](Self::schedule) | a turn ahead of its time | not yet | an error, if it would come in more than a year |
-/// | [`charge`](Self::charge) | without asking | never | – |
+/// | [`wait`](Self::wait) | for one call, at its turn | as long as it takes, in this thread | an error, and only if the line is full |
+/// | [`acquire`](Self::acquire) | at its turn | in a thread or a task, with a bound if one is set | as for `wait`; with a bound, [`Outcome::Denied`] |
+/// | [`reserve`](Self::reserve), [`schedule`](Self::schedule) | now, for a turn to come | later, if the caller wants to | an error, and only if the turn would come in more than a year |
+/// | [`charge`](Self::charge) | now, unconditionally | never | not possible |
 ///
-/// A cost is a number of calls, or a [`Cost`] where a limit counts a unit.
+/// A cost is a number of calls, or a [`Cost`] if a limit counts another unit.
 #[derive(Clone)]
 pub struct RateLimit {
-    /// The one that was opened. The others come after it was lost: see `binding`.
+    /// The limiter that was opened. `binding` holds its successor once it is lost.
     first: Arc<Limiter>,
     pub(crate) binding: Arc<Binding>,
 }
@@ -64,25 +68,29 @@ impl RateLimit {
         RateLimit { first, binding: Arc::new(binding) }
     }
 
-    /// The limiter that was opened. If it is lost, whatever is decided with it fails.
+    /// The limiter that was opened. If it is lost, every decision on it fails.
     #[inline]
     pub(crate) fn first(&self) -> &Arc<Limiter> {
         &self.first
     }
 
-    /// The limiter that it uses now.
+    /// The limiter that the handle uses at the moment.
     #[inline]
     pub(crate) fn limiter(&self) -> Current<'_> {
         self.binding.current(&self.first)
     }
 
-    /// Does this with the limiter; if that is lost, once more with the one that has its name now.
+    /// Runs `operation` on the current limiter; if that is lost, on the limiter that now has its name.
     #[inline]
-    pub(crate) fn with<T>(&self, what: impl FnMut(&Arc<Limiter>) -> Result<T>) -> Result<T> {
-        self.binding.with(&self.first, what)
+    pub(crate) fn with<T>(&self, operation: impl FnMut(&Arc<Limiter>) -> Result<T>) -> Result<T> {
+        self.binding.with(&self.first, operation)
     }
 
-    /// Joins the limiter `name`, or creates it: at most `max` per `per`, evenly spaced.
+    /// Joins the limiter `name`, or creates it: at most `max` calls per `per`, evenly spaced.
+    ///
+    /// Its file is in `$SHM_LIMIT_DIR`, or in `/dev/shm/shm-limit-<uid>` if that is not set; see [`Builder::directory`]. If
+    /// several processes create it at the same time, one of them does and the others join it. A process that is killed
+    /// meanwhile leaves either a complete limiter or none.
     ///
     /// ```no_run
     /// # fn main() -> shm_lib::Result<()> {
@@ -97,13 +105,14 @@ impl RateLimit {
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] if it exists with another rate or burst; [`ErrorKind::InvalidName`] and
-    /// [`ErrorKind::InvalidInput`] for what is not a valid name or rate; and what files can cause: no space, no permission,
-    /// somebody else's file, a damaged or foreign file. Nothing is created then, and nothing is damaged.
+    /// [`ErrorKind::InvalidInput`] for an invalid name or rate; and the errors of creating or opening its file, such as no
+    /// space, no permission, another user's file, or a file that is damaged or not a limiter. On an error no file is created
+    /// or changed.
     pub fn open(name: &str, max: u64, per: Duration) -> Result<RateLimit> {
         RateLimit::builder(name).open(max, per)
     }
 
-    /// Joins the limiter `name` as it is.
+    /// Joins the limiter `name` with whatever policy it has, and never creates it.
     ///
     /// ```no_run
     /// # fn main() -> shm_lib::Result<()> {
@@ -116,13 +125,12 @@ impl RateLimit {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if it does not exist, otherwise as [`open`](Self::open).
+    /// [`ErrorKind::NotFound`] if it does not exist; otherwise as [`open`](Self::open).
     pub fn attach(name: &str) -> Result<RateLimit> {
         RateLimit::builder(name).attach()
     }
 
-    /// For everything else that can be said of a limiter: a burst, another way of counting, permits, a directory,
-    /// permissions. See [`Builder`].
+    /// All other settings of a limiter: a burst, another kind of limit, permits, a directory, a file mode. See [`Builder`].
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

@@ -1,21 +1,21 @@
-//! Waiting: a caller stands in the line until it is admitted, asleep on a thread or as a future.
+//! Waiting in line until the request is admitted, in a thread or as a future.
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod` | what both have in common: what a caller got, in the library's words |
+//! | `mod` | what both kinds of caller share: immediate admission, and the caller's place in the line |
 //! | `thread` | a thread waits |
 //! | `future` | a task waits |
-//! | `tender` | the thread that wakes tasks |
+//! | `waker_thread` | the thread that wakes tasks |
 
 mod future;
-mod tender;
 mod thread;
+mod waker_thread;
 
 pub use future::Acquiring;
-pub(crate) use thread::{until, wait};
+pub(crate) use thread::{sleep_until_turn, wait};
 
 use crate::acquire::sealed::Gives;
-use crate::binding::Sought;
+use crate::binding::Lookup;
 use crate::outcome::Charge;
 use crate::{Admission, Error, Permit, RateLimit, Result};
 use shm_core::clock::{self, Nanos};
@@ -23,65 +23,65 @@ use shm_core::{Demand, Granted, Limiter, Receipt, Rouse, Step, Waiter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The latest turn that is wanted after this time, by the clock that all processes share. Without any time left only what is
-/// to be had at once is wanted.
-pub(crate) fn after(time: Duration) -> Nanos {
+/// The instant that is `time` from now, by the clock that all processes share. Zero for no time at all: the request is then
+/// admitted immediately or denied.
+pub(crate) fn deadline_after(time: Duration) -> Nanos {
     match time {
         Duration::ZERO => Nanos::from_nanos(0),
         left => clock::now().plus(left),
     }
 }
 
-/// A caller's place in the line. It is left when this is dropped, in whatever way, and takes nothing along.
-struct Stands {
+/// A caller's place in the line. Dropping this leaves the line, and nothing stays charged.
+struct WaitingCaller {
     limiter: Arc<Limiter>,
     waiter: Waiter,
 }
 
-/// What a caller does after it has looked.
-enum Next {
+/// What a waiting caller does next.
+enum TurnPoll {
     Step(Step),
-    /// Its limiter was lost twice in a short time: it looks again at this instant, or gives up with this error.
-    Later(Instant, Error),
+    /// Its limiter was lost twice within a short time: it reopens the name at this instant, or gives up with this error.
+    RetryAt(Instant, Error),
 }
 
-impl Stands {
-    fn new(limit: &RateLimit, demand: Demand) -> Stands {
-        Stands { limiter: Arc::clone(&limit.limiter()), waiter: Waiter::new(demand) }
+impl WaitingCaller {
+    fn new(limit: &RateLimit, demand: Demand) -> WaitingCaller {
+        WaitingCaller { limiter: Arc::clone(&limit.limiter()), waiter: Waiter::new(demand) }
     }
 
-    /// Looks. If the limiter is lost, the caller goes over to the line of the one that has the name now: as one that arrived
-    /// when it did, before those that came later.
-    fn look(&mut self, limit: &RateLimit, rouse: &Rouse) -> Result<Next> {
+    /// Checks whether it is the caller's turn. If the limiter is lost, the caller moves to the line of the limiter that now
+    /// has the name, and keeps its original arrival time, so that it stays ahead of later arrivals.
+    fn poll_turn(&mut self, limit: &RateLimit, rouse: &Rouse) -> Result<TurnPoll> {
         loop {
             match self.limiter.look(&mut self.waiter, rouse) {
-                Err(why) if why.kind().is_lost() => match limit.binding.find_again(&self.limiter, why)? {
-                    Sought::Found(limiter) => self.limiter = limiter,
-                    Sought::NotBefore(instant, why) => return Ok(Next::Later(instant, why)),
+                Err(why) if why.kind().is_lost() => match limit.binding.reopen(&self.limiter, why)? {
+                    Lookup::Found(limiter) => self.limiter = limiter,
+                    Lookup::RetryAt(instant, why) => return Ok(TurnPoll::RetryAt(instant, why)),
                 },
-                step => return step.map(Next::Step),
+                step => return step.map(TurnPoll::Step),
             }
         }
     }
 }
 
-impl Drop for Stands {
+impl Drop for WaitingCaller {
     fn drop(&mut self) {
         self.limiter.step_out(&mut self.waiter);
     }
 }
 
-/// What a caller takes that asks for calls and need not wait, if one attempt does it. `None`: [`at_once`] says more.
+/// Fast path: admits a request for calls if a single attempt succeeds. `None`: the caller goes on with [`try_immediate`].
 #[inline]
-fn calls_at_once(limit: &RateLimit, demand: &Demand) -> Option<(Receipt, Charge)> {
+fn try_immediate_calls(limit: &RateLimit, demand: &Demand) -> Option<(Receipt, Charge)> {
     let n = demand.calls()?;
-    // As `try_acquire`: a limiter that is lost fails, and one in shadow that would deny does.
+    // Uses the first limiter, as `try_acquire` does: this attempt fails if that is lost, or in shadow mode and over its limit.
     let receipt = limit.first().admit_calls_now(n, demand.latest())?;
     Some((receipt, Charge::Calls(n)))
 }
 
-/// What a caller gets that need not wait. `None`: it waits.
-fn at_once<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
+/// Admits the request if it need not wait. `None`: it must wait.
+fn try_immediate<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
     if limit.limiter().is_shadow()
         && let Some(admitted) = try_in_shadow(limit, demand)?
     {
@@ -92,7 +92,7 @@ fn at_once<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
         Ok(granted.map(|granted| admitted(limiter, demand, granted)))
     });
     match now {
-        // Lost again a moment after it was found: a caller that may wait looks for it once more.
+        // Lost again right after it was reopened: a caller that may wait retries.
         Err(e) if e.kind().is_lost() => Ok(None),
         now => now,
     }
@@ -108,16 +108,16 @@ fn admitted<T: Gives>(limiter: &Arc<Limiter>, demand: &Demand, granted: Granted)
     })
 }
 
-/// In shadow nobody waits, and nobody is denied. `None` if it was taken out of the shadow meanwhile: then the caller waits.
+/// In shadow mode no request waits or is denied. `None` if shadow mode was switched off meanwhile: then the caller waits.
 fn try_in_shadow<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
     Ok(limit.try_cost(&demand.cost())?.admission().map(T::admitted))
 }
 
-/// How soon a caller for which there is no place in the line looks for one again.
-const LOOK_FOR_A_PLACE: Duration = Duration::from_millis(10);
+/// How often a caller retries that found no free place in the line.
+const PLACE_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long a caller sleeps whose limiter is looked for again at this instant; an error if that is too late for it.
-fn time_to_look_again(instant: Instant, latest: Nanos, why: Error) -> Result<Duration> {
+/// How long a caller sleeps until the name may be looked up again, or `why` if that is after its deadline.
+fn lookup_delay(instant: Instant, latest: Nanos, why: Error) -> Result<Duration> {
     let time = instant.saturating_duration_since(Instant::now());
     if clock::now().plus(time) > latest { Err(why) } else { Ok(time) }
 }

@@ -1,6 +1,6 @@
-//! Changes by tasks: they reach every caller, and never block the runtime.
+//! Changes as futures: they reach every caller, and never block the runtime.
 
-use crate::{LONG, MINUTE, Place, SECOND, poll_once};
+use crate::{Fixture, LONG, MINUTE, SECOND, poll_once};
 use shm_lib::{ErrorKind, Limit, Rate, RateLimit};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -8,11 +8,11 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
-/// Where changers of a limiter lock its file: see docs/format.md.
+/// The offset of the byte that a changer locks in the limiter's file: see docs/format.md.
 const CONTROL: i64 = (1 << 40) - 1;
 
-/// Somebody who is stopped in the middle of a change.
-fn changer_that_stands_still(limit: &RateLimit) -> File {
+/// Holds the change lock, as a process does that is stopped during a change.
+fn hold_change_lock(limit: &RateLimit) -> File {
     let file = File::options().read(true).write(true).open(limit.path()).unwrap();
     // SAFETY: a struct of numbers, for which zeros are valid.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
@@ -24,9 +24,9 @@ fn changer_that_stands_still(limit: &RateLimit) -> File {
 }
 
 #[tokio::test]
-async fn they_do_what_their_namesakes_do() {
-    let place = Place::new(1, MINUTE);
-    let limit = &place.limit;
+async fn each_does_what_its_blocking_method_does() {
+    let fixture = Fixture::new(1, MINUTE);
+    let limit = &fixture.limit;
     limit.acquire(1).await.unwrap();
     limit.reset_async().await.unwrap();
     assert!(limit.try_acquire(1).unwrap().is_admitted());
@@ -46,38 +46,38 @@ async fn they_do_what_their_namesakes_do() {
 }
 
 #[tokio::test]
-async fn a_change_that_has_to_wait_blocks_no_other_task() {
-    let place = Place::new(1, MINUTE);
-    let held = changer_that_stands_still(&place.limit);
-    let limit = place.limit.clone();
+async fn a_change_that_waits_for_the_lock_blocks_no_other_task() {
+    let fixture = Fixture::new(1, MINUTE);
+    let held = hold_change_lock(&fixture.limit);
+    let limit = fixture.limit.clone();
     let change = tokio::spawn(async move { limit.change_async(1_000, SECOND).await });
     let begun = Instant::now();
     let mut slowest = Duration::ZERO;
-    // On the only thread of this runtime.
+    // This runtime has a single thread.
     while begun.elapsed() < Duration::from_millis(300) {
         let before = Instant::now();
         sleep(Duration::from_millis(5)).await;
         slowest = slowest.max(before.elapsed());
     }
-    assert!(!change.is_finished(), "it took the lock of another process");
-    assert!(slowest < SECOND, "the runtime stood still for {slowest:?}");
+    assert!(!change.is_finished(), "the change did not wait for the lock");
+    assert!(slowest < SECOND, "the runtime was blocked for {slowest:?}");
     drop(held);
     timeout(LONG, change).await.unwrap().unwrap().unwrap();
-    assert_eq!(place.limit.limit().unwrap().rate(), Rate::per_second(1_000).unwrap());
+    assert_eq!(fixture.limit.limit().unwrap().rate(), Rate::per_second(1_000).unwrap());
 }
 
 #[tokio::test]
-async fn dropped_before_its_first_poll_it_changes_nothing_and_later_everything() {
-    let place = Place::new(1, MINUTE);
-    drop(place.limit.change_async(1_000, SECOND));
+async fn a_change_dropped_after_its_first_poll_is_completed() {
+    let fixture = Fixture::new(1, MINUTE);
+    drop(fixture.limit.change_async(1_000, SECOND));
     sleep(Duration::from_millis(50)).await;
-    assert_eq!(place.limit.limit().unwrap().rate(), Rate::per_minute(1).unwrap());
+    assert_eq!(fixture.limit.limit().unwrap().rate(), Rate::per_minute(1).unwrap());
     {
-        let change = pin!(place.limit.change_async(1_000, SECOND));
+        let change = pin!(fixture.limit.change_async(1_000, SECOND));
         assert!(poll_once(change).is_none());
     }
     let end = Instant::now() + LONG;
-    while place.limit.limit().unwrap().rate() != Rate::per_second(1_000).unwrap() {
+    while fixture.limit.limit().unwrap().rate() != Rate::per_second(1_000).unwrap() {
         assert!(Instant::now() < end, "the change was dropped with its future");
         sleep(Duration::from_millis(1)).await;
     }
@@ -85,7 +85,7 @@ async fn dropped_before_its_first_poll_it_changes_nothing_and_later_everything()
 
 #[tokio::test]
 #[should_panic(expected = "of the closure")]
-async fn a_panic_of_the_closure_is_the_tasks() {
-    let place = Place::new(1, MINUTE);
-    let _ = place.limit.update_policy_async(|_| panic!("of the closure")).await;
+async fn a_panic_in_the_closure_reaches_the_task() {
+    let fixture = Fixture::new(1, MINUTE);
+    let _ = fixture.limit.update_policy_async(|_| panic!("of the closure")).await;
 }

@@ -1,6 +1,6 @@
 //! A future that is dropped while it waits leaves nothing behind.
 
-use crate::{LONG, MINUTE, Place, SECOND, poll_once};
+use crate::{Fixture, LONG, MINUTE, SECOND, poll_once};
 use shm_lib::Kind;
 use shm_lib::limit::audit;
 use std::hash::{BuildHasher, RandomState};
@@ -8,69 +8,69 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 #[test]
-fn the_last_turn_is_given_back() {
-    for place in [Place::new(1, MINUTE), Place::with(|b| b.greedy(), 1, MINUTE)] {
-        assert!(place.limit.try_acquire(1).unwrap().is_admitted());
-        let before = place.limit.peek().unwrap().next_at;
+fn a_dropped_future_gives_the_last_turn_back() {
+    for fixture in [Fixture::new(1, MINUTE), Fixture::with(|b| b.greedy(), 1, MINUTE)] {
+        assert!(fixture.limit.try_acquire(1).unwrap().is_admitted());
+        let before = fixture.limit.peek().unwrap().next_at;
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-            let mut waiting = Box::pin(place.limit.acquire(1).into_future());
+            let mut waiting = Box::pin(fixture.limit.acquire(1).into_future());
             assert!(poll_once(waiting.as_mut()).is_none());
-            assert!(place.limit.peek().unwrap().next_at > before);
+            assert!(fixture.limit.peek().unwrap().next_at > before);
             drop(waiting);
         });
-        let again = place.limit.reserve(1).unwrap();
-        assert_eq!(again.at(), before, "the same instant again");
+        let again = fixture.limit.reserve(1).unwrap();
+        assert_eq!(again.at(), before, "the dropped turn was not given back");
     }
 }
 
 #[tokio::test]
-async fn a_turn_with_a_reservation_behind_it_is_for_the_next_one_who_waits() {
-    let place = Place::new(1, 2 * SECOND);
-    let used = place.limit.acquire(1).await.unwrap();
-    let mut first = Box::pin(place.limit.acquire(1).into_future());
+async fn a_dropped_turn_before_a_reservation_goes_to_the_next_waiter() {
+    let fixture = Fixture::new(1, 2 * SECOND);
+    let used = fixture.limit.acquire(1).await.unwrap();
+    let mut first = Box::pin(fixture.limit.acquire(1).into_future());
     assert!(poll_once(first.as_mut()).is_none());
-    let reserved = place.limit.reserve(1).unwrap().commit().unwrap();
+    let reserved = fixture.limit.reserve(1).unwrap().commit().unwrap();
     drop(first);
-    assert_eq!(reserved.at().since(used.at()), 4 * SECOND, "it comes behind the turn of the line");
-    let next = timeout(LONG, place.limit.acquire(1)).await.unwrap().unwrap();
+    assert_eq!(reserved.at().since(used.at()), 4 * SECOND, "it comes after the waiter's turn");
+    let next = timeout(LONG, fixture.limit.acquire(1)).await.unwrap().unwrap();
     assert_eq!(next.at().since(used.at()), 2 * SECOND);
 }
 
 #[tokio::test]
-async fn a_tokio_timeout_gives_back() {
-    let place = Place::new(1, MINUTE);
-    place.limit.acquire(1).await.unwrap();
-    let before = place.limit.peek().unwrap();
-    timeout(Duration::from_millis(20), place.limit.acquire(1)).await.expect_err("a minute early");
-    let after = place.limit.peek().unwrap();
+async fn a_tokio_timeout_gives_the_turn_back() {
+    let fixture = Fixture::new(1, MINUTE);
+    fixture.limit.acquire(1).await.unwrap();
+    let before = fixture.limit.peek().unwrap();
+    timeout(Duration::from_millis(20), fixture.limit.acquire(1)).await.expect_err("a minute early");
+    let after = fixture.limit.peek().unwrap();
     assert_eq!((after.next_at, after.queued), (before.next_at, before.queued));
 }
 
 #[tokio::test]
-async fn no_permit_is_held_by_one_who_waits_for_its_turn() {
-    let place = Place::with(|b| b.permits(1), 1, MINUTE);
-    let held = || place.limit.inspect().unwrap().permits_held;
-    drop(place.limit.acquire(1).await.unwrap());
-    let mut waiting = Box::pin(place.limit.acquire(1).into_future());
+async fn a_waiter_for_a_turn_holds_no_permit() {
+    let fixture = Fixture::with(|b| b.permits(1), 1, MINUTE);
+    let held = || fixture.limit.inspect().unwrap().permits_held;
+    drop(fixture.limit.acquire(1).await.unwrap());
+    let mut waiting = Box::pin(fixture.limit.acquire(1).into_future());
     assert!(poll_once(waiting.as_mut()).is_none());
     assert_eq!(held(), 0);
     drop(waiting);
-    assert!(!place.limit.acquire(1).timeout(SECOND).await.unwrap().is_admitted());
-    assert_eq!(held(), 0, "a refusal holds nothing");
+    assert!(!fixture.limit.acquire(1).timeout(SECOND).await.unwrap().is_admitted());
+    assert_eq!(held(), 0, "a denied request holds no permit");
 }
 
-/// Tasks that are dropped at random moments; those that are not must keep the limit, and nothing may stay taken.
+/// Tasks are dropped at random moments. The admitted ones must obey the limit, and nothing may stay charged or held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_drops() {
+async fn random_drops_keep_the_limit_and_leave_nothing_behind() {
     let per = Duration::from_millis(200);
-    for place in [
-        Place::with(|b| b.burst(5).permits(4), 100, per),
-        Place::with(|b| b.greedy().permits(4), 100, per),
-        Place::with(|b| b.burst(5), 100, per),
+    for fixture in [
+        Fixture::with(|b| b.burst(5).permits(4), 100, per),
+        Fixture::with(|b| b.greedy().permits(4), 100, per),
+        Fixture::with(|b| b.burst(5), 100, per),
     ] {
         let tasks: Vec<_> = (0..300u64)
             .map(|i| {
-                let limit = place.limit.clone();
+                let limit = fixture.limit.clone();
                 let patience = Duration::from_micros(RandomState::new().hash_one(i) % 100_000);
                 tokio::spawn(async move {
                     let admission = timeout(patience, limit.acquire(1)).await.ok()?.unwrap();
@@ -83,21 +83,21 @@ async fn a_storm_of_drops() {
         for task in tasks {
             used.extend(timeout(LONG, task).await.unwrap().unwrap());
         }
-        let limit = place.limit.limit().unwrap();
+        let limit = fixture.limit.limit().unwrap();
         audit::check(limit, &mut used).unwrap();
         if limit.kind() == Kind::Greedy {
             assert!(used.windows(101).all(|window| window[100].at.since(window[0].at) >= per));
         }
-        let seen = place.limit.inspect().unwrap();
+        let seen = fixture.limit.inspect().unwrap();
         assert_eq!(seen.permits_held, 0);
         assert_eq!(seen.counts.admitted, used.len() as u64);
 
-        // What was forfeited passes by the pace, and then it is as if nothing had happened.
+        // Forfeited turns expire at the limit's rate; after that the limiter is as new.
         let begun = Instant::now();
-        while place.limit.peek().unwrap().available < limit.burst() && begun.elapsed() < LONG {
+        while fixture.limit.peek().unwrap().available < limit.burst() && begun.elapsed() < LONG {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let peek = place.limit.peek().unwrap();
+        let peek = fixture.limit.peek().unwrap();
         assert_eq!((peek.available, peek.used, peek.queued), (limit.burst(), 0, 0));
     }
 }

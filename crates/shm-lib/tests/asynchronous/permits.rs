@@ -1,22 +1,22 @@
-//! Waiting for one of so many permits.
+//! Waiting for a permit.
 
-use crate::{LONG, Place, SECOND};
+use crate::{Fixture, LONG, SECOND};
 use shm_lib::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
-/// As good as no limit on the rate.
-fn with_permits(n: u32) -> Place {
-    Place::with(|b| b.burst(1_000_000).permits(n), 1_000_000, SECOND)
+/// A limiter whose rate is no constraint.
+fn with_permits(n: u32) -> Fixture {
+    Fixture::with(|b| b.burst(1_000_000).permits(n), 1_000_000, SECOND)
 }
 
 #[tokio::test]
-async fn one_is_held_until_the_admission_is_dropped() {
-    let place = with_permits(1);
-    let first = place.limit.acquire(1).await.unwrap();
-    let limit = place.limit.clone();
+async fn an_admission_holds_its_permit_until_it_is_dropped() {
+    let fixture = with_permits(1);
+    let first = fixture.limit.acquire(1).await.unwrap();
+    let limit = fixture.limit.clone();
     let task = tokio::spawn(async move { limit.acquire(1).await.map(|admission| admission.waited()) });
     sleep(Duration::from_millis(30)).await;
     assert!(!task.is_finished());
@@ -25,12 +25,12 @@ async fn one_is_held_until_the_admission_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn never_more_at_a_time() {
-    let place = with_permits(3);
+async fn concurrency_never_exceeds_the_permits() {
+    let fixture = with_permits(3);
     let (inside, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let tasks: Vec<_> = (0..60)
         .map(|_| {
-            let (limit, inside, most) = (place.limit.clone(), Arc::clone(&inside), Arc::clone(&most));
+            let (limit, inside, most) = (fixture.limit.clone(), Arc::clone(&inside), Arc::clone(&most));
             tokio::spawn(async move {
                 let admission = limit.acquire(1).await.unwrap();
                 most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -44,30 +44,30 @@ async fn never_more_at_a_time() {
         timeout(LONG, task).await.unwrap().unwrap();
     }
     assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
-    assert_eq!(place.limit.inspect().unwrap().permits_held, 0);
+    assert_eq!(fixture.limit.inspect().unwrap().permits_held, 0);
 }
 
 #[tokio::test]
-async fn a_timeout_ends_the_wait_for_one() {
-    let place = with_permits(1);
-    let _held = place.limit.acquire(1).await.unwrap();
-    let before = place.limit.peek().unwrap();
+async fn a_timeout_ends_the_wait_for_a_permit() {
+    let fixture = with_permits(1);
+    let _held = fixture.limit.acquire(1).await.unwrap();
+    let before = fixture.limit.peek().unwrap();
     let begun = Instant::now();
-    let outcome = place.limit.acquire(1).timeout(Duration::from_millis(80)).await.unwrap();
+    let outcome = fixture.limit.acquire(1).timeout(Duration::from_millis(80)).await.unwrap();
     assert!(!outcome.is_admitted());
     assert!(begun.elapsed() >= Duration::from_millis(80));
-    // The budget fills up all the time, so no token may be missing, and there may be more.
-    assert!(place.limit.peek().unwrap().used <= before.used);
+    // The bucket refills meanwhile, so usage may have fallen, but it must not have risen.
+    assert!(fixture.limit.peek().unwrap().used <= before.used);
 }
 
 #[tokio::test]
-async fn the_end_of_the_limiter_is_heard() {
-    let place = with_permits(1);
-    let _held = place.limit.acquire(1).await.unwrap();
-    let limit = place.limit.clone();
+async fn a_waiter_for_a_permit_gets_an_error_when_the_limiter_is_retired() {
+    let fixture = with_permits(1);
+    let _held = fixture.limit.acquire(1).await.unwrap();
+    let limit = fixture.limit.clone();
     let task = tokio::spawn(async move { limit.acquire(1).await.map(drop) });
     sleep(Duration::from_millis(20)).await;
-    place.limit.retire().unwrap();
+    fixture.limit.retire().unwrap();
     let kind = timeout(LONG, task).await.unwrap().unwrap().unwrap_err().kind();
     assert!(matches!(kind, ErrorKind::Retired | ErrorKind::Removed), "{kind:?}");
 }

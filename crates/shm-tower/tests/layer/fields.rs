@@ -1,6 +1,6 @@
-//! What clients are told: draft-ietf-httpapi-ratelimit-headers-11, and Retry-After.
+//! The response fields of draft-ietf-httpapi-ratelimit-headers-11, and Retry-After.
 
-use crate::{MINUTE, Place, SECOND, field, get, hello};
+use crate::{Fixture, MINUTE, SECOND, field, get, hello};
 use http::StatusCode;
 use shm_lib::{Builder, Limit, Rate, Start};
 use shm_tower::{Mode, RateLimitLayer};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Both fields after `n` requests.
-async fn told(layer: &RateLimitLayer, n: u64) -> (String, String) {
+/// `RateLimit-Policy` and `RateLimit` of the last of `n` responses.
+async fn fields_after(layer: &RateLimitLayer, n: u64) -> (String, String) {
     let service = hello(layer);
     let mut last = get(&service).await;
     for _ in 1..n {
@@ -20,18 +20,18 @@ async fn told(layer: &RateLimitLayer, n: u64) -> (String, String) {
 }
 
 #[tokio::test]
-async fn as_in_the_drafts_own_example() {
-    let place = Place::with(|b| b.fixed_window(Start::FirstUse), 100, MINUTE);
-    assert!(place.limit.try_acquire(49).unwrap().is_admitted());
-    let (policy, limit) = told(&place.layer(Mode::Reject), 1).await;
+async fn the_fields_match_the_drafts_example() {
+    let fixture = Fixture::with(|b| b.fixed_window(Start::FirstUse), 100, MINUTE);
+    assert!(fixture.limit.try_acquire(49).unwrap().is_admitted());
+    let (policy, limit) = fields_after(&fixture.layer(Mode::Reject), 1).await;
     assert_eq!(policy, r#""default";q=100;w=60"#);
     assert_eq!(limit, r#""default";r=50;t=30"#);
 }
 
 #[tokio::test]
-async fn of_all_kinds_of_limits() {
+async fn every_kind_of_limit_has_the_same_fields() {
     let seen = |choose: fn(Builder) -> Builder| async move {
-        told(&Place::with(choose, 100, HOUR).layer(Mode::Reject), 10).await
+        fields_after(&Fixture::with(choose, 100, HOUR).layer(Mode::Reject), 10).await
     };
     let policy = r#""default";q=100;w=3600"#.to_owned();
     let rest = r#""default";r=90;t=3240"#.to_owned();
@@ -42,24 +42,24 @@ async fn of_all_kinds_of_limits() {
 }
 
 #[tokio::test]
-async fn never_a_faster_pace_than_the_limits() {
+async fn the_policy_never_states_a_faster_rate_than_the_limit() {
     for (max, per_ms, policy) in [
         (10, 500, r#""default";q=20;w=1"#),
         (2, 1500, r#""default";q=2;w=2"#),
         (1, 1500, r#""default";q=1;w=2"#),
         (7, 1000, r#""default";q=7;w=1"#),
     ] {
-        let place = Place::with(|b| b, max, Duration::from_millis(per_ms));
-        assert_eq!(told(&place.layer(Mode::Reject), 1).await.0, policy);
+        let fixture = Fixture::with(|b| b, max, Duration::from_millis(per_ms));
+        assert_eq!(fields_after(&fixture.layer(Mode::Reject), 1).await.0, policy);
     }
 }
 
 #[tokio::test]
-async fn a_refusal_names_what_is_exhausted_and_when_it_is_over() {
+async fn a_denial_names_the_exhausted_limit_and_its_window() {
     let daily = Limit::with_burst(Rate::new(1000, 24 * HOUR).unwrap(), 1000).unwrap();
-    let place = Place::with(|b| b.burst(2).and(daily), 2, MINUTE);
-    let layer = place.layer(Mode::Reject).policy_name("api");
-    let (policy, limit) = told(&layer, 2).await;
+    let fixture = Fixture::with(|b| b.burst(2).and(daily), 2, MINUTE);
+    let layer = fixture.layer(Mode::Reject).policy_name("api");
+    let (policy, limit) = fields_after(&layer, 2).await;
     assert_eq!(policy, r#""api";q=2;w=60, "api-2";q=1000;w=86400"#);
     assert!(limit.starts_with(r#""api";r=0;t="#) && limit.contains(r#", "api-2";r=998;t=86228"#), "{limit}");
 
@@ -69,14 +69,14 @@ async fn a_refusal_names_what_is_exhausted_and_when_it_is_over() {
     let window: u64 = limit.strip_prefix(r#""api";r=0;t="#).unwrap().parse().unwrap();
     let retry_after: u64 = field(&refused, "retry-after").unwrap().parse().unwrap();
     assert!((20..=30).contains(&retry_after));
-    assert!(retry_after >= window, "not before the end of the window");
+    assert!(retry_after >= window, "Retry-After ends before the window");
     assert_eq!(field(&refused, "ratelimit-policy"), Some(policy.as_str()));
 }
 
 #[tokio::test]
-async fn a_second_at_least() {
-    let place = Place::with(|b| b, 10, SECOND);
-    let service = hello(&place.layer(Mode::Reject));
+async fn retry_after_is_at_least_one_second() {
+    let fixture = Fixture::with(|b| b, 10, SECOND);
+    let service = hello(&fixture.layer(Mode::Reject));
     let mut refused = get(&service).await;
     while refused.status() == StatusCode::OK {
         refused = get(&service).await;
@@ -86,9 +86,9 @@ async fn a_second_at_least() {
 }
 
 #[tokio::test]
-async fn permits_are_told_as_concurrency() {
-    let place = Place::with(|b| b.burst(60).permits(1), 60, MINUTE);
-    let service = hello(&place.layer(Mode::Reject));
+async fn permits_are_reported_as_concurrency() {
+    let fixture = Fixture::with(|b| b.burst(60).permits(1), 60, MINUTE);
+    let service = hello(&fixture.layer(Mode::Reject));
     let first = get(&service).await;
     let policy = r#""default";q=60;w=60, "default-concurrency";q=1;qu="concurrent-requests""#;
     assert_eq!(field(&first, "ratelimit-policy"), Some(policy));
@@ -99,8 +99,8 @@ async fn permits_are_told_as_concurrency() {
 }
 
 #[tokio::test]
-async fn names_are_quoted() {
-    let place = Place::with(|b| b, 1, SECOND);
-    let layer = place.layer(Mode::Reject).policy_name("a\"b\\c\nü");
-    assert_eq!(told(&layer, 1).await.0, r#""a\"b\\c__";q=1;w=1"#);
+async fn policy_names_are_quoted() {
+    let fixture = Fixture::with(|b| b, 1, SECOND);
+    let layer = fixture.layer(Mode::Reject).policy_name("a\"b\\c\nü");
+    assert_eq!(fields_after(&layer, 1).await.0, r#""a\"b\\c__";q=1;w=1"#);
 }

@@ -1,10 +1,10 @@
-//! A service under a limit: what passes, what is refused, what clients are told, what is given back.
+//! A rate-limited service: admission, denial, response fields, and what is given back.
 
-mod failing;
+mod admission;
+mod failures;
 mod fields;
 mod overload;
 mod permits;
-mod taking;
 
 use http::{Request, Response};
 use http_body::Body;
@@ -19,32 +19,32 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-/// More than any test waits, unless the machine stands still.
+/// Longer than any test should wait, even on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
 
 type Answer = Response<LimitedBody<String>>;
 
 /// A limiter in a directory of its own.
-struct Place {
+struct Fixture {
     dir: TempDir,
     limit: RateLimit,
 }
 
-impl Place {
-    fn with(choose: impl FnOnce(Builder) -> Builder, max: u64, per: Duration) -> Place {
-        Place::opened(|builder| choose(builder).open(max, per))
+impl Fixture {
+    fn with(choose: impl FnOnce(Builder) -> Builder, max: u64, per: Duration) -> Fixture {
+        Fixture::opened(|builder| choose(builder).open(max, per))
     }
 
-    fn opened(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Place {
+    fn opened(open: impl FnOnce(Builder) -> shm_lib::Result<RateLimit>) -> Fixture {
         let dir = tempfile::tempdir().expect("a directory to work in");
-        let builder = RateLimit::builder("place").directory(dir.path());
+        let builder = RateLimit::builder("fixture").directory(dir.path());
         let limit = open(builder).expect("a limiter");
-        Place { dir, limit }
+        Fixture { dir, limit }
     }
 
-    /// Another process's handle, so to say.
+    /// Another handle, as another process would have.
     fn other(&self) -> RateLimit {
-        RateLimit::builder("place").directory(self.dir.path()).attach().expect("the limiter")
+        RateLimit::builder("fixture").directory(self.dir.path()).attach().expect("the limiter")
     }
 
     fn layer(&self, mode: Mode) -> RateLimitLayer {
@@ -52,7 +52,7 @@ impl Place {
     }
 }
 
-/// Says hello to everybody, under a limit, and whether they know that they were admitted.
+/// A rate-limited service that answers whether the request had the `Admitted` extension.
 fn hello(
     layer: &RateLimitLayer,
 ) -> impl Service<Request<()>, Response = Answer, Error = Infallible, Future: Send> + Clone + Send + use<> {
@@ -70,7 +70,7 @@ fn field<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     answer.headers().get(name).map(|value| value.to_str().unwrap())
 }
 
-/// These bodies are one frame.
+/// The body's text; bodies in these tests are a single frame.
 fn text(mut answer: Answer) -> String {
     let mut context = Context::from_waker(Waker::noop());
     match Pin::new(answer.body_mut()).poll_frame(&mut context) {

@@ -1,6 +1,6 @@
-//! How long a permit is held.
+//! How long a request holds a permit, and the response fields for permits.
 
-use crate::{MINUTE, Place, SECOND, field, get, hello};
+use crate::{Fixture, MINUTE, SECOND, field, get, hello};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use shm_tower::Mode;
@@ -8,43 +8,43 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-fn held(place: &Place) -> u64 {
-    place.limit.inspect().unwrap().permits_held
+fn held(fixture: &Fixture) -> u64 {
+    fixture.limit.inspect().unwrap().permits_held
 }
 
-fn with_permits(n: u32) -> Place {
-    Place::with(|b| b.burst(1000).permits(n), 1000, SECOND)
+fn with_permits(n: u32) -> Fixture {
+    Fixture::with(|b| b.burst(1000).permits(n), 1000, SECOND)
 }
 
 #[tokio::test]
-async fn until_the_body_is_dropped() {
+async fn a_permit_is_held_until_the_body_is_dropped() {
     for mode in [Mode::Reject, Mode::Wait, Mode::WaitUpTo(SECOND)] {
-        let place = with_permits(2);
-        let service = hello(&place.layer(mode));
+        let fixture = with_permits(2);
+        let service = hello(&fixture.layer(mode));
         let answers = (get(&service).await, get(&service).await);
-        assert_eq!(held(&place), 2);
+        assert_eq!(held(&fixture), 2);
         drop(answers);
-        assert_eq!(held(&place), 0);
+        assert_eq!(held(&fixture), 0);
     }
 }
 
 #[tokio::test]
-async fn until_the_body_has_ended() {
-    let place = with_permits(1);
-    let mut answer = get(&hello(&place.layer(Mode::Reject))).await;
-    assert_eq!(held(&place), 1);
+async fn a_permit_is_held_until_the_body_has_ended() {
+    let fixture = with_permits(1);
+    let mut answer = get(&hello(&fixture.layer(Mode::Reject))).await;
+    assert_eq!(held(&fixture), 1);
     let mut context = Context::from_waker(Waker::noop());
     let frame = Pin::new(answer.body_mut()).poll_frame(&mut context);
     assert!(matches!(frame, Poll::Ready(Some(Ok(frame))) if frame.is_data()));
-    assert_eq!(held(&place), 0, "a body that knows its end needs no further poll");
+    assert_eq!(held(&fixture), 0, "a body that knows its end needs no further poll");
     assert!(matches!(Pin::new(answer.body_mut()).poll_frame(&mut context), Poll::Ready(None)));
 }
 
 #[tokio::test]
-async fn until_the_call_is_dropped_or_fails() {
+async fn a_permit_is_held_until_the_call_is_dropped_or_fails() {
     for fails in [false, true] {
-        let place = with_permits(1);
-        let service = place.layer(Mode::Reject).layer(service_fn(move |_: Request<()>| async move {
+        let fixture = with_permits(1);
+        let service = fixture.layer(Mode::Reject).layer(service_fn(move |_: Request<()>| async move {
             if fails {
                 return Err("failed");
             }
@@ -55,28 +55,28 @@ async fn until_the_call_is_dropped_or_fails() {
         let mut context = Context::from_waker(Waker::noop());
         let polled = call.as_mut().poll(&mut context);
         assert_eq!(matches!(polled, Poll::Ready(Err("failed"))), fails);
-        assert!(fails || held(&place) == 1);
+        assert!(fails || held(&fixture) == 1);
         drop(call);
-        assert_eq!(held(&place), 0);
+        assert_eq!(held(&fixture), 0);
     }
 }
 
 #[tokio::test]
-async fn a_refusal_holds_none() {
-    let place = Place::with(|b| b.burst(1).permits(5), 1, MINUTE);
-    let service = hello(&place.layer(Mode::Reject));
+async fn a_denied_request_holds_no_permit() {
+    let fixture = Fixture::with(|b| b.burst(1).permits(5), 1, MINUTE);
+    let service = hello(&fixture.layer(Mode::Reject));
     let first = get(&service).await;
     let refused = get(&service).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(held(&place), 1);
+    assert_eq!(held(&fixture), 1);
     drop(first);
-    assert_eq!(held(&place), 0);
+    assert_eq!(held(&fixture), 0);
 }
 
 #[tokio::test]
-async fn who_waits_for_one_gets_the_next() {
-    let place = with_permits(1);
-    let mut service = hello(&place.layer(Mode::Wait));
+async fn a_waiter_gets_the_next_permit() {
+    let fixture = with_permits(1);
+    let mut service = hello(&fixture.layer(Mode::Wait));
     let first = get(&service).await;
     let mut second = pin!(service.ready().await.unwrap().call(Request::new(())));
     let mut context = Context::from_waker(Waker::noop());
@@ -86,9 +86,9 @@ async fn who_waits_for_one_gets_the_next() {
 }
 
 #[tokio::test]
-async fn without_a_rate_only_the_permits_are_told() {
-    let place = Place::opened(|b| b.permits(1).open_permits());
-    let service = hello(&place.layer(Mode::Reject));
+async fn without_a_rate_only_permits_are_reported() {
+    let fixture = Fixture::opened(|b| b.permits(1).open_permits());
+    let service = hello(&fixture.layer(Mode::Reject));
     let first = get(&service).await;
     assert_eq!(first.status(), StatusCode::OK);
     assert_eq!(
@@ -103,7 +103,7 @@ async fn without_a_rate_only_the_permits_are_told() {
     drop(first);
     assert_eq!(get(&service).await.status(), StatusCode::OK);
 
-    place.limit.pause_for(MINUTE).unwrap();
+    fixture.limit.pause_for(MINUTE).unwrap();
     let paused = get(&service).await;
     assert_eq!(paused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(field(&paused, "retry-after"), Some("60"));
@@ -112,10 +112,10 @@ async fn without_a_rate_only_the_permits_are_told() {
 
 #[tokio::test]
 async fn without_a_rate_requests_wait_for_a_permit() {
-    let place = Place::opened(|b| b.permits(2).open_permits());
-    let service = hello(&place.layer(Mode::Wait));
+    let fixture = Fixture::opened(|b| b.permits(2).open_permits());
+    let service = hello(&fixture.layer(Mode::Wait));
     let answers = (get(&service).await, get(&service).await);
-    assert_eq!(held(&place), 2);
+    assert_eq!(held(&fixture), 2);
     let mut third = pin!(get(&service));
     let mut context = Context::from_waker(Waker::noop());
     assert!(third.as_mut().poll(&mut context).is_pending());

@@ -1,7 +1,8 @@
-//! What a decision can't be under, and what one would write by hand: the same bucket, in shared memory, behind a lock.
+//! Baselines: the primitives that a decision is made of, and hand-written limiters, which keep the same bucket in shared memory
+//! behind a lock.
 #![allow(unsafe_code)]
 
-use crate::ours;
+use crate::shm_limit;
 use crate::subject::Subject;
 use memmap2::MmapRaw;
 use nix::fcntl::{Flock, FlockArg};
@@ -11,33 +12,33 @@ use std::fs::{File, OpenOptions};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(target_arch = "x86_64")]
-const COUNTER: &str = "floor: the processor's counter, read";
-pub(crate) const SWAP: &str = "floor: clock and compare-and-swap";
+const COUNTER: &str = "baseline: reading the time-stamp counter";
+pub(crate) const SWAP: &str = "baseline: clock and compare-and-swap";
 pub(crate) const ROBUST: &str = "robust mutex in shared memory, by hand";
 pub(crate) const BY_HAND: &str = "shared_memory and raw_sync, by hand";
 pub(crate) const FLOCK: &str = "flock on a file, by hand";
 
-/// Words that forked children share.
+/// Words in memory that forked children share.
 pub(crate) fn shared_words(words: usize) -> &'static [AtomicU64] {
     let file = tempfile::tempfile_in("/dev/shm").or_else(|_| tempfile::tempfile()).expect("a file");
     file.set_len(words as u64 * 8).expect("room");
     let map = Box::leak(Box::new(MmapRaw::map_raw(&file).expect("a mapping")));
-    // SAFETY: the mapping is page-aligned, as long as this, and never unmapped; atomics allow any bytes and writers.
+    // SAFETY: the mapping is page-aligned, at least this long, and never unmapped; atomics allow any bytes and concurrent writers.
     unsafe { std::slice::from_raw_parts(map.as_ptr().cast::<AtomicU64>(), words) }
 }
 
 pub(crate) fn clock() -> Subject {
-    Subject::new("floor: clock_gettime(CLOCK_BOOTTIME)", || shm_lib::now().as_nanos())
+    Subject::new("baseline: clock_gettime(CLOCK_BOOTTIME)", || shm_lib::now().as_nanos())
 }
 
-/// What the clocks of governor and of this limiter are made of.
+/// The clock source of governor's quanta clock and of shm-limit.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn counter() -> Subject {
     // SAFETY: reads a register.
     Subject::new(COUNTER, || unsafe { std::arch::x86_64::_rdtsc() })
 }
 
-/// Takes a token as cheaply as can be: no limit is kept.
+/// The cheapest update of a shared word that reads the clock. It enforces no limit.
 pub(crate) fn clock_and_swap() -> Subject {
     let word = &shared_words(512)[8];
     Subject::new(SWAP, move || {
@@ -51,7 +52,8 @@ pub(crate) fn clock_and_swap() -> Subject {
     })
 }
 
-/// A bucket of one number, which somebody else locks: a token a nanosecond and never full, or one a day and full.
+/// A bucket whose state is one number; the caller holds the lock. If `open`, it admits one per nanosecond and never denies;
+/// otherwise it admits one per day, and that one is used.
 fn bucket(tat: &AtomicU64, open: bool) -> bool {
     let interval = if open { 1 } else { 86_400_000_000_000 };
     let burst = if open { 1_000_000_000 } else { 0 };
@@ -64,27 +66,27 @@ fn bucket(tat: &AtomicU64, open: bool) -> bool {
     conforms
 }
 
-/// A robust, process-shared pthread mutex: the only lock of the C library that survives a killed holder.
+/// A robust, process-shared pthread mutex, the only lock of the C library that survives a killed holder.
 struct Robust(*mut libc::pthread_mutex_t);
 
 impl Robust {
     fn new(at: &'static [AtomicU64]) -> Robust {
         assert!(size_of_val(at) >= size_of::<libc::pthread_mutex_t>());
         let mutex = at.as_ptr().cast_mut().cast::<libc::pthread_mutex_t>();
-        let mut how = std::mem::MaybeUninit::uninit();
-        // SAFETY: the attributes are initialised by the first call; the mutex's memory is large enough, aligned as a word,
-        // and lives for ever.
+        let mut attributes = std::mem::MaybeUninit::uninit();
+        // SAFETY: the first call initialises the attributes; the mutex's memory is large enough, word-aligned, and never
+        // freed.
         unsafe {
-            libc::pthread_mutexattr_init(how.as_mut_ptr());
-            libc::pthread_mutexattr_setpshared(how.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
-            libc::pthread_mutexattr_setrobust(how.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
-            assert_eq!(libc::pthread_mutex_init(mutex, how.as_ptr()), 0);
+            libc::pthread_mutexattr_init(attributes.as_mut_ptr());
+            libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
+            libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
+            assert_eq!(libc::pthread_mutex_init(mutex, attributes.as_ptr()), 0);
         }
         Robust(mutex)
     }
 
     fn with<T>(&self, work: impl FnOnce() -> T) -> T {
-        // SAFETY: initialised in `new`; unlocked by who locked it.
+        // SAFETY: initialised in `new`; the thread that locks it unlocks it.
         unsafe {
             if libc::pthread_mutex_lock(self.0) == libc::EOWNERDEAD {
                 libc::pthread_mutex_consistent(self.0);
@@ -102,14 +104,14 @@ pub(crate) fn robust_mutex(open: bool) -> Subject {
     Subject::new(ROBUST, move || mutex.with(|| bucket(tat, open)))
 }
 
-/// As the examples of the two crates do it.
+/// A mutex of raw_sync in memory of shared_memory, as in the crates' examples.
 pub(crate) fn by_hand(open: bool) -> Subject {
     let memory = ShmemConf::new().size(4096).create().expect("shared memory");
     let at = memory.as_ptr();
     let size = Mutex::size_of(Some(at));
-    // SAFETY: the memory is larger than lock and data, and lives as long as the closure that has both.
+    // SAFETY: the memory is larger than the lock and the data, and lives as long as the closure that owns both.
     let (mutex, _) = unsafe { Mutex::new(at, at.add(size)) }.expect("a mutex");
-    // SAFETY: after the lock, within the memory, zeroed by the kernel; aligned since the lock's size is a multiple of 8.
+    // SAFETY: behind the lock and within the memory, zeroed by the kernel; aligned, as the offset is a multiple of 8.
     let tat = unsafe { &*at.add(size.next_multiple_of(8)).cast::<AtomicU64>() };
     struct Both(Box<dyn LockImpl>, #[allow(dead_code)] shared_memory::Shmem);
     let both = Both(mutex, memory);
@@ -120,22 +122,22 @@ pub(crate) fn by_hand(open: bool) -> Subject {
     })
 }
 
-/// Each process opens the file for itself, or they would share the lock.
+/// Each process opens the file itself: processes that inherit one open file share its lock.
 pub(crate) fn flock() -> Subject {
-    let dir = ours::directory();
+    let dir = shm_limit::directory();
     let path = dir.path().join("lock");
     let tat = &shared_words(512)[0];
-    let mut mine: Option<(u32, File)> = None;
+    let mut own_file: Option<(u32, File)> = None;
     Subject::new(FLOCK, move || {
         let _keep = &dir;
         let me = std::process::id();
-        let file = match mine.take() {
+        let file = match own_file.take() {
             Some((pid, file)) if pid == me => file,
             _ => OpenOptions::new().create(true).truncate(false).write(true).open(&path).expect("the file"),
         };
         let locked = Flock::lock(file, FlockArg::LockExclusive).unwrap_or_else(|(_, e)| panic!("{e}"));
         let admitted = bucket(tat, true);
-        mine = Some((me, locked.unlock().unwrap_or_else(|(_, e)| panic!("{e}"))));
+        own_file = Some((me, locked.unlock().unwrap_or_else(|(_, e)| panic!("{e}"))));
         admitted
     })
 }

@@ -1,4 +1,4 @@
-//! Looking. It takes nothing.
+//! Reading the limiter's state, which charges nothing.
 
 use super::RateLimit;
 use crate::{Error, ErrorKind};
@@ -7,29 +7,29 @@ use shm_core::limit::{Limit, Outlook, Policy};
 use shm_core::{Counts, Inspection, Limiter, Result};
 use std::time::Duration;
 
-/// How full a limiter is. Looking takes nothing, and the next moment may be different.
+/// How full a limiter was when [`RateLimit::peek`] read it. Other processes may have changed it since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Peek {
-    /// Calls that would be admitted now by all limits that count calls; `u64::MAX` if no limit does. (Permits are not looked
-    /// at.)
+    /// How many calls all limits that count calls would admit now; `u64::MAX` if no limit counts calls. Ignores permits.
     pub available: u64,
-    /// How much of the first limit's burst is used. (In a pause, what is neither used nor available is held back.)
+    /// How much of the first limit's burst is used. During a pause `used + available` is less than the burst.
     pub used: u64,
-    /// After how long one call would be admitted if no other request came.
+    /// How long until one call would be admitted if no other request arrived.
     #[cfg_attr(feature = "serde", serde(rename = "next_in_ns", serialize_with = "nanos"))]
     pub next_in: Duration,
     /// The same as an instant.
     #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
-    /// How much is charged ahead, for turns that are to come.
+    /// How much is charged ahead, for turns that have not come yet.
     pub queued: u64,
-    /// How full each limit is, in their order.
+    /// How full each limit is, in the policy's order.
     pub limits: Vec<Outlook>,
 }
 
 impl RateLimit {
-    /// How full it is. Takes nothing.
+    /// How full the limiter is. Charges nothing.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -50,7 +50,7 @@ impl RateLimit {
         self.with(|limiter| peek(limiter))
     }
 
-    /// The limits and permits in force.
+    /// The current policy: limits and permits.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -64,12 +64,12 @@ impl RateLimit {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`].
+    /// [`ErrorKind::Corrupt`] if the file is damaged.
     pub fn policy(&self) -> Result<Policy> {
         self.limiter().policy()
     }
 
-    /// The first limit in force; often the only one.
+    /// The first limit of the current policy, which is often the only one.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -83,15 +83,16 @@ impl RateLimit {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`]; [`ErrorKind::InvalidInput`] if it has permits and no limit (then [`policy`](Self::policy)
-    /// says how many).
+    /// [`ErrorKind::Corrupt`] if the file is damaged; [`ErrorKind::InvalidInput`] if the limiter has permits and no limit (use
+    /// [`policy`](Self::policy) then).
     pub fn limit(&self) -> Result<Limit> {
         self.policy()?.first().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, "it has permits and no limit").at(self.name(), self.path())
+            Error::new(ErrorKind::InvalidInput, "the limiter has permits and no limit")
+                .at(self.name(), self.path())
         })
     }
 
-    /// What all processes did so far, the dead included.
+    /// Counters over all processes that ever used the limiter, including those that have ended. They survive a reset.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -99,6 +100,7 @@ impl RateLimit {
     /// # use shm_lib::{Rate, RateLimit};
     /// # let limit = RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
     /// let _ = (limit.try_acquire(1)?, limit.try_acquire(1)?);
+    /// limit.reset()?;
     /// assert_eq!((limit.stats().admitted, limit.stats().denied), (1, 1));
     /// # Ok(())
     /// # }
@@ -107,7 +109,9 @@ impl RateLimit {
         self.limiter().counts()
     }
 
-    /// Everything that a person wants to know: who is attached and who waits included.
+    /// A full report for people and monitoring: policy, fill level, counters, and the attached and waiting processes.
+    ///
+    /// It asks the kernel which of those processes are alive, so it costs more than [`peek`](Self::peek).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -126,8 +130,8 @@ impl RateLimit {
         self.with(|limiter| limiter.inspect())
     }
 
-    /// How often this handle and its clones have lost their limiter: it was retired, replaced, or its file was removed. See
-    /// [`OnLost`](crate::OnLost), and [`Builder::when_lost`](crate::Builder::when_lost) to hear of it.
+    /// How many times this handle and its clones have lost their limiter because it was retired, replaced, or its file was
+    /// removed. See [`OnLost`](crate::OnLost). [`Builder::when_lost`](crate::Builder::when_lost) reports each loss.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -136,7 +140,7 @@ impl RateLimit {
     /// let open = || RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_second(5)?);
     /// let (mine, other) = (open()?, open()?);
     /// other.retire()?;
-    /// assert!(mine.try_acquire(1)?.is_admitted()); // by the limiter that it created again
+    /// assert!(mine.try_acquire(1)?.is_admitted()); // by the limiter that it recreated
     /// assert_eq!(mine.times_lost(), 1);
     /// # Ok(())
     /// # }
@@ -151,7 +155,7 @@ fn peek(limiter: &Limiter) -> Result<Peek> {
     let policy = limiter.policy()?;
     let calls =
         || policy.limits().zip(&limits).filter(|(limit, _)| limit.unit().is_calls()).map(|(_, seen)| seen);
-    // Where there is no limit only a pause denies.
+    // Without a limit, only a pause denies calls.
     let paused_until = if limits.is_empty() { limiter.paused_until(now)?.unwrap_or(now) } else { now };
     let next_at = limits.iter().map(|seen| seen.next_at).max().unwrap_or(paused_until);
     let unlimited = if paused_until > now { 0 } else { u64::MAX };
@@ -165,7 +169,7 @@ fn peek(limiter: &Limiter) -> Result<Peek> {
     })
 }
 
-/// Spans in snapshots are nanoseconds, as instants are.
+/// Serializes a duration in nanoseconds, the unit of instants.
 #[cfg(feature = "serde")]
 fn nanos<S: serde::Serializer>(span: &Duration, to: S) -> std::result::Result<S::Ok, S::Error> {
     to.serialize_u64(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))

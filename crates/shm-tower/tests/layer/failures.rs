@@ -1,6 +1,6 @@
-//! When the limiter can't decide: the explicit choice.
+//! Fail-open and fail-closed, when the limiter cannot decide.
 
-use crate::{MINUTE, Place, SECOND, field, get, hello, text};
+use crate::{Fixture, MINUTE, SECOND, field, get, hello, text};
 use http::StatusCode;
 use shm_lib::ErrorKind;
 use shm_tower::{Mode, OnError, RateLimitLayer, Undecided};
@@ -8,11 +8,11 @@ use shm_tower::{Mode, OnError, RateLimitLayer, Undecided};
 const MODES: [Mode; 3] = [Mode::Reject, Mode::Wait, Mode::WaitUpTo(SECOND)];
 
 #[tokio::test]
-async fn closed() {
+async fn fail_closed_returns_503() {
     for mode in MODES {
-        let place = Place::with(|b| b, 1, MINUTE);
-        let layer = RateLimitLayer::new(place.limit.clone(), mode, OnError::FailClosed);
-        place.limit.retire().unwrap();
+        let fixture = Fixture::with(|b| b, 1, MINUTE);
+        let layer = RateLimitLayer::new(fixture.limit.clone(), mode, OnError::FailClosed);
+        fixture.limit.retire().unwrap();
         let answer = get(&hello(&layer)).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         let Undecided(why) = answer.extensions().get().expect("the reason");
@@ -20,29 +20,29 @@ async fn closed() {
     }
 }
 
-/// Somebody removed the limiter, or put another one in its place: the service goes on.
+/// When another process retires the limiter, the service continues with a new one.
 #[tokio::test]
-async fn a_lost_limiter_is_found_again() {
+async fn a_lost_limiter_is_reopened() {
     for (mode, on_error) in MODES.into_iter().flat_map(|m| [(m, OnError::FailOpen), (m, OnError::FailClosed)])
     {
-        let place = Place::with(|b| b, 1, MINUTE);
-        let service = hello(&RateLimitLayer::new(place.limit.clone(), mode, on_error));
+        let fixture = Fixture::with(|b| b, 1, MINUTE);
+        let service = hello(&RateLimitLayer::new(fixture.limit.clone(), mode, on_error));
         assert_eq!(text(get(&service).await), "hello, admitted: true");
-        place.other().retire().unwrap();
+        fixture.other().retire().unwrap();
         let answer = get(&service).await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert!(answer.extensions().get::<Undecided>().is_none());
         assert_eq!(text(answer), "hello, admitted: true");
-        assert_eq!(place.limit.times_lost(), 1);
+        assert_eq!(fixture.limit.times_lost(), 1);
     }
 }
 
 #[tokio::test]
-async fn open() {
+async fn fail_open_admits_without_headers() {
     for mode in MODES {
-        let place = Place::with(|b| b, 1, MINUTE);
-        let layer = RateLimitLayer::new(place.limit.clone(), mode, OnError::FailOpen);
-        place.limit.retire().unwrap();
+        let fixture = Fixture::with(|b| b, 1, MINUTE);
+        let layer = RateLimitLayer::new(fixture.limit.clone(), mode, OnError::FailOpen);
+        fixture.limit.retire().unwrap();
         for _ in 0..3 {
             let answer = get(&hello(&layer)).await;
             assert_eq!(answer.status(), StatusCode::OK);
@@ -54,11 +54,11 @@ async fn open() {
 }
 
 #[tokio::test]
-async fn a_mistake_is_neither() {
+async fn an_impossible_cost_returns_500() {
     for (mode, on_error) in MODES.into_iter().flat_map(|m| [(m, OnError::FailOpen), (m, OnError::FailClosed)])
     {
-        let place = Place::with(|b| b.burst(5), 5, MINUTE);
-        let layer = RateLimitLayer::new(place.limit.clone(), mode, on_error);
+        let fixture = Fixture::with(|b| b.burst(5), 5, MINUTE);
+        let layer = RateLimitLayer::new(fixture.limit.clone(), mode, on_error);
         let answer = get(&hello(&layer.cost(6))).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let Undecided(why) = answer.extensions().get().expect("the reason");
@@ -67,7 +67,7 @@ async fn a_mistake_is_neither() {
 }
 
 #[tokio::test]
-async fn admitted_requests_know_when() {
-    let place = Place::with(|b| b, 1, MINUTE);
-    assert_eq!(text(get(&hello(&place.layer(Mode::Wait))).await), "hello, admitted: true");
+async fn an_admitted_request_has_an_admitted_extension() {
+    let fixture = Fixture::with(|b| b, 1, MINUTE);
+    assert_eq!(text(get(&hello(&fixture.layer(Mode::Wait))).await), "hello, admitted: true");
 }

@@ -1,14 +1,14 @@
-//! MeterFlow: `POST /schedule {"num_calls": 5}` answers how long to wait before each call.
+//! MeterFlow: `POST /schedule {"num_calls": 5}` returns how long to wait before each call.
 
-use crate::{Place, assert_never_over, assert_times, error_of, in_threads, ms, take_all};
+use crate::{Fixture, assert_never_over, assert_times, error_of, in_threads, ms, take_all};
 use shm_lib::{ErrorKind, Nanos, OnMismatch, RateLimit};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// 2 requests per second.
-fn resource(place: &Place) -> RateLimit {
-    place.limit("rate_limited_resource").greedy().open(2, SECOND).unwrap()
+fn resource(fixture: &Fixture) -> RateLimit {
+    fixture.limit("rate_limited_resource").greedy().open(2, SECOND).unwrap()
 }
 
 fn seconds<const N: usize>(times: [u64; N]) -> [Duration; N] {
@@ -16,20 +16,20 @@ fn seconds<const N: usize>(times: [u64; N]) -> [Duration; N] {
 }
 
 #[test]
-fn five_calls_at_two_a_second_are_0_0_1_1_2_and_the_next_five_2_3_3_4_4() {
-    let place = Place::new();
-    let limit = resource(&place);
+fn schedules_at_two_a_second_are_0_0_1_1_2_then_2_3_3_4_4() {
+    let fixture = Fixture::new();
+    let limit = resource(&fixture);
     let mut turns = limit.schedule(1, 5).unwrap();
     assert_times(&turns, &seconds([0, 0, 1, 1, 2]));
     turns.extend(limit.schedule(1, 5).unwrap());
     assert_times(&turns, &seconds([0, 0, 1, 1, 2, 2, 3, 3, 4, 4]));
 }
 
-/// Whole seconds let 4 calls through within 0.11 s there.
+/// MeterFlow's whole seconds admit 4 calls within 0.11 s.
 #[test]
-fn schedules_asked_for_one_by_one_keep_every_window() {
-    let place = Place::new();
-    let limit = place.limit("r").greedy().open(2, ms(20)).unwrap();
+fn schedules_of_single_calls_obey_every_window() {
+    let fixture = Fixture::new();
+    let limit = fixture.limit("r").greedy().open(2, ms(20)).unwrap();
     let mut turns = Vec::new();
     for _ in 0..30 {
         turns.extend(limit.schedule(1, 1).unwrap());
@@ -39,12 +39,12 @@ fn schedules_asked_for_one_by_one_keep_every_window() {
 }
 
 #[test]
-fn an_updated_rate_holds_from_now_on() {
-    let place = Place::new();
-    let limit = resource(&place);
+fn an_updated_rate_applies_immediately() {
+    let fixture = Fixture::new();
+    let limit = resource(&fixture);
     assert_eq!(take_all(&limit).len(), 2);
     limit.change(3, SECOND).unwrap();
-    // Two are used, so one is left in this second.
+    // Two of the three calls of this second are used, so one is left.
     let turns = limit.schedule(1, 4).unwrap();
     let times: Vec<Duration> = turns.iter().map(|at| at.since(turns[0])).collect();
     assert!(times[1] > ms(0) && times[1] <= SECOND, "{times:?}");
@@ -52,11 +52,11 @@ fn an_updated_rate_holds_from_now_on() {
     assert_never_over(&mut all, 3, SECOND);
 }
 
-/// There, lowering a rate that is fully used keeps the old pace.
+/// In MeterFlow, lowering a rate that is fully used has no effect on its schedule.
 #[test]
 fn lowering_a_saturated_rate_slows_it_down() {
-    let place = Place::new();
-    let limit = place.limit("r").greedy().open(20, ms(400)).unwrap();
+    let fixture = Fixture::new();
+    let limit = fixture.limit("r").greedy().open(20, ms(400)).unwrap();
     assert_eq!(take_all(&limit).len(), 20);
     limit.change(2, ms(400)).unwrap();
     let mut turns = limit.schedule(1, 6).unwrap();
@@ -66,46 +66,46 @@ fn lowering_a_saturated_rate_slows_it_down() {
 }
 
 #[test]
-fn a_deleted_resource_is_gone_and_its_name_starts_anew() {
-    let place = Place::new();
-    let old = resource(&place);
+fn a_retired_name_can_be_created_again_with_a_full_budget() {
+    let fixture = Fixture::new();
+    let old = resource(&fixture);
     let _ = old.schedule(1, 5).unwrap();
     old.retire().unwrap();
     assert_eq!(error_of(old.schedule(1, 1)).0, ErrorKind::Retired);
-    assert_eq!(error_of(place.limit("rate_limited_resource").attach()).0, ErrorKind::NotFound);
-    assert_times(&resource(&place).schedule(1, 5).unwrap(), &seconds([0, 0, 1, 1, 2]));
+    assert_eq!(error_of(fixture.limit("rate_limited_resource").attach()).0, ErrorKind::NotFound);
+    assert_times(&resource(&fixture).schedule(1, 5).unwrap(), &seconds([0, 0, 1, 1, 2]));
 }
 
-/// What it answers with 400, 404 and 409.
+/// Requests that MeterFlow answers with 400, 404 and 409.
 #[test]
-fn wrong_requests_are_errors_and_take_nothing() {
-    let place = Place::new();
-    assert_eq!(error_of(place.limit("unknown").attach()).0, ErrorKind::NotFound);
-    let limit = resource(&place);
+fn invalid_requests_are_errors_and_charge_nothing() {
+    let fixture = Fixture::new();
+    assert_eq!(error_of(fixture.limit("unknown").attach()).0, ErrorKind::NotFound);
+    let limit = resource(&fixture);
     assert_eq!(error_of(limit.schedule(1, 0)).0, ErrorKind::InvalidInput);
     assert_eq!(error_of(limit.schedule(1, usize::MAX)).0, ErrorKind::InvalidInput);
-    let other = || place.limit("rate_limited_resource").greedy();
+    let other = || fixture.limit("rate_limited_resource").greedy();
     let (kind, message) = error_of(other().open(3, SECOND));
     assert_eq!(kind, ErrorKind::Mismatch);
     assert!(message.contains("2/s") && message.contains("3/s"), "{message}");
     assert_eq!(take_all(&limit).len(), 2);
 }
 
-/// PUT, in one step with opening it.
+/// MeterFlow's PUT: opening the limiter and changing its rate is a single step here.
 #[test]
-fn who_wants_to_update_says_so() {
-    let place = Place::new();
-    let limit = resource(&place);
-    let other = place.limit("rate_limited_resource").greedy().on_mismatch(OnMismatch::Change);
+fn on_mismatch_change_updates_the_rate() {
+    let fixture = Fixture::new();
+    let limit = resource(&fixture);
+    let other = fixture.limit("rate_limited_resource").greedy().on_mismatch(OnMismatch::Change);
     assert!(other.open(3, SECOND).is_ok());
     assert_eq!(take_all(&limit).len(), 3);
 }
 
-/// Two resources under load bring the server down there.
+/// In MeterFlow, two resources under load bring the server down.
 #[test]
 fn two_resources_under_load_keep_their_own_limits() {
-    let place = Place::new();
-    let resources = ["a", "b"].map(|name| place.limit(name).greedy().open(5, ms(10)).unwrap());
+    let fixture = Fixture::new();
+    let resources = ["a", "b"].map(|name| fixture.limit(name).greedy().open(5, ms(10)).unwrap());
     let all = in_threads(8, |i| {
         (0..50).flat_map(|_| resources[i % 2].schedule(1, 3).unwrap()).collect::<Vec<Nanos>>()
     });

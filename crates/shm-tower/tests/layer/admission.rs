@@ -1,6 +1,6 @@
-//! What passes, what waits, what is refused; and what is given back.
+//! Which requests are admitted, wait, or are denied, and what dropped requests give back.
 
-use crate::{LONG, MINUTE, Place, SECOND, field, get, hello};
+use crate::{Fixture, LONG, MINUTE, SECOND, field, get, hello};
 use http::{Request, StatusCode};
 use http_body::Body;
 use shm_lib::{Limit, Rate, Unit};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tower::ServiceExt;
 
 #[tokio::test]
-async fn what_is_over_is_refused() {
-    let place = Place::with(|b| b.burst(2), 2, MINUTE);
-    let service = hello(&place.layer(Mode::Reject));
+async fn over_limit_returns_429() {
+    let fixture = Fixture::with(|b| b.burst(2), 2, MINUTE);
+    let service = hello(&fixture.layer(Mode::Reject));
     for _ in 0..2 {
         assert_eq!(get(&service).await.status(), StatusCode::OK);
     }
@@ -21,26 +21,26 @@ async fn what_is_over_is_refused() {
     assert!((20..=30).contains(&retry_after), "{retry_after}");
     assert!(refused.body().is_end_stream());
     assert_eq!(refused.body().size_hint().exact(), Some(0));
-    assert_eq!((place.limit.stats().admitted, place.limit.stats().denied), (2, 1));
+    assert_eq!((fixture.limit.stats().admitted, fixture.limit.stats().denied), (2, 1));
 }
 
 #[tokio::test]
-async fn being_ready_takes_nothing() {
-    let place = Place::with(|b| b, 1, MINUTE);
+async fn poll_ready_charges_nothing() {
+    let fixture = Fixture::with(|b| b, 1, MINUTE);
     for mode in [Mode::Reject, Mode::Wait] {
-        let mut service = hello(&place.layer(mode));
+        let mut service = hello(&fixture.layer(mode));
         for _ in 0..3 {
             service.ready().await.unwrap();
         }
         drop(service);
-        assert_eq!(place.limit.peek().unwrap().available, 1);
+        assert_eq!(fixture.limit.peek().unwrap().available, 1);
     }
 }
 
 #[tokio::test]
-async fn who_waits_passes_in_turn() {
-    let place = Place::with(|b| b, 20, SECOND);
-    let service = hello(&place.layer(Mode::Wait));
+async fn waiting_requests_are_served_at_the_rate() {
+    let fixture = Fixture::with(|b| b, 20, SECOND);
+    let service = hello(&fixture.layer(Mode::Wait));
     let begun = Instant::now();
     for _ in 0..4 {
         assert_eq!(get(&service).await.status(), StatusCode::OK);
@@ -49,53 +49,53 @@ async fn who_waits_passes_in_turn() {
 }
 
 #[tokio::test]
-async fn who_would_wait_too_long_is_refused_at_once() {
-    let place = Place::with(|b| b, 1, MINUTE);
-    let service = hello(&place.layer(Mode::WaitUpTo(30 * SECOND)));
+async fn a_wait_beyond_the_maximum_returns_429_immediately() {
+    let fixture = Fixture::with(|b| b, 1, MINUTE);
+    let service = hello(&fixture.layer(Mode::WaitUpTo(30 * SECOND)));
     assert_eq!(get(&service).await.status(), StatusCode::OK);
-    let before = place.limit.peek().unwrap().next_at;
+    let before = fixture.limit.peek().unwrap().next_at;
     let refused = get(&service).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(place.limit.peek().unwrap().next_at, before, "it took nothing");
+    assert_eq!(fixture.limit.peek().unwrap().next_at, before, "the denied request was charged");
 
-    let place = Place::with(|b| b, 20, SECOND);
-    let service = hello(&place.layer(Mode::WaitUpTo(LONG)));
+    let fixture = Fixture::with(|b| b, 20, SECOND);
+    let service = hello(&fixture.layer(Mode::WaitUpTo(LONG)));
     for _ in 0..2 {
         assert_eq!(get(&service).await.status(), StatusCode::OK);
     }
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_gives_its_turn_back() {
-    let place = Place::with(|b| b, 1, MINUTE);
-    let service = hello(&place.layer(Mode::Wait));
+async fn a_dropped_request_gives_its_turn_back() {
+    let fixture = Fixture::with(|b| b, 1, MINUTE);
+    let service = hello(&fixture.layer(Mode::Wait));
     assert_eq!(get(&service).await.status(), StatusCode::OK);
-    let before = place.limit.peek().unwrap();
+    let before = fixture.limit.peek().unwrap();
     let waiting = tokio::spawn(service.clone().oneshot(Request::new(())));
-    while place.limit.peek().unwrap().queued == 0 {
+    while fixture.limit.peek().unwrap().queued == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     waiting.abort();
     let _ = tokio::time::timeout(LONG, waiting).await.expect("it ends");
-    let after = place.limit.peek().unwrap();
+    let after = fixture.limit.peek().unwrap();
     assert_eq!((after.next_at, after.queued), (before.next_at, 0));
 }
 
 #[tokio::test]
-async fn requests_can_take_more_than_one_call() {
+async fn a_request_can_cost_several_units() {
     let tokens = Unit::named("tokens").unwrap();
     let counted = Limit::with_burst(Rate::new(100, MINUTE).unwrap(), 100).unwrap().counting(tokens);
-    let place = Place::with(|b| b.burst(100).and(counted), 100, MINUTE);
-    let layer = place.layer(Mode::Reject).cost(shm_lib::Cost::one().and(tokens, 60));
+    let fixture = Fixture::with(|b| b.burst(100).and(counted), 100, MINUTE);
+    let layer = fixture.layer(Mode::Reject).cost(shm_lib::Cost::one().and(tokens, 60));
     let service = hello(&layer);
     assert_eq!(get(&service).await.status(), StatusCode::OK);
     assert_eq!(get(&service).await.status(), StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test]
-async fn in_shadow_all_pass_and_are_told_nothing() {
-    let place = Place::with(shm_lib::Builder::shadow, 1, MINUTE);
-    let service = hello(&place.layer(Mode::Reject));
+async fn in_shadow_mode_all_requests_pass_without_fields() {
+    let fixture = Fixture::with(shm_lib::Builder::shadow, 1, MINUTE);
+    let service = hello(&fixture.layer(Mode::Reject));
     for _ in 0..3 {
         let answer = get(&service).await;
         assert_eq!((answer.status(), field(&answer, "ratelimit")), (StatusCode::OK, None));

@@ -1,8 +1,8 @@
-//! The thread that wakes the tasks of a process whose turn has come: one for each limiter for which tasks wait.
+//! The thread that wakes this process's waiting tasks when their turns come. There is one for each limiter that tasks wait for.
 //!
-//! It sleeps as a waiting thread would, on the place that its process has in the line, so tasks hear of turns, permits and
-//! changes as soon as threads do, under any runtime. When no task has waited for a second it ends. It claims nothing: a
-//! task that is dropped takes nothing along.
+//! It sleeps on its process's place in the line, as a waiting thread does, so under any runtime tasks learn of turns, permits
+//! and changes as soon as threads do. It ends when no task has waited for a second. It claims no turn on behalf of a task, so
+//! nothing stays charged for a task that is dropped.
 
 use crate::thread;
 use shm_core::{Error, ErrorKind, Limiter, Result, Tended, sleep_on};
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// For how long it stays when no task waits.
+/// How long the thread stays while no task waits.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Starts it.
+/// Starts the thread.
 pub(super) fn start(limiter: &Arc<Limiter>) -> Result<()> {
     let weak = Arc::downgrade(limiter);
     thread::start(Some(thread::SMALL), move || tend(&weak)).map_err(|e| {
@@ -39,7 +39,7 @@ fn tend(limiter: &Weak<Limiter>) {
     }
 }
 
-/// Wakes a task after a while, which has no place in the line yet.
+/// Wakes a task that has no place in the line yet, after `time`. Without a thread to spare, wakes it now.
 pub(super) fn wake_later(waker: std::task::Waker, time: Duration) {
     let fallback = waker.clone();
     let started = thread::start(Some(thread::SMALL), move || {

@@ -1,21 +1,21 @@
-//! What the libraries that came before do well, as their READMEs show it; and what is broken in them, kept whole here.
+//! Behaviour that other limiters document in their READMEs, and bugs of theirs that this library must not have.
 //!
-//! Times are judged by the admissions' own instants ([`Admission::at`](shm_lib::Admission::at)), not by when the test got to run. Periods are
-//! scaled down.
+//! The tests compare the instants of the admissions ([`Admission::at`](shm_lib::Admission::at)), not when the test ran. Periods
+//! are scaled down.
 
 mod algorithms;
-mod elsewhere;
 mod flowguard;
 mod meterflow;
 mod nekkar;
 mod ratemate;
+mod reported_bugs;
 
 use shm_lib::{Builder, ErrorKind, Nanos, Outcome, Policy, Rate, RateLimit};
 use std::fmt::Debug;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// By how much two instants may differ that are meant to be the same: rounding, no more.
+/// The rounding error that is allowed between two instants that should be equal.
 const ROUNDING: Duration = Duration::from_micros(1);
 
 fn ms(n: u64) -> Duration {
@@ -27,11 +27,11 @@ fn rate(max: u64, per: Duration) -> Rate {
 }
 
 /// A directory of the test's own.
-struct Place(TempDir);
+struct Fixture(TempDir);
 
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture(tempfile::tempdir().unwrap())
     }
 
     fn limit(&self, name: &str) -> Builder {
@@ -48,7 +48,7 @@ fn try_one(limit: &RateLimit) -> Option<Nanos> {
     limit.try_acquire(1).unwrap().admission().map(|admission| admission.at())
 }
 
-/// Takes all that can be had now.
+/// Acquires single calls until one is denied.
 fn take_all(limit: &RateLimit) -> Vec<Nanos> {
     std::iter::from_fn(|| try_one(limit)).collect()
 }
@@ -72,7 +72,7 @@ fn assert_never_over(times: &mut [Nanos], max: usize, per: Duration) {
     }
 }
 
-/// The instants come at these times after the first.
+/// Each instant is the expected time after the first one.
 #[track_caller]
 fn assert_times(times: &[Nanos], expected: &[Duration]) {
     assert_eq!(times.len(), expected.len());
@@ -85,7 +85,7 @@ fn assert_times(times: &[Nanos], expected: &[Duration]) {
     }
 }
 
-/// `task` in so many threads at once, each called with its number; what they returned.
+/// Runs `task(i)` in `n` threads at the same time, and returns the results in order.
 fn in_threads<T: Send>(n: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let task = &task;
@@ -94,7 +94,7 @@ fn in_threads<T: Send>(n: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// Sleeps until an instant of the limiters' clock.
+/// Sleeps until an instant of the clock that limiters use.
 fn sleep_until(at: Nanos) {
     std::thread::sleep(at.since(shm_lib::now()));
 }
