@@ -119,7 +119,7 @@ fn a_wait_without_a_bound_that_the_policy_refuses_is_an_error_that_says_what_to_
     let refused = place.limit.wait().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::LineFull);
     let message = refused.to_string();
-    for part in ["place", "0 requests wait already", "at most 0 may", "set place --max-waiters"] {
+    for part in ["place", "0 requests already wait", "the maximum is 0", "set place --max-waiters"] {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(by(&place.limit.acquire(1).or_denied().wait().unwrap()), DeniedBy::Line { waiting: 0 });

@@ -1,10 +1,10 @@
-//! The command that makes a limiter what was asked for, in place of what it is.
+//! The command that turns an existing limiter into the requested one.
 
 use crate::limit::{Kind, Limit, Policy, PolicySpec};
 use crate::name::Name;
 
-/// How to get what was asked for: `shm-limit set` with what has to be changed in `there`, or a new limiter where `room` says
-/// that the file has none for it.
+/// The remedy for a mismatch: a `shm-limit set` command with what differs from `there`, or a new limiter if `room`
+/// finds that the file is too small.
 pub(super) fn remedy(
     name: &Name,
     there: &Policy,
@@ -15,8 +15,8 @@ pub(super) fn remedy(
     let wanted = asked.applied_to(there).unwrap_or(asked.policy());
     if let Err(why) = room(&wanted) {
         return format!(
-            "its file has no room for what was asked for ({why}), so to get that, put a new one in its place: shm-limit \
-             create {name} --replace, with all settings"
+            "its file has no room for the requested policy ({why}); to get that policy, replace the limiter: shm-limit \
+             create {name} --replace, with all its settings"
         );
     }
     let flags = match (there.limits().count(), wanted.limits().count()) {
@@ -29,7 +29,8 @@ pub(super) fn remedy(
     format!("to change it for every process: shm-limit set {name}{flags}")
 }
 
-/// `None` where flags can't do it: one `set` changes rate and burst of one limit, and permits and shadow.
+/// Flags for one `set` command, which can change rate and burst of one limit, permits, waiters and shadow. `None` if
+/// that is not enough.
 fn flags(there: &Policy, asked: &Policy) -> Option<String> {
     let mut flags = String::new();
     let mut different =
@@ -61,14 +62,14 @@ fn flags(there: &Policy, asked: &Policy) -> Option<String> {
     Some(flags)
 }
 
-/// The rate and burst that give a limiter without a limit this one, if it is a bucket of calls.
+/// The flags that add this limit to a limiter without limits, if it is a bucket of calls.
 fn first_rate(asked: &Policy) -> Option<String> {
     let limit = asked.first().filter(|limit| limit.unit().is_calls())?;
     matches!(limit.kind(), Kind::Bucket { .. })
         .then(|| format!(" --rate {} --burst {}", limit.rate(), limit.burst()))
 }
 
-/// What differs of rate and burst, if nothing else does.
+/// The flags for a different rate and burst; `None` if anything else differs.
 fn pace(there: Limit, asked: Limit) -> Option<String> {
     let both_buckets = matches!((there.kind(), asked.kind()), (Kind::Bucket { .. }, Kind::Bucket { .. }));
     let same_kind = both_buckets || there.kind() == asked.kind();
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_names_what_differs_and_nothing_else() {
+    fn the_remedy_contains_only_what_differs() {
         let one = Policy::from(bucket("5/s", 1));
         let permits = Policy::of_permits(4).unwrap();
         let two = Policy::new(&[bucket("5/s", 1), bucket("9/m", 2)]).unwrap();
@@ -122,7 +123,7 @@ mod tests {
                 Policy::new(&[bucket("5/s", 1), bucket("8/m", 3)]).unwrap().into(),
                 "set x --rate 8/m --burst 3 --limit 2",
             ),
-            // What was not stated is kept.
+            // Unspecified settings are kept.
             (two.with_permits(3).unwrap().in_shadow(true), seven, "set x --rate 7/s"),
             (bucket("5/s", 4).into(), seven, "set x --rate 7/s"),
             (two, one.into(), "set x --from FILE"),
@@ -132,17 +133,19 @@ mod tests {
         ];
         let name = Name::new("x").unwrap();
         for (there, asked, expected) in cases {
-            let said = remedy(&name, &there, &asked, |_| Ok(()));
+            let message = remedy(&name, &there, &asked, |_| Ok(()));
             assert_eq!(
-                said,
+                message,
                 format!("to change it for every process: shm-limit {expected}"),
                 "{there} -> {asked}"
             );
         }
-        let said = remedy(&name, &one, &greedy.into(), |_| Err("it is small".into()));
+        let message = remedy(&name, &one, &greedy.into(), |_| Err("it is small".into()));
         assert!(
-            said.contains("no room") && said.contains("it is small") && said.contains("create x --replace"),
-            "{said}"
+            message.contains("no room")
+                && message.contains("it is small")
+                && message.contains("create x --replace"),
+            "{message}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Standing in the line, and leaving it.
+//! Joining the line, and leaving it.
 
 use super::{Step, Waiter};
 use crate::clock::{self, Nanos};
@@ -12,7 +12,7 @@ use crate::line::{Caller, Callers, Key, Rouse};
 use crate::sync::Ordering;
 
 impl Limiter {
-    /// This caller stands in the line from now on, if it did not yet. Or what it does instead.
+    /// Makes sure that this caller is in the line. Returns its key, or what it does instead.
     pub(super) fn stand(
         &self,
         callers: &mut Callers,
@@ -32,7 +32,7 @@ impl Limiter {
         let Some(key) = waiter.key else { return Err(CommitError::Changed) };
         callers.is_awake(key, rouse);
         if callers.costs(key) == [0; MAX_LIMITS] {
-            // The limits are others now: let it say what is wrong.
+            // The limits were changed, and this request does not fit them: report why.
             self.costs_in(epoch, waiter.demand.ask.asked())?;
             return Err(CommitError::Changed);
         }
@@ -40,7 +40,7 @@ impl Limiter {
         Ok(Ok(key))
     }
 
-    /// Puts the caller in the line, or says what it does instead.
+    /// Adds the caller to the line, or says what it does instead.
     pub(super) fn join(
         &self,
         callers: &mut Callers,
@@ -49,23 +49,23 @@ impl Limiter {
         rouse: &Rouse,
         now: Nanos,
     ) -> std::result::Result<Option<Step>, CommitError> {
-        // It attaches even if it gets nothing, so that `inspect` lists it.
+        // A process attaches even if its caller gets nothing, so that `inspect` lists it.
         let _ = self.process.seat.counter(&self.segment);
         let is_new = waiter.since.is_none();
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
         if self.line().is_anybody_there() {
-            self.bury(at);
+            self.reap_front(at);
         }
         let mut refusal = self.refusal(callers, waiter, costs, since, now)?;
-        if refusal.is_some() && self.bury_all(at) {
+        if refusal.is_some() && self.reap_all(at) {
             refusal = self.refusal(callers, waiter, costs, since, now)?;
         }
         if let Some(denied) = refusal {
             return Ok(Some(Step::Denied(denied)));
         }
         if !matches!(self.process.place(&self.segment, callers), Ok(Some(_))) {
-            // Once for each caller, which looks again and again.
+            // Counted once per caller: it looks again and again.
             self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
             return Ok(Some(Step::Unordered(now)));
         }
@@ -76,7 +76,7 @@ impl Limiter {
         Ok(None)
     }
 
-    /// Why a caller that arrived at `since` need not join those who stand, if so.
+    /// Why a caller that arrived at `since` is denied instead of joining the line, if it is.
     fn refusal(
         &self,
         callers: &Callers,
@@ -95,7 +95,8 @@ impl Limiter {
             return Ok(Some(Denied::new(by, now)));
         }
         let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
-        // Perhaps its turn is charged already, for a caller that has left. The estimate can't tell: to it that turn is used.
+        // Its turn may be charged already, for a caller that has left. The estimate cannot tell: it counts that turn as
+        // used.
         let has_turn = usize::try_from(crowd.before)
             .ok()
             .and_then(|before| turns.iter().filter(|(turn, _)| turn.at >= since.as_nanos()).nth(before))
@@ -106,7 +107,7 @@ impl Limiter {
             && let Some((ready, limit)) = self.estimate_behind(callers.epoch, &crowd, &turns, costs)?
         {
             if ready > waiter.demand.latest {
-                // Read after the estimate was made: what the limits admit now is for those who wait, or needs a permit.
+                // Read after the estimate: what the limits admit now is reserved for the line, or needs a permit.
                 let now = clock::now();
                 let denied = if ready <= now && self.has_permits() && self.free_permits() <= crowd.before {
                     Denied::new(DeniedBy::Permits, now)
@@ -122,16 +123,17 @@ impl Limiter {
         Ok(None)
     }
 
-    /// Writes the first caller of this process, and who stands behind it, to its place. Stands there, or leaves it.
+    /// Publishes the first caller of this process, and how many are behind it, at its place; enters the line or leaves
+    /// it accordingly.
     pub(super) fn show_first(&self, callers: &mut Callers, now: u64) {
-        callers.look_at_the_clock(now);
+        callers.mark_late(now);
         let Some(place) = callers.place_index() else { return };
         let line = self.line();
         match callers.first() {
             None => {
                 callers.shown = None;
                 line.leave(place);
-                // A place far back in the table means that many processes wait: one may need it.
+                // A place far back in the table means that many processes wait: another one may need it.
                 if place >= self.segment.places().len() / 2 {
                     self.process.release_place(&self.segment, callers);
                 }
@@ -143,7 +145,7 @@ impl Limiter {
             }
             Some(first) => {
                 line.write(place, &callers.front(first));
-                // Its caller is awake, or is told to look.
+                // Its caller is awake, or is being woken.
                 line.plan(place, now);
                 if callers.shown.is_none() {
                     line.stand(place);
@@ -153,7 +155,7 @@ impl Limiter {
         }
     }
 
-    /// The current epoch, whose limits the callers count by from now on.
+    /// Returns the current epoch. If it is new, recomputes the costs of all callers by its limits.
     pub(super) fn know_limits(&self, callers: &mut Callers, now: u64) -> u64 {
         let epoch = self.segment.generations().epoch();
         if callers.epoch != epoch {
@@ -165,7 +167,7 @@ impl Limiter {
         epoch
     }
 
-    /// What a request costs each limit, if it can ever pass; `None` if the epoch is over.
+    /// What a request costs each limit, if it can ever be admitted; `None` if the epoch is over.
     pub(super) fn costs_in(
         &self,
         epoch: u64,
@@ -182,7 +184,7 @@ impl Limiter {
         }
     }
 
-    /// The caller is gone from the line. Whoever is first now is told.
+    /// Removes the caller from the line, and wakes the one that is first now.
     pub(super) fn step_out_of(&self, callers: &mut Callers, waiter: &mut Waiter) {
         let Some(key) = waiter.key.take() else { return };
         if !callers.remove(key) {
@@ -205,10 +207,10 @@ impl Limiter {
         }
     }
 
-    /// Tells the first caller of this process that it is the first.
+    /// Wakes the first caller of this process, so that it learns that it is first.
     pub(super) fn tell_first(&self, callers: &mut Callers, now: u64) {
         let Some(first) = callers.shown else { return };
-        if callers.hears_the_bell(first) {
+        if callers.is_woken_by_bell(first) {
             if let Some(place) = callers.place_index() {
                 self.ring(place);
             }

@@ -1,6 +1,7 @@
-//! Telling others: who is first now, and that the limits have changed; and finding out who is dead.
+//! Waking others when they become first or the limits change, and detecting dead processes.
 
 use crate::clock;
+use crate::intervals::{FRONT_PROBE_INTERVAL, LINE_PROBE_INTERVAL, WAKE_TWO_PERIOD};
 use crate::limit::MAX_LIMITS;
 use crate::limiter::Limiter;
 use crate::line::Standing;
@@ -9,20 +10,14 @@ use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::futex;
 use std::time::Duration;
 
-/// How often a process asks the kernel whether the first in line is alive.
-const PROBE_EVERY: Duration = Duration::from_millis(10);
-/// How often one asks of all who stand.
-const PROBE_ALL_EVERY: Duration = Duration::from_millis(100);
-/// So many are woken at most, if those before them may be dead.
-const WAKE_AT_MOST: usize = 64;
-/// For so long after a dead process was found in line two are woken and not one: the first may be killed before it claims
-/// what is free, and the second then sees that it is late.
-const WARY: Duration = Duration::from_secs(1);
+/// The most processes that are woken at once because those before them may be dead.
+const MAX_WOKEN: usize = 64;
 
 impl Limiter {
-    /// Wakes the first in line if it sleeps for longer than it should. The process that calls is at `here`, and is awake.
+    /// Wakes the first process in line if it plans to sleep for too long. The calling process, which is awake, has
+    /// place `here`.
     pub(super) fn wake_first(&self, epoch: u64, here: usize) {
-        // Pairs with the fence after a plan was stored: see `places`.
+        // Pairs with the fence after the store of a plan: see `places`.
         fence(Ordering::SeqCst);
         let now = clock::now().as_nanos();
         let Some(first) = self.line().first(now).filter(|first| first.place != here) else { return };
@@ -31,7 +26,7 @@ impl Limiter {
         }
         let (turns, costs) = (self.turns(), self.line().costs(first.place, epoch));
         let due = match turns.ready().all().iter().find(|turn| turn.at >= first.ticket) {
-            // It was charged for another caller, and perhaps there is an earlier one for this.
+            // It was charged for another request; this one may have an earlier turn.
             Some(turn) if costs.is_some_and(|costs| turns.charge_of(turn).costs != costs) => None,
             Some(turn) => Some(turn.at),
             None => costs
@@ -41,9 +36,9 @@ impl Limiter {
         self.wake_in_order(due.unwrap_or(now).max(now), here, now);
     }
 
-    /// Wakes the first in line, for which something has become free.
+    /// Wakes the first process in line because a turn or permit has become free.
     pub(in crate::limiter) fn wake_first_now(&self) {
-        // Pairs with the fence after a plan was stored: see `places`.
+        // Pairs with the fence after the store of a plan: see `places`.
         fence(Ordering::SeqCst);
         let line = self.line();
         if !line.is_anybody_there() {
@@ -53,13 +48,14 @@ impl Limiter {
         self.wake_in_order(now, usize::MAX, now);
     }
 
-    /// Wakes the first in line, if it plans to sleep for longer than until `due`. Where nobody sleeps at its place, or somebody
-    /// should have been awake there, it may be dead: then the next one as well, so that what is free is not left to it.
+    /// Wakes the first process in line if it plans to sleep beyond `due`. If no thread sleeps at its place, or it
+    /// missed its planned wake-up, it may be dead: then also wakes the next one, so that what is free is not lost on a
+    /// dead process.
     fn wake_in_order(&self, due: u64, here: usize, now: u64) {
         let line = self.line();
         let buried = self.segment.fixed().line.buried_ns.load(Ordering::Relaxed);
-        let mut enough = if now.abs_diff(buried) < WARY.as_nanos() as u64 { 2 } else { 1 };
-        for standing in line.in_order(now).take(WAKE_AT_MOST) {
+        let mut enough = if now.abs_diff(buried) < WAKE_TWO_PERIOD.as_nanos() as u64 { 2 } else { 1 };
+        for standing in line.in_order(now).take(MAX_WOKEN) {
             let is_awake =
                 standing.place == here || !line.hasten(&standing, due) || self.ring(standing.place);
             enough -= u32::from(is_awake && !standing.has_overslept(now));
@@ -69,14 +65,14 @@ impl Limiter {
         }
     }
 
-    /// Wakes all who stand: the limits have changed, or are no more.
+    /// Wakes all processes in line: the limits were changed, or the limiter was retired.
     pub(in crate::limiter) fn wake_the_line(&self) {
         for standing in self.line().all() {
             self.ring(standing.place);
         }
     }
 
-    /// Wakes the process at this place; whether it slept.
+    /// Wakes the process at this place by its bell; returns whether it slept.
     pub(super) fn ring(&self, place: usize) -> bool {
         self.line().bell(place).is_some_and(|bell| {
             bell.fetch_add(1, Ordering::SeqCst);
@@ -88,7 +84,7 @@ impl Limiter {
         self.line().bell(place).map_or(0, |bell| bell.load(Ordering::SeqCst))
     }
 
-    /// Moves the plan of this process forward, and wakes whoever tends its tasks.
+    /// Moves this process's own plan forward, and wakes the thread that tends its tasks.
     pub(super) fn hasten_own(&self, place: usize, until: u64) {
         let plan = self.segment.places()[place].plan.fetch_min(until, Ordering::SeqCst);
         if plan > until || plan <= clock::now().as_nanos() {
@@ -96,10 +92,10 @@ impl Limiter {
         }
     }
 
-    /// Clears the places of the dead, the first in line first, until one is alive and awake. Not too often, all processes taken
-    /// together. Whether there was one.
-    pub(in crate::limiter) fn bury(&self, now: u64) -> bool {
-        if !is_time(&self.segment.fixed().line.probed_ns, PROBE_EVERY, now) {
+    /// Clears the places of dead processes from the front of the line, up to the first process that is alive and awake.
+    /// Rate-limited over all processes together. Returns whether it cleared any.
+    pub(in crate::limiter) fn reap_front(&self, now: u64) -> bool {
+        if !is_time(&self.segment.fixed().line.probed_ns, FRONT_PROBE_INTERVAL, now) {
             return false;
         }
         let mut all: Vec<Standing> = self.line().all().collect();
@@ -109,7 +105,7 @@ impl Limiter {
         for standing in all {
             let is_dead = self.clear_if_dead(standing.place, &mut locks);
             found |= is_dead;
-            // One that is stopped says nothing of those behind it.
+            // A stopped process says nothing about those behind it, so go on.
             if !is_dead && !standing.is_late(now) {
                 break;
             }
@@ -118,13 +114,13 @@ impl Limiter {
         found
     }
 
-    /// Clears the places of all the dead, whoever stands before them: before a caller is refused because of those who stand.
-    /// Not too often. Whether there was one.
-    pub(super) fn bury_all(&self, now: u64) -> bool {
-        is_time(&self.segment.fixed().line.probed_all_ns, PROBE_ALL_EVERY, now) && self.clear_the_line()
+    /// Clears the places of all dead processes in line: used before a caller is denied because of the line's length.
+    /// Rate-limited. Returns whether it cleared any.
+    pub(super) fn reap_all(&self, now: u64) -> bool {
+        is_time(&self.segment.fixed().line.probed_all_ns, LINE_PROBE_INTERVAL, now) && self.clear_the_line()
     }
 
-    /// Clears what the dead left in the line, all of it. Whether there was a place.
+    /// Clears everything that dead processes left in the line. Returns whether it cleared a place.
     pub(in crate::limiter) fn clear_the_line(&self) -> bool {
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let mut found = false;
@@ -135,7 +131,7 @@ impl Limiter {
         found
     }
 
-    /// Frees the slots of turns whose fillers are gone.
+    /// Frees the slots of turns whose fillers are dead.
     fn free_lost_slots(&self, locks: &mut impl SeesLocks) {
         self.turns().free_the_lost(|filler| {
             let place = self.segment.places().get(filler.seat);
@@ -157,7 +153,7 @@ impl Limiter {
     }
 }
 
-/// Whether what was last done at this instant is to be done again. Of those who ask at once one is told so.
+/// Whether an action is due again. Of several concurrent callers, only the winner of the CAS gets `true`.
 fn is_time(last_done: &AtomicU64, every: Duration, now: u64) -> bool {
     let last = last_done.load(Ordering::Relaxed);
     now.abs_diff(last) >= every.as_nanos() as u64

@@ -10,12 +10,13 @@ use crate::clock::set::SetClock;
 use crate::clock::{self, Nanos};
 use crate::commit::Verdict as Taken;
 use crate::directory::Directory;
+use crate::intervals::WAKE_GRACE;
 use crate::layout::{PLACES, Place, TURNS};
 use crate::limit::{Cost, Limit, Policy, Unit};
 use crate::limiter::process::ProcessState;
 use crate::limiter::wait::{Demand, Nap, Step as Looked, Tended, Waiter};
 use crate::limiter::{Decision, Limiter, Settings};
-use crate::line::{Charge, GRACE, Rouse};
+use crate::line::{Charge, Rouse};
 use crate::name::Name;
 use crate::permit::PermitToken;
 use crate::seat::HolderId;
@@ -30,7 +31,7 @@ use std::time::Duration;
 pub(super) const PROCESSES: usize = 5;
 const START: u64 = 1_000_000_000_000;
 const MS: u64 = 1_000_000;
-const GRACE_NS: u64 = GRACE.as_nanos() as u64;
+const GRACE_NS: u64 = WAKE_GRACE.as_nanos() as u64;
 /// A waiting thread looks so often, whatever it is told: see `shm-lib`.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// For how long the thread that tends tasks stays when there are none.
