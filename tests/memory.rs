@@ -39,7 +39,7 @@ fn what_does_not_fit_into_the_address_space_is_an_error_and_leaves_nothing() {
                 continue;
             }
             assert!(answer.starts_with("error NoSpace"), "{answer}");
-            assert!(answer.contains("can't map it"), "{answer}");
+            assert!(answer.contains("cannot map the file"), "{answer}");
         }
         assert_eq!(std::fs::read_dir(arena.dir()).unwrap().count(), usize::from(exists));
     }
