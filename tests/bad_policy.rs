@@ -54,7 +54,7 @@ fn policies_that_cannot_be_kept_are_refused() {
     greedy.guarded(guard).unwrap();
 
     for name in ["", "calls", "two words", "naïve", "x".repeat(25).as_str(), "a/b"] {
-        invalid(Unit::named(name), "can't be a unit");
+        invalid(Unit::named(name), "is not a valid unit");
     }
 
     // The same by the builder, and nothing is created.

@@ -124,7 +124,7 @@ impl<'a> Records<'a> {
             StateWord::Unset(_) | StateWord::Invalid => false,
         };
         if forgets {
-            from.mend_logs(&mut record, &self.table);
+            from.repair_logs(&mut record, &self.table);
         }
         // Read after the epoch: a process that acted on a turn before it saw the new epoch has an earlier time.
         let now = clock.exact();

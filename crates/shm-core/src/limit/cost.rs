@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// What a request costs: a number of calls, amounts of [units](Unit), or both.
 ///
-/// A number is a cost of that many calls, so `limit.try_acquire(5)` takes five. Where a limit counts a unit:
+/// A number is a cost of that many calls, so `limit.try_acquire(5)` takes five. With limits that count units:
 ///
 /// ```
 /// # use shm_core::limit::{Cost, Unit};
@@ -14,22 +14,22 @@ use crate::error::{Error, ErrorKind, Result};
 /// let cost = Cost::one().and(input, 1_200).and(output, 300); // one call, and amounts of two units
 /// assert_eq!((cost.amount(Unit::CALLS), cost.amount(output)), (Some(1), Some(300)));
 ///
-/// let only_output = Cost::of(output, 350); // says nothing of calls
+/// let only_output = Cost::of(output, 350); // does not specify calls
 /// assert_eq!(only_output.amount(Unit::CALLS), None);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A limiter decides only about a cost that says how much it takes of everything that its limits count. An amount may be 0,
+/// A limiter decides only on a cost that specifies an amount for everything that its limits count. Amounts may be 0,
 /// but not all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     calls: u64,
-    /// Whether anything was said of calls.
+    /// Whether calls were specified.
     names_calls: bool,
     amounts: [(Unit, u64); MAX_LIMITS],
     named: usize,
-    /// One more unit than any limiter counts.
+    /// A unit beyond the maximum number of units that any limiter can count.
     beyond: Option<Unit>,
 }
 
@@ -47,7 +47,7 @@ impl Cost {
         Cost::calls(1)
     }
 
-    /// This amount of a unit. Nothing is said of calls, unless that is the unit: where a limit counts calls as well, begin
+    /// This amount of a unit. Calls are not specified, unless they are the unit: if a limit counts calls as well, begin
     /// with [`one`](Self::one) or a number.
     #[must_use]
     pub fn of(unit: Unit, amount: u64) -> Cost {
@@ -59,7 +59,7 @@ impl Cost {
         Cost { calls: n, names_calls: true, amounts: [(Unit::CALLS, 0); MAX_LIMITS], named: 0, beyond: None }
     }
 
-    /// The same, and this amount of a unit. If a unit is named twice, the later amount counts.
+    /// The same with this amount of a unit. If a unit is named twice, the later amount applies.
     #[must_use]
     pub fn and(mut self, unit: Unit, amount: u64) -> Cost {
         if unit.is_calls() {
@@ -75,14 +75,14 @@ impl Cost {
         self
     }
 
-    /// How many calls this is in counts of admitted calls: one if it says nothing of calls.
+    /// How many calls it adds to the counter of admitted calls: one if calls are not specified.
     #[inline]
     pub fn call_count(&self) -> u64 {
         if self.names_calls { self.calls } else { 1 }
     }
 
-    /// By how much `actual` is less than this and by how much more; `None` for nothing. What `actual` says nothing of is as
-    /// it was here.
+    /// By how much `actual` is less than this cost, and by how much more; `None` for nothing. Units that `actual` does
+    /// not specify count as unchanged.
     pub fn differences(&self, actual: &Cost) -> (Option<Cost>, Option<Cost>) {
         let (mut less, mut more) = (Cost::calls(0), Cost::calls(0));
         let calls = if actual.names_calls { actual.calls } else { self.calls };
@@ -97,24 +97,24 @@ impl Cost {
         (some(less), some(more))
     }
 
-    /// The same, and nothing of the units that it does not name.
+    /// The same with 0 of each unit of the policy that is not specified.
     pub(crate) fn with_every_unit(self, policy: &Policy) -> Cost {
         let missing = policy.limits().map(Limit::unit).filter(|&unit| self.amount(unit).is_none());
         missing.collect::<Vec<_>>().into_iter().fold(self, |cost, unit| cost.and(unit, 0))
     }
 
-    /// How many calls, if that is all.
+    /// The number of calls, if nothing else is specified.
     #[inline]
     pub fn only_calls(&self) -> Option<u64> {
         (self.names_calls && self.named == 0 && self.beyond.is_none()).then_some(self.calls)
     }
 
-    /// How many units besides calls are named in it.
+    /// How many units besides calls are specified.
     fn named(&self) -> usize {
         self.named + usize::from(self.beyond.is_some())
     }
 
-    /// How much of this unit; `None` if nothing was said of it.
+    /// The amount of this unit; `None` if it is not specified.
     pub fn amount(&self, unit: Unit) -> Option<u64> {
         if unit.is_calls() {
             return self.names_calls.then_some(self.calls);
@@ -122,8 +122,8 @@ impl Cost {
         self.amounts[..self.named].iter().find(|(named, _)| *named == unit).map(|(_, amount)| *amount)
     }
 
-    /// What it costs limits that count these units (`None`: calls). `None` if it takes nothing at all, says nothing of one
-    /// of them, or something of a unit that none of them counts.
+    /// The costs for limits that count these units (`None`: calls). `None` if it takes nothing at all, lacks one of
+    /// these units, or specifies a unit that none of the limits counts.
     #[inline]
     pub(crate) fn costs(&self, units: &[Option<[u64; 3]>]) -> Option<Costs> {
         if self.named() == 0 {
@@ -147,16 +147,16 @@ impl Cost {
         (said == self.named() && self.largest() > 0).then_some(costs)
     }
 
-    /// The largest part, for what is told about the cost as a whole.
+    /// The largest amount, which stands for the cost as a whole in messages.
     pub(crate) fn largest(&self) -> u64 {
         self.amounts[..self.named].iter().map(|&(_, n)| n).fold(self.calls, u64::max)
     }
 
-    /// Whether a limiter with this policy can decide about it.
+    /// Checks that a limiter with this policy can decide on it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it takes nothing at all, names a unit that no limit counts, or says nothing of a
-    /// unit that one counts.
+    /// [`ErrorKind::InvalidInput`] if it takes nothing at all, specifies a unit that no limit counts, or lacks one that
+    /// a limit counts.
     pub(crate) fn check(&self, policy: &Policy) -> Result<()> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         if self.largest() == 0 {
@@ -177,12 +177,12 @@ impl Cost {
     }
 }
 
-/// A cost as a decision takes it: one of nothing but calls needs no more than their number.
+/// A cost in the form that decisions take: plain calls need only their number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asked<'a> {
     Calls(u64),
     Units(&'a Cost),
-    /// So much of each limit of this epoch.
+    /// These amounts for the limits of this epoch.
     Costs(&'a Costs, u64),
 }
 
@@ -201,7 +201,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// As a whole cost.
+    /// As a [`Cost`].
     pub(crate) fn cost(self) -> Cost {
         match self {
             Asked::Calls(n) => Cost::calls(n),
@@ -211,7 +211,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// What a cost is for each limit.
+/// The cost for each limit.
 pub(crate) type Costs = [u64; MAX_LIMITS];
 
 #[cfg(test)]
@@ -226,29 +226,29 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cost_does_not_name_it_says_nothing_of() {
+    fn unspecified_units_stay_unspecified() {
         let [words, bytes, pages] = ["words", "bytes", "pages"].map(|name| Unit::named(name).unwrap());
         let (counts_calls, counts) = (None, |unit: Unit| Some(unit.words()));
         let only_words = Cost::of(words, 3);
         assert_eq!((only_words.only_calls(), only_words.amount(Unit::CALLS)), (None, None));
-        assert_eq!(only_words.call_count(), 1, "it is one request all the same");
+        assert_eq!(only_words.call_count(), 1, "it is still one call");
         assert_eq!(only_words.costs(&[counts(words)]).unwrap()[0], 3);
         assert_eq!(only_words.costs(&[counts_calls, counts(words)]), None);
         assert_eq!(only_words.costs(&[counts(words), counts(bytes)]), None);
         let all = only_words.and(Unit::CALLS, 2);
         assert_eq!(all.costs(&[counts_calls, counts(words)]).unwrap()[..2], [2, 3]);
         assert_eq!(all, Cost::from(2).and(words, 3));
-        // Nor does a settlement change it.
+        // Nor does a settlement change unspecified units.
         let estimate = Cost::from(2).and(words, 3).and(bytes, 10);
         assert_eq!(estimate.differences(&Cost::of(words, 3)), (None, None));
         let (less, more) = estimate.differences(&Cost::of(words, 5).and(bytes, 4));
         assert_eq!((less.unwrap().amount(bytes), less.unwrap().amount(Unit::CALLS)), (Some(6), Some(0)));
         assert_eq!((more.unwrap().amount(words), more.unwrap().amount(bytes)), (Some(2), Some(0)));
-        assert_eq!(estimate.differences(&Cost::of(pages, 1)), (None, None), "what nobody estimated");
+        assert_eq!(estimate.differences(&Cost::of(pages, 1)), (None, None), "a unit without an estimate");
     }
 
     #[test]
-    fn a_cost_of_nothing_is_none() {
+    fn an_all_zero_cost_is_rejected() {
         let words = Unit::named("words").unwrap();
         assert_eq!(Cost::from(0).costs(&[None]), None);
         assert_eq!(Cost::of(words, 0).costs(&[Some(words.words())]), None);

@@ -1,4 +1,4 @@
-//! One limit: a rate, how it is counted, and what it counts. The validated way in.
+//! One validated limit: a rate, how it is counted, and what it counts.
 
 use super::{Rate, Unit, format_span};
 use crate::error::{Error, ErrorKind, Result};
@@ -6,29 +6,29 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// The longest time an empty bucket may take to fill (`burst × per / max`): ten years.
+/// The maximum time in which an empty bucket may fill (`burst × per / max`): ten years.
 pub const MAX_REFILL: Duration = Duration::from_secs(3_653 * 86_400);
-/// The most a [`greedy`](Limit::greedy) limit may admit per period: it remembers each admission, for 8 bytes.
+/// The maximum per period of a [`greedy`](Limit::greedy) limit, which stores every admission in 8 bytes.
 pub const MAX_GREEDY: u64 = 1 << 20;
-/// The most a window may admit per period.
+/// The maximum per period of a window.
 pub const MAX_WINDOW: u64 = 1 << 48;
 
 /// How a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// The generic cell rate algorithm: `max` per `per` on average, `burst` at one instant. The same as a token bucket
-    /// and as a leaky bucket (a meter).
+    /// The generic cell rate algorithm: `max` per `per` on average, up to `burst` at one instant. Equivalent to a token
+    /// bucket, and to a leaky bucket used as a meter.
     Bucket {
-        /// How many may pass at one instant after a quiet time.
+        /// How many calls may pass at one instant after an idle time.
         burst: NonZeroU64,
     },
-    /// At most `max` in any window of `per`, as fast as possible: an exact sliding log.
+    /// At most `max` in any window of length `per`, as fast as possible: an exact sliding window log.
     Greedy,
-    /// At most `max` in each window of `per`, one window after the other.
+    /// At most `max` in each of a series of consecutive windows of length `per`.
     FixedWindow(Start),
-    /// At most `max` by an estimate over a sliding window: this fixed window's count, and the one before it in the part
-    /// that still overlaps.
+    /// At most `max` by an estimate over a sliding window: the count of the current fixed window, plus that of the
+    /// previous one weighted by its remaining overlap.
     SlidingCounter,
 }
 
@@ -36,14 +36,14 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Start {
-    /// At multiples of `per` since 1970, by the wall clock as it was when the limiter was created: a minute's window
-    /// begins with the minute.
+    /// At multiples of `per` since the Unix epoch, by the wall clock at the time when the limiter was created: a window
+    /// of a minute begins with a minute.
     Epoch,
-    /// With the first admission after the last window ended.
+    /// With the first admission after the previous window ended.
     FirstUse,
 }
 
-/// One limit, checked: what is accepted here can be kept exactly.
+/// One validated limit, which can be represented exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limit {
     rate: Rate,
@@ -62,10 +62,10 @@ impl Limit {
         Self::of(rate, Kind::Bucket { burst: NonZeroU64::MIN })
     }
 
-    /// On average `rate`, with bursts of at most `burst`.
+    /// `rate` on average, with bursts of at most `burst`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when `burst` is zero or would take over ten years to refill.
+    /// [`ErrorKind::InvalidInput`] if `burst` is zero or would take more than ten years to refill.
     pub fn with_burst(rate: Rate, burst: u64) -> Result<Self> {
         let Some(nonzero) = NonZeroU64::new(burst) else {
             return Err(Error::new(
@@ -78,32 +78,33 @@ impl Limit {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "a burst of {burst} at {rate} takes over ten years to refill; ask for a smaller burst"
+                    "a burst of {burst} at {rate} takes over ten years to refill; choose a smaller burst"
                 ),
             ));
         }
         Ok(Self::of(rate, Kind::Bucket { burst: nonzero }))
     }
 
-    /// A token bucket: it holds `rate.max()` tokens, refilled evenly over `rate.per()`. Another name for
-    /// [`with_burst`](Self::with_burst) with the whole `max` as burst.
+    /// A token bucket: it holds `rate.max()` tokens, refilled evenly over `rate.per()`. The same as
+    /// [`with_burst`](Self::with_burst) with `max` as burst.
     ///
     /// # Errors
-    /// As [`with_burst`](Self::with_burst).
+    /// Those of [`with_burst`](Self::with_burst).
     pub fn token_bucket(rate: Rate) -> Result<Self> {
         Self::with_burst(rate, rate.max())
     }
 
-    /// A leaky bucket (a meter): it holds `rate.max()`, and leaks evenly, empty after `rate.per()`. Another name for
-    /// [`token_bucket`](Self::token_bucket), seen from the other side: its level is what is used.
+    /// A leaky bucket used as a meter: it holds `rate.max()` and drains evenly within `rate.per()`. The same as
+    /// [`token_bucket`](Self::token_bucket), with the level counting what is used instead of what is left.
     ///
-    /// # Errors
+    /// Those of [`with_burst`](Self::with_burst).
     /// As [`with_burst`](Self::with_burst).
     pub fn leaky_bucket(rate: Rate) -> Result<Self> {
         Self::token_bucket(rate)
     }
 
-    /// At most `max` in *any* window of `per`, as fast as possible: an exact sliding log, 8 bytes an admission.
+    /// At most `max` in *any* window of length `per`, as fast as possible: an exact sliding window log, with 8 bytes
+    /// per admission.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a `max` over [`MAX_GREEDY`].
@@ -112,7 +113,7 @@ impl Limit {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "a greedy limit remembers each admission, at most {MAX_GREEDY} of them; for {} use a sliding counter \
+                    "a greedy limit stores each admission, at most {MAX_GREEDY} of them; for {} use a sliding counter \
                      (--window sliding) or a burst",
                     rate.max()
                 ),
@@ -121,8 +122,8 @@ impl Limit {
         Ok(Self::of(rate, Kind::Greedy))
     }
 
-    /// At most `max` per window of `per`, one window after the other, as many HTTP APIs count. Across a window's edge
-    /// twice `max` may pass in a short time: that is its definition.
+    /// At most `max` per window of length `per`, in consecutive windows, as many HTTP APIs count. Across a window
+    /// boundary, `2 × max` may pass in a short time: that is inherent in the definition.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a `max` over [`MAX_WINDOW`].
@@ -131,8 +132,8 @@ impl Limit {
         Ok(Self::of(rate, Kind::FixedWindow(start)))
     }
 
-    /// At most `max` by an estimate over a sliding window of `per`, in a few bytes for any `max`. By its own definition
-    /// it is never over; a real window may hold more than `max` if the calls of the window before came late in it.
+    /// At most `max` by an estimate over a sliding window of length `per`, in constant space. The estimate never
+    /// exceeds `max`; a real window can, if the calls of the previous fixed window came late in it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a `max` over [`MAX_WINDOW`].
@@ -141,33 +142,35 @@ impl Limit {
         Ok(Self::of(rate, Kind::SlidingCounter))
     }
 
-    /// Counts this unit and not calls.
+    /// Counts this unit instead of calls.
     #[must_use]
     pub fn counting(self, unit: Unit) -> Self {
         Limit { unit, ..self }
     }
 
-    /// Lengthens the window of a greedy limit by `guard`. Between an admission and the call lies the caller's scheduler:
-    /// a caller that is late by up to `guard` can't bring one too many into a server's window.
+    /// Lengthens the window of a greedy limit by `guard`. Between admission and call lies the caller's scheduling
+    /// delay: with a delay of up to `guard`, no window at the server contains one call too many.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for other kinds than greedy, and for a guard longer than the period.
+    /// [`ErrorKind::InvalidInput`] for kinds other than greedy, and for a guard longer than the period.
     pub fn guarded(self, guard: Duration) -> Result<Self> {
         let bad = |why: &str| Err(Error::new(ErrorKind::InvalidInput, why.to_owned()));
         if self.kind != Kind::Greedy && !guard.is_zero() {
-            return bad("only a greedy limit has an exact window for a guard to lengthen");
+            return bad("a guard lengthens an exact window, which only a greedy limit has");
         }
         if guard > self.rate.per() {
-            return bad("a guard longer than the period; it should be about as long as callers may be late");
+            return bad(
+                "the guard is longer than the period; it should be about as long as the delay between admission and call",
+            );
         }
         Ok(Limit { guard_ns: guard.as_nanos() as u64, ..self })
     }
 
-    /// The same in another rate. A bucket keeps its burst, unless it counts a unit and its burst is `max`, the default
-    /// there: then the burst is the new `max`.
+    /// The same limit at another rate. A bucket keeps its burst, except that a burst of `max`, the default for units
+    /// other than calls, becomes the new `max`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if this kind can't be had at that rate.
+    /// [`ErrorKind::InvalidInput`] if this kind does not support that rate.
     pub fn at_rate(self, rate: Rate) -> Result<Self> {
         let limit = match self.kind {
             Kind::Bucket { burst } if !self.unit.is_calls() && burst.get() == self.rate.max() => {
@@ -196,12 +199,13 @@ impl Limit {
         self.unit
     }
 
-    /// By how much its window is lengthened.
+    /// How much its window is lengthened.
     pub fn guard(self) -> Duration {
         Duration::from_nanos(self.guard_ns)
     }
 
-    /// How many may pass at one instant: the burst of a bucket, `max` of a window. A request for more can never pass.
+    /// How many may pass at one instant: the burst of a bucket, `max` of a window. Larger requests can never be
+    /// admitted.
     pub fn burst(self) -> u64 {
         match self.kind {
             Kind::Bucket { burst } => burst.get(),
@@ -209,7 +213,7 @@ impl Limit {
         }
     }
 
-    /// Whether both admit exactly the same: 10/s is the same bucket as 600/m with that burst.
+    /// Whether both admit exactly the same: 10/s and 600/m are the same bucket if their bursts are equal.
     pub fn is_equivalent(self, other: Limit) -> bool {
         match self.kind {
             Kind::Bucket { .. } => {
@@ -224,7 +228,10 @@ fn windowed(rate: Rate) -> Result<()> {
     if rate.max() > MAX_WINDOW {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("a window counts to {MAX_WINDOW}; {} is more", rate.max()),
+            format!(
+                "a window can count to {MAX_WINDOW}, but the rate has {}; choose a smaller rate",
+                rate.max()
+            ),
         ));
     }
     Ok(())
@@ -255,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_default_burst_of_a_unit_follows_the_rate_and_a_chosen_one_stays() {
+    fn at_rate_scales_a_default_burst_and_keeps_a_chosen_one() {
         let (old, new) = (Rate::per_minute(200_000).unwrap(), Rate::per_minute(400_000).unwrap());
         let tokens = Unit::named("tokens").unwrap();
         let burst = |limit: Limit| limit.at_rate(new).unwrap().burst();
@@ -263,7 +270,7 @@ mod tests {
         assert_eq!(burst(whole.counting(tokens)), 400_000);
         assert_eq!(whole.counting(tokens).at_rate(Rate::per_minute(9).unwrap()).unwrap().burst(), 9);
         assert_eq!(burst(Limit::with_burst(old, 1_000).unwrap().counting(tokens)), 1_000);
-        // The default burst of calls is 1: this one was chosen.
+        // The default burst of calls is 1, so this one was chosen.
         assert_eq!(burst(whole), 200_000);
         assert_eq!(burst(Limit::patient(old)), 1);
     }

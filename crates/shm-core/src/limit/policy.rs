@@ -1,41 +1,39 @@
-//! Several limits that are taken together, and permits.
+//! Several limits applied together, and permits.
 
 use super::{Kind, Limit, Unit};
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// The most limits that one limiter can have.
+/// The maximum number of limits of one limiter.
 pub const MAX_LIMITS: usize = 4;
-/// The most permits that one limiter can have.
+/// The maximum number of permits of one limiter.
 pub const MAX_PERMITS: u32 = u16::MAX as u32;
 
-/// What a limiter keeps: up to four limits, taken all or none, and perhaps permits: how many may be held at once. It has
-/// at least one limit, or permits.
+/// The rules of a limiter: up to four limits, taken all or none, and optionally permits (a maximum number of concurrent
+/// holders). A policy has at least one limit, or permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// No limit comes after a gap.
+    /// Filled from the front, without gaps.
     limits: [Option<Limit>; MAX_LIMITS],
-    /// 0: none. Never 0 where there is no limit.
+    /// 0: no permits. Never 0 without a limit.
     permits: u32,
     shadow: bool,
     max_waiters: Option<u32>,
 }
 
 impl Policy {
-    /// These limits, all together.
+    /// These limits, applied together.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for none (see [`of_permits`](Self::of_permits)), and for more than four.
+    /// [`ErrorKind::InvalidInput`] for no limit (see [`of_permits`](Self::of_permits)), and for more than four.
     pub fn new(limits: &[Limit]) -> Result<Policy> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         if limits.is_empty() {
-            return bad(
-                "a limiter needs a limit or permits; say for example 5 per second, or 3 permits".into()
-            );
+            return bad("a limiter needs a limit or permits, for example 5 per second or 3 permits".into());
         }
         if limits.len() > MAX_LIMITS {
             return bad(format!(
-                "{} limits are too many for one limiter; it holds at most {MAX_LIMITS}",
+                "{} limits are too many for one limiter; it can have at most {MAX_LIMITS}",
                 limits.len()
             ));
         }
@@ -46,7 +44,7 @@ impl Policy {
         Ok(Policy { limits: all, permits: 0, shadow: false, max_waiters: None })
     }
 
-    /// At most `n` permits held at once, and no limit: any number of calls one after the other.
+    /// At most `n` permits held at once, and no limit: any number of calls, one after another.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for 0 and for more than [`MAX_PERMITS`].
@@ -54,7 +52,7 @@ impl Policy {
         Policy { limits: [None; MAX_LIMITS], permits: 0, shadow: false, max_waiters: None }.with_permits(n)
     }
 
-    /// The same, with at most `n` permits held at once.
+    /// The same policy with at most `n` permits held at once.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for 0 and for more than [`MAX_PERMITS`].
@@ -62,26 +60,26 @@ impl Policy {
         if !(1..=MAX_PERMITS).contains(&n) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("{n} permits are not possible; choose 1 to {MAX_PERMITS}"),
+                format!("{n} is not a valid number of permits; choose 1 to {MAX_PERMITS}"),
             ));
         }
         Ok(Policy { permits: n, ..self })
     }
 
-    /// The same, with at most `n` requests waiting. A request that would have to wait is refused at once when this many
-    /// already wait. With 0 no request waits.
+    /// The same policy with at most `n` requests waiting. A request that would have to wait is denied at once if this
+    /// many already wait. With 0, no request waits.
     #[must_use]
     pub fn with_max_waiters(self, n: u32) -> Policy {
         Policy { max_waiters: Some(n), ..self }
     }
 
-    /// The same, with any number of requests waiting: the default.
+    /// The same policy with any number of requests waiting, which is the default.
     #[must_use]
     pub fn without_max_waiters(self) -> Policy {
         Policy { max_waiters: None, ..self }
     }
 
-    /// The same without its limits: only the permits remain.
+    /// The same policy without its limits: only the permits remain.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it has no permits.
@@ -89,14 +87,14 @@ impl Policy {
         Policy { limits: [None; MAX_LIMITS], ..self }.with_permits(self.permits)
     }
 
-    /// The same in shadow: it decides and counts, and denies nobody.
+    /// The same policy with or without shadow mode, in which it decides and counts, but denies nothing.
     #[must_use]
     pub fn in_shadow(self, shadow: bool) -> Policy {
         Policy { shadow, ..self }
     }
 
-    /// A model API's quotas: requests per minute and per day, input and output tokens per minute. The units are called
-    /// `input` and `output`. All are token buckets of their whole amount.
+    /// The quotas of a typical model API: requests per minute and per day, input and output tokens per minute. The
+    /// units are named `input` and `output`. All are token buckets that hold the whole amount.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for amounts of 0.
@@ -116,22 +114,22 @@ impl Policy {
         ])
     }
 
-    /// Its limits.
+    /// Its limits, in order.
     pub fn limits(&self) -> impl Iterator<Item = Limit> + '_ {
         self.limits.iter().map_while(|&limit| limit)
     }
 
-    /// The first of its limits, often the only one; `None` if it has permits and no limit.
+    /// The first limit, often the only one; `None` if it has only permits.
     pub fn first(&self) -> Option<Limit> {
         self.limits[0]
     }
 
-    /// Whether it has no limit, only permits.
+    /// Whether it has only permits, and no limit.
     pub fn is_unlimited(&self) -> bool {
         self.limits[0].is_none()
     }
 
-    /// The same, with another first limit, or with a first limit if it had none.
+    /// The same policy with this first limit, replacing the old one if there is one.
     #[must_use]
     pub fn with_first(self, limit: Limit) -> Policy {
         let mut limits = self.limits;
@@ -139,22 +137,22 @@ impl Policy {
         Policy { limits, ..self }
     }
 
-    /// How many permits may be held at once; `None` if it has none.
+    /// The maximum number of permits held at once; `None` without permits.
     pub fn permits(&self) -> Option<u32> {
         (self.permits > 0).then_some(self.permits)
     }
 
-    /// How many requests may wait; `None` if any number may.
+    /// The maximum number of waiting requests; `None` if unlimited.
     pub fn max_waiters(&self) -> Option<u32> {
         self.max_waiters
     }
 
-    /// Whether it denies nobody.
+    /// Whether shadow mode is on, so that nothing is denied.
     pub fn is_shadow(&self) -> bool {
         self.shadow
     }
 
-    /// Whether a single word can be its state: one bucket that counts calls, or no limit at all.
+    /// Whether its state fits one word: a single bucket that counts calls, or no limit.
     pub(crate) fn fits_a_word(&self) -> bool {
         match self.limits {
             [Some(limit), None, ..] => limit.unit().is_calls() && matches!(limit.kind(), Kind::Bucket { .. }),
@@ -162,7 +160,7 @@ impl Policy {
         }
     }
 
-    /// The most that one request can take on the fast path: see `Numbers::fast_burst`.
+    /// The largest request on the fast path: see `LimitParams::fast_burst`.
     pub(crate) fn fast_burst(&self) -> u64 {
         match self.limits[0] {
             Some(limit) if self.fits_a_word() && self.permits == 0 => limit.burst(),
@@ -264,7 +262,7 @@ mod tests {
         }
     }
 
-    /// Only a limiter that is one bucket of calls without permits is decided by one compare-and-swap and nothing else.
+    /// Only a limiter that is one bucket of calls without permits is decided by a single compare-and-swap.
     #[test]
     fn only_one_bucket_without_permits_has_a_fast_burst() {
         let bucket = Limit::with_burst("5/s".parse().unwrap(), 4).unwrap();

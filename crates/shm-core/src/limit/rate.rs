@@ -1,14 +1,14 @@
-//! How much per how long: checked once, here, so that the inside has nothing to check.
+//! A validated amount per period, so that the algorithms have nothing to check.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// The longest `per`: 366 days.
+/// The maximum of `per`: 366 days.
 pub const MAX_PER: Duration = Duration::from_secs(366 * 86_400);
 
-/// At most `max` admissions per `per`. Written `5/s`, `100/10s`, `30/1m30s`.
+/// At most `max` admissions per `per`. In text: `5/s`, `100/10s`, `30/1m30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     max: NonZeroU64,
@@ -19,11 +19,11 @@ impl Rate {
     pub(crate) const EVERY_SECOND: Rate =
         Rate { max: NonZeroU64::MIN, per_ns: NonZeroU64::new(1_000_000_000).unwrap() };
 
-    /// Checks that the rate can be kept exactly.
+    /// Checks that the rate can be represented exactly.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when `max` or `per` is zero, `per` is over 366 days, or the rate is over one
-    /// admission per nanosecond.
+    /// [`ErrorKind::InvalidInput`] if `max` or `per` is zero, `per` is over 366 days, or the rate exceeds one admission
+    /// per nanosecond.
     pub fn new(max: u64, per: Duration) -> Result<Self> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         let Some(nonzero_max) = NonZeroU64::new(max) else {
@@ -37,7 +37,7 @@ impl Rate {
         };
         if max > per_ns.get() {
             return bad(format!(
-                "{max} per {per:?} is over one per nanosecond, finer than any clock here; ask for less"
+                "{max} per {per:?} is more than one per nanosecond, the resolution of the clock; choose a lower rate"
             ));
         }
         Ok(Rate { max: nonzero_max, per_ns })
@@ -46,7 +46,7 @@ impl Rate {
     /// `max` per second.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn per_second(max: u64) -> Result<Self> {
         Rate::new(max, Duration::from_secs(1))
     }
@@ -54,7 +54,7 @@ impl Rate {
     /// `max` per minute.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn per_minute(max: u64) -> Result<Self> {
         Rate::new(max, Duration::from_secs(60))
     }
@@ -62,7 +62,7 @@ impl Rate {
     /// `max` per hour.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn per_hour(max: u64) -> Result<Self> {
         Rate::new(max, Duration::from_secs(3_600))
     }
@@ -70,7 +70,7 @@ impl Rate {
     /// `max` per day of 24 hours.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn per_day(max: u64) -> Result<Self> {
         Rate::new(max, Duration::from_secs(86_400))
     }
@@ -94,7 +94,7 @@ impl Rate {
         Duration::from_nanos(self.per_ns() / self.max())
     }
 
-    /// Admissions per second as a number, for display and statistics.
+    /// Admissions per second as a floating-point number, for display and statistics.
     pub fn as_per_second(self) -> f64 {
         self.max() as f64 * 1e9 / self.per_ns() as f64
     }
@@ -108,7 +108,7 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let span = super::format_span(self.per());
-        // "1s" reads best as "s": 5/s, not 5/1s.
+        // "5/s" is more readable than "5/1s".
         let span = match span.strip_prefix('1') {
             Some(unit) if !unit.contains(|c: char| c.is_ascii_digit()) => unit,
             _ => &span,
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_can_be_given_by_its_period() {
+    fn rates_can_be_constructed_by_period() {
         for (rate, text) in [
             (Rate::per_second(50), "50/s"),
             (Rate::per_minute(600), "600/m"),

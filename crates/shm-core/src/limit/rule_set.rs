@@ -1,13 +1,13 @@
-//! Several limits at once, taken all or none: the numbers for a decision, and the record that is their state.
+//! Several limits decided at once, all or none: their parameters, and the record that is their state.
 //!
-//! A record is the time of the last admission, the time of the first turn of the queue and, for each limit, a few words
-//! of its own. Requests are admitted in one queue: no admission is earlier than the one before it. The instant of a
-//! request is the first that satisfies every limit; each limit, once satisfied, stays so until the next admission, so
-//! that is the latest of their first instants.
+//! A record contains the time of the last admission, the time of the queue's first turn and, for each limit, a few
+//! words of its own. Requests are admitted in one queue: no admission is earlier than the one before it. The instant of
+//! a request is the first that satisfies every limit; a satisfied limit stays satisfied until the next admission, so
+//! that is the maximum of their first instants.
 //!
-//! While there is a queue, the record also has a *tail*: what the limits' words were before the first turn of the queue,
-//! and how much of each limit was taken since. So as long as no turn of the queue has come, both what is used and what
-//! is queued are known exactly, and the queue can be dropped without a trace. A record without a queue is shorter.
+//! While there is a queue, the record also has a *tail*: the limits' words from before the queue's first turn, and how
+//! much was taken from each limit since. So as long as no turn of the queue has come, both the used and the queued
+//! amounts are known exactly, and the queue can be dropped without a trace. A record without a queue is shorter.
 
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Later, Log, Ring, State as LogState};
@@ -17,43 +17,44 @@ use super::{Costs, Given, MAX_LIMITS, Outlook};
 use crate::clock::Nanos;
 use std::ops::Range;
 
-/// Words of a record: room for the largest, in whole lines.
+/// Words of a record: room for the largest, in whole cache lines.
 pub(crate) const RECORD_WORDS: usize =
     (HEAD_WORDS + MAX_LIMITS * log::WORDS + 1 + MAX_LIMITS * TAIL_WORDS).next_multiple_of(LINE);
-/// The time of the last admission, and that of the first turn of the queue.
+/// The time of the last admission, and of the queue's first turn.
 const HEAD_WORDS: usize = 2;
-/// Of each limit, at most: how much is queued, and its words before the queue. (A log has no need of those.)
+/// Per limit, at most: the queued amount, and its words from before the queue. (A log does not need those.)
 const TAIL_WORDS: usize = 1 + SLIDING_WORDS;
-/// Instead of the time of a queue's first turn: the last admission was not a turn.
+/// In place of the time of the queue's first turn: the last admission was not a turn.
 const NO_QUEUE: u64 = 0;
-/// Instead of the time of a queue's first turn: a debt lies ahead, which a tail can't tell from the queue behind it.
+/// In place of the time of the queue's first turn: a debt lies ahead, which a tail cannot distinguish from the queue
+/// behind it.
 const BEHIND_A_DEBT: u64 = u64::MAX;
-/// Words that are copied together.
+/// Words per cache line, which are copied together.
 pub(crate) const LINE: usize = 8;
 
-/// A record, copied out of shared memory.
+/// A record, copied from shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record(pub(crate) [u64; RECORD_WORDS]);
 
 impl Record {
     pub(crate) const EMPTY: Record = Record([0; RECORD_WORDS]);
 
-    /// When the last admission is.
+    /// The time of the last admission.
     pub(crate) fn last(&self) -> u64 {
         self.0[0]
     }
 
-    /// When the first turn of the last queue was or is, if the record has a tail.
+    /// The time of the queue's first turn, if the record has a tail.
     fn queue_from(&self) -> Option<u64> {
         Some(self.0[1]).filter(|&from| from != NO_QUEUE && from != BEHIND_A_DEBT)
     }
 
-    /// What is known of a log's later admissions, where the tail does not tell.
+    /// What is known about a log's later admissions where the tail does not tell.
     fn later(&self) -> Later {
         if self.0[1] == BEHIND_A_DEBT { Later::Debt } else { Later::AsWritten }
     }
 
-    /// What is known at `now` of those whose turns come later.
+    /// What is known at `now` about turns that come later.
     fn queue(&self, now: u64) -> Queue {
         match self.queue_from() {
             _ if self.last() <= now => Queue::Over,
@@ -73,7 +74,7 @@ enum Queue {
     Ahead,
     /// Some of its turns have come.
     Partly { from: u64 },
-    /// There is something later, and no tail.
+    /// Something is later, but there is no tail.
     Unknown,
 }
 
@@ -85,13 +86,13 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Lines that a record has whether or not there is a queue.
+    /// The lines that a record has with or without a queue.
     #[inline]
     pub(crate) fn least_lines(self) -> usize {
         self.without_queue.div_ceil(LINE)
     }
 
-    /// Lines that this record has, known from its first line.
+    /// The lines of this record, known from its first line.
     #[inline]
     pub(crate) fn lines(self, record: &Record) -> usize {
         match record.queue_from() {
@@ -112,13 +113,13 @@ pub(crate) trait Rings {
 pub(crate) struct Rules {
     places: [Place; MAX_LIMITS],
     len: usize,
-    /// Where each limit's words begin, whether or not there is such a limit.
+    /// Where each limit's words begin, whether or not that limit exists.
     starts: [usize; MAX_LIMITS],
     size: Size,
-    /// Which limits have a ring. Their words are those of a log, whatever they are now, or if there is no such limit
-    /// now: a log can come back.
+    /// Which limits have a ring. Their words are reserved for a log even while the limit is of another kind or does not
+    /// exist: a log can come back.
     ringed: [bool; MAX_LIMITS],
-    /// Nothing is admitted before this.
+    /// End of a pause: nothing is admitted before this.
     not_before: u64,
 }
 
@@ -127,14 +128,14 @@ pub(crate) struct Rules {
 struct Place {
     limit: usize,
     rule: Rule,
-    /// Where its own words begin: a limit with a ring that is no log now leaves the log's count and era alone.
+    /// Where its own words begin: a limit with a ring that is not a log now leaves the log's count and era alone.
     start: usize,
-    /// Where its part of the tail is.
+    /// Where its part of the tail begins.
     tail: usize,
 }
 
 impl Place {
-    /// Its words before the queue, for any limit but a log.
+    /// Its words from before the queue, for any limit but a log.
     fn before(&self, record: &Record) -> Words {
         let mut words = [0; log::WORDS];
         let from = record.0.iter().skip(self.tail + 1).take(self.tail_words() - 1);
@@ -147,7 +148,7 @@ impl Place {
         to.zip(words).for_each(|(to, &from)| *to = from);
     }
 
-    /// How much of it is queued, or was when no turn of the queue had come.
+    /// The amount queued at it, or that was queued before the first turn came.
     fn queued(&self, record: &Record) -> u64 {
         record.0.get(self.tail).copied().unwrap_or(0)
     }
@@ -172,7 +173,7 @@ impl Place {
         record.0[self.start()..].first_chunk_mut().expect("room for them")
     }
 
-    /// Where there is room for them whatever happens: so nothing has to be checked.
+    /// Clamped so that the words always fit: accesses need no further check.
     #[inline(always)]
     fn start(&self) -> usize {
         self.start.min(RECORD_WORDS - log::WORDS)
@@ -180,7 +181,7 @@ impl Place {
 }
 
 impl Rules {
-    /// `len` limits, none or more, where `rule` says what each is; `ringed` which have a ring.
+    /// `len` limits (possibly none), where `rule` returns each; `ringed` tells which have a ring.
     pub(crate) fn new(
         len: usize,
         rule: impl Fn(usize) -> Rule,
@@ -203,7 +204,7 @@ impl Rules {
             Place { limit, rule, start, tail: 0 }
         });
         let without_queue = words;
-        // Of the tail the first word is the time of the last admission before the queue.
+        // The first word of the tail is the time of the last admission before the queue.
         words += 1;
         for place in &mut places[..len] {
             place.tail = words;
@@ -213,12 +214,12 @@ impl Rules {
         Rules { places, len, starts, size, ringed, not_before }
     }
 
-    /// How many limits there are.
+    /// The number of limits.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The limits one after the other.
+    /// The limits, in order.
     #[inline]
     fn places(&self) -> impl Iterator<Item = &Place> {
         self.places[..self.len].iter()
@@ -230,12 +231,12 @@ impl Rules {
         self.size
     }
 
-    /// When the last admission before the queue was.
+    /// The time of the last admission before the queue.
     fn last_before(&self, record: &Record) -> u64 {
         record.0.get(self.size.without_queue).copied().unwrap_or(0)
     }
 
-    /// What the ring of a limit last held.
+    /// The last log state of a limit's ring.
     fn log_state(&self, record: &Record, limit: usize) -> LogState {
         if !self.ringed[limit] {
             return LogState::default();
@@ -243,18 +244,18 @@ impl Rules {
         LogState::read(&record.0[self.starts[limit]..][..log::WORDS])
     }
 
-    /// The most that all of them can admit at once; without a limit that is any number.
+    /// The largest request that all limits can admit; without limits, any.
     pub(crate) fn most(&self) -> u64 {
         self.places().map(|p| p.rule.most()).min().unwrap_or(u64::MAX)
     }
 
-    /// The first limit that can never admit this cost, and the most that it can.
+    /// The first limit that can never admit this cost, and its maximum.
     #[inline]
     pub(crate) fn never(&self, costs: &Costs) -> Option<(usize, u64)> {
         self.places().find(|p| costs[p.limit] > p.rule.most()).map(|p| (p.limit, p.rule.most()))
     }
 
-    /// The first instant as [`ready`](Self::ready) has it, and the limit that it is for.
+    /// The instant of [`ready`](Self::ready), and the limit that determines it.
     pub(crate) fn slowest(
         &self,
         record: &Record,
@@ -268,12 +269,12 @@ impl Rules {
         (all, limit)
     }
 
-    /// Whether these costs concern a log.
+    /// Whether these costs affect a log.
     pub(crate) fn has_log(&self, costs: &Costs) -> bool {
         self.places().any(|p| costs[p.limit] > 0 && matches!(p.rule, Rule::Log(_)))
     }
 
-    /// The first instant at which all limits admit these costs; anything up to `now` if that is now.
+    /// The first instant at which all limits admit these costs; any value up to `now` means now.
     #[inline(always)]
     pub(crate) fn ready(&self, record: &Record, costs: &Costs, now: u64, rings: &impl Rings) -> u64 {
         let mut ready = record.last().max(self.not_before);
@@ -285,7 +286,7 @@ impl Rules {
         ready
     }
 
-    /// The record after these costs were admitted at `at`: `now`, or a turn to come.
+    /// The record after charging these costs at `at`: `now`, or a future turn.
     #[inline]
     pub(crate) fn charge(&self, record: &mut Record, costs: &Costs, at: u64, now: u64) {
         let is_turn = at > now;
@@ -302,13 +303,14 @@ impl Rules {
         }
     }
 
-    /// Writes down a turn that is about to be charged, in the queue that is there or as the first of a new one.
+    /// Records a turn that is about to be charged, in the existing queue or as the first of a new one.
     #[inline(never)]
     fn queue_up(&self, record: &mut Record, costs: &Costs, at: u64, now: u64) {
         match record.queue(now) {
             Queue::Unknown if record.0[1] == BEHIND_A_DEBT => return,
             Queue::Ahead | Queue::Partly { .. } => {}
-            // Unknown: admitted by a clock that is ahead by less than the slack, or a log that keeps everybody behind it.
+            // Unknown: admitted by a clock that is ahead by less than the slack, or a log that orders all later
+            // requests behind it.
             Queue::Over | Queue::Unknown => {
                 record.0[1] = at;
                 record.0[self.size.without_queue.min(RECORD_WORDS - 1)] = record.last();
@@ -325,12 +327,12 @@ impl Rules {
         }
     }
 
-    /// Charges `amounts` whether or not they conform, each limit by itself and in one step, as if single calls had queued
-    /// up at once for each of them. Returns when the last of all is; `None`, and nothing is charged, if that lies beyond
-    /// all time. What is pending must be written before.
+    /// Charges `amounts` unconditionally, at each limit separately and in one step, as if single calls had queued for
+    /// each of them. Returns the instant of the last; `None`, with nothing charged, if that is not representable.
+    /// Pending log slots must have been written.
     ///
-    /// Those after it come no earlier than behind such single calls: at the same instant where all limits are buckets,
-    /// windows or counters, at most one span later where there is a log.
+    /// Later requests are admitted no earlier than behind such single calls: at the same instant if all limits are
+    /// buckets, windows or counters, at most one span later if there is a log.
     pub(crate) fn debt(
         &self,
         record: &mut Record,
@@ -352,7 +354,8 @@ impl Rules {
         Some(last)
     }
 
-    /// The record after the newest turn, which led from `old` to `newest`, was cancelled: `old`, and a log's note of it.
+    /// The record after cancelling the newest turn, which led from `old` to `newest`: `old`, plus a log's note of the
+    /// cancellation.
     pub(crate) fn cancel(&self, newest: &Record, old: &Record) -> Record {
         let mut record = *old;
         for p in self.places().filter(|p| matches!(p.rule, Rule::Log(_))) {
@@ -362,7 +365,7 @@ impl Rules {
         record
     }
 
-    /// How much each bucket was charged so far, all in all: what a receipt needs for a refund.
+    /// Each bucket's running total of charges: needed by a receipt for a refund.
     #[inline]
     pub(crate) fn charged(&self, record: &Record) -> Costs {
         let mut charged = [0; MAX_LIMITS];
@@ -374,8 +377,8 @@ impl Rules {
         charged
     }
 
-    /// The record after `amounts` of what was charged at `at` turned out unused. `then`: what was charged so far right
-    /// after it; `is_newest`: nothing was committed after it. Returns how much each limit was given back.
+    /// Refunds `amounts` of a charge at `at`. `then`: the running totals right after the charge; `is_newest`: nothing
+    /// was committed after it. Returns how much each limit returned.
     pub(crate) fn refund(
         &self,
         record: &mut Record,
@@ -403,7 +406,7 @@ impl Rules {
         given
     }
 
-    /// The same of what the tail says of the queue, or of the time before it.
+    /// The same for the tail: its queue, or the words from before the queue.
     #[inline(never)]
     fn refund_in_tail(
         &self,
@@ -417,7 +420,7 @@ impl Rules {
         for p in self.places().filter(|p| amounts[p.limit] > 0) {
             let is_log = matches!(p.rule, Rule::Log(_));
             if !was_before {
-                // A log counts what is not given back as queued, for its slots do, too.
+                // A log counts what it does not return as queued, because its slots do, too.
                 let less = if is_log { given[p.limit].rounded_down() } else { amounts[p.limit] };
                 let queued = p.queued_mut(record);
                 *queued = queued.saturating_sub(less);
@@ -442,20 +445,20 @@ impl Rules {
         })
     }
 
-    /// Before the record is forgotten, which may be damaged: logs go on in an era after all that their rings know of.
-    pub(crate) fn mend_logs(&self, record: &mut Record, rings: &impl Rings) {
+    /// Before a reset of a possibly corrupt record: moves logs to an era later than any in their rings.
+    pub(crate) fn repair_logs(&self, record: &mut Record, rings: &impl Rings) {
         for limit in (0..MAX_LIMITS).filter(|&limit| self.ringed[limit]) {
-            let state = self.log_state(record, limit).mended(&rings.ring(limit));
+            let state = self.log_state(record, limit).repaired(&rings.ring(limit));
             state.write(&mut record.0[self.starts[limit]..][..log::WORDS]);
         }
     }
 
-    /// For each limit: slots are less than this, as long as its log's era lasts.
+    /// For each limit: an upper bound of slot values while its log's era lasts.
     pub(crate) fn ends_of_eras(&self, record: &Record) -> [u64; MAX_LIMITS] {
         std::array::from_fn(|limit| self.log_state(record, limit).end_of_era())
     }
 
-    /// The record in which nothing is used at `now`.
+    /// The record with zero usage at `now`.
     pub(crate) fn unused(&self, now: Nanos) -> Record {
         let mut record = Record::EMPTY;
         for p in self.places() {
@@ -464,7 +467,7 @@ impl Rules {
         record
     }
 
-    /// The record with which `next` takes over. Those limits that go on from the one here keep what was used.
+    /// The record with which `next` takes over. Limits for which `goes_on` is true keep their usage.
     pub(crate) fn carry(
         &self,
         record: &Record,
@@ -476,7 +479,7 @@ impl Rules {
         let late = now.plus(CLOCK_SLACK).as_nanos();
         let queue = record.queue(late);
         let mut to = Record::EMPTY;
-        // The queue is dropped; a log that can't drop its own keeps everybody behind it.
+        // The queue is dropped; a log that cannot drop its own keeps later requests behind it.
         to.0[0] = record.last().min(late);
         for limit in (0..MAX_LIMITS).filter(|&limit| next.ringed[limit]) {
             self.log_state(record, limit).write(&mut to.0[next.starts[limit]..][..log::WORDS]);
@@ -498,7 +501,8 @@ impl Rules {
         to
     }
 
-    /// A limit's words without the turns after `late`, as far as they can be told apart, and what is known of a log's.
+    /// A limit's words without the turns after `late`, as far as they can be told apart, and what is known about a
+    /// log's.
     fn without_queue(
         &self,
         record: &Record,
@@ -518,7 +522,7 @@ impl Rules {
             }
         }
         if let (Rule::Bucket(g), true) = (&p.rule, self.len > 1 || self.not_before > late) {
-            // Its turns waited for others as well: they are not a token apart, as `carry` takes them to be.
+            // Its turns waited for other limits as well, so they are not one token apart, as `carry` assumes.
             state[0] = state[0].min(g.full(now));
         }
         (state, record.later())
@@ -558,7 +562,7 @@ impl Rules {
                 (p.rule.used(state, now, record.later(), ring), p.rule.queued(state, now, ring).unwrap_or(0))
             }
             Queue::Partly { from } => {
-                // Turns are about evenly spaced, and at least one has come.
+                // Assumes evenly spaced turns, of which at least one has come.
                 let (left, span) = (record.last().saturating_sub(now), record.last().saturating_sub(from));
                 let rest = u128::from(all.saturating_sub(1)) * u128::from(left);
                 let evenly = u64::try_from(rest.div_ceil(u128::from(span.max(1)))).unwrap_or(u64::MAX);

@@ -3,13 +3,13 @@
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// What a limit counts: calls, or something that calls have a number of, like tokens or bytes.
+/// What a limit counts: calls, or something that calls consume, such as tokens or bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Unit([u8; Unit::LEN]);
 
 impl Unit {
     pub(crate) const LEN: usize = 24;
-    /// Calls: each counts one.
+    /// Calls: each counts as one.
     pub const CALLS: Unit = Unit([0; Unit::LEN]);
 
     /// The unit of this name.
@@ -22,7 +22,7 @@ impl Unit {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "{name:?} can't be a unit; use 1 to {} of: letters, digits, - _ . (calls are counted without a name)",
+                    "{name:?} is not a valid unit; use 1 to {} of: letters, digits, - _ . (calls are counted without a name)",
                     Self::LEN
                 ),
             ));
@@ -41,7 +41,7 @@ impl Unit {
         }
     }
 
-    /// Whether these are calls.
+    /// Whether this is the unit of calls.
     pub fn is_calls(&self) -> bool {
         *self == Unit::CALLS
     }
@@ -50,7 +50,7 @@ impl Unit {
         [0, 8, 16].map(|i| u64::from_le_bytes(std::array::from_fn(|k| self.0[i + k])))
     }
 
-    /// From what a segment says; `None` for what no unit is called.
+    /// Reads the words of a segment; `None` if they are not a valid unit.
     pub(crate) fn from_words(words: [u64; 3]) -> Option<Unit> {
         let mut bytes = [0; Self::LEN];
         for (to, word) in bytes.chunks_mut(8).zip(words) {
