@@ -1,6 +1,7 @@
-//! The line: processes that join, charge turns, claim and leave, or die anywhere, while the limits are published anew.
+//! The line: processes that join, charge turns, claim and leave, or die at any point, while the configuration is
+//! republished.
 //!
-//! What `limiter::wait` does with a file is said again here, as short as it can be.
+//! The parts of `limiter::wait` that need a file are repeated here in short form.
 
 use super::{Time, play, roll};
 use crate::clock::Nanos;
@@ -23,14 +24,14 @@ const PROCESSES: u64 = 3;
 const CALLS: u64 = 3;
 const CHANGES: u64 = 2;
 const PLACES: usize = 4;
-/// Two in this time, three at once.
+/// Two per this period, and a burst of three.
 const PER: u64 = 10_000_000;
 const BURST: u64 = 3;
 /// The longest sleep.
 const WATCH: u64 = 20_000_000;
-/// A turn that came so long before all who stand is nobody's.
+/// A turn that came this long before every waiting caller arrived is undone.
 const UNCLAIMED: u64 = 100_000_000;
-/// Nobody who is served in the end looks more often.
+/// A caller that is served needs fewer looks than this.
 const LOOKS: usize = 500;
 
 fn limit() -> Limit {
@@ -66,21 +67,21 @@ impl TakesLocks for &Scene {
     }
 }
 
-/// How a look ends.
+/// The result of a look.
 enum Look {
     Granted,
     Sleep(u64),
-    /// It was killed in the middle.
+    /// Killed in the middle.
     Dead,
 }
 
-/// A process that stands, with one caller.
+/// A process in line, with one caller.
 struct Caller<'a> {
     scene: &'a Scene,
     id: HolderId,
     ticket: u64,
     cost: u64,
-    /// Whether it is to be killed soon.
+    /// Whether it will be killed soon.
     is_doomed: bool,
 }
 
@@ -110,7 +111,7 @@ impl Scene {
         has_ended(&self.places[id.seat].holder, id, &mut locks).unwrap()
     }
 
-    fn bury(&self) {
+    fn clear_dead_places(&self) {
         for standing in self.line().all() {
             let holder = &self.places[standing.place].holder;
             let id = HolderId { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
@@ -121,7 +122,7 @@ impl Scene {
         self.turns.free_the_lost(|filler| self.has_ended(filler));
     }
 
-    /// The turns that can be used by somebody who arrived at `oldest` or later. Those that came long before are undone.
+    /// The turns that callers which arrived at `oldest` or later can use. Turns from long before are undone.
     fn ready(&self, epoch: u64, now: u64, oldest: u64) -> Vec<(ReadyTurn, Charge)> {
         let mut turns = Vec::new();
         for turn in self.turns.ready().all() {
@@ -168,7 +169,7 @@ impl Scene {
         }
     }
 
-    /// Publishes the same configuration again. It may die before any process has settled it.
+    /// Publishes the same configuration again. The changer may die before any process has settled it.
     fn change(&self, epoch: u64) {
         let config =
             Config { starts_empty: false, ..Config::new(limit().into(), Nanos::from_nanos(Time::START)) };
@@ -200,7 +201,7 @@ impl Scene {
 }
 
 impl Caller<'_> {
-    /// Whether it lives.
+    /// Returns whether it is alive.
     fn waits(&self) -> bool {
         let (s, place) = (self.scene, self.id.seat);
         let costs = [self.cost; 4];
@@ -210,7 +211,7 @@ impl Caller<'_> {
         s.line().stand(place);
         let leaves_after = if roll(4) == 0 { roll(3) as usize } else { LOOKS };
         for looks in 0.. {
-            assert!(looks < LOOKS, "it waits for ever: {}", self.told());
+            assert!(looks < LOOKS, "a caller waits for ever: {}", self.told());
             if self.is_doomed && roll(4) == 0 {
                 return false;
             }
@@ -235,7 +236,7 @@ impl Caller<'_> {
         true
     }
 
-    /// How things stand, for people.
+    /// A description of the state, for failures.
     fn told(&self) -> String {
         let s = self.scene;
         let now = s.time.now().as_nanos();
@@ -251,7 +252,7 @@ impl Caller<'_> {
         let epoch = s.ring.generations().epoch();
         let others = || s.line().all().filter(|other| other.place != self.id.seat);
         if others().any(|other| other.is_late(now)) || s.turns.is_full() {
-            s.bury();
+            s.clear_dead_places();
         }
         let (mut before, mut oldest) = (0, self.ticket);
         let mut asked = vec![(self.ticket, self.cost)];
@@ -262,14 +263,14 @@ impl Caller<'_> {
             before += usize::from((other.ticket, other.place) < (self.ticket, self.id.seat));
         }
         asked.sort_unstable();
-        let mut is_charged_anew = false;
+        let mut was_recharged = false;
         let turns = loop {
             let turns = s.ready(epoch, now, oldest);
             let next = turns.iter().find(|(turn, _)| turn.at >= self.ticket);
-            let is_anothers =
+            let is_for_another =
                 next.is_some_and(|(turn, charge)| turn.at > now && charge.costs[0] != self.cost);
-            if before == 0 && is_anothers && !is_charged_anew {
-                is_charged_anew = true;
+            if before == 0 && is_for_another && !was_recharged {
+                was_recharged = true;
                 s.undo_turns_to_come();
                 continue;
             }
@@ -305,7 +306,7 @@ impl Caller<'_> {
         Look::Sleep(next.min(now + WATCH))
     }
 
-    /// Whether a turn was charged. `None`: it was killed while it did.
+    /// Returns whether a turn was charged. `None`: killed while doing so.
     fn fill(&self, cost: u64, epoch: u64, latest: u64) -> std::result::Result<Option<bool>, CommitError> {
         let s = self.scene;
         let Some(filling) = s.turns.begin(self.id) else { return Ok(Some(false)) };
@@ -344,7 +345,7 @@ impl Caller<'_> {
 }
 
 #[test]
-fn the_line_is_never_over_and_loses_no_slot() {
+fn the_line_keeps_the_limit_and_loses_no_slot() {
     play(|| {
         let scene = Arc::new(Scene {
             ring: Ring::new(),
@@ -369,9 +370,9 @@ fn the_line_is_never_over_and_loses_no_slot() {
         processes.into_iter().for_each(|process| process.join().unwrap());
         let mut used = scene.used.lock().unwrap().clone();
         assert_eq!(audit::check(limit(), &mut used), Ok(()), "{used:?}");
-        // Everybody is gone: whoever comes finds every slot free, and what nobody used.
+        // All processes have ended: the next one finds every slot free, and all unused budget.
         scene.time.wait_until(scene.time.now().plus(Duration::from_nanos(100 * PER)));
-        scene.bury();
+        scene.clear_dead_places();
         assert!(!scene.line().is_anybody_there());
         scene.ready(scene.ring.generations().epoch(), 0, 0);
         scene.undo_turns(|_| true);
