@@ -109,7 +109,7 @@ impl Directory {
     }
 
     /// Describes which users' files are trusted here, for messages.
-    pub(crate) fn whom_it_trusts(&self) -> String {
+    pub(crate) fn trust_description(&self) -> String {
         let me = nix::unistd::geteuid();
         let dir = self.path.display();
         if self.private {

@@ -72,20 +72,20 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: String,
-    place: Option<(String, PathBuf)>,
+    limiter: Option<(String, PathBuf)>,
     source: Option<Arc<io::Error>>,
 }
 
 impl Error {
     /// An error of this kind; `message` says what happened and what to do about it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), place: None, source: None }))
+        Error(Box::new(Inner { kind, message: message.into(), limiter: None, source: None }))
     }
 
     /// Names the limiter and its file, unless the error already names one.
     #[must_use]
     pub fn at(mut self, name: &str, path: &Path) -> Self {
-        self.0.place.get_or_insert_with(|| (name.to_owned(), path.to_owned()));
+        self.0.limiter.get_or_insert_with(|| (name.to_owned(), path.to_owned()));
         self
     }
 
@@ -108,7 +108,7 @@ impl Error {
             _ => (ErrorKind::Io, ""),
         };
         let message = format!("{doing}: {source}{next}");
-        Error(Box::new(Inner { kind, message, place: None, source: Some(Arc::new(source)) }))
+        Error(Box::new(Inner { kind, message, limiter: None, source: Some(Arc::new(source)) }))
     }
 
     /// What went wrong, for a program to match on.
@@ -118,13 +118,13 @@ impl Error {
 
     /// The limiter's file, if the error is about one.
     pub fn path(&self) -> Option<&Path> {
-        self.0.place.as_ref().map(|(_, path)| path.as_path())
+        self.0.limiter.as_ref().map(|(_, path)| path.as_path())
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.place {
+        match &self.0.limiter {
             Some((name, path)) => {
                 write!(f, "limiter {name:?} ({}): {}", path.display(), self.0.message)
             }

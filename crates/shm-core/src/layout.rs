@@ -61,7 +61,7 @@ pub(crate) struct LineHeader {
     /// When a process last probed all processes in line, before denying a caller because of them.
     pub(crate) probed_all_ns: AtomicU64,
     /// When a dead process was last found in line.
-    pub(crate) buried_ns: AtomicU64,
+    pub(crate) dead_found_ns: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 4],
 }
 

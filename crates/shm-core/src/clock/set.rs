@@ -41,6 +41,6 @@ pub(super) fn now() -> Option<Nanos> {
 }
 
 /// The quick clock, with almost its maximum lag.
-pub(super) fn nearly() -> Option<Nanos> {
+pub(super) fn quick() -> Option<Nanos> {
     now().map(|now| now - (QUICK_LAG - Duration::from_nanos(1)))
 }

@@ -100,11 +100,11 @@ pub(crate) struct Generations<'a> {
 
 impl<'a> Generations<'a> {
     #[inline]
-    pub(crate) fn of(fixed: &'a Header) -> Self {
+    pub(crate) fn of(header: &'a Header) -> Self {
         Generations {
-            epoch: &fixed.epoch_line.epoch,
-            ring: &fixed.generations,
-            wall_ns: &fixed.geometry.wall_ns,
+            epoch: &header.epoch_line.epoch,
+            ring: &header.generations,
+            wall_ns: &header.geometry.wall_ns,
         }
     }
 

@@ -55,7 +55,7 @@ impl Pair {
 
     /// Whether this is still that process, and not a child that a signal handler forked since.
     #[inline]
-    fn is_ours(self) -> bool {
+    fn is_same_process(self) -> bool {
         self.process == this_process()
     }
 }
@@ -68,7 +68,7 @@ impl GenerationState for Records<'_> {
     fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), CommitError> {
         let frozen = self.generations.freeze_before(epoch);
         if let Some(record) = self.start_of(epoch, frozen, clock)? {
-            self.table_write(RecordPtr(frozen), &record, self.rules(epoch).size())
+            self.write_cell(RecordPtr(frozen), &record, self.rules(epoch).size())
                 .map(|next| self.generations.set(epoch, next))?;
         }
         Ok(())
@@ -96,7 +96,7 @@ impl<'a> Records<'a> {
             return Err(CommitError::Corrupt("the state word points to no cell"));
         };
         load(cell, to, size);
-        // Pairs with the Release fence in `table_write`.
+        // Pairs with the Release fence in `write_cell`.
         fence(Ordering::Acquire);
         let same = self.generations.slot(epoch).state.word.load(Ordering::Relaxed) == word;
         if !same {
@@ -142,9 +142,9 @@ impl<'a> Records<'a> {
     /// Writes the record to the cell of this process's pair that is not current, and returns the state word that points
     /// to it.
     #[inline]
-    fn table_write(&self, current: RecordPtr, record: &Record, size: Size) -> Result<u64, CommitError> {
+    fn write_cell(&self, current: RecordPtr, record: &Record, size: Size) -> Result<u64, CommitError> {
         let Some(pair) = self.pair else { return Err(CommitError::NoSeat) };
-        if !pair.is_ours() {
+        if !pair.is_same_process() {
             return Err(CommitError::Forked);
         }
         let mine = pair.index * CELL_PAIR;
@@ -157,7 +157,7 @@ impl<'a> Records<'a> {
         fence(Ordering::Release);
         store(cell, record, size);
         // In a child forked by a signal handler, the cell may contain the parent's next record by now.
-        if pair.is_ours() { Ok(current.next(free)) } else { Err(CommitError::Forked) }
+        if pair.is_same_process() { Ok(current.next(free)) } else { Err(CommitError::Forked) }
     }
 
     /// Writes the log slots of the newest admission, so that another can follow it.
@@ -168,7 +168,7 @@ impl<'a> Records<'a> {
             if range.end.saturating_sub(range.start) > ring.capacity() {
                 return Err(CommitError::Corrupt("a log has more entries than its ring has slots"));
             }
-            for slot in range.filter_map(|index| ring.place(index)) {
+            for slot in range.filter_map(|index| ring.slot_ref(index)) {
                 // Release: pairs with the Acquire in `slot`.
                 if slot.load(Ordering::Relaxed) < value {
                     slot.fetch_max(value, Ordering::Release);
@@ -197,7 +197,7 @@ impl<'a> Records<'a> {
             let mut now = clock.read();
             let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.at.as_nanos(), &self.table));
             if ready > now.at && !now.is_exact && ready.since(now.at) < QUICK_LAG {
-                (now, ready) = self.look_closely(rules, record, &costs, clock);
+                (now, ready) = self.read_exact_clock(rules, record, &costs, clock);
             }
             if ready > now.at {
                 // The ring slots that were read are valid if nothing was committed meanwhile.
@@ -205,7 +205,7 @@ impl<'a> Records<'a> {
                     continue;
                 }
                 if ready.since(now.at) > MAX_WAIT {
-                    self.far_away(rules, record, now.at, ready, wanted.turn)?;
+                    self.check_max_wait(rules, record, now.at, ready, wanted.turn)?;
                 }
                 if ready > wanted.turn {
                     let denied = self.denied_by(rules, record, &costs, now.at, ready);
@@ -222,7 +222,7 @@ impl<'a> Records<'a> {
                 (*before, *from) = (*record, word);
             }
             rules.charge(record, &costs, at.as_nanos(), now.at.as_nanos());
-            let new = self.table_write(RecordPtr(word), record, rules.size())?;
+            let new = self.write_cell(RecordPtr(word), record, rules.size())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new });
@@ -261,7 +261,7 @@ impl<'a> Records<'a> {
     ) -> Result<Option<Denied>, CommitError> {
         loop {
             let Some((word, costs)) = self.read(asked, clock, scratch)? else { continue };
-            let (now, ready) = self.look_closely(&scratch.rules, &scratch.record, &costs, clock);
+            let (now, ready) = self.read_exact_clock(&scratch.rules, &scratch.record, &costs, clock);
             // The ring slots that were read are valid if nothing was committed meanwhile.
             let state = &self.generations.slot(scratch.epoch).state.word;
             if state.load(Ordering::Acquire) == word {
@@ -275,7 +275,7 @@ impl<'a> Records<'a> {
 
     /// The exact clock, and the instant for these costs by it.
     #[cold]
-    fn look_closely(
+    fn read_exact_clock(
         &self,
         rules: &Rules,
         record: &Record,
@@ -311,7 +311,7 @@ impl<'a> Records<'a> {
                 let ready = rules.ready(record, &costs, now.as_nanos(), &self.table);
                 let at = Nanos::from_nanos(ready).max(now);
                 if at.since(now) > MAX_WAIT {
-                    self.far_away(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
+                    self.check_max_wait(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
                 }
                 rules.charge(record, &costs, at.as_nanos(), now.as_nanos());
                 turns.push(at);
@@ -347,7 +347,7 @@ impl<'a> Records<'a> {
             let last =
                 rules.debt(record, &amounts, now.as_nanos(), &self.table).map_or(end, Nanos::from_nanos);
             if last.since(now) > MAX_WAIT {
-                self.far_away(rules, &before, now, last, end)?;
+                self.check_max_wait(rules, &before, now, last, end)?;
             }
             if self.replace(*epoch, word, record, rules.size())? {
                 return Ok(());
@@ -383,7 +383,7 @@ impl<'a> Records<'a> {
     #[inline]
     fn read_record(&self, clock: &impl Clock, scratch: &mut Scratch) -> Result<Option<u64>, CommitError> {
         let epoch = self.generations.epoch();
-        if epoch != scratch.epoch && !self.read_terms(epoch, scratch)? {
+        if epoch != scratch.epoch && !self.read_config(epoch, scratch)? {
             return Ok(None);
         }
         let word = self.generations.slot(epoch).state.word.load(Ordering::Acquire);
@@ -399,7 +399,7 @@ impl<'a> Records<'a> {
 
     /// Reads the configuration of this epoch into the scratch; false if the epoch is over.
     #[cold]
-    fn read_terms(&self, epoch: u64, scratch: &mut Scratch) -> Result<bool, CommitError> {
+    fn read_config(&self, epoch: u64, scratch: &mut Scratch) -> Result<bool, CommitError> {
         if epoch >= RETIRED {
             return Err(CommitError::Retired);
         }
@@ -417,7 +417,7 @@ impl<'a> Records<'a> {
 
     /// Handles a turn more than a year ahead: corruption, a queue too long to join, or a very slow limiter.
     #[cold]
-    fn far_away(
+    fn check_max_wait(
         &self,
         rules: &Rules,
         record: &Record,
@@ -533,12 +533,12 @@ impl<'a> Records<'a> {
     }
 
     /// Copies the record from before a turn to the turn's own cell, so that any process can undo the turn.
-    pub(crate) fn keep_before(&self, epoch: u64, cell: &Cell, before: &Record) {
+    pub(crate) fn store_before(&self, epoch: u64, cell: &Cell, before: &Record) {
         store(cell, before, self.rules(epoch).size());
     }
 
     /// Reads that record.
-    pub(crate) fn kept_before(&self, epoch: u64, cell: &Cell) -> Record {
+    pub(crate) fn load_before(&self, epoch: u64, cell: &Cell) -> Record {
         let mut before = Record::EMPTY;
         load(cell, &mut before, self.rules(epoch).size());
         before
@@ -558,7 +558,7 @@ impl<'a> Records<'a> {
         size: Size,
     ) -> Result<Option<u64>, CommitError> {
         let state = &self.generations.slot(epoch).state.word;
-        let new = self.table_write(RecordPtr(word), record, size)?;
+        let new = self.write_cell(RecordPtr(word), record, size)?;
         let swapped = state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         Ok(swapped.then_some(new))
     }

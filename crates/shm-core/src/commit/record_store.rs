@@ -31,7 +31,7 @@ impl RecordPtr {
 pub(crate) struct Slots<'a>(pub(super) &'a [AtomicU64]);
 
 impl Slots<'_> {
-    pub(super) fn place(&self, index: u64) -> Option<&AtomicU64> {
+    pub(super) fn slot_ref(&self, index: u64) -> Option<&AtomicU64> {
         // The length is a power of two, or 0.
         self.0.get(index as usize & self.0.len().wrapping_sub(1))
     }
@@ -42,7 +42,7 @@ impl Ring for Slots<'_> {
     fn slot(&self, index: u64) -> u64 {
         // Acquire: pairs with the `fetch_max` in `write_pending`. A reader that sees a slot overwritten by a later
         // commit also sees a later state word.
-        self.place(index).map_or(0, |slot| slot.load(Ordering::Acquire))
+        self.slot_ref(index).map_or(0, |slot| slot.load(Ordering::Acquire))
     }
 
     fn capacity(&self) -> u64 {

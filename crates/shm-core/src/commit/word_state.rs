@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const TAT_END: u64 = crate::limit::gcra::TAT_END;
 /// At least [`QUICK_LAG`] in the ticks of any rate: every tick is longer than half a nanosecond.
-const NEARLY_TICKS: u64 = 2 * QUICK_LAG.as_nanos() as u64;
+const QUICK_LAG_TICKS: u64 = 2 * QUICK_LAG.as_nanos() as u64;
 
 /// The state of a limiter without a limit.
 const UNLIMITED_STATE: u64 = 0;
@@ -170,7 +170,7 @@ impl WordState<'_> {
                 }
                 Err(AttemptError::LostRace | AttemptError::NoCheapClock) => {}
                 Err(AttemptError::BeyondMaxWait { epoch, tat, ready, now }) => {
-                    self.far_away(epoch, tat, now.at, ready, wanted.turn)?;
+                    self.check_max_wait(epoch, tat, now.at, ready, wanted.turn)?;
                     return Ok(Verdict::denied_by(0, ready, now.at, self.0.is_shadow()));
                 }
                 Err(AttemptError::Corrupt) => {
@@ -216,7 +216,7 @@ impl WordState<'_> {
         } else {
             let slot = gcra.slot(word, cost);
             let ahead = slot.wrapping_sub(tick);
-            if ahead < NEARLY_TICKS && !now.is_exact {
+            if ahead < QUICK_LAG_TICKS && !now.is_exact {
                 return Err(AttemptError::TooCloseToCall);
             }
             let ready = Nanos::from_nanos(gcra.ticks.first_ns(slot));
@@ -388,7 +388,7 @@ impl WordState<'_> {
 
     /// Handles a turn more than a year ahead: corruption, a queue too long to join, or a very slow limiter.
     #[cold]
-    fn far_away(
+    fn check_max_wait(
         self,
         epoch: u64,
         tat: u64,
@@ -429,7 +429,7 @@ impl WordState<'_> {
             let tat = before_last.saturating_add(gcra.ticks.tokens(cost));
             let last = gcra.ready_at(before_last.min(TAT_END), cost);
             if last.since(now) > MAX_WAIT || tat >= TAT_END {
-                self.far_away(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
+                self.check_max_wait(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
                 return Err(CommitError::TooFar { ready: last, now });
             }
             if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -471,7 +471,7 @@ impl WordState<'_> {
             let (tat, slot) = debt.unwrap_or((TAT_END, TAT_END));
             let last = Nanos::from_nanos(gcra.ticks.first_ns(slot));
             if tat >= TAT_END || last.since(now) > MAX_WAIT {
-                self.far_away(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
+                self.check_max_wait(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
                 return Err(CommitError::TooFar { ready: last, now });
             }
             if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()

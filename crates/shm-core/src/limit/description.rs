@@ -47,40 +47,40 @@ impl Description {
     }
 
     /// Whether it specifies how the limit counts. A bucket without a burst is the default.
-    fn states_kind(self) -> bool {
+    fn specifies_kind(self) -> bool {
         self.kind != KindName::Bucket || self.burst.is_some()
     }
 
     /// Whether this limit matches every specified part. Rate and unit are always specified; an unspecified part may be
     /// anything.
     pub(super) fn is_met_by(self, limit: Limit) -> bool {
-        let there = Description::from(limit);
-        let same_rate = match there.kind {
-            KindName::Bucket => self.rate.same_ratio(there.rate),
-            _ => self.rate == there.rate,
+        let existing = Description::from(limit);
+        let same_rate = match existing.kind {
+            KindName::Bucket => self.rate.same_ratio(existing.rate),
+            _ => self.rate == existing.rate,
         };
         same_rate
-            && self.unit == there.unit
-            && (!self.states_kind() || self.kind == there.kind)
-            && (self.burst.is_none() || self.burst == there.burst)
-            && (self.start.is_none() || self.start == there.start)
-            && (self.guard.is_none() || self.guard == there.guard)
+            && self.unit == existing.unit
+            && (!self.specifies_kind() || self.kind == existing.kind)
+            && (self.burst.is_none() || self.burst == existing.burst)
+            && (self.start.is_none() || self.start == existing.start)
+            && (self.guard.is_none() || self.guard == existing.guard)
     }
 
     /// This limit with every specified part applied. The other parts are kept, unless the kind or the unit changes.
     pub(super) fn applied_to(self, limit: Limit) -> Result<Limit> {
-        let there = Description::from(limit);
+        let existing = Description::from(limit);
         if self.is_met_by(limit) {
             return Ok(limit);
         }
-        if self.unit != there.unit || self.states_kind() && self.kind != there.kind {
+        if self.unit != existing.unit || self.specifies_kind() && self.kind != existing.kind {
             return self.try_into();
         }
         Description {
-            burst: self.burst.or(there.burst),
-            start: self.start.or(there.start),
-            guard: self.guard.or(there.guard.map(|guard| guard.min(self.rate.per()))),
-            ..Description { rate: self.rate, ..there }
+            burst: self.burst.or(existing.burst),
+            start: self.start.or(existing.start),
+            guard: self.guard.or(existing.guard.map(|guard| guard.min(self.rate.per()))),
+            ..Description { rate: self.rate, ..existing }
         }
         .try_into()
     }

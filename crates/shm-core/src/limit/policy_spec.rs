@@ -93,35 +93,35 @@ impl PolicySpec {
     }
 
     /// Whether a limiter with this policy matches every specified part.
-    pub fn is_met_by(&self, there: &Policy) -> bool {
+    pub fn is_met_by(&self, existing: &Policy) -> bool {
         if self.is_whole {
-            return self.policy.is_equivalent(there);
+            return self.policy.is_equivalent(existing);
         }
-        if self.limits[0].is_none() && !there.is_unlimited() {
+        if self.limits[0].is_none() && !existing.is_unlimited() {
             return false;
         }
-        let mut others = there.limits();
-        self.stated_limits().all(|limit| others.next().is_some_and(|other| limit.is_met_by(other)))
-            && self.permits.is_none_or(|n| there.permits() == Some(n))
-            && self.max_waiters.is_none_or(|n| there.max_waiters() == Some(n))
-            && self.shadow.is_none_or(|shadow| there.is_shadow() == shadow)
+        let mut others = existing.limits();
+        self.specified_limits().all(|limit| others.next().is_some_and(|other| limit.is_met_by(other)))
+            && self.permits.is_none_or(|n| existing.permits() == Some(n))
+            && self.max_waiters.is_none_or(|n| existing.max_waiters() == Some(n))
+            && self.shadow.is_none_or(|shadow| existing.is_shadow() == shadow)
     }
 
-    /// `there` with every specified part applied; the other parts are kept.
+    /// `existing` with every specified part applied; the other parts are kept.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a kept part is incompatible with the specified
     /// ones, such as a large burst with a much lower rate.
-    pub fn applied_to(&self, there: &Policy) -> Result<Policy> {
+    pub fn applied_to(&self, existing: &Policy) -> Result<Policy> {
         if self.is_whole {
             return Ok(self.policy);
         }
-        let permits = self.permits.or(there.permits());
-        let mut limits: Vec<Limit> = there.limits().collect();
-        for (index, stated) in self.stated_limits().enumerate() {
+        let permits = self.permits.or(existing.permits());
+        let mut limits: Vec<Limit> = existing.limits().collect();
+        for (index, specified) in self.specified_limits().enumerate() {
             match limits.get_mut(index) {
-                Some(limit) => *limit = stated.applied_to(*limit)?,
-                None => limits.push(Limit::try_from(stated)?),
+                Some(limit) => *limit = specified.applied_to(*limit)?,
+                None => limits.push(Limit::try_from(specified)?),
             }
         }
         let policy = match (self.limits[0], permits) {
@@ -129,12 +129,12 @@ impl PolicySpec {
             (_, Some(n)) => Policy::new(&limits)?.with_permits(n)?,
             (_, None) => Policy::new(&limits)?,
         };
-        let policy = policy.in_shadow(self.shadow.unwrap_or(there.is_shadow()));
-        let max_waiters = self.max_waiters.or(there.max_waiters());
+        let policy = policy.in_shadow(self.shadow.unwrap_or(existing.is_shadow()));
+        let max_waiters = self.max_waiters.or(existing.max_waiters());
         Ok(max_waiters.map_or(policy, |n| policy.with_max_waiters(n)))
     }
 
-    fn stated_limits(&self) -> impl Iterator<Item = Description> + '_ {
+    fn specified_limits(&self) -> impl Iterator<Item = Description> + '_ {
         self.limits.iter().map_while(|&limit| limit)
     }
 }
@@ -163,7 +163,7 @@ impl fmt::Display for PolicySpec {
         if self.is_whole {
             return self.policy.fmt(f);
         }
-        for (i, limit) in self.stated_limits().enumerate() {
+        for (i, limit) in self.specified_limits().enumerate() {
             write!(f, "{}{limit}", if i > 0 { " + " } else { "" })?;
         }
         match self.permits {
@@ -215,7 +215,7 @@ mod tests {
         let first_use = Description { start: Some(Start::FirstUse), ..fixed };
         let sliding = Description { kind: KindName::SlidingCounter, ..rate("2/10s") };
         let of_tokens = Description { unit: tokens, ..rate("2/10s") };
-        for (stated, there, met) in [
+        for (specified, existing, met) in [
             (rate("2/10s"), bucket, true),
             (rate("1/5s"), bucket, true),
             (rate("3/10s"), bucket, false),
@@ -239,7 +239,7 @@ mod tests {
             (first_use, first_use, true),
             (sliding, fixed, false),
         ] {
-            assert_eq!(spec(&[stated]).is_met_by(&policy(&[there])), met, "{stated} -> {there}");
+            assert_eq!(spec(&[specified]).is_met_by(&policy(&[existing])), met, "{specified} -> {existing}");
         }
     }
 
@@ -247,7 +247,7 @@ mod tests {
     fn permits_shadow_and_further_limits_are_compared_if_specified() {
         let two = policy(&[rate("5/s"), rate("9/m")]).with_permits(3).unwrap().in_shadow(true);
         let five = spec(&[rate("5/s")]);
-        for (stated, met) in [
+        for (specified, met) in [
             (five, true),
             (spec(&[rate("5/s"), rate("9/m")]), true),
             (spec(&[rate("9/m")]), false),
@@ -261,7 +261,7 @@ mod tests {
             (policy(&[rate("5/s"), rate("9/m")]).in_shadow(true).into(), false),
             (policy(&[rate("5/s")]).with_permits(3).unwrap().in_shadow(true).into(), false),
         ] {
-            assert_eq!(stated.is_met_by(&two), met, "{stated}");
+            assert_eq!(specified.is_met_by(&two), met, "{specified}");
         }
         assert!(!five.with_permits(3).unwrap().is_met_by(&policy(&[rate("5/s")])));
     }
@@ -269,28 +269,28 @@ mod tests {
     #[test]
     fn a_spec_of_permits_alone_requires_no_limit() {
         let three = PolicySpec::of_permits(3).unwrap();
-        let there = Policy::of_permits(3).unwrap();
-        assert!(three.is_met_by(&there) && three.is_met_by(&there.with_max_waiters(9).in_shadow(true)));
+        let existing = Policy::of_permits(3).unwrap();
+        assert!(three.is_met_by(&existing) && three.is_met_by(&existing.with_max_waiters(9).in_shadow(true)));
         assert!(!three.is_met_by(&Policy::of_permits(4).unwrap()));
         assert!(!three.is_met_by(&policy(&[rate("5/s")]).with_permits(3).unwrap()));
-        assert!(!spec(&[rate("5/s")]).is_met_by(&there));
+        assert!(!spec(&[rate("5/s")]).is_met_by(&existing));
         let limited = policy(&[rate("5/s")]).with_permits(2).unwrap().with_max_waiters(9);
-        assert_eq!(three.applied_to(&limited).unwrap(), there.with_max_waiters(9));
-        let stated = spec(&[rate("5/s")]).with_max_waiters(9);
-        assert!(stated.is_met_by(&limited) && !stated.is_met_by(&policy(&[rate("5/s")])));
+        assert_eq!(three.applied_to(&limited).unwrap(), existing.with_max_waiters(9));
+        let specified = spec(&[rate("5/s")]).with_max_waiters(9);
+        assert!(specified.is_met_by(&limited) && !specified.is_met_by(&policy(&[rate("5/s")])));
         assert_eq!(
-            (three.to_string(), stated.to_string()),
+            (three.to_string(), specified.to_string()),
             ("3 permits and no rate".into(), "5/s, at most 9 waiting".into())
         );
     }
 
     #[test]
     fn a_whole_limit_specifies_all_its_parts() {
-        let there = policy(&[Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") }]);
+        let existing = policy(&[Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") }]);
         let whole = Limit::greedy("2/10s".parse().unwrap()).unwrap();
-        assert!(!PolicySpec::from(whole).is_met_by(&there));
+        assert!(!PolicySpec::from(whole).is_met_by(&existing));
         // Also as one of several limits of which the others are only partly specified.
-        assert!(!spec(&[whole.into()]).is_met_by(&there));
+        assert!(!spec(&[whole.into()]).is_met_by(&existing));
         let patient = Limit::patient("2/10s".parse().unwrap());
         assert!(
             !spec(&[patient.into()]).is_met_by(&policy(&[Description { burst: Some(2), ..rate("2/10s") }]))
@@ -303,7 +303,7 @@ mod tests {
         let guarded = Description { guard: Some(Duration::from_millis(50)), ..greedy("5/s") };
         let tokens = Description { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
         let two = policy(&[bucket, tokens]).with_permits(3).unwrap().in_shadow(true);
-        for (stated, there, expected) in [
+        for (specified, existing, expected) in [
             (spec(&[rate("7/s")]), policy(&[bucket]), "7/s with bursts of 20"),
             (spec(&[Description { burst: Some(1), ..rate("7/s") }]), policy(&[bucket]), "7/s evenly spaced"),
             (spec(&[greedy("7/s")]), policy(&[bucket]), "7/s greedy"),
@@ -330,9 +330,9 @@ mod tests {
             ),
             (policy(&[rate("7/s")]).into(), two, "7/s evenly spaced"),
         ] {
-            let changed = stated.applied_to(&there).unwrap();
+            let changed = specified.applied_to(&existing).unwrap();
             assert_eq!(changed.to_string(), expected);
-            assert!(stated.is_met_by(&changed), "{changed}");
+            assert!(specified.is_met_by(&changed), "{changed}");
         }
         let slow =
             spec(&[rate("1/day")]).applied_to(&policy(&[Description { burst: Some(5_000), ..rate("5/s") }]));
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn a_spec_is_displayed_with_its_specified_parts_only() {
         let tokens = Description { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
-        for (stated, shown) in [
+        for (specified, shown) in [
             (spec(&[rate("5/s")]), "5/s"),
             (spec(&[Description { burst: Some(1), ..rate("5/s") }]), "5/s with a burst of 1"),
             (
@@ -356,7 +356,7 @@ mod tests {
             (spec(&[rate("5/s")]).with_permits(2).unwrap(), "5/s + at most 2 at a time"),
             (policy(&[rate("5/s")]).into(), "5/s evenly spaced"),
         ] {
-            assert_eq!(stated.to_string(), shown);
+            assert_eq!(specified.to_string(), shown);
         }
     }
 }

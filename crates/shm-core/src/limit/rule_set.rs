@@ -111,7 +111,7 @@ pub(crate) trait Rings {
 /// All limits of one limiter, decided together.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    places: [Place; MAX_LIMITS],
+    entries: [RuleEntry; MAX_LIMITS],
     len: usize,
     /// Where each limit's words begin, whether or not that limit exists.
     starts: [usize; MAX_LIMITS],
@@ -125,7 +125,7 @@ pub(crate) struct Rules {
 
 /// One limit, and where its words are in a record.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RuleEntry {
     limit: usize,
     rule: Rule,
     /// Where its own words begin: a limit with a ring that is not a log now leaves the log's count and era alone.
@@ -134,7 +134,7 @@ struct Place {
     tail: usize,
 }
 
-impl Place {
+impl RuleEntry {
     /// Its words from before the queue, for any limit but a log.
     fn before(&self, record: &Record) -> Words {
         let mut words = [0; log::WORDS];
@@ -191,7 +191,7 @@ impl Rules {
         let len = len.min(MAX_LIMITS);
         let mut starts = [HEAD_WORDS; MAX_LIMITS];
         let mut words = HEAD_WORDS;
-        let mut places = std::array::from_fn(|limit| {
+        let mut entries = std::array::from_fn(|limit| {
             let rule = rule(limit.min(len.saturating_sub(1)));
             starts[limit] = words;
             let is_log = matches!(rule, Rule::Log(_));
@@ -201,17 +201,17 @@ impl Rules {
                 true => rule.words(),
                 false => 0,
             };
-            Place { limit, rule, start, tail: 0 }
+            RuleEntry { limit, rule, start, tail: 0 }
         });
         let without_queue = words;
         // The first word of the tail is the time of the last admission before the queue.
         words += 1;
-        for place in &mut places[..len] {
-            place.tail = words;
-            words += place.tail_words();
+        for entry in &mut entries[..len] {
+            entry.tail = words;
+            words += entry.tail_words();
         }
         let size = Size { without_queue, with_queue: words };
-        Rules { places, len, starts, size, ringed, not_before }
+        Rules { entries, len, starts, size, ringed, not_before }
     }
 
     /// The number of limits.
@@ -221,8 +221,8 @@ impl Rules {
 
     /// The limits, in order.
     #[inline]
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.places[..self.len].iter()
+    fn entries(&self) -> impl Iterator<Item = &RuleEntry> {
+        self.entries[..self.len].iter()
     }
 
     /// The size of a record under these rules.
@@ -246,13 +246,13 @@ impl Rules {
 
     /// The largest request that all limits can admit; without limits, any.
     pub(crate) fn most(&self) -> u64 {
-        self.places().map(|p| p.rule.most()).min().unwrap_or(u64::MAX)
+        self.entries().map(|p| p.rule.most()).min().unwrap_or(u64::MAX)
     }
 
     /// The first limit that can never admit this cost, and its maximum.
     #[inline]
     pub(crate) fn never(&self, costs: &Costs) -> Option<(usize, u64)> {
-        self.places().find(|p| costs[p.limit] > p.rule.most()).map(|p| (p.limit, p.rule.most()))
+        self.entries().find(|p| costs[p.limit] > p.rule.most()).map(|p| (p.limit, p.rule.most()))
     }
 
     /// The instant of [`ready`](Self::ready), and the limit that determines it.
@@ -264,21 +264,22 @@ impl Rules {
         rings: &impl Rings,
     ) -> (u64, usize) {
         let all = self.ready(record, costs, now, rings);
-        let of = |p: &Place| p.rule.ready(p.of(record), costs[p.limit], now, || rings.ring(p.limit));
-        let limit = self.places().filter(|p| costs[p.limit] > 0).max_by_key(|p| of(p)).map_or(0, |p| p.limit);
+        let of = |p: &RuleEntry| p.rule.ready(p.of(record), costs[p.limit], now, || rings.ring(p.limit));
+        let limit =
+            self.entries().filter(|p| costs[p.limit] > 0).max_by_key(|p| of(p)).map_or(0, |p| p.limit);
         (all, limit)
     }
 
     /// Whether these costs affect a log.
     pub(crate) fn has_log(&self, costs: &Costs) -> bool {
-        self.places().any(|p| costs[p.limit] > 0 && matches!(p.rule, Rule::Log(_)))
+        self.entries().any(|p| costs[p.limit] > 0 && matches!(p.rule, Rule::Log(_)))
     }
 
     /// The first instant at which all limits admit these costs; any value up to `now` means now.
     #[inline(always)]
     pub(crate) fn ready(&self, record: &Record, costs: &Costs, now: u64, rings: &impl Rings) -> u64 {
         let mut ready = record.last().max(self.not_before);
-        for (p, &cost) in self.places().zip(costs) {
+        for (p, &cost) in self.entries().zip(costs) {
             if cost > 0 {
                 ready = ready.max(p.rule.ready(p.of(record), cost, now, || rings.ring(p.limit)));
             }
@@ -296,7 +297,7 @@ impl Rules {
             record.0[1] = NO_QUEUE;
         }
         record.0[0] = at.max(record.0[0]);
-        for (p, &cost) in self.places().zip(costs) {
+        for (p, &cost) in self.entries().zip(costs) {
             if cost > 0 {
                 p.rule.charge(p.of_mut(record), at, is_turn, cost);
             }
@@ -314,14 +315,14 @@ impl Rules {
             Queue::Over | Queue::Unknown => {
                 record.0[1] = at;
                 record.0[self.size.without_queue.min(RECORD_WORDS - 1)] = record.last();
-                for p in self.places() {
+                for p in self.entries() {
                     let before = *p.of(record);
                     p.set_before(record, &before);
                     *p.queued_mut(record) = 0;
                 }
             }
         }
-        for (p, &cost) in self.places().zip(costs) {
+        for (p, &cost) in self.entries().zip(costs) {
             let queued = p.queued_mut(record);
             *queued = queued.saturating_add(cost);
         }
@@ -342,7 +343,7 @@ impl Rules {
     ) -> Option<u64> {
         let base = record.last().max(self.not_before).max(now);
         let (mut next, mut last) = (*record, base);
-        for (p, &amount) in self.places().zip(amounts) {
+        for (p, &amount) in self.entries().zip(amounts) {
             if amount > 0 {
                 let at = p.rule.debt(p.of_mut(&mut next), amount, base, || rings.ring(p.limit))?;
                 last = last.max(at);
@@ -358,7 +359,7 @@ impl Rules {
     /// cancellation.
     pub(crate) fn cancel(&self, newest: &Record, old: &Record) -> Record {
         let mut record = *old;
-        for p in self.places().filter(|p| matches!(p.rule, Rule::Log(_))) {
+        for p in self.entries().filter(|p| matches!(p.rule, Rule::Log(_))) {
             let newest = LogState::read(p.of(newest));
             edit(p.of_mut(&mut record), LogState::read, LogState::write, |s| Log::cancel(s, &newest));
         }
@@ -369,7 +370,7 @@ impl Rules {
     #[inline]
     pub(crate) fn charged(&self, record: &Record) -> Costs {
         let mut charged = [0; MAX_LIMITS];
-        for p in self.places() {
+        for p in self.entries() {
             if let Rule::Bucket(_) = p.rule {
                 charged[p.limit] = p.of(record)[1];
             }
@@ -389,7 +390,7 @@ impl Rules {
     ) -> [Given; MAX_LIMITS] {
         let last = record.last();
         let mut given = [Given::default(); MAX_LIMITS];
-        for p in self.places().filter(|p| amounts[p.limit] > 0) {
+        for p in self.entries().filter(|p| amounts[p.limit] > 0) {
             let unused = Unused { at, last, then: then.map(|then| then[p.limit]), is_newest };
             given[p.limit] = p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
         }
@@ -417,7 +418,7 @@ impl Rules {
         unused: &Unused,
         then: Option<&Costs>,
     ) {
-        for p in self.places().filter(|p| amounts[p.limit] > 0) {
+        for p in self.entries().filter(|p| amounts[p.limit] > 0) {
             let is_log = matches!(p.rule, Rule::Log(_));
             if !was_before {
                 // A log counts what it does not return as queued, because its slots do, too.
@@ -439,7 +440,7 @@ impl Rules {
         &'r self,
         record: &'r Record,
     ) -> impl Iterator<Item = (usize, Range<u64>, u64)> + 'r {
-        self.places().filter(|p| matches!(p.rule, Rule::Log(_))).map(|p| {
+        self.entries().filter(|p| matches!(p.rule, Rule::Log(_))).map(|p| {
             let (range, slot) = LogState::read(p.of(record)).unwritten();
             (p.limit, range, slot)
         })
@@ -461,7 +462,7 @@ impl Rules {
     /// The record with zero usage at `now`.
     pub(crate) fn unused(&self, now: Nanos) -> Record {
         let mut record = Record::EMPTY;
-        for p in self.places() {
+        for p in self.entries() {
             p.rule.as_if(p.of_mut(&mut record), 0, now.as_nanos(), &LogState::default());
         }
         record
@@ -484,9 +485,9 @@ impl Rules {
         for limit in (0..MAX_LIMITS).filter(|&limit| next.ringed[limit]) {
             self.log_state(record, limit).write(&mut to.0[next.starts[limit]..][..log::WORDS]);
         }
-        for n in next.places() {
+        for n in next.entries() {
             let log = self.log_state(record, n.limit);
-            match self.places().nth(n.limit).filter(|_| goes_on(n.limit)) {
+            match self.entries().nth(n.limit).filter(|_| goes_on(n.limit)) {
                 Some(p) => {
                     let (state, later) = self.without_queue(record, p, queue, now, late);
                     let ring = rings.ring(n.limit);
@@ -506,7 +507,7 @@ impl Rules {
     fn without_queue(
         &self,
         record: &Record,
-        p: &Place,
+        p: &RuleEntry,
         queue: Queue,
         now: Nanos,
         late: u64,
@@ -533,7 +534,7 @@ impl Rules {
         let held_until = record.last().max(self.not_before);
         let nothing = Outlook { available: 0, used: 0, next_at: now, queued: 0 };
         let mut seen = [nothing; MAX_LIMITS];
-        for p in self.places() {
+        for p in self.entries() {
             let (state, ring) = (p.of(record), rings.ring(p.limit));
             let (used, queued) = self.usage(record, p, now.as_nanos(), &ring);
             let ready = p.rule.ready(state, 1, now.as_nanos(), || ring);
@@ -549,7 +550,7 @@ impl Rules {
     }
 
     /// How much of a limit is used at `now`, and how much is queued behind that.
-    fn usage(&self, record: &Record, p: &Place, now: u64, ring: &impl Ring) -> (u64, u64) {
+    fn usage(&self, record: &Record, p: &RuleEntry, now: u64, ring: &impl Ring) -> (u64, u64) {
         let state = p.of(record);
         let all = p.queued(record);
         match record.queue(now) {
@@ -584,7 +585,7 @@ impl Rules {
     pub(crate) fn is_absurd(&self, record: &Record, now: Nanos) -> bool {
         let far = now.as_nanos().saturating_add(2 * super::MAX_WAIT.as_nanos() as u64);
         record.last() > far
-            || self.places().any(|p| {
+            || self.entries().any(|p| {
                 let state = p.of(record);
                 match &p.rule {
                     Rule::Bucket(g) => g.is_absurd(state[0], now),

@@ -49,8 +49,8 @@ impl Limiter {
     /// Those of [`change`](Self::change), and [`ErrorKind::InvalidInput`] if the burst cannot be represented at this
     /// rate.
     pub fn change_rate(&self, rate: Rate) -> Result<()> {
-        self.change_from(|there| {
-            Ok(there.with_first(match there.first() {
+        self.change_from(|current| {
+            Ok(current.with_first(match current.first() {
                 Some(limit) => limit.at_rate(rate)?,
                 None => Limit::patient(rate),
             }))
@@ -69,7 +69,7 @@ impl Limiter {
             // during the pause, and reset discards usage.
             Ok(Some(Config { starts_empty: true, not_before: config.paused_until(now), ..*config }))
         })?;
-        self.clear_the_line();
+        self.reap_line();
         // Also frees the permits of dead holders: when all living processes wait, none of them would reclaim those.
         if self.segment.has_room_for_permits() && self.permits().reclaim(&mut Probe::of(&self.segment))? > 0 {
             self.wake_everybody();
@@ -109,8 +109,8 @@ impl Limiter {
     }
 
     pub(super) fn wake_everybody(&self) {
-        let fixed = self.segment.fixed();
-        futex::wake_all(&fixed.epoch_line.epoch);
+        let header = self.segment.header();
+        futex::wake_all(&header.epoch_line.epoch);
         self.wake_the_line();
     }
 

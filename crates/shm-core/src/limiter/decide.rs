@@ -27,7 +27,7 @@ impl AdmissionTrace {
 }
 
 /// Only [`Words::take_without_permit`](commit::Words::take_without_permit) checks whether there are permits.
-const PERMITS_PLAY_NO_PART: &str = "only a decision that checks for permits fails without an error";
+const PERMIT_NOT_CHECKED: &str = "only a decision that checks for permits fails without an error";
 
 impl Limiter {
     /// Fast path: takes `calls` now or not at all, in one attempt without retries. Covers an undisturbed limiter that
@@ -38,13 +38,13 @@ impl Limiter {
     /// [`Undecided`], which tells whether the limiter may have permits.
     #[inline]
     pub fn try_acquire_fast(&self, calls: u64) -> std::result::Result<Decision, Undecided> {
-        self.at_once(calls, Wanted::NOW, true)
+        self.try_immediate(calls, Wanted::NOW, true)
     }
 
     /// Like [`try_acquire_fast`](Self::try_acquire_fast), but takes only a turn that is `wanted`. `count_denied`:
     /// whether a denial is counted.
     #[inline(always)]
-    pub(super) fn at_once(
+    pub(super) fn try_immediate(
         &self,
         calls: u64,
         wanted: Wanted,
@@ -148,9 +148,9 @@ impl Limiter {
         if !self.segment.has_records() {
             return Ok((self.try_acquire(self.only_calls(cost)?)?, ChargeTotals::default()));
         }
-        let mut notes = AdmissionTrace::new(false);
-        let decision = self.decide_record(Asked::of(cost), Wanted::NOW, Some(&mut notes), true)?;
-        Ok((decision, notes.charged))
+        let mut trace = AdmissionTrace::new(false);
+        let decision = self.decide_record(Asked::of(cost), Wanted::NOW, Some(&mut trace), true)?;
+        Ok((decision, trace.charged))
     }
 
     /// Checks whether a request of this cost could ever be admitted.
@@ -181,16 +181,16 @@ impl Limiter {
         self.check_has_turns()?;
         // Attach, so that `inspect` lists this process.
         let _ = self.process.seat.counter(&self.segment);
-        let mut notes = AdmissionTrace::new(true);
+        let mut trace = AdmissionTrace::new(true);
         let latest = Nanos::from_nanos(u64::MAX);
         let decision = if self.segment.has_records() {
-            self.decide_record(Asked::of(cost), latest.into(), Some(&mut notes), false)?
+            self.decide_record(Asked::of(cost), latest.into(), Some(&mut trace), false)?
         } else {
             self.reserve_word(self.only_calls(cost)?, latest)?
         };
         match decision {
             Decision::Admitted(receipt) => {
-                let AdmissionTrace { before, charged, .. } = notes;
+                let AdmissionTrace { before, charged, .. } = trace;
                 Ok(ReservedTurn { receipt, calls: cost.call_count(), charged, before })
             }
             // Denied only if the turn lies beyond the last instant that the clock can represent.
@@ -247,7 +247,7 @@ impl Limiter {
                 let mut cells = self.cell_access()?;
                 let records = self.segment.records(Some(cells.pair()));
                 let denial = records.denial(Asked::of(cost), &clock::SystemClock, &mut cells.scratch);
-                if cells.is_ours() { denial } else { Err(CommitError::Forked) }
+                if cells.is_same_process() { denial } else { Err(CommitError::Forked) }
             } else {
                 // A process attaches even when its request is impossible, so that `inspect` lists it.
                 let _ = self.process.seat.counter(&self.segment);
@@ -264,15 +264,15 @@ impl Limiter {
     /// Exclusive access to this process's cells, or an error if it cannot get a seat.
     #[inline]
     pub(super) fn cell_access(&self) -> Result<CellAccess<'_>> {
-        self.process.cells(&self.segment)?.ok_or_else(|| self.seatless())
+        self.process.cells(&self.segment)?.ok_or_else(|| self.no_seat_error())
     }
 
     /// Takes this cost if its turn is `wanted`, without waiting. A denial is not counted.
     pub(super) fn decide_now(&self, cost: &Cost, wanted: Wanted) -> Result<(Decision, ChargeTotals)> {
         if self.segment.has_records() {
-            let mut notes = AdmissionTrace::new(false);
-            let decision = self.decide_record(Asked::of(cost), wanted, Some(&mut notes), false)?;
-            return Ok((decision, notes.charged));
+            let mut trace = AdmissionTrace::new(false);
+            let decision = self.decide_record(Asked::of(cost), wanted, Some(&mut trace), false)?;
+            return Ok((decision, trace.charged));
         }
         Ok((self.try_word_if_wanted(self.only_calls(cost)?, wanted)?, ChargeTotals::default()))
     }
@@ -290,7 +290,7 @@ impl Limiter {
 
     pub(super) fn try_word_if_wanted(&self, calls: u64, wanted: Wanted) -> Result<Decision> {
         let take = || self.segment.words().reserve(calls, wanted, false, &clock::SystemClock);
-        self.decide_word(calls, false, take).map_err(|e| e.expect(PERMITS_PLAY_NO_PART))
+        self.decide_word(calls, false, take).map_err(|e| e.expect(PERMIT_NOT_CHECKED))
     }
 
     fn try_word_without_permit(&self, calls: u64) -> std::result::Result<Decision, Option<Error>> {
@@ -301,7 +301,7 @@ impl Limiter {
 
     fn reserve_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
         let take = || self.segment.words().reserve(calls, latest, true, &clock::SystemClock);
-        self.decide_word(calls, true, take).map_err(|e| e.expect(PERMITS_PLAY_NO_PART))
+        self.decide_word(calls, true, take).map_err(|e| e.expect(PERMIT_NOT_CHECKED))
     }
 
     /// `cancellable`: whether [`cancel`](Self::cancel) may undo the admission. `Err(None)`: the caller needs a permit
@@ -338,21 +338,21 @@ impl Limiter {
         &self,
         asked: Asked<'_>,
         wanted: Wanted,
-        notes: Option<&mut AdmissionTrace>,
+        trace: Option<&mut AdmissionTrace>,
         count: bool,
     ) -> Result<Decision> {
         loop {
             let mut cells = self.cell_access()?;
             let records = self.segment.records(Some(cells.pair()));
-            let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
+            let keep_before = trace.as_ref().is_some_and(|trace| trace.keep_before);
             let why =
                 match records.reserve(asked, wanted, &clock::SystemClock, keep_before, &mut cells.scratch) {
                     // A signal handler forked: the admission may have been the parent's.
-                    _ if !cells.is_ours() => CommitError::Forked,
+                    _ if !cells.is_same_process() => CommitError::Forked,
                     Ok(commit::Verdict::Admitted { at, now, epoch, state, .. }) => {
-                        if let Some(notes) = notes {
-                            notes.charged = ChargeTotals(Some(cells.scratch.charged()));
-                            notes.before = keep_before.then(|| cells.scratch.before());
+                        if let Some(trace) = trace {
+                            trace.charged = ChargeTotals(Some(cells.scratch.charged()));
+                            trace.before = keep_before.then(|| cells.scratch.before());
                         }
                         if count {
                             let seat = &self.segment.seats()[cells.seat];

@@ -6,7 +6,7 @@ use crate::clock::{self, Nanos};
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::limit::{Outlook, Policy};
-use crate::seat::{self, Attached, Counts, HolderId, Person, Probe, Table};
+use crate::seat::{self, Attached, Counts, HolderId, HolderInfo, Probe, Table};
 use crate::sync::Ordering;
 use crate::sys::host;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ impl Limiter {
         let (held_by, held) = self.permits().holders(&mut Probe::of(&self.segment));
         let file = self.segment.reopen()?;
         let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
-        let regions = &self.segment.fixed().geometry;
+        let geometry = &self.segment.header().geometry;
         Ok(Inspection {
             policy: config.policy,
             now,
@@ -67,10 +67,10 @@ impl Limiter {
             counts: self.counts(),
             attached: seat::attached(&self.segment),
             waiting: self.waiting(&config.policy, now),
-            unordered: self.segment.fixed().line.unordered.load(Ordering::Relaxed),
+            unordered: self.segment.header().line.unordered.load(Ordering::Relaxed),
             seats: self.segment.seats().len(),
-            created: Nanos::from_nanos(regions.created_ns.load(Ordering::Relaxed)),
-            created_unix: regions.created_unix.load(Ordering::Relaxed),
+            created: Nanos::from_nanos(geometry.created_ns.load(Ordering::Relaxed)),
+            created_unix: geometry.created_unix.load(Ordering::Relaxed),
             mode: meta.mode() & 0o7777,
             owner: meta.uid(),
             group: meta.gid(),
@@ -94,7 +94,8 @@ impl Limiter {
             !seat::has_ended(holder, id, &mut locks).unwrap_or(false)
         });
         let waiting = standing.into_iter().map(|standing| {
-            let Person { pid, foreign_pid, command } = seat::person(&places[standing.place].holder, here);
+            let HolderInfo { pid, foreign_pid, command } =
+                seat::holder_info(&places[standing.place].holder, here);
             let costs = line.costs(standing.place, epoch);
             let asks = policy.limits().zip(costs.into_iter().flatten());
             Waiting {

@@ -3,26 +3,26 @@
 use crate::limit::{Kind, Limit, Policy, PolicySpec};
 use crate::name::Name;
 
-/// The remedy for a mismatch: a `shm-limit set` command with what differs from `there`, or a new limiter if `room`
+/// The remedy for a mismatch: a `shm-limit set` command with what differs from `existing`, or a new limiter if `room`
 /// finds that the file is too small.
 pub(super) fn remedy(
     name: &Name,
-    there: &Policy,
+    existing: &Policy,
     asked: &PolicySpec,
     room: impl Fn(&Policy) -> Result<(), String>,
 ) -> String {
     let name = name.shell_word();
-    let wanted = asked.applied_to(there).unwrap_or(asked.policy());
+    let wanted = asked.applied_to(existing).unwrap_or(asked.policy());
     if let Err(why) = room(&wanted) {
         return format!(
             "its file has no room for the requested policy ({why}); to get that policy, replace the limiter: shm-limit \
              create {name} --replace, with all its settings"
         );
     }
-    let flags = match (there.limits().count(), wanted.limits().count()) {
-        (a, b) if a == b => flags(there, &wanted),
-        (_, 0) => flags(there, &wanted).map(|flags| format!(" --no-rate{flags}")),
-        (0, 1) => first_rate(&wanted).zip(flags(there, &wanted)).map(|(rate, flags)| rate + &flags),
+    let flags = match (existing.limits().count(), wanted.limits().count()) {
+        (a, b) if a == b => flags(existing, &wanted),
+        (_, 0) => flags(existing, &wanted).map(|flags| format!(" --no-rate{flags}")),
+        (0, 1) => first_rate(&wanted).zip(flags(existing, &wanted)).map(|(rate, flags)| rate + &flags),
         _ => None,
     };
     let flags = flags.unwrap_or_else(|| " --from FILE".to_owned());
@@ -31,12 +31,12 @@ pub(super) fn remedy(
 
 /// Flags for one `set` command, which can change rate and burst of one limit, permits, waiters and shadow. `None` if
 /// that is not enough.
-fn flags(there: &Policy, asked: &Policy) -> Option<String> {
+fn flags(existing: &Policy, asked: &Policy) -> Option<String> {
     let mut flags = String::new();
     let mut different =
-        there.limits().zip(asked.limits()).enumerate().filter(|(_, (a, b))| !a.is_equivalent(*b));
-    if let Some((index, (there, asked))) = different.next() {
-        flags += &pace(there, asked)?;
+        existing.limits().zip(asked.limits()).enumerate().filter(|(_, (a, b))| !a.is_equivalent(*b));
+    if let Some((index, (existing, asked))) = different.next() {
+        flags += &pace(existing, asked)?;
         if index > 0 {
             flags += &format!(" --limit {}", index + 1);
         }
@@ -44,17 +44,17 @@ fn flags(there: &Policy, asked: &Policy) -> Option<String> {
     if different.next().is_some() {
         return None;
     }
-    match (there.permits(), asked.permits()) {
+    match (existing.permits(), asked.permits()) {
         (a, b) if a == b => {}
         (_, Some(n)) => flags += &format!(" --permits {n}"),
         (_, None) => flags += " --no-permits",
     }
-    match (there.max_waiters(), asked.max_waiters()) {
+    match (existing.max_waiters(), asked.max_waiters()) {
         (a, b) if a == b => {}
         (_, Some(n)) => flags += &format!(" --max-waiters {n}"),
         (_, None) => flags += " --no-max-waiters",
     }
-    match (there.is_shadow(), asked.is_shadow()) {
+    match (existing.is_shadow(), asked.is_shadow()) {
         (false, true) => flags += " --shadow",
         (true, false) => flags += " --no-shadow",
         _ => {}
@@ -70,17 +70,17 @@ fn first_rate(asked: &Policy) -> Option<String> {
 }
 
 /// The flags for a different rate and burst; `None` if anything else differs.
-fn pace(there: Limit, asked: Limit) -> Option<String> {
-    let both_buckets = matches!((there.kind(), asked.kind()), (Kind::Bucket { .. }, Kind::Bucket { .. }));
-    let same_kind = both_buckets || there.kind() == asked.kind();
-    if !same_kind || there.unit() != asked.unit() || there.guard() != asked.guard() {
+fn pace(existing: Limit, asked: Limit) -> Option<String> {
+    let both_buckets = matches!((existing.kind(), asked.kind()), (Kind::Bucket { .. }, Kind::Bucket { .. }));
+    let same_kind = both_buckets || existing.kind() == asked.kind();
+    if !same_kind || existing.unit() != asked.unit() || existing.guard() != asked.guard() {
         return None;
     }
     let mut flags = String::new();
-    if there.rate() != asked.rate() {
+    if existing.rate() != asked.rate() {
         flags += &format!(" --rate {}", asked.rate());
     }
-    if both_buckets && there.burst() != asked.burst() {
+    if both_buckets && existing.burst() != asked.burst() {
         flags += &format!(" --burst {}", asked.burst());
     }
     Some(flags)
@@ -132,12 +132,12 @@ mod tests {
             (greedy.into(), Limit::greedy("6/s".parse().unwrap()).unwrap().into(), "set x --rate 6/s"),
         ];
         let name = Name::new("x").unwrap();
-        for (there, asked, expected) in cases {
-            let message = remedy(&name, &there, &asked, |_| Ok(()));
+        for (existing, asked, expected) in cases {
+            let message = remedy(&name, &existing, &asked, |_| Ok(()));
             assert_eq!(
                 message,
                 format!("to change it for every process: shm-limit {expected}"),
-                "{there} -> {asked}"
+                "{existing} -> {asked}"
             );
         }
         let message = remedy(&name, &one, &greedy.into(), |_| Err("it is small".into()));

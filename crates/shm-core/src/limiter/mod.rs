@@ -131,7 +131,7 @@ impl Limiter {
         Limiter {
             was_created,
             is_superseded: AtomicBool::new(false),
-            created_ns: segment.fixed().geometry.created_ns.load(Ordering::Relaxed),
+            created_ns: segment.header().geometry.created_ns.load(Ordering::Relaxed),
             process: ProcessState::join(&segment),
             next_file_check_ns: AtomicU64::new(0),
             permit_hint: AtomicUsize::new(0),
@@ -160,20 +160,20 @@ impl Limiter {
     }
 
     fn reconcile(&self, settings: &Settings) -> Result<()> {
-        let (there, stated) = (self.config()?.policy, &settings.policy);
-        if stated.is_met_by(&there) {
+        let (existing, specified) = (self.config()?.policy, &settings.policy);
+        if specified.is_met_by(&existing) {
             return Ok(());
         }
         match settings.on_mismatch {
             OnMismatch::Keep => Ok(()),
-            OnMismatch::Change => self.change_from(|there| stated.applied_to(&there)),
+            OnMismatch::Change => self.change_from(|existing| specified.applied_to(&existing)),
             OnMismatch::Error => {
                 let room = |wanted: &Policy| self.segment.has_room_for(wanted);
-                let change = mismatch::remedy(self.name(), &there, stated, room);
+                let change = mismatch::remedy(self.name(), &existing, specified, room);
                 Err(self.segment.error(
                     ErrorKind::Mismatch,
                     format!(
-                        "it exists with {there}, but {stated} was asked for; to use it as it is, add --keep (a program: \
+                        "it exists with {existing}, but {specified} was asked for; to use it as it is, add --keep (a program: \
                          OnMismatch::Keep); {change}"
                     ),
                 ))
@@ -201,7 +201,7 @@ impl Limiter {
 
     /// The error for a process that cannot get a seat.
     #[cold]
-    fn seatless(&self) -> Error {
+    fn no_seat_error(&self) -> Error {
         self.segment.commit_error(CommitError::NoSeat, 1)
     }
 

@@ -15,7 +15,7 @@ impl Limiter {
     pub(super) fn permits(&self) -> Permits<'_> {
         let segment = &self.segment;
         Permits {
-            places: segment.permits(),
+            slots: segment.permits(),
             seats: segment.seats(),
             is_process: |token| token == process_token(),
         }
@@ -101,7 +101,7 @@ impl Limiter {
         loop {
             let process = process_token();
             let Some(id) = self.process.seat.holder_id(segment)? else {
-                return Err(self.seatless());
+                return Err(self.no_seat_error());
             };
             let hint = self.permit_hint.load(Ordering::Relaxed);
             let word = word_of(id, self.process.seat.next_taking());

@@ -134,8 +134,8 @@ impl CellAccess<'_> {
     /// Whether this is still the process that got access. False in a child that a signal handler forked meanwhile: the
     /// cells are the parent's, and everything read of the limiter since is invalid.
     #[inline]
-    pub(crate) fn is_ours(&self) -> bool {
-        self.write.is_ours()
+    pub(crate) fn is_same_process(&self) -> bool {
+        self.write.is_same_process()
     }
 }
 

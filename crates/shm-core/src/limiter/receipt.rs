@@ -88,7 +88,7 @@ impl Limiter {
     /// [`ErrorKind::Removed`].
     pub fn sleep(&self, receipt: &Receipt, now: Nanos) -> Result<()> {
         let until = receipt.at.min(now.plus(MAX_SLEEP));
-        futex::sleep(&self.segment.fixed().epoch_line.epoch, receipt.epoch, until);
+        futex::sleep(&self.segment.header().epoch_line.epoch, receipt.epoch, until);
         if until < receipt.at {
             self.segment.check_not_removed()?;
         }

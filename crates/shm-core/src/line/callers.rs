@@ -209,7 +209,7 @@ impl Callers {
     }
 
     /// Records that this caller is looking.
-    pub(crate) fn is_awake(&mut self, key: Key, rouse: &Rouse) {
+    pub(crate) fn mark_awake(&mut self, key: Key, rouse: &Rouse) {
         if let Some(caller) = self.all.get_mut(&key) {
             (caller.roused, caller.on_bell) = (0, false);
             self.awake.insert(key);
@@ -224,20 +224,20 @@ impl Callers {
     }
 
     /// Records that this caller will sleep on the bell of the place.
-    pub(crate) fn sleeps_on_bell(&mut self, key: Key) {
+    pub(crate) fn set_on_bell(&mut self, key: Key) {
         if let Some(caller) = self.all.get_mut(&key) {
             caller.on_bell = true;
         }
     }
 
     /// Whether its own thread sleeps on the bell.
-    pub(crate) fn is_on_the_bell(&self, key: Key) -> bool {
+    pub(crate) fn is_on_bell(&self, key: Key) -> bool {
         self.all.get(&key).is_some_and(|caller| caller.on_bell)
     }
 
     /// Whether the bell wakes it: its thread sleeps on the bell, or it is a task, for which the tending thread does.
     pub(crate) fn is_woken_by_bell(&self, key: Key) -> bool {
-        self.is_on_the_bell(key) || self.is_task(key)
+        self.is_on_bell(key) || self.is_task(key)
     }
 
     /// Wakes this caller, so that it looks.

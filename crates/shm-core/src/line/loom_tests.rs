@@ -147,7 +147,7 @@ impl Shared {
         fence(Ordering::SeqCst);
         let now = now().as_nanos();
         if let Some(first) = self.line().first(now)
-            && self.line().hasten(&first, now)
+            && self.line().advance_plan(&first, now)
         {
             self.places[first.place].bell.fetch_add(1, Ordering::SeqCst);
         }
@@ -179,7 +179,7 @@ impl Shared {
         let id = HolderId { seat: place, tenure: holder.tenure.load(Ordering::Acquire) };
         if has_ended(holder, id, &mut Kernel(self)).unwrap() {
             self.line().leave(place);
-            self.turns.free_the_lost(|filler| filler == id);
+            self.turns.free_stuck(|filler| filler == id);
         }
     }
 }
@@ -273,14 +273,14 @@ fn a_killed_fillers_slot_is_freed_once() {
         drop(shared.turns.begin(FIRST));
         let slow = {
             let s = shared.clone();
-            thread::spawn(move || s.turns.free_the_lost(|filler| filler == FIRST))
+            thread::spawn(move || s.turns.free_stuck(|filler| filler == FIRST))
         };
         let next = {
             let s = shared.clone();
             // At the same place, later.
             thread::spawn(move || s.publish(HolderId { tenure: 3, ..FIRST }, 5))
         };
-        shared.turns.free_the_lost(|id| id == FIRST);
+        shared.turns.free_stuck(|id| id == FIRST);
         let early = shared.take_any();
         slow.join().unwrap();
         let filled = next.join().unwrap() || shared.publish(SECOND, 5);
@@ -465,7 +465,7 @@ fn a_process_that_joins_while_the_last_one_leaves_gets_a_turn() {
             let s = shared.clone();
             thread::spawn(move || {
                 s.line().leave(0);
-                !s.line().is_anybody_there() && s.undo(&turn).0
+                !s.line().is_occupied() && s.undo(&turn).0
             })
         };
         shared.stand(1, 2);
@@ -509,7 +509,7 @@ fn the_next_holder_of_a_dead_place_joins_and_fills() {
         assert_eq!(shared.line().all().count(), 1);
         assert_eq!(shared.take_any(), Some((5, charge(5))));
         // And the dead process's slot is not lost.
-        shared.turns.free_the_lost(|filler| filler == dead);
+        shared.turns.free_stuck(|filler| filler == dead);
         assert!((0..TURNS).all(|_| shared.turns.begin(next).is_some()));
     });
 }

@@ -65,7 +65,7 @@ impl Standing {
     }
 
     /// Whether its wake-up takes longer than usual. It is not passed yet, but not relied on to act at once either.
-    pub(crate) fn has_overslept(&self, now: u64) -> bool {
+    pub(crate) fn is_slow_to_wake(&self, now: u64) -> bool {
         self.plan.saturating_add(SLOW_WAKE_UP.as_nanos() as u64) < now
     }
 
@@ -114,7 +114,7 @@ impl<'a> Places<'a> {
 
     /// Whether any process is in line, alive or not.
     #[inline]
-    pub(crate) fn is_anybody_there(self) -> bool {
+    pub(crate) fn is_occupied(self) -> bool {
         self.standing.iter().any(|word| word.load(Ordering::SeqCst) != 0)
     }
 
@@ -124,8 +124,8 @@ impl<'a> Places<'a> {
     }
 
     /// Whether any process in line is not late: then free turns and permits belong to the line.
-    pub(crate) fn is_anybody_awake(self, now: u64) -> bool {
-        self.is_anybody_there() && self.all().any(|standing| !standing.is_late(now))
+    pub(crate) fn has_awake_process(self, now: u64) -> bool {
+        self.is_occupied() && self.all().any(|standing| !standing.is_late(now))
     }
 
     /// What the first caller of this process asks of each limit, if that was computed for this epoch.
@@ -220,7 +220,7 @@ impl<'a> Places<'a> {
     }
 
     /// Moves the plan of this process forward to `due`. Returns true if it was later: then the caller rings the bell.
-    pub(crate) fn hasten(self, standing: &Standing, due: u64) -> bool {
+    pub(crate) fn advance_plan(self, standing: &Standing, due: u64) -> bool {
         if standing.plan <= due.saturating_add(MIN_PLAN_GAIN.as_nanos() as u64) {
             return false;
         }

@@ -146,7 +146,7 @@ impl TurnTable {
 
     /// Frees slots that are stuck: their fillers are gone (even if their places have new holders by now), or their
     /// state words are invalid.
-    pub(crate) fn free_the_lost(&self, mut is_gone: impl FnMut(HolderId) -> bool) {
+    pub(crate) fn free_stuck(&self, mut is_gone: impl FnMut(HolderId) -> bool) {
         for state in &self.states {
             let word = state.load(Ordering::Acquire);
             let is_lost = match word & KIND {

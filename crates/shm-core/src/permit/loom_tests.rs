@@ -10,13 +10,13 @@ use crate::seat::{SeesLocks, TakesLocks, begin, claim, end};
 use loom::sync::Arc;
 use loom::thread;
 
-const PLACES: usize = 2;
+const SLOTS: usize = 2;
 const SEATS: usize = 3;
 const TENURES: usize = 2;
 
 struct Shared {
     ring: Ring,
-    places: [AtomicU64; PLACES],
+    slots: [AtomicU64; SLOTS],
     seats: [Seat; SEATS],
     /// For each seat, the locks of its first tenures: 1, 3.
     locks: [[AtomicU64; TENURES]; SEATS],
@@ -52,7 +52,7 @@ impl Shared {
     fn new(permits: u32) -> Arc<Shared> {
         let shared = Shared {
             ring: Ring::new(),
-            places: std::array::from_fn(|_| AtomicU64::new(0)),
+            slots: std::array::from_fn(|_| AtomicU64::new(0)),
             seats: std::array::from_fn(|_| Seat::model()),
             locks: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
         };
@@ -74,7 +74,7 @@ impl Shared {
     }
 
     fn permits(&self) -> Permits<'_> {
-        Permits::for_model(&self.places, &self.seats)
+        Permits::for_model(&self.slots, &self.seats)
     }
 
     /// Locks the seat's next tenure, but does not begin it.
@@ -109,7 +109,7 @@ impl Shared {
 
     /// Whether this permit is unchanged since it was taken.
     fn is_held(&self, held: PermitToken) -> bool {
-        self.places[held.index()].load(Ordering::Acquire) == held.word
+        self.slots[held.index()].load(Ordering::Acquire) == held.word
     }
 }
 

@@ -31,16 +31,16 @@ const SEAT_SHIFT: u32 = TENURE_BITS + TAKING_BITS;
 pub struct PermitToken {
     word: u64,
     /// `process token << 16 | index`: a forked child has a copy of this, but no right to the permit.
-    place: u64,
+    slot: u64,
 }
 
 impl PermitToken {
     pub(crate) fn index(self) -> usize {
-        self.place as usize & 0xffff
+        self.slot as usize & 0xffff
     }
 
     pub(crate) fn is_of(self, process: u64) -> bool {
-        self.place >> 16 == process
+        self.slot >> 16 == process
     }
 }
 
@@ -60,7 +60,7 @@ fn holder_of(word: u64) -> HolderId {
 /// All permits of a limiter.
 #[derive(Clone, Copy)]
 pub(crate) struct Permits<'a> {
-    pub(crate) places: &'a [AtomicU64],
+    pub(crate) slots: &'a [AtomicU64],
     pub(crate) seats: &'a [Seat],
     /// Whether this is the process with that token, and not a child that a signal handler forked since.
     pub(crate) is_process: fn(u64) -> bool,
@@ -69,8 +69,8 @@ pub(crate) struct Permits<'a> {
 #[cfg(all(model, test))]
 impl<'a> Permits<'a> {
     /// Models do not fork.
-    pub(crate) fn for_model(places: &'a [AtomicU64], seats: &'a [Seat]) -> Self {
-        Permits { places, seats, is_process: |_| true }
+    pub(crate) fn for_model(slots: &'a [AtomicU64], seats: &'a [Seat]) -> Self {
+        Permits { slots, seats, is_process: |_| true }
     }
 }
 
@@ -96,21 +96,21 @@ impl Permits<'_> {
 
     /// Takes one of `n` permits; `ever` is the maximum there ever were.
     fn take_of(&self, n: usize, ever: usize, hint: usize, word: u64, process: u64) -> Option<PermitToken> {
-        let (n, ever) = (n.min(self.places.len()), ever.min(self.places.len()));
-        let mut places = self.places.iter().enumerate().take(n).cycle().skip(hint % n.max(1)).take(n);
-        let index = places
-            .find(|(_, place)| {
-                place.load(Ordering::Relaxed) == 0
+        let (n, ever) = (n.min(self.slots.len()), ever.min(self.slots.len()));
+        let mut slots = self.slots.iter().enumerate().take(n).cycle().skip(hint % n.max(1)).take(n);
+        let index = slots
+            .find(|(_, slot)| {
+                slot.load(Ordering::Relaxed) == 0
                     // The word names this process.
                     && (self.is_process)(process)
-                    && place.compare_exchange(0, word, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+                    && slot.compare_exchange(0, word, Ordering::SeqCst, Ordering::Relaxed).is_ok()
             })?
             .0;
-        let held = PermitToken { word, place: process << 16 | index as u64 };
+        let held = PermitToken { word, slot: process << 16 | index as u64 };
         // There were more permits once, and some of those may still be held. Two takers that see each other both step
         // back. Pairs with the fence in `Generations::is_current_after_write`.
         fence(Ordering::SeqCst);
-        let taken = || self.places[..ever].iter().filter(|place| place.load(Ordering::SeqCst) != 0).count();
+        let taken = || self.slots[..ever].iter().filter(|slot| slot.load(Ordering::SeqCst) != 0).count();
         if ever > n && taken() > n {
             self.give_back(held, process);
             return None;
@@ -122,13 +122,13 @@ impl Permits<'_> {
     /// number was lowered) than there are.
     pub(crate) fn free(&self, generations: &Generations<'_>, most: usize) -> u64 {
         let (n, ever, _) = generations.permits();
-        let (n, ever) = (n.min(self.places.len()), ever.min(self.places.len()));
-        let is_held = |place: &&AtomicU64| place.load(Ordering::SeqCst) != 0;
-        let free = self.places[..n].iter().filter(|place| !is_held(place)).take(most).count();
+        let (n, ever) = (n.min(self.slots.len()), ever.min(self.slots.len()));
+        let is_held = |slot: &&AtomicU64| slot.load(Ordering::SeqCst) != 0;
+        let free = self.slots[..n].iter().filter(|slot| !is_held(slot)).take(most).count();
         if ever == n || free == 0 {
             return free as u64;
         }
-        let held = self.places[..ever].iter().filter(is_held).count();
+        let held = self.slots[..ever].iter().filter(is_held).count();
         free.min(n.saturating_sub(held)) as u64
     }
 
@@ -137,8 +137,8 @@ impl Permits<'_> {
     pub(crate) fn give_back(&self, held: PermitToken, process: u64) -> bool {
         let mine = held.is_of(process) && (self.is_process)(process);
         // SeqCst: a waiting process looks for a permit after it has stored its plan; see `line::places`.
-        mine && self.places.get(held.index()).is_some_and(|place| {
-            place.compare_exchange(held.word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        mine && self.slots.get(held.index()).is_some_and(|slot| {
+            slot.compare_exchange(held.word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
         })
     }
 
@@ -148,8 +148,8 @@ impl Permits<'_> {
         // A map, not a list: corrupt words may all be different.
         let mut known: HashMap<u64, bool> = HashMap::new();
         let holder = |word: u64| word & !(((1 << TAKING_BITS) - 1) << TENURE_BITS);
-        for place in self.places {
-            let word = place.load(Ordering::Acquire);
+        for slot in self.slots {
+            let word = slot.load(Ordering::Acquire);
             if word == 0 {
                 continue;
             }
@@ -162,7 +162,7 @@ impl Permits<'_> {
                 }
             };
             // If the holder's seat was taken over in between, the word is as dead as before.
-            if gone && place.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if gone && slot.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                 freed += 1;
             }
         }
@@ -182,8 +182,8 @@ impl Permits<'_> {
     pub(crate) fn holders(&self, locks: &mut impl SeesLocks) -> (Vec<(usize, u64)>, u64) {
         let mut by_seat: Vec<(usize, u64)> = Vec::new();
         let mut all = 0;
-        for place in self.places {
-            let word = place.load(Ordering::Acquire);
+        for slot in self.slots {
+            let word = slot.load(Ordering::Acquire);
             if word == 0 || self.is_dead(word, locks).unwrap_or(false) {
                 continue;
             }

@@ -45,7 +45,7 @@ pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
             tenure & 1 == 1 && locks.is_held(HolderId { seat: index, tenure }).unwrap_or(true)
         })
         .map(|(index, seat)| {
-            let Person { pid, foreign_pid, command } = person(&seat.holder, here);
+            let HolderInfo { pid, foreign_pid, command } = holder_info(&seat.holder, here);
             Attached {
                 seat: index,
                 pid,
@@ -59,18 +59,18 @@ pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
 }
 
 /// The holder of a seat or a place, for display.
-pub(crate) struct Person {
+pub(crate) struct HolderInfo {
     pub(crate) pid: u32,
     pub(crate) foreign_pid: bool,
     pub(crate) command: String,
 }
 
 /// The holder, as seen from this PID namespace.
-pub(crate) fn person(holder: &Holder, here: u64) -> Person {
+pub(crate) fn holder_info(holder: &Holder, here: u64) -> HolderInfo {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let bytes = holder.command.iter().flat_map(|w| get(w).to_le_bytes());
     let bytes: Vec<u8> = bytes.take_while(|&b| b != 0).collect();
-    Person {
+    HolderInfo {
         pid: get(&holder.pid) as u32,
         foreign_pid: get(&holder.pid_namespace) != here,
         // Ends up on terminals, so only printable text is passed on.

@@ -115,7 +115,7 @@ impl Counts {
 
 /// The sum of all counters, of living and dead processes.
 pub(crate) fn totals(segment: &Segment) -> Counts {
-    segment.seats().iter().fold(Counts::of(&segment.fixed().seatless), |sum, seat| {
+    segment.seats().iter().fold(Counts::of(&segment.header().seatless), |sum, seat| {
         sum.plus(Counts::of(&seat.own)).plus(Counts::of(&seat.shared))
     })
 }

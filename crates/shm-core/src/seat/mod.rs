@@ -28,7 +28,7 @@ mod tenure;
 #[cfg(not(model))]
 pub use attached::Attached;
 #[cfg(not(model))]
-pub(crate) use attached::{Person, attached, person};
+pub(crate) use attached::{HolderInfo, attached, holder_info};
 #[cfg(not(model))]
 pub use counts::Counts;
 #[cfg(not(model))]

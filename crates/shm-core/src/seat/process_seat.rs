@@ -66,10 +66,10 @@ impl ProcessSeat {
 
     #[cold]
     fn counter_after_search<'a>(&self, segment: &'a Segment) -> Counter<'a> {
-        let without = Counter { own: None, shared: &segment.fixed().seatless };
+        let without = Counter { own: None, shared: &segment.header().seatless };
         let now = clock::now();
-        let is_ours = self.seat_word.load(Ordering::Relaxed) >> 16 == process_token();
-        if is_ours && now.as_nanos() < self.retry_ns.load(Ordering::Relaxed) {
+        let is_same_process = self.seat_word.load(Ordering::Relaxed) >> 16 == process_token();
+        if is_same_process && now.as_nanos() < self.retry_ns.load(Ordering::Relaxed) {
             return without;
         }
         let Some(mut search) = self.search.try_lock() else { return without };

@@ -158,8 +158,8 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     let map = Map::new(file, shape).map_err(|e| ground.map_refused(e))?;
     // Before the file has its name: a call refused to this process may be allowed to others, which would use the
     // limiter as soon as they can find it.
-    ground.check_calls(file, &map.fixed().ground)?;
-    fill(map.fixed(), &shape, name, plan);
+    ground.check_calls(file, &map.header().ground)?;
+    fill(map.header(), &shape, name, plan);
     let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
     let segment = Segment::new(map, name, path, &meta, ground);
     segment.initialise(&plan.config);
@@ -232,9 +232,9 @@ fn publish(unnamed: &Unnamed<'_>, name: &str) -> std::result::Result<(), Errno> 
     }
 }
 
-fn fill(fixed: &Header, shape: &Shape, name: &Name, plan: &Plan) {
+fn fill(header: &Header, shape: &Shape, name: &Name, plan: &Plan) {
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
-    let (id, regions) = (&fixed.identity, &fixed.geometry);
+    let (id, geometry) = (&header.identity, &header.geometry);
     let clock = host::me().clock;
     set(&id.magic, MAGIC);
     set(&id.version, VERSION);
@@ -243,23 +243,23 @@ fn fill(fixed: &Header, shape: &Shape, name: &Name, plan: &Plan) {
     set(&id.boot_id[0], clock.boot_id[0]);
     set(&id.boot_id[1], clock.boot_id[1]);
     set(&id.time_namespace, clock.time_namespace);
-    set(&regions.seats, shape.seats as u64);
-    set(&regions.cells, shape.cells as u64);
-    set(&regions.permits, shape.permits as u64);
-    for (word, &slots) in regions.rings.iter().zip(&shape.rings) {
+    set(&geometry.seats, shape.seats as u64);
+    set(&geometry.cells, shape.cells as u64);
+    set(&geometry.permits, shape.permits as u64);
+    for (word, &slots) in geometry.rings.iter().zip(&shape.rings) {
         set(word, slots as u64);
     }
-    set(&regions.name_len, name.as_str().len() as u64);
-    set(&regions.created_ns, plan.config.since.as_nanos());
+    set(&geometry.name_len, name.as_str().len() as u64);
+    set(&geometry.created_ns, plan.config.since.as_nanos());
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    set(&regions.created_unix, since_1970.as_secs());
-    set(&regions.wall_ns, crate::clock::wall_offset());
-    for (word, chunk) in fixed.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
+    set(&geometry.created_unix, since_1970.as_secs());
+    set(&geometry.wall_ns, crate::clock::wall_offset());
+    for (word, chunk) in header.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
         set(word, u64::from_le_bytes(bytes));
     }
-    set(&id.checksum, header_checksum(fixed));
+    set(&id.checksum, header_checksum(header));
 }
 
 #[cfg(test)]

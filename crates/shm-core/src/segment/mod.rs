@@ -113,7 +113,7 @@ impl Segment {
     /// Proves that the file system has what a limiter depends on, unless this process has proved it before.
     fn prove_ground(&self) -> Result<()> {
         self.ground
-            .prove(|| self.reopen(), &self.fixed().ground)
+            .prove(|| self.reopen(), &self.header().ground)
             .map_err(|e| e.at(self.name.as_str(), &self.path))
     }
 
@@ -139,8 +139,8 @@ impl Segment {
     }
 
     #[inline]
-    pub(crate) fn fixed(&self) -> &Header {
-        self.map.fixed()
+    pub(crate) fn header(&self) -> &Header {
+        self.map.header()
     }
 
     #[inline]
@@ -257,7 +257,7 @@ impl Segment {
 
     #[inline]
     pub(crate) fn generations(&self) -> Generations<'_> {
-        Generations::of(self.fixed())
+        Generations::of(self.header())
     }
 
     pub(crate) fn is_retired(&self) -> bool {

@@ -93,10 +93,10 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
     // Mapped first: the shape is in the file's own header.
     let ground = Ground::of(&file)?;
     let whole = Whole::of(&file, size).map_err(|e| ground.map_refused(e))?;
-    let shape = shape_of(whole.fixed(), size)?;
+    let shape = shape_of(whole.header(), size)?;
     let map = whole.shaped(shape);
-    check_header(map.fixed(), &shape, name)?;
-    ground.check_calls(&file, &map.fixed().ground)?;
+    check_header(map.header(), &shape, name)?;
+    ground.check_calls(&file, &map.header().ground)?;
     Ok(Segment::new(map, name, path, &meta, ground))
 }
 
@@ -133,7 +133,7 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<()> {
                 "its file belongs to uid {owner}, who is not trusted here: {whose}; remove the file, or choose another \
                  directory (--dir, SHM_LIMIT_DIR)",
                 owner = meta.uid(),
-                whose = dir.whom_it_trusts(),
+                whose = dir.trust_description(),
             ),
         ));
     }
@@ -159,9 +159,9 @@ fn wrong_size(size: u64) -> Error {
 }
 
 /// The shape according to the header, if the file has the corresponding size.
-fn shape_of(fixed: &Header, size: usize) -> Result<Shape> {
+fn shape_of(header: &Header, size: usize) -> Result<Shape> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-    let (id, r) = (&fixed.identity, &fixed.geometry);
+    let (id, r) = (&header.identity, &header.geometry);
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
     Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get))
         .filter(|shape| shape.file_size() == size)
@@ -188,9 +188,9 @@ fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     Ok(())
 }
 
-fn check_header(fixed: &Header, shape: &Shape, name: &Name) -> Result<()> {
+fn check_header(header: &Header, shape: &Shape, name: &Name) -> Result<()> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-    let id = &fixed.identity;
+    let id = &header.identity;
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
     let corrupt = |what: &str| {
         Err(Error::new(
@@ -198,20 +198,20 @@ fn check_header(fixed: &Header, shape: &Shape, name: &Name) -> Result<()> {
             format!("damaged: {what}; run `shm-limit remove --force NAME`, then create it again"),
         ))
     };
-    if get(&id.checksum) != header_checksum(fixed) {
+    if get(&id.checksum) != header_checksum(header) {
         return corrupt("the header does not match its checksum");
     }
-    let r = &fixed.geometry;
+    let r = &header.geometry;
     let now = Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get));
     if get(&id.file_size) != shape.file_size() as u64 || now != Some(*shape) {
         return corrupt("the file's size does not match its header");
     }
-    if stored_name(fixed).as_deref() != Some(name.as_str().as_bytes()) {
+    if stored_name(header).as_deref() != Some(name.as_str().as_bytes()) {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
                 "its file is that of the limiter {:?}, renamed or copied; run `shm-limit remove --force NAME` with its current name",
-                String::from_utf8_lossy(&stored_name(fixed).unwrap_or_default())
+                String::from_utf8_lossy(&stored_name(header).unwrap_or_default())
             ),
         ));
     }
@@ -243,8 +243,8 @@ fn check_clock(
     created_ns: u64,
 ) -> Result<()> {
     match here.compare(made_under) {
-        host::Same::Yes => return Ok(()),
-        host::Same::No => {
+        host::ClockMatch::Yes => return Ok(()),
+        host::ClockMatch::No => {
             // Do not suggest removal of a live limiter of another namespace, as long as it can be recognised as such.
             let same_boot = here.boot_id == made_under.boot_id && here.boot_id != [0, 0];
             let why = if same_boot {
@@ -256,7 +256,7 @@ fn check_clock(
             };
             return Err(Error::new(ErrorKind::OtherClock, why));
         }
-        host::Same::Unknown => {}
+        host::ClockMatch::Unknown => {}
     }
     let apart = Duration::from_nanos(clock::wall_offset().abs_diff(wall_ns));
     if apart <= WALL_TOLERANCE && created_ns <= clock::now().as_nanos() {
@@ -280,24 +280,24 @@ fn check_clock(
     ))
 }
 
-pub(super) fn header_checksum(fixed: &Header) -> u64 {
-    let (id, regions) = (&fixed.identity, &fixed.geometry);
+pub(super) fn header_checksum(header: &Header) -> u64 {
+    let (id, geometry) = (&header.identity, &header.geometry);
     [&id.magic, &id.version, &id.layout, &id.file_size, &id.boot_id[0], &id.boot_id[1], &id.time_namespace]
         .into_iter()
-        .chain([&regions.seats, &regions.name_len, &regions.created_ns, &regions.created_unix])
-        .chain([&regions.cells, &regions.permits])
-        .chain(&regions.rings)
-        .chain([&regions.wall_ns])
-        .chain(&fixed.name)
+        .chain([&geometry.seats, &geometry.name_len, &geometry.created_ns, &geometry.created_unix])
+        .chain([&geometry.cells, &geometry.permits])
+        .chain(&geometry.rings)
+        .chain([&geometry.wall_ns])
+        .chain(&header.name)
         .fold(Hash::new(), |hash, word| hash.word(word.load(Ordering::Relaxed)))
         .0
 }
 
-fn stored_name(fixed: &Header) -> Option<Vec<u8>> {
+fn stored_name(header: &Header) -> Option<Vec<u8>> {
     let len =
-        usize::try_from(fixed.geometry.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
+        usize::try_from(header.geometry.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
     let mut bytes: Vec<u8> =
-        fixed.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).collect();
+        header.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).collect();
     bytes.truncate(len);
     Some(bytes)
 }

@@ -119,7 +119,7 @@ impl Scene {
                 self.line().leave(id.seat);
             }
         }
-        self.turns.free_the_lost(|filler| self.has_ended(filler));
+        self.turns.free_stuck(|filler| self.has_ended(filler));
     }
 
     /// The turns that callers which arrived at `oldest` or later can use. Turns from long before are undone.
@@ -152,7 +152,7 @@ impl Scene {
         None
     }
 
-    fn undo_turns_to_come(&self) {
+    fn undo_future_turns(&self) {
         let now = self.time.now().as_nanos();
         self.undo_turns(|turn| turn.at > now);
     }
@@ -230,8 +230,8 @@ impl Caller<'_> {
             }
         }
         s.line().leave(place);
-        if !s.line().is_anybody_there() {
-            s.undo_turns(|_| !s.line().is_anybody_there());
+        if !s.line().is_occupied() {
+            s.undo_turns(|_| !s.line().is_occupied());
         }
         true
     }
@@ -271,7 +271,7 @@ impl Caller<'_> {
                 next.is_some_and(|(turn, charge)| turn.at > now && charge.costs[0] != self.cost);
             if before == 0 && is_for_another && !was_recharged {
                 was_recharged = true;
-                s.undo_turns_to_come();
+                s.undo_future_turns();
                 continue;
             }
             let (ready, later) = (
@@ -337,7 +337,7 @@ impl Caller<'_> {
         assert!(at >= Nanos::from_nanos(self.ticket) && at <= s.time.now());
         let excess = charge.costs[0] - self.cost;
         if excess > 0 {
-            s.undo_turns_to_come();
+            s.undo_future_turns();
             s.words().refund(charge.epoch, at, Some(charge.after), excess, &s.clock());
         }
         s.used.lock().unwrap().push(Admission { at, tokens: self.cost });
@@ -373,7 +373,7 @@ fn the_line_keeps_the_limit_and_loses_no_slot() {
         // All processes have ended: the next one finds every slot free, and all unused budget.
         scene.time.wait_until(scene.time.now().plus(Duration::from_nanos(100 * PER)));
         scene.clear_dead_places();
-        assert!(!scene.line().is_anybody_there());
+        assert!(!scene.line().is_occupied());
         scene.ready(scene.ring.generations().epoch(), 0, 0);
         scene.undo_turns(|_| true);
         let last = HolderId { seat: 0, tenure: 9_999 };

@@ -17,7 +17,7 @@ const NO_TIME_NAMESPACES: u64 = 1;
 
 /// Whether two clocks are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Same {
+pub(crate) enum ClockMatch {
     Yes,
     No,
     /// At least one of them is not fully known.
@@ -30,12 +30,12 @@ impl ClockIdentity {
         self.words().into_iter().all(|word| word != 0)
     }
 
-    pub(crate) fn compare(self, other: ClockIdentity) -> Same {
+    pub(crate) fn compare(self, other: ClockIdentity) -> ClockMatch {
         let differ = self.words().into_iter().zip(other.words()).any(|(a, b)| a != 0 && b != 0 && a != b);
         match differ {
-            true => Same::No,
-            false if self.is_known() && other.is_known() => Same::Yes,
-            false => Same::Unknown,
+            true => ClockMatch::No,
+            false if self.is_known() && other.is_known() => ClockMatch::Yes,
+            false => ClockMatch::Unknown,
         }
     }
 
@@ -139,16 +139,16 @@ mod tests {
         let no_boot = ClockIdentity { boot_id: [0, 0], ..known };
         let no_namespace = ClockIdentity { time_namespace: 0, ..known };
         let nothing = ClockIdentity { boot_id: [0, 0], time_namespace: 0 };
-        assert_eq!(known.compare(known), Same::Yes);
+        assert_eq!(known.compare(known), ClockMatch::Yes);
         for other in [other_boot, other_namespace] {
-            assert_eq!(known.compare(other), Same::No);
+            assert_eq!(known.compare(other), ClockMatch::No);
         }
         for unknown in [no_boot, no_namespace, nothing] {
-            assert_eq!(known.compare(unknown), Same::Unknown);
-            assert_eq!(unknown.compare(known), Same::Unknown);
-            assert_eq!(unknown.compare(unknown), Same::Unknown);
+            assert_eq!(known.compare(unknown), ClockMatch::Unknown);
+            assert_eq!(unknown.compare(known), ClockMatch::Unknown);
+            assert_eq!(unknown.compare(unknown), ClockMatch::Unknown);
         }
-        assert_eq!(no_boot.compare(other_namespace), Same::No);
-        assert_eq!(no_namespace.compare(other_boot), Same::No);
+        assert_eq!(no_boot.compare(other_namespace), ClockMatch::No);
+        assert_eq!(no_namespace.compare(other_boot), ClockMatch::No);
     }
 }

@@ -33,8 +33,8 @@ impl Map {
     }
 
     #[inline]
-    pub(crate) fn fixed(&self) -> &Header {
-        fixed(&self.raw)
+    pub(crate) fn header(&self) -> &Header {
+        header(&self.raw)
     }
 
     /// The extent of the mapping.
@@ -118,8 +118,8 @@ impl Whole {
         Ok(Whole(raw))
     }
 
-    pub(crate) fn fixed(&self) -> &Header {
-        fixed(&self.0)
+    pub(crate) fn header(&self) -> &Header {
+        header(&self.0)
     }
 
     /// The mapping with the shape found in its header.
@@ -145,7 +145,7 @@ impl Whole {
 }
 
 #[inline]
-fn fixed(raw: &MmapRaw) -> &Header {
+fn header(raw: &MmapRaw) -> &Header {
     // SAFETY: the mapping is page-aligned, at least `size_of::<Header>()` long (`Whole::of`) and lives as long as
     // `raw`. `Header` consists of atomics only, so any bytes are valid and other processes may write at any time.
     unsafe { &*raw.as_ptr().cast::<Header>() }

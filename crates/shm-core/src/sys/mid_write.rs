@@ -42,7 +42,7 @@ impl<'a> MidWrite<'a> {
 
     /// Whether this is still the process that began the write, and not a child that a signal handler forked since.
     #[inline]
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(crate) fn is_same_process(&self) -> bool {
         self.process == process_token()
     }
 
@@ -57,7 +57,7 @@ impl Drop for MidWrite<'_> {
     #[inline]
     fn drop(&mut self) {
         WRITING.set(ptr::null());
-        if !self.is_ours() {
+        if !self.is_same_process() {
             put_back(self.mapping);
         }
     }

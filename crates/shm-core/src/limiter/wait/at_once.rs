@@ -16,7 +16,7 @@ impl Limiter {
         if self.is_waited_for() {
             return None;
         }
-        match self.at_once(calls, wanted_now(latest), false) {
+        match self.try_immediate(calls, wanted_now(latest), false) {
             Ok(Decision::Admitted(receipt)) => Some(receipt),
             _ => None,
         }

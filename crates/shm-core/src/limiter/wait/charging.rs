@@ -21,7 +21,7 @@ pub(super) fn wanted_by(ready: &[(ReadyTurn, Charge)], now: u64) -> Nanos {
 
 impl Limiter {
     pub(super) fn turns(&self) -> &TurnTable {
-        &self.segment.fixed().turns
+        &self.segment.header().turns
     }
 
     /// The ready turns of this epoch. Turns of other epochs are discarded as void, and turns that no caller can use any
@@ -96,7 +96,7 @@ impl Limiter {
         let asked = Asked::Costs(costs, epoch);
         match records.reserve(asked, latest, &clock::now, true, &mut cells.scratch)? {
             Verdict::Admitted { at, epoch, state, .. } => {
-                records.keep_before(epoch, &self.segment.turn_cells()[slot], cells.scratch.before_it());
+                records.store_before(epoch, &self.segment.turn_cells()[slot], cells.scratch.before_it());
                 let (charged, before) = (cells.scratch.charged(), cells.scratch.word_before());
                 Ok(Some((at, Charge { epoch, before, after: state, costs: *costs, charged })))
             }
@@ -108,12 +108,12 @@ impl Limiter {
     /// (a turn of its own would come earlier, or this one is of no use to it), and can be undone together with all
     /// later ones. False if the caller it was charged for is merely late: small requests would otherwise delay a large
     /// one again and again.
-    pub(super) fn is_for_others(&self, view: &View, costs: &Costs) -> bool {
+    pub(super) fn is_charged_for_another(&self, view: &View, costs: &Costs) -> bool {
         let (Some((next, its)), Some((_, last))) = (view.turns.first(), view.turns.last()) else {
             return false;
         };
-        view.crowd.before == 0
-            && !view.crowd.late_before
+        view.summary.before == 0
+            && !view.summary.late_before
             && next.at > view.now
             && its.costs != *costs
             && view.turns.windows(2).all(|two| two[1].1.before == two[0].1.after)
@@ -122,7 +122,7 @@ impl Limiter {
 
     /// Undoes the charges of future turns, the latest first. That is exact, unless something else was charged since.
     /// The next process that looks charges them again, for the callers in line at that time.
-    pub(super) fn undo_turns_to_come(&self, pair: Option<Pair>) {
+    pub(super) fn undo_future_turns(&self, pair: Option<Pair>) {
         let now = clock::now().as_nanos();
         self.undo_turns(pair, |turn| turn.at > now);
     }
@@ -172,7 +172,7 @@ impl Limiter {
     fn undo_record(&self, turn: &ReadyTurn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
         let (epoch, records) = (charge.epoch, self.segment.records(pair));
         // Read before the turn is taken: afterwards another process may fill the slot.
-        let before = records.kept_before(epoch, &self.segment.turn_cells()[turn.slot]);
+        let before = records.load_before(epoch, &self.segment.turn_cells()[turn.slot]);
         if !self.turns().take(turn) {
             return None;
         }

@@ -25,7 +25,7 @@ impl Limiter {
             return Err(CommitError::NoSeat);
         }
         if now > waiter.demand.latest {
-            return Ok(Next::Done(Step::Denied(self.why_not(callers, key, view)?)));
+            return Ok(Next::Done(Step::Denied(self.denial_of(callers, key, view)?)));
         }
         let costs = callers.costs(key);
         let due = view.due();
@@ -43,12 +43,12 @@ impl Limiter {
             if some {
                 return Ok(Next::Again);
             }
-            if view.crowd.before == 0 {
+            if view.summary.before == 0 {
                 // All of them are too small for the first in line: undo them, so that they are charged for it.
                 self.undo_turns(None, |_| true);
                 return Ok(Next::Again);
             }
-        } else if self.is_for_others(view, &costs) {
+        } else if self.is_charged_for_another(view, &costs) {
             self.undo_turns(None, |_| true);
             return Ok(Next::Again);
         }
@@ -92,7 +92,7 @@ impl Limiter {
             let cells = needs_cells.then(|| self.process.cells(&self.segment).ok().flatten()).flatten();
             let pair = cells.as_ref().map(CellAccess::pair);
             // A bucket accepts no refund while later turns are charged.
-            self.undo_turns_to_come(pair);
+            self.undo_future_turns(pair);
             self.refund_of(turn, charge, &excess, pair);
         }
         let waited = now.since(waiter.since.unwrap_or(now));

@@ -187,7 +187,7 @@ impl Limiter {
     #[inline]
     pub fn is_waited_for(&self) -> bool {
         let line = self.line();
-        line.is_anybody_there() && line.is_anybody_awake(clock::now().as_nanos())
+        line.is_occupied() && line.has_awake_process(clock::now().as_nanos())
     }
 
     /// One look of a waiting caller: it is admitted, gives up, or sleeps and looks again. The first look joins the
@@ -208,9 +208,9 @@ impl Limiter {
         if waiter.process != callers.process {
             (waiter.process, waiter.key, waiter.since) = (callers.process, None, None);
         }
-        let step = self.look_among(&mut callers, waiter, rouse, own);
+        let step = self.look_locked(&mut callers, waiter, rouse, own);
         if !matches!(step, Ok(Step::Sleep { .. })) {
-            self.step_out_of(&mut callers, waiter);
+            self.leave_line(&mut callers, waiter);
         }
         // Callers far from the front do not check the file, so a caller that learns of the loss wakes the next one.
         if step.as_ref().is_err_and(|e| e.kind().is_lost()) {
@@ -226,11 +226,11 @@ impl Limiter {
         }
         let mut callers = self.lock_callers();
         if waiter.process == callers.process {
-            self.step_out_of(&mut callers, waiter);
+            self.leave_line(&mut callers, waiter);
         }
     }
 
-    fn look_among(
+    fn look_locked(
         &self,
         callers: &mut Callers,
         waiter: &mut Waiter,
@@ -244,7 +244,7 @@ impl Limiter {
                 |callers: &Callers| Some(callers.place_index()?).map(|place| (place, self.bell_of(place)));
             let seen = bell(callers);
             let now = clock::now();
-            let is_far = |key| self.far_from_the_front(callers, key, now.as_nanos());
+            let is_far = |key| self.sleep_if_far_back(callers, key, now.as_nanos());
             let far = waiter.key.filter(|_| now <= waiter.demand.latest).and_then(is_far);
             self.check_not_retired()?;
             if far.is_none() {
@@ -257,7 +257,7 @@ impl Limiter {
                 Ok(Ok(key)) => key,
                 Ok(Err(step)) => return Ok(step),
                 Err(why) => {
-                    self.clear_the_way(why, waiter)?;
+                    self.recover_waiter(why, waiter)?;
                     continue;
                 }
             };
@@ -280,7 +280,7 @@ impl Limiter {
                     let place = seen.filter(|_| is_first).map(|(place, _)| place);
                     if rouse.is_task() {
                         if let Some(place) = place {
-                            self.hasten_own(place, until);
+                            self.advance_own_plan(place, until);
                         }
                         // Its deadline is watched by the thread that tends tasks, whichever caller is first.
                         if let Some((place, _)) = seen.filter(|_| latest < callers.tended_until) {
@@ -293,19 +293,19 @@ impl Limiter {
                     let Some(place) = place else {
                         return sleep(now.plus(FOLLOWER_SLEEP).as_nanos(), None, false);
                     };
-                    if let Some(until) = self.stands_by_its_plan(place, until, &mut planned) {
-                        callers.sleeps_on_bell(key);
+                    if let Some(until) = self.confirm_plan(place, until, &mut planned) {
+                        callers.set_on_bell(key);
                         return sleep(until, seen, false);
                     }
                 }
-                Err(why) => self.clear_the_way(why, waiter)?,
+                Err(why) => self.recover_waiter(why, waiter)?,
             }
         }
     }
 
     /// Returns `until` if this plan was already published and nothing has changed since, so that the caller may sleep.
     /// Otherwise publishes it, and the caller looks once more.
-    fn stands_by_its_plan(&self, place: usize, until: u64, planned: &mut Option<u64>) -> Option<u64> {
+    fn confirm_plan(&self, place: usize, until: u64, planned: &mut Option<u64>) -> Option<u64> {
         let stands = planned.filter(|&planned| planned <= until && self.line().has_plan(place, planned));
         if stands.is_none() {
             self.line().plan(place, until);
@@ -316,7 +316,7 @@ impl Limiter {
 
     /// Repairs what can be repaired, or returns the error. After `Ok`, the caller retries.
     #[cold]
-    fn clear_the_way(&self, why: CommitError, waiter: &Waiter) -> Result<()> {
+    fn recover_waiter(&self, why: CommitError, waiter: &Waiter) -> Result<()> {
         let cost = waiter.demand.ask.asked().cost();
         match why {
             CommitError::WrongUnits => Err(self.wrong_units_error(&cost)),

@@ -20,7 +20,7 @@ impl Limiter {
         rouse: &Rouse,
         now: Nanos,
     ) -> std::result::Result<std::result::Result<Key, Step>, CommitError> {
-        let epoch = self.know_limits(callers, now.as_nanos());
+        let epoch = self.refresh_epoch(callers, now.as_nanos());
         if waiter.key.is_none() {
             let Some(costs) = self.costs_in(epoch, waiter.demand.ask.asked())? else {
                 return Err(CommitError::Changed);
@@ -30,13 +30,13 @@ impl Limiter {
             }
         }
         let Some(key) = waiter.key else { return Err(CommitError::Changed) };
-        callers.is_awake(key, rouse);
+        callers.mark_awake(key, rouse);
         if callers.costs(key) == [0; MAX_LIMITS] {
             // The limits were changed, and this request does not fit them: report why.
             self.costs_in(epoch, waiter.demand.ask.asked())?;
             return Err(CommitError::Changed);
         }
-        self.show_first(callers, now.as_nanos());
+        self.publish_first(callers, now.as_nanos());
         Ok(Ok(key))
     }
 
@@ -54,7 +54,7 @@ impl Limiter {
         let is_new = waiter.since.is_none();
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
-        if self.line().is_anybody_there() {
+        if self.line().is_occupied() {
             self.reap_front(at);
         }
         let mut refusal = self.refusal(callers, waiter, costs, since, now)?;
@@ -66,13 +66,13 @@ impl Limiter {
         }
         if !matches!(self.process.place(&self.segment, callers), Ok(Some(_))) {
             // Counted once per caller: it looks again and again.
-            self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
+            self.segment.header().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
             return Ok(Some(Step::Unordered(now)));
         }
         let caller =
             Caller::new(waiter.demand.ask.clone(), *costs, waiter.demand.latest.as_nanos(), rouse.clone());
         waiter.key = Some(callers.insert(since.as_nanos(), caller));
-        self.show_first(callers, at);
+        self.publish_first(callers, at);
         Ok(None)
     }
 
@@ -86,30 +86,30 @@ impl Limiter {
         now: Nanos,
     ) -> std::result::Result<Option<Denied>, CommitError> {
         let at = now.as_nanos();
-        let crowd = self.crowd(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
+        let summary = self.summarize_line(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
         let Some(most) = self.segment.generations().max_waiters(callers.epoch) else {
             return Err(CommitError::Changed);
         };
-        if crowd.all >= waiter.demand.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
-            let by = DeniedBy::Line { waiting: crowd.all };
+        if summary.all >= waiter.demand.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
+            let by = DeniedBy::Line { waiting: summary.all };
             return Ok(Some(Denied::new(by, now)));
         }
-        let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
+        let turns = self.ready_turns(callers.epoch, at, summary.oldest);
         // Its turn may be charged already, for a caller that has left. The estimate cannot tell: it counts that turn as
         // used.
-        let has_turn = usize::try_from(crowd.before)
+        let has_turn = usize::try_from(summary.before)
             .ok()
             .and_then(|before| turns.iter().filter(|(turn, _)| turn.at >= since.as_nanos()).nth(before))
             .is_some_and(|(turn, charge)| {
                 turn.at <= waiter.demand.latest.as_nanos() && charge.is_enough_for(costs)
             });
         if !has_turn
-            && let Some((ready, limit)) = self.estimate_behind(callers.epoch, &crowd, &turns, costs)?
+            && let Some((ready, limit)) = self.estimate_in_line(callers.epoch, &summary, &turns, costs)?
         {
             if ready > waiter.demand.latest {
                 // Read after the estimate: what the limits admit now is reserved for the line, or needs a permit.
                 let now = clock::now();
-                let denied = if ready <= now && self.has_permits() && self.free_permits() <= crowd.before {
+                let denied = if ready <= now && self.has_permits() && self.free_permits() <= summary.before {
                     Denied::new(DeniedBy::Permits, now)
                 } else {
                     self.too_late(ready, now, limit)
@@ -125,7 +125,7 @@ impl Limiter {
 
     /// Publishes the first caller of this process, and how many are behind it, at its place; enters the line or leaves
     /// it accordingly.
-    pub(super) fn show_first(&self, callers: &mut Callers, now: u64) {
+    pub(super) fn publish_first(&self, callers: &mut Callers, now: u64) {
         callers.mark_late(now);
         let Some(place) = callers.place_index() else { return };
         let line = self.line();
@@ -156,7 +156,7 @@ impl Limiter {
     }
 
     /// Returns the current epoch. If it is new, recomputes the costs of all callers by its limits.
-    pub(super) fn know_limits(&self, callers: &mut Callers, now: u64) -> u64 {
+    pub(super) fn refresh_epoch(&self, callers: &mut Callers, now: u64) -> u64 {
         let epoch = self.segment.generations().epoch();
         if callers.epoch != epoch {
             callers.recount(epoch, now, |ask| self.costs_in(epoch, ask.asked()).ok().flatten());
@@ -185,7 +185,7 @@ impl Limiter {
     }
 
     /// Removes the caller from the line, and wakes the one that is first now.
-    pub(super) fn step_out_of(&self, callers: &mut Callers, waiter: &mut Waiter) {
+    pub(super) fn leave_line(&self, callers: &mut Callers, waiter: &mut Waiter) {
         let Some(key) = waiter.key.take() else { return };
         if !callers.remove(key) {
             return;
@@ -193,22 +193,22 @@ impl Limiter {
         let now = clock::now().as_nanos();
         let was_shown = callers.shown == Some(key);
         let place = callers.place_index().unwrap_or(usize::MAX);
-        self.show_first(callers, now);
+        self.publish_first(callers, now);
         let line = self.line();
         if callers.is_empty() {
-            if line.is_anybody_there() {
+            if line.is_occupied() {
                 self.wake_first(self.segment.generations().epoch(), place);
             } else {
-                self.undo_turns(None, |_| !line.is_anybody_there());
+                self.undo_turns(None, |_| !line.is_occupied());
             }
         } else if was_shown {
-            self.tell_first(callers, now);
+            self.wake_own_first(callers, now);
             self.wake_first(self.segment.generations().epoch(), place);
         }
     }
 
     /// Wakes the first caller of this process, so that it learns that it is first.
-    pub(super) fn tell_first(&self, callers: &mut Callers, now: u64) {
+    pub(super) fn wake_own_first(&self, callers: &mut Callers, now: u64) {
         let Some(first) = callers.shown else { return };
         if callers.is_woken_by_bell(first) {
             if let Some(place) = callers.place_index() {

@@ -30,7 +30,7 @@ impl Limiter {
             let Some(place) = callers.place_index().filter(|_| callers.has_tasks()) else {
                 // Its last plan was the plan of the whole process; from now on the first of the waiting threads plans
                 // for itself.
-                self.tell_first(&mut callers, clock::now().as_nanos());
+                self.wake_own_first(&mut callers, clock::now().as_nanos());
                 let word = Arc::clone(&callers.tasks_word);
                 let seen = word.load(Ordering::Acquire);
                 return Tended::Idle(word, seen);
@@ -47,15 +47,15 @@ impl Limiter {
                 callers.tended_until = now.plus(FRONT_SLEEP).as_nanos();
                 return nap(callers.tended_until);
             }
-            let epoch = self.know_limits(&mut callers, at);
+            let epoch = self.refresh_epoch(&mut callers, at);
             for key in callers.expired(at) {
                 callers.rouse(key, at);
             }
-            self.show_first(&mut callers, at);
-            let until = self.rouse_who_is_due(&mut callers, epoch);
+            self.publish_first(&mut callers, at);
+            let until = self.wake_due_callers(&mut callers, epoch);
             let until = until.unwrap_or(now.plus(FRONT_SLEEP).as_nanos());
             let until = until.min(callers.next_deadline(at).saturating_add(1));
-            if let Some(until) = self.stands_by_its_plan(place, until, &mut planned) {
+            if let Some(until) = self.confirm_plan(place, until, &mut planned) {
                 callers.tended_until = until;
                 return nap(until);
             }
@@ -70,7 +70,7 @@ impl Limiter {
     }
 
     /// Wakes the tasks whose turn has come; returns until when nothing is to be done.
-    fn rouse_who_is_due(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
+    fn wake_due_callers(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
         let now = clock::now().as_nanos();
         let waiting: Vec<Key> = callers.awake().take(TURNS).collect();
         for key in waiting {
@@ -79,7 +79,7 @@ impl Limiter {
                 continue;
             }
             let view = self.view(callers, key, epoch).ok()?;
-            if view.due().is_empty() && !self.is_for_others(&view, &callers.costs(key)) {
+            if view.due().is_empty() && !self.is_charged_for_another(&view, &callers.costs(key)) {
                 let until = self.sleep_until(&view, &callers.costs(key)).ok()?;
                 // Tasks that were woken may fail to look.
                 return Some(if callers.shown == Some(key) {
@@ -93,7 +93,7 @@ impl Limiter {
             }
             // Also ring for a thread: another process that relies on this one's plan wakes no other process, but the
             // thread may have planned a longer sleep.
-            if let Some(place) = callers.place_index().filter(|_| callers.is_on_the_bell(key)) {
+            if let Some(place) = callers.place_index().filter(|_| callers.is_on_bell(key)) {
                 self.ring(place);
             }
             callers.rouse(key, now);

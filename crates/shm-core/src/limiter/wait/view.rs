@@ -20,7 +20,7 @@ const _: () = assert!(REAR_SLEEP_EACH.as_nanos() * (*PLACES.end() as u128) < MAX
 pub(super) struct View {
     pub(super) now: u64,
     pub(super) epoch: u64,
-    pub(super) crowd: Crowd,
+    pub(super) summary: LineSummary,
     /// The turns that it may use, ordered by instant: those that come after its arrival.
     pub(super) turns: Vec<(ReadyTurn, Charge)>,
     /// Free permits, capped at the number of turns that could be charged.
@@ -36,7 +36,7 @@ impl View {
     pub(super) fn due(&self) -> &[(ReadyTurn, Charge)] {
         let come_by = |at: u64| self.turns.partition_point(|(turn, _)| turn.at <= at);
         let due = come_by(self.now);
-        if (due as u64).min(self.permits) > self.crowd.before {
+        if (due as u64).min(self.permits) > self.summary.before {
             return &self.turns[..due];
         }
         let unclaimed = come_by(self.now.saturating_sub(UNCLAIMED_AFTER.as_nanos() as u64));
@@ -45,7 +45,7 @@ impl View {
 }
 
 /// The other callers in line, as far as one process can see them.
-pub(super) struct Crowd {
+pub(super) struct LineSummary {
     /// How many callers are before this one, and the sum of their costs.
     pub(super) before: u64,
     pub(super) ahead: Costs,
@@ -78,9 +78,9 @@ impl Limiter {
             return Err(CommitError::Changed);
         };
         let costs = callers.costs(key);
-        let mut crowd = self.crowd(callers, key, &costs, epoch, now);
-        if (crowd.late || self.turns().is_full()) && self.reap_front(now) {
-            crowd = self.crowd(callers, key, &costs, epoch, now);
+        let mut summary = self.summarize_line(callers, key, &costs, epoch, now);
+        if (summary.late || self.turns().is_full()) && self.reap_front(now) {
+            summary = self.summarize_line(callers, key, &costs, epoch, now);
         }
         let mut permits = self.free_permits();
         if permits == 0 && self.reclaim_dead_permits() {
@@ -93,18 +93,18 @@ impl Limiter {
             permits = 0;
         }
         let turns = loop {
-            let turns = self.ready_turns(epoch, now, crowd.oldest);
+            let turns = self.ready_turns(epoch, now, summary.oldest);
             // Turns from before the arrival of every caller that is awake belong to no caller, or to a late one.
-            let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < crowd.oldest);
+            let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < summary.oldest);
             // And turns from before this caller's arrival belong to those before it, who may not need them all.
             let earlier = ready.saturating_sub(turns.iter().filter(|(turn, _)| turn.at >= key.0).count());
-            let before_it = crowd.before.min(earlier as u64);
-            let has_one = (ready - earlier) as u64 + before_it > crowd.before;
-            if ready as u64 >= permits || ready as u64 >= crowd.all && has_one {
+            let before_it = summary.before.min(earlier as u64);
+            let has_one = (ready - earlier) as u64 + before_it > summary.before;
+            if ready as u64 >= permits || ready as u64 >= summary.all && has_one {
                 break turns;
             }
             // The first in line knows its own request; for other positions the published costs decide.
-            let next = if crowd.uniform || ready == 0 && crowd.before == 0 {
+            let next = if summary.uniform || ready == 0 && summary.before == 0 {
                 costs
             } else {
                 self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
@@ -123,19 +123,26 @@ impl Limiter {
                 Err(why) => return Err(why),
             }
         };
-        if crowd.late {
+        if summary.late {
             self.wake_first(epoch, id.seat);
         }
         let turns = turns.into_iter().filter(|(turn, _)| turn.at >= key.0).collect();
-        Ok(View { now, epoch, crowd, turns, permits, seatless })
+        Ok(View { now, epoch, summary, turns, permits, seatless })
     }
 
     /// Summarizes the other callers in line, seen from the caller with this key and these costs.
-    pub(super) fn crowd(&self, callers: &Callers, key: Key, costs: &Costs, epoch: u64, now: u64) -> Crowd {
+    pub(super) fn summarize_line(
+        &self,
+        callers: &Callers,
+        key: Key,
+        costs: &Costs,
+        epoch: u64,
+        now: u64,
+    ) -> LineSummary {
         let place = callers.place_index().unwrap_or(usize::MAX);
         let (before, ahead) = callers.before(key);
         let own = callers.len() as u64;
-        let mut crowd = Crowd {
+        let mut summary = LineSummary {
             before,
             ahead,
             all: own,
@@ -149,24 +156,24 @@ impl Limiter {
         };
         for other in self.line().all().filter(|other| other.place != place) {
             if other.is_late(now) {
-                crowd.late = true;
-                crowd.late_before |= other.callers_before(key.0, place) > 0;
+                summary.late = true;
+                summary.late_before |= other.callers_before(key.0, place) > 0;
                 continue;
             }
             let its = self.line().costs(other.place, epoch);
-            crowd.all = crowd.all.saturating_add(other.behind).saturating_add(1);
-            crowd.uniform &= its.is_none_or(|its| its == *costs);
-            crowd.oldest = crowd.oldest.min(other.ticket);
+            summary.all = summary.all.saturating_add(other.behind).saturating_add(1);
+            summary.uniform &= its.is_none_or(|its| its == *costs);
+            summary.oldest = summary.oldest.min(other.ticket);
             let n = other.callers_before(key.0, place);
-            crowd.places += 1;
-            crowd.places_before += u32::from(n > 0);
+            summary.places += 1;
+            summary.places_before += u32::from(n > 0);
             if n > 0 {
-                crowd.next_late = crowd.next_late.min(other.late_after());
+                summary.next_late = summary.next_late.min(other.late_after());
             }
-            crowd.before = crowd.before.saturating_add(n);
-            crowd.ahead = sum(&crowd.ahead, &times(&its.unwrap_or(*costs), n));
+            summary.before = summary.before.saturating_add(n);
+            summary.ahead = sum(&summary.ahead, &times(&its.unwrap_or(*costs), n));
         }
-        crowd
+        summary
     }
 
     /// What the `n`th caller in line asks for, if this process can see that.
@@ -200,21 +207,21 @@ impl Limiter {
     }
 
     /// The same behind the callers before this one, less what is already charged for them as turns.
-    pub(super) fn estimate_behind(
+    pub(super) fn estimate_in_line(
         &self,
         epoch: u64,
-        crowd: &Crowd,
+        summary: &LineSummary,
         turns: &[(ReadyTurn, Charge)],
         costs: &Costs,
     ) -> std::result::Result<Option<(Nanos, usize)>, CommitError> {
-        let ahead = turns.iter().fold(crowd.ahead, |left, (_, charge)| difference(&left, &charge.costs));
+        let ahead = turns.iter().fold(summary.ahead, |left, (_, charge)| difference(&left, &charge.costs));
         self.estimate(epoch, &ahead, costs)
     }
 
     /// If more awake processes are before the first caller of this process than turns are ever charged ahead, returns
     /// until when it can sleep: none of those turns can be its own, and the processes before it do all the work. So
     /// thousands can sleep.
-    pub(super) fn far_from_the_front(&self, callers: &Callers, key: Key, now: u64) -> Option<u64> {
+    pub(super) fn sleep_if_far_back(&self, callers: &Callers, key: Key, now: u64) -> Option<u64> {
         let place = callers.place_index().filter(|_| callers.first() == Some(key))?;
         let line = self.line();
         let before = |other: &Standing| other.order() < (key.0, place) && !other.is_late(now);
@@ -229,26 +236,26 @@ impl Limiter {
 
     /// Until when the caller can sleep if nothing changes.
     pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, CommitError> {
-        let crowd = &view.crowd;
+        let summary = &view.summary;
         let earliest = view.turns.first().map(|(turn, _)| turn.at);
-        let watch = watch(crowd.places_before, crowd.places, view.now, earliest);
+        let watch = watch(summary.places_before, summary.places, view.now, earliest);
         if view.seatless {
             return Ok(watch);
         }
-        if view.permits <= crowd.before {
+        if view.permits <= summary.before {
             // What is free belongs to those before it. If they were woken for it and do not come, it soon belongs to
             // this caller.
             let is_for_others =
                 view.permits > 0 && view.turns.first().is_some_and(|(turn, _)| turn.at <= view.now);
-            return Ok(if is_for_others { watch.min(crowd.next_late.saturating_add(1)) } else { watch });
+            return Ok(if is_for_others { watch.min(summary.next_late.saturating_add(1)) } else { watch });
         }
-        let turn = usize::try_from(crowd.before).ok().and_then(|before| view.turns.get(before));
+        let turn = usize::try_from(summary.before).ok().and_then(|before| view.turns.get(before));
         let due = match turn {
             Some((turn, _)) if turn.at > view.now => turn.at,
             // It has come, but belongs to another caller.
             Some(_) => watch,
             None => self
-                .estimate_behind(view.epoch, crowd, &view.turns, costs)?
+                .estimate_in_line(view.epoch, summary, &view.turns, costs)?
                 .map_or(watch, |(ready, _)| ready.as_nanos()),
         };
         // Not immediately: a due turn may belong to others, which the estimate cannot tell.
@@ -256,18 +263,18 @@ impl Limiter {
     }
 
     /// The denial for a caller whose deadline has passed or will pass before its turn.
-    pub(super) fn why_not(
+    pub(super) fn denial_of(
         &self,
         callers: &Callers,
         key: Key,
         view: &View,
     ) -> std::result::Result<Denied, CommitError> {
         let now = Nanos::from_nanos(view.now);
-        if view.permits <= view.crowd.before && self.has_permits() {
+        if view.permits <= view.summary.before && self.has_permits() {
             return Ok(Denied::new(DeniedBy::Permits, now));
         }
         let costs = callers.costs(key);
-        let estimate = self.estimate_behind(view.epoch, &view.crowd, &view.turns, &costs)?;
+        let estimate = self.estimate_in_line(view.epoch, &view.summary, &view.turns, &costs)?;
         let (ready, limit) = estimate.unwrap_or((now, 0));
         Ok(self.too_late(ready, now, limit))
     }

@@ -41,7 +41,7 @@ impl Limiter {
         // Pairs with the fence after the store of a plan: see `places`.
         fence(Ordering::SeqCst);
         let line = self.line();
-        if !line.is_anybody_there() {
+        if !line.is_occupied() {
             return;
         }
         let now = clock::now().as_nanos();
@@ -53,12 +53,12 @@ impl Limiter {
     /// dead process.
     fn wake_in_order(&self, due: u64, here: usize, now: u64) {
         let line = self.line();
-        let buried = self.segment.fixed().line.buried_ns.load(Ordering::Relaxed);
+        let buried = self.segment.header().line.dead_found_ns.load(Ordering::Relaxed);
         let mut enough = if now.abs_diff(buried) < WAKE_TWO_PERIOD.as_nanos() as u64 { 2 } else { 1 };
         for standing in line.in_order(now).take(MAX_WOKEN) {
             let is_awake =
-                standing.place == here || !line.hasten(&standing, due) || self.ring(standing.place);
-            enough -= u32::from(is_awake && !standing.has_overslept(now));
+                standing.place == here || !line.advance_plan(&standing, due) || self.ring(standing.place);
+            enough -= u32::from(is_awake && !standing.is_slow_to_wake(now));
             if enough == 0 {
                 return;
             }
@@ -85,7 +85,7 @@ impl Limiter {
     }
 
     /// Moves this process's own plan forward, and wakes the thread that tends its tasks.
-    pub(super) fn hasten_own(&self, place: usize, until: u64) {
+    pub(super) fn advance_own_plan(&self, place: usize, until: u64) {
         let plan = self.segment.places()[place].plan.fetch_min(until, Ordering::SeqCst);
         if plan > until || plan <= clock::now().as_nanos() {
             self.ring(place);
@@ -95,7 +95,7 @@ impl Limiter {
     /// Clears the places of dead processes from the front of the line, up to the first process that is alive and awake.
     /// Rate-limited over all processes together. Returns whether it cleared any.
     pub(in crate::limiter) fn reap_front(&self, now: u64) -> bool {
-        if !is_time(&self.segment.fixed().line.probed_ns, FRONT_PROBE_INTERVAL, now) {
+        if !is_time(&self.segment.header().line.probed_ns, FRONT_PROBE_INTERVAL, now) {
             return false;
         }
         let mut all: Vec<Standing> = self.line().all().collect();
@@ -110,30 +110,30 @@ impl Limiter {
                 break;
             }
         }
-        self.free_lost_slots(&mut locks);
+        self.free_stuck_slots(&mut locks);
         found
     }
 
     /// Clears the places of all dead processes in line: used before a caller is denied because of the line's length.
     /// Rate-limited. Returns whether it cleared any.
     pub(super) fn reap_all(&self, now: u64) -> bool {
-        is_time(&self.segment.fixed().line.probed_all_ns, LINE_PROBE_INTERVAL, now) && self.clear_the_line()
+        is_time(&self.segment.header().line.probed_all_ns, LINE_PROBE_INTERVAL, now) && self.reap_line()
     }
 
     /// Clears everything that dead processes left in the line. Returns whether it cleared a place.
-    pub(in crate::limiter) fn clear_the_line(&self) -> bool {
+    pub(in crate::limiter) fn reap_line(&self) -> bool {
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let mut found = false;
         for standing in self.line().all() {
             found |= self.clear_if_dead(standing.place, &mut locks);
         }
-        self.free_lost_slots(&mut locks);
+        self.free_stuck_slots(&mut locks);
         found
     }
 
     /// Frees the slots of turns whose fillers are dead.
-    fn free_lost_slots(&self, locks: &mut impl SeesLocks) {
-        self.turns().free_the_lost(|filler| {
+    fn free_stuck_slots(&self, locks: &mut impl SeesLocks) {
+        self.turns().free_stuck(|filler| {
             let place = self.segment.places().get(filler.seat);
             place.is_none_or(|place| has_ended(&place.holder, filler, locks).unwrap_or(false))
         });
@@ -148,7 +148,7 @@ impl Limiter {
             return false;
         }
         self.line().leave(place);
-        self.segment.fixed().line.buried_ns.store(clock::now().as_nanos(), Ordering::Relaxed);
+        self.segment.header().line.dead_found_ns.store(clock::now().as_nanos(), Ordering::Relaxed);
         true
     }
 }

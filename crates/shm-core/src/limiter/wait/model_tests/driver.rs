@@ -763,7 +763,7 @@ impl Driver {
 
     fn passes(&mut self, until: u64) -> CheckResult {
         for wake_ups in 0.. {
-            prop_assert!(wake_ups < WAKE_UPS, "somebody does not sleep: {:?}", self.next());
+            prop_assert!(wake_ups < WAKE_UPS, "a caller does not sleep: {:?}", self.next());
             self.wake_notified()?;
             let late = self.next_late();
             match self.next().filter(|&(at, _)| at <= until && at <= late) {
@@ -843,7 +843,7 @@ impl Driver {
         self.play(waits)?;
         self.passes(now() + 2 * self.promise.time_for(most) + 10 * FOUND_WITHIN)?;
         let limiter = &self.at(process).limiter;
-        prop_assert!(!limiter.line().is_anybody_there(), "a dead one stands");
+        prop_assert!(!limiter.line().is_occupied(), "a dead process is still in line");
         let last = HolderId { seat: 0, tenure: 9_999 };
         let free = (0..TURNS).take_while(|_| limiter.turns().begin(last).is_some()).count();
         prop_assert_eq!(free + self.charged().len(), TURNS, "a slot is lost");

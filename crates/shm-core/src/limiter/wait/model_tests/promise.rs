@@ -227,7 +227,7 @@ impl Promise {
     /// A caller in line is denied. It may wake up this `late`, so a turn is of no use to it if it comes less than this
     /// before its deadline; and it should have noticed by `looks_by`.
     pub(super) fn is_denied(&mut self, id: usize, now: u64, late: u64, looks_by: u64) -> CheckResult {
-        let me = self.find(id).copied().expect("one that stands");
+        let me = self.find(id).copied().expect("in line");
         prop_assert!(now > me.latest, "{me:?} is denied at {now}");
         prop_assert!(now <= looks_by, "{me:?} is denied as late as {now}");
         self.leaves(id, me.latest.saturating_sub(late).max(me.arrived));
