@@ -83,7 +83,8 @@ impl Directory {
             return Err(Error::new(
                 ErrorKind::Untrusted,
                 format!(
-                    "{} is not a directory that only uid {me} can write to (owner uid {}, mode {:o}); remove it, or set {DIR_VARIABLE}",
+                    "{} is not a directory that only uid {me} can write to (owner uid {}, mode {:o}); remove it, or \
+                     set {DIR_VARIABLE}",
                     self.path.display(),
                     meta.uid(),
                     meta.mode() & 0o7777,

@@ -1,5 +1,5 @@
-//! The state of a limiter in shared memory, and every way in which it changes. This crate never blocks a caller that
-//! waits: sleeping and futures belong to `shm-lib`, the crate that programs link.
+//! The state of a limiter in shared memory, and every way in which it changes. Internal: programs link `shm-lib`, which
+//! adds handles, blocking waits and futures.
 //!
 //! Imports run one way: `intervals`, `error`, `clock` → `denied` → `limit` → `layout` → `commit` → `segment` → `seat` →
 //! `permit`, `line` → `limiter`. `sys` holds everything that needs the kernel or `unsafe`.

@@ -34,7 +34,8 @@ impl Name {
         Err(Error::new(
             ErrorKind::InvalidName,
             format!(
-                "the name {name:?} {rule} (a name is 1 to 200 bytes of UTF-8, without slashes and control characters, not beginning with a dot)"
+                "the name {name:?} {rule} (a name is 1 to 200 bytes of UTF-8, without slashes and \
+                 control characters, not beginning with a dot)"
             ),
         ))
     }

@@ -92,7 +92,8 @@ mod tests {
             max in 1u64..5, per in 5u64..20, burst in 1u64..4,
             mut taken in prop::collection::vec((0u64..60, 1u64..3), 0..12),
         ) {
-            let limit = Limit::with_burst(super::super::Rate::new(max, std::time::Duration::from_nanos(per)).unwrap(), burst).unwrap();
+            let rate = crate::limit::Rate::new(max, std::time::Duration::from_nanos(per)).unwrap();
+            let limit = Limit::with_burst(rate, burst).unwrap();
             taken.sort_unstable();
             let over = (0..taken.len()).any(|i| (i..taken.len()).any(|j| {
                 let window = taken[j].0 - taken[i].0 + 1;

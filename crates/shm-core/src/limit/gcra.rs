@@ -250,7 +250,10 @@ mod tests {
 
         /// No window of whole nanoseconds exceeds the definition, for any sequence of requests.
         #[test]
-        fn no_window_exceeds_the_limit(limit in limits(), gaps in prop::collection::vec((1u64..5, prop::bool::ANY, 0u64..300), 1..300)) {
+        fn no_window_exceeds_the_limit(
+            limit in limits(),
+            gaps in prop::collection::vec((1u64..5, prop::bool::ANY, 0u64..300), 1..300),
+        ) {
             let g = Gcra::new(limit, None);
             let interval = limit.rate().emission_interval().as_nanos() as u64;
             let (mut tat, mut now, mut taken) = (0, 0u64, Vec::new());

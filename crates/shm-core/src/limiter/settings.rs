@@ -46,7 +46,8 @@ impl Settings {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
                     format!(
-                        "mode {mode:o} cannot work: every user of a limiter must be able to read and write its file; use 600, 660 or 666"
+                        "mode {mode:o} cannot work: every user of a limiter must be able to read and write its file; \
+                         use 600, 660 or 666"
                     ),
                 ));
             }

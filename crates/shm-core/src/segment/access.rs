@@ -1,12 +1,16 @@
 //! Owner, group and mode of a new file, decided by the directory in which it is created.
 //!
-//! | directory | the new file |
-//! |---|---|
-//! | only its owner can write to it, and root creates the file | belongs to that owner and the directory's group, as if the owner had created it |
-//! | it is setgid and group-writable | has the directory's group (from the kernel), and mode 0660 unless the caller chose one |
-//! | it is group-writable, and the caller chose mode 0660 or 0666 | has the directory's group, if the caller may assign it |
-//! | it is world-writable, and the caller chose 0660 or 0666 | is refused, unless root or the directory's owner creates it: other users would not trust it |
-//! | any other | belongs to the caller, with mode 0600 unless the caller chose one |
+//! The first rule that applies decides:
+//!
+//! - Only its owner can write to the directory, and root creates the file: it belongs to that owner and the directory's
+//!   group, as if the owner had created it.
+//! - The directory is setgid and group-writable: the file has the directory's group (from the kernel), and mode 0660
+//!   unless the caller chose one.
+//! - The directory is group-writable, and the caller chose mode 0660 or 0666: the file has the directory's group, if the
+//!   caller may assign it.
+//! - The directory is world-writable, and the caller chose 0660 or 0666: creation is refused, unless root or the
+//!   directory's owner creates the file. Other users would not trust it.
+//! - Any other case: the file belongs to the caller, with mode 0600 unless the caller chose one.
 //!
 //! **Why root may give a file away.** A user who controls the path can make root create the file in any directory, by a
 //! symbolic link. So the directory is opened once, and its owner is read from the same descriptor through which the

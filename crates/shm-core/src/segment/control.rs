@@ -49,8 +49,9 @@ impl Segment {
                 return Err(self.error(
                     ErrorKind::Busy,
                     format!(
-                        "another process has held the control lock for {CONTROL_LOCK_TIMEOUT:?} (is it stopped? `fuser -v {}` lists the \
-                         processes that use the limiter); decisions are not affected; resume or end that process, then try again",
+                        "another process has held the control lock for {CONTROL_LOCK_TIMEOUT:?} (is it stopped? `fuser -v {}` \
+                         lists the processes that use the limiter); decisions are not affected; resume or \
+                         end that process, then try again",
                         self.path.display()
                     ),
                 ));
@@ -111,7 +112,8 @@ impl Control<'_> {
     /// Unlinks the path if it still refers to this limiter. Only for a retired one.
     pub(crate) fn remove_name(&self) -> Result<()> {
         if !self.segment.is_retired() {
-            let what = "damaged: it was retired, but the mark of that has been overwritten; its file was not removed; run `shm-limit remove` again";
+            let what = "damaged: it was retired, but the mark of that has been overwritten; its file was not removed; run \
+                        `shm-limit remove` again";
             return Err(self.segment.error(ErrorKind::Corrupt, what));
         }
         // Again, in case the process that retired it died halfway.

@@ -66,8 +66,8 @@ impl Segment {
             CommitError::NoSeat => self.error(
                 ErrorKind::NoSeat,
                 format!(
-                    "all of its {} seats are taken, and several limits or permits need one; replace it with a limiter that has more seats: \
-                     shm-limit create {name} --replace --seats N, and its other settings",
+                    "all of its {} seats are taken, and several limits or permits need one; replace it with a limiter that \
+                     has more seats: shm-limit create {name} --replace --seats N, and its other settings",
                     self.seats().len(),
                 ),
             ),

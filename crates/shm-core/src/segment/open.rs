@@ -73,7 +73,8 @@ fn refused(path: &Path, errno: Errno) -> Error {
     };
     Error::os(
         &format!(
-            "uid {me} has no permission to read and write the file (owner uid {owner}, group gid {group}, mode {mode:03o}); {remedy}"
+            "uid {me} has no permission to read and write the file (owner uid {owner}, group gid {group}, mode \
+             {mode:03o}); {remedy}"
         ),
         errno,
     )
@@ -172,16 +173,17 @@ fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     if magic != MAGIC {
         return Err(Error::new(
             ErrorKind::NotALimiter,
-            "another file is in its place; move that away (or run `shm-limit remove --force NAME`, which deletes it), or choose another name \
-             or directory",
+            "another file is in its place; move that away (or run `shm-limit remove --force NAME`, which deletes it), or \
+             choose another name or directory",
         ));
     }
     if version != VERSION || layout != FINGERPRINT {
         return Err(Error::new(
             ErrorKind::Incompatible,
             format!(
-                "it has format {version} (layout {layout:016x}), but this program reads format {VERSION} (layout {FINGERPRINT:016x}); \
-                 use the same version of shm-limit everywhere, or remove the limiter with the version that created it"
+                "it has format {version} (layout {layout:016x}), but this program reads format {VERSION} (layout \
+                 {FINGERPRINT:016x}); use the same version of shm-limit \
+                 everywhere, or remove the limiter with the version that created it"
             ),
         ));
     }
@@ -210,7 +212,8 @@ fn check_header(header: &Header, shape: &Shape, name: &Name) -> Result<()> {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
-                "its file is that of the limiter {:?}, renamed or copied; run `shm-limit remove --force NAME` with its current name",
+                "its file is that of the limiter {:?}, renamed or copied; run `shm-limit remove --force NAME` with \
+                 its current name",
                 String::from_utf8_lossy(&stored_name(header).unwrap_or_default())
             ),
         ));
@@ -273,8 +276,9 @@ fn check_clock(
     Err(Error::new(
         ErrorKind::OtherClock,
         format!(
-            "it may have been created before this machine was started, or in another time namespace, so its times may have no meaning here: \
-             {who}, so that could not be confirmed, and the wall clock suggests a difference of {}; {remedy}",
+            "it may have been created before this machine was started, or in another time namespace, so its times \
+             may have no meaning here: {who}, so that could not be confirmed, and \
+             the wall clock suggests a difference of {}; {remedy}",
             format_span(Duration::from_millis(apart.as_millis().try_into().unwrap_or(u64::MAX)))
         ),
     ))

@@ -1,12 +1,15 @@
 //! Proves that the file system and the kernel provide what a limiter depends on, for this process.
 //!
-//! | requirement | how it is proved |
-//! |---|---|
-//! | a lock outlives its descriptor while a mapping of the same open file description exists | locked on one description, mapped, closed; another description must see the lock |
-//! | the lock ends with the mapping | unmapped; the other description must no longer see it |
-//! | all mappings of the file are the same memory | an increment through one must be visible through another of another description, and vice versa |
-//! | a sleeper in one process is woken from another | see below |
-//! | no other page cache holds the file: another host's, or that of whatever FUSE mirrors | by the file system type; it cannot be tested from here |
+//! Each requirement, and how it is proved:
+//!
+//! - A lock outlives its descriptor while a mapping of the same open file description exists. Locked on one
+//!   description, mapped, closed; another description must see the lock.
+//! - The lock ends with the mapping. Unmapped; the other description must no longer see it.
+//! - All mappings of the file are the same memory. An increment through one must be visible through another of another
+//!   description, and vice versa.
+//! - A sleeper in one process is woken from another: see below.
+//! - No other page cache holds the file, such as another host's, or that of whatever FUSE mirrors. This is decided by
+//!   the file system type, since it cannot be tested from here.
 //!
 //! **Why the proof needs no sleeper.** The kernel finds the sleepers of a shared futex by the inode and the offset of
 //! the word's page or, for a page without an inode, by the page itself. Two mappings that are the same memory have the

@@ -81,7 +81,9 @@ proptest! {
     /// With arbitrary garbage in the record and the ring, a caller that requests continuously gets from then on what
     /// the limit admits plus at most one burst; or the corruption is detected.
     #[test]
-    fn garbage_gains_at_most_one_burst(words in prop::collection::vec(word(), 140), kind in 0u8..5, max in 1u64..6, spoilt in any::<u64>()) {
+    fn garbage_gains_at_most_one_burst(
+        words in prop::collection::vec(word(), 140), kind in 0u8..5, max in 1u64..6, spoilt in any::<u64>(),
+    ) {
         const SPAN: u64 = 1_000_000;
         const WINDOWS: u64 = 30;
         let begun = 1 << 40;

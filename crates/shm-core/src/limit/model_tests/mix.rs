@@ -352,7 +352,9 @@ proptest! {
 
     /// The same with at least one log, the most intricate kind.
     #[test]
-    fn no_sequence_of_operations_breaks_a_log(max in 1..=CAPACITY, span in 1u64..40, more in mixes(1 << 14), steps in steps(1 << 14, 3)) {
+    fn no_sequence_of_operations_breaks_a_log(
+        max in 1..=CAPACITY, span in 1u64..40, more in mixes(1 << 14), steps in steps(1 << 14, 3),
+    ) {
         storm([Spec::Log { max, span: span << 14 }].into_iter().chain(more).take(2).collect(), steps)?;
     }
 
