@@ -372,12 +372,12 @@ impl Shape {
     }
 
     /// Where the bits begin that tell which places are in line.
-    pub(crate) fn standing_at(&self) -> usize {
+    pub(crate) fn occupied_at(&self) -> usize {
         (self.permits_at() + self.permits * 8).next_multiple_of(64)
     }
 
     pub(crate) fn places_at(&self) -> usize {
-        (self.standing_at() + self.places() / 8).next_multiple_of(64)
+        (self.occupied_at() + self.places() / 8).next_multiple_of(64)
     }
 
     /// The size of the file, in whole cache lines.

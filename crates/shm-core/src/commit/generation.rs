@@ -6,17 +6,17 @@
 //! nothing. Invariants:
 //!
 //! 1. A slot is written only while no current epoch names it, and only after the states of all earlier epochs are set.
-//! So there is at most one unset state to help with.
+//!    So there is at most one unset state to help with.
 //! 2. Nothing is committed to a frozen state, and the frozen value contains everything that was committed before the
-//! freeze.
+//!    freeze.
 //! 3. `unset(e)` contains `e`, so it never occurs in another generation. A helper with a stale epoch swaps in nothing.
 //! 4. A helper that stalled for a full ring cycle may freeze the *current* state. Nothing is lost: the value is still
-//! there, and the next process that meets it publishes the same configuration again (`CommitError::Frozen`).
+//!    there, and the next process that meets it publishes the same configuration again (`CommitError::Frozen`).
 //! 5. A decision that stalled for a full ring cycle is never admitted uncharged: it detects this and retries
-//! (`WordState::attempt`). To charge the wrong generation first, it would have to meet exactly the word that it read
-//! before the stall. All generations count from the same instant, so a word is a time. Under the same rate, the same
-//! word means the same state, and the charge is one that could have been made; under different rates, the words differ
-//! for all practical purposes. Such a charge stays (over-charge rather than over-admit).
+//!    (`WordState::attempt`). To charge the wrong generation first, it would have to meet exactly the word that it read
+//!    before the stall. All generations count from the same instant, so a word is a time. Under the same rate, the same
+//!    word means the same state, and the charge is one that could have been made; under different rates, the words
+//!    differ for all practical purposes. Such a charge stays (over-charge rather than over-admit).
 
 use super::config::Config;
 use super::config_words;

@@ -5,14 +5,14 @@
 //! crash-atomic: killed before the swap, nothing has happened; after it, everything has. Invariants:
 //!
 //! 1. Only the holder of a seat writes the seat's pair of cells, one thread at a time (`ProcessState::cells`), and only
-//! the holder of the control lock writes the changer's pair. Neither ever writes the current cell: the state word is
-//! read while the right to write is held, and only the holder's own commits can make one of its cells current. A child
-//! forked by a signal handler in the middle of a write continues on private memory until the write is over
-//! (`sys/mid_write`).
+//!    the holder of the control lock writes the changer's pair. Neither ever writes the current cell: the state word is
+//!    read while the right to write is held, and only the holder's own commits can make one of its cells current. A
+//!    child forked by a signal handler in the middle of a write continues on private memory until the write is over
+//!    (`sys/mid_write`).
 //! 2. A copy is used only if the state word is unchanged afterwards: a process that overwrites a cell has seen that the
-//! cell is no longer current (release fence before writing, acquire fence after copying).
+//!    cell is no longer current (release fence before writing, acquire fence after copying).
 //! 3. Versions never recur. So a successful CAS met exactly the record that was copied, in that generation, and a
-//! process with a stale word changes nothing.
+//!    process with a stale word changes nothing.
 //! 4. The slots of a log's newest entry are written before anything is committed after it. Slot values only grow.
 
 use super::config::Config;
@@ -425,7 +425,7 @@ impl<'a> Records<'a> {
         ready: Nanos,
         latest: Nanos,
     ) -> Result<(), CommitError> {
-        if rules.is_absurd(record, now) {
+        if rules.is_implausible(record, now) {
             return Err(CommitError::Corrupt("the state is a time years ahead"));
         }
         if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
@@ -617,7 +617,7 @@ impl<'a> Records<'a> {
             if !readable || !same || !self.generations.is_current(epoch) {
                 continue;
             }
-            if rules.is_absurd(&record, now) {
+            if rules.is_implausible(&record, now) {
                 return Err(CommitError::Corrupt("the state is a time years ahead"));
             }
             return Ok((seen, now));

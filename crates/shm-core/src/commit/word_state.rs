@@ -396,7 +396,7 @@ impl WordState<'_> {
         ready: Nanos,
         latest: Nanos,
     ) -> Result<(), CommitError> {
-        if self.0.gcra(epoch).is_absurd(tat, now) && self.0.is_current(epoch) {
+        if self.0.gcra(epoch).is_implausible(tat, now) && self.0.is_current(epoch) {
             return Err(CommitError::Corrupt("the state is a time years ahead"));
         }
         if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
@@ -575,7 +575,7 @@ impl WordState<'_> {
             }
             match StateWord::decode(word) {
                 StateWord::Live(_) if unlimited => return Ok((None, now)),
-                StateWord::Live(tat) if gcra.is_absurd(tat, now) => {
+                StateWord::Live(tat) if gcra.is_implausible(tat, now) => {
                     return Err(CommitError::Corrupt("the state is a time years ahead"));
                 }
                 StateWord::Live(tat) => return Ok((Some(gcra.outlook(tat, now)), now)),

@@ -121,17 +121,17 @@ impl Gcra {
         if self.slot(tat, 0) > tick {
             return tat;
         }
-        self.less_the_time_since(tat, at.as_nanos(), tick, amount).max(least).min(tat)
+        self.refund_less_leakage(tat, at.as_nanos(), tick, amount).max(least).min(tat)
     }
 
     /// `tat` minus `amount`, except for the time from `at` to `until`, when the last charge was made.
-    pub(super) fn less_the_time_since(&self, tat: u64, at: u64, until: u64, amount: u64) -> u64 {
+    pub(super) fn refund_less_leakage(&self, tat: u64, at: u64, until: u64, amount: u64) -> u64 {
         let leaked = until.saturating_sub(self.ticks.at(at)).saturating_add(1);
         tat.saturating_sub(self.ticks.tokens_saturating(amount, 1).saturating_sub(leaked))
     }
 
     /// Whether no sequence of calls can have led to this TAT: the implied wait is absurd.
-    pub(crate) fn is_absurd(&self, tat: u64, now: Nanos) -> bool {
+    pub(crate) fn is_implausible(&self, tat: u64, now: Nanos) -> bool {
         let sane = self
             .ticks
             .at(2 * MAX_WAIT.as_nanos() as u64)

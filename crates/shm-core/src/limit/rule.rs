@@ -124,7 +124,7 @@ impl Rule {
                     all
                 } else {
                     let last = g.ticks.at(unused.last);
-                    let by_time = g.less_the_time_since(state[0], unused.at, last, amount);
+                    let by_time = g.refund_less_leakage(state[0], unused.at, last, amount);
                     match unused.then {
                         // If it was ever empty since, it holds at most what was charged since.
                         Some(then) => {

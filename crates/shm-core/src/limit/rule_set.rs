@@ -582,13 +582,13 @@ impl Rules {
     }
 
     /// Whether no sequence of calls can have led to this record.
-    pub(crate) fn is_absurd(&self, record: &Record, now: Nanos) -> bool {
+    pub(crate) fn is_implausible(&self, record: &Record, now: Nanos) -> bool {
         let far = now.as_nanos().saturating_add(2 * super::MAX_WAIT.as_nanos() as u64);
         record.last() > far
             || self.entries().any(|p| {
                 let state = p.of(record);
                 match &p.rule {
-                    Rule::Bucket(g) => g.is_absurd(state[0], now),
+                    Rule::Bucket(g) => g.is_implausible(state[0], now),
                     Rule::Log(_) => {
                         let state = LogState::read(state);
                         state.newest > far || !state.is_sound()

@@ -77,7 +77,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Denies all requests, in every process, for `time`. Afterwards the limits resume at their sustained rate: a pause
+    /// Denies all requests, in every process, for `time`. Deferred the limits resume at their sustained rate: a pause
     /// does not build up a burst. Never shortens a pause; when pauses overlap, the one that ends last applies.
     ///
     /// # Errors

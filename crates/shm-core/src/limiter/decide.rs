@@ -5,6 +5,8 @@ use super::receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 use crate::clock::{self, Clock, Nanos};
 use crate::commit::{self, CommitError, Decides, Wanted};
 use crate::denied::Denied;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::limit::rule_set::Record;
 use crate::limit::{Asked, Cost};
@@ -26,7 +28,7 @@ impl AdmissionTrace {
     }
 }
 
-/// Only [`Words::take_without_permit`](commit::Words::take_without_permit) checks whether there are permits.
+/// Only [`WordState::take_without_permit`](commit::WordState::take_without_permit) checks whether there are permits.
 const PERMIT_NOT_CHECKED: &str = "only a decision that checks for permits fails without an error";
 
 impl Limiter {

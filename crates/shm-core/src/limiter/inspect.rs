@@ -85,27 +85,27 @@ impl Limiter {
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let (line, places) = (self.line(), self.segment.places());
         let epoch = self.segment.generations().epoch();
-        let here = host::me().pid_namespace;
-        let mut standing: Vec<_> = line.all().collect();
-        standing.sort_unstable_by_key(|standing| (standing.ticket, standing.place));
-        standing.retain(|standing| {
-            let holder = &places[standing.place].holder;
-            let id = HolderId { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
+        let here = host::process_info().pid_namespace;
+        let mut entries: Vec<_> = line.all().collect();
+        entries.sort_unstable_by_key(|entry| (entry.ticket, entry.place));
+        entries.retain(|entry| {
+            let holder = &places[entry.place].holder;
+            let id = HolderId { seat: entry.place, tenure: holder.tenure.load(Ordering::Acquire) };
             !seat::has_ended(holder, id, &mut locks).unwrap_or(false)
         });
-        let waiting = standing.into_iter().map(|standing| {
+        let waiting = entries.into_iter().map(|entry| {
             let HolderInfo { pid, foreign_pid, command } =
-                seat::holder_info(&places[standing.place].holder, here);
-            let costs = line.costs(standing.place, epoch);
+                seat::holder_info(&places[entry.place].holder, here);
+            let costs = line.costs(entry.place, epoch);
             let asks = policy.limits().zip(costs.into_iter().flatten());
             Waiting {
                 pid,
                 foreign_pid,
                 command,
-                since: Nanos::from_nanos(standing.ticket).min(now),
-                callers: standing.behind.saturating_add(1),
+                since: Nanos::from_nanos(entry.ticket).min(now),
+                callers: entry.behind.saturating_add(1),
                 asks: asks.map(|(limit, cost)| (limit.unit().to_string(), cost)).collect(),
-                late: standing.is_late(now.as_nanos()),
+                late: entry.is_late(now.as_nanos()),
             }
         });
         waiting.collect()

@@ -85,7 +85,7 @@ impl Limiter {
     pub fn open(dir: &Directory, name: &Name, settings: &Settings) -> Result<Limiter> {
         let plan = settings.plan()?;
         let (segment, created) = Segment::join(dir, name, Some(&plan))?;
-        let limiter = Limiter::around(segment, created);
+        let limiter = Limiter::with_segment(segment, created);
         if !created {
             limiter.reconcile(settings)?;
         }
@@ -103,7 +103,7 @@ impl Limiter {
         let plan = settings.plan()?;
         loop {
             let (segment, created) = Segment::join(dir, name, Some(&plan))?;
-            let limiter = Limiter::around(segment, created);
+            let limiter = Limiter::with_segment(segment, created);
             if created {
                 return Ok(limiter);
             }
@@ -115,7 +115,7 @@ impl Limiter {
             };
             let new = control.replace(&plan);
             limiter.wake_everybody();
-            return new.map(|segment| Limiter::around(segment, true));
+            return new.map(|segment| Limiter::with_segment(segment, true));
         }
     }
 
@@ -124,10 +124,10 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist, and all kinds in [`ErrorKind`] that concern files.
     pub fn attach(dir: &Directory, name: &Name) -> Result<Limiter> {
-        Segment::join(dir, name, None).map(|(segment, _)| Limiter::around(segment, false))
+        Segment::join(dir, name, None).map(|(segment, _)| Limiter::with_segment(segment, false))
     }
 
-    fn around(segment: Segment, was_created: bool) -> Limiter {
+    fn with_segment(segment: Segment, was_created: bool) -> Limiter {
         Limiter {
             was_created,
             is_superseded: AtomicBool::new(false),

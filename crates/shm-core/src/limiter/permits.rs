@@ -104,7 +104,7 @@ impl Limiter {
                 return Err(self.no_seat_error());
             };
             let hint = self.permit_hint.load(Ordering::Relaxed);
-            let word = word_of(id, self.process.seat.next_taking());
+            let word = word_of(id, self.process.seat.next_permit_serial());
             let taken = permits.take(&segment.generations(), hint, word, process);
             if process != process_token() {
                 // A signal handler forked, and this is the child: what was taken names its parent.

@@ -3,6 +3,8 @@
 use super::Limiter;
 use crate::clock::Nanos;
 use crate::denied::Denied;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::intervals::MAX_SLEEP;
 use crate::limit::Costs;

@@ -61,17 +61,17 @@ impl Ask {
 
 /// Work deferred until the callers are unlocked: it runs foreign code, which may call back into this module.
 #[derive(Debug)]
-pub(crate) enum Afterwards {
+pub(crate) enum Deferred {
     Rouse(Rouse),
     /// Only drops it.
     Forget(#[allow(dead_code)] Rouse),
 }
 
-impl Afterwards {
+impl Deferred {
     pub(crate) fn run(self) {
         match self {
-            Afterwards::Rouse(rouse) => rouse.rouse(),
-            Afterwards::Forget(_) => {}
+            Deferred::Rouse(rouse) => rouse.rouse(),
+            Deferred::Forget(_) => {}
         }
     }
 }
@@ -86,14 +86,14 @@ pub(crate) struct Caller {
     pub(crate) latest: u64,
     pub(crate) rouse: Rouse,
     /// When it was woken, if it has not looked since; otherwise 0.
-    roused: u64,
+    woken_at: u64,
     /// Whether it sleeps on the bell of the place rather than on its own word.
     on_bell: bool,
 }
 
 impl Caller {
     pub(crate) fn new(ask: Ask, costs: Costs, latest: u64, rouse: Rouse) -> Caller {
-        Caller { ask, costs, latest, rouse, roused: 0, on_bell: false }
+        Caller { ask, costs, latest, rouse, woken_at: 0, on_bell: false }
     }
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct Callers {
     /// Those that are not late: they are not due to look, or were woken only recently.
     awake: BTreeSet<Key>,
     /// Wake-ups in order of time, including those of callers that have looked since.
-    told: VecDeque<(u64, Key)>,
+    wake_ups: VecDeque<(u64, Key)>,
     /// The deadlines of the tasks among them.
     deadlines: BTreeSet<(u64, Key)>,
     tasks: usize,
@@ -122,10 +122,10 @@ pub(crate) struct Callers {
     pub(crate) tended_until: u64,
     pub(crate) tasks_word: Arc<AtomicU64>,
     /// The caller that is published at the place.
-    pub(crate) shown: Option<Key>,
+    pub(crate) published: Option<Key>,
     costs: Costs,
     arrivals: u64,
-    pub(crate) afterwards: Vec<Afterwards>,
+    pub(crate) deferred: Vec<Deferred>,
 }
 
 impl Callers {
@@ -161,8 +161,8 @@ impl Callers {
     }
 
     /// Whether this caller was woken and has not looked since.
-    pub(crate) fn is_roused(&self, key: Key) -> bool {
-        self.all.get(&key).is_some_and(|caller| caller.roused != 0)
+    pub(crate) fn is_woken(&self, key: Key) -> bool {
+        self.all.get(&key).is_some_and(|caller| caller.woken_at != 0)
     }
 
     pub(crate) fn insert(&mut self, arrived: u64, caller: Caller) -> Key {
@@ -187,10 +187,11 @@ impl Callers {
     /// Marks callers as late that were woken more than [`WAKE_GRACE`] ago and have not looked.
     pub(crate) fn mark_late(&mut self, now: u64) {
         let grace = WAKE_GRACE.as_nanos() as u64;
-        while let Some(&(told, key)) = self.told.front().filter(|(told, _)| told.saturating_add(grace) < now)
+        while let Some(&(woken_at, key)) =
+            self.wake_ups.front().filter(|(woken_at, _)| woken_at.saturating_add(grace) < now)
         {
-            self.told.pop_front();
-            if self.all.get(&key).is_some_and(|caller| caller.roused == told) {
+            self.wake_ups.pop_front();
+            if self.all.get(&key).is_some_and(|caller| caller.woken_at == woken_at) {
                 self.awake.remove(&key);
             }
         }
@@ -204,21 +205,21 @@ impl Callers {
             self.tasks -= 1;
             self.deadlines.remove(&(caller.latest, key));
         }
-        self.afterwards.push(Afterwards::Forget(caller.rouse));
+        self.deferred.push(Deferred::Forget(caller.rouse));
         true
     }
 
     /// Records that this caller is looking.
     pub(crate) fn mark_awake(&mut self, key: Key, rouse: &Rouse) {
         if let Some(caller) = self.all.get_mut(&key) {
-            (caller.roused, caller.on_bell) = (0, false);
+            (caller.woken_at, caller.on_bell) = (0, false);
             self.awake.insert(key);
             // A task may be polled with a different waker each time.
             if let (Rouse::Task(old), Rouse::Task(new)) = (&mut caller.rouse, rouse)
                 && !old.will_wake(new)
             {
                 let old = std::mem::replace(old, new.clone());
-                self.afterwards.push(Afterwards::Forget(Rouse::Task(old)));
+                self.deferred.push(Deferred::Forget(Rouse::Task(old)));
             }
         }
     }
@@ -243,11 +244,11 @@ impl Callers {
     /// Wakes this caller, so that it looks.
     pub(crate) fn rouse(&mut self, key: Key, now: u64) {
         if let Some(caller) = self.all.get_mut(&key) {
-            if caller.roused == 0 {
-                caller.roused = now;
-                self.told.push_back((now, key));
+            if caller.woken_at == 0 {
+                caller.woken_at = now;
+                self.wake_ups.push_back((now, key));
             }
-            self.afterwards.push(Afterwards::Rouse(caller.rouse.clone()));
+            self.deferred.push(Deferred::Rouse(caller.rouse.clone()));
         }
     }
 

@@ -24,7 +24,7 @@ const NEXT_DAY: u64 = 86_400_000_000_000 + 1_000_000;
 struct Shared {
     ring: Ring,
     turns: TurnTable,
-    standing: [AtomicU64; 1],
+    occupied: [AtomicU64; 1],
     places: [Place; PLACES],
     permits: [AtomicU64; 1],
     /// Simulated kernel locks of the first place's first two tenures: 1 while the holder lives.
@@ -64,7 +64,7 @@ impl Shared {
         let shared = Shared {
             ring: Ring::new(),
             turns: TurnTable::model(),
-            standing: [AtomicU64::new(0)],
+            occupied: [AtomicU64::new(0)],
             places: std::array::from_fn(|_| Place::model()),
             permits: [AtomicU64::new(0)],
             locks: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -79,7 +79,7 @@ impl Shared {
     }
 
     fn line(&self) -> Places<'_> {
-        Places { standing: &self.standing, places: &self.places, limits: 1 }
+        Places { occupied: &self.occupied, places: &self.places, limits: 1 }
     }
 
     /// Charges a turn and makes it ready, as a filling process does.
@@ -139,7 +139,7 @@ impl Shared {
     fn stand(&self, place: usize, ticket: u64) {
         self.line().write(place, &Front { ticket, behind: 0, newest: ticket, costs: [1; 4], epoch: 1 });
         self.line().plan(place, now().as_nanos());
-        self.line().stand(place);
+        self.line().enter(place);
     }
 
     /// Like `wake_first_now`, after something has become free.
@@ -505,7 +505,7 @@ fn the_next_holder_of_a_dead_place_joins_and_fills() {
         assert!(shared.publish(next, 5));
         slow.join().unwrap();
         // It looks once more.
-        shared.line().stand_again(0);
+        shared.line().reenter(0);
         assert_eq!(shared.line().all().count(), 1);
         assert_eq!(shared.take_any(), Some((5, charge(5))));
         // And the dead process's slot is not lost.

@@ -19,10 +19,10 @@ mod turns;
 #[cfg(not(model))]
 pub use callers::Rouse;
 #[cfg(not(model))]
-pub(crate) use callers::{Afterwards, Ask, Caller, Callers, Key, difference, sum};
+pub(crate) use callers::{Ask, Caller, Callers, Deferred, Key, difference, sum};
 #[cfg(all(shuttle, test))]
 pub(crate) use places::Front;
-pub(crate) use places::Places;
 #[cfg(not(model))]
-pub(crate) use places::Standing;
+pub(crate) use places::LineEntry;
+pub(crate) use places::Places;
 pub(crate) use turns::{Charge, ReadyTurn};

@@ -6,10 +6,10 @@
 //!
 //! 1. Only the holder of a place writes to it, except to the plan, which others may move forward, and to the bell.
 //! 2. The order is advisory: torn or corrupt tickets make the line unfair, and nothing worse. Turns and permits decide
-//! what may be used.
+//!    what may be used.
 //! 3. A process stores its plan, then looks once more, then sleeps. A process that changes what it would see reads the
-//! plan afterwards. All four accesses are SeqCst (store-buffering pattern), so at least one of the two sees the other,
-//! and a process that sleeps too long is woken.
+//!    plan afterwards. All four accesses are SeqCst (store-buffering pattern), so at least one of the two sees the
+//!    other, and a process that sleeps too long is woken.
 
 use crate::intervals::{MAX_PLAN, MIN_PLAN_GAIN, SLOW_WAKE_UP, WAKE_GRACE};
 use crate::layout::{MAX_COSTS, Place};
@@ -20,7 +20,7 @@ use crate::sync::{AtomicU64, Ordering, fence};
 #[derive(Clone, Copy)]
 pub(crate) struct Places<'a> {
     /// One bit per place: whether its process is in line.
-    pub(crate) standing: &'a [AtomicU64],
+    pub(crate) occupied: &'a [AtomicU64],
     pub(crate) places: &'a [Place],
     /// How many limits have costs at the places: 1 where the state is one word.
     pub(crate) limits: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Places<'a> {
 
 /// A process in line, as read from its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct LineEntry {
     pub(crate) place: usize,
     pub(crate) ticket: u64,
     pub(crate) plan: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Front {
     pub(crate) epoch: u64,
 }
 
-impl Standing {
+impl LineEntry {
     /// The order of the line: by arrival, then by place.
     pub(crate) fn order(&self) -> (u64, usize) {
         (self.ticket, self.place)
@@ -88,9 +88,9 @@ impl Standing {
 
 impl<'a> Places<'a> {
     /// All processes in line.
-    pub(crate) fn all(self) -> impl Iterator<Item = Standing> + 'a {
-        let taken = self.standing.iter().enumerate().flat_map(|(i, word)| {
-            // Acquire: pairs with the `fetch_or` in `stand`.
+    pub(crate) fn all(self) -> impl Iterator<Item = LineEntry> + 'a {
+        let taken = self.occupied.iter().enumerate().flat_map(|(i, word)| {
+            // Acquire: pairs with the `fetch_or` in `enter`.
             let mut bits = word.load(Ordering::Acquire);
             std::iter::from_fn(move || {
                 let bit = bits.trailing_zeros();
@@ -98,12 +98,12 @@ impl<'a> Places<'a> {
                 (bit < 64).then_some(i * 64 + bit as usize)
             })
         });
-        taken.filter_map(move |place| self.standing_at(place))
+        taken.filter_map(move |place| self.entry_at(place))
     }
 
-    fn standing_at(self, place: usize) -> Option<Standing> {
+    fn entry_at(self, place: usize) -> Option<LineEntry> {
         let p = self.places.get(place)?;
-        Some(Standing {
+        Some(LineEntry {
             place,
             ticket: p.ticket.load(Ordering::Relaxed),
             plan: p.plan.load(Ordering::SeqCst),
@@ -115,17 +115,17 @@ impl<'a> Places<'a> {
     /// Whether any process is in line, alive or not.
     #[inline]
     pub(crate) fn is_occupied(self) -> bool {
-        self.standing.iter().any(|word| word.load(Ordering::SeqCst) != 0)
+        self.occupied.iter().any(|word| word.load(Ordering::SeqCst) != 0)
     }
 
     /// How many processes are in line.
     pub(crate) fn count(self) -> u32 {
-        self.standing.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+        self.occupied.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
     }
 
     /// Whether any process in line is not late: then free turns and permits belong to the line.
     pub(crate) fn has_awake_process(self, now: u64) -> bool {
-        self.is_occupied() && self.all().any(|standing| !standing.is_late(now))
+        self.is_occupied() && self.all().any(|entry| !entry.is_late(now))
     }
 
     /// What the first caller of this process asks of each limit, if that was computed for this epoch.
@@ -139,18 +139,18 @@ impl<'a> Places<'a> {
     }
 
     /// The first process in line that is not late.
-    pub(crate) fn first(self, now: u64) -> Option<Standing> {
+    pub(crate) fn first(self, now: u64) -> Option<LineEntry> {
         self.in_order(now).next()
     }
 
     /// The processes in line that are not late, in order.
-    pub(crate) fn in_order(self, now: u64) -> impl Iterator<Item = Standing> + 'a {
-        let all = move || self.all().filter(move |standing| !standing.is_late(now));
-        let first = all().min_by_key(Standing::order);
+    pub(crate) fn in_order(self, now: u64) -> impl Iterator<Item = LineEntry> + 'a {
+        let all = move || self.all().filter(move |entry| !entry.is_late(now));
+        let first = all().min_by_key(LineEntry::order);
         // Sorted lazily: most callers use only the first.
         let others = first.into_iter().flat_map(move |first| {
-            let mut others: Vec<_> = all().filter(|standing| standing.order() > first.order()).collect();
-            others.sort_unstable_by_key(Standing::order);
+            let mut others: Vec<_> = all().filter(|entry| entry.order() > first.order()).collect();
+            others.sort_unstable_by_key(LineEntry::order);
             others
         });
         first.into_iter().chain(others)
@@ -178,24 +178,24 @@ impl<'a> Places<'a> {
     }
 
     /// Enters the line at this place, which has been written. Only by its holder.
-    pub(crate) fn stand(self, place: usize) {
-        if let Some(word) = self.standing.get(place / 64) {
+    pub(crate) fn enter(self, place: usize) {
+        if let Some(word) = self.occupied.get(place / 64) {
             word.fetch_or(1 << (place % 64), Ordering::SeqCst);
         }
     }
 
     /// Enters the line again if its bit is gone: a process that cleared this place for its dead former holder may have
     /// been late. Only by its holder.
-    pub(crate) fn stand_again(self, place: usize) {
-        let bits = self.standing.get(place / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+    pub(crate) fn reenter(self, place: usize) {
+        let bits = self.occupied.get(place / 64).map_or(0, |word| word.load(Ordering::Relaxed));
         if bits & 1 << (place % 64) == 0 {
-            self.stand(place);
+            self.enter(place);
         }
     }
 
     /// Leaves the line. By the holder of the place, or on behalf of a dead one.
     pub(crate) fn leave(self, place: usize) {
-        if let Some(word) = self.standing.get(place / 64) {
+        if let Some(word) = self.occupied.get(place / 64) {
             word.fetch_and(!(1 << (place % 64)), Ordering::SeqCst);
         }
     }
@@ -220,10 +220,10 @@ impl<'a> Places<'a> {
     }
 
     /// Moves the plan of this process forward to `due`. Returns true if it was later: then the caller rings the bell.
-    pub(crate) fn advance_plan(self, standing: &Standing, due: u64) -> bool {
-        if standing.plan <= due.saturating_add(MIN_PLAN_GAIN.as_nanos() as u64) {
+    pub(crate) fn advance_plan(self, entry: &LineEntry, due: u64) -> bool {
+        if entry.plan <= due.saturating_add(MIN_PLAN_GAIN.as_nanos() as u64) {
             return false;
         }
-        self.places.get(standing.place).is_some_and(|p| p.plan.fetch_min(due, Ordering::SeqCst) > due)
+        self.places.get(entry.place).is_some_and(|p| p.plan.fetch_min(due, Ordering::SeqCst) > due)
     }
 }

@@ -4,11 +4,11 @@
 //! turn in this slot ever has. Invariants:
 //!
 //! 1. A turn becomes ready only after its costs were charged to the limit, in the generation and for the instant that
-//! it names. So whatever happens to turns, the limit is never exceeded.
+//!    it names. So whatever happens to turns, the limit is never exceeded.
 //! 2. Only the process named in the state word writes a slot, and only while the word names it. A slot whose filler is
-//! dead is freed; its charge, if there was one, is lost (over-charge rather than over-admit).
+//!    dead is freed; its charge, if there was one, is lost (over-charge rather than over-admit).
 //! 3. Claiming or undoing a turn is one compare-and-swap from ready to free, so it happens once. If it succeeds, what
-//! was read of the slot before belongs to that turn, because its number never recurs.
+//!    was read of the slot before belongs to that turn, because its number never recurs.
 
 use crate::layout::{MAX_COSTS, TURNS, TurnTable};
 use crate::limit::Costs;

@@ -7,7 +7,7 @@
 //!
 //! 1. A word names one tenure of one seat. Tenures never recur, so a word that was found dead stays dead.
 //! 2. After the number of permits was lowered, a process that takes one counts all held permits once its own is
-//! visible, and gives it back if there are too many: of two that take at once, at least one sees the other.
+//!    visible, and gives it back if there are too many: of two that take at once, at least one sees the other.
 //!
 //! A caller that waits for a permit is in the line, and is woken by the process that returns one: see `line`.
 
@@ -23,8 +23,8 @@ use std::collections::HashMap;
 
 const HELD: u64 = 1 << 63;
 /// Above the tenure: the low bits of the number of permits that the process has taken; above those, the seat.
-const TAKING_BITS: u32 = 11;
-const SEAT_SHIFT: u32 = TENURE_BITS + TAKING_BITS;
+const SERIAL_BITS: u32 = 11;
+const SEAT_SHIFT: u32 = TENURE_BITS + SERIAL_BITS;
 
 /// A permit held by this process: its index, and its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +44,11 @@ impl PermitToken {
     }
 }
 
-/// The word for a permit that this holder takes. `taking` distinguishes it from the holder's previous permits: a child
+/// The word for a permit that this holder takes. `serial` distinguishes it from the holder's previous permits: a child
 /// that a signal handler forked while its parent returned an earlier one must not free this one.
-pub(crate) fn word_of(id: HolderId, taking: u64) -> u64 {
-    let taking = taking % (1 << TAKING_BITS);
-    HELD | (id.seat as u64) << SEAT_SHIFT | taking << TENURE_BITS | id.tenure & ((1 << TENURE_BITS) - 1)
+pub(crate) fn word_of(id: HolderId, serial: u64) -> u64 {
+    let serial = serial % (1 << SERIAL_BITS);
+    HELD | (id.seat as u64) << SEAT_SHIFT | serial << TENURE_BITS | id.tenure & ((1 << TENURE_BITS) - 1)
 }
 
 /// The holder that a word names.
@@ -147,7 +147,7 @@ impl Permits<'_> {
         let mut freed = 0;
         // A map, not a list: corrupt words may all be different.
         let mut known: HashMap<u64, bool> = HashMap::new();
-        let holder = |word: u64| word & !(((1 << TAKING_BITS) - 1) << TENURE_BITS);
+        let holder = |word: u64| word & !(((1 << SERIAL_BITS) - 1) << TENURE_BITS);
         for slot in self.slots {
             let word = slot.load(Ordering::Acquire);
             if word == 0 {

@@ -35,7 +35,7 @@ fn is_printable(c: char) -> bool {
 /// The processes attached now. Dead ones are left out: the kernel has released their locks.
 pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
     let mut locks = Probe::of(segment);
-    let here = host::me().pid_namespace;
+    let here = host::process_info().pid_namespace;
     segment
         .seats()
         .iter()

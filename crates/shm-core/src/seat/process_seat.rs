@@ -108,10 +108,10 @@ impl ProcessSeat {
     }
 
     /// A number for the next permit that this process takes, different from the most recent ones.
-    pub(crate) fn next_taking(&self) -> u64 {
-        let taking = self.permits_taken.load(Ordering::Relaxed).wrapping_add(1);
-        self.permits_taken.store(taking, Ordering::Relaxed);
-        taking
+    pub(crate) fn next_permit_serial(&self) -> u64 {
+        let serial = self.permits_taken.load(Ordering::Relaxed).wrapping_add(1);
+        self.permits_taken.store(serial, Ordering::Relaxed);
+        serial
     }
 
     /// Takes a free seat. Called by the thread that holds `search`.

@@ -94,7 +94,7 @@ impl Search {
 fn is_without_process(holder: &Holder) -> bool {
     let namespace = holder.pid_namespace.load(Ordering::Relaxed);
     let pid = holder.pid.load(Ordering::Relaxed);
-    namespace != 0 && namespace == host::me().pid_namespace && host::is_without_process(pid)
+    namespace != 0 && namespace == host::process_info().pid_namespace && host::is_without_process(pid)
 }
 
 /// Claims this seat, unless another process does.
@@ -123,7 +123,7 @@ fn claim(segment: &Segment, table: Table, seat: usize) -> Result<Option<Claimed>
 /// Writes the holder's description. If this process is killed in the middle, the next holder overwrites it.
 fn write_holder(holder: &Holder, now: Nanos) {
     holder.pid.store(std::process::id().into(), Ordering::Relaxed);
-    let me = host::me();
+    let me = host::process_info();
     holder.pid_namespace.store(me.pid_namespace, Ordering::Relaxed);
     holder.since_ns.store(now.as_nanos(), Ordering::Relaxed);
     for (word, value) in holder.command.iter().zip(me.command) {

@@ -1,9 +1,9 @@
 //! Tenures: a seat's number, incremented when the seat is taken (to odd) and released (to even).
 //!
 //! 1. Each tenure has a lock of its own, held by its holder until it dies. So an odd tenure whose lock is free belongs
-//! to a dead holder, even while another process is slowly taking the seat after it.
+//!    to a dead holder, even while another process is slowly taking the seat after it.
 //! 2. A process that takes a seat locks the next tenure, then checks that it is still the next. So of two processes
-//! that take the same seat, at least one sees the other, and only the holder of that lock writes the tenure.
+//!    that take the same seat, at least one sees the other, and only the holder of that lock writes the tenure.
 //! 3. A tenure that is over never recurs.
 
 use crate::error::Result;

@@ -105,7 +105,7 @@ impl Control<'_> {
     /// learns of the retirement then finds the new limiter under the name, or waits for this lock to remove the name.
     pub(crate) fn replace(&self, plan: &Plan) -> Result<Segment> {
         let (name, path) = (&self.segment.name, &self.segment.path);
-        create::instead(name, path, plan, || self.segment.generations().retire())
+        create::replace(name, path, plan, || self.segment.generations().retire())
             .map_err(|e| e.at(name.as_str(), path))
     }
 

@@ -79,7 +79,7 @@ pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segmen
 
 /// Creates the limiter in place of the file that has the name, after calling `just_before`. By the holder of that
 /// file's control lock.
-pub(super) fn instead(name: &Name, path: &Path, plan: &Plan, just_before: impl FnOnce()) -> Result<Segment> {
+pub(super) fn replace(name: &Name, path: &Path, plan: &Plan, just_before: impl FnOnce()) -> Result<Segment> {
     let _no_handlers = NoHandlers::enter();
     let parent = Parent::of(path)?;
     let access = parent.access(plan.mode)?;
@@ -235,7 +235,7 @@ fn publish(unnamed: &Unnamed<'_>, name: &str) -> std::result::Result<(), Errno> 
 fn fill(header: &Header, shape: &Shape, name: &Name, plan: &Plan) {
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
     let (id, geometry) = (&header.identity, &header.geometry);
-    let clock = host::me().clock;
+    let clock = host::process_info().clock;
     set(&id.magic, MAGIC);
     set(&id.version, VERSION);
     set(&id.layout, FINGERPRINT);

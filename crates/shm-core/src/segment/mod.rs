@@ -72,7 +72,7 @@ impl Segment {
         dir.check(false)?;
         // Queried before a file is open, while a descriptor is still available: without one, the file's clock could not
         // be verified.
-        host::me();
+        host::process_info();
         // Each iteration means that another process created or removed the name in between.
         for _ in 0..1_000 {
             match open::existing(dir, name, &path) {
@@ -156,8 +156,8 @@ impl Segment {
 
     /// One bit per place: whether its process is in line.
     #[inline]
-    pub(crate) fn standing(&self) -> &[AtomicU64] {
-        self.map.standing()
+    pub(crate) fn occupied(&self) -> &[AtomicU64] {
+        self.map.occupied()
     }
 
     /// The records from before the charges of the line's turns.

@@ -222,7 +222,7 @@ fn check_header(header: &Header, shape: &Shape, name: &Name) -> Result<()> {
         boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
         time_namespace: get(&id.time_namespace),
     };
-    check_clock(host::me().clock, made_under, get(&r.wall_ns), get(&r.created_ns))
+    check_clock(host::process_info().clock, made_under, get(&r.wall_ns), get(&r.created_ns))
 }
 
 /// How far the wall clock may be set without [`check_clock`] mistaking a file for one of another boot.

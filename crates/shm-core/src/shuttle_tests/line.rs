@@ -41,7 +41,7 @@ fn limit() -> Limit {
 struct Scene {
     ring: Ring,
     turns: TurnTable,
-    standing: [AtomicU64; 1],
+    occupied: [AtomicU64; 1],
     places: [Place; PLACES],
     locks: Mutex<BTreeSet<(usize, u64)>>,
     time: Time,
@@ -91,7 +91,7 @@ impl Scene {
     }
 
     fn line(&self) -> Places<'_> {
-        Places { standing: &self.standing, places: &self.places, limits: 1 }
+        Places { occupied: &self.occupied, places: &self.places, limits: 1 }
     }
 
     fn clock(&self) -> impl Fn() -> Nanos {
@@ -157,15 +157,15 @@ impl Scene {
         self.undo_turns(|turn| turn.at > now);
     }
 
-    fn undo_turns(&self, is_to_go: impl Fn(&ReadyTurn) -> bool) {
-        let mut now_as = None;
+    fn undo_turns(&self, should_undo: impl Fn(&ReadyTurn) -> bool) {
+        let mut undone = None;
         for turn in self.turns.ready().all().iter().rev() {
-            if !is_to_go(turn) {
+            if !should_undo(turn) {
                 return;
             }
             let charge = self.turns.charge_of(turn);
-            let after = now_as.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
-            now_as = self.undo(turn, &Charge { after, ..charge }).map(|is| (charge.before, is));
+            let after = undone.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
+            undone = self.undo(turn, &Charge { after, ..charge }).map(|is| (charge.before, is));
         }
     }
 
@@ -208,7 +208,7 @@ impl Caller<'_> {
         s.line()
             .write(place, &Front { ticket: self.ticket, behind: 0, newest: self.ticket, costs, epoch: 1 });
         s.line().plan(place, self.ticket);
-        s.line().stand(place);
+        s.line().enter(place);
         let leaves_after = if roll(4) == 0 { roll(3) as usize } else { LOOKS };
         for looks in 0.. {
             assert!(looks < LOOKS, "a caller waits for ever: {}", self.told());
@@ -224,7 +224,7 @@ impl Caller<'_> {
                 Look::Sleep(until) => {
                     s.line().plan(place, until);
                     s.time.wait_until(Nanos::from_nanos(until));
-                    s.line().stand_again(place);
+                    s.line().reenter(place);
                     thread::yield_now();
                 }
             }
@@ -350,7 +350,7 @@ fn the_line_keeps_the_limit_and_loses_no_slot() {
         let scene = Arc::new(Scene {
             ring: Ring::new(),
             turns: TurnTable::model(),
-            standing: [AtomicU64::new(0)],
+            occupied: [AtomicU64::new(0)],
             places: std::array::from_fn(|_| Place::model()),
             locks: Mutex::default(),
             time: Time::new(),

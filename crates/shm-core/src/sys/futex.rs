@@ -74,7 +74,7 @@ pub(crate) fn wake_one(word: &AtomicU64) -> bool {
 /// Returns how many were woken.
 fn wake(word: &AtomicU64, most: i32) -> nix::Result<i64> {
     #[cfg(test)]
-    if let Some(woken) = pretended::wake(word) {
+    if let Some(woken) = simulated::wake(word) {
         return Ok(woken);
     }
     // SAFETY: `word` is valid for the whole call.
@@ -100,7 +100,7 @@ pub(super) fn wake_one_in_process(word: &AtomicU64) {
 /// Simulated sleepers, for single-threaded tests: the test declares which words are slept on, and learns which of them
 /// the code wakes.
 #[cfg(test)]
-pub(crate) mod pretended {
+pub(crate) mod simulated {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
     use std::sync::atomic::AtomicU64;
@@ -120,21 +120,21 @@ pub(crate) mod pretended {
     }
 
     /// Adds a mapping of the same words as the other rows.
-    pub(crate) fn knows(row: Row) {
+    pub(crate) fn add_row(row: Row) {
         SLEEPERS.with_borrow_mut(|sleepers| sleepers.rows.push(row));
     }
 
     /// Removes a mapping.
-    pub(crate) fn forgets(row: Row) {
+    pub(crate) fn remove_row(row: Row) {
         SLEEPERS.with_borrow_mut(|sleepers| sleepers.rows.retain(|&known| known != row));
     }
 
-    pub(crate) fn forgets_all() {
+    pub(crate) fn clear() {
         SLEEPERS.with_borrow_mut(|sleepers| *sleepers = Sleepers::default());
     }
 
     /// Declares whether the word of this index is slept on.
-    pub(crate) fn sleeps(index: usize, asleep: bool) {
+    pub(crate) fn set_asleep(index: usize, asleep: bool) {
         SLEEPERS.with_borrow_mut(|sleepers| {
             if asleep {
                 sleepers.asleep.insert(index)

@@ -130,8 +130,8 @@ impl Ground {
             return Err(self
                 .refused("a lock there ends with its descriptor, although a mapping of the file lives on"));
         }
-        if !(passes_on(held.word(offset_of!(Header, ground)), word)
-            && passes_on(word, held.word(offset_of!(Header, ground))))
+        if !(is_shared(held.word(offset_of!(Header, ground)), word)
+            && is_shared(word, held.word(offset_of!(Header, ground))))
         {
             return Err(self.refused("two mappings of one file are not the same memory there"));
         }
@@ -237,7 +237,7 @@ impl Ground {
 }
 
 /// Whether an increment of one word is visible in the other. Other processes may increment both at the same time.
-fn passes_on(from: &AtomicU64, to: &AtomicU64) -> bool {
+fn is_shared(from: &AtomicU64, to: &AtomicU64) -> bool {
     // SeqCst: the loads and the increment happen in this order.
     let before = to.load(Ordering::SeqCst);
     let found = from.fetch_add(1, Ordering::SeqCst);
@@ -254,9 +254,9 @@ mod tests {
     fn an_increment_is_seen_in_the_same_word_only() {
         for start in [0, 7, u64::MAX - 1, u64::MAX] {
             let word = AtomicU64::new(start);
-            assert!(passes_on(&word, &word), "{start}");
-            assert!(!passes_on(&word, &AtomicU64::new(start.wrapping_sub(5))), "{start}: behind");
-            assert!(!passes_on(&word, &AtomicU64::new(word.load(Ordering::Relaxed))), "{start}: a copy");
+            assert!(is_shared(&word, &word), "{start}");
+            assert!(!is_shared(&word, &AtomicU64::new(start.wrapping_sub(5))), "{start}: behind");
+            assert!(!is_shared(&word, &AtomicU64::new(word.load(Ordering::Relaxed))), "{start}: a copy");
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) struct ProcessInfo {
 }
 
 /// The facts about this process.
-pub(crate) fn me() -> ProcessInfo {
+pub(crate) fn process_info() -> ProcessInfo {
     // Every thread that fills these stores the same values, so no lock is needed (and none can be left locked by a
     // fork). `KNOWN_BY` is stored last.
     static WORDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];

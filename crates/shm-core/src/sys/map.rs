@@ -21,7 +21,7 @@ pub(crate) struct Map {
     slots_at: usize,
     slots: usize,
     permits_at: usize,
-    standing_at: usize,
+    occupied_at: usize,
     places_at: usize,
     places: usize,
 }
@@ -81,9 +81,9 @@ impl Map {
 
     /// One bit per place: whether its process is in line.
     #[inline]
-    pub(crate) fn standing(&self) -> &[AtomicU64] {
+    pub(crate) fn occupied(&self) -> &[AtomicU64] {
         // SAFETY: the shape places this many words at this offset.
-        unsafe { self.part(self.standing_at, self.places / 64) }
+        unsafe { self.part(self.occupied_at, self.places / 64) }
     }
 
     #[inline]
@@ -137,7 +137,7 @@ impl Whole {
             slots_at: shape.slots_at(),
             slots: shape.slots(),
             permits_at: shape.permits_at(),
-            standing_at: shape.standing_at(),
+            occupied_at: shape.occupied_at(),
             places_at: shape.places_at(),
             places: shape.places(),
         }

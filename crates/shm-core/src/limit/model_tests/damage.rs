@@ -60,7 +60,7 @@ proptest! {
             rules.never(&costs);
             rules.ready(record, &costs, now, &memory);
             rules.outlooks(record, ns(now), &memory);
-            rules.is_absurd(record, ns(now));
+            rules.is_implausible(record, ns(now));
             rules.unwritten(record).for_each(drop);
             let mut charged = *record;
             rules.charge(&mut charged, &costs, at, now);
@@ -141,6 +141,6 @@ fn a_full_bucket_stays_full_at_the_end_of_time() {
     for (tat, floor) in [(u64::MAX, 0), (0, u64::MAX)] {
         let bucket = Gcra { floor, ..bucket };
         assert!(bucket.slot(tat, 1) > bucket.ticks.at(1 << 50));
-        assert!(bucket.is_absurd(tat, ns(1 << 50)));
+        assert!(bucket.is_implausible(tat, ns(1 << 50)));
     }
 }

@@ -12,7 +12,7 @@ use crate::line::{Charge, ReadyTurn};
 use crate::seat::HolderId;
 
 /// By when the next turn must come to be charged now, given the turns that are ready.
-pub(super) fn wanted_by(ready: &[(ReadyTurn, Charge)], now: u64) -> Nanos {
+pub(super) fn charge_deadline(ready: &[(ReadyTurn, Charge)], now: u64) -> Nanos {
     match ready.iter().filter(|(turn, _)| turn.at > now).count() {
         0 => Nanos::from_nanos(u64::MAX),
         _ => Nanos::from_nanos(now).plus(CHARGE_AHEAD),
@@ -127,18 +127,22 @@ impl Limiter {
         self.undo_turns(pair, |turn| turn.at > now);
     }
 
-    /// Undoes the charges of unclaimed turns, the latest first, up to the first that is not `is_to_go`.
-    pub(in crate::limiter) fn undo_turns(&self, pair: Option<Pair>, is_to_go: impl Fn(&ReadyTurn) -> bool) {
+    /// Undoes the charges of unclaimed turns, the latest first, up to the first that is not `should_undo`.
+    pub(in crate::limiter) fn undo_turns(
+        &self,
+        pair: Option<Pair>,
+        should_undo: impl Fn(&ReadyTurn) -> bool,
+    ) {
         let table = self.turns();
         // The state word that was undone last, and the word that replaced it.
-        let mut now_as = None;
+        let mut undone = None;
         for turn in table.ready().all().iter().rev() {
-            if !is_to_go(turn) {
+            if !should_undo(turn) {
                 return;
             }
             let charge = table.charge_of(turn);
-            let after = now_as.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
-            now_as = self.undo(turn, &Charge { after, ..charge }, pair).map(|is| (charge.before, is));
+            let after = undone.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
+            undone = self.undo(turn, &Charge { after, ..charge }, pair).map(|is| (charge.before, is));
         }
     }
 

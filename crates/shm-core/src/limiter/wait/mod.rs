@@ -36,7 +36,7 @@ use crate::denied::Denied;
 use crate::error::Result;
 use crate::intervals::FOLLOWER_SLEEP;
 use crate::limit::{Cost, MAX_LIMITS};
-use crate::line::{Afterwards, Ask, Callers, Key, Places, Rouse};
+use crate::line::{Ask, Callers, Deferred, Key, Places, Rouse};
 use crate::permit::PermitToken;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::futex;
@@ -175,12 +175,12 @@ pub fn sleep_on(word: &AtomicU64, seen: u64, time: Duration) {
 impl Limiter {
     pub(in crate::limiter) fn line(&self) -> Places<'_> {
         let limits = if self.segment.has_records() { MAX_LIMITS } else { 1 };
-        Places { standing: self.segment.standing(), places: self.segment.places(), limits }
+        Places { occupied: self.segment.occupied(), places: self.segment.places(), limits }
     }
 
-    fn lock_callers(&self) -> Locked<'_> {
+    fn lock_callers(&self) -> LockedCallers<'_> {
         let no_handlers = NoHandlers::enter();
-        Locked { callers: Some(self.process.callers()), no_handlers: Some(no_handlers) }
+        LockedCallers { callers: Some(self.process.callers()), no_handlers: Some(no_handlers) }
     }
 
     /// Whether any process waits that is awake, or may be: then free turns and permits belong to the line.
@@ -253,7 +253,7 @@ impl Limiter {
             if self.is_shadow() {
                 return Ok(Step::Shadow);
             }
-            let key = match self.stand(callers, waiter, rouse, now) {
+            let key = match self.ensure_in_line(callers, waiter, rouse, now) {
                 Ok(Ok(key)) => key,
                 Ok(Err(step)) => return Ok(step),
                 Err(why) => {
@@ -306,12 +306,12 @@ impl Limiter {
     /// Returns `until` if this plan was already published and nothing has changed since, so that the caller may sleep.
     /// Otherwise publishes it, and the caller looks once more.
     fn confirm_plan(&self, place: usize, until: u64, planned: &mut Option<u64>) -> Option<u64> {
-        let stands = planned.filter(|&planned| planned <= until && self.line().has_plan(place, planned));
-        if stands.is_none() {
+        let confirmed = planned.filter(|&planned| planned <= until && self.line().has_plan(place, planned));
+        if confirmed.is_none() {
             self.line().plan(place, until);
             *planned = Some(until);
         }
-        stands
+        confirmed
     }
 
     /// Repairs what can be repaired, or returns the error. After `Ok`, the caller retries.
@@ -335,12 +335,12 @@ impl Limiter {
 
 /// The waiting callers of this process, locked for this thread, with signal handlers blocked. Deferred work runs on
 /// drop, after both are released.
-struct Locked<'a> {
+struct LockedCallers<'a> {
     callers: Option<ProcessHeld<'a, Callers>>,
     no_handlers: Option<NoHandlers>,
 }
 
-impl Deref for Locked<'_> {
+impl Deref for LockedCallers<'_> {
     type Target = Callers;
 
     fn deref(&self) -> &Callers {
@@ -348,17 +348,17 @@ impl Deref for Locked<'_> {
     }
 }
 
-impl DerefMut for Locked<'_> {
+impl DerefMut for LockedCallers<'_> {
     fn deref_mut(&mut self) -> &mut Callers {
         self.callers.as_mut().expect("present until drop")
     }
 }
 
-impl Drop for Locked<'_> {
+impl Drop for LockedCallers<'_> {
     fn drop(&mut self) {
-        let afterwards = std::mem::take(&mut self.afterwards);
+        let deferred = std::mem::take(&mut self.deferred);
         self.callers = None;
         self.no_handlers = None;
-        afterwards.into_iter().for_each(Afterwards::run);
+        deferred.into_iter().for_each(Deferred::run);
     }
 }

@@ -13,7 +13,7 @@ use crate::sync::Ordering;
 
 impl Limiter {
     /// Makes sure that this caller is in the line. Returns its key, or what it does instead.
-    pub(super) fn stand(
+    pub(super) fn ensure_in_line(
         &self,
         callers: &mut Callers,
         waiter: &mut Waiter,
@@ -131,26 +131,26 @@ impl Limiter {
         let line = self.line();
         match callers.first() {
             None => {
-                callers.shown = None;
+                callers.published = None;
                 line.leave(place);
                 // A place far back in the table means that many processes wait: another one may need it.
                 if place >= self.segment.places().len() / 2 {
                     self.process.release_place(&self.segment, callers);
                 }
             }
-            Some(first) if callers.shown == Some(first) => {
+            Some(first) if callers.published == Some(first) => {
                 let front = callers.front(first);
                 line.write_behind(place, front.behind, front.newest);
-                line.stand_again(place);
+                line.reenter(place);
             }
             Some(first) => {
                 line.write(place, &callers.front(first));
                 // Its caller is awake, or is being woken.
                 line.plan(place, now);
-                if callers.shown.is_none() {
-                    line.stand(place);
+                if callers.published.is_none() {
+                    line.enter(place);
                 }
-                callers.shown = Some(first);
+                callers.published = Some(first);
             }
         }
     }
@@ -160,7 +160,7 @@ impl Limiter {
         let epoch = self.segment.generations().epoch();
         if callers.epoch != epoch {
             callers.recount(epoch, now, |ask| self.costs_in(epoch, ask.asked()).ok().flatten());
-            if let (Some(place), Some(first)) = (callers.place_index(), callers.shown) {
+            if let (Some(place), Some(first)) = (callers.place_index(), callers.published) {
                 self.line().write(place, &callers.front(first));
             }
         }
@@ -191,7 +191,7 @@ impl Limiter {
             return;
         }
         let now = clock::now().as_nanos();
-        let was_shown = callers.shown == Some(key);
+        let was_shown = callers.published == Some(key);
         let place = callers.place_index().unwrap_or(usize::MAX);
         self.publish_first(callers, now);
         let line = self.line();
@@ -209,7 +209,7 @@ impl Limiter {
 
     /// Wakes the first caller of this process, so that it learns that it is first.
     pub(super) fn wake_own_first(&self, callers: &mut Callers, now: u64) {
-        let Some(first) = callers.shown else { return };
+        let Some(first) = callers.published else { return };
         if callers.is_woken_by_bell(first) {
             if let Some(place) = callers.place_index() {
                 self.ring(place);

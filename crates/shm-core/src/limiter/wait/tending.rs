@@ -82,13 +82,13 @@ impl Limiter {
             if view.due().is_empty() && !self.is_charged_for_another(&view, &callers.costs(key)) {
                 let until = self.sleep_until(&view, &callers.costs(key)).ok()?;
                 // Tasks that were woken may fail to look.
-                return Some(if callers.shown == Some(key) {
+                return Some(if callers.published == Some(key) {
                     until
                 } else {
                     until.min(now + 2 * WAKE_GRACE.as_nanos() as u64)
                 });
             }
-            if callers.is_roused(key) {
+            if callers.is_woken(key) {
                 continue;
             }
             // Also ring for a thread: another process that relies on this one's plan wakes no other process, but the

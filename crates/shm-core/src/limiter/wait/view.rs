@@ -1,6 +1,6 @@
 //! What one caller sees: who is before it, which turns have come, and how long it can sleep.
 
-use super::charging::wanted_by;
+use super::charging::charge_deadline;
 use crate::clock::{self, Nanos};
 use crate::commit::CommitError;
 use crate::denied::{Denied, DeniedBy};
@@ -11,7 +11,7 @@ use crate::intervals::{
 use crate::layout::{PLACES, TURNS};
 use crate::limit::Costs;
 use crate::limiter::Limiter;
-use crate::line::{Callers, Charge, Key, ReadyTurn, Standing, difference, sum};
+use crate::line::{Callers, Charge, Key, LineEntry, ReadyTurn, difference, sum};
 use std::time::Duration;
 
 const _: () = assert!(REAR_SLEEP_EACH.as_nanos() * (*PLACES.end() as u128) < MAX_LINE_SLEEP.as_nanos());
@@ -109,7 +109,7 @@ impl Limiter {
             } else {
                 self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
             };
-            match self.fill(id, &next, epoch, wanted_by(&turns, now)) {
+            match self.fill(id, &next, epoch, charge_deadline(&turns, now)) {
                 // Such a turn would belong to no caller, and so would every further one.
                 Ok(Some(at)) if at.plus(WAKE_GRACE).as_nanos() < now => {
                     return Err(CommitError::Corrupt("a turn comes before it is charged"));
@@ -224,7 +224,7 @@ impl Limiter {
     pub(super) fn sleep_if_far_back(&self, callers: &Callers, key: Key, now: u64) -> Option<u64> {
         let place = callers.place_index().filter(|_| callers.first() == Some(key))?;
         let line = self.line();
-        let before = |other: &Standing| other.order() < (key.0, place) && !other.is_late(now);
+        let before = |other: &LineEntry| other.order() < (key.0, place) && !other.is_late(now);
         line.all().filter(before).nth(TURNS)?;
         Some(watch(TURNS as u32, line.count(), now, self.turns().earliest()))
     }

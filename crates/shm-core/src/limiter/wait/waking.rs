@@ -4,7 +4,7 @@ use crate::clock;
 use crate::intervals::{FRONT_PROBE_INTERVAL, LINE_PROBE_INTERVAL, WAKE_TWO_PERIOD};
 use crate::limit::MAX_LIMITS;
 use crate::limiter::Limiter;
-use crate::line::Standing;
+use crate::line::LineEntry;
 use crate::seat::{HolderId, Probe, SeesLocks, Table, has_ended};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::futex;
@@ -55,10 +55,9 @@ impl Limiter {
         let line = self.line();
         let buried = self.segment.header().line.dead_found_ns.load(Ordering::Relaxed);
         let mut enough = if now.abs_diff(buried) < WAKE_TWO_PERIOD.as_nanos() as u64 { 2 } else { 1 };
-        for standing in line.in_order(now).take(MAX_WOKEN) {
-            let is_awake =
-                standing.place == here || !line.advance_plan(&standing, due) || self.ring(standing.place);
-            enough -= u32::from(is_awake && !standing.is_slow_to_wake(now));
+        for entry in line.in_order(now).take(MAX_WOKEN) {
+            let is_awake = entry.place == here || !line.advance_plan(&entry, due) || self.ring(entry.place);
+            enough -= u32::from(is_awake && !entry.is_slow_to_wake(now));
             if enough == 0 {
                 return;
             }
@@ -67,8 +66,8 @@ impl Limiter {
 
     /// Wakes all processes in line: the limits were changed, or the limiter was retired.
     pub(in crate::limiter) fn wake_the_line(&self) {
-        for standing in self.line().all() {
-            self.ring(standing.place);
+        for entry in self.line().all() {
+            self.ring(entry.place);
         }
     }
 
@@ -98,15 +97,15 @@ impl Limiter {
         if !is_time(&self.segment.header().line.probed_ns, FRONT_PROBE_INTERVAL, now) {
             return false;
         }
-        let mut all: Vec<Standing> = self.line().all().collect();
-        all.sort_unstable_by_key(Standing::order);
+        let mut all: Vec<LineEntry> = self.line().all().collect();
+        all.sort_unstable_by_key(LineEntry::order);
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let mut found = false;
-        for standing in all {
-            let is_dead = self.clear_if_dead(standing.place, &mut locks);
+        for entry in all {
+            let is_dead = self.clear_if_dead(entry.place, &mut locks);
             found |= is_dead;
             // A stopped process says nothing about those behind it, so go on.
-            if !is_dead && !standing.is_late(now) {
+            if !is_dead && !entry.is_late(now) {
                 break;
             }
         }
@@ -124,8 +123,8 @@ impl Limiter {
     pub(in crate::limiter) fn reap_line(&self) -> bool {
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let mut found = false;
-        for standing in self.line().all() {
-            found |= self.clear_if_dead(standing.place, &mut locks);
+        for entry in self.line().all() {
+            found |= self.clear_if_dead(entry.place, &mut locks);
         }
         self.free_stuck_slots(&mut locks);
         found

@@ -21,7 +21,7 @@ use crate::name::Name;
 use crate::permit::PermitToken;
 use crate::seat::HolderId;
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::futex::pretended::{self, Row};
+use crate::sys::futex::simulated::{self, Row};
 use proptest::{prop_assert, prop_assert_eq};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -198,7 +198,7 @@ pub(super) struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        pretended::forgets_all();
+        simulated::clear();
     }
 }
 
@@ -218,7 +218,7 @@ impl Process {
         limiter.process = ProcessState::of_another_process();
         let places = limiter.segment.places();
         let row = (std::ptr::from_ref(&places[0].bell).addr(), size_of::<Place>(), places.len());
-        pretended::knows(row);
+        simulated::add_row(row);
         Process { limiter, row, callers: BTreeMap::new(), tender: None, stopped: None, went_on: 0 }
     }
 
@@ -245,7 +245,7 @@ impl Process {
 
 impl Driver {
     pub(super) fn new(world: &World) -> Driver {
-        pretended::forgets_all();
+        simulated::clear();
         let clock = SetClock::at(Nanos::from_nanos(START));
         let folder = tempfile::tempdir().unwrap();
         let (directory, name) = (Directory::at(folder.path()), Name::new("line").unwrap());
@@ -628,7 +628,7 @@ impl Driver {
 
     fn dies(&mut self, process: usize) {
         let Some(dead) = self.processes[process].take() else { return };
-        pretended::forgets(dead.row);
+        simulated::remove_row(dead.row);
         dead.limiter.process.is_killed();
         let held = self.permits.len();
         self.permits.retain(|&(holder, _)| holder != process);
@@ -735,7 +735,7 @@ impl Driver {
             };
             asleep.extend(process.sleepers().filter_map(sleeps));
         }
-        (0..*PLACES.start()).for_each(|place| pretended::sleeps(place, asleep.contains(&place)));
+        (0..*PLACES.start()).for_each(|place| simulated::set_asleep(place, asleep.contains(&place)));
         let processes = &self.processes;
         self.promise.passes(now, |caller| is_awake(processes, caller, now))
     }

@@ -41,7 +41,7 @@ enum Event {
     Limit(Limit),
     Reset,
     Pause,
-    /// Afterwards the bucket resumes at its sustained rate, without a burst.
+    /// Deferred the bucket resumes at its sustained rate, without a burst.
     PauseEnds,
 }
 
