@@ -18,8 +18,7 @@ pub struct Receipt {
     /// When it may be used.
     pub at: Nanos,
     pub(super) epoch: u64,
-    /// The state word right after the admission, if that can be cancelled. 0 where a one-word state makes cancelling
-    /// impossible.
+    /// The state word right after the admission. Where the state is one word: 0 unless the admission can be cancelled.
     pub(super) state: u64,
     /// See [`Limiter::owner`].
     pub(super) owner: u64,

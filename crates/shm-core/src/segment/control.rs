@@ -112,7 +112,7 @@ impl Control<'_> {
     /// Unlinks the path if it still refers to this limiter. Only for a retired one.
     pub(crate) fn remove_name(&self) -> Result<()> {
         if !self.segment.is_retired() {
-            let what = "damaged: it was retired, but the mark of that has been overwritten; its file was not removed; run \
+            let what = "damaged: it was retired, but its retired flag has been overwritten; its file was not removed; run \
                         `shm-limit remove` again";
             return Err(self.segment.error(ErrorKind::Corrupt, what));
         }
