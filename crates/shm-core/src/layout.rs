@@ -317,12 +317,12 @@ pub(crate) struct Shape {
 impl Shape {
     /// The shape according to a header, if it is valid.
     pub(crate) fn checked(seats: u64, cells: u64, permits: u64, rings: [u64; RINGS]) -> Option<Shape> {
-        let most = |n: u64, most: u64| usize::try_from(n).ok().filter(|_| n <= most);
+        let at_most = |n: u64, max: u64| usize::try_from(n).ok().filter(|_| n <= max);
         let shape = Shape {
-            seats: most(seats, MAX_SEATS as u64).filter(|&n| n > 0)?,
-            cells: most(cells, Shape::cells_for(MAX_SEATS) as u64)?,
-            permits: most(permits, u64::from(crate::limit::MAX_PERMITS).next_power_of_two())?,
-            rings: rings.map(|n| most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
+            seats: at_most(seats, MAX_SEATS as u64).filter(|&n| n > 0)?,
+            cells: at_most(cells, Shape::cells_for(MAX_SEATS) as u64)?,
+            permits: at_most(permits, u64::from(crate::limit::MAX_PERMITS).next_power_of_two())?,
+            rings: rings.map(|n| at_most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
         };
         let is_ring = |&n: &usize| n == 0 || (n.is_power_of_two() && n <= crate::limit::MAX_GREEDY as usize);
         let sound = (shape.cells == 0 || shape.cells == Shape::cells_for(shape.seats))

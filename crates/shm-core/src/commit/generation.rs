@@ -80,7 +80,7 @@ pub(crate) enum CommitError {
     /// The request exceeds what one of the limits can ever admit.
     NeverAdmissible {
         limit: usize,
-        most: u64,
+        max: u64,
     },
     /// The turn would lie more than [`MAX_WAIT`](crate::limit::MAX_WAIT) ahead.
     TooFar {

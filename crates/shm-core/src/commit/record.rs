@@ -98,12 +98,12 @@ impl<'a> Records<'a> {
         load(cell, to, size);
         // Pairs with the Release fence in `write_cell`.
         fence(Ordering::Acquire);
-        let same = self.generations.slot(epoch).state.word.load(Ordering::Relaxed) == word;
-        if !same {
+        let unchanged = self.generations.slot(epoch).state.word.load(Ordering::Relaxed) == word;
+        if !unchanged {
             // Losing the record while copying it is a lost race, too.
             back_off();
         }
-        Ok(same)
+        Ok(unchanged)
     }
 
     /// The record with which the generation of `epoch` starts, derived from the frozen state before it; `None` if
@@ -112,18 +112,18 @@ impl<'a> Records<'a> {
         let g = self.generations;
         let before = epoch - 1;
         let (from, to) = (self.rules(before), self.rules(epoch));
-        let forgets = g.starts_empty(epoch);
+        let starts_empty = g.starts_empty(epoch);
         let mut record = Record::EMPTY;
         let readable = match StateWord::decode(frozen) {
             StateWord::Live(_) | StateWord::Frozen(_) => {
                 match self.copy(frozen | StateWord::FREEZE, before, from.size(), &mut record) {
-                    Err(_) if forgets => false,
+                    Err(_) if starts_empty => false,
                     copied => copied?,
                 }
             }
             StateWord::Unset(_) | StateWord::Invalid => false,
         };
-        if forgets {
+        if starts_empty {
             from.repair_logs(&mut record, &self.table);
         }
         // Read after the epoch: a process that acted on a turn before it saw the new epoch has an earlier time.
@@ -132,11 +132,11 @@ impl<'a> Records<'a> {
             let (a, b) = (config_words::units(g.slot(before)), config_words::units(g.slot(epoch)));
             move |i: usize| i < LIMITS && a[i] == b[i]
         };
-        if !readable && g.epoch() == epoch && !forgets {
+        if !readable && g.epoch() == epoch && !starts_empty {
             return Err(CommitError::Corrupt("the previous state is not a record"));
         }
-        let goes_on = |i| !forgets && same_unit(i);
-        Ok((readable || forgets).then(|| from.carry(&record, now, &to, goes_on, &self.table)))
+        let keeps_usage = |i| !starts_empty && same_unit(i);
+        Ok((readable || starts_empty).then(|| from.carry(&record, now, &to, keeps_usage, &self.table)))
     }
 
     /// Writes the record to the cell of this process's pair that is not current, and returns the state word that points
@@ -297,12 +297,12 @@ impl<'a> Records<'a> {
     ) -> Result<Vec<Nanos>, CommitError> {
         let mut turns = Vec::with_capacity(k);
         let now = clock.exact();
-        let mut most = k;
+        let mut batch = k;
         while turns.len() < k {
             let Some((word, costs)) = self.read(asked, clock, scratch)? else { continue };
             let Scratch { epoch, rules, record, .. } = &mut *scratch;
-            let together = if rules.has_log(&costs) { 1 } else { most.min(k - turns.len()) };
-            let begun = turns.len();
+            let together = if rules.has_log(&costs) { 1 } else { batch.min(k - turns.len()) };
+            let start = turns.len();
             if rules.len() == 0 {
                 return Err(CommitError::Unlimited);
             }
@@ -317,9 +317,9 @@ impl<'a> Records<'a> {
                 turns.push(at);
             }
             if !self.replace(*epoch, word, record, rules.size())? {
-                turns.truncate(begun);
+                turns.truncate(start);
                 // Under contention, one large step may never succeed.
-                most = (most / 2).max(16);
+                batch = (batch / 2).max(16);
                 back_off();
             }
         }
@@ -367,7 +367,7 @@ impl<'a> Records<'a> {
     ) -> Result<Option<(u64, Costs)>, CommitError> {
         let Some(word) = self.read_record(clock, scratch)? else { return Ok(None) };
         let costs = match asked {
-            Asked::Calls(n) if 0 < n && n <= scratch.most_calls => [n; MAX_LIMITS],
+            Asked::Calls(n) if 0 < n && n <= scratch.max_calls => [n; MAX_LIMITS],
             Asked::Costs(costs, epoch) => {
                 if scratch.epoch != epoch {
                     return Err(CommitError::Changed);
@@ -407,7 +407,7 @@ impl<'a> Records<'a> {
         scratch.rules = self.rules(epoch);
         scratch.units = config_words::units(self.generations.slot(epoch));
         let only_calls = scratch.units.iter().all(Option::is_none);
-        scratch.most_calls = if only_calls { scratch.rules.most() } else { 0 };
+        scratch.max_calls = if only_calls { scratch.rules.max_cost() } else { 0 };
         let current = self.generations.is_current(epoch);
         if current {
             scratch.epoch = epoch;
@@ -613,8 +613,8 @@ impl<'a> Records<'a> {
                 _ => return Err(CommitError::Corrupt("the state word is invalid")),
             };
             let seen = rules.outlooks(&record, now, &self.table);
-            let same = self.generations.slot(epoch).state.word.load(Ordering::Acquire) == word;
-            if !readable || !same || !self.generations.is_current(epoch) {
+            let unchanged = self.generations.slot(epoch).state.word.load(Ordering::Acquire) == word;
+            if !readable || !unchanged || !self.generations.is_current(epoch) {
                 continue;
             }
             if rules.is_implausible(&record, now) {

@@ -15,7 +15,7 @@ pub(crate) struct Scratch {
     pub(super) rules: Rules,
     pub(super) units: [Option<[u64; 3]>; LIMITS],
     /// The largest admissible number of calls; 0 if other units are counted.
-    pub(super) most_calls: u64,
+    pub(super) max_calls: u64,
     /// The current record; after an admission, the resulting one.
     pub(super) record: Record,
     /// The record before it and the state word that pointed to that, if the caller wanted them.
@@ -30,7 +30,7 @@ impl Default for Scratch {
             epoch: 0,
             rules: Rules::new(1, nothing, [false; MAX_LIMITS], 0),
             units: [None; LIMITS],
-            most_calls: 0,
+            max_calls: 0,
             record: Record::EMPTY,
             before: Record::EMPTY,
             from: 0,
@@ -42,7 +42,7 @@ impl Default for Scratch {
 pub(super) fn possible(rules: &Rules, costs: &Costs) -> Result<Costs, CommitError> {
     match rules.never(costs) {
         None => Ok(*costs),
-        Some((limit, most)) => Err(CommitError::NeverAdmissible { limit, most }),
+        Some((limit, max)) => Err(CommitError::NeverAdmissible { limit, max }),
     }
 }
 

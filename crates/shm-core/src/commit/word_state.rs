@@ -157,12 +157,12 @@ impl WordState<'_> {
         clock: &impl Clock,
         mut note: impl FnMut(u64),
     ) -> Result<Verdict, CommitError> {
-        let mut closely = false;
+        let mut exact = false;
         loop {
-            let read = || Some(if closely { Reading::exact(clock.exact()) } else { clock.read() });
+            let read = || Some(if exact { Reading::exact(clock.exact()) } else { clock.read() });
             match self.attempt(cost, wanted, cancellable, decides, read, &mut note) {
                 Ok(decision) => return Ok(decision),
-                Err(AttemptError::TooCloseToCall) => closely = true,
+                Err(AttemptError::TooCloseToCall) => exact = true,
                 Err(AttemptError::NotLive(epoch)) => {
                     if let Some(decision) = self.blocked(epoch, cost, wanted, decides, clock)? {
                         return Ok(decision);
@@ -304,7 +304,7 @@ impl WordState<'_> {
     }
 
     /// The largest admissible request of this epoch; `None` if the epoch is over.
-    pub(crate) fn most(&self, epoch: u64) -> Option<u64> {
+    pub(crate) fn max_cost(&self, epoch: u64) -> Option<u64> {
         let (burst, unlimited) = (self.0.gcra(epoch).burst, config_words::is_unlimited(self.0.slot(epoch)));
         self.0.is_current(epoch).then_some(if unlimited { u64::MAX } else { burst })
     }
@@ -352,7 +352,7 @@ impl WordState<'_> {
         let burst = self.0.gcra(epoch).burst;
         let unlimited = config_words::is_unlimited(self.0.slot(epoch));
         if cost > burst && !unlimited && self.0.is_current(epoch) {
-            return Err(CommitError::NeverAdmissible { limit: 0, most: burst });
+            return Err(CommitError::NeverAdmissible { limit: 0, max: burst });
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ impl Rule {
 
     /// The largest admissible request.
     #[inline]
-    pub(crate) fn most(&self) -> u64 {
+    pub(crate) fn max_cost(&self) -> u64 {
         match self {
             Rule::Bucket(g) => g.burst,
             Rule::Log(l) => l.max,
@@ -201,7 +201,7 @@ impl Rule {
     /// The state in which `used` was taken at `now` and nothing is queued. A log continues from `log`, the last state
     /// of its ring.
     pub(super) fn as_if(&self, state: &mut Words, used: u64, now: u64, log: &LogState) {
-        let used = used.min(self.most());
+        let used = used.min(self.max_cost());
         match self {
             Rule::Bucket(g) => {
                 state[0] = g.unused(Nanos::from_nanos(now)).wrapping_add(g.ticks.tokens(used));

@@ -245,14 +245,14 @@ impl Rules {
     }
 
     /// The largest request that all limits can admit; without limits, any.
-    pub(crate) fn most(&self) -> u64 {
-        self.entries().map(|p| p.rule.most()).min().unwrap_or(u64::MAX)
+    pub(crate) fn max_cost(&self) -> u64 {
+        self.entries().map(|p| p.rule.max_cost()).min().unwrap_or(u64::MAX)
     }
 
     /// The first limit that can never admit this cost, and its maximum.
     #[inline]
     pub(crate) fn never(&self, costs: &Costs) -> Option<(usize, u64)> {
-        self.entries().find(|p| costs[p.limit] > p.rule.most()).map(|p| (p.limit, p.rule.most()))
+        self.entries().find(|p| costs[p.limit] > p.rule.max_cost()).map(|p| (p.limit, p.rule.max_cost()))
     }
 
     /// The instant of [`ready`](Self::ready), and the limit that determines it.
@@ -468,13 +468,13 @@ impl Rules {
         record
     }
 
-    /// The record with which `next` takes over. Limits for which `goes_on` is true keep their usage.
+    /// The record with which `next` takes over. Limits for which `keeps_usage` is true keep their usage.
     pub(crate) fn carry(
         &self,
         record: &Record,
         now: Nanos,
         next: &Rules,
-        goes_on: impl Fn(usize) -> bool,
+        keeps_usage: impl Fn(usize) -> bool,
         rings: &impl Rings,
     ) -> Record {
         let late = now.plus(CLOCK_SLACK).as_nanos();
@@ -487,7 +487,7 @@ impl Rules {
         }
         for n in next.entries() {
             let log = self.log_state(record, n.limit);
-            match self.entries().nth(n.limit).filter(|_| goes_on(n.limit)) {
+            match self.entries().nth(n.limit).filter(|_| keeps_usage(n.limit)) {
                 Some(p) => {
                     let (state, later) = self.without_queue(record, p, queue, now, late);
                     let ring = rings.ring(n.limit);
@@ -541,7 +541,7 @@ impl Rules {
             let next_at = Nanos::from_nanos(ready.max(held_until)).max(now);
             let available = match &p.rule {
                 Rule::Bucket(g) => g.outlook(state[0], now).available,
-                rule => rule.most().saturating_sub(used),
+                rule => rule.max_cost().saturating_sub(used),
             };
             let available = if held_until > now.as_nanos() { 0 } else { available };
             seen[p.limit] = Outlook { available, used, next_at, queued };
@@ -576,7 +576,7 @@ impl Rules {
                 };
                 let mut state = *state;
                 p.rule.without_queue(&mut state, &p.before(record), all, now, self.len == 1);
-                (p.rule.used(&state, now, Later::AsWritten, ring).min(p.rule.most()), queued)
+                (p.rule.used(&state, now, Later::AsWritten, ring).min(p.rule.max_cost()), queued)
             }
         }
     }

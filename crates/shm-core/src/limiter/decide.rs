@@ -162,13 +162,13 @@ impl Limiter {
     pub fn check(&self, cost: &Cost) -> Result<()> {
         let policy = self.policy()?;
         cost.check(&policy).map_err(|e| e.at(self.name().as_str(), self.path()))?;
-        let over = |limit: crate::limit::Limit| {
+        let excess = |limit: crate::limit::Limit| {
             cost.amount(limit.unit()).filter(|&n| n > limit.burst()).map(|n| (n, limit.burst()))
         };
-        match policy.limits().enumerate().find_map(|(i, limit)| over(limit).map(|over| (i, over))) {
+        match policy.limits().enumerate().find_map(|(i, limit)| excess(limit).map(|excess| (i, excess))) {
             None => Ok(()),
-            Some((limit, (n, most))) => {
-                Err(self.segment.commit_error(CommitError::NeverAdmissible { limit, most }, n))
+            Some((limit, (n, max))) => {
+                Err(self.segment.commit_error(CommitError::NeverAdmissible { limit, max }, n))
             }
         }
     }

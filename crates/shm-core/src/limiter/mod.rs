@@ -208,14 +208,14 @@ impl Limiter {
     /// The error for a caller that set no bound on its wait and cannot join the line: `waiting` requests already wait.
     #[cold]
     pub fn line_is_full(&self, waiting: u64) -> Error {
-        let most = match self.policy() {
+        let max = match self.policy() {
             Ok(policy) => policy.max_waiters().map_or(String::new(), |n| format!(", the maximum is {n}")),
             Err(e) => return e,
         };
         self.segment.error(
             ErrorKind::LineFull,
             format!(
-                "{waiting} requests already wait{most} (max_waiters); try again later, or let more requests wait: \
+                "{waiting} requests already wait{max} (max_waiters); try again later, or let more requests wait: \
                  shm-limit set {} --max-waiters N",
                 self.name().shell_word()
             ),

@@ -118,13 +118,13 @@ impl Permits<'_> {
         Some(held)
     }
 
-    /// How many permits can be taken, counted up to `most`. None while more are held (including those from before the
+    /// How many permits can be taken, counted up to `max`. None while more are held (including those from before the
     /// number was lowered) than there are.
-    pub(crate) fn free(&self, generations: &Generations<'_>, most: usize) -> u64 {
+    pub(crate) fn free(&self, generations: &Generations<'_>, max: usize) -> u64 {
         let (n, ever, _) = generations.permits();
         let (n, ever) = (n.min(self.slots.len()), ever.min(self.slots.len()));
         let is_held = |slot: &&AtomicU64| slot.load(Ordering::SeqCst) != 0;
-        let free = self.slots[..n].iter().filter(|slot| !is_held(slot)).take(most).count();
+        let free = self.slots[..n].iter().filter(|slot| !is_held(slot)).take(max).count();
         if ever == n || free == 0 {
             return free as u64;
         }
@@ -153,16 +153,16 @@ impl Permits<'_> {
             if word == 0 {
                 continue;
             }
-            let gone = match known.get(&holder(word)) {
-                Some(&gone) => gone,
+            let ended = match known.get(&holder(word)) {
+                Some(&ended) => ended,
                 None => {
-                    let gone = self.is_dead(word, locks)?;
-                    known.insert(holder(word), gone);
-                    gone
+                    let ended = self.is_dead(word, locks)?;
+                    known.insert(holder(word), ended);
+                    ended
                 }
             };
             // If the holder's seat was taken over in between, the word is as dead as before.
-            if gone && slot.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if ended && slot.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                 freed += 1;
             }
         }

@@ -88,8 +88,8 @@ impl ProcessSeat {
     #[inline]
     pub(crate) fn current(&self, segment: &Segment) -> Option<usize> {
         // For another process's word, and without a seat, the difference is larger than any seat index.
-        let sitting = self.seat_word.load(Ordering::Acquire);
-        let seat = sitting.wrapping_sub(process_token() << 16).wrapping_sub(1);
+        let word = self.seat_word.load(Ordering::Acquire);
+        let seat = word.wrapping_sub(process_token() << 16).wrapping_sub(1);
         (seat < segment.seats().len() as u64).then_some(seat as usize)
     }
 

@@ -51,8 +51,8 @@ impl Search {
                 return Ok(Some(claimed));
             }
         }
-        let begun = clock::now();
-        if begun.as_nanos() < self.ask_again_ns {
+        let start = clock::now();
+        if start.as_nanos() < self.ask_again_ns {
             return Ok(None);
         }
         let mut locks = Probe::of_table(segment, table);
@@ -75,7 +75,7 @@ impl Search {
             }
         }
         for probed in 0..all {
-            if probed > 0 && clock::now().since(begun) > SEAT_PROBE_BUDGET {
+            if probed > 0 && clock::now().since(start) > SEAT_PROBE_BUDGET {
                 break;
             }
             let seat = self.next % all;

@@ -138,8 +138,8 @@ impl Parent {
         fchmod(file, Mode::from_bits_truncate(access.mode))
             .map_err(|e| Error::os("cannot set the mode of the new file", e))?;
         let Access { owner, group, .. } = access;
-        let there = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
-        let group = group.filter(|&group| group != there.gid());
+        let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
+        let group = group.filter(|&group| group != meta.gid());
         if owner.is_none() && group.is_none() {
             return Ok(());
         }

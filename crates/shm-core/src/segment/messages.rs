@@ -45,10 +45,10 @@ impl Segment {
                 ErrorKind::Corrupt,
                 format!("damaged: {what}; run `shm-limit reset {name}`, which resets usage to zero"),
             ),
-            CommitError::NeverAdmissible { limit, most } => self.error(
+            CommitError::NeverAdmissible { limit, max } => self.error(
                 ErrorKind::NeverAdmissible,
                 format!(
-                    "a request for {cost} can never be admitted; the maximum is {most}: request less, or {}",
+                    "a request for {cost} can never be admitted; the maximum is {max}: request less, or {}",
                     self.how_to_admit_more(limit)
                 ),
             ),

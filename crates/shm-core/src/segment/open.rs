@@ -261,11 +261,11 @@ fn check_clock(
         }
         host::ClockMatch::Unknown => {}
     }
-    let apart = Duration::from_nanos(clock::wall_offset().abs_diff(wall_ns));
-    if apart <= WALL_TOLERANCE && created_ns <= clock::now().as_nanos() {
+    let difference = Duration::from_nanos(clock::wall_offset().abs_diff(wall_ns));
+    if difference <= WALL_TOLERANCE && created_ns <= clock::now().as_nanos() {
         return Ok(());
     }
-    let (who, remedy) = if here.is_known() {
+    let (reason, remedy) = if here.is_known() {
         (
             "the process that created it had no /proc",
             "if no process uses it, run `shm-limit remove --force NAME` and open it again",
@@ -277,9 +277,9 @@ fn check_clock(
         ErrorKind::OtherClock,
         format!(
             "it may have been created before this machine was started, or in another time namespace, so its times \
-             may have no meaning here: {who}, so that could not be confirmed, and \
+             may have no meaning here: {reason}, so that could not be confirmed, and \
              the wall clock suggests a difference of {}; {remedy}",
-            format_span(Duration::from_millis(apart.as_millis().try_into().unwrap_or(u64::MAX)))
+            format_span(Duration::from_millis(difference.as_millis().try_into().unwrap_or(u64::MAX)))
         ),
     ))
 }

@@ -72,13 +72,13 @@ pub(crate) fn wake_one(word: &AtomicU64) -> bool {
 }
 
 /// Returns how many were woken.
-fn wake(word: &AtomicU64, most: i32) -> nix::Result<i64> {
+fn wake(word: &AtomicU64, max: i32) -> nix::Result<i64> {
     #[cfg(test)]
     if let Some(woken) = simulated::wake(word) {
         return Ok(woken);
     }
     // SAFETY: `word` is valid for the whole call.
-    let answer = unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, most) };
+    let answer = unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, max) };
     Errno::result(answer)
 }
 

@@ -42,7 +42,7 @@ impl Spec {
         }
     }
 
-    pub(super) fn most(self) -> u64 {
+    pub(super) fn max_cost(self) -> u64 {
         match self {
             Spec::Bucket { burst: max, .. }
             | Spec::Log { max, .. }

@@ -140,7 +140,7 @@ proptest! {
             match step {
                 Step::Take { gap, behind, cost } => {
                     now += gap;
-                    let cost = cost.min(spec.most());
+                    let cost = cost.min(spec.max_cost());
                     let from = (now - behind).max(host.record.last());
                     let at = host.take(one(cost), now - behind);
                     prop_assert!(at <= spec.earliest(&counted, cost, from), "{at} after {taken:?}");
@@ -149,7 +149,7 @@ proptest! {
                 }
                 Step::Reserve { times, cost } => {
                     for _ in 0..times {
-                        let (cost, from) = (cost.min(spec.most()), now.max(host.record.last()));
+                        let (cost, from) = (cost.min(spec.max_cost()), now.max(host.record.last()));
                         let at = host.take(one(cost), now);
                         prop_assert!(at <= spec.earliest(&counted, cost, from), "{at} after {taken:?}");
                         taken.push((at, cost, spec));
@@ -163,7 +163,7 @@ proptest! {
                     spec = Spec::Log { max: max.min(capacity), span };
                     taken.retain(|t| t.0 <= now + SLACK);
                     never_over(&taken)?;
-                    counted = vec![(now + SLACK, spec.most())];
+                    counted = vec![(now + SLACK, spec.max_cost())];
                     match how {
                         0 => host.carry(rules(spec), now, true),
                         1 => {

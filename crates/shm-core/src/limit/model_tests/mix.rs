@@ -54,7 +54,7 @@ pub(super) fn mixes(unit: u64) -> impl Strategy<Value = Vec<Spec>> {
 /// The cost of one turn; at least one call.
 pub(super) fn costs_of(specs: &[Spec], mut costs: Costs) -> Costs {
     for (i, cost) in costs.iter_mut().enumerate() {
-        *cost = specs.get(i).map_or(0, |spec| (*cost).min(spec.most()));
+        *cost = specs.get(i).map_or(0, |spec| (*cost).min(spec.max_cost()));
     }
     if costs == [0; MAX_LIMITS] {
         costs[0] = 1;
@@ -373,10 +373,10 @@ proptest! {
         if std::mem::discriminant(&from) == std::mem::discriminant(&to) {
             return Ok(());
         }
-        let (mut host, used, mut now) = (PlainLimiter::new(rules(&[from]), CAPACITY, START), used.min(from.most()), START + 1);
+        let (mut host, used, mut now) = (PlainLimiter::new(rules(&[from]), CAPACITY, START), used.min(from.max_cost()), START + 1);
         host.take([used, 0, 0, 0], now);
         host.carry(rules(&[to]), now, true);
-        let most = to.most();
+        let most = to.max_cost();
         for cost in 1..=most {
             let passes = host.ready([cost, 0, 0, 0], now) < now + SLACK + STEP_NS;
             prop_assert_eq!(passes, cost + used <= most, "{} with {} used", cost, used);

@@ -107,12 +107,12 @@ proptest! {
                         // their times.
                         let is_log = matches!(spec, Spec::Log { .. });
                         let taken: u64 = turns.iter().map(|t| t.1[i]).sum();
-                        let most = if is_log && taken > CAPACITY { spec.most() } else { most };
+                        let most = if is_log && taken > CAPACITY { spec.max_cost() } else { most };
                         prop_assert!((least..=most).contains(&told.used), "{told:?} {least} {most} {spec:?} {turns:?} {later}");
                     } else {
                         let all: u64 = turns.iter().filter(|t| t.0 >= from).map(|t| t.1[i]).sum();
                         prop_assert!(told.queued <= all);
-                        prop_assert!(told.used <= spec.most());
+                        prop_assert!(told.used <= spec.max_cost());
                     }
                     prop_assert!(told.queued == 0 || told.available == 0);
                     if last <= later && told.available > 0 {

@@ -109,7 +109,7 @@ proptest! {
         let (mut now, mut last, mut history) = (START, 0, Vec::new());
         for (percent, wait, cost) in steps {
             now += per * percent / 100 * (percent % 3) + percent % 2;
-            let cost = cost.min(spec.most());
+            let cost = cost.min(spec.max_cost());
             let first = spec.earliest(&history, cost, now.max(last));
             prop_assert_eq!(host.ready(one(cost), now), first, "{:?}", history);
             // Denied up to the last nanosecond.
@@ -145,7 +145,7 @@ proptest! {
                 (spec, last) = (spec.with_most(max), last.min(late));
                 taken.retain(|t: &(u64, u64, Spec)| t.0 <= late);
             }
-            let cost = cost.min(spec.most());
+            let cost = cost.min(spec.max_cost());
             let first = spec.earliest(&history, cost, now.max(last));
             prop_assert_eq!(host.ready(one(cost), now), first, "{:?} after {:?}", spec, history);
             if first > now && (last <= now || change.is_some()) {
@@ -167,12 +167,12 @@ proptest! {
         amount in prop_oneof![1u64..12, 1u64..200],
     ) {
         // No rate exceeds one per nanosecond.
-        let spec = spec.with_most(spec.most().min(spec.memory() / 2).max(1));
+        let spec = spec.with_most(spec.max_cost().min(spec.memory() / 2).max(1));
         let mut host = PlainLimiter::new(rules(spec), 1, START);
         let mut now = START;
         for (percent, wait, cost) in steps {
             now += spec.memory() * percent / 100 * (percent % 3) + percent % 2;
-            let cost = one(cost.min(spec.most()));
+            let cost = one(cost.min(spec.max_cost()));
             if wait || host.ready(cost, now) == now {
                 host.take(cost, now);
             }
@@ -182,10 +182,10 @@ proptest! {
             (0..amount).for_each(|_| {
                 host.take(one(1), now);
             });
-            [1, spec.most()].map(|cost| host.ready(one(cost), now))
+            [1, spec.max_cost()].map(|cost| host.ready(one(cost), now))
         });
         prop_assert_eq!(host.debt(one(amount), now), last);
-        prop_assert_eq!([1, spec.most()].map(|cost| host.ready(one(cost), now)), next);
+        prop_assert_eq!([1, spec.max_cost()].map(|cost| host.ready(one(cost), now)), next);
     }
 }
 

@@ -51,13 +51,13 @@ use std::time::Duration;
 pub struct Demand {
     ask: Ask,
     latest: Nanos,
-    most_waiting: u64,
+    max_waiting: u64,
 }
 
 impl Demand {
     /// A request for this cost, with unbounded waiting.
     pub fn new(cost: &Cost) -> Demand {
-        Demand { ask: Ask::of(cost), latest: Nanos::from_nanos(u64::MAX), most_waiting: u64::MAX }
+        Demand { ask: Ask::of(cost), latest: Nanos::from_nanos(u64::MAX), max_waiting: u64::MAX }
     }
 
     /// The caller waits until this instant at most. (0: it does not wait at all.)
@@ -69,7 +69,7 @@ impl Demand {
     /// The caller waits only if fewer than `n` others do. The policy may lower that further.
     #[must_use]
     pub fn behind_at_most(self, n: u64) -> Demand {
-        Demand { most_waiting: self.most_waiting.min(n), ..self }
+        Demand { max_waiting: self.max_waiting.min(n), ..self }
     }
 
     /// The number of calls, if it asks for nothing else.

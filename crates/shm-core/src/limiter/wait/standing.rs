@@ -87,10 +87,10 @@ impl Limiter {
     ) -> std::result::Result<Option<Denied>, CommitError> {
         let at = now.as_nanos();
         let summary = self.summarize_line(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
-        let Some(most) = self.segment.generations().max_waiters(callers.epoch) else {
+        let Some(max) = self.segment.generations().max_waiters(callers.epoch) else {
             return Err(CommitError::Changed);
         };
-        if summary.all >= waiter.demand.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
+        if summary.all >= waiter.demand.max_waiting.min(max.map_or(u64::MAX, u64::from)) {
             let by = DeniedBy::Line { waiting: summary.all };
             return Ok(Some(Denied::new(by, now)));
         }
@@ -176,10 +176,10 @@ impl Limiter {
         if self.segment.has_records() {
             return self.segment.records(None).costs_in(epoch, asked);
         }
-        let Some(most) = self.segment.words().most(epoch) else { return Ok(None) };
+        let Some(max) = self.segment.words().max_cost(epoch) else { return Ok(None) };
         match asked.cost().only_calls().filter(|&n| n > 0) {
             None => Err(CommitError::WrongUnits),
-            Some(n) if n > most => Err(CommitError::NeverAdmissible { limit: 0, most }),
+            Some(n) if n > max => Err(CommitError::NeverAdmissible { limit: 0, max }),
             Some(n) => Ok(Some([n; MAX_LIMITS])),
         }
     }

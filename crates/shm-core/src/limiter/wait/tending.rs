@@ -41,8 +41,8 @@ impl Limiter {
             let nap = |until: u64| {
                 Tended::Nap(Nap { until: Nanos::from_nanos(until), bell: Some((place, seen)), own: 0 })
             };
-            let goes_on = self.check_not_retired().and_then(|()| self.maybe_check_file(now));
-            if goes_on.is_err() || self.is_shadow() {
+            let valid = self.check_not_retired().and_then(|()| self.maybe_check_file(now));
+            if valid.is_err() || self.is_shadow() {
                 callers.rouse_all(at);
                 callers.tended_until = now.plus(FRONT_SLEEP).as_nanos();
                 return nap(callers.tended_until);

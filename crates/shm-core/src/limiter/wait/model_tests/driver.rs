@@ -442,7 +442,7 @@ impl Driver {
 
     fn arrives(&mut self, process: usize, cost: u64, is_task: bool, patience: Option<u64>) -> CheckResult {
         let Some(process) = self.process(process) else { return Ok(()) };
-        let cost = cost.min(self.promise.most());
+        let cost = cost.min(self.promise.max_cost());
         let arrived = now();
         let latest = patience.map_or(u64::MAX, |patience| arrived + patience);
         let granted = self
@@ -475,7 +475,7 @@ impl Driver {
 
     fn tries(&mut self, process: usize, cost: u64) -> CheckResult {
         let Some(process) = self.process(process) else { return Ok(()) };
-        let cost = cost.min(self.promise.most());
+        let cost = cost.min(self.promise.max_cost());
         let limiter = &self.at(process).limiter;
         let decision = if limiter.has_permits() {
             let Some(permit) = limiter.take_permit().unwrap() else { return Ok(()) };
@@ -501,7 +501,7 @@ impl Driver {
         let mut soon = self.soon() + self.unsure_until.saturating_sub(now);
         if self.is_mixed {
             // Turns charged for other callers may have come, which are too small for the first in line.
-            soon += CHARGE_AHEAD_NS + self.promise.time_for(self.promise.most());
+            soon += CHARGE_AHEAD_NS + self.promise.time_for(self.promise.max_cost());
         }
         let processes = &self.processes;
         let awake = |caller: &QueuedCaller| is_awake(processes, caller, now);
@@ -651,7 +651,7 @@ impl Driver {
         self.unsure_until = now() + FOUND_WITHIN;
         if self.is_mixed {
             // A turn for a large request of a stopped process is not charged again for smaller ones.
-            self.promise.may_idle(self.promise.time_for(self.promise.most()));
+            self.promise.may_idle(self.promise.time_for(self.promise.max_cost()));
         }
         self.is_disturbed = true;
     }
@@ -664,7 +664,7 @@ impl Driver {
             self.promise.may_idle(self.soon());
             let turns = charged.len() as u64;
             if self.is_disturbed {
-                self.promise.may_idle(self.promise.time_for(turns * self.promise.most()));
+                self.promise.may_idle(self.promise.time_for(turns * self.promise.max_cost()));
             }
         }
         if self.is_disturbed && self.promise.line.is_empty() {
@@ -829,9 +829,9 @@ impl Driver {
         prop_assert!(self.promise.line.is_empty(), "they wait for ever: {:?}", self.promise.line);
         self.promise.holds(now())?;
         // Nothing is left behind: a bucket left alone is full.
-        let full = self.promise.time_for(self.promise.most()) + self.promise.time_for_debts(now());
+        let full = self.promise.time_for(self.promise.max_cost()) + self.promise.time_for_debts(now());
         self.passes(now() + full + MS)?;
-        let most = self.promise.most();
+        let most = self.promise.max_cost();
         let Some(process) = self.process(0) else { return Ok(()) };
         let cost = calls(most);
         let granted = self.at(process).limiter.admit_now(&Demand::new(&cost)).unwrap();

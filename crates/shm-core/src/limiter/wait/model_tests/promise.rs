@@ -123,7 +123,7 @@ impl Promise {
         self.time_for(to_come) + ((-self.level(now).0).max(0) / i128::from(self.limit.rate().max())) as u64
     }
 
-    pub(super) fn most(&self) -> u64 {
+    pub(super) fn max_cost(&self) -> u64 {
         self.limit.burst()
     }
 
