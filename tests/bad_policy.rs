@@ -43,8 +43,8 @@ fn policies_that_cannot_be_kept_are_refused() {
     invalid(Limit::greedy(per_second(MAX_GREEDY + 1)), "1048576");
     Limit::greedy(per_second(MAX_GREEDY)).unwrap();
     let year = Rate::new(1 << 49, 366 * 86_400 * SECOND).unwrap();
-    invalid(Limit::sliding_counter(year), "counts to");
-    invalid(Limit::fixed_window(year, Start::Epoch), "counts to");
+    invalid(Limit::sliding_counter(year), "can count to");
+    invalid(Limit::fixed_window(year, Start::Epoch), "can count to");
 
     let guard = Duration::from_millis(5);
     invalid(one.guarded(guard), "only a greedy limit");
@@ -158,9 +158,9 @@ fn opening_with_another_policy_shows_both() {
 #[test]
 fn a_change_that_does_not_fit_the_file_is_refused_and_changes_nothing() {
     for (there, permits, asked, more, words) in [
-        ("bucket:5/s:10", 0, "bucket:5/s:10+bucket:5/s", 0, "one limit that is a bucket"),
-        ("bucket:5/s:10", 0, "greedy:5/s", 0, "one limit that is a bucket"),
-        ("bucket:5/s:10", 0, "bucket:5/s:10@tokens", 0, "one limit that is a bucket"),
+        ("bucket:5/s:10", 0, "bucket:5/s:10+bucket:5/s", 0, "a single bucket"),
+        ("bucket:5/s:10", 0, "greedy:5/s", 0, "a single bucket"),
+        ("bucket:5/s:10", 0, "bucket:5/s:10@tokens", 0, "a single bucket"),
         ("bucket:5/s:10", 0, "bucket:5/s:10", 65, "at most 64 permits"),
         ("bucket:5/s:10", 3, "bucket:5/s:10", 65, "at most 64 permits"),
         ("greedy:100/s", 0, "greedy:1025/s", 0, "at most 1024"),

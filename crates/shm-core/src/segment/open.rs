@@ -278,7 +278,7 @@ fn check_clock(
         format!(
             "it may have been created before this machine was started, or in another time namespace, so its times \
              may have no meaning here: {reason}, so that could not be confirmed, and \
-             the wall clock suggests a difference of {}; {remedy}",
+             judging by the wall clock the clocks are {} apart; {remedy}",
             format_span(Duration::from_millis(difference.as_millis().try_into().unwrap_or(u64::MAX)))
         ),
     ))
