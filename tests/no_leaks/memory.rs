@@ -39,7 +39,7 @@ fn a_mapping_beyond_the_address_space_limit_is_no_space_and_leaves_no_file() {
                 continue;
             }
             assert!(answer.starts_with("error NoSpace"), "{answer}");
-            assert!(answer.contains("can't map it"), "{answer}");
+            assert!(answer.contains("cannot map the file"), "{answer}");
         }
         assert_eq!(std::fs::read_dir(arena.dir()).unwrap().count(), usize::from(exists));
     }

@@ -197,7 +197,7 @@ fn a_tampered_limiter_is_refused_and_unchanged() {
     #[rustfmt::skip]
     let cases: [(&str, Tamper, ErrorKind, &str); 11] = [
         ("another version", |p| { p.set(offset::VERSION, 99).seal(); }, ErrorKind::Incompatible, "format 99"),
-        ("another layout", |p| { p.set(offset::LAYOUT, 7).seal(); }, ErrorKind::Incompatible, "one version"),
+        ("another layout", |p| { p.set(offset::LAYOUT, 7).seal(); }, ErrorKind::Incompatible, "the same version"),
         ("another magic", |p| { p.set(offset::MAGIC, 7); }, ErrorKind::NotALimiter, "another file"),
         ("a bad checksum", |p| { p.set(offset::CHECKSUM, 7); }, ErrorKind::Corrupt, "checksum"),
         ("a bad name", |p| { p.set(offset::NAME, 7); }, ErrorKind::Corrupt, "checksum"),

@@ -157,9 +157,9 @@ fn a_policy_mismatch_shows_both_policies() {
 #[test]
 fn a_change_that_does_not_fit_the_file_is_refused_and_changes_nothing() {
     for (there, permits, asked, more, words) in [
-        ("bucket:5/s:10", 0, "bucket:5/s:10+bucket:5/s", 0, "one limit that is a bucket"),
-        ("bucket:5/s:10", 0, "greedy:5/s", 0, "one limit that is a bucket"),
-        ("bucket:5/s:10", 0, "bucket:5/s:10@tokens", 0, "one limit that is a bucket"),
+        ("bucket:5/s:10", 0, "bucket:5/s:10+bucket:5/s", 0, "a single bucket"),
+        ("bucket:5/s:10", 0, "greedy:5/s", 0, "a single bucket"),
+        ("bucket:5/s:10", 0, "bucket:5/s:10@tokens", 0, "a single bucket"),
         ("bucket:5/s:10", 0, "bucket:5/s:10", 65, "at most 64 permits"),
         ("bucket:5/s:10", 3, "bucket:5/s:10", 65, "at most 64 permits"),
         ("greedy:100/s", 0, "greedy:1025/s", 0, "at most 1024"),

@@ -1,4 +1,4 @@
-//! Why a request was denied. One value from the place where that is decided up to the caller.
+//! Why a request was denied. The same value travels from the decision up to the caller.
 
 use crate::clock::Nanos;
 use std::fmt;
@@ -19,7 +19,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Denied {
     cause: Cause,
-    /// When to try again, or how many wait; 0 with permits.
+    /// When to try again (ns), or how many callers wait; 0 for permits.
     value: u64,
     at: Nanos,
 }
@@ -28,36 +28,38 @@ pub struct Denied {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeniedBy {
-    /// A limit: its turn would come too late. Of several limits, the one whose turn would come last.
+    /// A limit: its turn would come too late. With several limits, the one whose turn would come last.
     ///
-    /// A pause of a limiter that has limits is told as this, too: `retry_after` then goes at least to its end.
+    /// A pause of a limiter that has limits is also reported as this; `retry_after` then reaches at least to the end of
+    /// the pause.
     Limit {
-        /// Which limit of the policy, from 0.
+        /// The index of the limit in the policy, from 0.
         index: usize,
-        /// After how long the same request would be admitted if no other request came: not a nanosecond sooner.
+        /// After how long the same request would be admitted if no other request came; never too short, not by a
+        /// nanosecond.
         retry_after: Duration,
     },
-    /// A pause, of a limiter that has permits and no limit.
+    /// A pause of a limiter that has permits and no limit.
     Paused {
-        /// After how long it ends.
+        /// After how long the pause ends.
         retry_after: Duration,
     },
-    /// All permits are held. It is not known when one will be free.
+    /// All permits are held. When one becomes free is not known.
     Permits,
-    /// As many requests wait already as may wait: see `max_waiters`.
+    /// The maximum number of requests already wait; see `max_waiters`.
     Line {
         /// How many wait.
         waiting: u64,
     },
     /// The limiter could not decide, and the caller chose to fail closed.
     Unavailable {
-        /// After how long the caller wants to try again.
+        /// After how long the caller wants to retry.
         retry_after: Duration,
     },
 }
 
-/// [`DeniedBy`] without its amounts. A word, because a decision hands it on by value: an enum with amounts of its own is
-/// copied byte by byte (20 instructions of 340 on the fast path), and a span costs it a division.
+/// [`DeniedBy`] without its values. One word, because a decision returns it by value: an enum with values of its own
+/// would be copied byte by byte (20 of 340 instructions on the fast path), and a `Duration` would cost a division.
 #[repr(u64)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cause {
@@ -72,8 +74,8 @@ enum Cause {
 }
 
 impl Denied {
-    /// A denial that was decided at the instant `at`. For programs that replace a limiter in their tests. (The index of a
-    /// limit above the most that a limiter can have is that of the last one.)
+    /// A denial decided at the instant `at`, for programs that fake a limiter in tests. (An index beyond the maximum
+    /// number of limits stands for the last limit.)
     pub fn new(by: DeniedBy, at: Nanos) -> Denied {
         let known = |cause, time| Denied { cause, value: at.plus(time).as_nanos(), at };
         match by {
@@ -85,7 +87,7 @@ impl Denied {
         }
     }
 
-    /// By a limit that would admit the request at `retry_at`.
+    /// A denial by a limit that would admit the request at `retry_at`.
     #[inline(always)]
     pub(crate) const fn by_limit(index: usize, retry_at: Nanos, at: Nanos) -> Denied {
         let cause = match index {
@@ -97,7 +99,7 @@ impl Denied {
         Denied { cause, value: retry_at.as_nanos(), at }
     }
 
-    /// By a pause that ends at `retry_at`.
+    /// A denial by a pause that ends at `retry_at`.
     pub(crate) const fn by_pause(retry_at: Nanos, at: Nanos) -> Denied {
         Denied { cause: Cause::Pause, value: retry_at.as_nanos(), at }
     }
@@ -117,14 +119,14 @@ impl Denied {
         }
     }
 
-    /// The clock when it was decided.
+    /// The instant of the decision.
     #[inline]
     pub const fn at(&self) -> Nanos {
         self.at
     }
 
-    /// When the same request would be admitted if no other request came. `None` where that is not known: a permit or a place
-    /// in the line is free when somebody gives it up.
+    /// When the same request would be admitted if no other request came. `None` where that is not known: a permit or a
+    /// place in the line becomes free when another caller gives it up.
     pub const fn retry_at(&self) -> Option<Nanos> {
         match self.cause {
             Cause::Permits | Cause::Line => None,
@@ -132,7 +134,7 @@ impl Denied {
         }
     }
 
-    /// How long after the decision that is.
+    /// The time from the decision to [`retry_at`](Self::retry_at).
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.retry_at() {
             Some(at) => Some(at.since(self.at)),
@@ -140,9 +142,10 @@ impl Denied {
         }
     }
 
-    /// The same, and up to `spread` more, at random: so that requests that were denied together don't come back together.
+    /// [`retry_after`](Self::retry_after) plus a random time up to `spread`, so that requests that were denied together
+    /// do not retry together.
     pub fn retry_after_jittered(&self, spread: Duration) -> Option<Duration> {
-        // A hasher's random keys differ each time.
+        // Each hasher has different random keys.
         let part = RandomState::new().hash_one(self.at.as_nanos()) as f64 / u64::MAX as f64;
         self.retry_after().map(|time| time + spread.mul_f64(part))
     }
@@ -159,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_known_instant_is_told() {
+    fn retry_at_is_known_for_all_but_permits_and_line() {
         let now = Nanos::from_nanos(1_000);
         let time = Duration::from_nanos(5);
         for (by, known) in [

@@ -1,4 +1,4 @@
-//! The directory in which a name means something, and whose files in it are trusted.
+//! The directory of the limiters: where names are looked up, and whose files are trusted.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
@@ -9,19 +9,20 @@ use std::path::{Path, PathBuf};
 /// The environment variable that names the directory.
 pub const DIR_VARIABLE: &str = "SHM_LIMIT_DIR";
 
-/// Where limiters lie. The same name in the same directory is the same budget.
+/// A directory of limiters. The same name in the same directory means the same budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
     path: PathBuf,
-    /// Ours alone: made by us when missing, and refused if anybody else could write to it.
+    /// The per-user default: created when missing, and refused if another user could write to it.
     private: bool,
 }
 
 impl Directory {
-    /// `$SHM_LIMIT_DIR` if that is set and not empty, otherwise `/dev/shm/shm-limit-<uid>`, readable by its owner only.
+    /// `$SHM_LIMIT_DIR` if that is set and not empty, otherwise `/dev/shm/shm-limit-<uid>`, accessible to its owner
+    /// only.
     ///
-    /// A setuid or setgid program, or one with file capabilities, is not led by its caller's environment: it uses the
-    /// latter.
+    /// A setuid or setgid program, or one with file capabilities, ignores its caller's environment and uses the
+    /// default.
     pub fn from_env() -> Directory {
         match std::env::var_os(DIR_VARIABLE) {
             Some(path) if !path.is_empty() && !host::is_elevated() => Directory::at(path),
@@ -32,8 +33,8 @@ impl Directory {
         }
     }
 
-    /// This directory, which must exist. Whoever can write in it is trusted, unless everybody can: then only files
-    /// of root, of the directory's owner and of the caller are.
+    /// This directory, which must exist. Every user who can write to it is trusted, unless it is world-writable: then
+    /// only files of root, of the directory's owner and of the caller are trusted.
     pub fn at(path: impl Into<PathBuf>) -> Directory {
         let path: PathBuf = path.into();
         // A relative path would change its meaning with the working directory.
@@ -45,12 +46,12 @@ impl Directory {
         &self.path
     }
 
-    /// The file of a name.
+    /// The path of the file of this name.
     pub fn file(&self, name: &Name) -> PathBuf {
         self.path.join(name.as_str())
     }
 
-    /// Makes sure that it can be used, creating the default one if it is missing and `create` is set.
+    /// Checks that the directory can be used. If `create` is set, creates the default one when it is missing.
     pub(crate) fn check(&self, create: bool) -> Result<()> {
         if !self.private {
             return Ok(());
@@ -71,7 +72,7 @@ impl Directory {
         }
         let meta = match std::fs::symlink_metadata(&self.path) {
             Ok(meta) => meta,
-            // Nothing was ever created: that is for the file's lookup to say.
+            // Nothing was ever created here; the lookup of the file reports that.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(e) => {
                 return Err(Error::os(&format!("cannot stat the directory {}", self.path.display()), e));
@@ -82,7 +83,8 @@ impl Directory {
             return Err(Error::new(
                 ErrorKind::Untrusted,
                 format!(
-                    "{} is not a directory that only uid {me} can write to (owner uid {}, mode {:o}); remove it, or set {DIR_VARIABLE}",
+                    "{} is not a directory that only uid {me} can write to (owner uid {}, mode {:o}); remove it, or \
+                     set {DIR_VARIABLE}",
                     self.path.display(),
                     meta.uid(),
                     meta.mode() & 0o7777,
@@ -92,7 +94,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Whether a file of this owner in this directory can be believed.
+    /// Whether a file of this owner in this directory is trusted.
     pub(crate) fn trusts(&self, owner: u32) -> bool {
         let me = nix::unistd::geteuid().as_raw();
         if owner == me {
@@ -107,8 +109,8 @@ impl Directory {
         }
     }
 
-    /// Whose files can be believed here, in words.
-    pub(crate) fn whom_it_trusts(&self) -> String {
+    /// Describes which users' files are trusted here, for messages.
+    pub(crate) fn trust_description(&self) -> String {
         let me = nix::unistd::geteuid();
         let dir = self.path.display();
         if self.private {
@@ -136,7 +138,7 @@ impl Directory {
     /// The names of all files here that could be limiters, sorted.
     ///
     /// # Errors
-    /// When the directory can't be read. A missing default directory is an empty one.
+    /// If the directory cannot be read. A missing default directory counts as empty.
     pub fn names(&self) -> Result<Vec<Name>> {
         self.check(false)?;
         let entries = match std::fs::read_dir(&self.path) {

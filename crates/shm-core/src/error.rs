@@ -1,4 +1,4 @@
-//! The one error type. A denial is not an error: it is a value.
+//! The crate's only error type. A denial is not an error but a value.
 
 use std::fmt;
 use std::io;
@@ -8,48 +8,48 @@ use std::sync::Arc;
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, for programs. [`Error`]'s message says it for people, with what to do next.
+/// What went wrong, for programs to match on. [`Error`]'s message explains it to people, with a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The name breaks the rules for names.
     InvalidName,
-    /// A rate, burst, cost, mode or number of seats is outside what can be kept exactly.
+    /// A rate, burst, cost, mode or number of seats is outside the range that can be represented exactly.
     InvalidInput,
-    /// No limiter of that name is there.
+    /// No limiter of that name exists.
     NotFound,
-    /// The limiter exists, and differs from what the caller stated.
+    /// The limiter exists and differs from what the caller specified.
     Mismatch,
-    /// The request is larger than the limiter can ever admit at once.
+    /// The request is larger than the limiter can ever admit.
     NeverAdmissible,
-    /// The queue is so long that the turn would come in more than a year.
+    /// The wait would be longer than a year.
     TooFar,
-    /// The limiter was retired; whoever opens the name now gets a new one.
+    /// The limiter was retired. Opening its name now creates a new one.
     Retired,
     /// The file was removed or replaced without being retired.
     Removed,
-    /// The bytes in the segment can't have been written by this library.
+    /// The file contains bytes that this library cannot have written.
     Corrupt,
     /// The file is not a limiter: a directory, a FIFO, a symlink, other content, too short.
     NotALimiter,
-    /// The limiter was made by another version or for another layout.
+    /// The limiter was created by another version or with another layout.
     Incompatible,
-    /// The limiter was made before the machine started, or under another clock.
+    /// The limiter was created before the last boot, or under another clock.
     OtherClock,
-    /// The file or directory belongs to somebody who isn't trusted here.
+    /// The file or directory belongs to a user who is not trusted here.
     Untrusted,
     /// The operating system refused access.
     PermissionDenied,
-    /// There is no room for a new limiter.
+    /// There is not enough space for a new limiter.
     NoSpace,
-    /// The file system or the kernel does not do what a limiter rests on, or refuses it to this process.
+    /// The file system or the kernel lacks something that a limiter depends on, or denies it to this process.
     Unsupported,
-    /// All seats are taken, and several limits or permits need one.
+    /// No seat is free, and several limits or permits need one.
     NoSeat,
     /// Another process is changing the limiter and has not finished.
     Busy,
-    /// As many requests wait already as the limiter lets wait (`max_waiters`), and the caller set no bound of its own that
-    /// would make that a denial.
+    /// The maximum number of requests already wait (`max_waiters`), and the caller set no bound of its own that would
+    /// turn this into a denial.
     LineFull,
     /// The caller's own condition, given to `stop_when`, ended the wait.
     Interrupted,
@@ -58,13 +58,13 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the limiter is no more: it was retired, or its file was removed or replaced.
+    /// Whether the limiter no longer exists: it was retired, or its file was removed or replaced.
     pub fn is_lost(self) -> bool {
         matches!(self, ErrorKind::Retired | ErrorKind::Removed)
     }
 }
 
-/// An error that names the limiter and says what to do next.
+/// An error that names the limiter and suggests a remedy.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -72,25 +72,25 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: String,
-    place: Option<(String, PathBuf)>,
+    limiter: Option<(String, PathBuf)>,
     source: Option<Arc<io::Error>>,
 }
 
 impl Error {
-    /// An error of this kind; `message` says what happened and what to do next.
+    /// An error of this kind; `message` says what happened and what to do about it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), place: None, source: None }))
+        Error(Box::new(Inner { kind, message: message.into(), limiter: None, source: None }))
     }
 
-    /// Names the limiter and its file, unless that is already said.
+    /// Names the limiter and its file, unless the error already names one.
     #[must_use]
     pub fn at(mut self, name: &str, path: &Path) -> Self {
-        self.0.place.get_or_insert_with(|| (name.to_owned(), path.to_owned()));
+        self.0.limiter.get_or_insert_with(|| (name.to_owned(), path.to_owned()));
         self
     }
 
-    /// A failed system call: the kind follows from its errno. What to do about a refusal depends on what was refused, so
-    /// for those `doing` says it.
+    /// A failed system call; the kind follows from its errno. The remedy for a refusal depends on what was refused, so
+    /// `doing` has to contain it.
     pub(crate) fn os(doing: &str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let (kind, next) = match source.raw_os_error() {
@@ -108,23 +108,23 @@ impl Error {
             _ => (ErrorKind::Io, ""),
         };
         let message = format!("{doing}: {source}{next}");
-        Error(Box::new(Inner { kind, message, place: None, source: Some(Arc::new(source)) }))
+        Error(Box::new(Inner { kind, message, limiter: None, source: Some(Arc::new(source)) }))
     }
 
-    /// What went wrong, for a program to act on.
+    /// What went wrong, for a program to match on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The limiter's file, when the error is about one.
+    /// The limiter's file, if the error is about one.
     pub fn path(&self) -> Option<&Path> {
-        self.0.place.as_ref().map(|(_, path)| path.as_path())
+        self.0.limiter.as_ref().map(|(_, path)| path.as_path())
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.place {
+        match &self.0.limiter {
             Some((name, path)) => {
                 write!(f, "limiter {name:?} ({}): {}", path.display(), self.0.message)
             }

@@ -1,24 +1,23 @@
-//! The file format, once. `docs/format.md` says the same in prose for other languages.
+//! The file format. `docs/format.md` describes it for other languages.
 //!
-//! Everything is a 64-bit word in the machine's byte order, accessed atomically. Lines are 64 bytes; what is read
-//! with every decision lies apart from what is written with every admission, and both lie apart from the seats.
+//! Everything is a 64-bit word in native byte order, accessed atomically. Cache lines are 64 bytes. What every decision
+//! reads, what every admission writes, and the seats are on separate lines.
 
 use crate::sync::AtomicU64;
 
 /// First word of every limiter: "SHMLIMIT" read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMLIMIT");
-/// Grows when the meaning of a word changes.
+/// Incremented when the meaning of a word changes.
 pub(crate) const VERSION: u64 = 1;
-/// Generations in the ring. A generation's place is used again after this many changes.
-/// (A model goes round a smaller ring.)
+/// Generations in the ring. A slot is reused after this many changes. (Models use a smaller ring.)
 pub(crate) const GENERATIONS: usize = if cfg!(all(model, not(shuttle))) { 4 } else { 8 };
-/// Limits that one limiter can hold.
+/// Maximum number of limits of one limiter.
 pub(crate) const LIMITS: usize = if cfg!(all(model, not(shuttle))) { 2 } else { 4 };
-/// Rings that a file can have.
+/// Maximum number of rings in a file.
 pub(crate) const RINGS: usize = 4;
 /// Words for the name.
 pub(crate) const NAME_WORDS: usize = 32;
-/// Turns that can be charged ahead for those who stand in the line.
+/// Maximum number of turns charged ahead for the line.
 pub(crate) const TURNS: usize = if cfg!(shuttle) {
     4
 } else if cfg!(model) {
@@ -26,17 +25,17 @@ pub(crate) const TURNS: usize = if cfg!(shuttle) {
 } else {
     64
 };
-/// A place in the line for twice as many processes as there are seats, within these bounds: a process that stands needs no
-/// seat, where the state is one word.
+/// The number of places in the line: twice the number of seats, within these bounds. (Where the state is one word, a
+/// waiting process needs a place but no seat.)
 pub(crate) const PLACES: std::ops::RangeInclusive<usize> = 64..=4_096;
 
 /// Words of a cell: room for the largest record.
 pub(crate) const CELL_WORDS: usize = 56;
-/// Cells that belong together: those of a seat, or of whoever holds the control lock. One of them may be the current
-/// record, so there is always another to write to.
+/// Cells per owner (a seat, or the control lock). At most one of them is the current record, so the owner can always
+/// write to the other.
 pub(crate) const CELL_PAIR: usize = 2;
 
-/// The whole fixed part; the seats follow it at [`SEATS_OFFSET`], then what [`Shape`] says.
+/// The fixed part of the file. The seats follow at [`SEATS_OFFSET`], then the parts that [`Shape`] describes.
 #[repr(C, align(4096))]
 pub(crate) struct Header {
     pub(crate) identity: Identity,
@@ -45,101 +44,101 @@ pub(crate) struct Header {
     pub(crate) epoch_line: EpochLine,
     pub(crate) line: LineHeader,
     pub(crate) seatless: Counters,
-    /// Counted up by those who prove that all mappings of the file are the same memory (`sys::ground`). Only grows.
+    /// Incremented while proving that all mappings of the file are the same memory (`sys::ground`). Only grows.
     pub(crate) ground: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 431],
     pub(crate) generations: [Generation; GENERATIONS],
     pub(crate) turns: TurnTable,
 }
 
-/// What is known of the line as a whole.
+/// State of the line as a whole.
 #[repr(C, align(64))]
 pub(crate) struct LineHeader {
-    /// When a process last asked the kernel whether those who stand first are alive.
+    /// When a process last probed whether the first processes in line are alive.
     pub(crate) probed_ns: AtomicU64,
-    /// Waiting callers that found no place, since the file was made: they waited for one outside of the line.
+    /// Waiting callers that found no free place since the file was created. They waited outside the line.
     pub(crate) unordered: AtomicU64,
-    /// When a process last asked of all who stand, before it refused a caller because of them.
+    /// When a process last probed all processes in line, before denying a caller because of them.
     pub(crate) probed_all_ns: AtomicU64,
-    /// When a dead process was last found among those who stand.
-    pub(crate) buried_ns: AtomicU64,
+    /// When a dead process was last found in line.
+    pub(crate) dead_found_ns: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 4],
 }
 
-/// Turns that are charged already and belong to the line: to whoever is first in it when they come. Turn `i` is
-/// `states[i]`, `instants[i]` and `turns[i]`: what is scanned lies together.
+/// Turns that are already charged and belong to the line: to the caller that is first when they come. Turn `i` is
+/// `states[i]`, `instants[i]` and `turns[i]`, laid out so that scans touch few cache lines.
 #[repr(C, align(64))]
 pub(crate) struct TurnTable {
-    /// See `line::turns` for the states of these words.
+    /// See `line::turns` for the values of these words.
     pub(crate) states: [AtomicU64; TURNS],
-    /// The instant that each turn was charged for.
+    /// The instant for which each turn was charged.
     pub(crate) instants: [AtomicU64; TURNS],
     pub(crate) turns: [TurnSlot; TURNS],
 }
 
-/// What a turn was charged with. Written by the process that fills it, while its state says so.
+/// The charge of a turn. Written only by the process that fills it, while its state word names that process.
 #[repr(C)]
 pub(crate) struct TurnSlot {
-    /// How often it was filled: no two of its turns have the same number.
+    /// How many times the slot was filled: no two of its turns have the same number.
     pub(crate) number: AtomicU64,
     /// The generation that was charged, and its state word right before (where the state is a record) and right after.
     pub(crate) epoch: AtomicU64,
     pub(crate) before: AtomicU64,
     pub(crate) after: AtomicU64,
-    /// What each limit was charged.
+    /// The charge to each limit.
     pub(crate) costs: [AtomicU64; MAX_COSTS],
-    /// How much each bucket was charged so far, right after: what a settlement needs.
+    /// Each bucket's running total of charges, right after: needed for a settlement.
     pub(crate) charged: [AtomicU64; MAX_COSTS],
 }
 
-/// Amounts of a request: one for each limit that a limiter can have.
+/// Amounts of a request: one for each possible limit.
 pub(crate) const MAX_COSTS: usize = 4;
 
-/// What the file is. Written before the file has a name, never again.
+/// The identity of the file. Written before the file has a name, never again.
 #[repr(C, align(64))]
 pub(crate) struct Identity {
     pub(crate) magic: AtomicU64,
     pub(crate) version: AtomicU64,
-    /// A hash of every size and offset below: builds that disagree about the layout refuse each other.
+    /// A hash of all sizes and offsets below: builds with different layouts refuse each other's files.
     pub(crate) layout: AtomicU64,
     pub(crate) file_size: AtomicU64,
-    /// The running machine's boot id (two words) and time namespace; 0 where unknown.
+    /// The boot id (two words) and the time namespace of the creator; 0 if unknown.
     pub(crate) boot_id: [AtomicU64; 2],
     pub(crate) time_namespace: AtomicU64,
-    /// A hash of the identity, the regions and the name.
+    /// A hash of the identity, the geometry and the name.
     pub(crate) checksum: AtomicU64,
 }
 
-/// Where the variable parts are. Written before the file has a name, never again.
+/// Number and size of the variable parts. Written before the file has a name, never again.
 #[repr(C, align(64))]
 pub(crate) struct Geometry {
-    /// Number of seats; they lie at [`SEATS_OFFSET`].
+    /// Number of seats; they start at [`SEATS_OFFSET`].
     pub(crate) seats: AtomicU64,
-    /// Name length in bytes.
+    /// Length of the name in bytes.
     pub(crate) name_len: AtomicU64,
-    /// When it was made: nanoseconds of CLOCK_BOOTTIME, and seconds since 1970 for people.
+    /// When the file was created: nanoseconds of CLOCK_BOOTTIME, and Unix seconds for display.
     pub(crate) created_ns: AtomicU64,
     pub(crate) created_unix: AtomicU64,
-    /// Cells in which records are prepared: 0, or a [`CELL_PAIR`] for each seat and one for the changer.
+    /// Cells for records: 0, or a [`CELL_PAIR`] for each seat and one for the changer.
     pub(crate) cells: AtomicU64,
-    /// Permits that there is room for.
+    /// Room for permits.
     pub(crate) permits: AtomicU64,
     /// Slots of each limit's ring; 0 or a power of two.
     pub(crate) rings: [AtomicU64; RINGS],
-    /// What was to be added to CLOCK_BOOTTIME for nanoseconds since 1970 when it was made: where the windows begin.
+    /// The offset from CLOCK_BOOTTIME to nanoseconds since the Unix epoch at creation: aligns windows.
     pub(crate) wall_ns: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 5],
 }
 
-/// The word that everybody reads with every decision and sleeps on.
+/// The word that every process reads with every decision and sleeps on.
 #[repr(C, align(64))]
 pub(crate) struct EpochLine {
-    /// Number of the current generation; the top bit set means retired, for good. Its low half is the futex.
+    /// The number of the current generation; the top bit set means permanently retired. Its low half is the futex.
     pub(crate) epoch: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 7],
 }
 
-/// One whole configuration with its own state.
+/// A complete configuration with its own state.
 #[repr(C, align(64))]
 pub(crate) struct Generation {
     pub(crate) header: GenerationHeader,
@@ -149,50 +148,52 @@ pub(crate) struct Generation {
 
 #[repr(C, align(64))]
 pub(crate) struct GenerationHeader {
-    /// The epoch whose generation this is.
+    /// The epoch of this generation.
     pub(crate) number: AtomicU64,
-    /// What the state takes over from the generation before: 0 what was used, 1 nothing.
+    /// What the state inherits from the previous generation: 0 its usage, 1 nothing.
     pub(crate) starts_empty: AtomicU64,
     /// When it was published, and until when nothing is admitted (0: no pause). Nanoseconds of CLOCK_BOOTTIME.
     pub(crate) since_ns: AtomicU64,
     pub(crate) not_before_ns: AtomicU64,
-    /// Low byte: how many of the limits count, 0 to 4. High half: permits.
+    /// Low byte: number of limits, 0 to 4. High half: permits.
     pub(crate) shape: AtomicU64,
-    /// 0: any number of requests may wait. Otherwise bit 32 is set, and the low half says how many may.
+    /// 0: any number of requests may wait. Otherwise bit 32 is set, and the low half is the maximum.
     pub(crate) max_waiters: AtomicU64,
     /// A hash of this line and the limits.
     pub(crate) checksum: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 1],
 }
 
-/// One limit: the numbers that a decision needs, then what else it is.
+/// One limit: the parameters that a decision needs, then the rest.
 #[repr(C, align(64))]
 pub(crate) struct LimitWords {
     pub(crate) params: LimitParams,
     pub(crate) details: LimitDetails,
 }
 
-/// Read with every decision. For buckets all follow from `What`; windows use other names for two of the words.
+/// Read with every decision. For buckets all are derived from [`LimitDetails`]; windows use two of the words
+/// differently.
 #[repr(C, align(64))]
 pub(crate) struct LimitParams {
-    /// Low byte: the shift (one token is 2^shift ticks). Next byte: kind. 0 bucket, 1 greedy, 2 fixed windows since the
-    /// epoch, 3 fixed windows from first use, 4 sliding counter. Bit 16: counts a unit. Bit 17: in shadow.
+    /// Low byte: the shift (one token is 2^shift ticks). Next byte: kind. 0 bucket, 1 greedy, 2 fixed windows aligned
+    /// to the Unix epoch, 3 fixed windows from first use, 4 sliding counter. Bit 16: counts a unit other than calls.
+    /// Bit 17: shadow mode.
     pub(crate) kind: AtomicU64,
-    /// The most that one request can take: the burst, or `max`.
+    /// The largest request: the burst, or `max`.
     pub(crate) burst: AtomicU64,
     /// Bucket: ticks per nanosecond. Windows: their length in nanoseconds, guard included.
     pub(crate) ticks_per_ns: AtomicU64,
-    /// Bucket: nanoseconds per tick. Fixed windows since the epoch: an instant at which one begins.
+    /// Bucket: nanoseconds per tick. Fixed windows aligned to the Unix epoch: an instant at which one begins.
     pub(crate) ns_per_tick: AtomicU64,
-    /// Bucket: the least its TAT counts as.
+    /// Bucket: the minimum effective TAT.
     pub(crate) floor: AtomicU64,
-    /// The most that one request can take on the fast path: the burst of a limiter that is one bucket of calls and has no
-    /// permits in force. Otherwise 0, so that every request takes the slow path.
+    /// The largest request on the fast path: the burst of a limiter that is one bucket of calls without permits.
+    /// Otherwise 0, so that every request takes the slow path.
     pub(crate) fast_burst: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 2],
 }
 
-/// For people, comparisons, and requests that name units.
+/// For display, comparisons, and requests that name units.
 #[repr(C, align(64))]
 pub(crate) struct LimitDetails {
     pub(crate) max: AtomicU64,
@@ -206,9 +207,9 @@ pub(crate) struct LimitDetails {
 /// Written with every admission.
 #[repr(C, align(64))]
 pub(crate) struct State {
-    /// See `commit::word` for the states of this word.
+    /// See `commit::state_word` for the values of this word.
     pub(crate) word: AtomicU64,
-    /// For a state of one word: the greatest TAT right after a reservation. It only grows while its generation lasts.
+    /// If the state is one word: the greatest TAT right after any reservation. Only grows within its generation.
     pub(crate) reserved: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 6],
 }
@@ -218,20 +219,20 @@ pub(crate) struct State {
 pub(crate) struct Seat {
     pub(crate) holder: Holder,
     pub(crate) _reserved: [AtomicU64; 2],
-    /// `own` and `shared` added up as they were when the present holder sat down.
+    /// The sum of `own` and `shared` when the current holder took the seat.
     pub(crate) before: Counters,
     /// Written by one thread of the holder only, so without read-modify-write.
     pub(crate) own: Counters,
-    /// Written by all its other threads.
+    /// Written by all other threads of the holder.
     pub(crate) shared: Counters,
 }
 
-/// Who has a seat or a place.
+/// The holder of a seat or a place.
 #[repr(C)]
 pub(crate) struct Holder {
-    /// Grows whenever it is taken (to odd) and left (to even). Odd with its lock free: the holder died.
+    /// Incremented when taken (to odd) and released (to even). Odd with its lock free: the holder died.
     pub(crate) tenure: AtomicU64,
-    /// For people only: a PID means something in its own namespace alone.
+    /// For display only: a PID is meaningful in its own namespace only.
     pub(crate) pid: AtomicU64,
     pub(crate) pid_namespace: AtomicU64,
     pub(crate) since_ns: AtomicU64,
@@ -239,21 +240,20 @@ pub(crate) struct Holder {
     pub(crate) command: [AtomicU64; 2],
 }
 
-/// A process that stands in the line, with the first of its waiting callers. Held by a lock on a byte of the file: see
-/// [`place_lock`].
+/// A process in line, with the first of its waiting callers. Held by a lock on a byte of the file: see [`place_lock`].
 #[repr(C, align(64))]
 pub(crate) struct Place {
-    /// When its first caller arrived. The least ticket is served first.
+    /// When its first caller arrived. The smallest ticket is served first.
     pub(crate) ticket: AtomicU64,
-    /// When the process will be awake next, at the latest. One that is late is passed over.
+    /// When the process will be awake next, at the latest. A late process is passed.
     pub(crate) plan: AtomicU64,
-    /// What the process sleeps on. Its low half is the futex.
+    /// The futex word on which the process sleeps (the low half).
     pub(crate) bell: AtomicU64,
-    /// How many callers of the process stand behind the first one, and when the newest of them arrived.
+    /// How many callers of the process are behind the first one, and when the newest of them arrived.
     pub(crate) behind: AtomicU64,
     pub(crate) newest: AtomicU64,
-    /// What the first caller asks of each limit, and the epoch whose limits these are. (Of one or two limits all that others
-    /// read lies in one cache line.)
+    /// The first caller's cost for each limit, and the epoch of those limits. (With one or two limits, all that other
+    /// processes read is on one cache line.)
     pub(crate) epoch: AtomicU64,
     pub(crate) costs: [AtomicU64; MAX_COSTS],
     pub(crate) holder: Holder,
@@ -264,17 +264,17 @@ pub(crate) struct Place {
 pub(crate) struct Counters {
     /// Requests admitted.
     pub(crate) admitted: AtomicU64,
-    /// Tokens they took beyond one each.
+    /// Calls beyond one per request.
     pub(crate) extra_tokens: AtomicU64,
     /// Requests denied or timed out.
     pub(crate) denied: AtomicU64,
-    /// Admitted requests that had to wait, and for how long altogether.
+    /// Admitted requests that had to wait, and the sum of their waiting times.
     pub(crate) waited: AtomicU64,
     pub(crate) waited_ns: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 3],
 }
 
-/// Where a record is prepared, and read when it is the current one.
+/// Holds a record while it is prepared, and while it is the current one.
 #[repr(C, align(64))]
 pub(crate) struct Cell {
     pub(crate) words: [AtomicU64; CELL_WORDS],
@@ -282,12 +282,12 @@ pub(crate) struct Cell {
 
 /// Where the seats begin.
 pub(crate) const SEATS_OFFSET: usize = size_of::<Header>();
-/// The byte of the file whose lock a changer holds. Past any byte that exists; locks don't need them to.
+/// The byte of the file whose lock a changer holds. Beyond the end of the file, which locks allow.
 pub(crate) const CONTROL_LOCK: i64 = (1 << 40) - 1;
-/// Bytes that are locked for a moment to prove that locks work (`sys::ground`): a random one, so that processes that do
-/// so at the same time don't meet.
+/// Bytes that are locked briefly to prove that locks work (`sys::ground`): a random one each time, so that concurrent
+/// proofs do not collide.
 pub(crate) const PROBE_LOCKS: std::ops::Range<i64> = 1 << 39..(1 << 39) + (1 << 32);
-/// The byte whose lock the holder of a seat has, in this tenure. The bytes of a million tenures are apart.
+/// The byte whose lock the holder of a seat has, in this tenure. A million successive tenures use different bytes.
 pub(crate) fn seat_lock(seat: usize, tenure: u64) -> i64 {
     let tenure = tenure % (1 << 20);
     (1 << 40) + tenure as i64 * MAX_SEATS as i64 + seat as i64
@@ -298,14 +298,14 @@ pub(crate) fn place_lock(place: usize, tenure: u64) -> i64 {
     (1 << 41) + seat_lock(place, tenure)
 }
 
-/// Set in `epoch` for good when the limiter is retired.
+/// Set in `epoch`, permanently, when the limiter is retired.
 pub(crate) const RETIRED: u64 = 1 << 63;
 
-/// The most seats a limiter can have.
+/// The maximum number of seats of a limiter.
 pub const MAX_SEATS: usize = 4_096;
 
-/// Which variable parts a file has. They follow the fixed part in this order: seats, cells, cells
-/// of turns, rings, permits, the line (a bit for each place in which somebody stands, then the places).
+/// The variable parts of a file. They follow the fixed part in this order: seats, cells, cells of turns, rings,
+/// permits, the bits of the line (one per place), the places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) seats: usize,
@@ -315,14 +315,14 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// From what a header says, if it can be.
+    /// The shape according to a header, if it is valid.
     pub(crate) fn checked(seats: u64, cells: u64, permits: u64, rings: [u64; RINGS]) -> Option<Shape> {
-        let most = |n: u64, most: u64| usize::try_from(n).ok().filter(|_| n <= most);
+        let at_most = |n: u64, max: u64| usize::try_from(n).ok().filter(|_| n <= max);
         let shape = Shape {
-            seats: most(seats, MAX_SEATS as u64).filter(|&n| n > 0)?,
-            cells: most(cells, Shape::cells_for(MAX_SEATS) as u64)?,
-            permits: most(permits, u64::from(crate::limit::MAX_PERMITS).next_power_of_two())?,
-            rings: rings.map(|n| most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
+            seats: at_most(seats, MAX_SEATS as u64).filter(|&n| n > 0)?,
+            cells: at_most(cells, Shape::cells_for(MAX_SEATS) as u64)?,
+            permits: at_most(permits, u64::from(crate::limit::MAX_PERMITS).next_power_of_two())?,
+            rings: rings.map(|n| at_most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
         };
         let is_ring = |&n: &usize| n == 0 || (n.is_power_of_two() && n <= crate::limit::MAX_GREEDY as usize);
         let sound = (shape.cells == 0 || shape.cells == Shape::cells_for(shape.seats))
@@ -330,7 +330,7 @@ impl Shape {
         sound.then_some(shape)
     }
 
-    /// Cells of a file with records.
+    /// The number of cells of a file with records.
     pub(crate) const fn cells_for(seats: usize) -> usize {
         (seats + 1) * CELL_PAIR
     }
@@ -340,12 +340,12 @@ impl Shape {
         self.seats
     }
 
-    /// Cells for the records before the turns of the line were charged: one for each turn, where there are records.
+    /// Cells for the records from before the charges of the line's turns: one per turn, if there are records.
     pub(crate) fn turn_cells(&self) -> usize {
         if self.cells > 0 { TURNS } else { 0 }
     }
 
-    /// Places in the line. A multiple of 64.
+    /// The number of places in the line, a multiple of 64.
     pub(crate) fn places(&self) -> usize {
         (2 * self.seats).next_multiple_of(64).clamp(*PLACES.start(), *PLACES.end())
     }
@@ -358,7 +358,7 @@ impl Shape {
         self.cells_at() + self.cells * size_of::<Cell>()
     }
 
-    /// Where the slots of all rings begin, one ring after the other.
+    /// Where the slots of the rings begin, one ring after the other.
     pub(crate) fn slots_at(&self) -> usize {
         self.turn_cells_at() + self.turn_cells() * size_of::<Cell>()
     }
@@ -371,16 +371,16 @@ impl Shape {
         self.slots_at() + self.slots() * 8
     }
 
-    /// Where the bits begin that say who stands.
-    pub(crate) fn standing_at(&self) -> usize {
+    /// Where the bits begin that tell which places are in line.
+    pub(crate) fn occupied_at(&self) -> usize {
         (self.permits_at() + self.permits * 8).next_multiple_of(64)
     }
 
     pub(crate) fn places_at(&self) -> usize {
-        (self.standing_at() + self.places() / 8).next_multiple_of(64)
+        (self.occupied_at() + self.places() / 8).next_multiple_of(64)
     }
 
-    /// The size of the file: whole lines.
+    /// The size of the file, in whole cache lines.
     pub(crate) fn file_size(&self) -> usize {
         self.places_at() + self.places() * size_of::<Place>()
     }
@@ -434,11 +434,11 @@ pub(crate) const FINGERPRINT: u64 = {
         hash = hash.word(facts[i] as u64);
         i += 1;
     }
-    // Byte order: a word whose bytes tell.
+    // A word whose value depends on the byte order.
     hash.word(u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8])).0
 };
 
-/// FNV-1a over 64-bit words: finds damage, keeps nobody out.
+/// FNV-1a over 64-bit words: detects damage, not tampering.
 #[derive(Clone, Copy)]
 pub(crate) struct Hash(pub(crate) u64);
 
@@ -450,7 +450,7 @@ impl Hash {
     #[must_use]
     pub(crate) const fn word(self, word: u64) -> Self {
         let mixed = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3);
-        // FNV alone never moves high bits down.
+        // FNV alone never propagates high bits downwards.
         Hash(mixed ^ (mixed >> 29))
     }
 }
@@ -482,7 +482,7 @@ const _: () = {
     assert!(SEATS_OFFSET == 16_384);
 };
 
-/// Parts of the layout without a file around them, for models.
+/// Parts of the layout without a file, for models.
 #[cfg(all(model, test))]
 mod model {
     use super::*;

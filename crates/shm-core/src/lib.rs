@@ -1,23 +1,25 @@
-//! What is in the shared memory of a limiter, and how it may change. Knows no waiting: that is `shm-lib`, which is
-//! also what programs link.
+//! The state of a limiter in shared memory, and every way in which it changes. Internal: programs link `shm-lib`, which
+//! adds handles, blocking waits and futures.
 //!
-//! Imports run one way: `error`, `clock` → `denied` → `limit` → `layout` → `commit` → `segment` → `seat` → `permit` → `limiter`; `sys` holds
-//! what needs the kernel or `unsafe`.
+//! Imports run one way: `intervals`, `error`, `clock` → `denied` → `limit` → `layout` → `commit` → `segment` → `seat` →
+//! `permit`, `line` → `limiter`. `sys` holds everything that needs the kernel or `unsafe`.
 //!
 //! # Trade-offs
 //! - A decision is a clock read and one compare-and-swap. It takes no lock, so a process that is killed, stopped or
-//!   paused anywhere holds up nobody. What does not fit one word is prepared aside and committed by one.
-//! - Changes of the configuration do take a lock, of the kernel's kind that dies with its holder. They are rare.
-//! - The file may only be used by those who trust one another with the budget: who can write to it can take all.
+//!   descheduled anywhere blocks no other process. State larger than one word is prepared in a private cell and
+//!   committed by swapping the pointer to it.
+//! - Configuration changes take a kernel lock, which the kernel releases when its holder dies. Changes are rare.
+//! - All users of a file must trust one another: any process that can write to it can use up the whole budget.
 
 #![deny(unsafe_code)]
-// A model compiles the protocols without the files around them.
+// Model checkers (loom, shuttle) compile the protocols without the modules that do I/O.
 #![cfg_attr(model, allow(dead_code, unreachable_pub))]
 
 pub mod clock;
 mod commit;
 mod denied;
 mod error;
+mod intervals;
 mod layout;
 pub mod limit;
 mod line;

@@ -16,7 +16,7 @@ impl Name {
     /// Checks a name.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`], with the rule that it breaks.
+    /// [`ErrorKind::InvalidName`], with the rule that the name breaks.
     pub fn new(name: &str) -> Result<Name> {
         let rule = if name.is_empty() {
             "is empty"
@@ -34,7 +34,8 @@ impl Name {
         Err(Error::new(
             ErrorKind::InvalidName,
             format!(
-                "the name {name:?} {rule} (a name is 1 to 200 bytes of UTF-8, without slashes and control characters, not beginning with a dot)"
+                "the name {name:?} {rule} (a name is 1 to 200 bytes of UTF-8, without slashes and \
+                 control characters, not beginning with a dot)"
             ),
         ))
     }
@@ -44,7 +45,7 @@ impl Name {
         &self.0
     }
 
-    /// The name as one word of a shell command.
+    /// The name quoted as one word of a shell command.
     pub(crate) fn shell_word(&self) -> String {
         let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
         if self.0.chars().all(plain) && !self.0.starts_with('-') {
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_file_names_and_say_which_rule_they_break() {
+    fn invalid_names_are_rejected_with_the_rule_they_break() {
         for good in ["api", "a b", "a:b.c", "日本語", "x".repeat(200).as_str(), "-v"] {
             assert_eq!(Name::new(good).unwrap().as_str(), good);
         }

@@ -1,7 +1,7 @@
-//! The seam between real atomics and those of models. Only what lies in shared memory goes through it.
+//! Selects real atomics or those of a model checker. Only words in shared memory go through this module.
 //!
-//! `--cfg model` takes loom's, which knows every interleaving and weak memory; with `--cfg shuttle` as well shuttle's,
-//! which knows neither but goes through long scenes at random.
+//! `--cfg model` selects loom, which explores all interleavings and weak memory. Adding `--cfg shuttle` selects
+//! shuttle, which explores random schedules of longer runs, with sequentially consistent memory.
 
 #[cfg(not(model))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -12,7 +12,7 @@ pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// The token of this process: a forked child has another one. (In a model nobody forks.)
+/// The token of this process, which differs in a forked child. (Models do not fork.)
 #[inline]
 pub(crate) fn this_process() -> u64 {
     #[cfg(not(model))]
@@ -21,9 +21,9 @@ pub(crate) fn this_process() -> u64 {
     return 1;
 }
 
-/// After a lost race: leaves the line to the winner for a few hundred nanoseconds, so that it makes several decisions
-/// while it holds it. Two processes then get more done together than without (docs/benchmarks.md). Nobody is waited
-/// for.
+/// Called after a lost race: leaves the cache line to the winner for a few hundred nanoseconds, so that the winner
+/// makes several decisions while it owns the line. This raises the total throughput of two processes
+/// (docs/benchmarks.md). It does not wait for anything.
 #[cold]
 #[inline(never)]
 pub(crate) fn back_off() {

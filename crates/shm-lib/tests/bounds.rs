@@ -119,7 +119,7 @@ fn an_unbounded_wait_in_a_full_line_fails_with_a_remedy() {
     let refused = fixture.limit.wait().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::LineFull);
     let message = refused.to_string();
-    for part in ["fixture", "0 requests wait already", "at most 0 may", "set fixture --max-waiters"] {
+    for part in ["fixture", "0 requests already wait", "the maximum is 0", "set fixture --max-waiters"] {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(by(&fixture.limit.acquire(1).or_denied().wait().unwrap()), DeniedBy::Line { waiting: 0 });

@@ -1,36 +1,36 @@
-//! Time from a counter that runs evenly, between two readings of the clock.
+//! Time from a counter with a constant rate, between two readings of the clock.
 //!
-//! The kernel may slew its clock: against the counter, the clock's rate is `1 + s`, and `s` may change at any instant,
-//! also between two readings. `MAX_SLEW_PPM` says how large `s` can be. So with `H = 1 + s` and `L = 1 − s` at that
-//! maximum, in nanoseconds for each count (times the counter's constant nominal rate, which cancels out):
+//! The kernel may slew its clock: relative to the counter, the clock's rate is `1 + s`, and `s` may change at any
+//! instant, also between two readings. `MAX_SLEW_PPM` bounds `s`. With `H = 1 + s` and `L = 1 − s` at that bound, in
+//! nanoseconds per count (times the counter's constant nominal rate, which cancels out):
 //!
-//! **Never ahead.** An anchor is a reading of the clock and of the counter, the counter read second, behind a fence. A
+//! **Never ahead.** An anchor is a reading of the clock and of the counter, the counter read second, after a fence. The
 //! rate was measured as at most `H`; from the anchor on, the clock may run at `L`. The rate that is used is the
 //! measured one times [`SAFETY`], 5/8. `5/8 · H < L`, because `L / H = 0.774 / 1.226 > 0.631`. The difference of 1 %
-//! covers the error of a measurement, which is at most [`MAX_GAP`] counts in 10 ms.
+//! covers the measurement error, which is at most [`MAX_GAP`] counts in 10 ms.
 //!
-//! **Behind by less than [`NEARLY`](super::NEARLY).** An anchor holds for [`SPAN_NS`], counted with the measured
-//! rate, which is at least `L`. In so many counts the clock advances by at most `SPAN_NS · H / L` and the anchor's time
-//! by at least `SPAN_NS · 5/8`: they part by less than `3 µs · (1.584 − 0.625) < 2.9 µs`. The anchor itself is late by at
-//! most [`MAX_GAP`] counts, 0.63 µs at 1 GHz. Together that is under 4 µs.
+//! **Behind by less than [`QUICK_LAG`](super::QUICK_LAG).** An anchor holds for [`SPAN_NS`], counted at the measured
+//! rate, which is at least `L`. In that many counts the clock advances by at most `SPAN_NS · H / L` and the anchor's
+//! time by at least `SPAN_NS · 5/8`: they diverge by less than `3 µs · (1.584 − 0.625) < 2.9 µs`. The anchor itself is
+//! late by at most [`MAX_GAP`] counts, 0.63 µs at 1 GHz. The sum is below 4 µs.
 //!
-//! A shorter span makes the lag smaller and reads the clock more often. Every 3 µs is still shared by more than a hundred
-//! decisions of a busy thread.
+//! A shorter span would lower the lag but read the clock more often. With 3 µs, more than a hundred decisions of a busy
+//! thread still share one reading.
 
-/// By how much the kernel's clock may run faster or slower than nominal, in parts per million: `adjtimex` allows 100,000
-/// by the length of the tick and 500 by the frequency, `adjtime` another 500, and the phase-locked loop corrects at most
-/// an eighth of a second in a second.
+/// The maximum slew of the kernel's clock, in parts per million: `adjtimex` allows 100,000 by the length of the tick
+/// and 500 by the frequency, `adjtime` another 500, and the phase-locked loop corrects at most an eighth of a second
+/// per second.
 #[cfg(test)]
 const MAX_SLEW_PPM: i64 = 100_000 + 500 + 500 + 125_000;
-/// For how long an anchor holds, by the rate as it was measured.
+/// How long an anchor holds, at the measured rate.
 const SPAN_NS: u64 = 3_000;
-/// The rate is measured over at least and at most this time. Over more, the machine may have slept in it.
+/// The minimum and maximum time over which the rate is measured. In a longer one, the machine may have been suspended.
 const MEASURE_NS: std::ops::Range<u64> = 10_000_000..1_000_000_000;
 /// The rate that is used, as a fraction of the measured one.
 const SAFETY: (u64, u64) = (5, 8);
-/// Two measurements of the rate agree if they differ by less than one part in this many.
+/// Two measurements agree if they differ by less than one part in this many.
 const AGREEMENT: u64 = 4_096;
-/// A clock reading during which the counter moved by more than this was interrupted, and anchors nothing.
+/// A clock reading during which the counter advanced by more than this was interrupted, and is not used as an anchor.
 pub(super) const MAX_GAP: u64 = 512;
 
 /// The clock and the counter, read at (nearly) the same moment.
@@ -47,9 +47,9 @@ pub(super) struct Anchor {
     at: Point,
     /// Nanoseconds per count, times 2^32, with [`SAFETY`] applied.
     rate: u64,
-    /// The counts for which it holds. 0: it doesn't.
+    /// The number of counts for which it holds; 0: it does not hold.
     span: u64,
-    /// Where the present measurement of the rate began, and what the last one found.
+    /// Where the current measurement of the rate began, and the result of the previous one.
     since: Point,
     measured: u64,
 }
@@ -67,16 +67,16 @@ impl Anchor {
     #[inline]
     pub(super) fn read(&self, count: u64) -> Option<u64> {
         let counts = count.wrapping_sub(self.at.count);
-        // A counter that went back is a huge number of counts.
+        // A counter that went backwards appears as a huge number of counts.
         (counts < self.span).then(|| self.at.ns + ((counts * self.rate) >> 32))
     }
 
-    /// Whether a point is wanted when the clock says `ns`: to anchor, or for a measurement.
+    /// Whether a point is useful when the clock reads `ns`: as an anchor or for a measurement.
     pub(super) fn wants(&self, ns: u64) -> bool {
         self.rate != 0 || ns.wrapping_sub(self.since.ns) >= MEASURE_NS.start
     }
 
-    /// The anchor that follows, from a new point. It holds once two measurements of the rate agree.
+    /// The next anchor, from a new point. It holds once two measurements of the rate agree.
     #[must_use]
     pub(super) fn moved(mut self, at: Point) -> Anchor {
         self.at = at;
@@ -103,7 +103,7 @@ mod tests {
     use crate::clock::QUICK_LAG;
     use proptest::prelude::*;
 
-    /// A counter that runs evenly, and a clock that runs beside it at any rate that the kernel allows.
+    /// A counter with a constant rate, and a clock with any rate that the kernel allows.
     struct World {
         khz: u64,
         ns: f64,
@@ -121,8 +121,8 @@ mod tests {
             self.ns += ns as f64 * (1.0 + ppm as f64 * 1e-6);
         }
 
-        /// A reading, and a new anchor if the present one does not hold. The clock is read up to `gap` ns before the
-        /// counter. Whether the reading came from the anchor; an error if it was wrong.
+        /// Reads the time, and moves the anchor if it does not hold; the clock is then read up to `gap` ns before the
+        /// counter. Returns whether the reading came from the anchor; an error if it was wrong.
         fn read(&mut self, gap: u64) -> Result<bool, String> {
             let (count, ns) = ((self.counted_ns * self.khz as f64 * 1e-6) as u64, self.ns as u64);
             match self.anchor.read(count) {
@@ -140,7 +140,7 @@ mod tests {
             }
         }
 
-        /// Long enough at one rate for the anchor to know it.
+        /// Runs at one rate for long enough that the anchor has measured it.
         fn settle(&mut self, ppm: i64) {
             for _ in 0..40 {
                 self.pass(1_000_000, ppm);
@@ -153,7 +153,7 @@ mod tests {
         prop_oneof![Just(-MAX_SLEW_PPM), Just(MAX_SLEW_PPM), -MAX_SLEW_PPM..=MAX_SLEW_PPM]
     }
 
-    /// Changes of the slew: mostly none.
+    /// Changes of the slew; usually none.
     fn slew_changes() -> impl Strategy<Value = Option<i64>> {
         prop_oneof![8 => Just(None), 1 => slews().prop_map(Some)]
     }
@@ -163,9 +163,9 @@ mod tests {
     }
 
     proptest! {
-        /// A counter of 1 to 5 GHz, readings that are late, and a clock whose slew changes at any instant.
+        /// A counter of 1 to 5 GHz, late readings, and a clock whose slew changes at any instant.
         #[test]
-        fn never_ahead_and_hardly_behind(
+        fn anchored_time_is_never_ahead_and_lags_within_bounds(
             khz in 1_000_000u64..5_000_000,
             start in 0u64..1 << 50,
             steps in prop::collection::vec((spans(), slew_changes(), prop::bool::ANY, 0u64..500), 50..1_000),
@@ -181,10 +181,10 @@ mod tests {
         }
     }
 
-    /// The worst that can happen: the rate was measured at one end of what is allowed, and right after an anchor the clock
-    /// goes to the other end.
+    /// The worst case: the rate was measured at one end of the allowed range, and right after an anchor the clock goes
+    /// to the other end.
     #[test]
-    fn a_slew_that_turns_round_between_two_anchors_is_neither_ahead_nor_far_behind() {
+    fn anchored_time_stays_within_bounds_when_the_slew_reverses() {
         for (before, after) in [(MAX_SLEW_PPM, -MAX_SLEW_PPM), (-MAX_SLEW_PPM, MAX_SLEW_PPM)] {
             for khz in [1_000_000, 2_500_000, 5_000_000] {
                 let mut world = World::new(khz, 1 << 40);
@@ -224,10 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_slept_or_a_counter_that_changed_its_pace_ends_it() {
+    fn an_anchor_ends_after_suspend_or_a_change_of_rate() {
         let slept = warm().moved(Point { ns: 3_600_000_000_000, count: 100 * 3_000_000 });
         assert_eq!(slept.read(100 * 3_000_000 + 1), None);
-        // 400 ms asleep, in the middle of a measurement: it disagrees with the one before.
+        // Suspended for 400 ms in the middle of a measurement, which then disagrees with the previous one.
         let dozed = warm().moved(Point { ns: 510_000_000, count: 110 * 3_000_000 });
         assert_eq!(dozed.read(110 * 3_000_000 + 1), None);
     }

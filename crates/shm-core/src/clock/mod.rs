@@ -1,11 +1,11 @@
-//! Instants, and the only place that reads the clock.
+//! Instants, and the only code that reads the clock.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | `mod` | [`Nanos`], and the clock itself |
-//! | `anchor` | pure: a cheap counter between two readings of the clock; never ahead of it, by little behind |
-//! | `quick` | that, with the processor's time-stamp counter, for each thread |
-//! | `set` | for tests alone: a clock that a test moves itself |
+//! | `anchor` | pure: interpolates between clock readings by a counter; never ahead, slightly behind |
+//! | `quick` | that, with the CPU's time-stamp counter, per thread |
+//! | `set` | for tests only: a clock that a test advances itself |
 
 mod anchor;
 mod quick;
@@ -19,46 +19,46 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An instant: nanoseconds of `CLOCK_BOOTTIME`, the same for every process on the host.
 ///
-/// It counts the time the machine was suspended and knows no steps: NTP, time zones and people who set the
-/// clock don't move it. It starts anew when the machine does.
+/// It includes the time during which the machine was suspended and never jumps: NTP, time zones and setting the wall
+/// clock do not affect it. It restarts at boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nanos(u64);
 
 impl Nanos {
-    /// The instant `ns` nanoseconds after the machine started.
+    /// The instant `ns` nanoseconds after boot.
     pub const fn from_nanos(ns: u64) -> Self {
         Nanos(ns)
     }
 
-    /// Nanoseconds since the machine started.
+    /// Nanoseconds since boot.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// Now.
+    /// The current instant.
     #[inline]
     pub fn now() -> Self {
         now()
     }
 
-    /// From `earlier` to `self`; zero when `earlier` is later. The same as [`since`](Self::since), under the name that
-    /// [`std::time::Instant`] has for it.
+    /// The time from `earlier` to `self`; zero if `earlier` is later. Like [`since`](Self::since), under the name that
+    /// [`std::time::Instant`] uses.
     pub const fn duration_since(self, earlier: Nanos) -> Duration {
         self.since(earlier)
     }
 
-    /// From `earlier` to `self`; zero when `earlier` is later.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Nanos) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// `self` and `span` more; stays at the last instant there is.
+    /// `self` plus `span`, clamped to the last representable instant.
     pub fn plus(self, span: Duration) -> Nanos {
         Nanos(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
-/// As [`plus`](Nanos::plus): stays at the last instant there is.
+/// Like [`plus`](Nanos::plus): clamped to the last representable instant.
 impl Add<Duration> for Nanos {
     type Output = Nanos;
 
@@ -67,7 +67,7 @@ impl Add<Duration> for Nanos {
     }
 }
 
-/// Stays at the first instant there is, the start of the machine.
+/// Clamped to the first instant, the boot of the machine.
 impl Sub<Duration> for Nanos {
     type Output = Nanos;
 
@@ -76,12 +76,12 @@ impl Sub<Duration> for Nanos {
     }
 }
 
-/// A time that a decision was made with.
+/// The time on which a decision is based.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) at: Nanos,
-    /// Whether it is the clock itself. A busy thread reads the clock itself every few
-    /// microseconds, any other thread each time.
+    /// Whether it is an exact clock reading. A busy thread reads the exact clock every few microseconds, any other
+    /// thread every time.
     pub(crate) is_exact: bool,
 }
 
@@ -92,18 +92,18 @@ impl Reading {
     }
 }
 
-/// Where a decision gets its time from. A model brings its own.
+/// The source of a decision's time. Models provide their own.
 pub(crate) trait Clock {
-    /// The clock.
+    /// The exact clock.
     fn exact(&self) -> Nanos;
 
-    /// Cheaper: never ahead of the clock, and behind it by less than [`NEARLY`]. `None`: not now.
+    /// Cheaper: never ahead of the exact clock, and behind it by less than [`QUICK_LAG`]. `None`: not available now.
     #[inline]
     fn quick(&self) -> Option<Reading> {
         None
     }
 
-    /// The cheaper one if it is to be had.
+    /// The quick clock if available, otherwise the exact one.
     #[inline]
     fn read(&self) -> Reading {
         self.quick().unwrap_or_else(|| Reading::exact(self.exact()))
@@ -116,7 +116,7 @@ impl<F: Fn() -> Nanos> Clock for F {
     }
 }
 
-/// This machine's.
+/// The clock of this machine.
 #[derive(Clone, Copy)]
 pub(crate) struct SystemClock;
 
@@ -129,7 +129,7 @@ impl Clock for SystemClock {
     #[inline]
     fn quick(&self) -> Option<Reading> {
         #[cfg(all(test, not(model)))]
-        if let Some(at) = set::nearly() {
+        if let Some(at) = set::quick() {
             return Some(Reading { at, is_exact: false });
         }
         quick::read().map(|at| Reading { at, is_exact: false })
@@ -141,13 +141,13 @@ impl Clock for SystemClock {
     }
 }
 
-/// By how much [`Clock::quick`] may be behind.
+/// The maximum lag of [`Clock::quick`].
 pub(crate) const QUICK_LAG: Duration = Duration::from_micros(4);
 
-/// What must be added to this clock for nanoseconds since 1970 now. Both clocks are slewed together, so it changes only
-/// when somebody sets the time of day, when the machine starts anew, or in another time namespace.
+/// The offset to add to this clock for nanoseconds since the Unix epoch, now. Both clocks are slewed together, so it
+/// changes only when the wall clock is set, at boot, or in another time namespace.
 pub(crate) fn wall_offset() -> u64 {
-    // Of several tries the one that was interrupted least.
+    // The best of several tries is the one that was interrupted least.
     let offset = |_| {
         let before = now().as_nanos();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
@@ -166,8 +166,7 @@ pub fn now() -> Nanos {
         return at;
     }
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `t` is a valid timespec to write to. CLOCK_BOOTTIME exists on every Linux since 2.6.39, so the
-    // call can't fail.
+    // SAFETY: `t` is a valid timespec to write to. CLOCK_BOOTTIME exists since Linux 2.6.39, so the call cannot fail.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut t) };
     Nanos(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64)
 }
@@ -177,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instant_can_be_calculated_with() {
+    fn instants_support_saturating_arithmetic() {
         let second = Duration::from_secs(1);
         let now = Nanos::now();
         assert_eq!((now + second).duration_since(now), second);

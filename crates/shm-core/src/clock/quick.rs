@@ -1,7 +1,7 @@
-//! The clock by the processor's time-stamp counter, where the kernel itself trusts it.
+//! The quick clock: the CPU's time-stamp counter, where the kernel itself uses it as its clock source.
 //!
-//! Each thread has its own anchor, so nothing is shared and nothing is locked. Where there is no such counter, or the
-//! kernel's clock source is another one, this is the clock itself.
+//! Each thread has its own anchor, so nothing is shared and nothing is locked. Without such a counter, or with another
+//! clock source, every reading is exact.
 
 #[cfg(not(all(target_arch = "x86_64", not(model))))]
 mod counted {
@@ -32,7 +32,7 @@ mod counted {
         static ANCHOR: Cell<Anchor> = const { Cell::new(Anchor::NONE) };
     }
 
-    /// Whether the kernel trusts the counter. Asked once a process.
+    /// Whether the kernel trusts the counter. Queried once per process.
     static TRUSTED: AtomicU8 = AtomicU8::new(UNASKED);
     const UNASKED: u8 = 0;
     const YES: u8 = 1;
@@ -52,19 +52,19 @@ mod counted {
 
     #[inline]
     fn count() -> u64 {
-        // Without a fence: read early by speculation it is a little behind, which is allowed.
-        // SAFETY: reads a register. (A process that forbids itself this instruction, by PR_SET_TSC, can't read the
-        // clock either.)
+        // No fence: a value read early by speculation lags a little, which is allowed.
+        // SAFETY: reads a register. (A process that disables this instruction by PR_SET_TSC cannot read the clock
+        // either.)
         unsafe { _rdtsc() }
     }
 
-    /// `None` if this thread's anchor doesn't hold.
+    /// `None` if this thread's anchor does not hold.
     #[inline]
     pub(crate) fn read() -> Option<Nanos> {
         ANCHOR.with(|cell| cell.get().read(count()).map(Nanos::from_nanos))
     }
 
-    /// The clock itself; and the next readings come from the counter, where it can be trusted.
+    /// The exact clock; moves the anchor, so that the next readings can use the counter where it is trusted.
     #[cold]
     #[inline(never)]
     pub(crate) fn exact() -> Nanos {
@@ -81,14 +81,14 @@ mod counted {
         // SAFETY: a fence; part of every x86_64.
         unsafe { _mm_lfence() };
         let after = count();
-        // Also refuses the reading during which `is_trusted` had to read its file.
+        // Also rejects the reading during which `is_trusted` had to read its file.
         if after.wrapping_sub(before) < MAX_GAP {
             cell.set(anchor.moved(Point { ns: ns.as_nanos(), count: after }));
         }
         ns
     }
 
-    /// A forked child may live in another time namespace.
+    /// A forked child may be in another time namespace.
     pub(crate) fn forget() {
         ANCHOR.with(|cell| cell.set(Anchor::NONE));
     }
@@ -98,10 +98,10 @@ mod counted {
         use super::*;
         use crate::clock::QUICK_LAG;
 
-        /// For half a second, against the clock before and after. A thread that is preempted in between proves
-        /// nothing, and is harmless.
+        /// For half a second, compared with the clock before and after. A thread preempted in between proves nothing,
+        /// and does no harm.
         #[test]
-        fn stays_between_two_readings_of_the_clock() {
+        fn quick_time_stays_between_two_clock_readings() {
             let start = now();
             let (mut quick, mut late) = (0u64, 0u64);
             while now().since(start).as_millis() < 500 {

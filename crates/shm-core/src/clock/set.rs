@@ -1,17 +1,17 @@
-//! A clock that a test moves itself, for the thread that sets it. All other threads have the machine's.
+//! A clock that a test advances itself, for the thread that sets it. All other threads use the machine's.
 
 use super::{Nanos, QUICK_LAG};
 use std::cell::Cell;
 use std::time::Duration;
 
-/// Each reading is later than the one before: real ones are.
+/// Each reading is later than the previous one, as with a real clock.
 const TICK: u64 = 10;
 
 thread_local! {
     static NOW: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// While this lives, time passes for this thread only when it is told to, and a little with each reading.
+/// While this lives, time passes for this thread only when told to, plus a little with each reading.
 pub(crate) struct SetClock(());
 
 impl SetClock {
@@ -21,7 +21,7 @@ impl SetClock {
         SetClock(())
     }
 
-    /// Time passes until this instant. It does not go back.
+    /// Advances the time to this instant. It never goes back.
     pub(crate) fn pass_until(&self, at: u64) {
         NOW.set(NOW.get().map(|now| now.max(at)));
     }
@@ -33,14 +33,14 @@ impl Drop for SetClock {
     }
 }
 
-/// What the clock says to this thread, if it has set one.
+/// The time for this thread, if it has set one.
 pub(super) fn now() -> Option<Nanos> {
     let now = NOW.get()?;
     NOW.set(Some(now + TICK));
     Some(Nanos::from_nanos(now))
 }
 
-/// The cheaper time: behind the clock, by as much as it may be.
-pub(super) fn nearly() -> Option<Nanos> {
+/// The quick clock, with almost its maximum lag.
+pub(super) fn quick() -> Option<Nanos> {
     now().map(|now| now - (QUICK_LAG - Duration::from_nanos(1)))
 }

@@ -1,30 +1,30 @@
-//! A configuration: what a change asks for.
+//! A configuration: the policy of a limiter and its control state.
 
 use crate::clock::Nanos;
 use crate::limit::{Gcra, Kind, Policy};
 
-/// A configuration.
+/// What a change publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) policy: Policy,
-    /// When it was asked for.
+    /// When it was requested.
     pub(crate) since: Nanos,
-    /// Admit nothing before this.
+    /// End of the pause: nothing is admitted before this.
     pub(crate) not_before: Option<Nanos>,
-    /// Start with nothing used.
+    /// Whether its generation starts with zero usage.
     pub(crate) starts_empty: bool,
-    /// The most permits that were ever in force.
+    /// The maximum number of permits that the limiter ever had.
     pub(crate) permits_ever: u32,
 }
 
 impl Config {
-    /// A new limiter's.
+    /// The configuration of a new limiter.
     pub(crate) fn new(policy: Policy, since: Nanos) -> Config {
         let permits_ever = policy.permits().unwrap_or(0);
         Config { policy, since, not_before: None, starts_empty: true, permits_ever }
     }
 
-    /// The same, with another policy.
+    /// The same with another policy.
     pub(crate) fn with(self, policy: Policy) -> Config {
         Config { policy, permits_ever: self.permits_ever.max(policy.permits().unwrap_or(0)), ..self }
     }
@@ -34,7 +34,7 @@ impl Config {
         self.not_before.filter(|&at| at > now)
     }
 
-    /// Whether a pause that ends at `at` still matters at `now`: past its end it still keeps a burst from leaving at once.
+    /// Whether a pause that ends at `at` still has an effect at `now`: after its end it still prevents a burst.
     pub(crate) fn pause_still_binds(&self, at: Nanos, now: Nanos) -> bool {
         at > now
             || self.policy.limits().any(|limit| {
@@ -43,7 +43,7 @@ impl Config {
             })
     }
 
-    /// The numbers of its only limit, where that is a bucket; `None` if it has no limit.
+    /// The parameters of its only limit, if that is a bucket; `None` without a limit.
     pub(crate) fn gcra(&self) -> Option<Gcra> {
         self.policy.first().map(|limit| Gcra::new(limit, self.not_before))
     }

@@ -1,4 +1,4 @@
-//! A configuration as words of the file: written, read, and checked when it was read.
+//! A configuration as words of the file: writing, reading, and validating.
 
 use super::config::Config;
 use crate::clock::Nanos;
@@ -11,16 +11,16 @@ use crate::limit::{Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start,
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// In the kind: not calls.
+/// Flag in the kind word: the limit counts a unit other than calls.
 const COUNTS_A_UNIT: u64 = 1 << 16;
-/// In the kind, of each limit: nobody is denied.
+/// Flag in the kind word of every limit: shadow mode.
 const SHADOW: u64 = 1 << 17;
 
-/// The words of a generation's `about` that say what it is, and those of one limit.
+/// The words of a generation's header, and those of one limit.
 type HeaderWords = [u64; 6];
 type LimitFields = [u64; 12];
 
-/// In the word of how many may wait: there is such a number.
+/// Flag in the word of `max_waiters`: the number is limited.
 const HAS_MAX_WAITERS: u64 = 1 << 32;
 
 impl Config {
@@ -38,8 +38,8 @@ impl Config {
         ]
     }
 
-    /// Limit `i` as words; beyond the last one zeros, but for what the first place says of the whole policy. `wall_ns` is
-    /// where windows since the epoch begin.
+    /// The words of limit `i`: zeros beyond the last limit, except for the policy-wide flags in the first. `wall_ns`
+    /// aligns windows to the Unix epoch.
     fn limit_fields(&self, i: usize, wall_ns: u64) -> LimitFields {
         let shadow = if self.policy.is_shadow() { SHADOW } else { 0 };
         let Some(limit) = self.policy.limits().nth(i) else {
@@ -56,7 +56,7 @@ impl Config {
                 (u64::from(g.ticks.shift), g.ticks.per_ns, g.ticks.inverse, g.floor)
             }
             Kind::Greedy => (1 << 8, span, 0, 0),
-            // Wall time is a multiple of `per` at this instant after the machine started.
+            // The clock reading, after boot, at which the wall time is a multiple of `per`.
             Kind::FixedWindow(Start::Epoch) => (2 << 8, span, (per - wall_ns % per) % per, 0),
             Kind::FixedWindow(Start::FirstUse) => (3 << 8, span, 0, 0),
             Kind::SlidingCounter => (4 << 8, span, 0, 0),
@@ -67,7 +67,7 @@ impl Config {
         [kind, limit.burst(), x, y, floor, fast_burst, max, per, guard, a, b, c]
     }
 
-    /// Writes it to a place that nobody reads now.
+    /// Writes the configuration to a slot that no process reads now.
     pub(super) fn store(&self, number: u64, wall_ns: u64, to: &Generation) {
         let mut sum = Hash::new();
         let mut put = |word: &AtomicU64, value: u64| {
@@ -85,8 +85,8 @@ impl Config {
         to.header.checksum.store(sum.0, Ordering::Relaxed);
     }
 
-    /// Reads it, possibly while it is being written: the caller looks whether that place was current throughout, then
-    /// asks [`check`](Words::check).
+    /// Reads a configuration, possibly while it is being written: the caller verifies that the slot was current
+    /// throughout, then calls [`check`](RawConfig::check).
     pub(super) fn load(from: &Generation) -> RawConfig {
         let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
         RawConfig {
@@ -97,7 +97,7 @@ impl Config {
     }
 }
 
-/// Terms as they were found.
+/// A configuration as read from the file, not yet validated.
 pub(super) struct RawConfig {
     about: HeaderWords,
     limits: [LimitFields; LIMITS],
@@ -105,7 +105,7 @@ pub(super) struct RawConfig {
 }
 
 impl RawConfig {
-    /// The configuration, if it is that of generation `number` and could have been asked for.
+    /// The configuration, if it is that of generation `number` and one that can be requested.
     pub(super) fn check(&self, number: u64, wall_ns: u64) -> Result<Config, &'static str> {
         let sum =
             self.about.into_iter().chain(self.limits.into_iter().flatten()).fold(Hash::new(), Hash::word);
@@ -113,7 +113,7 @@ impl RawConfig {
         if found != number || sum.0 != self.checksum {
             return Err("the configuration does not match its checksum");
         }
-        let impossible = "the configuration is not one that can be asked for";
+        let impossible = "the configuration is not one that can be requested";
         let mut limits = [Limit::patient(Rate::EVERY_SECOND); MAX_LIMITS];
         let count = (shape & 0xff) as usize;
         if count > LIMITS {
@@ -139,7 +139,7 @@ impl RawConfig {
             starts_empty: forget != 0,
             permits_ever: (shape >> 48) as u32,
         };
-        // The numbers for decisions must be those that follow from the configuration.
+        // The precomputed parameters must be those that follow from the configuration.
         let pause_is_possible = config.not_before.is_none_or(|at| at <= config.since.plus(MAX_WAIT));
         let same = config.header_words(number) == self.about
             && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i, wall_ns) == *words);
@@ -174,8 +174,8 @@ fn fields_of_limit(l: &LimitWords) -> [&AtomicU64; 12] {
     std::array::from_fn(|i| if i < numbers.len() { numbers[i] } else { what[i - numbers.len()] })
 }
 
-/// The numbers of the only limit, and whether nobody is denied. Possibly rubbish: the caller checks that the place was
-/// current, and the arithmetic on them can't fail.
+/// The parameters of the only limit, and whether shadow mode is on. Possibly garbage: the caller checks that the slot
+/// was current, and the arithmetic on them cannot fail.
 #[inline]
 pub(super) fn gcra(from: &Generation) -> (Gcra, bool) {
     let limit = &from.limits[0];
@@ -190,13 +190,13 @@ pub(super) fn fast_gcra(from: &Generation) -> (Gcra, bool) {
     (Gcra { burst: from.limits[0].params.fast_burst.load(Ordering::Relaxed), ..gcra }, shadow)
 }
 
-/// Whether there is no limit, only permits. Possibly rubbish, as above.
+/// Whether there is no limit, only permits. Possibly garbage, as above.
 pub(super) fn is_unlimited(from: &Generation) -> bool {
     limits_in(from.header.shape.load(Ordering::Relaxed)) == 0
 }
 
-/// How many limits count. Without a limit there are permits: where there are neither nobody wrote anything, and the zeros
-/// there are a limit that admits nothing.
+/// The number of limits. A configuration without limits has permits: if both are 0, nothing was ever written, and the
+/// zero words act as a limit that admits nothing.
 fn limits_in(shape: u64) -> usize {
     match (shape & 0xff, shape >> 32 & 0xffff) {
         (0, 0) => 1,
@@ -204,7 +204,7 @@ fn limits_in(shape: u64) -> usize {
     }
 }
 
-/// When the pause ends; 0 without one. Possibly rubbish, as above.
+/// When the pause ends; 0 without one. Possibly garbage, as above.
 pub(super) fn not_before(from: &Generation) -> Nanos {
     Nanos::from_nanos(from.header.not_before_ns.load(Ordering::Relaxed))
 }
@@ -220,7 +220,7 @@ fn gcra_of(l: &LimitWords, kind: u64) -> Gcra {
     }
 }
 
-/// The numbers of all limits. Possibly rubbish, as above.
+/// The parameters of all limits. Possibly garbage, as above.
 pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let rule = |i: usize| {
@@ -240,7 +240,7 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
     Rules::new(len, rule, ringed, get(&from.header.not_before_ns))
 }
 
-/// Which unit each limit counts; `None` for calls. Possibly rubbish, as above.
+/// Which unit each limit counts; `None` for calls. Possibly garbage, as above.
 pub(super) fn units(from: &Generation) -> [Option<[u64; 3]>; LIMITS] {
     from.limits.each_ref().map(|l| {
         let counts = l.params.kind.load(Ordering::Relaxed) & COUNTS_A_UNIT != 0;
@@ -248,14 +248,14 @@ pub(super) fn units(from: &Generation) -> [Option<[u64; 3]>; LIMITS] {
     })
 }
 
-/// Permits in force, and the most that ever were. Possibly rubbish, as above.
+/// The current number of permits, and the maximum there ever was. Possibly garbage, as above.
 #[inline]
 pub(super) fn permits(from: &Generation) -> (usize, usize) {
     let shape = from.header.shape.load(Ordering::Relaxed);
     ((shape >> 32 & 0xffff) as usize, (shape >> 48) as usize)
 }
 
-/// How many requests may wait, if that is limited. Possibly rubbish, as above.
+/// How many requests may wait, if that is limited. Possibly garbage, as above.
 pub(super) fn max_waiters(from: &Generation) -> Option<u32> {
     max_waiters_in(from.header.max_waiters.load(Ordering::Relaxed))
 }
@@ -264,7 +264,7 @@ fn max_waiters_in(word: u64) -> Option<u32> {
     (word & HAS_MAX_WAITERS != 0).then_some(word as u32)
 }
 
-/// Whether nobody is denied. Possibly rubbish, as above.
+/// Whether shadow mode is on. Possibly garbage, as above.
 pub(super) fn is_shadow(from: &Generation) -> bool {
     from.limits[0].params.kind.load(Ordering::Relaxed) & SHADOW != 0
 }

@@ -1,20 +1,22 @@
-//! Generations: every control operation is one move to a new configuration with its own state.
+//! Generations: every control operation is one step to a new configuration with its own state.
 //!
-//! A changer (under the control lock) fills the next place of the ring, leaves its state unset and publishes it by
-//! the epoch word. Whoever meets the unset state helps: it freezes the old state, computes the new one from it and
-//! swaps it in. A changer that dies has either not begun or is done. The invariants:
+//! A changer (holding the control lock) fills the next slot of a ring of [`GENERATIONS`] slots, leaves the slot's state
+//! unset, and publishes it by advancing the epoch word. The first process that meets the unset state helps: it freezes
+//! the old state, computes the new one from it, and swaps that in. A changer that dies has published everything or
+//! nothing. Invariants:
 //!
-//! 1. A place is written only while no epoch that names it is current, and only after every state of the epochs
-//!    before is settled. So there is at most one unset state to help with.
-//! 2. Nothing is committed to a frozen state, and what was committed before the freeze is in the frozen value.
-//! 3. `unset(e)` contains `e` and is never the value of another generation. So a helper that slept through changes
-//!    swaps in nothing.
-//! 4. A helper that slept through a whole turn of the ring may freeze the *current* state. That loses nothing: the
-//!    value is still there, and whoever meets it publishes the same configuration again (`CommitError::Frozen`).
-//! 5. A decision that slept that long never goes uncharged: it notices, and starts over (`word::reserve`). To charge
-//!    the wrong generation first it would have to meet the very word that it once read. All generations count from
-//!    the same instant, so a word is a time: under the same rate the same word means the same, and the charge is one
-//!    that could have been made; under two rates the words differ for all practical purposes. It stays charged.
+//! 1. A slot is written only while no current epoch names it, and only after the states of all earlier epochs are set.
+//!    So there is at most one unset state to help with.
+//! 2. Nothing is committed to a frozen state, and the frozen value contains everything that was committed before the
+//!    freeze.
+//! 3. `unset(e)` contains `e`, so it never occurs in another generation. A helper with a stale epoch swaps in nothing.
+//! 4. A helper that stalled for a full ring cycle may freeze the *current* state. Nothing is lost: the value is still
+//!    there, and the next process that meets it publishes the same configuration again (`CommitError::Frozen`).
+//! 5. A decision that stalled for a full ring cycle is never admitted uncharged: it detects this and retries
+//!    (`WordState::attempt`). To charge the wrong generation first, it would have to meet exactly the word that it read
+//!    before the stall. All generations count from the same instant, so a word is a time. Under the same rate, the same
+//!    word means the same state, and the charge is one that could have been made; under different rates, the words
+//!    differ for all practical purposes. Such a charge stays (over-charge rather than over-admit).
 
 use super::config::Config;
 use super::config_words;
@@ -26,14 +28,14 @@ use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// What was decided.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Committed: the tokens are taken, for the instant `at` (`now`, or a later turn).
+    /// Committed: charged for the instant `at` (`now`, or a later turn).
     Admitted {
-        /// When the tokens may be used.
+        /// When the calls may be made.
         at: Nanos,
-        /// The clock when it was decided.
+        /// The clock at the decision.
         now: Reading,
         /// The generation that was charged, and its state word right after.
         epoch: u64,
@@ -41,68 +43,68 @@ pub(crate) enum Verdict {
     },
     /// Nothing was written.
     Denied {
-        /// By what, and the clock when it was decided.
+        /// What denied it, with the clock at the decision.
         denied: Denied,
-        /// Whether nobody is to be denied, so that this is only what would have been.
+        /// Whether the limiter is in shadow mode, so that the caller may go on.
         shadow: bool,
     },
 }
 
 impl Verdict {
-    /// Denied by a limit.
+    /// A denial by a limit.
     #[inline(always)]
     pub(super) fn denied_by(index: usize, retry_at: Nanos, now: Nanos, shadow: bool) -> Verdict {
         Verdict::Denied { denied: Denied::by_limit(index, retry_at, now), shadow }
     }
 }
 
-/// Why no decision is possible.
+/// Why a decision is not possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CommitError {
     Retired,
-    /// The current state is frozen: the same configuration must be published again.
+    /// The current state is frozen: the same configuration has to be published again.
     Frozen,
     Corrupt(&'static str),
-    /// It says nothing of a unit that is counted, or something of one that is not.
+    /// The request lacks a unit that the limits count, or has one that they do not count.
     WrongUnits,
-    /// It needs a seat, and all are taken.
+    /// The operation needs a seat, and none is free.
     NoSeat,
-    /// A signal handler forked, and this is the child: what was begun is the parent's. To be begun again.
+    /// A signal handler forked, and this is the child: the operation was the parent's. Retry.
     Forked,
-    /// The limits that costs were in the order of are not those in force any more. To be begun again.
+    /// The costs refer to limits that are no longer current. Retry.
     Changed,
-    /// There are permits, and none is held for this request.
+    /// The limiter has permits, and the caller holds none for this request.
     PermitsInForce,
-    /// There is no limit, so there are no turns.
+    /// The limiter has no limit, and therefore no turns.
     Unlimited,
-    /// More than one of the limits can ever admit.
+    /// The request exceeds what one of the limits can ever admit.
     NeverAdmissible {
         limit: usize,
-        most: u64,
+        max: u64,
     },
-    /// The turn would come in more than [`MAX_WAIT`](crate::limit::MAX_WAIT).
+    /// The turn would lie more than [`MAX_WAIT`](crate::limit::MAX_WAIT) ahead.
     TooFar {
         ready: Nanos,
         now: Nanos,
     },
 }
 
-/// The epoch word and the ring it points into.
+/// The epoch word and the ring of generations that it selects from.
 #[derive(Clone, Copy)]
 pub(crate) struct Generations<'a> {
     pub(super) epoch: &'a AtomicU64,
     ring: &'a [Generation; GENERATIONS],
-    /// Where windows since 1970 begin.
+    /// The wall-clock offset, which aligns windows to the Unix epoch.
     wall_ns: &'a AtomicU64,
 }
 
 impl<'a> Generations<'a> {
     #[inline]
-    pub(crate) fn of(fixed: &'a Header) -> Self {
+    pub(crate) fn of(header: &'a Header) -> Self {
         Generations {
-            epoch: &fixed.epoch_line.epoch,
-            ring: &fixed.generations,
-            wall_ns: &fixed.geometry.wall_ns,
+            epoch: &header.epoch_line.epoch,
+            ring: &header.generations,
+            wall_ns: &header.geometry.wall_ns,
         }
     }
 
@@ -121,31 +123,31 @@ impl<'a> Generations<'a> {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The place of this epoch's generation.
+    /// The slot of this epoch's generation.
     #[inline]
     pub(super) fn slot(&self, epoch: u64) -> &'a Generation {
         &self.ring[(epoch % GENERATIONS as u64) as usize]
     }
 
-    /// The numbers of the only limit. Possibly rubbish: the caller checks that the epoch is still current
-    /// (`is_current`), and the arithmetic on them can't fail.
+    /// The parameters of the only limit. Possibly garbage: the caller checks afterwards that the epoch is still current
+    /// (`is_current`), and the arithmetic on them cannot fail.
     #[inline]
     pub(super) fn gcra(&self, epoch: u64) -> Gcra {
         self.gcra_and_shadow(epoch).0
     }
 
-    /// The same, and whether nobody is denied.
+    /// The same, and whether shadow mode is on.
     #[inline]
     pub(super) fn gcra_and_shadow(&self, epoch: u64) -> (Gcra, bool) {
         config_words::gcra(self.slot(epoch))
     }
 
-    /// The state word of this epoch's generation, if it is still in its place.
+    /// The state word in this epoch's slot, which may belong to a later generation by now.
     pub(crate) fn state_of(&self, epoch: u64) -> u64 {
         self.slot(epoch).state.word.load(Ordering::Acquire)
     }
 
-    /// The same for the fast path, where only one bucket of calls without permits is decided.
+    /// The same for the fast path, which decides only for one bucket of calls without permits.
     #[inline]
     pub(super) fn fast_gcra_and_shadow(&self, epoch: u64) -> (Gcra, bool) {
         config_words::fast_gcra(self.slot(epoch))
@@ -155,32 +157,33 @@ impl<'a> Generations<'a> {
         self.wall_ns.load(Ordering::Relaxed)
     }
 
-    /// Whether what was read from `epoch`'s place before this call is that generation's.
+    /// Whether everything read from `epoch`'s slot before this call belongs to that generation.
     #[inline]
     pub(super) fn is_current(&self, epoch: u64) -> bool {
-        // Pairs with the Release fence in `publish`: who read a word of the next tenant of a place also sees the
-        // epoch that was current when it was written.
+        // Pairs with the Release fence in `publish`: a reader that saw a word of the slot's next generation also sees
+        // the epoch that was current when that word was written.
         fence(Ordering::Acquire);
         self.epoch.load(Ordering::Relaxed) == epoch
     }
 
-    /// Whether a swap that succeeded in `epoch`'s place, just before this call, was in that generation.
+    /// Whether a CAS that just succeeded in `epoch`'s slot hit that generation, and not one a full ring cycle later.
     #[inline]
     pub(super) fn was_not_recycled(&self, epoch: u64) -> bool {
-        // The swap was an Acquire; a new tenant's state is stored with Release after the epoch before it was
-        // published. So if the swap met a new tenant, this load sees an epoch at least GENERATIONS - 1 further.
+        // The CAS was an Acquire, and `publish` stores the state of a slot's next generation with Release, after the
+        // epoch before it was published. So if the CAS hit a later generation, this load sees an epoch at least
+        // GENERATIONS - 1 ahead.
         let later = self.epoch.load(Ordering::Relaxed) & !RETIRED;
         later.wrapping_sub(epoch) < GENERATIONS as u64 - 1
     }
 
-    /// Whether this is the current epoch, asked after something was written. SeqCst: who then sees a later epoch, and looks
-    /// for what was written after the same fence (`Permits::take_of`), sees it.
+    /// Whether this epoch is still current, after the caller has written something. SeqCst: a process that then sees a
+    /// later epoch, and looks for the written value after the same fence (`Permits::take_of`), sees that value.
     pub(crate) fn is_current_after_write(&self, epoch: u64) -> bool {
         fence(Ordering::SeqCst);
         self.epoch.load(Ordering::Acquire) == epoch
     }
 
-    /// Permits in force, the most that ever were, and the epoch that says so.
+    /// The current number of permits, the maximum there ever was, and the epoch of this information.
     #[inline]
     pub(crate) fn permits(&self) -> (usize, usize, u64) {
         loop {
@@ -192,7 +195,7 @@ impl<'a> Generations<'a> {
         }
     }
 
-    /// How many requests may wait in this epoch, if that is limited (`Some(None)`: it is not); `None` if the epoch is over.
+    /// How many requests may wait in this epoch (`Some(None)`: unlimited); `None` if the epoch is over.
     pub(crate) fn max_waiters(&self, epoch: u64) -> Option<Option<u32>> {
         let max = config_words::max_waiters(self.slot(epoch));
         self.is_current(epoch).then_some(max)
@@ -209,7 +212,7 @@ impl<'a> Generations<'a> {
         }
     }
 
-    /// Whether nobody is denied.
+    /// Whether shadow mode is on.
     pub(crate) fn is_shadow(&self) -> bool {
         loop {
             let epoch = self.epoch();
@@ -220,7 +223,7 @@ impl<'a> Generations<'a> {
         }
     }
 
-    /// The configuration in force, fully checked.
+    /// The current configuration, fully validated.
     pub(crate) fn config(&self) -> Result<(u64, Config), CommitError> {
         loop {
             let epoch = self.epoch();
@@ -232,15 +235,15 @@ impl<'a> Generations<'a> {
         }
     }
 
-    /// Fills a segment that nobody else sees yet.
+    /// Fills a segment that no other process sees yet.
     pub(crate) fn initialise(&self, config: &Config, state: u64) {
         config.store(1, self.wall_ns(), self.slot(1));
         self.slot(1).state.word.store(state, Ordering::Relaxed);
         self.epoch.store(1, Ordering::Relaxed);
     }
 
-    /// Replaces a state that can't be, before it is forgotten: by all used, or by no record at all, for whoever goes on if
-    /// this process dies before it publishes. The caller holds the control lock.
+    /// Before a reset: replaces an impossible state by "all used" (or by "no record"), in case this process dies before
+    /// it publishes. The caller holds the control lock.
     pub(crate) fn clear_damage(&self, epoch: u64) {
         let state = &self.slot(epoch).state.word;
         let word = state.load(Ordering::Acquire);
@@ -256,20 +259,20 @@ impl<'a> Generations<'a> {
         }
     }
 
-    /// Retires the limiter for good: from now on every decision learns of it, and after this call nothing is committed
-    /// any more, by whomever and however long ago it was begun. The caller holds the control lock. Done twice it is
-    /// done once.
+    /// Retires the limiter permanently: from now on every decision learns of it, and after this call nothing can be
+    /// committed any more, not even by decisions that began long ago. Idempotent. The caller holds the control lock.
     ///
-    /// In this order: whoever meets the frozen state also sees that it is retired, and waits for no changer to repair it. If
-    /// this process dies in between, whoever takes the name away freezes the state first.
+    /// The order matters: a process that meets the frozen state also sees the retirement, and does not wait for a
+    /// changer to repair the state. If this process dies in between, the next process that removes the name freezes the
+    /// state first.
     pub(crate) fn retire(&self) {
         let epoch = self.epoch.fetch_or(RETIRED, Ordering::AcqRel) & !RETIRED;
         if epoch > 1 {
-            // The state before, too: the changer of this epoch may have died before anybody froze it.
+            // Also the state before: the changer of this epoch may have died before any process froze it.
             self.freeze_before(epoch);
         }
         let state = &self.slot(epoch).state.word;
-        // An unset state as well, so that no helper sets it. AcqRel: as in `freeze_before`.
+        // Freezes an unset state too, so that no helper sets it. AcqRel: as in `freeze_before`.
         let frozen = |word: u64| match StateWord::decode(word) {
             StateWord::Live(value) => Some(StateWord::Frozen(value).encode()),
             StateWord::Unset(_) | StateWord::Invalid => Some(StateWord::Frozen(TAT_END - 1).encode()),
@@ -278,18 +281,18 @@ impl<'a> Generations<'a> {
         let _ = state.fetch_update(Ordering::AcqRel, Ordering::Acquire, frozen);
     }
 
-    /// Freezes the state of the generation before `epoch`, and says what it was.
+    /// Freezes the state of the generation before `epoch`, and returns its value.
     pub(super) fn freeze_before(&self, epoch: u64) -> u64 {
-        // AcqRel: what was committed before is in the value, what comes after fails.
+        // AcqRel: the value contains everything committed before; later commits fail.
         self.slot(epoch - 1).state.word.fetch_or(StateWord::FREEZE, Ordering::AcqRel)
     }
 
-    /// Whether the generation of `epoch` is to start with nothing used.
+    /// Whether the generation of `epoch` starts with zero usage.
     pub(super) fn starts_empty(&self, epoch: u64) -> bool {
         self.slot(epoch).header.starts_empty.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets the state that was unset. If this succeeds it was unset until now, so no place that was read to compute it
+    /// Sets the unset state. If the CAS succeeds, the state was unset until now, so no slot that was read to compute it
     /// has changed (invariant 1).
     pub(super) fn set(&self, epoch: u64, state: u64) {
         let _ = self.slot(epoch).state.word.compare_exchange(
@@ -301,14 +304,14 @@ impl<'a> Generations<'a> {
     }
 }
 
-/// One way to keep the state of a generation: in a word, or in a record that a word points to.
+/// How a generation keeps its state: in one word, or in a record to which the word points.
 pub(crate) trait GenerationState {
     fn generations(&self) -> Generations<'_>;
 
-    /// Freezes the state of the generation before `epoch` and starts this one from it.
+    /// Freezes the state of the generation before `epoch`, and derives the initial state of this one from it.
     fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), CommitError>;
 
-    /// Makes sure that the state of `epoch` is set, if `epoch` is still current; does what a dead or slow changer
+    /// Makes sure that the state of `epoch` is set, if `epoch` is still current: completes what a dead or slow changer
     /// left undone.
     #[cold]
     fn settle(&self, epoch: u64, clock: &impl Clock) -> Result<(), CommitError> {
@@ -321,24 +324,24 @@ pub(crate) trait GenerationState {
             StateWord::Frozen(_) => Err(CommitError::Frozen),
             StateWord::Unset(e) if e == epoch && epoch > 1 => self.take_over(epoch, clock),
             StateWord::Unset(_) | StateWord::Invalid => {
-                Err(CommitError::Corrupt("the state is none that was ever written"))
+                Err(CommitError::Corrupt("the state word is invalid"))
             }
         }
     }
 
-    /// Puts `config` in force, in place of that of `epoch`. The caller holds the control lock.
+    /// Publishes `config` as the successor of the generation of `epoch`. The caller holds the control lock.
     ///
-    /// Killed before the last swap, the caller has changed nothing; after it, everything.
+    /// Crash-atomic: if the caller is killed before the last swap, nothing has changed; after it, everything has.
     fn publish(&self, epoch: u64, config: &Config, clock: &impl Clock) -> Result<(), CommitError> {
         if epoch >= RETIRED {
             return Err(CommitError::Retired);
         }
         if epoch + 1 == RETIRED {
-            return Err(CommitError::Corrupt("the epoch is one that nobody reached"));
+            return Err(CommitError::Corrupt("the epoch is out of range"));
         }
         match self.settle(epoch, clock) {
             Ok(()) | Err(CommitError::Frozen) => {}
-            // A state that nobody can take over is not needed: the next one starts with nothing.
+            // A state that cannot be taken over is not needed: the next generation starts empty.
             Err(CommitError::Corrupt(_)) if config.starts_empty => {}
             Err(why) => return Err(why),
         }
@@ -348,12 +351,13 @@ pub(crate) trait GenerationState {
         fence(Ordering::Release);
         config.store(next, g.wall_ns(), g.slot(next));
         g.slot(next).state.reserved.store(0, Ordering::Relaxed);
-        // Release: pairs with the Acquire swap before `still_in_place`. A swap and no store, so that it and the freeze
-        // of a helper that overslept have one order for loom too (it takes stores and swaps for unordered).
+        // Release: pairs with the Acquire of the CAS before `was_not_recycled`. A swap rather than a store, so that it
+        // and the freeze of a stalled helper have one modification order in loom too (loom does not order stores
+        // against swaps).
         g.slot(next).state.word.swap(StateWord::Unset(next).encode(), Ordering::AcqRel);
-        // Release: pairs with the Acquire in `epoch`. A swap, because a second changer here means a lost lock.
+        // Release: pairs with the Acquire in `epoch`. A CAS, because a second changer here means that the lock failed.
         if g.epoch.compare_exchange(epoch, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return Err(CommitError::Corrupt("two changes at once, though one held the lock"));
+            return Err(CommitError::Corrupt("two processes changed it at once, although one held the lock"));
         }
         Ok(())
     }

@@ -1,14 +1,15 @@
-//! How decisions reach the shared memory: lock-free, and done or not begun at every instruction.
+//! Commits of decisions to shared memory: lock-free and crash-atomic. At every instruction, a decision has either
+//! happened or not.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | `config` | a configuration |
-//! | `config_words` | the same as words of the file: written, read and checked |
-//! | `generation` | configurations that follow one another, each with its own state; taking over |
-//! | `state_word` | the word that says whether a generation can be charged, and its value |
-//! | `word_state` | a decision as one compare-and-swap, for a limiter whose state is one word |
-//! | `record` | the same for any other: prepared in a cell of one's own, committed by a compare-and-swap |
-//! | `record_store` | the cells and rings that records are in |
+//! | `config_words` | the configuration as words of the file: written, read and checked |
+//! | `generation` | successive configurations, each with its own state; the transition between them |
+//! | `state_word` | the word that tells whether a generation can be charged, and its value |
+//! | `word_state` | decisions by one compare-and-swap, where the state is one word |
+//! | `record` | decisions on larger states: prepared in a private cell, committed by one compare-and-swap |
+//! | `record_store` | the cells and rings that hold records |
 //! | `scratch` | what a process keeps between its decisions on records |
 
 mod config;

@@ -1,18 +1,19 @@
-//! A decision on a state of several words: prepared in a cell of one's own, committed by one compare-and-swap.
+//! Decisions on a state of several words: prepared in a private cell, committed by one compare-and-swap.
 //!
-//! The state word says which cell holds the current record, and its version. To commit: copy that record, decide,
-//! write the new record to one of my two cells that is not the current one, swap the state word. Killed before the
-//! swap nothing has happened; after it, it is done. The invariants:
+//! The state word names the cell of the current record, and a version. To commit, a process copies that record,
+//! decides, writes the new record to the one of its two cells that is not current, and swaps the state word. This is
+//! crash-atomic: killed before the swap, nothing has happened; after it, everything has. Invariants:
 //!
-//! 1. Only the holder of a seat writes the seat's pair of cells, one thread at a time (`ProcessState::cells`), and only the
-//!    holder of the control lock writes the changer's pair. Neither writes the current cell: the state word is read
-//!    while the right to write is held, and only the holder's own commits can make one of its cells current. A child
-//!    that a signal handler forks in the middle of it writes private memory until it is out of it (`sys/mid_write`).
-//! 2. A copy is used only if the state word is still the same after it: whoever overwrites a cell has seen that it is
-//!    no longer current (release fence before writing, acquire fence after copying).
-//! 3. Versions never come again. So a swap that succeeds met the very record that was copied, in that generation, and
-//!    what overslept any number of changes changes nothing.
-//! 4. The slots of a log's newest entry are written before anything is committed after it. They only grow.
+//! 1. Only the holder of a seat writes the seat's pair of cells, one thread at a time (`ProcessState::cells`), and only
+//!    the holder of the control lock writes the changer's pair. Neither ever writes the current cell: the state word is
+//!    read while the right to write is held, and only the holder's own commits can make one of its cells current. A
+//!    child forked by a signal handler in the middle of a write continues on private memory until the write is over
+//!    (`sys/mid_write`).
+//! 2. A copy is used only if the state word is unchanged afterwards: a process that overwrites a cell has seen that the
+//!    cell is no longer current (release fence before writing, acquire fence after copying).
+//! 3. Versions never recur. So a successful CAS met exactly the record that was copied, in that generation, and a
+//!    process with a stale word changes nothing.
+//! 4. The slots of a log's newest entry are written before anything is committed after it. Slot values only grow.
 
 use super::config::Config;
 use super::config_words;
@@ -29,20 +30,20 @@ use crate::limit::rule_set::{Record, Rings, Rules, Size};
 use crate::limit::{Asked, Cost, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Refund};
 use crate::sync::{Ordering, back_off, fence, this_process};
 
-/// A limiter whose state is a record, seen by a process that may write some cells, or by one that only looks.
+/// A limiter whose state is a record, as seen by a process that may write some cells, or by one that only reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a> {
     pub(crate) generations: Generations<'a>,
     pub(crate) table: RecordStore<'a>,
-    /// `None` for a process that only looks.
+    /// `None` for a process that only reads.
     pub(crate) pair: Option<Pair>,
 }
 
-/// Two cells that this thread alone may write.
+/// Two cells that only this thread may write.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair {
     index: usize,
-    /// The token of the process that may.
+    /// The token of the process that may write them.
     process: u64,
 }
 
@@ -52,9 +53,9 @@ impl Pair {
         Pair { index, process }
     }
 
-    /// Whether this is still the process that may write them, and no child that a signal handler forked since.
+    /// Whether this is still that process, and not a child that a signal handler forked since.
     #[inline]
-    fn is_ours(self) -> bool {
+    fn is_same_process(self) -> bool {
         self.process == this_process()
     }
 }
@@ -67,7 +68,7 @@ impl GenerationState for Records<'_> {
     fn take_over(&self, epoch: u64, clock: &impl Clock) -> Result<(), CommitError> {
         let frozen = self.generations.freeze_before(epoch);
         if let Some(record) = self.start_of(epoch, frozen, clock)? {
-            self.table_write(RecordPtr(frozen), &record, self.rules(epoch).size())
+            self.write_cell(RecordPtr(frozen), &record, self.rules(epoch).size())
                 .map(|next| self.generations.set(epoch, next))?;
         }
         Ok(())
@@ -75,7 +76,7 @@ impl GenerationState for Records<'_> {
 }
 
 impl<'a> Records<'a> {
-    /// Fills a segment that nobody else sees yet: its first record is in the last cell, which is the changer's.
+    /// Fills a segment that no other process sees yet. Its first record is in the last cell, which is the changer's.
     pub(crate) fn initialise(&self, config: &Config) {
         let cell = self.table.cells.len() - 1;
         self.generations.initialise(config, RecordPtr(0).next(cell));
@@ -87,62 +88,63 @@ impl<'a> Records<'a> {
         config_words::rules(self.generations.slot(epoch), self.table.rings.map(|slots| slots > 0))
     }
 
-    /// The record that a state word of this generation points to, if it is still the one after the copy.
+    /// Copies the record to which a state word of this generation points. False if the state word has changed
+    /// meanwhile.
     #[inline]
     fn copy(&self, word: u64, epoch: u64, size: Size, to: &mut Record) -> Result<bool, CommitError> {
         let Some(cell) = self.table.cells.get(RecordPtr(word).cell()) else {
-            return Err(CommitError::Corrupt("the state points to no cell"));
+            return Err(CommitError::Corrupt("the state word points to no cell"));
         };
         load(cell, to, size);
-        // Pairs with the Release fence in `table_write`.
+        // Pairs with the Release fence in `write_cell`.
         fence(Ordering::Acquire);
-        let same = self.generations.slot(epoch).state.word.load(Ordering::Relaxed) == word;
-        if !same {
-            // Who lost it while reading has lost a race, too.
+        let unchanged = self.generations.slot(epoch).state.word.load(Ordering::Relaxed) == word;
+        if !unchanged {
+            // Losing the record while copying it is a lost race, too.
             back_off();
         }
-        Ok(same)
+        Ok(unchanged)
     }
 
-    /// The record with which the generation of `epoch` starts, from the frozen state before it; `None` if that is
-    /// over.
+    /// The record with which the generation of `epoch` starts, derived from the frozen state before it; `None` if
+    /// `epoch` is over.
     fn start_of(&self, epoch: u64, frozen: u64, clock: &impl Clock) -> Result<Option<Record>, CommitError> {
         let g = self.generations;
         let before = epoch - 1;
         let (from, to) = (self.rules(before), self.rules(epoch));
-        let forgets = g.starts_empty(epoch);
+        let starts_empty = g.starts_empty(epoch);
         let mut record = Record::EMPTY;
         let readable = match StateWord::decode(frozen) {
             StateWord::Live(_) | StateWord::Frozen(_) => {
                 match self.copy(frozen | StateWord::FREEZE, before, from.size(), &mut record) {
-                    Err(_) if forgets => false,
+                    Err(_) if starts_empty => false,
                     copied => copied?,
                 }
             }
             StateWord::Unset(_) | StateWord::Invalid => false,
         };
-        if forgets {
-            from.mend_logs(&mut record, &self.table);
+        if starts_empty {
+            from.repair_logs(&mut record, &self.table);
         }
-        // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
+        // Read after the epoch: a process that acted on a turn before it saw the new epoch has an earlier time.
         let now = clock.exact();
         let same_unit = {
             let (a, b) = (config_words::units(g.slot(before)), config_words::units(g.slot(epoch)));
             move |i: usize| i < LIMITS && a[i] == b[i]
         };
-        if !readable && g.epoch() == epoch && !forgets {
-            return Err(CommitError::Corrupt("the state before is no record"));
+        if !readable && g.epoch() == epoch && !starts_empty {
+            return Err(CommitError::Corrupt("the previous state is not a record"));
         }
-        let goes_on = |i| !forgets && same_unit(i);
-        Ok((readable || forgets).then(|| from.carry(&record, now, &to, goes_on, &self.table)))
+        let keeps_usage = |i| !starts_empty && same_unit(i);
+        Ok((readable || starts_empty).then(|| from.carry(&record, now, &to, keeps_usage, &self.table)))
     }
 
-    /// Writes the record to the cell of this process's pair that is not the current one, and says what the state word
-    /// is then.
+    /// Writes the record to the cell of this process's pair that is not current, and returns the state word that points
+    /// to it.
     #[inline]
-    fn table_write(&self, current: RecordPtr, record: &Record, size: Size) -> Result<u64, CommitError> {
+    fn write_cell(&self, current: RecordPtr, record: &Record, size: Size) -> Result<u64, CommitError> {
         let Some(pair) = self.pair else { return Err(CommitError::NoSeat) };
-        if !pair.is_ours() {
+        if !pair.is_same_process() {
             return Err(CommitError::Forked);
         }
         let mine = pair.index * CELL_PAIR;
@@ -150,22 +152,23 @@ impl<'a> Records<'a> {
         let Some(cell) = self.table.cells.get(free) else {
             return Err(CommitError::Corrupt("the seat has no cells"));
         };
-        // Pairs with the Acquire fence in `copy`: who reads a word of this also sees that the cell is not current.
+        // Pairs with the Acquire fence in `copy`: a reader that saw a word of this record also sees that the cell is
+        // not current.
         fence(Ordering::Release);
         store(cell, record, size);
-        // In a child of a signal handler's fork: what is in the cell may be the parent's next record by now.
-        if pair.is_ours() { Ok(current.next(free)) } else { Err(CommitError::Forked) }
+        // In a child forked by a signal handler, the cell may contain the parent's next record by now.
+        if pair.is_same_process() { Ok(current.next(free)) } else { Err(CommitError::Forked) }
     }
 
-    /// Writes the slots of what was admitted last, so that something can follow it.
+    /// Writes the log slots of the newest admission, so that another can follow it.
     #[inline]
     fn write_pending(&self, rules: &Rules, record: &Record) -> Result<(), CommitError> {
         for (limit, range, value) in rules.unwritten(record) {
             let ring = self.table.ring(limit);
             if range.end.saturating_sub(range.start) > ring.capacity() {
-                return Err(CommitError::Corrupt("a log has more entries than room"));
+                return Err(CommitError::Corrupt("a log has more entries than its ring has slots"));
             }
-            for slot in range.filter_map(|index| ring.place(index)) {
+            for slot in range.filter_map(|index| ring.slot_ref(index)) {
                 // Release: pairs with the Acquire in `slot`.
                 if slot.load(Ordering::Relaxed) < value {
                     slot.fetch_max(value, Ordering::Release);
@@ -175,8 +178,8 @@ impl<'a> Records<'a> {
         Ok(())
     }
 
-    /// Takes what is requested of all limits, or nothing, for the first instant at which it conforms, if that is
-    /// wanted. If `remember`, the scratch then has the record before the admission.
+    /// Takes the request from all limits or from none, for the first instant at which it conforms to all, if that is
+    /// `wanted`. If `remember`, the scratch keeps the record from before the admission.
     #[inline]
     pub(crate) fn reserve(
         &self,
@@ -194,15 +197,15 @@ impl<'a> Records<'a> {
             let mut now = clock.read();
             let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.at.as_nanos(), &self.table));
             if ready > now.at && !now.is_exact && ready.since(now.at) < QUICK_LAG {
-                (now, ready) = self.look_closely(rules, record, &costs, clock);
+                (now, ready) = self.read_exact_clock(rules, record, &costs, clock);
             }
             if ready > now.at {
-                // What was read of the rings was right if nothing was committed since.
+                // The ring slots that were read are valid if nothing was committed meanwhile.
                 if state.load(Ordering::Acquire) != word {
                     continue;
                 }
                 if ready.since(now.at) > MAX_WAIT {
-                    self.far_away(rules, record, now.at, ready, wanted.turn)?;
+                    self.check_max_wait(rules, record, now.at, ready, wanted.turn)?;
                 }
                 if ready > wanted.turn {
                     let denied = self.denied_by(rules, record, &costs, now.at, ready);
@@ -219,7 +222,7 @@ impl<'a> Records<'a> {
                 (*before, *from) = (*record, word);
             }
             rules.charge(record, &costs, at.as_nanos(), now.at.as_nanos());
-            let new = self.table_write(RecordPtr(word), record, rules.size())?;
+            let new = self.write_cell(RecordPtr(word), record, rules.size())?;
             // AcqRel: publishes the record and the slots written before.
             if state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Ok(Verdict::Admitted { at, now, epoch: *epoch, state: new });
@@ -228,8 +231,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// What denies these costs, which would be admitted at `retry_at`. Asks each limit once more, so it is for those that are
-    /// denied only.
+    /// Which limit denies these costs, which would be admitted at `retry_at`. Evaluates each limit again, so it is used
+    /// only for denials.
     #[cold]
     fn denied_by(
         &self,
@@ -249,7 +252,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Why what is requested is denied now; `None` if it is not. Takes nothing.
+    /// Why the request is denied now, or `None` if it is admitted. Takes nothing.
     pub(crate) fn denial(
         &self,
         asked: Asked<'_>,
@@ -258,8 +261,8 @@ impl<'a> Records<'a> {
     ) -> Result<Option<Denied>, CommitError> {
         loop {
             let Some((word, costs)) = self.read(asked, clock, scratch)? else { continue };
-            let (now, ready) = self.look_closely(&scratch.rules, &scratch.record, &costs, clock);
-            // What was read of the rings was right if nothing was committed since.
+            let (now, ready) = self.read_exact_clock(&scratch.rules, &scratch.record, &costs, clock);
+            // The ring slots that were read are valid if nothing was committed meanwhile.
             let state = &self.generations.slot(scratch.epoch).state.word;
             if state.load(Ordering::Acquire) == word {
                 let denied = ready > now.at;
@@ -270,9 +273,9 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The clock itself, and the instant for these costs by it.
+    /// The exact clock, and the instant for these costs by it.
     #[cold]
-    fn look_closely(
+    fn read_exact_clock(
         &self,
         rules: &Rules,
         record: &Record,
@@ -283,8 +286,8 @@ impl<'a> Records<'a> {
         (Reading::exact(now), Nanos::from_nanos(rules.ready(record, costs, now.as_nanos(), &self.table)))
     }
 
-    /// Takes a turn for each of `k` such requests, and says when they are. In one commit; in several if others commit all
-    /// the time; and in one for each if there is a greedy limit: its newest admission has one time.
+    /// Takes turns for `k` such requests and returns their instants. One commit if there is no contention, several if
+    /// others keep committing, and one per request if a limit is greedy: a log's newest entry has a single time.
     pub(crate) fn schedule(
         &self,
         asked: Asked<'_>,
@@ -294,12 +297,12 @@ impl<'a> Records<'a> {
     ) -> Result<Vec<Nanos>, CommitError> {
         let mut turns = Vec::with_capacity(k);
         let now = clock.exact();
-        let mut most = k;
+        let mut batch = k;
         while turns.len() < k {
             let Some((word, costs)) = self.read(asked, clock, scratch)? else { continue };
             let Scratch { epoch, rules, record, .. } = &mut *scratch;
-            let together = if rules.has_log(&costs) { 1 } else { most.min(k - turns.len()) };
-            let begun = turns.len();
+            let together = if rules.has_log(&costs) { 1 } else { batch.min(k - turns.len()) };
+            let start = turns.len();
             if rules.len() == 0 {
                 return Err(CommitError::Unlimited);
             }
@@ -308,22 +311,22 @@ impl<'a> Records<'a> {
                 let ready = rules.ready(record, &costs, now.as_nanos(), &self.table);
                 let at = Nanos::from_nanos(ready).max(now);
                 if at.since(now) > MAX_WAIT {
-                    self.far_away(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
+                    self.check_max_wait(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
                 }
                 rules.charge(record, &costs, at.as_nanos(), now.as_nanos());
                 turns.push(at);
             }
             if !self.replace(*epoch, word, record, rules.size())? {
-                turns.truncate(begun);
-                // In a crowd one large step never comes through.
-                most = (most / 2).max(16);
+                turns.truncate(start);
+                // Under contention, one large step may never succeed.
+                batch = (batch / 2).max(16);
                 back_off();
             }
         }
         Ok(turns)
     }
 
-    /// Charges what is named whether or not it conforms, in one step whatever the amount, as if single calls had queued.
+    /// Charges the named amounts unconditionally, in one step whatever they are, as if single calls had queued.
     pub(crate) fn debt(
         &self,
         what: &Cost,
@@ -344,7 +347,7 @@ impl<'a> Records<'a> {
             let last =
                 rules.debt(record, &amounts, now.as_nanos(), &self.table).map_or(end, Nanos::from_nanos);
             if last.since(now) > MAX_WAIT {
-                self.far_away(rules, &before, now, last, end)?;
+                self.check_max_wait(rules, &before, now, last, end)?;
             }
             if self.replace(*epoch, word, record, rules.size())? {
                 return Ok(());
@@ -353,8 +356,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Reads the current configuration and record into the scratch; says the state word, and what the request costs. `None`: try
-    /// again.
+    /// Reads the current configuration and record into the scratch; returns the state word and the costs of the
+    /// request. `None`: retry.
     #[inline]
     fn read(
         &self,
@@ -364,7 +367,7 @@ impl<'a> Records<'a> {
     ) -> Result<Option<(u64, Costs)>, CommitError> {
         let Some(word) = self.read_record(clock, scratch)? else { return Ok(None) };
         let costs = match asked {
-            Asked::Calls(n) if 0 < n && n <= scratch.most_calls => [n; MAX_LIMITS],
+            Asked::Calls(n) if 0 < n && n <= scratch.max_calls => [n; MAX_LIMITS],
             Asked::Costs(costs, epoch) => {
                 if scratch.epoch != epoch {
                     return Err(CommitError::Changed);
@@ -376,15 +379,15 @@ impl<'a> Records<'a> {
         Ok(Some((word, costs)))
     }
 
-    /// Reads the current configuration and record into the scratch; says the state word. `None`: try again.
+    /// Reads the current configuration and record into the scratch; returns the state word. `None`: retry.
     #[inline]
     fn read_record(&self, clock: &impl Clock, scratch: &mut Scratch) -> Result<Option<u64>, CommitError> {
         let epoch = self.generations.epoch();
-        if epoch != scratch.epoch && !self.read_terms(epoch, scratch)? {
+        if epoch != scratch.epoch && !self.read_config(epoch, scratch)? {
             return Ok(None);
         }
         let word = self.generations.slot(epoch).state.word.load(Ordering::Acquire);
-        // Then that word is this generation's.
+        // If the epoch is still current, the word belongs to this generation.
         if !self.generations.is_current(epoch) {
             return Ok(None);
         }
@@ -394,9 +397,9 @@ impl<'a> Records<'a> {
         Ok(self.copy(word, epoch, scratch.rules.size(), &mut scratch.record)?.then_some(word))
     }
 
-    /// Reads the configuration of this epoch into the scratch; false if it is no longer in force.
+    /// Reads the configuration of this epoch into the scratch; false if the epoch is over.
     #[cold]
-    fn read_terms(&self, epoch: u64, scratch: &mut Scratch) -> Result<bool, CommitError> {
+    fn read_config(&self, epoch: u64, scratch: &mut Scratch) -> Result<bool, CommitError> {
         if epoch >= RETIRED {
             return Err(CommitError::Retired);
         }
@@ -404,7 +407,7 @@ impl<'a> Records<'a> {
         scratch.rules = self.rules(epoch);
         scratch.units = config_words::units(self.generations.slot(epoch));
         let only_calls = scratch.units.iter().all(Option::is_none);
-        scratch.most_calls = if only_calls { scratch.rules.most() } else { 0 };
+        scratch.max_calls = if only_calls { scratch.rules.max_cost() } else { 0 };
         let current = self.generations.is_current(epoch);
         if current {
             scratch.epoch = epoch;
@@ -412,9 +415,9 @@ impl<'a> Records<'a> {
         Ok(current)
     }
 
-    /// A turn more than a year away: damage, a queue too long to join, or a very slow limiter.
+    /// Handles a turn more than a year ahead: corruption, a queue too long to join, or a very slow limiter.
     #[cold]
-    fn far_away(
+    fn check_max_wait(
         &self,
         rules: &Rules,
         record: &Record,
@@ -422,27 +425,28 @@ impl<'a> Records<'a> {
         ready: Nanos,
         latest: Nanos,
     ) -> Result<(), CommitError> {
-        if rules.is_absurd(record, now) {
-            return Err(CommitError::Corrupt("the state is a time years away"));
+        if rules.is_implausible(record, now) {
+            return Err(CommitError::Corrupt("the state is a time years ahead"));
         }
         if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
     }
 
-    /// Makes the admission that led to `state` undone, if nothing was committed after it. `before` is the record
-    /// before it. Says the state word then. Otherwise (`None`) it is forfeited.
+    /// Undoes the admission that led to `state`, if nothing was committed after it. `before` is the record from before
+    /// it. Returns the new state word; `None` means that the admission is forfeited.
     pub(crate) fn cancel(&self, epoch: u64, state: u64, before: &Record) -> Result<Option<u64>, CommitError> {
         let rules = self.rules(epoch);
         let size = rules.size();
         let mut newest = Record::EMPTY;
-        // If the copy fails something was committed since, perhaps by this process: then my free cell may be current.
+        // If the copy fails, something was committed since, perhaps by this process; then its free cell may be the
+        // current one.
         if !self.generations.is_current(epoch) || !self.copy(state, epoch, size, &mut newest)? {
             return Ok(None);
         }
         self.replace_with(epoch, state, &rules.cancel(&newest, before), size)
     }
 
-    /// Gives back what is requested here of an admission at `at`, in this epoch's generation, that led to `state` and
-    /// then to these charges. Under another configuration by now it stays used.
+    /// Refunds `unused` of an admission at `at` in this epoch's generation, which led to `state` and to the running
+    /// totals `charged`. After a change of configuration, nothing is refunded.
     pub(crate) fn refund(
         &self,
         epoch: u64,
@@ -483,7 +487,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// What a request costs each limit of this epoch, if it can ever pass; `None` if the epoch is over. Needs no cells.
+    /// What a request costs each limit of this epoch, if it can ever be admitted; `None` if the epoch is over. Needs no
+    /// cells.
     pub(crate) fn costs_in(&self, epoch: u64, asked: Asked<'_>) -> Result<Option<Costs>, CommitError> {
         let (rules, units) = (self.rules(epoch), config_words::units(self.generations.slot(epoch)));
         if !self.generations.is_current(epoch) {
@@ -493,7 +498,7 @@ impl<'a> Records<'a> {
         possible(&rules, &costs).map(Some)
     }
 
-    /// When these costs would be admitted if so much more had been admitted before, and which limit says so. Takes nothing.
+    /// When these costs would be admitted after `ahead`, and which limit decides that. Takes nothing.
     pub(crate) fn estimate(
         &self,
         epoch: u64,
@@ -527,24 +532,24 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Copies the record before a turn to the turn's own cell, for whoever undoes it.
-    pub(crate) fn keep_before(&self, epoch: u64, cell: &Cell, before: &Record) {
+    /// Copies the record from before a turn to the turn's own cell, so that any process can undo the turn.
+    pub(crate) fn store_before(&self, epoch: u64, cell: &Cell, before: &Record) {
         store(cell, before, self.rules(epoch).size());
     }
 
-    /// Reads it there.
-    pub(crate) fn kept_before(&self, epoch: u64, cell: &Cell) -> Record {
+    /// Reads that record.
+    pub(crate) fn load_before(&self, epoch: u64, cell: &Cell) -> Record {
         let mut before = Record::EMPTY;
         load(cell, &mut before, self.rules(epoch).size());
         before
     }
 
-    /// Makes this record the current one in place of that which `word` points to, if that is still the current one.
+    /// Replaces the record to which `word` points, if it is still current.
     fn replace(&self, epoch: u64, word: u64, record: &Record, size: Size) -> Result<bool, CommitError> {
         self.replace_with(epoch, word, record, size).map(|new| new.is_some())
     }
 
-    /// The same; says the state word then.
+    /// The same; returns the new state word.
     fn replace_with(
         &self,
         epoch: u64,
@@ -553,13 +558,13 @@ impl<'a> Records<'a> {
         size: Size,
     ) -> Result<Option<u64>, CommitError> {
         let state = &self.generations.slot(epoch).state.word;
-        let new = self.table_write(RecordPtr(word), record, size)?;
+        let new = self.write_cell(RecordPtr(word), record, size)?;
         let swapped = state.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         Ok(swapped.then_some(new))
     }
 
-    /// Clears slots that nobody can have written, before everything is forgotten. The caller holds the control lock, so
-    /// there is no later generation yet in which they could be written.
+    /// Before a reset: clears slot values that cannot have been written. The caller holds the control lock, so there is
+    /// no later generation yet that could have written them.
     pub(crate) fn clear_damage(&self, epoch: u64) {
         self.generations.clear_damage(epoch);
         let rules = self.rules(epoch);
@@ -568,7 +573,7 @@ impl<'a> Records<'a> {
             let word = self.generations.slot(epoch).state.word.load(Ordering::Acquire);
             self.copy(word, epoch, rules.size(), &mut record)
         };
-        // Others may commit meanwhile. The era is the same all the time.
+        // Other processes may commit meanwhile, but the era does not change.
         if !(0..1_000).map(|_| read()).take_while(Result::is_ok).any(|copied| copied == Ok(true)) {
             return;
         }
@@ -582,7 +587,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// How full each limit is now. Takes nothing.
+    /// The current fill level of each limit. Takes nothing.
     pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<([Outlook; MAX_LIMITS], Nanos), CommitError> {
         loop {
             let epoch = self.generations.epoch();
@@ -605,15 +610,15 @@ impl<'a> Records<'a> {
                     }
                 }
                 StateWord::Frozen(_) => return Err(CommitError::Frozen),
-                _ => return Err(CommitError::Corrupt("the state is none that was ever written")),
+                _ => return Err(CommitError::Corrupt("the state word is invalid")),
             };
             let seen = rules.outlooks(&record, now, &self.table);
-            let same = self.generations.slot(epoch).state.word.load(Ordering::Acquire) == word;
-            if !readable || !same || !self.generations.is_current(epoch) {
+            let unchanged = self.generations.slot(epoch).state.word.load(Ordering::Acquire) == word;
+            if !readable || !unchanged || !self.generations.is_current(epoch) {
                 continue;
             }
-            if rules.is_absurd(&record, now) {
-                return Err(CommitError::Corrupt("the state is a time years away"));
+            if rules.is_implausible(&record, now) {
+                return Err(CommitError::Corrupt("the state is a time years ahead"));
             }
             return Ok((seen, now));
         }

@@ -1,4 +1,4 @@
-//! Where records lie: cells, the word that points to one, and the rings of logs.
+//! Where records are stored: the cells, the word that points to one, and the rings of logs.
 
 use crate::layout::{Cell, RINGS};
 use crate::limit::log::Ring;
@@ -7,10 +7,10 @@ use crate::sync::{AtomicU64, Ordering};
 use std::ops::Range;
 
 const CELL_BITS: u32 = 14;
-/// A state word is below this while its generation lives.
+/// State words below this are live.
 pub(super) const LIVE_END: u64 = crate::limit::gcra::TAT_END;
 
-/// The state word: which cell, and the how-manieth record it is.
+/// The state word as a pointer: the index of the cell, and the version of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordPtr(pub(super) u64);
 
@@ -19,20 +19,20 @@ impl RecordPtr {
         (self.0 & ((1 << CELL_BITS) - 1)) as usize
     }
 
-    /// The pointer to the next record.
+    /// The state word for the next record, in this cell.
     pub(super) fn next(self, cell: usize) -> u64 {
         let version = (self.0 & (LIVE_END - 1)) >> CELL_BITS;
         ((version + 1) << CELL_BITS | cell as u64) & (LIVE_END - 1)
     }
 }
 
-/// One limit's slots.
+/// One limit's ring slots.
 #[derive(Clone, Copy)]
 pub(crate) struct Slots<'a>(pub(super) &'a [AtomicU64]);
 
 impl Slots<'_> {
-    pub(super) fn place(&self, index: u64) -> Option<&AtomicU64> {
-        // A power of two, or none.
+    pub(super) fn slot_ref(&self, index: u64) -> Option<&AtomicU64> {
+        // The length is a power of two, or 0.
         self.0.get(index as usize & self.0.len().wrapping_sub(1))
     }
 }
@@ -40,9 +40,9 @@ impl Slots<'_> {
 impl Ring for Slots<'_> {
     #[inline]
     fn slot(&self, index: u64) -> u64 {
-        // Acquire: pairs with the raise in `write_pending`. Whoever reads what a later commit made room for also reads
-        // a later state word.
-        self.place(index).map_or(0, |slot| slot.load(Ordering::Acquire))
+        // Acquire: pairs with the `fetch_max` in `write_pending`. A reader that sees a slot overwritten by a later
+        // commit also sees a later state word.
+        self.slot_ref(index).map_or(0, |slot| slot.load(Ordering::Acquire))
     }
 
     fn capacity(&self) -> u64 {
@@ -54,7 +54,7 @@ impl Ring for Slots<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct RecordStore<'a> {
     pub(crate) cells: &'a [Cell],
-    /// Of all rings, one ring after the other.
+    /// The slots of all rings, one ring after the other.
     pub(crate) slots: &'a [AtomicU64],
     /// How many slots each limit's ring has.
     pub(crate) rings: &'a [usize; RINGS],
@@ -71,7 +71,7 @@ impl<'a> Rings for RecordStore<'a> {
     }
 }
 
-/// Copies a cell, which somebody may be writing.
+/// Copies a cell, possibly while another process writes it.
 #[inline]
 pub(super) fn load(cell: &Cell, record: &mut Record, size: Size) {
     load_lines(cell, record, 0..size.least_lines());

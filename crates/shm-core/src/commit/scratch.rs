@@ -7,18 +7,18 @@ use crate::limit::rule_set::{Record, Rules};
 use crate::limit::window::FixedWindow;
 use crate::limit::{Cost, Costs, MAX_LIMITS};
 
-/// Where a process works: the configuration it last read, and the record it is about to change. Kept between decisions, and
-/// large, so it is used in place.
+/// The working memory of a process: the configuration that it read last, and the record that it is about to change.
+/// Kept between decisions and modified in place, because it is large.
 pub(crate) struct Scratch {
-    /// The epoch of the configuration; 0: none yet.
+    /// The epoch of the configuration; 0: none read yet.
     pub(super) epoch: u64,
     pub(super) rules: Rules,
     pub(super) units: [Option<[u64; 3]>; LIMITS],
-    /// The most calls that can pass at once; 0 where units are counted, too.
-    pub(super) most_calls: u64,
-    /// The current record; after an admission the one that it led to.
+    /// The largest admissible number of calls; 0 if other units are counted.
+    pub(super) max_calls: u64,
+    /// The current record; after an admission, the resulting one.
     pub(super) record: Record,
-    /// The one before it, and the state word that pointed to that, if that was asked for.
+    /// The record before it and the state word that pointed to that, if the caller wanted them.
     pub(super) before: Record,
     pub(super) from: u64,
 }
@@ -30,7 +30,7 @@ impl Default for Scratch {
             epoch: 0,
             rules: Rules::new(1, nothing, [false; MAX_LIMITS], 0),
             units: [None; LIMITS],
-            most_calls: 0,
+            max_calls: 0,
             record: Record::EMPTY,
             before: Record::EMPTY,
             from: 0,
@@ -38,11 +38,11 @@ impl Default for Scratch {
     }
 }
 
-/// These costs, if they can ever pass.
+/// These costs, if they can ever be admitted.
 pub(super) fn possible(rules: &Rules, costs: &Costs) -> Result<Costs, CommitError> {
     match rules.never(costs) {
         None => Ok(*costs),
-        Some((limit, most)) => Err(CommitError::NeverAdmissible { limit, most }),
+        Some((limit, max)) => Err(CommitError::NeverAdmissible { limit, max }),
     }
 }
 
@@ -52,13 +52,13 @@ impl Scratch {
         &self.units[..self.rules.len().min(LIMITS)]
     }
 
-    /// What a request costs, if it can ever pass.
+    /// The costs of a request, if it can ever be admitted.
     pub(super) fn costs(&self, cost: &Cost) -> Result<Costs, CommitError> {
         let costs = cost.costs(self.units()).ok_or(CommitError::WrongUnits)?;
         possible(&self.rules, &costs)
     }
 
-    /// These costs, if they can ever pass. They may have been read of shared memory.
+    /// These costs, if they can ever be admitted. They may come from shared memory.
     pub(super) fn possible(&self, costs: &Costs) -> Result<Costs, CommitError> {
         if costs.iter().all(|&cost| cost == 0) {
             return Err(CommitError::WrongUnits);
@@ -66,23 +66,23 @@ impl Scratch {
         possible(&self.rules, costs)
     }
 
-    /// How much each bucket was charged so far, after an admission.
+    /// Each bucket's running total of charges, after an admission.
     #[inline]
     pub(crate) fn charged(&self) -> Costs {
         self.rules.charged(&self.record)
     }
 
-    /// The state word before an admission that was to be remembered.
+    /// The state word before a remembered admission.
     pub(crate) fn word_before(&self) -> u64 {
         self.from
     }
 
-    /// The record before an admission that was to be remembered, in place.
+    /// The record before a remembered admission, in place.
     pub(crate) fn before_it(&self) -> &Record {
         &self.before
     }
 
-    /// The record before an admission that was to be remembered.
+    /// The record before a remembered admission.
     pub(crate) fn before(&self) -> Box<Record> {
         Box::new(self.before)
     }

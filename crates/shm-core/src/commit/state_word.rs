@@ -1,17 +1,17 @@
-//! The state word of a generation: whether it can be charged, and its value.
+//! The state word of a generation: whether the generation can be charged, and its value.
 
 use crate::limit::gcra::TAT_END;
 
-/// What the state word can say.
+/// A decoded state word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateWord {
-    /// `00…`: the theoretical arrival time, in ticks.
+    /// `00…`: can be charged. The value is the theoretical arrival time in ticks, or a record pointer.
     Live(u64),
-    /// `10…`: the same, for good; the generation is over.
+    /// `10…`: the same value, final: the generation is over.
     Frozen(u64),
-    /// `11…`: nobody has computed the state of this epoch yet.
+    /// `11…`: the state of this epoch has not been computed yet.
     Unset(u64),
-    /// `01…`: never written.
+    /// `01…`: never written by this library.
     Invalid,
 }
 
@@ -38,7 +38,7 @@ impl StateWord {
         }
     }
 
-    /// A live word; a time that doesn't fit is the last one that does (and will be found absurd).
+    /// A live word. A time that does not fit is clamped to the last one that does (and later reported as corrupt).
     pub(crate) fn live(tat: u64) -> u64 {
         tat.min(TAT_END - 1)
     }

@@ -1,4 +1,4 @@
-//! A decision as one compare-and-swap on one word.
+//! Decisions by one compare-and-swap on one word, which holds a theoretical arrival time (see `limit::gcra`).
 
 use super::config::Config;
 use super::config_words;
@@ -12,65 +12,65 @@ use crate::sync::{Ordering, back_off};
 use std::time::Duration;
 
 const TAT_END: u64 = crate::limit::gcra::TAT_END;
-/// At least [`NEARLY`] in the ticks of any rate: they are longer than half a nanosecond.
-const NEARLY_TICKS: u64 = 2 * QUICK_LAG.as_nanos() as u64;
+/// At least [`QUICK_LAG`] in the ticks of any rate: every tick is longer than half a nanosecond.
+const QUICK_LAG_TICKS: u64 = 2 * QUICK_LAG.as_nanos() as u64;
 
-/// The state where there is no limit.
+/// The state of a limiter without a limit.
 const UNLIMITED_STATE: u64 = 0;
 
-/// Why an attempt decided nothing.
+/// Why an attempt made no decision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AttemptError {
-    /// There was no cheap time.
+    /// The quick clock was not available.
     NoCheapClock,
-    /// Too close to be decided by a cheap time.
+    /// The decision is closer than the lag of the quick clock: retry with the exact clock.
     TooCloseToCall,
-    /// This epoch is over, or retired, or its state is to be settled; or so much is never admitted.
+    /// The epoch is over or retired, or its state is not set; or the request exceeds the burst.
     NotLive(u64),
-    /// Somebody else came first. Or this one was asleep for a whole turn of the ring, and perhaps it was another
-    /// generation that was charged. Then it stays charged: by now the same state may be somebody else's turn.
+    /// Another process won the race. Or this one stalled for a full ring cycle, and may have charged another
+    /// generation. Such a charge stays: by now the same state word may be another caller's turn.
     LostRace,
-    /// The turn is more than a year away.
+    /// The turn lies more than a year ahead.
     BeyondMaxWait { epoch: u64, tat: u64, ready: Nanos, now: Reading },
-    /// The state is none that anybody can have reached.
+    /// The state is a value that cannot be reached.
     Corrupt,
 }
 
-/// Which limiters an attempt decides; it is blocked by all others.
+/// For which limiters an attempt may decide; all others give [`AttemptError::NotLive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decides {
-    /// Any: where there are permits, one is held already, or they play no part.
+    /// All: if there are permits, the caller holds one already, or needs none.
     Any,
-    /// One bucket, if no permits are in force.
+    /// One bucket without permits.
     WithoutPermits,
-    /// The same, looked at before the clock is read: where there are permits that would be for nothing.
+    /// The same, checked before the clock is read: with permits, reading the clock would be wasted.
     WithoutPermitsAtOnce,
 }
 
-/// After a deadline a request that would be admitted at once is to be made again.
+/// The retry delay reported when a request could be admitted now, but the caller's deadline has passed.
 pub(super) const SOON: Duration = Duration::from_nanos(1);
 
-/// Which instants are wanted.
+/// Which instants the caller accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// The latest turn in the queue; 0: none.
+    /// The latest acceptable future turn; 0: none.
     pub(super) turn: Nanos,
-    /// The latest decision that admits at once.
+    /// The latest clock reading at which an immediate admission is acceptable.
     pub(super) decided: Nanos,
 }
 
 impl Wanted {
-    /// What is to be had at once, whenever that is.
+    /// Immediate admission, at any time.
     pub(crate) const NOW: Wanted =
         Wanted { turn: Nanos::from_nanos(0), decided: Nanos::from_nanos(u64::MAX) };
 
-    /// What is to be had at once, by this instant.
+    /// Immediate admission, not later than this instant.
     pub(crate) fn now_by(latest: Nanos) -> Wanted {
         Wanted { decided: latest, ..Wanted::NOW }
     }
 }
 
-/// At once, or a turn, by this instant. 0: at once, whenever that is.
+/// Immediate admission or a turn, not later than this instant. 0: immediate admission, at any time.
 impl From<Nanos> for Wanted {
     #[inline]
     fn from(latest: Nanos) -> Wanted {
@@ -92,7 +92,7 @@ impl GenerationState for WordState<'_> {
         let frozen = g.freeze_before(epoch);
         let (from, to) = (g.gcra(epoch - 1), g.gcra(epoch));
         let unlimited = |epoch| config_words::is_unlimited(g.slot(epoch));
-        // Read after the epoch was: whoever acted on a turn before it saw the news has an earlier time.
+        // Read after the epoch: a process that acted on a turn before it saw the new epoch has an earlier time.
         let now = clock.exact();
         let start = match StateWord::decode(frozen) {
             _ if unlimited(epoch) => UNLIMITED_STATE,
@@ -100,7 +100,7 @@ impl GenerationState for WordState<'_> {
             StateWord::Live(tat) | StateWord::Frozen(tat) => from.carry(tat, now, &to),
             StateWord::Unset(_) | StateWord::Invalid if g.epoch() != epoch => return Ok(()),
             StateWord::Unset(_) | StateWord::Invalid => {
-                return Err(CommitError::Corrupt("the state before is not a time"));
+                return Err(CommitError::Corrupt("the previous state is not a time"));
             }
         };
         g.set(epoch, StateWord::live(start));
@@ -109,14 +109,14 @@ impl GenerationState for WordState<'_> {
 }
 
 impl WordState<'_> {
-    /// Fills a segment that nobody else sees yet.
+    /// Fills a segment that no other process sees yet.
     pub(crate) fn initialise(&self, config: &Config) {
         let start = config.gcra().map_or(UNLIMITED_STATE, |gcra| gcra.unused(config.since));
         self.0.initialise(config, StateWord::live(start));
     }
 
-    /// Takes `cost` tokens for the first instant at which they conform, if that is wanted.
-    /// `cancellable`: it may be given back by [`cancel`](Self::cancel).
+    /// Takes `cost` tokens for the first instant at which they conform, if that is `wanted`. `cancellable`:
+    /// [`cancel`](Self::cancel) may undo it.
     #[inline(always)]
     pub(crate) fn reserve(
         &self,
@@ -128,8 +128,8 @@ impl WordState<'_> {
         self.decide(cost, wanted.into(), cancellable, Decides::Any, clock, |_| ())
     }
 
-    /// Takes `cost` tokens for a turn of the line, if it comes by `latest`; also says the state right before it, by which it
-    /// can be [undone](Self::undo).
+    /// Charges `cost` tokens for a turn of the line, if it comes by `latest`. Also returns the state word right before,
+    /// by which the charge can be [undone](Self::undo).
     pub(crate) fn charge_turn(
         &self,
         cost: u64,
@@ -141,7 +141,7 @@ impl WordState<'_> {
         Ok((decision, before))
     }
 
-    /// Takes `cost` tokens now, or nothing. Only where there are no permits: otherwise [`Halt::PermitsInForce`].
+    /// Takes `cost` tokens now or not at all. With permits: [`CommitError::PermitsInForce`].
     #[inline(always)]
     pub(crate) fn take_without_permit(&self, cost: u64, clock: &impl Clock) -> Result<Verdict, CommitError> {
         self.decide(cost, Wanted::NOW, false, Decides::WithoutPermits, clock, |_| ())
@@ -157,12 +157,12 @@ impl WordState<'_> {
         clock: &impl Clock,
         mut note: impl FnMut(u64),
     ) -> Result<Verdict, CommitError> {
-        let mut closely = false;
+        let mut exact = false;
         loop {
-            let read = || Some(if closely { Reading::exact(clock.exact()) } else { clock.read() });
+            let read = || Some(if exact { Reading::exact(clock.exact()) } else { clock.read() });
             match self.attempt(cost, wanted, cancellable, decides, read, &mut note) {
                 Ok(decision) => return Ok(decision),
-                Err(AttemptError::TooCloseToCall) => closely = true,
+                Err(AttemptError::TooCloseToCall) => exact = true,
                 Err(AttemptError::NotLive(epoch)) => {
                     if let Some(decision) = self.blocked(epoch, cost, wanted, decides, clock)? {
                         return Ok(decision);
@@ -170,18 +170,18 @@ impl WordState<'_> {
                 }
                 Err(AttemptError::LostRace | AttemptError::NoCheapClock) => {}
                 Err(AttemptError::BeyondMaxWait { epoch, tat, ready, now }) => {
-                    self.far_away(epoch, tat, now.at, ready, wanted.turn)?;
+                    self.check_max_wait(epoch, tat, now.at, ready, wanted.turn)?;
                     return Ok(Verdict::denied_by(0, ready, now.at, self.0.is_shadow()));
                 }
                 Err(AttemptError::Corrupt) => {
-                    return Err(CommitError::Corrupt("the state is a time decades away"));
+                    return Err(CommitError::Corrupt("the state is a time decades ahead"));
                 }
             }
         }
     }
 
-    /// The same in one attempt. It may fail for any reason; then nothing was taken (but see [`Miss::Lost`]). `note` hears the
-    /// state right before what was taken.
+    /// One attempt without retry. If it fails, nothing was taken (but see [`AttemptError::LostRace`]). On success,
+    /// `note` gets the state word from right before.
     #[inline(always)]
     pub(crate) fn attempt(
         &self,
@@ -200,7 +200,7 @@ impl WordState<'_> {
         if decides == Decides::WithoutPermitsAtOnce && cost > gcra.burst {
             return Err(AttemptError::NotLive(epoch));
         }
-        // Read before the state: an older time charges no less, and the state is at hand for a shorter time.
+        // Read before the state: an older time charges no less, and the window for losing the CAS race is shorter.
         let Some(now) = read() else { return Err(AttemptError::NoCheapClock) };
         let state = &self.0.slot(epoch).state.word;
         let word = state.load(Ordering::Acquire);
@@ -216,11 +216,11 @@ impl WordState<'_> {
         } else {
             let slot = gcra.slot(word, cost);
             let ahead = slot.wrapping_sub(tick);
-            if ahead < NEARLY_TICKS && !now.is_exact {
+            if ahead < QUICK_LAG_TICKS && !now.is_exact {
                 return Err(AttemptError::TooCloseToCall);
             }
             let ready = Nanos::from_nanos(gcra.ticks.first_ns(slot));
-            // First in ticks, of which a nanosecond has one or more: who asks only whether, is spared the instant.
+            // Compare in ticks first, of which a nanosecond has one or more: a denial does not need the exact instant.
             if ahead > MAX_WAIT.as_nanos() as u64 && ready.since(now.at) > MAX_WAIT {
                 return Err(AttemptError::BeyondMaxWait { epoch, tat: word, ready, now });
             }
@@ -234,10 +234,11 @@ impl WordState<'_> {
             return Err(AttemptError::Corrupt);
         }
         if cancellable {
-            // Before the swap: whoever reads the state after it also reads this. Pairs with the load in `refund`.
+            // Before the CAS: a process that reads the resulting state also reads this. Pairs with the load in
+            // `refund`.
             self.0.slot(epoch).state.reserved.fetch_max(tat, Ordering::AcqRel);
         }
-        // AcqRel: see `still_in_place`.
+        // AcqRel: see `was_not_recycled`.
         match state.compare_exchange_weak(word, tat, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) if self.0.was_not_recycled(epoch) => {
                 note(word);
@@ -251,7 +252,7 @@ impl WordState<'_> {
         }
     }
 
-    /// Why `cost` tokens are denied now; `None` if they are not. Takes nothing.
+    /// Why `cost` tokens are denied now, or `None` if they are admitted. Takes nothing.
     pub(crate) fn denial(&self, cost: u64, clock: &impl Clock) -> Result<Option<Denied>, CommitError> {
         loop {
             let epoch = self.0.epoch();
@@ -270,7 +271,7 @@ impl WordState<'_> {
         }
     }
 
-    /// When `cost` tokens would be admitted if `ahead` more had been before; `None` if the epoch is over. Takes nothing.
+    /// When `cost` tokens would be admitted after `ahead` others; `None` if the epoch is over. Takes nothing.
     pub(crate) fn estimate(
         &self,
         epoch: u64,
@@ -302,8 +303,8 @@ impl WordState<'_> {
         }
     }
 
-    /// The most that can be admitted at once in this epoch; `None` if it is over.
-    pub(crate) fn most(&self, epoch: u64) -> Option<u64> {
+    /// The largest admissible request of this epoch; `None` if the epoch is over.
+    pub(crate) fn max_cost(&self, epoch: u64) -> Option<u64> {
         let (burst, unlimited) = (self.0.gcra(epoch).burst, config_words::is_unlimited(self.0.slot(epoch)));
         self.0.is_current(epoch).then_some(if unlimited { u64::MAX } else { burst })
     }
@@ -315,8 +316,8 @@ impl WordState<'_> {
         word | epoch >> 1 >= TAT_END || !self.0.is_current(epoch)
     }
 
-    /// What is decided where there is no limit: everything is admitted, unless there is a pause. Nothing is written.
-    /// `None` if there is a limit, or if the state of this epoch is not in force.
+    /// The decision where there is no limit: admitted, unless a pause is active. Writes nothing. `None` if there is a
+    /// limit, or if this epoch's state is not live.
     #[cold]
     fn without_limit(self, epoch: u64, wanted: Wanted, clock: &impl Clock) -> Option<Verdict> {
         let place = self.0.slot(epoch);
@@ -325,7 +326,7 @@ impl WordState<'_> {
         }
         let (not_before, shadow) = (config_words::not_before(place), config_words::is_shadow(place));
         let now = Reading::exact(clock.exact());
-        // After the clock: at that time this generation was in force.
+        // Read after the clock: this generation was current at the time that was read.
         let state = place.state.word.load(Ordering::Acquire);
         if self.is_blocked(epoch, state) {
             return None;
@@ -341,7 +342,7 @@ impl WordState<'_> {
         Some(Verdict::Admitted { at, now, epoch, state })
     }
 
-    /// Clears the way for another try, or says why there is none.
+    /// Settles what blocks this epoch so that the caller can retry, or returns the error.
     #[cold]
     fn obstacle(self, epoch: u64, cost: u64, clock: &impl Clock) -> Result<(), CommitError> {
         if epoch >= RETIRED {
@@ -351,7 +352,7 @@ impl WordState<'_> {
         let burst = self.0.gcra(epoch).burst;
         let unlimited = config_words::is_unlimited(self.0.slot(epoch));
         if cost > burst && !unlimited && self.0.is_current(epoch) {
-            return Err(CommitError::NeverAdmissible { limit: 0, most: burst });
+            return Err(CommitError::NeverAdmissible { limit: 0, max: burst });
         }
         Ok(())
     }
@@ -379,15 +380,15 @@ impl WordState<'_> {
         }
         self.obstacle(epoch, cost, clock)?;
         if cost > burst && self.0.is_current(epoch) {
-            // Without permits this is the burst, unless somebody wrote rubbish into the file.
-            return Err(CommitError::Corrupt("the configuration says different things of its burst"));
+            // Without permits, the fast burst equals the burst, unless the file is corrupt.
+            return Err(CommitError::Corrupt("the configuration has two different bursts"));
         }
         Ok(None)
     }
 
-    /// A turn more than a year away: damage, a queue too long to join, or a very slow limiter.
+    /// Handles a turn more than a year ahead: corruption, a queue too long to join, or a very slow limiter.
     #[cold]
-    fn far_away(
+    fn check_max_wait(
         self,
         epoch: u64,
         tat: u64,
@@ -395,13 +396,13 @@ impl WordState<'_> {
         ready: Nanos,
         latest: Nanos,
     ) -> Result<(), CommitError> {
-        if self.0.gcra(epoch).is_absurd(tat, now) && self.0.is_current(epoch) {
-            return Err(CommitError::Corrupt("the state is a time years away"));
+        if self.0.gcra(epoch).is_implausible(tat, now) && self.0.is_current(epoch) {
+            return Err(CommitError::Corrupt("the state is a time years ahead"));
         }
         if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
     }
 
-    /// Takes a turn for each of `k` requests of `cost` tokens, in one commit; says when they are, and the epoch.
+    /// Takes turns for `k` requests of `cost` tokens each, in one commit; returns their instants.
     pub(crate) fn schedule(
         &self,
         cost: u64,
@@ -422,20 +423,21 @@ impl WordState<'_> {
             }
             let now = clock.exact();
             let tick = gcra.ticks.at(now.as_nanos());
-            // All at once, so that a crowd has no time to come in between; the instants are told afterwards.
+            // One step, so that it also succeeds under contention; the instants are computed afterwards.
             let before_last =
                 gcra.charge(word, tick, 0).saturating_add(gcra.ticks.tokens_saturating(cost, k as u64 - 1));
             let tat = before_last.saturating_add(gcra.ticks.tokens(cost));
             let last = gcra.ready_at(before_last.min(TAT_END), cost);
             if last.since(now) > MAX_WAIT || tat >= TAT_END {
-                self.far_away(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
+                self.check_max_wait(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
                 return Err(CommitError::TooFar { ready: last, now });
             }
             if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()
                 && self.0.was_not_recycled(epoch)
             {
                 let first = gcra.charge(word, tick, 0);
-                // The first ones may come at once though the bucket is not full: their own slots say.
+                // The first few may be admitted immediately although the bucket is not full; their own instants follow
+                // from the word.
                 let mut tat = word;
                 return Ok((0..k)
                     .map(|i| {
@@ -449,7 +451,7 @@ impl WordState<'_> {
         }
     }
 
-    /// Charges `tokens` whether or not they conform, in one step whatever the amount, as if each had queued by itself.
+    /// Charges `tokens` unconditionally, in one step whatever the amount, as if single tokens had queued.
     pub(crate) fn debt(&self, tokens: u64, clock: &impl Clock) -> Result<(), CommitError> {
         loop {
             let epoch = self.0.epoch();
@@ -469,7 +471,7 @@ impl WordState<'_> {
             let (tat, slot) = debt.unwrap_or((TAT_END, TAT_END));
             let last = Nanos::from_nanos(gcra.ticks.first_ns(slot));
             if tat >= TAT_END || last.since(now) > MAX_WAIT {
-                self.far_away(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
+                self.check_max_wait(epoch, word, now, last, Nanos::from_nanos(u64::MAX))?;
                 return Err(CommitError::TooFar { ready: last, now });
             }
             if state.compare_exchange(word, tat, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -481,33 +483,34 @@ impl WordState<'_> {
         }
     }
 
-    /// Gives the tokens of a reservation back, if nothing was taken after them; `tat` is the state right after it.
-    /// Otherwise they are forfeited: the turns behind them are already promised. For a reservation that was made as
-    /// cancellable, and at most once.
+    /// Undoes a reservation if nothing was taken after it; `tat` is the state right after it. Otherwise the tokens are
+    /// forfeited, because later turns are already promised. Only for a reservation made as cancellable, and at most
+    /// once.
     pub(crate) fn cancel(&self, epoch: u64, tat: u64, cost: u64) -> bool {
         let before = self.0.gcra(epoch).refund(tat, cost);
         self.swap_in_place(epoch, tat, before)
     }
 
-    /// The same for a turn of the line, with the state right before it: that comes back, also where the charge began later
-    /// than it, at the end of a pause.
+    /// The same for a turn of the line, given the state right before it. That state is restored, even where the charge
+    /// began later than it, at the end of a pause.
     pub(crate) fn undo(&self, epoch: u64, (before, tat): (u64, u64), cost: u64) -> bool {
-        // It was read of the file; 0 if whoever charged it did not write it down.
+        // `before` was read from the file; it is 0 if the process that charged the turn did not record it.
         let without = self.0.gcra(epoch).refund(tat, cost);
         let before = if before == 0 { without } else { before.min(without) };
         self.swap_in_place(epoch, tat, before)
     }
 
-    /// Gives back `tokens` of what was admitted for `at` under the configuration of `epoch`; under another one by now they stay
-    /// used. `reserved`: the state right after it, if it was a reservation. Says how much was given back.
+    /// Refunds `tokens` of an admission for `at` under the configuration of `epoch`; after a change they stay used.
+    /// `reserved`: the state right after the admission, if it was a reservation. Returns how much was refunded.
     ///
-    /// Where nothing was taken after a reservation the state before it is right, or anything down to it. Otherwise what
-    /// may have leaked since is not given back, and the state stays above that of every reservation. So:
+    /// If nothing was taken after a reservation, the state from before it is correct, and so is any state between the
+    /// two. Otherwise, whatever may have leaked since is not refunded, and the state stays above that of every
+    /// reservation. Hence the invariant:
     ///
-    /// **While a reservation can be cancelled, the state is never less than right after it, and equal to that only if nothing
-    /// that counts was taken after it.** (The state is lowered in two ways. A cancellation, or a refund of the newest
-    /// reservation, brings it down to what it was before that one, at most. Any other refund leaves it above `reserved`,
-    /// thus above this reservation for good.)
+    /// **While a reservation can be cancelled, the state is never less than right after it, and equals that only if
+    /// nothing that counts was taken after it.** (The state is lowered in two ways. A cancellation, or a refund of the
+    /// newest reservation, lowers it at most to its value before that reservation. Any other refund leaves it above
+    /// `reserved`, thus above this reservation for good.)
     pub(crate) fn refund(
         &self,
         epoch: u64,
@@ -526,7 +529,7 @@ impl WordState<'_> {
             let less = if reserved == Some(word) {
                 gcra.refund(word, tokens)
             } else {
-                // After the state: pairs with the raise in `attempt`.
+                // Read after the state: pairs with the `fetch_max` in `attempt`.
                 let least = place.state.reserved.load(Ordering::Acquire).saturating_add(1);
                 gcra.give_back(word, at, clock.exact(), tokens, least)
             };
@@ -540,7 +543,7 @@ impl WordState<'_> {
         }
     }
 
-    /// Swaps the state of this epoch's generation from one time to another, if it is that.
+    /// Swaps the state of this epoch's generation from one time to another, if it has the first.
     fn swap_in_place(&self, epoch: u64, from: u64, to: u64) -> bool {
         let state = &self.0.slot(epoch).state.word;
         if !self.0.is_current(epoch)
@@ -551,13 +554,12 @@ impl WordState<'_> {
         if self.0.was_not_recycled(epoch) {
             return true;
         }
-        // Asleep for a whole turn of the ring: it was the same time, but another generation's.
+        // Stalled for a full ring cycle: it was the same time, but in another generation. Put it back.
         let _ = state.compare_exchange(to, from, Ordering::AcqRel, Ordering::Relaxed);
         false
     }
 
-    /// How full it is now. Takes nothing.
-    /// `None` if there is no limit.
+    /// The current fill level; `None` without a limit. Takes nothing.
     pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<(Option<Outlook>, Nanos), CommitError> {
         loop {
             let epoch = self.0.epoch();
@@ -573,8 +575,8 @@ impl WordState<'_> {
             }
             match StateWord::decode(word) {
                 StateWord::Live(_) if unlimited => return Ok((None, now)),
-                StateWord::Live(tat) if gcra.is_absurd(tat, now) => {
-                    return Err(CommitError::Corrupt("the state is a time years away"));
+                StateWord::Live(tat) if gcra.is_implausible(tat, now) => {
+                    return Err(CommitError::Corrupt("the state is a time years ahead"));
                 }
                 StateWord::Live(tat) => return Ok((Some(gcra.outlook(tat, now)), now)),
                 _ => self.settle(epoch, clock)?,

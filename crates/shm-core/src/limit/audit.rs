@@ -1,22 +1,22 @@
-//! An independent check: given what was admitted and when, was the limit kept in every window of every length?
+//! An independent check: was the limit kept in every window of every length, given the admissions and their times?
 //!
-//! It knows only the definition, not the algorithm: with a burst of `b` and `max` per `per`, a half-open window of
-//! `w` nanoseconds holds fewer than `b + w·max/per` tokens. (For `b = 1` and `w = per`: at most `max`.)
+//! It uses only the definition, not the algorithm: with a burst of `b` and `max` per `per`, a half-open window of `w`
+//! nanoseconds holds fewer than `b + w·max/per` tokens. (For `b = 1` and `w = per`: at most `max`.)
 
 use super::Limit;
 use crate::clock::Nanos;
 use std::fmt;
 
-/// One admission: when its time was, and how many tokens it took.
+/// One admission: its instant, and how many tokens it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Admission {
-    /// The admission's own time.
+    /// The instant for which it was admitted.
     pub at: Nanos,
     /// Tokens taken.
     pub tokens: u64,
 }
 
-/// A window that holds more than the limit admits.
+/// A window that contains more than the limit admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over {
     /// The first admission in the window.
@@ -34,17 +34,17 @@ impl fmt::Display for Over {
     }
 }
 
-/// Checks every window, in one pass; sorts `admissions` by time.
+/// Checks every window, in one pass. Sorts `admissions` by time.
 ///
 /// # Errors
-/// A window that holds too many.
+/// A window that contains too many.
 pub fn check(limit: Limit, admissions: &mut [Admission]) -> Result<(), Over> {
     admissions.sort_unstable();
     let (max, per) = (i128::from(limit.rate().max()), i128::from(limit.rate().per_ns()));
     let allowance = max + i128::from(limit.burst()) * per;
-    // The smallest window with the i-th and the j-th in it is t_j − t_i + 1 long. It is kept when
-    // (sum(i..=j) − b)·per < (t_j − t_i + 1)·max, that is, when score_j − start_i < max + b·per, with score after
-    // and start before counting. So only the smallest start so far matters.
+    // The smallest window with the i-th and the j-th in it has length t_j − t_i + 1. The limit holds in it if
+    // (sum(i..=j) − b)·per < (t_j − t_i + 1)·max, that is, if score_j − start_i < max + b·per, with the score taken
+    // after and the start before counting. So only the smallest start so far matters.
     let (mut sum, mut lowest, mut lowest_at, mut sum_at_lowest) = (0i128, i128::MAX, Nanos::default(), 0i128);
     for a in admissions.iter() {
         let start = sum * per - i128::from(a.at.as_nanos()) * max;
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn one_nanosecond_too_early_is_found() {
+    fn an_admission_one_nanosecond_early_is_found() {
         let limit = Limit::patient("2/10ns".parse().unwrap());
         assert_eq!(check(limit, &mut list(&[0, 5, 10, 15, 40])), Ok(()));
         let over = check(limit, &mut list(&[0, 5, 10, 14, 40])).unwrap_err();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_allowed_once_in_a_while() {
+    fn bursts_are_allowed_after_idle_times_only() {
         let limit = Limit::with_burst("1/10ns".parse().unwrap(), 3).unwrap();
         assert_eq!(check(limit, &mut list(&[7, 7, 7, 17, 27, 57, 57, 57])), Ok(()));
         assert!(check(limit, &mut list(&[7, 7, 7, 7])).is_err());
@@ -86,13 +86,14 @@ mod tests {
     }
 
     proptest! {
-        /// The one pass finds what looking at every pair finds.
+        /// The single pass agrees with checking every pair.
         #[test]
-        fn agrees_with_every_window_looked_at(
+        fn agrees_with_a_check_of_every_window(
             max in 1u64..5, per in 5u64..20, burst in 1u64..4,
             mut taken in prop::collection::vec((0u64..60, 1u64..3), 0..12),
         ) {
-            let limit = Limit::with_burst(super::super::Rate::new(max, std::time::Duration::from_nanos(per)).unwrap(), burst).unwrap();
+            let rate = crate::limit::Rate::new(max, std::time::Duration::from_nanos(per)).unwrap();
+            let limit = Limit::with_burst(rate, burst).unwrap();
             taken.sort_unstable();
             let over = (0..taken.len()).any(|i| (i..taken.len()).any(|j| {
                 let window = taken[j].0 - taken[i].0 + 1;

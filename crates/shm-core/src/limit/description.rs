@@ -1,5 +1,5 @@
-//! One limit in the words of flags and files: what may be left out is left out, and what does not go together is
-//! refused here. Also what of an existing limit is compared with it.
+//! One limit as in flags and files: optional settings, their defaults, and errors for incompatible combinations. Also
+//! the comparison with an existing limit.
 
 use super::{Kind, Limit, Rate, Start, Unit, format_span};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,72 +22,71 @@ pub enum KindName {
     SlidingCounter,
 }
 
-/// A limit as it is described. Made into one by `Limit::try_from`.
+/// A description of a limit. Converted by `Limit::try_from`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// At most so many per so long.
+    /// At most this many per period.
     pub rate: Rate,
     /// How it counts.
     pub kind: KindName,
-    /// Of a bucket. Left out: 1 for calls, which spaces them evenly; the whole `max` for a unit, of which one call takes
+    /// For a bucket. Default: 1 for calls, which spaces them evenly; `max` for other units, of which one call takes
     /// many.
     pub burst: Option<u64>,
-    /// Of fixed windows. Left out: by the clock.
+    /// For fixed windows. Default: aligned to the Unix epoch.
     pub start: Option<Start>,
-    /// Of a greedy limit.
+    /// For a greedy limit.
     pub guard: Option<Duration>,
     /// What it counts.
     pub unit: Unit,
 }
 
 impl Description {
-    /// A bucket of calls, evenly spaced.
+    /// A bucket of evenly spaced calls.
     pub fn of(rate: Rate) -> Description {
         Description { rate, kind: KindName::Bucket, burst: None, start: None, guard: None, unit: Unit::CALLS }
     }
 
-    /// Whether it says how the limit counts. A bucket without a burst is the default.
-    fn states_kind(self) -> bool {
+    /// Whether it specifies how the limit counts. A bucket without a burst is the default.
+    fn specifies_kind(self) -> bool {
         self.kind != KindName::Bucket || self.burst.is_some()
     }
 
-    /// Whether this limit has every part as it is stated here. Its rate and its unit always are; a part that is left out may
-    /// be anything.
+    /// Whether this limit matches every specified part. Rate and unit are always specified; an unspecified part may be
+    /// anything.
     pub(super) fn is_met_by(self, limit: Limit) -> bool {
-        let there = Description::from(limit);
-        let same_rate = match there.kind {
-            KindName::Bucket => self.rate.same_ratio(there.rate),
-            _ => self.rate == there.rate,
+        let existing = Description::from(limit);
+        let same_rate = match existing.kind {
+            KindName::Bucket => self.rate.same_ratio(existing.rate),
+            _ => self.rate == existing.rate,
         };
         same_rate
-            && self.unit == there.unit
-            && (!self.states_kind() || self.kind == there.kind)
-            && (self.burst.is_none() || self.burst == there.burst)
-            && (self.start.is_none() || self.start == there.start)
-            && (self.guard.is_none() || self.guard == there.guard)
+            && self.unit == existing.unit
+            && (!self.specifies_kind() || self.kind == existing.kind)
+            && (self.burst.is_none() || self.burst == existing.burst)
+            && (self.start.is_none() || self.start == existing.start)
+            && (self.guard.is_none() || self.guard == existing.guard)
     }
 
-    /// This limit with every part as it is stated here. The other parts are kept, unless it counts in another way or another
-    /// unit from now on.
+    /// This limit with every specified part applied. The other parts are kept, unless the kind or the unit changes.
     pub(super) fn applied_to(self, limit: Limit) -> Result<Limit> {
-        let there = Description::from(limit);
+        let existing = Description::from(limit);
         if self.is_met_by(limit) {
             return Ok(limit);
         }
-        if self.unit != there.unit || self.states_kind() && self.kind != there.kind {
+        if self.unit != existing.unit || self.specifies_kind() && self.kind != existing.kind {
             return self.try_into();
         }
         Description {
-            burst: self.burst.or(there.burst),
-            start: self.start.or(there.start),
-            guard: self.guard.or(there.guard.map(|guard| guard.min(self.rate.per()))),
-            ..Description { rate: self.rate, ..there }
+            burst: self.burst.or(existing.burst),
+            start: self.start.or(existing.start),
+            guard: self.guard.or(existing.guard.map(|guard| guard.min(self.rate.per()))),
+            ..Description { rate: self.rate, ..existing }
         }
         .try_into()
     }
 }
 
-/// The stated parts.
+/// The specified parts.
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.unit.is_calls() {
@@ -161,22 +160,22 @@ impl TryFrom<Description> for Limit {
         let (rate, kind) = (d.rate, d.kind);
         if d.burst.is_some() && kind != KindName::Bucket {
             return bad(format!(
-                "{rate}: only a bucket has a burst, and this is {kind}; leave one of the two out"
+                "{rate}: only a bucket has a burst, and this is {kind}; omit one of the two"
             ));
         }
         if d.start.is_some() && kind != KindName::FixedWindow {
-            return bad(format!("{rate}: only fixed windows have a start, and this is {kind}; leave it out"));
+            return bad(format!("{rate}: only fixed windows have a start, and this is {kind}; omit it"));
         }
         if d.guard.is_some() && kind != KindName::Greedy {
             return bad(format!(
-                "{rate}: only a greedy limit has an exact window for a guard to lengthen, and this is {kind}; leave the \
+                "{rate}: a guard lengthens an exact window, which only a greedy limit has, and this is {kind}; omit the \
                  guard out, or make it greedy"
             ));
         }
         let limit = match kind {
             KindName::Bucket => {
-                let usual = if d.unit.is_calls() { 1 } else { rate.max() };
-                Limit::with_burst(rate, d.burst.unwrap_or(usual))
+                let default = if d.unit.is_calls() { 1 } else { rate.max() };
+                Limit::with_burst(rate, d.burst.unwrap_or(default))
             }
             KindName::Greedy => {
                 Limit::greedy(rate).and_then(|limit| limit.guarded(d.guard.unwrap_or_default()))
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_the_usual() {
+    fn omitted_settings_get_defaults() {
         assert_eq!(Limit::try_from(of("5/s")).unwrap(), Limit::patient("5/s".parse().unwrap()));
         let tokens = Description { unit: Unit::named("tokens").unwrap(), ..of("200000/m") };
         assert_eq!(Limit::try_from(tokens).unwrap().burst(), 200_000);
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_refused() {
+    fn incompatible_settings_are_rejected() {
         let guard = Some(Duration::from_millis(1));
         for d in [
             Description { guard, ..of("5/s") },

@@ -1,31 +1,31 @@
-//! The algorithms, as pure functions on plain values: no clock, no memory, no waiting.
+//! The rate limiting algorithms, as pure functions on plain values: no clock, no shared memory, no waiting.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `rate` | how much per how long |
-//! | `limit` | one limit: a rate, how it is counted, what it counts; the validated way in |
+//! | `rate` | an amount per period |
+//! | `limit` | one validated limit: a rate, how it is counted, what it counts |
 //! | `unit` | what a limit counts |
-//! | `description` | one limit in the words of flags and files |
+//! | `description` | one limit as in flags and files |
 //! | `serde_impls` | the same for serde (feature `serde`) |
-//! | `policy` | up to four limits taken together, and permits |
-//! | `policy_spec` | a policy as a caller stated it: what of an existing limiter is compared |
-//! | `cost` | what one request takes of each |
-//! | `parse` | `5/s`, `30/1m30s`: rates and spans as people write them |
+//! | `policy` | up to four limits applied together, and permits |
+//! | `policy_spec` | a policy as a caller specified it, for comparison with an existing limiter |
+//! | `cost` | what a request takes from each limit |
+//! | `parse` | `5/s`, `30/1m30s`: text forms of rates and durations |
 //! | `ticks` | exact integer time: one token is a whole number of ticks |
 //! | `gcra` | the generic cell rate algorithm |
-//! | `given` | how much of a charge came back |
-//! | `log` | the exact sliding log |
-//! | `window` | fixed windows and the sliding counter |
-//! | `rule` | one limit of several: its numbers, and its words of the record |
+//! | `given` | how much of a charge was returned |
+//! | `log` | the exact sliding window log |
+//! | `window` | fixed windows and the sliding window counter |
+//! | `rule` | one of several limits: its parameters, and its words of the record |
 //! | `rule_set` | several limits decided at once, and the record that is their state |
-//! | `audit` | an independent check of admissions against a rate |
+//! | `audit` | an independent check of admissions against a limit |
 
 pub mod audit;
 mod cost;
 mod description;
 pub(crate) mod gcra;
 mod given;
-#[allow(clippy::module_inception)] // a limit, among what makes limits
+#[allow(clippy::module_inception)] // the limit itself, among its algorithms
 mod limit;
 pub(crate) mod log;
 #[cfg(test)]

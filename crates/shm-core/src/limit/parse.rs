@@ -1,30 +1,30 @@
-//! Rates and spans as people write them: `5/s`, `100/10s`, `30/1m30s`, `2/500ms`.
+//! Text forms of rates and durations: `5/s`, `100/10s`, `30/1m30s`, `2/500ms`.
 
 use super::Rate;
 use crate::error::{Error, ErrorKind, Result};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Reads a span of time such as `30s`, `1m30s`, `500ms` or `2h`. A unit is required.
+/// Parses a duration such as `30s`, `1m30s`, `500ms` or `2h`. A unit is required.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`], with an example of how to write it.
+/// [`ErrorKind::InvalidInput`], with an example of the syntax.
 pub fn parse_span(text: &str) -> Result<Duration> {
     if text.contains('M') {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("{text:?}: is M a minute or a month? Write m, or month"),
+            format!("{text:?}: M could mean minute or month; write m, or month"),
         ));
     }
     humantime::parse_duration(text.trim()).map_err(|why| {
         Error::new(
             ErrorKind::InvalidInput,
-            format!("{text:?} is no span of time ({why}); write for example 30s, 1m30s or 500ms"),
+            format!("{text:?} is not a valid duration ({why}); write for example 30s, 1m30s or 500ms"),
         )
     })
 }
 
-/// Writes a span as [`parse_span`] reads it.
+/// Formats a duration in the syntax of [`parse_span`].
 pub fn format_span(span: Duration) -> String {
     humantime::format_duration(span).to_string().replace(' ', "")
 }
@@ -64,7 +64,7 @@ impl FromStr for Rate {
     }
 }
 
-/// `whole.fraction` per `per` as a rate, if there is one: 0.5/s is 1/2s.
+/// `whole.fraction` per `per` as a rate of whole numbers, if possible: 0.5/s is 1/2s.
 fn in_whole_numbers(whole: &str, fraction: &str, per: Duration) -> Option<Rate> {
     let fraction = fraction.trim_end_matches('0');
     let scale = 10u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_read_as_written_and_write_as_read() {
+    fn rates_round_trip_through_text() {
         for (text, max, per_ms, shown) in [
             ("5/s", 5, 1_000, "5/s"),
             ("100/10s", 100, 10_000, "100/10s"),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_is_refused_with_the_same_rate_in_whole_numbers() {
+    fn a_fraction_is_rejected_with_the_equivalent_whole_number_rate() {
         for (text, same) in [
             ("0.5/s", "1/2s"),
             (".5/s", "1/2s"),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_says_how_to_write_one() {
+    fn invalid_rates_are_rejected() {
         for text in [
             "",
             "5",

@@ -1,46 +1,46 @@
-//! A policy as a caller stated it, for a limiter that may exist with more than that.
+//! A policy as a caller specified it, for a limiter that may exist with additional settings.
 
 use super::{Description, Limit, MAX_LIMITS, Policy};
 use crate::error::Result;
 use std::fmt;
 
-/// A policy as a caller stated it: the parts that were stated, and a default for each part that was left out.
+/// A policy as a caller specified it: the specified parts, and a default for each unspecified part.
 ///
-/// When the limiter does not exist, it is created with the stated parts and the defaults. When it exists, only the stated
-/// parts are compared with it:
+/// If the limiter does not exist, it is created with the specified parts and the defaults. If it exists, only the
+/// specified parts are compared with it:
 ///
-/// | part | stated by | if it was left out, the caller accepts |
+/// | part | specified by | if unspecified, the caller accepts |
 /// |---|---|---|
 /// | a rate, and the unit that it counts | every limit (a rate without a unit counts calls) | – |
-/// | how the limit counts | a burst, greedy, a window | any way of counting |
+/// | how the limit counts | a burst, greedy, a window | any kind |
 /// | burst, start of windows, guard | its own setting | any |
-/// | permits | its own setting | any number, and none |
-/// | how many may wait | its own setting | any number |
-/// | shadow | its own setting | both |
-/// | further limits | a whole [`Policy`] | any, after the stated ones |
+/// | permits | its own setting | any number, or none |
+/// | maximum of waiting requests | its own setting | any |
+/// | shadow mode | its own setting | on or off |
+/// | further limits | a whole [`Policy`] | any, after the specified ones |
 ///
-/// The limits are compared in their order. A [`Policy`] or [`Limit`] that is converted into a `PolicySpec` states every
-/// part of itself: also that there are no further limits, no permits and no shadow.
+/// Limits are compared in order. A [`Policy`] or [`Limit`] converted into a `PolicySpec` specifies all of its parts,
+/// including the absence of further limits, permits and shadow mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicySpec {
-    /// None comes after a gap. No limit: there is none.
+    /// Filled from the front, without gaps. Empty: the limiter has no limit.
     limits: [Option<Description>; MAX_LIMITS],
     permits: Option<u32>,
     max_waiters: Option<u32>,
     shadow: Option<bool>,
-    /// Whether everything is stated, that is, what is not in `policy` must not be in the limiter.
+    /// Whether everything is specified: what is not in `policy` must not be in the limiter.
     is_whole: bool,
-    /// The stated parts, and the defaults for the others.
+    /// The specified parts, and the defaults for the others.
     policy: Policy,
 }
 
 impl PolicySpec {
-    /// These limits, of which each states its rate, its unit and what else it names. Permits, shadow and further limits are
-    /// not stated.
+    /// These limits, each with its rate, its unit and its other named settings. Permits, shadow mode and further limits
+    /// are unspecified.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for no limit, for more than four, and for a limit that
-    /// can't be.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for no limit, for more than four, and for an invalid
+    /// limit.
     pub fn new(limits: &[Description]) -> Result<PolicySpec> {
         let whole: Vec<Limit> = limits.iter().map(|&limit| Limit::try_from(limit)).collect::<Result<_>>()?;
         let policy = Policy::new(&whole)?;
@@ -58,70 +58,70 @@ impl PolicySpec {
         })
     }
 
-    /// `n` permits and no limit. A limiter that also has a limit is another one.
+    /// `n` permits and no limit. A limiter that also has a limit does not match.
     ///
     /// # Errors
-    /// As [`Policy::of_permits`].
+    /// Those of [`Policy::of_permits`].
     pub fn of_permits(n: u32) -> Result<PolicySpec> {
         let (limits, policy) = ([None; MAX_LIMITS], Policy::of_permits(n)?);
         Ok(PolicySpec { limits, permits: Some(n), max_waiters: None, shadow: None, is_whole: false, policy })
     }
 
-    /// The same, which also states that there are `n` permits.
+    /// The same, also specifying `n` permits.
     ///
     /// # Errors
-    /// As [`Policy::with_permits`].
+    /// Those of [`Policy::with_permits`].
     pub fn with_permits(self, n: u32) -> Result<PolicySpec> {
         Ok(PolicySpec { permits: Some(n), policy: self.policy.with_permits(n)?, ..self })
     }
 
-    /// The same, which also states how many requests may wait.
+    /// The same, also specifying how many requests may wait.
     #[must_use]
     pub fn with_max_waiters(self, n: u32) -> PolicySpec {
         PolicySpec { max_waiters: Some(n), policy: self.policy.with_max_waiters(n), ..self }
     }
 
-    /// The same, which also states whether the limiter is in shadow.
+    /// The same, also specifying whether shadow mode is on.
     #[must_use]
     pub fn in_shadow(self, shadow: bool) -> PolicySpec {
         PolicySpec { shadow: Some(shadow), policy: self.policy.in_shadow(shadow), ..self }
     }
 
-    /// The policy that a new limiter gets: the stated parts, and the defaults for the others.
+    /// The policy of a new limiter: the specified parts, and the defaults for the others.
     pub fn policy(&self) -> Policy {
         self.policy
     }
 
-    /// Whether a limiter of this policy has every part as it was stated.
-    pub fn is_met_by(&self, there: &Policy) -> bool {
+    /// Whether a limiter with this policy matches every specified part.
+    pub fn is_met_by(&self, existing: &Policy) -> bool {
         if self.is_whole {
-            return self.policy.is_equivalent(there);
+            return self.policy.is_equivalent(existing);
         }
-        if self.limits[0].is_none() && !there.is_unlimited() {
+        if self.limits[0].is_none() && !existing.is_unlimited() {
             return false;
         }
-        let mut others = there.limits();
-        self.stated_limits().all(|limit| others.next().is_some_and(|other| limit.is_met_by(other)))
-            && self.permits.is_none_or(|n| there.permits() == Some(n))
-            && self.max_waiters.is_none_or(|n| there.max_waiters() == Some(n))
-            && self.shadow.is_none_or(|shadow| there.is_shadow() == shadow)
+        let mut others = existing.limits();
+        self.specified_limits().all(|limit| others.next().is_some_and(|other| limit.is_met_by(other)))
+            && self.permits.is_none_or(|n| existing.permits() == Some(n))
+            && self.max_waiters.is_none_or(|n| existing.max_waiters() == Some(n))
+            && self.shadow.is_none_or(|shadow| existing.is_shadow() == shadow)
     }
 
-    /// `there` with every part as it was stated; the other parts are kept.
+    /// `existing` with every specified part applied; the other parts are kept.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a part that is kept can't be had together with the
-    /// stated ones, such as a large burst at a much lower rate.
-    pub fn applied_to(&self, there: &Policy) -> Result<Policy> {
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a kept part is incompatible with the specified
+    /// ones, such as a large burst with a much lower rate.
+    pub fn applied_to(&self, existing: &Policy) -> Result<Policy> {
         if self.is_whole {
             return Ok(self.policy);
         }
-        let permits = self.permits.or(there.permits());
-        let mut limits: Vec<Limit> = there.limits().collect();
-        for (index, stated) in self.stated_limits().enumerate() {
+        let permits = self.permits.or(existing.permits());
+        let mut limits: Vec<Limit> = existing.limits().collect();
+        for (index, specified) in self.specified_limits().enumerate() {
             match limits.get_mut(index) {
-                Some(limit) => *limit = stated.applied_to(*limit)?,
-                None => limits.push(Limit::try_from(stated)?),
+                Some(limit) => *limit = specified.applied_to(*limit)?,
+                None => limits.push(Limit::try_from(specified)?),
             }
         }
         let policy = match (self.limits[0], permits) {
@@ -129,12 +129,12 @@ impl PolicySpec {
             (_, Some(n)) => Policy::new(&limits)?.with_permits(n)?,
             (_, None) => Policy::new(&limits)?,
         };
-        let policy = policy.in_shadow(self.shadow.unwrap_or(there.is_shadow()));
-        let max_waiters = self.max_waiters.or(there.max_waiters());
+        let policy = policy.in_shadow(self.shadow.unwrap_or(existing.is_shadow()));
+        let max_waiters = self.max_waiters.or(existing.max_waiters());
         Ok(max_waiters.map_or(policy, |n| policy.with_max_waiters(n)))
     }
 
-    fn stated_limits(&self) -> impl Iterator<Item = Description> + '_ {
+    fn specified_limits(&self) -> impl Iterator<Item = Description> + '_ {
         self.limits.iter().map_while(|&limit| limit)
     }
 }
@@ -157,13 +157,13 @@ impl From<Limit> for PolicySpec {
     }
 }
 
-/// The stated parts.
+/// The specified parts.
 impl fmt::Display for PolicySpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_whole {
             return self.policy.fmt(f);
         }
-        for (i, limit) in self.stated_limits().enumerate() {
+        for (i, limit) in self.specified_limits().enumerate() {
             write!(f, "{}{limit}", if i > 0 { " + " } else { "" })?;
         }
         match self.permits {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn only_stated_parts_of_a_limit_are_compared() {
+    fn only_specified_parts_of_a_limit_are_compared() {
         let tokens = Unit::named("tokens").unwrap();
         let bucket = Description { burst: Some(2), ..rate("2/10s") };
         let guarded = Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") };
@@ -215,7 +215,7 @@ mod tests {
         let first_use = Description { start: Some(Start::FirstUse), ..fixed };
         let sliding = Description { kind: KindName::SlidingCounter, ..rate("2/10s") };
         let of_tokens = Description { unit: tokens, ..rate("2/10s") };
-        for (stated, there, met) in [
+        for (specified, existing, met) in [
             (rate("2/10s"), bucket, true),
             (rate("1/5s"), bucket, true),
             (rate("3/10s"), bucket, false),
@@ -239,15 +239,15 @@ mod tests {
             (first_use, first_use, true),
             (sliding, fixed, false),
         ] {
-            assert_eq!(spec(&[stated]).is_met_by(&policy(&[there])), met, "{stated} -> {there}");
+            assert_eq!(spec(&[specified]).is_met_by(&policy(&[existing])), met, "{specified} -> {existing}");
         }
     }
 
     #[test]
-    fn permits_shadow_and_further_limits_are_compared_if_stated() {
+    fn permits_shadow_and_further_limits_are_compared_if_specified() {
         let two = policy(&[rate("5/s"), rate("9/m")]).with_permits(3).unwrap().in_shadow(true);
         let five = spec(&[rate("5/s")]);
-        for (stated, met) in [
+        for (specified, met) in [
             (five, true),
             (spec(&[rate("5/s"), rate("9/m")]), true),
             (spec(&[rate("9/m")]), false),
@@ -261,36 +261,36 @@ mod tests {
             (policy(&[rate("5/s"), rate("9/m")]).in_shadow(true).into(), false),
             (policy(&[rate("5/s")]).with_permits(3).unwrap().in_shadow(true).into(), false),
         ] {
-            assert_eq!(stated.is_met_by(&two), met, "{stated}");
+            assert_eq!(specified.is_met_by(&two), met, "{specified}");
         }
         assert!(!five.with_permits(3).unwrap().is_met_by(&policy(&[rate("5/s")])));
     }
 
     #[test]
-    fn permits_alone_state_that_there_is_no_limit() {
+    fn a_spec_of_permits_alone_requires_no_limit() {
         let three = PolicySpec::of_permits(3).unwrap();
-        let there = Policy::of_permits(3).unwrap();
-        assert!(three.is_met_by(&there) && three.is_met_by(&there.with_max_waiters(9).in_shadow(true)));
+        let existing = Policy::of_permits(3).unwrap();
+        assert!(three.is_met_by(&existing) && three.is_met_by(&existing.with_max_waiters(9).in_shadow(true)));
         assert!(!three.is_met_by(&Policy::of_permits(4).unwrap()));
         assert!(!three.is_met_by(&policy(&[rate("5/s")]).with_permits(3).unwrap()));
-        assert!(!spec(&[rate("5/s")]).is_met_by(&there));
+        assert!(!spec(&[rate("5/s")]).is_met_by(&existing));
         let limited = policy(&[rate("5/s")]).with_permits(2).unwrap().with_max_waiters(9);
-        assert_eq!(three.applied_to(&limited).unwrap(), there.with_max_waiters(9));
-        let stated = spec(&[rate("5/s")]).with_max_waiters(9);
-        assert!(stated.is_met_by(&limited) && !stated.is_met_by(&policy(&[rate("5/s")])));
+        assert_eq!(three.applied_to(&limited).unwrap(), existing.with_max_waiters(9));
+        let specified = spec(&[rate("5/s")]).with_max_waiters(9);
+        assert!(specified.is_met_by(&limited) && !specified.is_met_by(&policy(&[rate("5/s")])));
         assert_eq!(
-            (three.to_string(), stated.to_string()),
+            (three.to_string(), specified.to_string()),
             ("3 permits and no rate".into(), "5/s, at most 9 waiting".into())
         );
     }
 
     #[test]
-    fn a_whole_limit_states_all_of_itself() {
-        let there = policy(&[Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") }]);
+    fn a_whole_limit_specifies_all_its_parts() {
+        let existing = policy(&[Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") }]);
         let whole = Limit::greedy("2/10s".parse().unwrap()).unwrap();
-        assert!(!PolicySpec::from(whole).is_met_by(&there));
-        // Also as one of several limits of which the others are only stated in part.
-        assert!(!spec(&[whole.into()]).is_met_by(&there));
+        assert!(!PolicySpec::from(whole).is_met_by(&existing));
+        // Also as one of several limits of which the others are only partly specified.
+        assert!(!spec(&[whole.into()]).is_met_by(&existing));
         let patient = Limit::patient("2/10s".parse().unwrap());
         assert!(
             !spec(&[patient.into()]).is_met_by(&policy(&[Description { burst: Some(2), ..rate("2/10s") }]))
@@ -298,12 +298,12 @@ mod tests {
     }
 
     #[test]
-    fn a_change_keeps_what_was_not_stated() {
+    fn applying_a_spec_keeps_unspecified_parts() {
         let bucket = Description { burst: Some(20), ..rate("5/s") };
         let guarded = Description { guard: Some(Duration::from_millis(50)), ..greedy("5/s") };
         let tokens = Description { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
         let two = policy(&[bucket, tokens]).with_permits(3).unwrap().in_shadow(true);
-        for (stated, there, expected) in [
+        for (specified, existing, expected) in [
             (spec(&[rate("7/s")]), policy(&[bucket]), "7/s with bursts of 20"),
             (spec(&[Description { burst: Some(1), ..rate("7/s") }]), policy(&[bucket]), "7/s evenly spaced"),
             (spec(&[greedy("7/s")]), policy(&[bucket]), "7/s greedy"),
@@ -330,9 +330,9 @@ mod tests {
             ),
             (policy(&[rate("7/s")]).into(), two, "7/s evenly spaced"),
         ] {
-            let changed = stated.applied_to(&there).unwrap();
+            let changed = specified.applied_to(&existing).unwrap();
             assert_eq!(changed.to_string(), expected);
-            assert!(stated.is_met_by(&changed), "{changed}");
+            assert!(specified.is_met_by(&changed), "{changed}");
         }
         let slow =
             spec(&[rate("1/day")]).applied_to(&policy(&[Description { burst: Some(5_000), ..rate("5/s") }]));
@@ -340,9 +340,9 @@ mod tests {
     }
 
     #[test]
-    fn it_is_shown_as_it_was_stated() {
+    fn a_spec_is_displayed_with_its_specified_parts_only() {
         let tokens = Description { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
-        for (stated, shown) in [
+        for (specified, shown) in [
             (spec(&[rate("5/s")]), "5/s"),
             (spec(&[Description { burst: Some(1), ..rate("5/s") }]), "5/s with a burst of 1"),
             (
@@ -356,7 +356,7 @@ mod tests {
             (spec(&[rate("5/s")]).with_permits(2).unwrap(), "5/s + at most 2 at a time"),
             (policy(&[rate("5/s")]).into(), "5/s evenly spaced"),
         ] {
-            assert_eq!(stated.to_string(), shown);
+            assert_eq!(specified.to_string(), shown);
         }
     }
 }

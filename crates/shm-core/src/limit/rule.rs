@@ -1,4 +1,4 @@
-//! One limit of several: its numbers, and what it makes of its few words of the record.
+//! One of several limits: its parameters, and how it uses its words of the record.
 
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Later, Log, Ring, State as LogState};
@@ -6,10 +6,10 @@ use super::window::{FIXED_WORDS, FixedState, FixedWindow, SLIDING_WORDS, Sliding
 use super::{Gcra, Given};
 use crate::clock::Nanos;
 
-/// A limit's words of a record: as many as the largest has. What comes after its own is not its own.
+/// A limit's words of a record, sized for the largest kind. The words after its own belong to others.
 pub(crate) type Words = [u64; log::WORDS];
 
-/// One limit's numbers.
+/// One limit's parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     Bucket(Gcra),
@@ -29,9 +29,9 @@ impl Rule {
         }
     }
 
-    /// The most that one request can take.
+    /// The largest admissible request.
     #[inline]
-    pub(crate) fn most(&self) -> u64 {
+    pub(crate) fn max_cost(&self) -> u64 {
         match self {
             Rule::Bucket(g) => g.burst,
             Rule::Log(l) => l.max,
@@ -40,7 +40,7 @@ impl Rule {
         }
     }
 
-    /// The first instant, in nanoseconds, at which `cost` more conform; anything up to `now` if that is now.
+    /// The first instant (ns) at which `cost` more conform; any value up to `now` means now.
     #[inline(always)]
     pub(super) fn ready<R: Ring>(&self, state: &Words, cost: u64, now: u64, ring: impl FnOnce() -> R) -> u64 {
         match self {
@@ -52,7 +52,7 @@ impl Rule {
         }
     }
 
-    /// Apart, so that several buckets are one tight loop.
+    /// A separate function, so that several buckets compile to a tight loop.
     #[inline(never)]
     fn ready_if_no_bucket<R: Ring>(&self, state: &Words, cost: u64, ring: impl FnOnce() -> R) -> u64 {
         match self {
@@ -63,7 +63,7 @@ impl Rule {
         }
     }
 
-    /// `cost` admitted at `at`: now, or a turn to come.
+    /// Charges `cost` at `at`: now, or a future turn.
     #[inline(always)]
     pub(super) fn charge(&self, state: &mut Words, at: u64, is_turn: bool, cost: u64) {
         match self {
@@ -88,8 +88,8 @@ impl Rule {
         }
     }
 
-    /// A debt of `amount` that begins at `base`, when nothing comes after `base` yet. Returns when the last of it is; `None`
-    /// if that lies beyond all time.
+    /// A debt of `amount` starting at `base`, with nothing charged after `base` yet. Returns the instant of its last
+    /// call; `None` if that is not representable.
     pub(super) fn debt<R: Ring>(
         &self,
         state: &mut Words,
@@ -113,17 +113,18 @@ impl Rule {
         }
     }
 
-    /// `amount` of what was charged was not used. Returns how much of it was given back.
+    /// Refunds `amount` of a charge. Returns how much was actually returned.
     pub(super) fn refund(&self, state: &mut Words, amount: u64, unused: &Unused) -> Given {
         match self {
             Rule::Bucket(g) => {
-                // Upper bounds of what the bucket would hold if the amount had never been charged; see `Gcra::give_back`.
+                // Upper bounds of what the bucket would hold if the amount had never been charged; see
+                // `Gcra::give_back`.
                 let all = g.refund(state[0], amount);
                 let less = if unused.is_newest {
                     all
                 } else {
                     let last = g.ticks.at(unused.last);
-                    let by_time = g.less_the_time_since(state[0], unused.at, last, amount);
+                    let by_time = g.refund_less_leakage(state[0], unused.at, last, amount);
                     match unused.then {
                         // If it was ever empty since, it holds at most what was charged since.
                         Some(then) => {
@@ -149,7 +150,7 @@ impl Rule {
         }
     }
 
-    /// How much counts as used at `now`, where that is all there is, or as far as it can be told.
+    /// How much counts as used at `now`, exactly without a queue, otherwise as far as it is known.
     pub(super) fn used(&self, state: &Words, now: u64, later: Later, ring: &impl Ring) -> u64 {
         match self {
             Rule::Bucket(g) => g.outlook(state[0], Nanos::from_nanos(now)).used,
@@ -159,8 +160,8 @@ impl Rule {
         }
     }
 
-    /// How much is queued after `now`, as far as the words of this limit tell, if no other limit spaces its turns. A log
-    /// always knows, unless turns were cancelled.
+    /// How much is queued after `now`, as far as this limit's words tell, assuming that no other limit spaces its
+    /// turns. A log always knows, unless turns were cancelled.
     pub(super) fn queued(&self, state: &Words, now: u64, ring: &impl Ring) -> Option<u64> {
         match self {
             Rule::Bucket(g) => Some(g.outlook(state[0], Nanos::from_nanos(now)).queued),
@@ -170,9 +171,9 @@ impl Rule {
         }
     }
 
-    /// The state at `late` without the turns after it, as far as it can be told, where some of the queue have come and
-    /// `before` is the state before it, since when `queued` were taken. Never less than what has come. `is_alone`: there is
-    /// no other limit that turns could have waited for.
+    /// Removes the turns after `late` from a partly drained queue, as far as they can be told apart. `before` is the
+    /// state before the queue, and `queued` the amount charged since. The result never counts less than what has come.
+    /// `is_alone`: there is no other limit that the turns could have waited for.
     pub(super) fn without_queue(
         &self,
         state: &mut Words,
@@ -197,10 +198,10 @@ impl Rule {
         }
     }
 
-    /// The state in which `used` were taken at `now`, and nothing is queued. A log goes on from `log`, what its ring
-    /// last held.
+    /// The state in which `used` was taken at `now` and nothing is queued. A log continues from `log`, the last state
+    /// of its ring.
     pub(super) fn as_if(&self, state: &mut Words, used: u64, now: u64, log: &LogState) {
-        let used = used.min(self.most());
+        let used = used.min(self.max_cost());
         match self {
             Rule::Bucket(g) => {
                 state[0] = g.unused(Nanos::from_nanos(now)).wrapping_add(g.ticks.tokens(used));
@@ -240,8 +241,8 @@ impl Rule {
     }
 }
 
-/// The tick at which a turn for `at` is booked: the slot itself if that is what `at` is the first nanosecond of, so that
-/// nothing drifts.
+/// The tick at which a turn for `at` is booked: the slot itself if `at` is its first nanosecond, so that nothing
+/// drifts.
 #[inline(always)]
 fn booked_at(g: &Gcra, tat: u64, at: u64, cost: u64) -> u64 {
     let (tick, slot) = (g.ticks.at(at), g.slot(tat, cost));
@@ -261,13 +262,14 @@ pub(super) fn edit<S, T>(
     result
 }
 
-/// Which charge turned out unused.
+/// The charge that turned out unused.
 pub(super) struct Unused {
+    /// When it was charged for.
     pub(super) at: u64,
-    /// The time of the last admission of all.
+    /// The time of the last admission of any request.
     pub(super) last: u64,
-    /// What the bucket was charged so far, right after this charge, if that is known.
+    /// The bucket's running total right after this charge, if known.
     pub(super) then: Option<u64>,
-    /// Nothing was admitted after it.
+    /// Whether nothing was admitted after it.
     pub(super) is_newest: bool,
 }

@@ -1,13 +1,13 @@
-//! Several limits at once, taken all or none: the numbers for a decision, and the record that is their state.
+//! Several limits decided at once, all or none: their parameters, and the record that is their state.
 //!
-//! A record is the time of the last admission, the time of the first turn of the queue and, for each limit, a few words
-//! of its own. Requests are admitted in one queue: no admission is earlier than the one before it. The instant of a
-//! request is the first that satisfies every limit; each limit, once satisfied, stays so until the next admission, so
-//! that is the latest of their first instants.
+//! A record contains the time of the last admission, the time of the queue's first turn and, for each limit, a few
+//! words of its own. Requests are admitted in one queue: no admission is earlier than the one before it. The instant of
+//! a request is the first that satisfies every limit; a satisfied limit stays satisfied until the next admission, so
+//! that is the maximum of their first instants.
 //!
-//! While there is a queue, the record also has a *tail*: what the limits' words were before the first turn of the queue,
-//! and how much of each limit was taken since. So as long as no turn of the queue has come, both what is used and what
-//! is queued are known exactly, and the queue can be dropped without a trace. A record without a queue is shorter.
+//! While there is a queue, the record also has a *tail*: the limits' words from before the queue's first turn, and how
+//! much was taken from each limit since. So as long as no turn of the queue has come, both the used and the queued
+//! amounts are known exactly, and the queue can be dropped without a trace. A record without a queue is shorter.
 
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Later, Log, Ring, State as LogState};
@@ -17,43 +17,44 @@ use super::{Costs, Given, MAX_LIMITS, Outlook};
 use crate::clock::Nanos;
 use std::ops::Range;
 
-/// Words of a record: room for the largest, in whole lines.
+/// Words of a record: room for the largest, in whole cache lines.
 pub(crate) const RECORD_WORDS: usize =
     (HEAD_WORDS + MAX_LIMITS * log::WORDS + 1 + MAX_LIMITS * TAIL_WORDS).next_multiple_of(LINE);
-/// The time of the last admission, and that of the first turn of the queue.
+/// The time of the last admission, and of the queue's first turn.
 const HEAD_WORDS: usize = 2;
-/// Of each limit, at most: how much is queued, and its words before the queue. (A log has no need of those.)
+/// Per limit, at most: the queued amount, and its words from before the queue. (A log does not need those.)
 const TAIL_WORDS: usize = 1 + SLIDING_WORDS;
-/// Instead of the time of a queue's first turn: the last admission was not a turn.
+/// In place of the time of the queue's first turn: the last admission was not a turn.
 const NO_QUEUE: u64 = 0;
-/// Instead of the time of a queue's first turn: a debt lies ahead, which a tail can't tell from the queue behind it.
+/// In place of the time of the queue's first turn: a debt lies ahead, which a tail cannot distinguish from the queue
+/// behind it.
 const BEHIND_A_DEBT: u64 = u64::MAX;
-/// Words that are copied together.
+/// Words per cache line, which are copied together.
 pub(crate) const LINE: usize = 8;
 
-/// A record, copied out of shared memory.
+/// A record, copied from shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record(pub(crate) [u64; RECORD_WORDS]);
 
 impl Record {
     pub(crate) const EMPTY: Record = Record([0; RECORD_WORDS]);
 
-    /// When the last admission is.
+    /// The time of the last admission.
     pub(crate) fn last(&self) -> u64 {
         self.0[0]
     }
 
-    /// When the first turn of the last queue was or is, if the record has a tail.
+    /// The time of the queue's first turn, if the record has a tail.
     fn queue_from(&self) -> Option<u64> {
         Some(self.0[1]).filter(|&from| from != NO_QUEUE && from != BEHIND_A_DEBT)
     }
 
-    /// What is known of a log's later admissions, where the tail does not tell.
+    /// What is known about a log's later admissions where the tail does not tell.
     fn later(&self) -> Later {
         if self.0[1] == BEHIND_A_DEBT { Later::Debt } else { Later::AsWritten }
     }
 
-    /// What is known at `now` of those whose turns come later.
+    /// What is known at `now` about turns that come later.
     fn queue(&self, now: u64) -> Queue {
         match self.queue_from() {
             _ if self.last() <= now => Queue::Over,
@@ -73,7 +74,7 @@ enum Queue {
     Ahead,
     /// Some of its turns have come.
     Partly { from: u64 },
-    /// There is something later, and no tail.
+    /// Something is later, but there is no tail.
     Unknown,
 }
 
@@ -85,13 +86,13 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Lines that a record has whether or not there is a queue.
+    /// The lines that a record has with or without a queue.
     #[inline]
     pub(crate) fn least_lines(self) -> usize {
         self.without_queue.div_ceil(LINE)
     }
 
-    /// Lines that this record has, known from its first line.
+    /// The lines of this record, known from its first line.
     #[inline]
     pub(crate) fn lines(self, record: &Record) -> usize {
         match record.queue_from() {
@@ -110,31 +111,31 @@ pub(crate) trait Rings {
 /// All limits of one limiter, decided together.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    places: [Place; MAX_LIMITS],
+    entries: [RuleEntry; MAX_LIMITS],
     len: usize,
-    /// Where each limit's words begin, whether or not there is such a limit.
+    /// Where each limit's words begin, whether or not that limit exists.
     starts: [usize; MAX_LIMITS],
     size: Size,
-    /// Which limits have a ring. Their words are those of a log, whatever they are now, or if there is no such limit
-    /// now: a log can come back.
+    /// Which limits have a ring. Their words are reserved for a log even while the limit is of another kind or does not
+    /// exist: a log can come back.
     ringed: [bool; MAX_LIMITS],
-    /// Nothing is admitted before this.
+    /// End of a pause: nothing is admitted before this.
     not_before: u64,
 }
 
 /// One limit, and where its words are in a record.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RuleEntry {
     limit: usize,
     rule: Rule,
-    /// Where its own words begin: a limit with a ring that is no log now leaves the log's count and era alone.
+    /// Where its own words begin: a limit with a ring that is not a log now leaves the log's count and era alone.
     start: usize,
-    /// Where its part of the tail is.
+    /// Where its part of the tail begins.
     tail: usize,
 }
 
-impl Place {
-    /// Its words before the queue, for any limit but a log.
+impl RuleEntry {
+    /// Its words from before the queue, for any limit but a log.
     fn before(&self, record: &Record) -> Words {
         let mut words = [0; log::WORDS];
         let from = record.0.iter().skip(self.tail + 1).take(self.tail_words() - 1);
@@ -147,7 +148,7 @@ impl Place {
         to.zip(words).for_each(|(to, &from)| *to = from);
     }
 
-    /// How much of it is queued, or was when no turn of the queue had come.
+    /// The amount queued at it, or that was queued before the first turn came.
     fn queued(&self, record: &Record) -> u64 {
         record.0.get(self.tail).copied().unwrap_or(0)
     }
@@ -172,7 +173,7 @@ impl Place {
         record.0[self.start()..].first_chunk_mut().expect("room for them")
     }
 
-    /// Where there is room for them whatever happens: so nothing has to be checked.
+    /// Clamped so that the words always fit: accesses need no further check.
     #[inline(always)]
     fn start(&self) -> usize {
         self.start.min(RECORD_WORDS - log::WORDS)
@@ -180,7 +181,7 @@ impl Place {
 }
 
 impl Rules {
-    /// `len` limits, none or more, where `rule` says what each is; `ringed` which have a ring.
+    /// `len` limits (possibly none), where `rule` returns each; `ringed` tells which have a ring.
     pub(crate) fn new(
         len: usize,
         rule: impl Fn(usize) -> Rule,
@@ -190,7 +191,7 @@ impl Rules {
         let len = len.min(MAX_LIMITS);
         let mut starts = [HEAD_WORDS; MAX_LIMITS];
         let mut words = HEAD_WORDS;
-        let mut places = std::array::from_fn(|limit| {
+        let mut entries = std::array::from_fn(|limit| {
             let rule = rule(limit.min(len.saturating_sub(1)));
             starts[limit] = words;
             let is_log = matches!(rule, Rule::Log(_));
@@ -200,28 +201,28 @@ impl Rules {
                 true => rule.words(),
                 false => 0,
             };
-            Place { limit, rule, start, tail: 0 }
+            RuleEntry { limit, rule, start, tail: 0 }
         });
         let without_queue = words;
-        // Of the tail the first word is the time of the last admission before the queue.
+        // The first word of the tail is the time of the last admission before the queue.
         words += 1;
-        for place in &mut places[..len] {
-            place.tail = words;
-            words += place.tail_words();
+        for entry in &mut entries[..len] {
+            entry.tail = words;
+            words += entry.tail_words();
         }
         let size = Size { without_queue, with_queue: words };
-        Rules { places, len, starts, size, ringed, not_before }
+        Rules { entries, len, starts, size, ringed, not_before }
     }
 
-    /// How many limits there are.
+    /// The number of limits.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The limits one after the other.
+    /// The limits, in order.
     #[inline]
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.places[..self.len].iter()
+    fn entries(&self) -> impl Iterator<Item = &RuleEntry> {
+        self.entries[..self.len].iter()
     }
 
     /// The size of a record under these rules.
@@ -230,12 +231,12 @@ impl Rules {
         self.size
     }
 
-    /// When the last admission before the queue was.
+    /// The time of the last admission before the queue.
     fn last_before(&self, record: &Record) -> u64 {
         record.0.get(self.size.without_queue).copied().unwrap_or(0)
     }
 
-    /// What the ring of a limit last held.
+    /// The last log state of a limit's ring.
     fn log_state(&self, record: &Record, limit: usize) -> LogState {
         if !self.ringed[limit] {
             return LogState::default();
@@ -243,18 +244,18 @@ impl Rules {
         LogState::read(&record.0[self.starts[limit]..][..log::WORDS])
     }
 
-    /// The most that all of them can admit at once; without a limit that is any number.
-    pub(crate) fn most(&self) -> u64 {
-        self.places().map(|p| p.rule.most()).min().unwrap_or(u64::MAX)
+    /// The largest request that all limits can admit; without limits, any.
+    pub(crate) fn max_cost(&self) -> u64 {
+        self.entries().map(|p| p.rule.max_cost()).min().unwrap_or(u64::MAX)
     }
 
-    /// The first limit that can never admit this cost, and the most that it can.
+    /// The first limit that can never admit this cost, and its maximum.
     #[inline]
     pub(crate) fn never(&self, costs: &Costs) -> Option<(usize, u64)> {
-        self.places().find(|p| costs[p.limit] > p.rule.most()).map(|p| (p.limit, p.rule.most()))
+        self.entries().find(|p| costs[p.limit] > p.rule.max_cost()).map(|p| (p.limit, p.rule.max_cost()))
     }
 
-    /// The first instant as [`ready`](Self::ready) has it, and the limit that it is for.
+    /// The instant of [`ready`](Self::ready), and the limit that determines it.
     pub(crate) fn slowest(
         &self,
         record: &Record,
@@ -263,21 +264,22 @@ impl Rules {
         rings: &impl Rings,
     ) -> (u64, usize) {
         let all = self.ready(record, costs, now, rings);
-        let of = |p: &Place| p.rule.ready(p.of(record), costs[p.limit], now, || rings.ring(p.limit));
-        let limit = self.places().filter(|p| costs[p.limit] > 0).max_by_key(|p| of(p)).map_or(0, |p| p.limit);
+        let of = |p: &RuleEntry| p.rule.ready(p.of(record), costs[p.limit], now, || rings.ring(p.limit));
+        let limit =
+            self.entries().filter(|p| costs[p.limit] > 0).max_by_key(|p| of(p)).map_or(0, |p| p.limit);
         (all, limit)
     }
 
-    /// Whether these costs concern a log.
+    /// Whether these costs affect a log.
     pub(crate) fn has_log(&self, costs: &Costs) -> bool {
-        self.places().any(|p| costs[p.limit] > 0 && matches!(p.rule, Rule::Log(_)))
+        self.entries().any(|p| costs[p.limit] > 0 && matches!(p.rule, Rule::Log(_)))
     }
 
-    /// The first instant at which all limits admit these costs; anything up to `now` if that is now.
+    /// The first instant at which all limits admit these costs; any value up to `now` means now.
     #[inline(always)]
     pub(crate) fn ready(&self, record: &Record, costs: &Costs, now: u64, rings: &impl Rings) -> u64 {
         let mut ready = record.last().max(self.not_before);
-        for (p, &cost) in self.places().zip(costs) {
+        for (p, &cost) in self.entries().zip(costs) {
             if cost > 0 {
                 ready = ready.max(p.rule.ready(p.of(record), cost, now, || rings.ring(p.limit)));
             }
@@ -285,7 +287,7 @@ impl Rules {
         ready
     }
 
-    /// The record after these costs were admitted at `at`: `now`, or a turn to come.
+    /// The record after charging these costs at `at`: `now`, or a future turn.
     #[inline]
     pub(crate) fn charge(&self, record: &mut Record, costs: &Costs, at: u64, now: u64) {
         let is_turn = at > now;
@@ -295,42 +297,43 @@ impl Rules {
             record.0[1] = NO_QUEUE;
         }
         record.0[0] = at.max(record.0[0]);
-        for (p, &cost) in self.places().zip(costs) {
+        for (p, &cost) in self.entries().zip(costs) {
             if cost > 0 {
                 p.rule.charge(p.of_mut(record), at, is_turn, cost);
             }
         }
     }
 
-    /// Writes down a turn that is about to be charged, in the queue that is there or as the first of a new one.
+    /// Records a turn that is about to be charged, in the existing queue or as the first of a new one.
     #[inline(never)]
     fn queue_up(&self, record: &mut Record, costs: &Costs, at: u64, now: u64) {
         match record.queue(now) {
             Queue::Unknown if record.0[1] == BEHIND_A_DEBT => return,
             Queue::Ahead | Queue::Partly { .. } => {}
-            // Unknown: admitted by a clock that is ahead by less than the slack, or a log that keeps everybody behind it.
+            // Unknown: admitted by a clock that is ahead by less than the slack, or a log that orders all later
+            // requests behind it.
             Queue::Over | Queue::Unknown => {
                 record.0[1] = at;
                 record.0[self.size.without_queue.min(RECORD_WORDS - 1)] = record.last();
-                for p in self.places() {
+                for p in self.entries() {
                     let before = *p.of(record);
                     p.set_before(record, &before);
                     *p.queued_mut(record) = 0;
                 }
             }
         }
-        for (p, &cost) in self.places().zip(costs) {
+        for (p, &cost) in self.entries().zip(costs) {
             let queued = p.queued_mut(record);
             *queued = queued.saturating_add(cost);
         }
     }
 
-    /// Charges `amounts` whether or not they conform, each limit by itself and in one step, as if single calls had queued
-    /// up at once for each of them. Returns when the last of all is; `None`, and nothing is charged, if that lies beyond
-    /// all time. What is pending must be written before.
+    /// Charges `amounts` unconditionally, at each limit separately and in one step, as if single calls had queued for
+    /// each of them. Returns the instant of the last; `None`, with nothing charged, if that is not representable.
+    /// Pending log slots must have been written.
     ///
-    /// Those after it come no earlier than behind such single calls: at the same instant where all limits are buckets,
-    /// windows or counters, at most one span later where there is a log.
+    /// Later requests are admitted no earlier than behind such single calls: at the same instant if all limits are
+    /// buckets, windows or counters, at most one span later if there is a log.
     pub(crate) fn debt(
         &self,
         record: &mut Record,
@@ -340,7 +343,7 @@ impl Rules {
     ) -> Option<u64> {
         let base = record.last().max(self.not_before).max(now);
         let (mut next, mut last) = (*record, base);
-        for (p, &amount) in self.places().zip(amounts) {
+        for (p, &amount) in self.entries().zip(amounts) {
             if amount > 0 {
                 let at = p.rule.debt(p.of_mut(&mut next), amount, base, || rings.ring(p.limit))?;
                 last = last.max(at);
@@ -352,21 +355,22 @@ impl Rules {
         Some(last)
     }
 
-    /// The record after the newest turn, which led from `old` to `newest`, was cancelled: `old`, and a log's note of it.
+    /// The record after cancelling the newest turn, which led from `old` to `newest`: `old`, plus a log's note of the
+    /// cancellation.
     pub(crate) fn cancel(&self, newest: &Record, old: &Record) -> Record {
         let mut record = *old;
-        for p in self.places().filter(|p| matches!(p.rule, Rule::Log(_))) {
+        for p in self.entries().filter(|p| matches!(p.rule, Rule::Log(_))) {
             let newest = LogState::read(p.of(newest));
             edit(p.of_mut(&mut record), LogState::read, LogState::write, |s| Log::cancel(s, &newest));
         }
         record
     }
 
-    /// How much each bucket was charged so far, all in all: what a receipt needs for a refund.
+    /// Each bucket's running total of charges: needed by a receipt for a refund.
     #[inline]
     pub(crate) fn charged(&self, record: &Record) -> Costs {
         let mut charged = [0; MAX_LIMITS];
-        for p in self.places() {
+        for p in self.entries() {
             if let Rule::Bucket(_) = p.rule {
                 charged[p.limit] = p.of(record)[1];
             }
@@ -374,8 +378,8 @@ impl Rules {
         charged
     }
 
-    /// The record after `amounts` of what was charged at `at` turned out unused. `then`: what was charged so far right
-    /// after it; `is_newest`: nothing was committed after it. Returns how much each limit was given back.
+    /// Refunds `amounts` of a charge at `at`. `then`: the running totals right after the charge; `is_newest`: nothing
+    /// was committed after it. Returns how much each limit returned.
     pub(crate) fn refund(
         &self,
         record: &mut Record,
@@ -386,7 +390,7 @@ impl Rules {
     ) -> [Given; MAX_LIMITS] {
         let last = record.last();
         let mut given = [Given::default(); MAX_LIMITS];
-        for p in self.places().filter(|p| amounts[p.limit] > 0) {
+        for p in self.entries().filter(|p| amounts[p.limit] > 0) {
             let unused = Unused { at, last, then: then.map(|then| then[p.limit]), is_newest };
             given[p.limit] = p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
         }
@@ -403,7 +407,7 @@ impl Rules {
         given
     }
 
-    /// The same of what the tail says of the queue, or of the time before it.
+    /// The same for the tail: its queue, or the words from before the queue.
     #[inline(never)]
     fn refund_in_tail(
         &self,
@@ -414,10 +418,10 @@ impl Rules {
         unused: &Unused,
         then: Option<&Costs>,
     ) {
-        for p in self.places().filter(|p| amounts[p.limit] > 0) {
+        for p in self.entries().filter(|p| amounts[p.limit] > 0) {
             let is_log = matches!(p.rule, Rule::Log(_));
             if !was_before {
-                // A log counts what is not given back as queued, for its slots do, too.
+                // A log counts what it does not return as queued, because its slots do, too.
                 let less = if is_log { given[p.limit].rounded_down() } else { amounts[p.limit] };
                 let queued = p.queued_mut(record);
                 *queued = queued.saturating_sub(less);
@@ -436,54 +440,54 @@ impl Rules {
         &'r self,
         record: &'r Record,
     ) -> impl Iterator<Item = (usize, Range<u64>, u64)> + 'r {
-        self.places().filter(|p| matches!(p.rule, Rule::Log(_))).map(|p| {
+        self.entries().filter(|p| matches!(p.rule, Rule::Log(_))).map(|p| {
             let (range, slot) = LogState::read(p.of(record)).unwritten();
             (p.limit, range, slot)
         })
     }
 
-    /// Before the record is forgotten, which may be damaged: logs go on in an era after all that their rings know of.
-    pub(crate) fn mend_logs(&self, record: &mut Record, rings: &impl Rings) {
+    /// Before a reset of a possibly corrupt record: moves logs to an era later than any in their rings.
+    pub(crate) fn repair_logs(&self, record: &mut Record, rings: &impl Rings) {
         for limit in (0..MAX_LIMITS).filter(|&limit| self.ringed[limit]) {
-            let state = self.log_state(record, limit).mended(&rings.ring(limit));
+            let state = self.log_state(record, limit).repaired(&rings.ring(limit));
             state.write(&mut record.0[self.starts[limit]..][..log::WORDS]);
         }
     }
 
-    /// For each limit: slots are less than this, as long as its log's era lasts.
+    /// For each limit: an upper bound of slot values while its log's era lasts.
     pub(crate) fn ends_of_eras(&self, record: &Record) -> [u64; MAX_LIMITS] {
         std::array::from_fn(|limit| self.log_state(record, limit).end_of_era())
     }
 
-    /// The record in which nothing is used at `now`.
+    /// The record with zero usage at `now`.
     pub(crate) fn unused(&self, now: Nanos) -> Record {
         let mut record = Record::EMPTY;
-        for p in self.places() {
+        for p in self.entries() {
             p.rule.as_if(p.of_mut(&mut record), 0, now.as_nanos(), &LogState::default());
         }
         record
     }
 
-    /// The record with which `next` takes over. Those limits that go on from the one here keep what was used.
+    /// The record with which `next` takes over. Limits for which `keeps_usage` is true keep their usage.
     pub(crate) fn carry(
         &self,
         record: &Record,
         now: Nanos,
         next: &Rules,
-        goes_on: impl Fn(usize) -> bool,
+        keeps_usage: impl Fn(usize) -> bool,
         rings: &impl Rings,
     ) -> Record {
         let late = now.plus(CLOCK_SLACK).as_nanos();
         let queue = record.queue(late);
         let mut to = Record::EMPTY;
-        // The queue is dropped; a log that can't drop its own keeps everybody behind it.
+        // The queue is dropped; a log that cannot drop its own keeps later requests behind it.
         to.0[0] = record.last().min(late);
         for limit in (0..MAX_LIMITS).filter(|&limit| next.ringed[limit]) {
             self.log_state(record, limit).write(&mut to.0[next.starts[limit]..][..log::WORDS]);
         }
-        for n in next.places() {
+        for n in next.entries() {
             let log = self.log_state(record, n.limit);
-            match self.places().nth(n.limit).filter(|_| goes_on(n.limit)) {
+            match self.entries().nth(n.limit).filter(|_| keeps_usage(n.limit)) {
                 Some(p) => {
                     let (state, later) = self.without_queue(record, p, queue, now, late);
                     let ring = rings.ring(n.limit);
@@ -498,11 +502,12 @@ impl Rules {
         to
     }
 
-    /// A limit's words without the turns after `late`, as far as they can be told apart, and what is known of a log's.
+    /// A limit's words without the turns after `late`, as far as they can be told apart, and what is known about a
+    /// log's.
     fn without_queue(
         &self,
         record: &Record,
-        p: &Place,
+        p: &RuleEntry,
         queue: Queue,
         now: Nanos,
         late: u64,
@@ -518,7 +523,7 @@ impl Rules {
             }
         }
         if let (Rule::Bucket(g), true) = (&p.rule, self.len > 1 || self.not_before > late) {
-            // Its turns waited for others as well: they are not a token apart, as `carry` takes them to be.
+            // Its turns waited for other limits as well, so they are not one token apart, as `carry` assumes.
             state[0] = state[0].min(g.full(now));
         }
         (state, record.later())
@@ -529,14 +534,14 @@ impl Rules {
         let held_until = record.last().max(self.not_before);
         let nothing = Outlook { available: 0, used: 0, next_at: now, queued: 0 };
         let mut seen = [nothing; MAX_LIMITS];
-        for p in self.places() {
+        for p in self.entries() {
             let (state, ring) = (p.of(record), rings.ring(p.limit));
             let (used, queued) = self.usage(record, p, now.as_nanos(), &ring);
             let ready = p.rule.ready(state, 1, now.as_nanos(), || ring);
             let next_at = Nanos::from_nanos(ready.max(held_until)).max(now);
             let available = match &p.rule {
                 Rule::Bucket(g) => g.outlook(state[0], now).available,
-                rule => rule.most().saturating_sub(used),
+                rule => rule.max_cost().saturating_sub(used),
             };
             let available = if held_until > now.as_nanos() { 0 } else { available };
             seen[p.limit] = Outlook { available, used, next_at, queued };
@@ -545,7 +550,7 @@ impl Rules {
     }
 
     /// How much of a limit is used at `now`, and how much is queued behind that.
-    fn usage(&self, record: &Record, p: &Place, now: u64, ring: &impl Ring) -> (u64, u64) {
+    fn usage(&self, record: &Record, p: &RuleEntry, now: u64, ring: &impl Ring) -> (u64, u64) {
         let state = p.of(record);
         let all = p.queued(record);
         match record.queue(now) {
@@ -558,7 +563,7 @@ impl Rules {
                 (p.rule.used(state, now, record.later(), ring), p.rule.queued(state, now, ring).unwrap_or(0))
             }
             Queue::Partly { from } => {
-                // Turns are about evenly spaced, and at least one has come.
+                // Assumes evenly spaced turns, of which at least one has come.
                 let (left, span) = (record.last().saturating_sub(now), record.last().saturating_sub(from));
                 let rest = u128::from(all.saturating_sub(1)) * u128::from(left);
                 let evenly = u64::try_from(rest.div_ceil(u128::from(span.max(1)))).unwrap_or(u64::MAX);
@@ -571,19 +576,19 @@ impl Rules {
                 };
                 let mut state = *state;
                 p.rule.without_queue(&mut state, &p.before(record), all, now, self.len == 1);
-                (p.rule.used(&state, now, Later::AsWritten, ring).min(p.rule.most()), queued)
+                (p.rule.used(&state, now, Later::AsWritten, ring).min(p.rule.max_cost()), queued)
             }
         }
     }
 
     /// Whether no sequence of calls can have led to this record.
-    pub(crate) fn is_absurd(&self, record: &Record, now: Nanos) -> bool {
+    pub(crate) fn is_implausible(&self, record: &Record, now: Nanos) -> bool {
         let far = now.as_nanos().saturating_add(2 * super::MAX_WAIT.as_nanos() as u64);
         record.last() > far
-            || self.places().any(|p| {
+            || self.entries().any(|p| {
                 let state = p.of(record);
                 match &p.rule {
-                    Rule::Bucket(g) => g.is_absurd(state[0], now),
+                    Rule::Bucket(g) => g.is_implausible(state[0], now),
                     Rule::Log(_) => {
                         let state = LogState::read(state);
                         state.newest > far || !state.is_sound()

@@ -1,25 +1,24 @@
-//! Descriptions and snapshots for serde: a policy can come from a file. What is read passes through the public
-//! constructors, and a field that is not known is an error.
+//! Serde for policies and snapshots. Input is validated by the public constructors, and an unknown field is an error.
 //!
 //! ```toml
 //! permits = 2
 //! shadow = false
-//! max_waiters = 100  # left out: any number may wait
+//! max_waiters = 100  # omitted: any number may wait
 //! [[limit]]
 //! rate = "500/m"
 //! kind = "greedy"    # bucket (the default) | greedy | fixed-window | sliding-counter
 //! guard = "50ms"     # greedy only
 //! [[limit]]
 //! rate = "200000/m"
-//! burst = 1000       # bucket only; left out: 1 for calls, all for a unit
-//! unit = "tokens"    # left out: calls
+//! burst = 1000       # bucket only; omitted: 1 for calls, `max` for other units
+//! unit = "tokens"    # omitted: calls
 //! [[limit]]
 //! rate = "10000/1day"
 //! kind = "fixed-window"
 //! start = "epoch"    # fixed-window only: epoch (the default) | first-use
 //! ```
 //!
-//! With `permits` there need not be a `[[limit]]`.
+//! With `permits`, a `[[limit]]` is optional.
 
 use super::{Description, Kind, KindName, Limit, Policy, Rate, Start, Unit, format_span, parse_span};
 use crate::clock::Nanos;
@@ -44,7 +43,7 @@ struct LimitText {
     unit: Unit,
 }
 
-/// A kind alone: the part of a limit that is neither rate nor unit.
+/// A kind alone, without rate and unit.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KindText {
@@ -95,7 +94,7 @@ impl TryFrom<KindText> for Kind {
     type Error = Error;
 
     fn try_from(KindText { kind, burst, start }: KindText) -> Result<Kind> {
-        // At the fastest rate that there is every kind can be had, with every burst that can be.
+        // The fastest possible rate supports every kind, with every possible burst.
         let fastest = Rate::new(1, Duration::from_nanos(1))?;
         let any = Description { kind, burst, start, ..Description::of(fastest) };
         Ok(Limit::try_from(any)?.kind())
@@ -127,7 +126,7 @@ impl TryFrom<PolicyText> for Policy {
     }
 }
 
-/// By a description with fields.
+/// Serializes by way of a struct with named fields.
 macro_rules! by_description {
     ($($type:ident by $text:ident),*) => {$(
         impl Serialize for $type {
@@ -144,7 +143,7 @@ macro_rules! by_description {
     )*};
 }
 
-/// As it is written, in a string.
+/// Serializes as a string, in text form.
 macro_rules! by_string {
     ($($type:ident read by $read:expr),*) => {$(
         impl Serialize for $type {
@@ -175,12 +174,12 @@ impl Serialize for Nanos {
     }
 }
 
-/// For `serialize_with` in snapshots, where spans are nanoseconds, as instants are.
+/// For `serialize_with` in snapshots, where durations are in nanoseconds, like instants.
 pub(crate) fn nanos<S: Serializer>(span: &Duration, to: S) -> std::result::Result<S::Ok, S::Error> {
     to.serialize_u64(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Spans as people write them: `50ms`.
+/// Durations in text form: `50ms`.
 mod span {
     use super::*;
 

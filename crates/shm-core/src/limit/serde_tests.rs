@@ -1,4 +1,4 @@
-//! Whatever can be a policy is read as it was written; whatever can't says why.
+//! Every valid policy is read as it was written; invalid input is rejected with the reason.
 
 use super::*;
 use proptest::prelude::*;
@@ -28,7 +28,7 @@ fn limits() -> impl Strategy<Value = Limit> {
 
 proptest! {
     #[test]
-    fn policies_are_read_as_written(
+    fn policies_round_trip(
         all in prop::collection::vec(limits(), 0..=4),
         permits in 0u32..=65_535,
         shadow: bool,
@@ -50,7 +50,7 @@ proptest! {
 }
 
 #[test]
-fn the_written_form_is_a_promise() {
+fn the_serialized_form_is_stable() {
     let policy = Policy::new(&[
         Limit::patient("5/s".parse().unwrap()),
         Limit::greedy("500/m".parse().unwrap()).unwrap().guarded(Duration::from_millis(50)).unwrap(),
@@ -75,7 +75,7 @@ fn the_written_form_is_a_promise() {
 }
 
 #[test]
-fn little_need_be_said() {
+fn omitted_fields_get_defaults() {
     let read = |text: &str| serde_json::from_str::<Policy>(text).unwrap();
     let five = Limit::patient("5/s".parse().unwrap());
     assert_eq!(read(r#"{"limit": [{"rate": "5/s"}]}"#), five.into());
@@ -88,7 +88,7 @@ fn little_need_be_said() {
 }
 
 #[test]
-fn what_can_not_be_says_why() {
+fn invalid_policies_are_rejected_with_the_reason() {
     for (text, why) in [
         (r#"{}"#, "needs a limit or permits"),
         (r#"{"limit": []}"#, "needs a limit or permits"),
@@ -101,8 +101,8 @@ fn what_can_not_be_says_why() {
         (r#"{"limit": [{"rate": "5/s", "brust": 3}]}"#, "unknown field `brust`"),
         (r#"{"limit": [{"rate": "5/s"}], "permit": 3}"#, "unknown field `permit`"),
         (r#"{"limit": [{"rate": "5/s", "burst": 0}]}"#, "smallest burst is 1"),
-        (r#"{"limit": [{"rate": "5/s", "guard": "1ms"}]}"#, "leave the guard out"),
-        (r#"{"limit": [{"rate": "5/s", "kind": "greedy", "guard": "1"}]}"#, "no span of time"),
+        (r#"{"limit": [{"rate": "5/s", "guard": "1ms"}]}"#, "omit the guard"),
+        (r#"{"limit": [{"rate": "5/s", "kind": "greedy", "guard": "1"}]}"#, "not a valid duration"),
         (r#"{"limit": [{"rate": "5/s", "kind": "greedy", "burst": 2}]}"#, "only a bucket has a burst"),
         (r#"{"limit": [{"rate": "5/s", "start": "epoch"}]}"#, "only fixed windows have a start"),
         (r#"{"limit": [{"rate": "5/s", "unit": "a b"}]}"#, "is not a valid unit"),
@@ -117,7 +117,7 @@ fn what_can_not_be_says_why() {
     }
 }
 
-/// Also a kind alone, which has no rate that says how large a burst may be.
+/// A kind alone has no rate that would limit its burst.
 #[test]
 fn kinds_are_read_with_any_burst() {
     let kind = Kind::Bucket { burst: (1 << 58).try_into().unwrap() };
@@ -128,7 +128,7 @@ fn kinds_are_read_with_any_burst() {
 }
 
 #[test]
-fn snapshots_have_their_unit_on_the_field() {
+fn snapshot_fields_name_their_unit() {
     let seen = crate::limit::Outlook { available: 1, used: 2, next_at: Nanos::from_nanos(3), queued: 4 };
     assert_eq!(
         serde_json::to_value(seen).unwrap(),

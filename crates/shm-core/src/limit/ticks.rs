@@ -1,15 +1,15 @@
 //! Exact integer time: one token is exactly `2^shift` ticks.
 //!
-//! A rate of `max` per `per` rarely divides evenly, and a rounded emission interval drifts. So time is counted in
-//! ticks of `per / max / 2^shift`, with the smallest `shift` that makes a tick at most a nanosecond. Tokens, bursts
-//! and costs are then exact shifts. Only the clock reading is rounded, down, with an error that never adds up: it
+//! A rate of `max` per `per` rarely divides evenly, and a rounded emission interval would drift. So time is counted in
+//! ticks of `per / max / 2^shift`, with the smallest `shift` for which a tick is at most a nanosecond. Tokens, bursts
+//! and costs are then exact shifts. Only the clock reading is rounded, down, with an error that does not accumulate: it
 //! stays under one tick for the whole range of `u64` nanoseconds.
 //!
-//! **Why no window of whole nanoseconds ever holds one admission too many.** Let `x = d·r` be the exact position in
-//! ticks of the clock reading `d`, with `r` the rounded-down ratio. An admission is booked at `p` with
-//! `p ≤ x < p + r` (`p` is `floor(x)`, or the slot whose first nanosecond is `d`). Booked times keep
-//! `p_k ≥ p_0 + k·2^shift`, so `d_k − d_0 > (k·2^shift − r)/r ≥ k·per/max − 1`: a whole number of nanoseconds that
-//! is more than `W − 1` for every whole `W ≤ k·per/max`, hence at least `W`.
+//! **Why no window of whole nanoseconds contains one admission too many.** Let `x = d·r` be the exact position in ticks
+//! of the clock reading `d`, with `r` the rounded-down ratio. An admission is booked at `p` with `p ≤ x < p + r` (`p`
+//! is `floor(x)`, or the slot whose first nanosecond is `d`). Booked times satisfy `p_k ≥ p_0 + k·2^shift`, so `d_k −
+//! d_0 > (k·2^shift − r)/r ≥ k·per/max − 1`: a whole number of nanoseconds greater than `W − 1` for every whole `W ≤
+//! k·per/max`, hence at least `W`.
 
 use super::Rate;
 
@@ -28,24 +28,24 @@ impl Ticks {
     /// The ticks of this rate.
     pub fn of(rate: Rate) -> Ticks {
         let (max, per) = (u128::from(rate.max()), u128::from(rate.per_ns()));
-        // Smallest shift with max << shift ≥ per, that is: a tick of at most 1 ns. At most 55, since per < 2^55.
+        // The smallest shift with max << shift ≥ per, that is, a tick of at most 1 ns. At most 55, since per < 2^55.
         let shift = per.div_ceil(max).next_power_of_two().trailing_zeros();
         let per_ns = (((max << shift) << 63) / per) as u64;
         Ticks { shift, per_ns, inverse: inverse_of(per_ns) }
     }
 
-    /// The tick in which the nanosecond `ns` begins; of `ns` below 2^63, which is 292 years.
+    /// The tick in which the nanosecond `ns` begins, for `ns` below 2^63 (292 years).
     #[inline]
     pub fn at(self, ns: u64) -> u64 {
-        // Doubled first: the high half of a product is at hand.
+        // Doubled first, because the high half of a product is cheap.
         ((u128::from(ns << 1) * u128::from(self.per_ns)) >> 64) as u64
     }
 
-    /// The first nanosecond that is in tick `tick` or later; the exact counterpart of [`at`](Self::at):
-    /// `at(n) ≥ tick` if and only if `n ≥ first_ns(tick)`. For `tick < 2^63`.
+    /// The first nanosecond that is in tick `tick` or later; the exact inverse of [`at`](Self::at): `at(n) ≥ tick` if
+    /// and only if `n ≥ first_ns(tick)`. For `tick < 2^63`.
     #[inline]
     pub fn first_ns(self, tick: u64) -> u64 {
-        // The smallest n with n·per_ns ≥ tick·2^63. The multiplication by the inverse is at most 2 below it.
+        // The smallest n with n·per_ns ≥ tick·2^63. Multiplying by the inverse gives at most 2 less.
         let guess = ((u128::from(tick) * u128::from(self.inverse)) >> 64) as u64;
         let missing =
             (u128::from(tick) << 63).wrapping_sub(u128::from(guess).wrapping_mul(u128::from(self.per_ns)));
@@ -55,17 +55,17 @@ impl Ticks {
     /// `tokens` in ticks.
     #[inline]
     pub fn tokens(self, tokens: u64) -> u64 {
-        // Masked, so that a shift read from damaged memory is still a shift.
+        // Masked, so that a shift read from corrupt memory is still valid.
         tokens << (self.shift & 63)
     }
 
-    /// `times` times `tokens` in ticks.
+    /// `times · tokens` in ticks.
     pub(crate) fn tokens_saturating(self, tokens: u64, times: u64) -> u64 {
         let all = (u128::from(tokens) * u128::from(times)) << (self.shift & 63);
         u64::try_from(all).unwrap_or(u64::MAX)
     }
 
-    /// How many whole tokens `ticks` are.
+    /// The number of whole tokens in `ticks`.
     #[inline]
     pub fn whole_tokens(self, ticks: u64) -> u64 {
         ticks >> (self.shift & 63)
@@ -114,7 +114,7 @@ mod tests {
         }
 
         #[test]
-        fn first_ns_is_the_exact_counterpart(rate in rates(), tick in 0u64..1 << 62) {
+        fn first_ns_is_the_exact_inverse(rate in rates(), tick in 0u64..1 << 62) {
             let t = Ticks::of(rate);
             let ns = t.first_ns(tick);
             prop_assert!(t.at(ns) >= tick);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_range_of_rates_is_accepted() {
+    fn the_extreme_rates_convert_exactly() {
         for (max, per) in
             [(1, 1), (1, 366 * 86_400_000_000_000), (1_000_000_007, 3_600_000_000_000), (10, 3_000_000_000)]
         {

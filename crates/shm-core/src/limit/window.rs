@@ -1,19 +1,19 @@
-//! Counting in windows: fixed ones, and the sliding counter that estimates from two of them.
+//! Fixed window counters, and the sliding window counter, which estimates from two of them.
 
-/// Words of state of either.
+/// Words of state.
 pub(crate) const FIXED_WORDS: usize = 2;
 pub(crate) const SLIDING_WORDS: usize = 3;
 
-/// The numbers of one fixed window: at most `max` in each `per`.
+/// The parameters of one fixed window limit: at most `max` per window of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FixedWindow {
     pub(crate) max: u64,
     pub(crate) per: u64,
-    /// Windows begin at `origin` and whole periods after it; `None`: with the first use.
+    /// Windows begin at `origin` plus multiples of `per`; `None`: with the first use.
     pub(crate) origin: Option<u64>,
 }
 
-/// The last window in which anything was admitted.
+/// The last window with an admission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FixedState {
     pub(crate) start: u64,
@@ -31,16 +31,16 @@ impl FixedState {
 }
 
 impl FixedWindow {
-    /// Where the window with the instant `at` in it begins, if nothing is open.
+    /// The start of the window that contains `at`, if no window is open.
     fn start_of(&self, at: u64) -> u64 {
         let Some(origin) = self.origin else { return at };
         let per = self.per.max(1);
         let zero = if at >= origin { origin } else { origin % per };
-        // A window that began before time did begins with it.
+        // A window that began before time 0 is clamped to begin at 0.
         at.checked_sub(zero).map_or(0, |since| at - since % per)
     }
 
-    /// Where the window that begins at `start` ends.
+    /// The end of the window that begins at `start`.
     fn end_of(&self, start: u64) -> u64 {
         match self.origin {
             Some(origin) if start < origin && start < origin % self.per.max(1) => origin % self.per.max(1),
@@ -48,7 +48,7 @@ impl FixedWindow {
         }
     }
 
-    /// Whether `at` lies beyond the state's window; there may not be one yet.
+    /// Whether `at` lies beyond the state's window; true if there is none yet.
     fn is_over(&self, state: &FixedState, at: u64) -> bool {
         at >= self.end_of(state.start) || *state == FixedState::default()
     }
@@ -58,7 +58,7 @@ impl FixedWindow {
         if state.used.saturating_add(cost) <= self.max { 0 } else { self.end_of(state.start) }
     }
 
-    /// `cost` admitted at `at`.
+    /// Charges `cost` at `at`.
     pub(crate) fn charge(&self, state: &mut FixedState, at: u64, cost: u64) {
         if self.is_over(state, at) {
             *state = FixedState { start: self.start_of(at), used: 0 };
@@ -66,13 +66,13 @@ impl FixedWindow {
         state.used = state.used.saturating_add(cost);
     }
 
-    /// Takes back `amount` of what was charged at `at`, if that window is still the last one. Returns how much.
+    /// Refunds up to `amount` of a charge at `at`, if that window is still the last one. Returns how much.
     pub(crate) fn refund(&self, state: &mut FixedState, at: u64, amount: u64) -> u64 {
         if at >= state.start && !self.is_over(state, at) { take(&mut state.used, amount) } else { 0 }
     }
 
-    /// A debt of `amount`, as if each had been queued by itself from `base` on: it fills this window, then whole windows
-    /// ahead. Returns when the last of it is; `None` if that lies beyond all time.
+    /// A debt of `amount`, as if single calls had queued from `base` on: it fills this window, then whole future
+    /// windows. Returns the instant of the last call; `None` if that is not representable.
     pub(crate) fn debt(&self, state: &mut FixedState, base: u64, amount: u64) -> Option<u64> {
         let mut next = *state;
         if self.is_over(&next, base) {
@@ -91,7 +91,7 @@ impl FixedWindow {
         Some(at)
     }
 
-    /// Used in the window of `now`; a window that was reached by a queue leaves all before it full.
+    /// The usage in the window of `now`. If a queue extends beyond a window, that window is full.
     pub(crate) fn used(&self, state: &FixedState, now: u64) -> u64 {
         if state.start > now {
             self.max
@@ -102,7 +102,7 @@ impl FixedWindow {
         }
     }
 
-    /// How many of the used are turns in windows to come.
+    /// How many of the used calls are turns in future windows.
     pub(crate) fn queued(&self, state: &FixedState, now: u64) -> u64 {
         let windows = state.start.saturating_sub(now).div_ceil(self.per.max(1));
         windows.saturating_sub(1).saturating_mul(self.max).saturating_add(if windows > 0 {
@@ -112,7 +112,7 @@ impl FixedWindow {
         })
     }
 
-    /// The state in which `used` were admitted in the window of `now`. With nothing used no window is open.
+    /// The state in which `used` calls were admitted in the window of `now`. With zero usage, no window is open.
     pub(crate) fn as_if(&self, used: u64, now: u64) -> FixedState {
         match used {
             0 => FixedState::default(),
@@ -120,15 +120,15 @@ impl FixedWindow {
         }
     }
 
-    /// The state with which the same windows go on at `now` under another `max`: what was used is not cut down to it,
-    /// for some may be given back. If turns in windows to come are dropped, this window is full.
+    /// The state with which the same windows continue at `now` under another `max`. Usage is not clamped to the new
+    /// `max`, because some of it may be refunded. If turns in future windows are dropped, this window is full.
     pub(crate) fn carry(&self, state: &FixedState, now: u64) -> FixedState {
         if state.start > now { FixedState { start: self.start_of(now), used: u64::MAX } } else { *state }
     }
 
-    /// The same where a queue has gone beyond the window of `now`, and `before` is the state before that queue: all that
-    /// was admitted in this window since then was admitted under this `max`. `is_alone`: the turns waited for nothing but
-    /// this limit, so that each window of the queue began when the one before it ended.
+    /// The same if a queue extends beyond the window of `now`, and `before` is the state before that queue: everything
+    /// admitted in this window since then was admitted under this `max`. `is_alone`: the turns waited for this limit
+    /// only, so each window of the queue began when its predecessor ended.
     pub(crate) fn without_queue(
         &self,
         state: &FixedState,
@@ -148,28 +148,28 @@ impl FixedWindow {
                 let windows = (state.start - now).div_ceil(self.per.max(1));
                 state.start.saturating_sub(windows.saturating_mul(self.per))
             }
-            // With room in a window that begins too early, the next one would begin too early, too.
+            // Leaving room in a window that begins too early would make the next window begin too early, too.
             None => return self.carry(state, now),
         };
         FixedState { start, used: self.max }
     }
 }
 
-/// Takes up to `amount` from a count, and says how much.
+/// Subtracts up to `amount` from a count, and returns how much.
 fn take(count: &mut u64, amount: u64) -> u64 {
     let amount = amount.min(*count);
     *count -= amount;
     amount
 }
 
-/// The numbers of one sliding counter.
+/// The parameters of one sliding counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlidingCounter {
     pub(crate) max: u64,
     pub(crate) per: u64,
 }
 
-/// The count of the last window with anything in it, and of the one before.
+/// The count of the last window with an admission, and that of its predecessor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlidingState {
     pub(crate) start: u64,
@@ -188,7 +188,7 @@ impl SlidingState {
 }
 
 impl SlidingCounter {
-    /// The state as it is in the window of `at`.
+    /// The state advanced to the window of `at`.
     fn at(&self, state: &SlidingState, at: u64) -> SlidingState {
         let windows = at.saturating_sub(state.start) / self.per.max(1);
         let start = state.start.saturating_add(windows.saturating_mul(self.per));
@@ -199,7 +199,7 @@ impl SlidingCounter {
         }
     }
 
-    /// How long into a window `before` still weighs too much for `room` more.
+    /// How far into a window `before` still weighs too much for `room` more.
     fn too_early(&self, before: u64, room: u64) -> u64 {
         if before <= room {
             return 0;
@@ -222,13 +222,13 @@ impl SlidingCounter {
         }
     }
 
-    /// `cost` admitted at `at`.
+    /// Charges `cost` at `at`.
     pub(crate) fn charge(&self, state: &mut SlidingState, at: u64, cost: u64) {
         *state = self.at(state, at);
         state.used = state.used.saturating_add(cost);
     }
 
-    /// Takes back `amount` of what was charged at `at`, where it is still counted. Returns how much.
+    /// Refunds up to `amount` of a charge at `at`, if it still counts. Returns how much.
     pub(crate) fn refund(&self, state: &mut SlidingState, at: u64, amount: u64) -> u64 {
         if at >= state.start.saturating_add(self.per) {
             0
@@ -241,16 +241,16 @@ impl SlidingCounter {
         }
     }
 
-    /// A debt of `amount`, as if each had been queued by itself from `base` on. Returns when the last of it is; `None` if
-    /// that lies beyond all time.
+    /// A debt of `amount`, as if single calls had queued from `base` on. Returns the instant of the last call; `None`
+    /// if that is not representable.
     ///
-    /// A window in which anything of the window before still counts never holds `max`: the last one conforms only when
-    /// nothing of the window before counts, which is in the next window. So after a few windows each window, or each two
-    /// of them if `max` is 1, hold the same number. They are left out together.
+    /// A window in which the previous window still counts never reaches `max`: its last call conforms only when nothing
+    /// of the previous window counts, which is in the next window. So after a few windows, each window (or each pair of
+    /// windows if `max` is 1) holds the same number, and those are skipped in one step.
     pub(crate) fn debt(&self, state: &mut SlidingState, base: u64, amount: u64) -> Option<u64> {
         let per = self.per.max(1);
         let mut s = self.at(state, base);
-        // Fills a window; returns what is left.
+        // Fills a window; returns the rest of the amount.
         let fill = |s: &mut SlidingState, amount: u64| {
             let most = self.max.saturating_sub(s.before.div_ceil(per));
             let here = amount.min(most.saturating_sub(s.used));
@@ -275,14 +275,14 @@ impl SlidingCounter {
                 left -= times * two_windows;
             }
         }
-        // Only where numbers are damaged is anything left.
+        // A rest remains only with corrupt parameters.
         s.used = s.used.saturating_add(left);
         *state = s;
         let wait = self.too_early(s.before, self.max.saturating_sub(s.used));
         Some(base.max(s.start.checked_add(wait)?))
     }
 
-    /// How many are turns in windows to come, at most.
+    /// An upper bound of the turns in future windows.
     pub(crate) fn queued(&self, state: &SlidingState, now: u64) -> u64 {
         match state.start.saturating_sub(now).div_ceil(self.per.max(1)) {
             0 => 0,
@@ -304,26 +304,26 @@ impl SlidingCounter {
         s.used.saturating_add(before).min(self.max)
     }
 
-    /// The state in which the estimate at `now` is `used`.
+    /// The state whose estimate at `now` is `used`.
     pub(crate) fn as_if(&self, used: u64, now: u64) -> SlidingState {
         SlidingState { start: now, used: used.min(self.max), before: 0 }
     }
 
-    /// The state with which the same windows go on at `now` under another `max`. If turns in windows to come are
-    /// dropped, nobody passes in the window of `now`.
+    /// The state with which the same windows continue at `now` under another `max`. If turns in future windows are
+    /// dropped, nothing more is admitted in the window of `now`.
     pub(crate) fn carry(&self, state: &SlidingState, now: u64) -> SlidingState {
         if state.start <= now {
             return *state;
         }
         let windows = (state.start - now).div_ceil(self.per.max(1));
         let start = state.start.saturating_sub(windows.saturating_mul(self.per));
-        // What was used in it is still known if it is the window before the last.
+        // The usage of that window is still known if it is the predecessor of the last one.
         let used = if windows == 1 { state.before } else { u64::MAX };
         SlidingState { start, used, before: u64::MAX }
     }
 
-    /// The same where `before` is the state before the queue that is dropped: all that was admitted since then was
-    /// admitted under this `max`.
+    /// The same if `before` is the state before the dropped queue: everything admitted since then was admitted under
+    /// this `max`.
     pub(crate) fn without_queue(
         &self,
         state: &SlidingState,

@@ -1,4 +1,4 @@
-//! What changes a limiter for everybody, and ends it.
+//! Operations that change a limiter for all processes: new limits, reset, pause, resume, retire.
 
 use super::Limiter;
 use crate::clock;
@@ -11,8 +11,8 @@ use crate::sys::futex;
 use std::time::Duration;
 
 impl Limiter {
-    /// Changes the limits, for every process and every sleeper at once. What was used stays used, up to a full
-    /// bucket; callers that wait keep their places in the line; a pause goes on.
+    /// Changes the limits for every process and wakes every sleeper. Usage is kept, clamped to the new burst; waiting
+    /// callers keep their places in the line; a pause stays in force.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`], [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].
@@ -21,10 +21,10 @@ impl Limiter {
         self.change_from(|_| Ok(policy))
     }
 
-    /// Changes the limits to what `make` says of those in force. Otherwise as [`change`](Self::change).
+    /// Changes the limits to what `make` returns for the current ones. Otherwise like [`change`](Self::change).
     ///
     /// # Errors
-    /// As [`change`](Self::change), and what `make` fails with.
+    /// Those of [`change`](Self::change), and those of `make`.
     pub fn change_from(&self, make: impl FnOnce(Policy) -> Result<Policy>) -> Result<()> {
         self.publish(|config| {
             let policy = make(config.policy)?;
@@ -32,8 +32,8 @@ impl Limiter {
                 self.segment.error(
                     ErrorKind::InvalidInput,
                     format!(
-                        "{policy} needs more room than its file has: {why}; put a new one in its place: shm-limit create {} \
-                         --replace, with all settings",
+                        "{policy} needs more room than the file has: {why}; replace the limiter: shm-limit create {} \
+                         --replace, with all its settings",
                         self.name().shell_word()
                     ),
                 )
@@ -42,44 +42,46 @@ impl Limiter {
         })
     }
 
-    /// Changes the rate of the first limit, usually the only one, and keeps the rest; see [`Limit::at_rate`]. A limiter with
-    /// permits only gets an evenly spaced limit. Otherwise as [`change`](Self::change).
+    /// Changes the rate of the first limit, usually the only one, and keeps the rest; see [`Limit::at_rate`]. A limiter
+    /// that has only permits gets an evenly spaced limit. Otherwise like [`change`](Self::change).
     ///
     /// # Errors
-    /// As [`change`](Self::change), and [`ErrorKind::InvalidInput`] if the burst can't be kept at this rate.
+    /// Those of [`change`](Self::change), and [`ErrorKind::InvalidInput`] if the burst cannot be represented at this
+    /// rate.
     pub fn change_rate(&self, rate: Rate) -> Result<()> {
-        self.change_from(|there| {
-            Ok(there.with_first(match there.first() {
+        self.change_from(|current| {
+            Ok(current.with_first(match current.first() {
                 Some(limit) => limit.at_rate(rate)?,
                 None => Limit::patient(rate),
             }))
         })
     }
 
-    /// Resets usage to zero: the limiter is as if new. A pause that is not over goes on. Also clears a damaged state, and
-    /// frees the permits of processes that have died.
+    /// Resets usage to zero. A pause that has not ended stays in force. This also clears corrupt state and frees the
+    /// permits of dead processes.
     ///
     /// # Errors
-    /// As [`change`](Self::change).
+    /// Those of [`change`](Self::change).
     pub fn reset(&self) -> Result<()> {
         let now = clock::now();
         self.publish(|config| {
-            // A pause that is over only keeps a bucket from a burst of what was not used in it: usage, to be forgotten.
+            // An ended pause is dropped: all it still does is to keep the bucket from a burst of budget that was unused
+            // during the pause, and reset discards usage.
             Ok(Some(Config { starts_empty: true, not_before: config.paused_until(now), ..*config }))
         })?;
-        self.clear_the_line();
-        // Whatever is taken is free then, also if every living process waits.
+        self.reap_line();
+        // Also frees the permits of dead holders: when all living processes wait, none of them would reclaim those.
         if self.segment.has_room_for_permits() && self.permits().reclaim(&mut Probe::of(&self.segment))? > 0 {
             self.wake_everybody();
         }
         Ok(())
     }
 
-    /// Admits nothing for `time`, for every process; then goes on at the pace, not in a burst. Never shortens a
-    /// pause: of several, the one that ends last counts.
+    /// Denies all requests, in every process, for `time`. Deferred the limits resume at their sustained rate: a pause
+    /// does not build up a burst. Never shortens a pause; when pauses overlap, the one that ends last applies.
     ///
     /// # Errors
-    /// As [`change`](Self::change), and [`ErrorKind::InvalidInput`] for more than 366 days.
+    /// Those of [`change`](Self::change), and [`ErrorKind::InvalidInput`] for more than 366 days.
     pub fn pause_for(&self, time: Duration) -> Result<()> {
         if time > MAX_WAIT {
             return Err(self.segment.error(
@@ -89,16 +91,16 @@ impl Limiter {
         }
         let until = clock::now().plus(time);
         self.publish(|config| {
-            // A pause for no time at all is none.
+            // Pausing for zero time changes nothing.
             let lasts = !time.is_zero() && config.not_before.is_none_or(|at| at < until);
             Ok(lasts.then_some(Config { not_before: Some(until), starts_empty: false, ..*config }))
         })
     }
 
-    /// Ends a pause. What was used before it is still used. A pause that is over already stays as it is.
+    /// Ends a pause. Usage from before the pause is kept. A pause that has already ended is left alone.
     ///
     /// # Errors
-    /// As [`change`](Self::change).
+    /// Those of [`change`](Self::change).
     pub fn resume(&self) -> Result<()> {
         let now = clock::now();
         self.publish(|config| {
@@ -107,18 +109,18 @@ impl Limiter {
     }
 
     pub(super) fn wake_everybody(&self) {
-        let fixed = self.segment.fixed();
-        futex::wake_all(&fixed.epoch_line.epoch);
+        let header = self.segment.header();
+        futex::wake_all(&header.epoch_line.epoch);
         self.wake_the_line();
     }
 
-    /// One change: makes the new configuration from the one in force (or `None` to leave it) and wakes every sleeper. Needs no
-    /// seat: records are prepared in cells that belong to the holder of the control lock.
+    /// Publishes one change: `make` builds the new configuration from the current one (`None` leaves it), and every
+    /// sleeper is woken. Needs no seat: records are prepared in cells that belong to the holder of the control lock.
     pub(super) fn publish(&self, make: impl FnOnce(&Config) -> Result<Option<Config>>) -> Result<()> {
         let control = self.segment.control()?;
         let published = self.publish_under(&control, make);
         drop(control);
-        // Also after a failure: another changer may have died before its wake.
+        // Also after a failure: an earlier changer may have died between its publication and its wake-up.
         self.wake_everybody();
         published.map_err(|e| e.at(self.name().as_str(), self.path()))
     }
@@ -135,7 +137,7 @@ impl Limiter {
         }
         let (epoch, mut config) = segment.generations().config().map_err(commit_error)?;
         let now = clock::now();
-        // Past its end a pause still keeps a burst from leaving at once.
+        // An ended pause is kept while it still prevents a burst of budget that was unused during it.
         config.not_before = config.not_before.filter(|&at| config.pause_still_binds(at, now));
         let Some(next) = make(&config)? else { return Ok(()) };
         let next = Config { since: now, ..next };
@@ -145,19 +147,21 @@ impl Limiter {
         } else if next.starts_empty {
             segment.generations().clear_damage(epoch);
         }
-        // Those who wait are charged anew under the next limits. What is charged meanwhile is dropped with the state.
+        // Waiting callers are charged again under the new limits. Charges that race with this are dropped with the old
+        // state.
         self.undo_turns(pair, |_| true);
         segment.publish(epoch, &next, pair).map_err(commit_error)?;
-        // Whoever comes first would settle it; done now, fewest turns of the old queue count as used.
+        // The first process to meet the new generation would settle it; doing so now means that the fewest turns of the
+        // old queue count as used.
         let _ = segment.settle(epoch + 1, pair);
         Ok(())
     }
 
-    /// Ends the limiter: every handle's next decision and every sleeper gets [`ErrorKind::Retired`], and the name is
-    /// free again.
+    /// Ends the limiter: every handle's next decision and every sleeper gets [`ErrorKind::Retired`], and the name
+    /// becomes free.
     ///
     /// # Errors
-    /// As [`change`](Self::change).
+    /// Those of [`change`](Self::change).
     pub fn retire(&self) -> Result<()> {
         self.segment.check_removable()?;
         let control = self.segment.control()?;

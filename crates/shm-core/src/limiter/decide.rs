@@ -1,10 +1,12 @@
-//! Taking: decisions, reservations, schedules.
+//! Decisions: acquire now, reserve a turn, schedule many turns.
 
 use super::Limiter;
 use super::receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 use crate::clock::{self, Clock, Nanos};
 use crate::commit::{self, CommitError, Decides, Wanted};
 use crate::denied::Denied;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::limit::rule_set::Record;
 use crate::limit::{Asked, Cost};
@@ -13,7 +15,7 @@ use crate::sys::process_token::process_token;
 use crate::sys::signal::NoHandlers;
 use std::time::Duration;
 
-/// What to write down of an admission, for who may want to undo or settle it.
+/// What to record about an admission, so that the caller can cancel or settle it later.
 struct AdmissionTrace {
     keep_before: bool,
     before: Option<Box<Record>>,
@@ -26,23 +28,25 @@ impl AdmissionTrace {
     }
 }
 
-/// Only [`Words::take_without_permit`](commit::Words::take_without_permit) asks whether there are permits.
-const PERMITS_PLAY_NO_PART: &str = "a decision that permits play no part in";
+/// Only [`WordState::take_without_permit`](commit::WordState::take_without_permit) checks whether there are permits.
+const PERMIT_NOT_CHECKED: &str = "only a decision that checks for permits fails without an error";
 
 impl Limiter {
-    /// Takes `calls` now, or nothing, where that is decided in one attempt: by a limiter that is one bucket without
-    /// permits, undisturbed. Otherwise nobody was admitted, and [`try_without_permit`](Self::try_without_permit) decides.
+    /// Fast path: takes `calls` now or not at all, in one attempt without retries. Covers an undisturbed limiter that
+    /// is one bucket without permits; in every other case nothing is taken, and
+    /// [`try_without_permit`](Self::try_without_permit) decides.
     ///
     /// # Errors
-    /// Whether there may be permits.
+    /// [`Undecided`], which tells whether the limiter may have permits.
     #[inline]
     pub fn try_acquire_fast(&self, calls: u64) -> std::result::Result<Decision, Undecided> {
-        self.at_once(calls, Wanted::NOW, true)
+        self.try_immediate(calls, Wanted::NOW, true)
     }
 
-    /// The same, if it is wanted. `count_denied`: a denial is counted.
+    /// Like [`try_acquire_fast`](Self::try_acquire_fast), but takes only a turn that is `wanted`. `count_denied`:
+    /// whether a denial is counted.
     #[inline(always)]
-    pub(super) fn at_once(
+    pub(super) fn try_immediate(
         &self,
         calls: u64,
         wanted: Wanted,
@@ -52,7 +56,7 @@ impl Limiter {
             return Err(Undecided::ByOneAttempt);
         }
         let mut process = 0;
-        // When it is time to look around, that is done on the slow path.
+        // A due file check is left to the slow path.
         let read = || {
             let now = clock::SystemClock.quick().filter(|now| !self.file_check_due(now.at))?;
             process = process_token();
@@ -62,7 +66,7 @@ impl Limiter {
         {
             Ok(commit::Verdict::Admitted { at, epoch, .. }) => {
                 if process != process_token() {
-                    // A signal handler forked, and this is the child. Perhaps it was its parent that was admitted.
+                    // A signal handler forked, and this is the child. The admission may have been its parent's.
                     return Err(Undecided::ByOneAttempt);
                 }
                 self.process.seat.counter(&self.segment).admitted(calls);
@@ -84,13 +88,14 @@ impl Limiter {
     ///
     /// # Errors
     /// [`ErrorKind::NeverAdmissible`], [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`];
-    /// [`ErrorKind::InvalidInput`] where units are counted, [`ErrorKind::NoSeat`] where a seat is needed.
+    /// [`ErrorKind::InvalidInput`] if the limits count other units, [`ErrorKind::NoSeat`] if a seat is needed and none
+    /// is free.
     #[inline]
     pub fn try_acquire(&self, calls: u64) -> Result<Decision> {
         if self.segment.has_records() {
             return self.decide_record(Asked::Calls(calls), Wanted::NOW, None, true);
         }
-        // First, so that a process attaches even when its request is impossible, and `inspect` lists it.
+        // Attach first: a process attaches even when its first request is impossible, so that `inspect` lists it.
         let counter = self.process.seat.counter(&self.segment);
         let decision = self.try_word(calls)?;
         match decision {
@@ -100,10 +105,11 @@ impl Limiter {
         Ok(decision)
     }
 
-    /// The same where no permit is to be held; `None`, and nothing is taken, where there are permits.
+    /// Like [`try_acquire`](Self::try_acquire) for a limiter without permits. With permits, returns `None` and takes
+    /// nothing.
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire).
+    /// Those of [`try_acquire`](Self::try_acquire).
     #[inline]
     pub fn try_without_permit(&self, calls: u64) -> Result<Option<Decision>> {
         if self.segment.has_records() {
@@ -125,7 +131,7 @@ impl Limiter {
         Ok(Some(decision))
     }
 
-    /// Whether there are turns to reserve: not where there is no limit.
+    /// Fails if the limiter has no limit, and therefore no turns to reserve.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there is no limit, only permits.
@@ -139,55 +145,57 @@ impl Limiter {
     /// Takes this cost now, or nothing.
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire).
+    /// Those of [`try_acquire`](Self::try_acquire).
     pub fn try_cost(&self, cost: &Cost) -> Result<(Decision, ChargeTotals)> {
         if !self.segment.has_records() {
             return Ok((self.try_acquire(self.only_calls(cost)?)?, ChargeTotals::default()));
         }
-        let mut notes = AdmissionTrace::new(false);
-        let decision = self.decide_record(Asked::of(cost), Wanted::NOW, Some(&mut notes), true)?;
-        Ok((decision, notes.charged))
+        let mut trace = AdmissionTrace::new(false);
+        let decision = self.decide_record(Asked::of(cost), Wanted::NOW, Some(&mut trace), true)?;
+        Ok((decision, trace.charged))
     }
 
-    /// Whether a request of this cost could ever be admitted.
+    /// Checks whether a request of this cost could ever be admitted.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`], [`ErrorKind::NeverAdmissible`], and as [`policy`](Self::policy).
+    /// [`ErrorKind::InvalidInput`], [`ErrorKind::NeverAdmissible`], and those of [`policy`](Self::policy).
     pub fn check(&self, cost: &Cost) -> Result<()> {
         let policy = self.policy()?;
         cost.check(&policy).map_err(|e| e.at(self.name().as_str(), self.path()))?;
-        let over = |limit: crate::limit::Limit| {
+        let excess = |limit: crate::limit::Limit| {
             cost.amount(limit.unit()).filter(|&n| n > limit.burst()).map(|n| (n, limit.burst()))
         };
-        match policy.limits().enumerate().find_map(|(i, limit)| over(limit).map(|over| (i, over))) {
+        match policy.limits().enumerate().find_map(|(i, limit)| excess(limit).map(|excess| (i, excess))) {
             None => Ok(()),
-            Some((limit, (n, most))) => {
-                Err(self.segment.commit_error(CommitError::NeverAdmissible { limit, most }, n))
+            Some((limit, (n, max))) => {
+                Err(self.segment.commit_error(CommitError::NeverAdmissible { limit, max }, n))
             }
         }
     }
 
-    /// Takes this cost for the first turn that is free. Not yet counted: see [`count_admitted`](Self::count_admitted).
+    /// Takes the first free turn for this cost. The caller counts it when it uses it: see
+    /// [`count_admitted`](Self::count_admitted).
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire), [`ErrorKind::TooFar`]; [`ErrorKind::InvalidInput`] if there is no limit, only permits.
+    /// Those of [`try_acquire`](Self::try_acquire), [`ErrorKind::TooFar`], and [`ErrorKind::InvalidInput`] if the
+    /// limiter has only permits.
     pub fn reserve(&self, cost: &Cost) -> Result<ReservedTurn> {
         self.check_has_turns()?;
-        // A process that reserves attaches as well.
+        // Attach, so that `inspect` lists this process.
         let _ = self.process.seat.counter(&self.segment);
-        let mut notes = AdmissionTrace::new(true);
+        let mut trace = AdmissionTrace::new(true);
         let latest = Nanos::from_nanos(u64::MAX);
         let decision = if self.segment.has_records() {
-            self.decide_record(Asked::of(cost), latest.into(), Some(&mut notes), false)?
+            self.decide_record(Asked::of(cost), latest.into(), Some(&mut trace), false)?
         } else {
             self.reserve_word(self.only_calls(cost)?, latest)?
         };
         match decision {
             Decision::Admitted(receipt) => {
-                let AdmissionTrace { before, charged, .. } = notes;
+                let AdmissionTrace { before, charged, .. } = trace;
                 Ok(ReservedTurn { receipt, calls: cost.call_count(), charged, before })
             }
-            // Only a turn after the last instant of the clock.
+            // Denied only if the turn lies beyond the last instant that the clock can represent.
             Decision::Denied { denied, .. } => {
                 let ready = denied.retry_at().unwrap_or(latest);
                 Err(self
@@ -197,17 +205,17 @@ impl Limiter {
         }
     }
 
-    /// Takes turns for `k` requests of this cost, and says when they are. In one step, unless there is a greedy limit among
-    /// them: then others may come in between. They are kept whatever is changed later.
+    /// Takes turns for `k` requests of this cost and returns their instants. This is one atomic step, unless a limit is
+    /// greedy: then requests of other callers may come in between. Later changes do not move the turns.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve).
     pub fn schedule(&self, cost: &Cost, k: usize) -> Result<Vec<Nanos>> {
         if !self.segment.has_records() {
             self.only_calls(cost)?;
         }
         self.segment.check_not_removed()?;
-        // A child that a handler forks would have the same turns.
+        // A child forked by a signal handler would get the same turns.
         let _no_handlers = NoHandlers::enter();
         loop {
             let turns = if self.segment.has_records() {
@@ -215,13 +223,13 @@ impl Limiter {
                 let records = self.segment.records(Some(cells.pair()));
                 records.schedule(Asked::of(cost), k, &clock::SystemClock, &mut cells.scratch)
             } else {
-                // A process that takes turns attaches as well.
+                // Attach, so that `inspect` lists this process.
                 let _ = self.process.seat.counter(&self.segment);
                 self.segment.words().schedule(cost.call_count(), k, &clock::SystemClock)
             };
             match turns {
                 Ok(turns) => {
-                    // Looked at afterwards: this process may have been stopped for long before it read its clock.
+                    // Checked again afterwards: this process may have been stopped for long before it read its clock.
                     self.segment.check_not_removed()?;
                     return Ok(turns);
                 }
@@ -231,17 +239,17 @@ impl Limiter {
         }
     }
 
-    /// Why the limits deny this cost now; `None` if they do not. Takes nothing.
+    /// Why the limits deny this cost now, or `None` if they admit it. Takes nothing.
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire).
+    /// Those of [`try_acquire`](Self::try_acquire).
     pub fn denial(&self, cost: &Cost) -> Result<Option<Denied>> {
         loop {
             let denial = if self.segment.has_records() {
                 let mut cells = self.cell_access()?;
                 let records = self.segment.records(Some(cells.pair()));
                 let denial = records.denial(Asked::of(cost), &clock::SystemClock, &mut cells.scratch);
-                if cells.is_ours() { denial } else { Err(CommitError::Forked) }
+                if cells.is_same_process() { denial } else { Err(CommitError::Forked) }
             } else {
                 // A process attaches even when its request is impossible, so that `inspect` lists it.
                 let _ = self.process.seat.counter(&self.segment);
@@ -255,36 +263,36 @@ impl Limiter {
         }
     }
 
-    /// The right to write this process's cells; an error if there is no seat for it.
+    /// Exclusive access to this process's cells, or an error if it cannot get a seat.
     #[inline]
     pub(super) fn cell_access(&self) -> Result<CellAccess<'_>> {
-        self.process.cells(&self.segment)?.ok_or_else(|| self.seatless())
+        self.process.cells(&self.segment)?.ok_or_else(|| self.no_seat_error())
     }
 
-    /// Takes this cost at once, if it is wanted. A denial is not counted.
+    /// Takes this cost if its turn is `wanted`, without waiting. A denial is not counted.
     pub(super) fn decide_now(&self, cost: &Cost, wanted: Wanted) -> Result<(Decision, ChargeTotals)> {
         if self.segment.has_records() {
-            let mut notes = AdmissionTrace::new(false);
-            let decision = self.decide_record(Asked::of(cost), wanted, Some(&mut notes), false)?;
-            return Ok((decision, notes.charged));
+            let mut trace = AdmissionTrace::new(false);
+            let decision = self.decide_record(Asked::of(cost), wanted, Some(&mut trace), false)?;
+            return Ok((decision, trace.charged));
         }
         Ok((self.try_word_if_wanted(self.only_calls(cost)?, wanted)?, ChargeTotals::default()))
     }
 
-    /// How many calls this cost is for a limiter that counts nothing else.
+    /// The number of calls in this cost, for a limiter that counts only calls.
     #[inline]
     pub(super) fn only_calls(&self, cost: &Cost) -> Result<u64> {
         cost.only_calls().filter(|&n| n > 0).ok_or_else(|| self.wrong_units_error(cost))
     }
 
-    /// The uses of `decide_word`, each compiled for itself with its constants.
+    /// Wrappers of `decide_word`, each compiled separately with its constants.
     fn try_word(&self, calls: u64) -> Result<Decision> {
         self.try_word_if_wanted(calls, Wanted::NOW)
     }
 
     pub(super) fn try_word_if_wanted(&self, calls: u64, wanted: Wanted) -> Result<Decision> {
         let take = || self.segment.words().reserve(calls, wanted, false, &clock::SystemClock);
-        self.decide_word(calls, false, take).map_err(|e| e.expect(PERMITS_PLAY_NO_PART))
+        self.decide_word(calls, false, take).map_err(|e| e.expect(PERMIT_NOT_CHECKED))
     }
 
     fn try_word_without_permit(&self, calls: u64) -> std::result::Result<Decision, Option<Error>> {
@@ -295,11 +303,11 @@ impl Limiter {
 
     fn reserve_word(&self, calls: u64, latest: Nanos) -> Result<Decision> {
         let take = || self.segment.words().reserve(calls, latest, true, &clock::SystemClock);
-        self.decide_word(calls, true, take).map_err(|e| e.expect(PERMITS_PLAY_NO_PART))
+        self.decide_word(calls, true, take).map_err(|e| e.expect(PERMIT_NOT_CHECKED))
     }
 
-    /// `cancellable`: it may be given back by [`cancel`](Self::cancel). Fails without an error if
-    /// a permit is to be held.
+    /// `cancellable`: whether [`cancel`](Self::cancel) may undo the admission. `Err(None)`: the caller needs a permit
+    /// first.
     #[inline(always)]
     fn decide_word(
         &self,
@@ -310,7 +318,7 @@ impl Limiter {
         loop {
             let process = process_token();
             match take() {
-                // In a child that a signal handler forked: perhaps it was its parent that was admitted.
+                // This is a child that a signal handler forked; the admission may have been its parent's.
                 Ok(commit::Verdict::Admitted { .. }) if process != process_token() => {}
                 Ok(commit::Verdict::Admitted { at, now, epoch, state, .. }) => {
                     self.maybe_check_file(now.at)?;
@@ -332,21 +340,21 @@ impl Limiter {
         &self,
         asked: Asked<'_>,
         wanted: Wanted,
-        notes: Option<&mut AdmissionTrace>,
+        trace: Option<&mut AdmissionTrace>,
         count: bool,
     ) -> Result<Decision> {
         loop {
             let mut cells = self.cell_access()?;
             let records = self.segment.records(Some(cells.pair()));
-            let keep_before = notes.as_ref().is_some_and(|notes| notes.keep_before);
+            let keep_before = trace.as_ref().is_some_and(|trace| trace.keep_before);
             let why =
                 match records.reserve(asked, wanted, &clock::SystemClock, keep_before, &mut cells.scratch) {
-                    // Perhaps it was the parent that was admitted.
-                    _ if !cells.is_ours() => CommitError::Forked,
+                    // A signal handler forked: the admission may have been the parent's.
+                    _ if !cells.is_same_process() => CommitError::Forked,
                     Ok(commit::Verdict::Admitted { at, now, epoch, state, .. }) => {
-                        if let Some(notes) = notes {
-                            notes.charged = ChargeTotals(Some(cells.scratch.charged()));
-                            notes.before = keep_before.then(|| cells.scratch.before());
+                        if let Some(trace) = trace {
+                            trace.charged = ChargeTotals(Some(cells.scratch.charged()));
+                            trace.before = keep_before.then(|| cells.scratch.before());
                         }
                         if count {
                             let seat = &self.segment.seats()[cells.seat];
@@ -376,7 +384,7 @@ impl Limiter {
         }
     }
 
-    /// Counts a turn that is used now, after a wait (or none).
+    /// Counts a turn that is used now, with the time that its caller waited (possibly zero).
     pub fn count_admitted(&self, calls: u64, waited: Duration) {
         let counter = self.process.seat.counter(&self.segment).in_shared_lane();
         counter.admitted(calls);
@@ -385,7 +393,7 @@ impl Limiter {
         }
     }
 
-    /// Counts a request that was not admitted.
+    /// Counts a denied request.
     pub fn count_denied(&self) {
         self.process.seat.counter(&self.segment).in_shared_lane().denied();
     }

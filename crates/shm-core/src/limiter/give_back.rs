@@ -1,6 +1,6 @@
-//! Giving back and charging afterwards: cancelled turns, settlements, debts.
+//! Returning what was taken (cancel, settle) and charging after the fact (debts).
 //!
-//! All of it runs while no signal handler does: a child that a handler forks has a copy of what its parent gives back or
+//! All of it runs with signal handlers blocked: a child forked by a handler has a copy of what its parent returns or
 //! charges, and would do it a second time.
 
 use super::Limiter;
@@ -14,8 +14,8 @@ use crate::limit::{Asked, Cost, Refund};
 use crate::sys::signal::NoHandlers;
 
 impl Limiter {
-    /// Gives a turn back, if nobody took one after it; otherwise it is forfeited. Returns which. In a forked child of
-    /// the process that took it, it does nothing.
+    /// Returns a turn if no later turn was taken; otherwise the turn is forfeited. Tells whether it was returned. Does
+    /// nothing in a forked child of the process that reserved it.
     #[allow(clippy::needless_pass_by_value)] // given back once
     pub fn cancel(&self, reservation: ReservedTurn) -> bool {
         let _no_handlers = NoHandlers::enter();
@@ -34,12 +34,12 @@ impl Limiter {
         }
     }
 
-    /// Gives back what was not used of an admission, and charges what was used besides; says how much was given back. What was
-    /// taken under an earlier configuration stays used. A greedy limit takes back only what no later admission followed.
-    /// In a forked child of the process that was admitted, it does nothing.
+    /// Returns the unused part of an admission and charges what was used in addition; reports how much was returned.
+    /// Nothing is returned for an admission under an earlier configuration. A greedy limit accepts a return only if no
+    /// later admission followed. Does nothing in a forked child of the process that was admitted.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`], and as [`charge`](Self::charge).
+    /// [`ErrorKind::Corrupt`], [`ErrorKind::NoSeat`], and those of [`charge`](Self::charge).
     pub fn settle(
         &self,
         receipt: &Receipt,
@@ -76,11 +76,12 @@ impl Limiter {
             .map_err(|why| self.segment.commit_error(why, 0))
     }
 
-    /// Takes what is named without asking, for turns to come if need be: in one step, whatever the amount. Units that are
-    /// not named are not charged.
+    /// Charges this amount unconditionally, in one step, borrowing from future turns if necessary. Units that are not
+    /// named are not charged.
     ///
     /// # Errors
-    /// [`ErrorKind::TooFar`] if the last of it would come in more than a year, and as [`reserve`](Self::reserve).
+    /// [`ErrorKind::TooFar`] if the last of these turns would lie more than a year ahead, and those of
+    /// [`reserve`](Self::reserve).
     pub fn charge(&self, what: &Cost) -> Result<()> {
         let _no_handlers = NoHandlers::enter();
         loop {

@@ -1,4 +1,4 @@
-//! Looking: how full it is, who is here, what was done.
+//! Read-only views: how full the limits are, which processes are attached or waiting, and the counters.
 
 use super::Limiter;
 use crate::clock::{self, Nanos};
@@ -6,14 +6,14 @@ use crate::clock::{self, Nanos};
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::limit::{Outlook, Policy};
-use crate::seat::{self, Attached, Counts, HolderId, Person, Probe, Table};
+use crate::seat::{self, Attached, Counts, HolderId, HolderInfo, Probe, Table};
 use crate::sync::Ordering;
 use crate::sys::host;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 impl Limiter {
-    /// How full each of its limits is, in their order. Takes nothing.
+    /// The fill level of each limit, in the order of the policy. Takes nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`],
@@ -40,12 +40,12 @@ impl Limiter {
         }
     }
 
-    /// What all processes did so far, the dead included.
+    /// Counters summed over all processes, including those that have ended.
     pub fn counts(&self) -> Counts {
         seat::totals(&self.segment)
     }
 
-    /// Everything that a person wants to know.
+    /// A complete snapshot for operators.
     ///
     /// # Errors
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].
@@ -55,7 +55,7 @@ impl Limiter {
         let (held_by, held) = self.permits().holders(&mut Probe::of(&self.segment));
         let file = self.segment.reopen()?;
         let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
-        let regions = &self.segment.fixed().geometry;
+        let geometry = &self.segment.header().geometry;
         Ok(Inspection {
             policy: config.policy,
             now,
@@ -67,10 +67,10 @@ impl Limiter {
             counts: self.counts(),
             attached: seat::attached(&self.segment),
             waiting: self.waiting(&config.policy, now),
-            unordered: self.segment.fixed().line.unordered.load(Ordering::Relaxed),
+            unordered: self.segment.header().line.unordered.load(Ordering::Relaxed),
             seats: self.segment.seats().len(),
-            created: Nanos::from_nanos(regions.created_ns.load(Ordering::Relaxed)),
-            created_unix: regions.created_unix.load(Ordering::Relaxed),
+            created: Nanos::from_nanos(geometry.created_ns.load(Ordering::Relaxed)),
+            created_unix: geometry.created_unix.load(Ordering::Relaxed),
             mode: meta.mode() & 0o7777,
             owner: meta.uid(),
             group: meta.gid(),
@@ -80,102 +80,105 @@ impl Limiter {
 }
 
 impl Limiter {
-    /// The living processes that stand in the line, in the order in which they are served.
+    /// The living processes in the line, in the order in which they are served.
     fn waiting(&self, policy: &Policy, now: Nanos) -> Vec<Waiting> {
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let (line, places) = (self.line(), self.segment.places());
         let epoch = self.segment.generations().epoch();
-        let here = host::me().pid_namespace;
-        let mut standing: Vec<_> = line.all().collect();
-        standing.sort_unstable_by_key(|standing| (standing.ticket, standing.place));
-        standing.retain(|standing| {
-            let holder = &places[standing.place].holder;
-            let id = HolderId { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
+        let here = host::process_info().pid_namespace;
+        let mut entries: Vec<_> = line.all().collect();
+        entries.sort_unstable_by_key(|entry| (entry.ticket, entry.place));
+        entries.retain(|entry| {
+            let holder = &places[entry.place].holder;
+            let id = HolderId { seat: entry.place, tenure: holder.tenure.load(Ordering::Acquire) };
             !seat::has_ended(holder, id, &mut locks).unwrap_or(false)
         });
-        let waiting = standing.into_iter().map(|standing| {
-            let Person { pid, foreign_pid, command } = seat::person(&places[standing.place].holder, here);
-            let costs = line.costs(standing.place, epoch);
+        let waiting = entries.into_iter().map(|entry| {
+            let HolderInfo { pid, foreign_pid, command } =
+                seat::holder_info(&places[entry.place].holder, here);
+            let costs = line.costs(entry.place, epoch);
             let asks = policy.limits().zip(costs.into_iter().flatten());
             Waiting {
                 pid,
                 foreign_pid,
                 command,
-                since: Nanos::from_nanos(standing.ticket).min(now),
-                callers: standing.behind.saturating_add(1),
+                since: Nanos::from_nanos(entry.ticket).min(now),
+                callers: entry.behind.saturating_add(1),
                 asks: asks.map(|(limit, cost)| (limit.unit().to_string(), cost)).collect(),
-                late: standing.is_late(now.as_nanos()),
+                late: entry.is_late(now.as_nanos()),
             }
         });
         waiting.collect()
     }
 }
 
-/// A process that waits for its turn, with the first of its callers.
+/// A process in the line, with its first waiting caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Waiting {
-    /// Its PID in its own PID namespace.
+    /// The PID in the process's own PID namespace.
     pub pid: u32,
-    /// Whether that is another namespace than the caller's.
+    /// Whether that namespace differs from the caller's.
     pub foreign_pid: bool,
-    /// Its command's name.
+    /// The name of the process's command.
     pub command: String,
-    /// When the first of its callers came.
+    /// When its first caller arrived.
     #[cfg_attr(feature = "serde", serde(rename = "since_ns"))]
     pub since: Nanos,
-    /// How many of its callers wait.
+    /// How many callers of the process wait.
     pub callers: u64,
-    /// What the first of them asks for: how much of which unit, `calls` for calls. Empty just after a change.
+    /// The first caller's request, by unit (`calls` for calls). Empty for a moment after a change.
     pub asks: BTreeMap<String, u64>,
-    /// Whether it should be awake and is not, so that others are served before it: it is stopped, or gets no processor.
+    /// Whether the process is overdue, so that others are served before it: it should be awake, but is stopped or gets
+    /// no CPU.
     pub late: bool,
 }
 
 impl Inspection {
-    /// How many callers wait, of all living processes.
+    /// How many callers wait, in all living processes.
     pub fn callers_waiting(&self) -> u64 {
         self.waiting.iter().fold(0, |sum, process| sum.saturating_add(process.callers))
     }
 }
 
-/// A limiter as seen at one instant.
+/// A snapshot of a limiter.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Inspection {
-    /// The limits and permits in force.
+    /// The current limits and permits.
     pub policy: Policy,
-    /// When this was seen.
+    /// When the snapshot was taken.
     #[cfg_attr(feature = "serde", serde(rename = "now_ns"))]
     pub now: Nanos,
     /// How full each limit is.
     pub limits: Vec<Outlook>,
-    /// Permits held by the living.
+    /// Permits held by living processes.
     pub permits_held: u64,
-    /// By which seat, how many. Look the seat up in `attached`.
+    /// How many permits each seat holds. The seat identifies a process in `attached`.
     pub permit_holders: Vec<(usize, u64)>,
-    /// Until when nothing is admitted.
+    /// Until when a pause denies all requests.
     #[cfg_attr(feature = "serde", serde(rename = "paused_until_ns"))]
     pub paused_until: Option<Nanos>,
-    /// How often it was changed, paused, resumed or reset.
+    /// How many times the limiter was changed, paused, resumed or reset.
     pub changes: u64,
-    /// What all processes did so far.
+    /// Counters summed over all processes, including those that have ended.
     pub counts: Counts,
-    /// The living processes that use it.
+    /// The living processes that use the limiter.
     pub attached: Vec<Attached>,
     /// The living processes that wait, in the order in which they are served.
     pub waiting: Vec<Waiting>,
-    /// Callers that found no place in the line, since it was created. They waited for one outside of it.
+    /// Callers that found the line's table full, since the limiter was created. They waited for a place outside the
+    /// line.
     pub unordered: u64,
-    /// How many could be attached at once and still be told apart.
+    /// The number of seats: how many processes can be attached with counters of their own.
     pub seats: usize,
     /// When it was created.
     #[cfg_attr(feature = "serde", serde(rename = "created_ns"))]
     pub created: Nanos,
-    /// The same in seconds since 1970, by the creator's wall clock.
+    /// The same in Unix seconds, by the creator's wall clock.
     pub created_unix: u64,
-    /// Permissions of the file.
+    /// Permission bits of the file.
     pub mode: u32,
     /// Owner of the file.
     pub owner: u32,

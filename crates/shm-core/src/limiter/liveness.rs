@@ -1,30 +1,27 @@
-//! Whether the limiter is still the one that its name leads to.
+//! Checks that the limiter is still the one that its name refers to.
 
 use super::Limiter;
 use crate::clock::Nanos;
 use crate::commit::CommitError;
 use crate::error::{Error, ErrorKind, Result};
+use crate::intervals::FILE_CHECK_INTERVAL;
 use crate::sync::Ordering;
-use std::time::Duration;
-
-/// How often a busy process looks whether the file was removed underneath.
-const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Limiter {
-    /// Now and then: whether the file is still there.
+    /// Periodically checks that the file still exists.
     #[inline]
     pub(super) fn maybe_check_file(&self, now: Nanos) -> Result<()> {
         if self.file_check_due(now) { self.check_file_now(now) } else { Ok(()) }
     }
 
-    /// Asked with every decision. Not only with those that read the clock itself: who uses several limiters may read it for
-    /// the same one each time.
+    /// Check on every decision, not only on those that read the clock: a process that alternates between limiters may
+    /// always read the clock for the other one.
     #[inline]
     pub(super) fn file_check_due(&self, now: Nanos) -> bool {
         now.as_nanos() >= self.next_file_check_ns.load(Ordering::Relaxed)
     }
 
-    /// In few words: a handle that hears it goes on to the other one.
+    /// A short message, never shown to users: the handle reacts to it by switching to its new limiter.
     pub(super) fn check_not_superseded(&self) -> Result<()> {
         if self.is_superseded.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Removed, "there is another one"));
@@ -36,14 +33,14 @@ impl Limiter {
     fn check_file_now(&self, now: Nanos) -> Result<()> {
         self.check_not_superseded()?;
         self.segment.check_not_removed()?;
-        // Decisions read the numbers of the configuration unchecked.
+        // Decisions read the configuration's numbers without validating them; this check does.
         self.segment.generations().config().map_err(|why| self.segment.commit_error(why, 0))?;
-        // Not before: until one thread knows, the others look, too.
+        // Stored only after success: until one thread has found an error, the other threads keep checking.
         self.next_file_check_ns.store(now.plus(FILE_CHECK_INTERVAL).as_nanos(), Ordering::Relaxed);
         Ok(())
     }
 
-    /// Whether the limiter goes on: not retired, and its file still has its name.
+    /// Checks that the limiter is usable: not retired, and its file still linked under its name.
     ///
     /// # Errors
     /// [`ErrorKind::Removed`], [`ErrorKind::Retired`].

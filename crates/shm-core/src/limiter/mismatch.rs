@@ -1,41 +1,42 @@
-//! The command that makes a limiter what was asked for, in place of what it is.
+//! The command that turns an existing limiter into the requested one.
 
 use crate::limit::{Kind, Limit, Policy, PolicySpec};
 use crate::name::Name;
 
-/// How to get what was asked for: `shm-limit set` with what has to be changed in `there`, or a new limiter where `room` says
-/// that the file has none for it.
+/// The remedy for a mismatch: a `shm-limit set` command with what differs from `existing`, or a new limiter if `room`
+/// finds that the file is too small.
 pub(super) fn remedy(
     name: &Name,
-    there: &Policy,
+    existing: &Policy,
     asked: &PolicySpec,
     room: impl Fn(&Policy) -> Result<(), String>,
 ) -> String {
     let name = name.shell_word();
-    let wanted = asked.applied_to(there).unwrap_or(asked.policy());
+    let wanted = asked.applied_to(existing).unwrap_or(asked.policy());
     if let Err(why) = room(&wanted) {
         return format!(
-            "its file has no room for what was asked for ({why}), so to get that, put a new one in its place: shm-limit \
-             create {name} --replace, with all settings"
+            "its file has no room for the requested policy ({why}); to get that policy, replace the limiter: shm-limit \
+             create {name} --replace, with all its settings"
         );
     }
-    let flags = match (there.limits().count(), wanted.limits().count()) {
-        (a, b) if a == b => flags(there, &wanted),
-        (_, 0) => flags(there, &wanted).map(|flags| format!(" --no-rate{flags}")),
-        (0, 1) => first_rate(&wanted).zip(flags(there, &wanted)).map(|(rate, flags)| rate + &flags),
+    let flags = match (existing.limits().count(), wanted.limits().count()) {
+        (a, b) if a == b => flags(existing, &wanted),
+        (_, 0) => flags(existing, &wanted).map(|flags| format!(" --no-rate{flags}")),
+        (0, 1) => first_rate(&wanted).zip(flags(existing, &wanted)).map(|(rate, flags)| rate + &flags),
         _ => None,
     };
     let flags = flags.unwrap_or_else(|| " --from FILE".to_owned());
     format!("to change it for every process: shm-limit set {name}{flags}")
 }
 
-/// `None` where flags can't do it: one `set` changes rate and burst of one limit, and permits and shadow.
-fn flags(there: &Policy, asked: &Policy) -> Option<String> {
+/// Flags for one `set` command, which can change rate and burst of one limit, permits, waiters and shadow. `None` if
+/// that is not enough.
+fn flags(existing: &Policy, asked: &Policy) -> Option<String> {
     let mut flags = String::new();
     let mut different =
-        there.limits().zip(asked.limits()).enumerate().filter(|(_, (a, b))| !a.is_equivalent(*b));
-    if let Some((index, (there, asked))) = different.next() {
-        flags += &pace(there, asked)?;
+        existing.limits().zip(asked.limits()).enumerate().filter(|(_, (a, b))| !a.is_equivalent(*b));
+    if let Some((index, (existing, asked))) = different.next() {
+        flags += &pace(existing, asked)?;
         if index > 0 {
             flags += &format!(" --limit {}", index + 1);
         }
@@ -43,17 +44,17 @@ fn flags(there: &Policy, asked: &Policy) -> Option<String> {
     if different.next().is_some() {
         return None;
     }
-    match (there.permits(), asked.permits()) {
+    match (existing.permits(), asked.permits()) {
         (a, b) if a == b => {}
         (_, Some(n)) => flags += &format!(" --permits {n}"),
         (_, None) => flags += " --no-permits",
     }
-    match (there.max_waiters(), asked.max_waiters()) {
+    match (existing.max_waiters(), asked.max_waiters()) {
         (a, b) if a == b => {}
         (_, Some(n)) => flags += &format!(" --max-waiters {n}"),
         (_, None) => flags += " --no-max-waiters",
     }
-    match (there.is_shadow(), asked.is_shadow()) {
+    match (existing.is_shadow(), asked.is_shadow()) {
         (false, true) => flags += " --shadow",
         (true, false) => flags += " --no-shadow",
         _ => {}
@@ -61,25 +62,25 @@ fn flags(there: &Policy, asked: &Policy) -> Option<String> {
     Some(flags)
 }
 
-/// The rate and burst that give a limiter without a limit this one, if it is a bucket of calls.
+/// The flags that add this limit to a limiter without limits, if it is a bucket of calls.
 fn first_rate(asked: &Policy) -> Option<String> {
     let limit = asked.first().filter(|limit| limit.unit().is_calls())?;
     matches!(limit.kind(), Kind::Bucket { .. })
         .then(|| format!(" --rate {} --burst {}", limit.rate(), limit.burst()))
 }
 
-/// What differs of rate and burst, if nothing else does.
-fn pace(there: Limit, asked: Limit) -> Option<String> {
-    let both_buckets = matches!((there.kind(), asked.kind()), (Kind::Bucket { .. }, Kind::Bucket { .. }));
-    let same_kind = both_buckets || there.kind() == asked.kind();
-    if !same_kind || there.unit() != asked.unit() || there.guard() != asked.guard() {
+/// The flags for a different rate and burst; `None` if anything else differs.
+fn pace(existing: Limit, asked: Limit) -> Option<String> {
+    let both_buckets = matches!((existing.kind(), asked.kind()), (Kind::Bucket { .. }, Kind::Bucket { .. }));
+    let same_kind = both_buckets || existing.kind() == asked.kind();
+    if !same_kind || existing.unit() != asked.unit() || existing.guard() != asked.guard() {
         return None;
     }
     let mut flags = String::new();
-    if there.rate() != asked.rate() {
+    if existing.rate() != asked.rate() {
         flags += &format!(" --rate {}", asked.rate());
     }
-    if both_buckets && there.burst() != asked.burst() {
+    if both_buckets && existing.burst() != asked.burst() {
         flags += &format!(" --burst {}", asked.burst());
     }
     Some(flags)
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_names_what_differs_and_nothing_else() {
+    fn the_remedy_contains_only_what_differs() {
         let one = Policy::from(bucket("5/s", 1));
         let permits = Policy::of_permits(4).unwrap();
         let two = Policy::new(&[bucket("5/s", 1), bucket("9/m", 2)]).unwrap();
@@ -122,7 +123,7 @@ mod tests {
                 Policy::new(&[bucket("5/s", 1), bucket("8/m", 3)]).unwrap().into(),
                 "set x --rate 8/m --burst 3 --limit 2",
             ),
-            // What was not stated is kept.
+            // Unspecified settings are kept.
             (two.with_permits(3).unwrap().in_shadow(true), seven, "set x --rate 7/s"),
             (bucket("5/s", 4).into(), seven, "set x --rate 7/s"),
             (two, one.into(), "set x --from FILE"),
@@ -131,18 +132,20 @@ mod tests {
             (greedy.into(), Limit::greedy("6/s".parse().unwrap()).unwrap().into(), "set x --rate 6/s"),
         ];
         let name = Name::new("x").unwrap();
-        for (there, asked, expected) in cases {
-            let said = remedy(&name, &there, &asked, |_| Ok(()));
+        for (existing, asked, expected) in cases {
+            let message = remedy(&name, &existing, &asked, |_| Ok(()));
             assert_eq!(
-                said,
+                message,
                 format!("to change it for every process: shm-limit {expected}"),
-                "{there} -> {asked}"
+                "{existing} -> {asked}"
             );
         }
-        let said = remedy(&name, &one, &greedy.into(), |_| Err("it is small".into()));
+        let message = remedy(&name, &one, &greedy.into(), |_| Err("it is small".into()));
         assert!(
-            said.contains("no room") && said.contains("it is small") && said.contains("create x --replace"),
-            "{said}"
+            message.contains("no room")
+                && message.contains("it is small")
+                && message.contains("create x --replace"),
+            "{message}"
         );
     }
 }

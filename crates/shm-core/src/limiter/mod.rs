@@ -1,20 +1,20 @@
-//! The one door to a limiter: open it, decide, reserve, cancel, change, look.
+//! A limiter as one process sees it: open, decide, reserve, cancel, wait, change, inspect.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `settings` | what a limiter should be, when it may have to be created |
-//! | `mismatch` | the command that makes a limiter what it should be |
-//! | `decide` | taking |
-//! | `receipt` | what was decided, and what a caller keeps of it |
-//! | `recover` | what to do when no decision is possible |
-//! | `liveness` | whether the limiter is still the one that its name leads to |
-//! | `give_back` | giving back what was taken, and charging afterwards |
-//! | `permits` | holding one of so many |
-//! | `wait` | standing in the line |
-//! | `process` | what this process keeps of a limiter: its seat, its scratch, its waiting callers |
-//! | `change` | changing it for everybody, and ending it |
-//! | `inspect` | looking |
-//! | `remove` | removing what can't be retired |
+//! | `settings` | the settings of a limiter that may have to be created |
+//! | `mismatch` | the command that turns an existing limiter into the requested one |
+//! | `decide` | acquire, reserve, schedule |
+//! | `receipt` | decisions, and what a caller keeps of an admission |
+//! | `recover` | what to do when a decision is not possible |
+//! | `liveness` | whether the limiter is still the one that its name refers to |
+//! | `give_back` | cancel, settle, charge afterwards |
+//! | `permits` | concurrency permits |
+//! | `wait` | waiting in line |
+//! | `process` | per-process state of a limiter: seat, scratch, waiting callers |
+//! | `change` | changes for all processes, and the end of a limiter |
+//! | `inspect` | read-only views |
+//! | `remove` | removing files that cannot be retired |
 
 mod change;
 mod decide;
@@ -50,60 +50,60 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
-/// A limiter in shared memory, seen from this process.
+/// A handle to a limiter in shared memory.
 ///
-/// A process takes its seat with its first request, not when it opens: opening stays cheap, and who only looks is
-/// not shown as attached.
+/// A process takes its seat with its first request, not on open: opening stays cheap, and a process that only inspects
+/// is not listed as attached.
 ///
-/// All methods take `&self` and may be called from any number of threads. After `fork`, parent and child both go on
-/// using it. No method waits for another process, except that changes wait up to two seconds for one another.
-/// A process killed in any of them leaves the limiter as it was before or as it is after.
+/// All methods take `&self` and may be called from any number of threads. After `fork`, parent and child can both go on
+/// using the handle. No method waits for another process, except that changes wait up to two seconds for one another.
+/// If a process is killed during any of them, the limiter is left as it was before or as it is after the operation.
 pub struct Limiter {
     segment: Segment,
     /// Shared with all other handles of this process to the same file.
     process: Arc<ProcessState>,
     next_file_check_ns: AtomicU64,
-    /// Where a free permit was last seen.
+    /// The index where a free permit was last seen.
     permit_hint: AtomicUsize,
-    /// An epoch in which no permits are in force; 0: none is known.
+    /// An epoch known to have no permits; 0 if none is known.
     epoch_without_permits: AtomicU64,
-    /// When the holders of permits may be looked at again.
+    /// When this handle may next probe whether permit holders are alive.
     next_holder_probe_ns: AtomicU64,
-    /// When its file was made: no other limiter of this machine was made then.
+    /// When the file was created. Identifies the limiter: the clock gives no two of this machine the same instant.
     created_ns: u64,
-    /// Whether this handle made it.
+    /// Whether this handle created it.
     was_created: bool,
-    /// Whether the handle uses another one, since this one is lost.
+    /// Whether the owner of this handle has moved on to another limiter, because this one is lost.
     is_superseded: AtomicBool,
 }
 
 impl Limiter {
-    /// Joins the limiter of this name, or creates it.
+    /// Opens the limiter of this name, or creates it.
     ///
     /// # Errors
-    /// Everything in [`ErrorKind`] that concerns files, and [`ErrorKind::Mismatch`].
+    /// All kinds in [`ErrorKind`] that concern files, and [`ErrorKind::Mismatch`].
     pub fn open(dir: &Directory, name: &Name, settings: &Settings) -> Result<Limiter> {
         let plan = settings.plan()?;
         let (segment, created) = Segment::join(dir, name, Some(&plan))?;
-        let limiter = Limiter::around(segment, created);
+        let limiter = Limiter::with_segment(segment, created);
         if !created {
             limiter.reconcile(settings)?;
         }
         Ok(limiter)
     }
 
-    /// Creates a limiter in place of the one of this name, if there is one: that is retired, and the name goes over to the new
-    /// one in one step, so that no process that looks for the name meanwhile creates another.
+    /// Creates a limiter under this name and retires the existing one, if any. The name moves to the new limiter in one
+    /// step, so no process that opens the name meanwhile creates a third.
     ///
-    /// A process that is killed in the middle of it leaves the old limiter as it was, or retired, or replaced.
+    /// If the process is killed halfway, the old limiter is unchanged, or retired, or replaced.
     ///
     /// # Errors
-    /// As [`open`](Limiter::open), without [`ErrorKind::Mismatch`]; what is there must be a usable limiter.
+    /// Those of [`open`](Limiter::open) except [`ErrorKind::Mismatch`]. An existing file must be a usable limiter.
     pub fn replace(dir: &Directory, name: &Name, settings: &Settings) -> Result<Limiter> {
         let plan = settings.plan()?;
         loop {
             let (segment, created) = Segment::join(dir, name, Some(&plan))?;
-            let limiter = Limiter::around(segment, created);
+            let limiter = Limiter::with_segment(segment, created);
             if created {
                 return Ok(limiter);
             }
@@ -115,23 +115,23 @@ impl Limiter {
             };
             let new = control.replace(&plan);
             limiter.wake_everybody();
-            return new.map(|segment| Limiter::around(segment, true));
+            return new.map(|segment| Limiter::with_segment(segment, true));
         }
     }
 
-    /// Joins the limiter of this name as it is.
+    /// Opens the limiter of this name with its current settings.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, and everything in [`ErrorKind`] that concerns files.
+    /// [`ErrorKind::NotFound`] if it does not exist, and all kinds in [`ErrorKind`] that concern files.
     pub fn attach(dir: &Directory, name: &Name) -> Result<Limiter> {
-        Segment::join(dir, name, None).map(|(segment, _)| Limiter::around(segment, false))
+        Segment::join(dir, name, None).map(|(segment, _)| Limiter::with_segment(segment, false))
     }
 
-    fn around(segment: Segment, was_created: bool) -> Limiter {
+    fn with_segment(segment: Segment, was_created: bool) -> Limiter {
         Limiter {
             was_created,
             is_superseded: AtomicBool::new(false),
-            created_ns: segment.fixed().geometry.created_ns.load(Ordering::Relaxed),
+            created_ns: segment.header().geometry.created_ns.load(Ordering::Relaxed),
             process: ProcessState::join(&segment),
             next_file_check_ns: AtomicU64::new(0),
             permit_hint: AtomicUsize::new(0),
@@ -146,33 +146,34 @@ impl Limiter {
         self.was_created
     }
 
-    /// From now on every decision fails at once, without a look at the file: this limiter is lost, and there is another one.
+    /// From now on every decision fails at once, without a file check: this limiter is lost, and the caller has opened
+    /// another one.
     pub fn supersede(&self) {
         self.is_superseded.store(true, Ordering::Relaxed);
         self.next_file_check_ns.store(0, Ordering::Relaxed);
     }
 
-    /// Whose an admission is: this process's (by its token), of this limiter. A forked child is somebody else.
+    /// Identifies who owns an admission: this process (by its token) and this limiter. A forked child is another owner.
     #[inline]
     fn owner(&self, process: u64) -> u64 {
         self.created_ns.rotate_left(16) ^ process
     }
 
     fn reconcile(&self, settings: &Settings) -> Result<()> {
-        let (there, stated) = (self.config()?.policy, &settings.policy);
-        if stated.is_met_by(&there) {
+        let (existing, specified) = (self.config()?.policy, &settings.policy);
+        if specified.is_met_by(&existing) {
             return Ok(());
         }
         match settings.on_mismatch {
             OnMismatch::Keep => Ok(()),
-            OnMismatch::Change => self.change_from(|there| stated.applied_to(&there)),
+            OnMismatch::Change => self.change_from(|existing| specified.applied_to(&existing)),
             OnMismatch::Error => {
                 let room = |wanted: &Policy| self.segment.has_room_for(wanted);
-                let change = mismatch::remedy(self.name(), &there, stated, room);
+                let change = mismatch::remedy(self.name(), &existing, specified, room);
                 Err(self.segment.error(
                     ErrorKind::Mismatch,
                     format!(
-                        "it exists with {there}, but {stated} was asked for; to use it as it is, add --keep (a program: \
+                        "it exists with {existing}, but {specified} was asked for; to use it as it is, add --keep (a program: \
                          OnMismatch::Keep); {change}"
                     ),
                 ))
@@ -198,30 +199,30 @@ impl Limiter {
             .map_err(|why| self.segment.commit_error(why, 0))
     }
 
-    /// Why there is no seat.
+    /// The error for a process that cannot get a seat.
     #[cold]
-    fn seatless(&self) -> Error {
+    fn no_seat_error(&self) -> Error {
         self.segment.commit_error(CommitError::NoSeat, 1)
     }
 
-    /// Why a caller that wants to wait for as long as it takes can't: `waiting` requests wait already.
+    /// The error for a caller that set no bound on its wait and cannot join the line: `waiting` requests already wait.
     #[cold]
     pub fn line_is_full(&self, waiting: u64) -> Error {
-        let most = match self.policy() {
-            Ok(policy) => policy.max_waiters().map_or(String::new(), |n| format!(" and at most {n} may")),
+        let max = match self.policy() {
+            Ok(policy) => policy.max_waiters().map_or(String::new(), |n| format!(", the maximum is {n}")),
             Err(e) => return e,
         };
         self.segment.error(
             ErrorKind::LineFull,
             format!(
-                "{waiting} requests wait already{most} (max_waiters); try again later, or let more requests wait: \
+                "{waiting} requests already wait{max} (max_waiters); try again later, or let more requests wait: \
                  shm-limit set {} --max-waiters N",
                 self.name().shell_word()
             ),
         )
     }
 
-    /// The limits and permits in force.
+    /// The current limits and permits.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`].
@@ -229,12 +230,12 @@ impl Limiter {
         Ok(self.config()?.policy)
     }
 
-    /// Whether it has no limit, only permits.
+    /// Whether the limiter has only permits, and no limit.
     pub fn is_unlimited(&self) -> bool {
         self.segment.generations().is_unlimited()
     }
 
-    /// When its pause ends, if that is after `now`.
+    /// When the current pause ends, if that is after `now`.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`].
@@ -242,7 +243,7 @@ impl Limiter {
         Ok(self.config()?.paused_until(now))
     }
 
-    /// Whether it denies nobody.
+    /// Whether the limiter is in shadow mode: it counts denials but denies nothing.
     pub fn is_shadow(&self) -> bool {
         self.segment.generations().is_shadow()
     }

@@ -1,37 +1,34 @@
-//! Holding one of so many permits.
+//! Concurrency permits of a limiter.
 
 use super::Limiter;
 use crate::clock;
 use crate::denied::{Denied, DeniedBy};
 use crate::error::Result;
+use crate::intervals::HOLDER_PROBE_INTERVAL;
 use crate::limit::Cost;
 use crate::permit::{PermitToken, Permits, word_of};
 use crate::seat::Probe;
 use crate::sync::Ordering;
 use crate::sys::process_token::process_token;
-use std::time::Duration;
-
-/// How often a process that finds no free permit looks whether the holders live. That opens the file.
-const LOOK_FOR_DEAD_EVERY: Duration = Duration::from_millis(10);
 
 impl Limiter {
     pub(super) fn permits(&self) -> Permits<'_> {
         let segment = &self.segment;
         Permits {
-            places: segment.permits(),
+            slots: segment.permits(),
             seats: segment.seats(),
             is_process: |token| token == process_token(),
         }
     }
 
-    /// Whether permits are to be held here.
+    /// Whether a caller must hold a permit.
     #[inline]
     pub fn has_permits(&self) -> bool {
         let epoch = self.segment.generations().epoch();
         epoch != self.epoch_without_permits.load(Ordering::Relaxed) && self.has_permits_now()
     }
 
-    /// Asks the generation, and remembers its epoch if there are none.
+    /// Reads the generation, and remembers its epoch if it has no permits.
     #[cold]
     fn has_permits_now(&self) -> bool {
         let (permits, _, epoch) = self.segment.generations().permits();
@@ -41,10 +38,11 @@ impl Limiter {
         permits > 0
     }
 
-    /// A permit, if there are permits, and what `decide` takes; or why no permit is to be had.
+    /// Takes a permit, if the limiter has permits, and then what `decide` takes. Returns a denial if no permit is
+    /// available.
     ///
     /// # Errors
-    /// As [`try_cost`](Self::try_cost), and those of `decide`.
+    /// Those of [`try_cost`](Self::try_cost), and those of `decide`.
     pub fn permit_and<D>(
         &self,
         cost: &Cost,
@@ -56,7 +54,7 @@ impl Limiter {
                 Err(denied) => return Ok(Err(denied)),
             };
             let decision = decide();
-            // Otherwise a signal handler forked in between, and this is the child: the permit is its parent's.
+            // If not, a signal handler forked in between and this is the child: the permit is its parent's.
             if permit.is_none_or(|permit| self.is_holder(permit)) {
                 if decision.is_err() {
                     permit.into_iter().for_each(|permit| self.give_back(permit));
@@ -66,12 +64,12 @@ impl Limiter {
         }
     }
 
-    /// A permit, if there are permits; or why none is to be had.
+    /// Takes a permit, if the limiter has permits; or says why none is available.
     fn permit_for(&self, cost: &Cost) -> Result<std::result::Result<Option<PermitToken>, Denied>> {
         if !self.has_permits() {
             return Ok(Ok(None));
         }
-        // The limits first: a caller that they deny keeps no permit from others, not even for a moment.
+        // Check the limits first: a caller that they deny must not keep a permit from others, not even for a moment.
         if let Some(denied) = self.denial(cost)? {
             return Ok(Err(denied));
         }
@@ -82,34 +80,34 @@ impl Limiter {
         Ok(Err(Denied::new(DeniedBy::Permits, clock::now())))
     }
 
-    /// Takes a permit; `None` if all are held by the living. The permits of a process that has died since this one looked
-    /// last are found free after 10 ms at most.
+    /// Takes a permit; `None` if living processes hold all. The permits of a process that died are found free at most
+    /// 10 ms after this handle's last probe.
     ///
     /// # Errors
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
     pub(super) fn take_permit(&self) -> Result<Option<PermitToken>> {
-        // What is free is for those who wait, if they live.
-        if self.is_waited_for() && (!self.bury(clock::now().as_nanos()) || self.is_waited_for()) {
+        // Free permits belong to waiting callers, if those are alive.
+        if self.is_waited_for() && (!self.reap_front(clock::now().as_nanos()) || self.is_waited_for()) {
             return Ok(None);
         }
         self.take_permit_in_line()
     }
 
-    /// The same for the first in line.
+    /// Like [`take_permit`](Self::take_permit), for the first caller in line.
     pub(super) fn take_permit_in_line(&self) -> Result<Option<PermitToken>> {
         let segment = &self.segment;
         let permits = self.permits();
-        let mut looked = false;
+        let mut probed = false;
         loop {
             let process = process_token();
             let Some(id) = self.process.seat.holder_id(segment)? else {
-                return Err(self.seatless());
+                return Err(self.no_seat_error());
             };
             let hint = self.permit_hint.load(Ordering::Relaxed);
-            let word = word_of(id, self.process.seat.next_taking());
+            let word = word_of(id, self.process.seat.next_permit_serial());
             let taken = permits.take(&segment.generations(), hint, word, process);
             if process != process_token() {
-                // A signal handler forked, and this is the child: what was taken has its parent's name.
+                // A signal handler forked, and this is the child: what was taken names its parent.
                 continue;
             }
             match taken {
@@ -117,9 +115,9 @@ impl Limiter {
                     self.permit_hint.store(held.index(), Ordering::Relaxed);
                     return Ok(Some(held));
                 }
-                None if looked || !self.is_time_to_look_for_dead() => return Ok(None),
+                None if probed || !self.holder_probe_due() => return Ok(None),
                 None => {
-                    looked = true;
+                    probed = true;
                     if permits.reclaim(&mut Probe::of(segment))? == 0 {
                         return Ok(None);
                     }
@@ -128,30 +126,29 @@ impl Limiter {
         }
     }
 
-    /// Frees the permits of holders that have died since they were looked at last, if that is some time ago. Whether there
-    /// were any.
-    pub(super) fn free_those_of_the_dead(&self) -> bool {
-        self.is_time_to_look_for_dead()
+    /// Frees the permits of dead holders, if the last probe is long enough ago. Tells whether any was freed.
+    pub(super) fn reclaim_dead_permits(&self) -> bool {
+        self.holder_probe_due()
             && self.permits().reclaim(&mut Probe::of(&self.segment)).is_ok_and(|freed| freed > 0)
     }
 
-    /// Whether enough time has passed since the holders were looked at last; then the caller looks.
-    fn is_time_to_look_for_dead(&self) -> bool {
+    /// Whether the next probe of permit holders is due. If so, the caller makes it.
+    fn holder_probe_due(&self) -> bool {
         let now = clock::now();
         let is_time = now.as_nanos() >= self.next_holder_probe_ns.load(Ordering::Relaxed);
         if is_time {
-            self.next_holder_probe_ns.store(now.plus(LOOK_FOR_DEAD_EVERY).as_nanos(), Ordering::Relaxed);
+            self.next_holder_probe_ns.store(now.plus(HOLDER_PROBE_INTERVAL).as_nanos(), Ordering::Relaxed);
         }
         is_time
     }
 
-    /// Whether this process took the permit, and is no forked child with a copy.
+    /// Whether this process took the permit; false in a forked child with a copy.
     pub fn is_holder(&self, held: PermitToken) -> bool {
         held.is_of(process_token())
     }
 
-    /// Gives a permit back and wakes somebody who waits for one. Harmless if it was given back before, and in a forked child
-    /// of the holder.
+    /// Returns a permit and wakes a caller that waits for one. Does nothing if the permit was already returned, or in a
+    /// forked child of its holder.
     pub fn give_back(&self, held: PermitToken) {
         if self.permits().give_back(held, process_token()) {
             self.wake_first_now();

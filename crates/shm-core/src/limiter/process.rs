@@ -1,5 +1,5 @@
-//! What this process keeps of one limiter's file, for all its handles and threads: its seat, its scratch for records, and its
-//! callers that wait.
+//! What one process keeps of one limiter's file, for all its handles and threads: its seat, its scratch space for
+//! records, and its waiting callers.
 
 use crate::commit::{Pair, Scratch};
 use crate::error::Result;
@@ -17,21 +17,22 @@ use std::sync::{Arc, Weak};
 
 pub(crate) struct ProcessState {
     pub(crate) seat: ProcessSeat,
-    /// Handles of this process to the file. Changed under the lock of `STATES`.
+    /// Handles of this process to the file. Modified under the lock of `STATES`.
     handles: AtomicUsize,
-    /// Where the seat's cells are prepared, by one thread at a time.
+    /// Where the contents of the seat's cells are prepared, by one thread at a time.
     scratch: ProcessLock<Scratch>,
-    /// The callers of this process that wait. Taken before the scratch.
+    /// The waiting callers of this process. Locked before the scratch.
     callers: ProcessLock<Callers>,
 }
 
-/// By device and inode: a file that is mapped keeps its inode, so no two have the same.
+/// By device and inode. A mapped file keeps its inode, so no two files share a key.
 type States = BTreeMap<(u64, u64), Weak<ProcessState>>;
-/// Of this process. Only locked inside the fork gate, so a forked child finds it free and whole.
+/// This process's states. Locked only inside the fork gate, so a forked child finds the lock free and the map
+/// consistent.
 static STATES: ProcessLock<States> = ProcessLock::new(States::new());
 
-/// The right of this thread to write the seat's cells: no other thread of this process has it meanwhile. Threads of one
-/// process wait for each other here; processes never do.
+/// This thread's exclusive right to write the seat's cells. Threads of one process wait for each other here; processes
+/// never do.
 pub(crate) struct CellAccess<'a> {
     pub(crate) seat: usize,
     pub(crate) scratch: ProcessLockGuard<'a, Scratch>,
@@ -48,7 +49,7 @@ impl ProcessState {
         }
     }
 
-    /// The one for this file, for one more handle.
+    /// The state for this file, with one more handle.
     pub(crate) fn join(segment: &Segment) -> Arc<ProcessState> {
         let _gate = NoFork::enter();
         let mut states = STATES.lock();
@@ -64,7 +65,7 @@ impl ProcessState {
         state
     }
 
-    /// One handle less. With the last one the process leaves its seat.
+    /// Removes one handle. The last one releases the process's seat and place.
     pub(crate) fn leave(&self, segment: &Segment) {
         let _gate = NoFork::enter();
         let mut states = STATES.lock();
@@ -75,7 +76,7 @@ impl ProcessState {
         }
     }
 
-    /// The right to write this process's cells, for this thread alone. `None` if no free seat was found.
+    /// Exclusive access to this process's cells, for this thread. `None` if no free seat was found.
     #[inline]
     pub(crate) fn cells<'a>(&'a self, segment: &'a Segment) -> Result<Option<CellAccess<'a>>> {
         loop {
@@ -89,19 +90,19 @@ impl ProcessState {
         }
     }
 
-    /// The callers of this process that wait, for this thread alone. While no signal handler runs in it: a child that one
-    /// forks would go on with its parent's.
+    /// The waiting callers of this process, locked for this thread. The caller blocks signal handlers meanwhile: a
+    /// child forked by one would continue with its parent's callers.
     pub(crate) fn callers(&self) -> ProcessLockGuard<'_, Callers> {
         let mut callers = self.callers.lock();
         if callers.process != process_token() {
-            // A child's copy of its parent's, if there are any: not to be dropped here either.
+            // A child's copy of its parent's callers. Not dropped here either: their places and locks are the parent's.
             std::mem::forget(std::mem::take(&mut *callers));
             callers.process = process_token();
         }
         callers
     }
 
-    /// This process's place in the line; takes one if it has none. `None` if no free one was found.
+    /// This process's place in the line; claims one if it has none. `None` if no free place was found.
     pub(crate) fn place(&self, segment: &Segment, callers: &mut Callers) -> Result<Option<HolderId>> {
         if callers.place.is_none() {
             callers.place = callers.search.claim(segment, Table::Places)?;
@@ -109,7 +110,7 @@ impl ProcessState {
         Ok(callers.place.as_ref().map(|place| place.id))
     }
 
-    /// Leaves the place, if this process has one.
+    /// Releases the place, if this process has one.
     pub(crate) fn release_place(&self, segment: &Segment, callers: &mut Callers) {
         if let Some(Claimed { id, hold }) = callers.place.take() {
             end(Table::Places.holder(segment, id.seat), id.tenure);
@@ -119,41 +120,41 @@ impl ProcessState {
 }
 
 impl CellAccess<'_> {
-    /// The cells.
+    /// The pair of cells.
     #[inline]
     pub(crate) fn pair(&self) -> Pair {
         Pair::of(self.seat, self.write.process())
     }
 
-    /// The token of the process that has the right.
+    /// The token of the process that has access.
     pub(crate) fn process(&self) -> u64 {
         self.write.process()
     }
 
-    /// Whether this is still the process that was given the right. In a child that a signal handler forked in the meantime
-    /// it is not: the cells are the parent's, and nothing that was read of the limiter since is true.
+    /// Whether this is still the process that got access. False in a child that a signal handler forked meanwhile: the
+    /// cells are the parent's, and everything read of the limiter since is invalid.
     #[inline]
-    pub(crate) fn is_ours(&self) -> bool {
-        self.write.is_ours()
+    pub(crate) fn is_same_process(&self) -> bool {
+        self.write.is_same_process()
     }
 }
 
-/// Several processes in one, for a test. Locks belong to open file descriptions, and each seat and place has its own, so
-/// they are as separate as those of real processes.
+/// Simulates several processes in one test process. The locks are OFD locks, and each seat and place has its own open
+/// file description, so they conflict as those of real processes do.
 #[cfg(test)]
 impl ProcessState {
-    /// That of another process, which has one handle to the file.
+    /// The state of another process with one handle to the file.
     pub(crate) fn of_another_process() -> Arc<ProcessState> {
         let state = ProcessState::new();
         state.handles.store(1, Ordering::Relaxed);
         Arc::new(state)
     }
 
-    /// That process is killed: its locks are free, and all that it wrote stays as it is.
+    /// Simulates a kill of that process: its locks are released, and everything it wrote stays.
     pub(crate) fn is_killed(&self) {
         self.seat.is_killed();
         drop(self.callers().place.take());
-        // Its last handle does not leave in order any more.
+        // Its last handle no longer releases anything.
         self.handles.store(usize::MAX, Ordering::Relaxed);
     }
 }

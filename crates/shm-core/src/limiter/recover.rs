@@ -1,4 +1,4 @@
-//! What a process does when no decision is possible: it repairs what can be repaired, or says what is wrong.
+//! When a decision is not possible: repair what can be repaired, or return the error.
 
 use super::Limiter;
 use crate::commit::{CommitError, Config};
@@ -14,12 +14,12 @@ impl Limiter {
         };
         match cost.check(&policy) {
             Err(e) => e.at(self.name().as_str(), self.path()),
-            // It was changed in between.
+            // The limiter was changed in between.
             Ok(()) => self.segment.error(ErrorKind::Busy, "its units were just changed; try again"),
         }
     }
 
-    /// [`recover`](Self::recover), unless what is missing is a permit.
+    /// [`recover`](Self::recover), except that `Err(None)` says that the caller needs a permit.
     #[cold]
     pub(super) fn recover_or_ask_for_permit(
         &self,
@@ -32,7 +32,7 @@ impl Limiter {
         }
     }
 
-    /// Mends what can be mended without a person, or says what is wrong.
+    /// Repairs what can be repaired without an operator, or returns the error. After `Ok`, the caller retries.
     #[cold]
     pub(super) fn recover(&self, why: CommitError, cost: u64) -> Result<()> {
         match why {
@@ -40,13 +40,14 @@ impl Limiter {
             CommitError::Frozen => {}
             why => {
                 self.check_not_superseded()?;
-                // What is wrong with a state may be what is wrong with the configuration that it was read by.
+                // State that looks corrupt may have been read with a corrupt configuration; report the cause.
                 let damage = self.segment.generations().config().err();
                 let why = if matches!(why, CommitError::Corrupt(_)) { damage.unwrap_or(why) } else { why };
                 return Err(self.segment.commit_error(why, cost));
             }
         }
-        // A process that slept through many changes froze the state it once had to freeze. See `generation`.
+        // A process that slept through a full ring cycle froze a state that it should have frozen long ago. See
+        // `generation`.
         self.publish(|config| {
             let epoch = self.segment.generations().epoch();
             let still = self.segment.settle(epoch, None) == Err(CommitError::Frozen);

@@ -1,4 +1,4 @@
-//! What a limiter should be, for one that may have to be created.
+//! The settings of a limiter that may have to be created.
 
 use crate::clock;
 use crate::commit::Config;
@@ -6,35 +6,35 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limit::PolicySpec;
 use crate::segment::{DEFAULT_SEATS, MAX_SEATS, Plan};
 
-/// What to do when the limiter exists and differs from what the caller stated, see [`PolicySpec`].
+/// What to do when the limiter exists and differs from what the caller specified; see [`PolicySpec`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnMismatch {
-    /// Fail with [`ErrorKind::Mismatch`], which says both.
+    /// Fail with [`ErrorKind::Mismatch`], whose message shows both.
     #[default]
     Error,
-    /// Join it as it is. Right for workers that are started again and again, so that they also start after somebody has
+    /// Open it as it is. Right for workers that are restarted often, so that they also start after an operator has
     /// changed the limiter.
     Keep,
-    /// Change it, for every process, to what was stated. What was not stated is kept.
+    /// Change it, for every process, to what was specified. Unspecified settings are kept.
     Change,
 }
 
-/// What a limiter should be, for one that may have to be created.
+/// The settings of a limiter that may have to be created.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Its limits and permits, as the caller stated them.
+    /// Its limits and permits, as the caller specified them.
     pub policy: PolicySpec,
-    /// Permissions of a file that is created here: read and write for the owner, and for the group and others or not.
-    /// `None`: 0600, or 0660 in a directory that a group shares (it is setgid and the group can write to it).
+    /// Permission bits of a new file: read and write for the owner, and optionally for the group and for others.
+    /// `None`: 0600, or 0660 in a directory that a group shares (setgid and group-writable).
     pub mode: Option<u32>,
-    /// How many processes can be counted and named each for itself.
+    /// How many processes can be listed and counted individually.
     pub seats: usize,
-    /// What to do when it exists with another limit.
+    /// What to do when the limiter exists with another policy.
     pub on_mismatch: OnMismatch,
 }
 
 impl Settings {
-    /// This limit or policy, and the defaults for the rest.
+    /// This limit or policy, with defaults for the rest.
     pub fn new(policy: impl Into<PolicySpec>) -> Settings {
         Settings { policy: policy.into(), mode: None, seats: DEFAULT_SEATS, on_mismatch: OnMismatch::Error }
     }
@@ -46,7 +46,8 @@ impl Settings {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
                     format!(
-                        "mode {mode:o} cannot work: every user of a limiter must be able to read and write its file; use 600, 660 or 666"
+                        "mode {mode:o} cannot work: every user of a limiter must be able to read and write its file; \
+                         use 600, 660 or 666"
                     ),
                 ));
             }
@@ -54,7 +55,7 @@ impl Settings {
         if !(1..=MAX_SEATS).contains(&self.seats) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("{} seats are not possible; choose 1 to {MAX_SEATS}", self.seats),
+                format!("{} is not a valid number of seats; choose 1 to {MAX_SEATS}", self.seats),
             ));
         }
         let config = Config::new(self.policy.policy(), clock::now());

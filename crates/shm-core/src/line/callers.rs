@@ -1,6 +1,8 @@
-//! The callers of this process that wait: one stands in the line for all of them, the others behind it in its memory.
+//! The waiting callers of this process: its one place in the line shows the first; the others queue behind it in
+//! private memory.
 
-use super::places::{Front, GRACE};
+use super::places::Front;
+use crate::intervals::WAKE_GRACE;
 use crate::limit::{Asked, Cost, Costs, MAX_LIMITS};
 use crate::seat::{Claimed, Search};
 use crate::sys::futex;
@@ -9,15 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-/// A caller's arrival, and what tells it from others that arrived in the same nanosecond.
+/// A caller's arrival (ns), and a serial number that tells callers of the same nanosecond apart.
 pub(crate) type Key = (u64, u64);
 
-/// How a waiting caller is told to look again.
+/// How to wake a waiting caller, so that it looks again.
 #[derive(Clone, Debug)]
 pub enum Rouse {
-    /// A thread that sleeps on this word of its process's memory.
+    /// A thread that sleeps on this futex word of its process's memory.
     Thread(Arc<AtomicU64>),
-    /// A task.
+    /// An async task.
     Task(Waker),
 }
 
@@ -37,7 +39,7 @@ impl Rouse {
     }
 }
 
-/// What a caller asks for. Calls need no memory of their own.
+/// What a caller asks for. Plain calls need no allocation.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     Calls(u64),
@@ -57,76 +59,77 @@ impl Ask {
     }
 }
 
-/// What is done when the callers are no longer locked: it runs code of others, which may come back here.
+/// Work deferred until the callers are unlocked: it runs foreign code, which may call back into this module.
 #[derive(Debug)]
-pub(crate) enum Afterwards {
+pub(crate) enum Deferred {
     Rouse(Rouse),
-    /// It only has to be dropped.
+    /// Only drops it.
     Forget(#[allow(dead_code)] Rouse),
 }
 
-impl Afterwards {
+impl Deferred {
     pub(crate) fn run(self) {
         match self {
-            Afterwards::Rouse(rouse) => rouse.rouse(),
-            Afterwards::Forget(_) => {}
+            Deferred::Rouse(rouse) => rouse.rouse(),
+            Deferred::Forget(_) => {}
         }
     }
 }
 
-/// One that waits.
+/// One waiting caller.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) ask: Ask,
-    /// What that costs each limit of the epoch that the callers know.
+    /// What that costs each limit, in the epoch of [`Callers::epoch`].
     pub(crate) costs: Costs,
-    /// When it wants no turn any more.
+    /// Its deadline: after this instant it wants no turn any more.
     pub(crate) latest: u64,
     pub(crate) rouse: Rouse,
-    /// When it was told to look, and has not looked since. 0: it is not expected to.
-    roused: u64,
-    /// Whether it sleeps on the bell of the place, and not on its own word.
+    /// When it was woken, if it has not looked since; otherwise 0.
+    woken_at: u64,
+    /// Whether it sleeps on the bell of the place rather than on its own word.
     on_bell: bool,
 }
 
 impl Caller {
     pub(crate) fn new(ask: Ask, costs: Costs, latest: u64, rouse: Rouse) -> Caller {
-        Caller { ask, costs, latest, rouse, roused: 0, on_bell: false }
+        Caller { ask, costs, latest, rouse, woken_at: 0, on_bell: false }
     }
 }
 
-/// All of them, and the place of this process.
+/// All waiting callers of this process, and its place.
 #[derive(Default)]
 pub(crate) struct Callers {
-    /// The token of the process whose they are. A forked child has a copy of them, and none of its own.
+    /// The token of the process that they belong to. A forked child has a copy of its parent's, and none of its own.
     pub(crate) process: u64,
-    /// The epoch whose limits the costs are in the order of.
+    /// The epoch whose limits the costs refer to.
     pub(crate) epoch: u64,
-    /// The place that this process has in the line's table; it stands there while there are callers.
+    /// This process's place in the line's table; the process is in line while it has callers.
     pub(crate) place: Option<Claimed>,
     pub(crate) search: Search,
     all: BTreeMap<Key, Caller>,
-    /// Those that are not late: they look when they should, or were told to not long ago.
+    /// Those that are not late: they are not due to look, or were woken only recently.
     awake: BTreeSet<Key>,
-    /// Who was told to look, and when, in that order. Those that have looked since are still in it.
-    told: VecDeque<(u64, Key)>,
-    /// The tasks among them, by the instant at which they want no turn any more.
+    /// Wake-ups in order of time, including those of callers that have looked since.
+    wake_ups: VecDeque<(u64, Key)>,
+    /// The deadlines of the tasks among them.
     deadlines: BTreeSet<(u64, Key)>,
     tasks: usize,
-    /// Whether a thread of this process tends its tasks, and what that sleeps on while there are none.
+    /// Whether a thread of this process tends its tasks; `tasks_word` is what that thread sleeps on while there are
+    /// none.
     pub(crate) is_tended: bool,
     /// Until when that thread sleeps; 0 if it does not sleep for tasks.
     pub(crate) tended_until: u64,
     pub(crate) tasks_word: Arc<AtomicU64>,
-    /// Who is written to the place.
-    pub(crate) shown: Option<Key>,
+    /// The caller that is published at the place.
+    pub(crate) published: Option<Key>,
     costs: Costs,
     arrivals: u64,
-    pub(crate) afterwards: Vec<Afterwards>,
+    pub(crate) deferred: Vec<Deferred>,
 }
 
 impl Callers {
-    /// Which place of the line's table this process has.
+    /// The index of this process's place in the line's table.
     pub(crate) fn place_index(&self) -> Option<usize> {
         self.place.as_ref().map(|place| place.id.seat)
     }
@@ -143,12 +146,12 @@ impl Callers {
         self.tasks > 0
     }
 
-    /// What all of them ask for.
+    /// The sum of all their costs.
     pub(crate) fn total(&self) -> Costs {
         self.costs
     }
 
-    /// What this one asks of each limit; nothing if it is not there, or asks for what the limits can't give.
+    /// What this caller asks of each limit; zeros if it is gone, or the limits can never admit it.
     pub(crate) fn costs(&self, key: Key) -> Costs {
         self.all.get(&key).map_or([0; MAX_LIMITS], |caller| caller.costs)
     }
@@ -157,9 +160,9 @@ impl Callers {
         self.all.get(&key).is_some_and(|caller| caller.rouse.is_task())
     }
 
-    /// Whether this one was told to look, and has not looked since.
-    pub(crate) fn is_roused(&self, key: Key) -> bool {
-        self.all.get(&key).is_some_and(|caller| caller.roused != 0)
+    /// Whether this caller was woken and has not looked since.
+    pub(crate) fn is_woken(&self, key: Key) -> bool {
+        self.all.get(&key).is_some_and(|caller| caller.woken_at != 0)
     }
 
     pub(crate) fn insert(&mut self, arrived: u64, caller: Caller) -> Key {
@@ -181,13 +184,14 @@ impl Callers {
         key
     }
 
-    /// Finds out who is late.
-    pub(crate) fn look_at_the_clock(&mut self, now: u64) {
-        let grace = GRACE.as_nanos() as u64;
-        while let Some(&(told, key)) = self.told.front().filter(|(told, _)| told.saturating_add(grace) < now)
+    /// Marks callers as late that were woken more than [`WAKE_GRACE`] ago and have not looked.
+    pub(crate) fn mark_late(&mut self, now: u64) {
+        let grace = WAKE_GRACE.as_nanos() as u64;
+        while let Some(&(woken_at, key)) =
+            self.wake_ups.front().filter(|(woken_at, _)| woken_at.saturating_add(grace) < now)
         {
-            self.told.pop_front();
-            if self.all.get(&key).is_some_and(|caller| caller.roused == told) {
+            self.wake_ups.pop_front();
+            if self.all.get(&key).is_some_and(|caller| caller.woken_at == woken_at) {
                 self.awake.remove(&key);
             }
         }
@@ -201,76 +205,77 @@ impl Callers {
             self.tasks -= 1;
             self.deadlines.remove(&(caller.latest, key));
         }
-        self.afterwards.push(Afterwards::Forget(caller.rouse));
+        self.deferred.push(Deferred::Forget(caller.rouse));
         true
     }
 
-    /// This caller is looking.
-    pub(crate) fn is_awake(&mut self, key: Key, rouse: &Rouse) {
+    /// Records that this caller is looking.
+    pub(crate) fn mark_awake(&mut self, key: Key, rouse: &Rouse) {
         if let Some(caller) = self.all.get_mut(&key) {
-            (caller.roused, caller.on_bell) = (0, false);
+            (caller.woken_at, caller.on_bell) = (0, false);
             self.awake.insert(key);
-            // A task may be polled with another waker each time.
+            // A task may be polled with a different waker each time.
             if let (Rouse::Task(old), Rouse::Task(new)) = (&mut caller.rouse, rouse)
                 && !old.will_wake(new)
             {
                 let old = std::mem::replace(old, new.clone());
-                self.afterwards.push(Afterwards::Forget(Rouse::Task(old)));
+                self.deferred.push(Deferred::Forget(Rouse::Task(old)));
             }
         }
     }
 
-    /// This caller will sleep on the bell of the place.
-    pub(crate) fn sleeps_on_bell(&mut self, key: Key) {
+    /// Records that this caller will sleep on the bell of the place.
+    pub(crate) fn set_on_bell(&mut self, key: Key) {
         if let Some(caller) = self.all.get_mut(&key) {
             caller.on_bell = true;
         }
     }
 
-    /// Whether it sleeps on the bell itself.
-    pub(crate) fn is_on_the_bell(&self, key: Key) -> bool {
+    /// Whether its own thread sleeps on the bell.
+    pub(crate) fn is_on_bell(&self, key: Key) -> bool {
         self.all.get(&key).is_some_and(|caller| caller.on_bell)
     }
 
-    /// Whether it is the bell that wakes it: it sleeps on it, or is a task, for which a thread does.
-    pub(crate) fn hears_the_bell(&self, key: Key) -> bool {
-        self.is_on_the_bell(key) || self.is_task(key)
+    /// Whether the bell wakes it: its thread sleeps on the bell, or it is a task, for which the tending thread does.
+    pub(crate) fn is_woken_by_bell(&self, key: Key) -> bool {
+        self.is_on_bell(key) || self.is_task(key)
     }
 
-    /// Tells this caller to look.
+    /// Wakes this caller, so that it looks.
     pub(crate) fn rouse(&mut self, key: Key, now: u64) {
         if let Some(caller) = self.all.get_mut(&key) {
-            if caller.roused == 0 {
-                caller.roused = now;
-                self.told.push_back((now, key));
+            if caller.woken_at == 0 {
+                caller.woken_at = now;
+                self.wake_ups.push_back((now, key));
             }
-            self.afterwards.push(Afterwards::Rouse(caller.rouse.clone()));
+            self.deferred.push(Deferred::Rouse(caller.rouse.clone()));
         }
     }
 
-    /// Tells all to look.
+    /// Wakes all callers.
     pub(crate) fn rouse_all(&mut self, now: u64) {
         for key in self.all.keys().copied().collect::<Vec<_>>() {
             self.rouse(key, now);
         }
     }
 
-    /// The first that is not late. If all are, the first.
+    /// The first caller that is not late; if all are late, the first.
     pub(crate) fn first(&self) -> Option<Key> {
         self.awake.first().or_else(|| self.all.first_key_value().map(|(key, _)| key)).copied()
     }
 
-    /// Whether none stands before this one, late or not.
+    /// Whether no caller is before this one, late or not.
     pub(crate) fn is_oldest(&self, key: Key) -> bool {
         self.all.first_key_value().is_none_or(|(&first, _)| first >= key)
     }
 
-    /// Callers that are not late, in their order.
+    /// The callers that are not late, in order.
     pub(crate) fn awake(&self) -> impl Iterator<Item = Key> {
         self.awake.iter().copied()
     }
 
-    /// How many come before this one, and what they ask for. Late ones are not counted, unless all come before it.
+    /// How many callers are before this one, and the sum of their costs. Late ones are not counted, unless all are
+    /// before it.
     pub(crate) fn before(&self, key: Key) -> (u64, Costs) {
         if self.all.last_key_value().is_none_or(|(&last, _)| last < key) {
             return (self.all.len() as u64, self.costs);
@@ -279,24 +284,24 @@ impl Callers {
         before.fold((0, [0; MAX_LIMITS]), |(n, costs), &key| (n + 1, sum(&costs, &self.costs(key))))
     }
 
-    /// What stands in the line, with this one first.
+    /// What is published at the place, with this caller first.
     pub(crate) fn front(&self, first: Key) -> Front {
         let costs = self.all.get(&first).map_or([0; MAX_LIMITS], |caller| caller.costs);
         let newest = self.all.last_key_value().map_or(0, |(key, _)| key.0);
         Front { ticket: first.0, behind: self.all.len() as u64 - 1, newest, costs, epoch: self.epoch }
     }
 
-    /// The tasks whose time is over.
+    /// The tasks whose deadline has passed.
     pub(crate) fn expired(&self, now: u64) -> Vec<Key> {
         self.deadlines.iter().take_while(|(latest, _)| *latest < now).map(|&(_, key)| key).collect()
     }
 
-    /// When the next task's time is over, of those whose time is not over at `now`.
+    /// The next task deadline that has not passed at `now`.
     pub(crate) fn next_deadline(&self, now: u64) -> u64 {
         self.deadlines.range((now, (0, 0))..).next().map_or(u64::MAX, |&(latest, _)| latest)
     }
 
-    /// Counts by other limits from now on. Those whose costs `of` can't tell are told to look.
+    /// Recomputes all costs for a new epoch. Wakes the callers whose costs `of` cannot compute.
     pub(crate) fn recount(&mut self, epoch: u64, now: u64, of: impl Fn(&Ask) -> Option<Costs>) {
         self.epoch = epoch;
         self.costs = [0; MAX_LIMITS];

@@ -1,7 +1,7 @@
-//! Every interleaving of small scenes of the line, by loom: turns that are charged, claimed, undone and lost, and plans that
-//! are made while somebody wakes. Run by `cargo xtask test loom`.
+//! Every interleaving of small scenarios of the line, by loom: turns that are charged, claimed, undone and lost, and
+//! plans made while another process wakes the sleeper. Run by `cargo xtask test loom`.
 //!
-//! What a process does between them is in `limiter::wait`, which needs a file; here it is said again, step by step.
+//! The steps between those protocols are in `limiter::wait`, which needs a file; they are repeated here in short form.
 
 use super::places::{Front, Places};
 use super::turns::{Charge, ReadyTurn};
@@ -18,22 +18,22 @@ use loom::thread;
 const PLACES: usize = 2;
 const FIRST: HolderId = HolderId { seat: 0, tenure: 1 };
 const SECOND: HolderId = HolderId { seat: 1, tenure: 1 };
-/// A time at which the turn after the first one has come: a bucket leaks a token a day.
+/// A time at which the second turn has come: the bucket leaks one token per day.
 const NEXT_DAY: u64 = 86_400_000_000_000 + 1_000_000;
 
 struct Shared {
     ring: Ring,
     turns: TurnTable,
-    standing: [AtomicU64; 1],
+    occupied: [AtomicU64; 1],
     places: [Place; PLACES],
     permits: [AtomicU64; 1],
-    /// The kernel's, of the first place's first two tenures: 1 while the holder lives.
+    /// Simulated kernel locks of the first place's first two tenures: 1 while the holder lives.
     locks: [AtomicU64; 2],
-    /// A clock that moves while others run.
+    /// A clock that advances concurrently.
     time: AtomicU64,
 }
 
-/// As the kernel: what it says of a lock is so at that moment.
+/// The simulated kernel: its answer about a lock is true at that moment.
 struct Kernel<'a>(&'a Shared);
 
 impl Kernel<'_> {
@@ -59,12 +59,12 @@ impl TakesLocks for Kernel<'_> {
 }
 
 impl Shared {
-    /// A limiter of so many tokens, nobody there.
+    /// A limiter with this burst and an empty line.
     fn new(burst: u64) -> Arc<Shared> {
         let shared = Shared {
             ring: Ring::new(),
             turns: TurnTable::model(),
-            standing: [AtomicU64::new(0)],
+            occupied: [AtomicU64::new(0)],
             places: std::array::from_fn(|_| Place::model()),
             permits: [AtomicU64::new(0)],
             locks: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -79,10 +79,10 @@ impl Shared {
     }
 
     fn line(&self) -> Places<'_> {
-        Places { standing: &self.standing, places: &self.places, limits: 1 }
+        Places { occupied: &self.occupied, places: &self.places, limits: 1 }
     }
 
-    /// Charges a turn and makes it ready: as a process that fills.
+    /// Charges a turn and makes it ready, as a filling process does.
     fn fill(&self, by: HolderId) -> Option<ReadyTurn> {
         let filling = self.turns.begin(by)?;
         let slot = filling.slot();
@@ -97,14 +97,14 @@ impl Shared {
         self.turns.ready().all().iter().find(|turn| turn.slot == slot).copied()
     }
 
-    /// A turn that was charged for nothing, told from others by its costs.
+    /// Publishes a turn without a charge, identified by its costs.
     fn publish(&self, by: HolderId, tag: u64) -> bool {
         let Some(filling) = self.turns.begin(by) else { return false };
         self.turns.publish(filling, tag, &charge(tag));
         true
     }
 
-    /// Takes any turn; says what it took it for, and what the turn said of itself.
+    /// Takes any turn; returns its instant, and the charge that was read before.
     fn take_any(&self) -> Option<(u64, Charge)> {
         self.turns.ready().all().iter().find_map(|turn| {
             let charge = self.turns.charge_of(turn);
@@ -112,7 +112,7 @@ impl Shared {
         })
     }
 
-    /// As `undo_word`: whether it was taken, and undone exactly.
+    /// Like `undo_word`: returns whether it was taken, and whether it was undone exactly.
     fn undo(&self, turn: &ReadyTurn) -> (bool, bool) {
         let charge = self.turns.charge_of(turn);
         if !self.turns.take(turn) {
@@ -126,12 +126,12 @@ impl Shared {
         (true, false)
     }
 
-    /// Tokens that could be taken at this instant.
+    /// Tokens available at this instant.
     fn available(&self, at: u64) -> u64 {
         self.words().outlook(&|| Nanos::from_nanos(at)).unwrap().0.unwrap().available
     }
 
-    /// The clock: whoever reads it later sees what was done before.
+    /// Reads the clock; synchronizes with whatever happened before it was set.
     fn time(&self) -> Nanos {
         Nanos::from_nanos(self.time.fetch_or(0, Ordering::AcqRel))
     }
@@ -139,21 +139,22 @@ impl Shared {
     fn stand(&self, place: usize, ticket: u64) {
         self.line().write(place, &Front { ticket, behind: 0, newest: ticket, costs: [1; 4], epoch: 1 });
         self.line().plan(place, now().as_nanos());
-        self.line().stand(place);
+        self.line().enter(place);
     }
 
-    /// As `wake_first_now`: after something has become free.
+    /// Like `wake_first_now`, after something has become free.
     fn wake_first(&self) {
         fence(Ordering::SeqCst);
         let now = now().as_nanos();
         if let Some(first) = self.line().first(now)
-            && self.line().hasten(&first, now)
+            && self.line().advance_plan(&first, now)
         {
             self.places[first.place].bell.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// As a thread that is about to sleep for long, unless it finds something: whether it does, with the bell as it was.
+    /// Like a thread that is about to sleep for long, unless it finds something. Returns the value of the bell if it
+    /// sleeps.
     fn sleeps_unless(&self, place: usize, finds: impl Fn() -> bool) -> Option<u64> {
         loop {
             let until = 1_000_000_000;
@@ -172,13 +173,13 @@ impl Shared {
         self.places[place].bell.load(Ordering::SeqCst) != since
     }
 
-    /// As `clear_if_dead`.
-    fn bury(&self, place: usize) {
+    /// Like `clear_if_dead`.
+    fn clear_if_dead(&self, place: usize) {
         let holder = &self.places[place].holder;
         let id = HolderId { seat: place, tenure: holder.tenure.load(Ordering::Acquire) };
         if has_ended(holder, id, &mut Kernel(self)).unwrap() {
             self.line().leave(place);
-            self.turns.free_the_lost(|filler| filler == id);
+            self.turns.free_stuck(|filler| filler == id);
         }
     }
 }
@@ -194,7 +195,7 @@ fn bounded(preemptions: usize, scene: impl Fn() + Sync + Send + 'static) {
 }
 
 #[test]
-fn of_two_who_claim_a_turn_one_has_it_and_knows_its_charge() {
+fn only_one_claimant_gets_a_turn_and_reads_its_charge() {
     loom::model(|| {
         let shared = Shared::new(1);
         let filler = {
@@ -232,10 +233,10 @@ fn a_turn_is_claimed_or_undone() {
 }
 
 #[test]
-fn a_slot_that_was_filled_again_is_not_claimed_by_what_was_read_before() {
+fn a_stale_read_cannot_claim_a_refilled_slot() {
     bounded(2, || {
         let shared = Shared::new(1);
-        // One slot only is in play.
+        // Only one slot is in use.
         (1..TURNS).for_each(|_| drop(shared.turns.begin(HolderId { seat: 9, tenure: 9 })));
         assert!(shared.publish(FIRST, 1));
         let others = {
@@ -264,32 +265,32 @@ fn a_slot_that_was_filled_again_is_not_claimed_by_what_was_read_before() {
 }
 
 #[test]
-fn a_slot_of_a_killed_filler_is_freed_once_and_its_next_filler_keeps_it() {
+fn a_killed_fillers_slot_is_freed_once() {
     bounded(3, || {
         let shared = Shared::new(1);
         (1..TURNS).for_each(|_| drop(shared.turns.begin(HolderId { seat: 9, tenure: 9 })));
-        // Killed in the middle of it.
+        // Killed while filling.
         drop(shared.turns.begin(FIRST));
         let slow = {
             let s = shared.clone();
-            thread::spawn(move || s.turns.free_the_lost(|filler| filler == FIRST))
+            thread::spawn(move || s.turns.free_stuck(|filler| filler == FIRST))
         };
-        let heir = {
+        let next = {
             let s = shared.clone();
             // At the same place, later.
             thread::spawn(move || s.publish(HolderId { tenure: 3, ..FIRST }, 5))
         };
-        shared.turns.free_the_lost(|id| id == FIRST);
+        shared.turns.free_stuck(|id| id == FIRST);
         let early = shared.take_any();
         slow.join().unwrap();
-        let filled = heir.join().unwrap() || shared.publish(SECOND, 5);
+        let filled = next.join().unwrap() || shared.publish(SECOND, 5);
         assert!(filled);
         let taken: Vec<_> = [early, shared.take_any(), shared.take_any()].into_iter().flatten().collect();
         assert_eq!(taken, [(5, charge(5))]);
     });
 }
 
-/// A turn that is a day ahead, while the day passes and the limits are changed. Whether more was admitted than one a day.
+/// A turn one day ahead, while the day passes and the limits are changed. Fails if more than one per day is admitted.
 fn is_over_after_a_change(asks_for_the_epoch: bool) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new(1);
@@ -313,24 +314,24 @@ fn is_over_after_a_change(asks_for_the_epoch: bool) -> impl Fn() + Sync + Send +
             && (!asks_for_the_epoch || shared.ring.generations().is_current_after_write(charge.epoch));
         changer.join().unwrap();
         day.join().unwrap();
-        assert!(u64::from(admitted) + shared.available(NEXT_DAY) <= 1, "two tokens for one");
+        assert!(u64::from(admitted) + shared.available(NEXT_DAY) <= 1, "two tokens instead of one");
     }
 }
 
 #[test]
-fn a_turn_of_limits_that_are_over_is_not_used() {
+fn a_turn_of_a_past_epoch_is_not_used() {
     bounded(3, is_over_after_a_change(true));
 }
 
-/// That question is needed.
+/// Shows that the epoch check is necessary.
 #[test]
-#[should_panic(expected = "two tokens for one")]
-fn a_turn_of_limits_that_are_over_would_be_used_if_nobody_asked() {
+#[should_panic(expected = "two tokens instead of one")]
+fn without_the_epoch_check_a_turn_of_a_past_epoch_is_used() {
     bounded(3, is_over_after_a_change(false));
 }
 
 #[test]
-fn a_change_and_a_claim_take_a_turn_once() {
+fn a_turn_goes_to_a_change_or_a_claim_but_not_both() {
     bounded(3, || {
         let shared = Shared::new(1);
         let turn = shared.fill(FIRST).unwrap();
@@ -351,7 +352,7 @@ fn a_change_and_a_claim_take_a_turn_once() {
 }
 
 #[test]
-fn undone_beside_a_charge_a_turn_gives_back_no_more_than_it_took() {
+fn undoing_a_turn_during_a_charge_returns_no_more_than_it_took() {
     loom::model(|| {
         let shared = Shared::new(2);
         let turn = shared.fill(FIRST).unwrap();
@@ -368,9 +369,9 @@ fn undone_beside_a_charge_a_turn_gives_back_no_more_than_it_took() {
     });
 }
 
-/// Undone one after the other, the latest first, beside a reservation that is given back.
+/// Undone one after another, the latest first, while a reservation is cancelled.
 #[test]
-fn turns_are_undone_beside_a_reservation_that_is_cancelled() {
+fn turns_are_undone_while_a_reservation_is_cancelled() {
     bounded(3, || {
         let shared = Shared::new(1);
         let turns = [shared.fill(FIRST).unwrap(), shared.fill(FIRST).unwrap()];
@@ -391,13 +392,13 @@ fn turns_are_undone_beside_a_reservation_that_is_cancelled() {
         let outlook = shared.words().outlook(&now).unwrap().0.unwrap();
         assert!(
             outlook.used + outlook.queued >= u64::from(!cancelled),
-            "a reservation that stands is given back"
+            "a reservation that was kept is returned"
         );
     });
 }
 
 #[test]
-fn a_permit_is_found_by_who_is_about_to_sleep_or_rings() {
+fn a_process_about_to_sleep_finds_a_free_permit_or_is_woken() {
     loom::model(|| {
         let shared = Shared::new(1);
         shared.stand(0, 1);
@@ -405,19 +406,19 @@ fn a_permit_is_found_by_who_is_about_to_sleep_or_rings() {
         let releaser = {
             let s = shared.clone();
             thread::spawn(move || {
-                // As `Permits::give_back`.
+                // Like `Permits::give_back`.
                 assert!(s.permits[0].compare_exchange(1, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok());
                 s.wake_first();
             })
         };
         let asleep = shared.sleeps_unless(0, || shared.permits[0].load(Ordering::SeqCst) == 0);
         releaser.join().unwrap();
-        assert!(asleep.is_none_or(|seen| shared.is_rung(0, seen)), "it sleeps beside a free permit");
+        assert!(asleep.is_none_or(|seen| shared.is_rung(0, seen)), "it sleeps despite a free permit");
     });
 }
 
 #[test]
-fn who_moves_up_while_it_is_about_to_sleep_sees_it_or_is_woken() {
+fn a_process_that_becomes_first_before_sleeping_sees_it_or_is_woken() {
     loom::model(|| {
         let shared = Shared::new(1);
         shared.stand(0, 1);
@@ -432,12 +433,12 @@ fn who_moves_up_while_it_is_about_to_sleep_sees_it_or_is_woken() {
         let is_first = || shared.line().first(now().as_nanos()).is_some_and(|first| first.place == 1);
         let asleep = shared.sleeps_unless(1, is_first);
         front.join().unwrap();
-        assert!(asleep.is_none_or(|seen| shared.is_rung(1, seen)), "nobody told it");
+        assert!(asleep.is_none_or(|seen| shared.is_rung(1, seen)), "it was not woken");
     });
 }
 
 #[test]
-fn a_plan_that_is_moved_forward_is_told() {
+fn moving_a_plan_forward_wakes_its_process() {
     loom::model(|| {
         let shared = Shared::new(1);
         shared.stand(0, 1);
@@ -448,14 +449,14 @@ fn a_plan_that_is_moved_forward_is_told() {
         shared.wake_first();
         let asleep = shared.sleeps_unless(0, || false).unwrap();
         other.join().unwrap();
-        // It sleeps as planned, or somebody rang after it had looked.
+        // It sleeps as planned, or the bell rang after it had looked.
         assert!(shared.line().has_plan(0, 1_000_000_000) || shared.is_rung(0, asleep));
     });
 }
 
-/// The last one to leave undoes the turns, while somebody joins who wants one.
+/// The last process to leave undoes the turns, while another joins that needs one.
 #[test]
-fn who_joins_while_the_last_one_leaves_has_a_turn() {
+fn a_process_that_joins_while_the_last_one_leaves_gets_a_turn() {
     bounded(2, || {
         let shared = Shared::new(1);
         shared.stand(0, 1);
@@ -464,7 +465,7 @@ fn who_joins_while_the_last_one_leaves_has_a_turn() {
             let s = shared.clone();
             thread::spawn(move || {
                 s.line().leave(0);
-                !s.line().is_anybody_there() && s.undo(&turn).0
+                !s.line().is_occupied() && s.undo(&turn).0
             })
         };
         shared.stand(1, 2);
@@ -477,18 +478,18 @@ fn who_joins_while_the_last_one_leaves_has_a_turn() {
         let undone = last.join().unwrap();
         assert!(mine.is_some());
         assert!(!had_to_charge || undone);
-        // As much is charged as is used, or more: what the other took back late is lost.
+        // At least as much is charged as is used: a turn that the other took back late is lost.
         let outlook = shared.words().outlook(&now).unwrap().0.unwrap();
         assert!(outlook.available == 0 && outlook.queued <= u64::from(had_to_charge));
     });
 }
 
-/// Somebody who clears a dead one's place is slow; meanwhile it has another holder.
+/// A process slowly clears the place of a dead one; meanwhile the place gets another holder.
 #[test]
-fn who_took_a_dead_ones_place_stands_and_fills() {
+fn the_next_holder_of_a_dead_place_joins_and_fills() {
     bounded(3, || {
         let shared = Shared::new(1);
-        // Stood there and was killed while it filled.
+        // Joined the line, and was killed while filling.
         let dead = claim(0, &shared.places[0].holder, &mut Kernel(&shared)).unwrap().unwrap();
         begin(&shared.places[0].holder, dead);
         shared.stand(0, 1);
@@ -496,19 +497,19 @@ fn who_took_a_dead_ones_place_stands_and_fills() {
         Kernel(&shared).unlock(dead);
         let slow = {
             let s = shared.clone();
-            thread::spawn(move || s.bury(0))
+            thread::spawn(move || s.clear_if_dead(0))
         };
-        let heir = claim(0, &shared.places[0].holder, &mut Kernel(&shared)).unwrap().expect("it is dead");
-        begin(&shared.places[0].holder, heir);
+        let next = claim(0, &shared.places[0].holder, &mut Kernel(&shared)).unwrap().expect("it is dead");
+        begin(&shared.places[0].holder, next);
         shared.stand(0, 2);
-        assert!(shared.publish(heir, 5));
+        assert!(shared.publish(next, 5));
         slow.join().unwrap();
         // It looks once more.
-        shared.line().stand_again(0);
+        shared.line().reenter(0);
         assert_eq!(shared.line().all().count(), 1);
         assert_eq!(shared.take_any(), Some((5, charge(5))));
-        // And nobody has lost the dead one's slot.
-        shared.turns.free_the_lost(|filler| filler == dead);
-        assert!((0..TURNS).all(|_| shared.turns.begin(heir).is_some()));
+        // And the dead process's slot is not lost.
+        shared.turns.free_stuck(|filler| filler == dead);
+        assert!((0..TURNS).all(|_| shared.turns.begin(next).is_some()));
     });
 }

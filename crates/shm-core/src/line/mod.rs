@@ -1,14 +1,13 @@
-//! The line: waiting callers of all processes, in the order in which they arrived, and the turns that they are about to
-//! use.
+//! The line: waiting callers of all processes in order of arrival, and the turns charged for them.
 //!
-//! Two ideas (docs/decisions/12): *a place is its holder's*, so whoever leaves takes nothing along but its place; *a turn is
-//! the line's*, so it is used by whoever is first when it comes.
+//! Two principles (docs/decisions/12): *a place belongs to its holder*, so a caller that leaves takes nothing but its
+//! place with it; *a turn belongs to the line*, so it goes to the caller that is first when it comes.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `turns` | what is charged ahead, and claimed by one compare-and-swap |
-//! | `places` | who stands, in which order, and who of them is awake |
-//! | `callers` | the callers of this process, behind the one place that it has |
+//! | `turns` | turns charged ahead, each claimed by one compare-and-swap |
+//! | `places` | which processes are in line, in which order, and which are awake |
+//! | `callers` | the callers of this process, behind its one place |
 
 #[cfg(not(model))]
 mod callers;
@@ -20,10 +19,10 @@ mod turns;
 #[cfg(not(model))]
 pub use callers::Rouse;
 #[cfg(not(model))]
-pub(crate) use callers::{Afterwards, Ask, Caller, Callers, Key, difference, sum};
+pub(crate) use callers::{Ask, Caller, Callers, Deferred, Key, difference, sum};
 #[cfg(all(shuttle, test))]
 pub(crate) use places::Front;
-pub(crate) use places::Places;
 #[cfg(not(model))]
-pub(crate) use places::{GRACE, LONGEST_PLAN, Standing};
+pub(crate) use places::LineEntry;
+pub(crate) use places::Places;
 pub(crate) use turns::{Charge, ReadyTurn};

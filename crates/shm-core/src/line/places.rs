@@ -1,38 +1,34 @@
-//! Places: who stands in the line, in which order, and who of them is awake.
+//! Places: which processes are in line, in which order, and which of them are awake.
 //!
-//! A process stands with its first waiting caller; the bit of its place says so. The invariants:
+//! A process is in line with its first waiting caller; the bit of its place says so. Its *ticket* is that caller's
+//! arrival. Its *plan* is the instant of its next wake-up. A process that is still asleep after its plan is *late*, and
+//! is passed. The futex word on which it sleeps is its *bell*. Invariants:
 //!
-//! 1. Only the holder of a place writes it, but for its plan, which others move forward, and its bell.
-//! 2. Order is advice: whoever reads tickets that are being written, or damaged, is unfair, and nothing else. What may be
-//!    used is said by turns and permits.
-//! 3. A process stores its plan, then looks once more, then sleeps; whoever changes what it would find looks at the plan
-//!    afterwards. All four are SeqCst. So a process that sleeps too long is woken.
+//! 1. Only the holder of a place writes to it, except to the plan, which others may move forward, and to the bell.
+//! 2. The order is advisory: torn or corrupt tickets make the line unfair, and nothing worse. Turns and permits decide
+//!    what may be used.
+//! 3. A process stores its plan, then looks once more, then sleeps. A process that changes what it would see reads the
+//!    plan afterwards. All four accesses are SeqCst (store-buffering pattern), so at least one of the two sees the
+//!    other, and a process that sleeps too long is woken.
 
+use crate::intervals::{MAX_PLAN, MIN_PLAN_GAIN, SLOW_WAKE_UP, WAKE_GRACE};
 use crate::layout::{MAX_COSTS, Place};
 use crate::limit::Costs;
 use crate::sync::{AtomicU64, Ordering, fence};
-use std::time::Duration;
-
-/// A process that is awake later than it planned, by more than this, is passed over: it is stopped, dead, or gets no
-/// processor. More than what a wake-up usually takes, and less than what a caller would notice.
-pub(crate) const GRACE: Duration = Duration::from_millis(2);
-
-/// Nobody plans to sleep for longer. A plan that says so was written by nobody, and its place is passed over.
-pub(crate) const LONGEST_PLAN: Duration = Duration::from_secs(20);
 
 /// All places of a limiter.
 #[derive(Clone, Copy)]
 pub(crate) struct Places<'a> {
-    /// A bit for each place: whether somebody stands there.
-    pub(crate) standing: &'a [AtomicU64],
+    /// One bit per place: whether its process is in line.
+    pub(crate) occupied: &'a [AtomicU64],
     pub(crate) places: &'a [Place],
-    /// How many limits there are at most, whose costs are written and read. Where the state is one word: 1.
+    /// How many limits have costs at the places: 1 where the state is one word.
     pub(crate) limits: usize,
 }
 
-/// Somebody who stands.
+/// A process in line, as read from its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct LineEntry {
     pub(crate) place: usize,
     pub(crate) ticket: u64,
     pub(crate) plan: u64,
@@ -40,44 +36,41 @@ pub(crate) struct Standing {
     newest: u64,
 }
 
-/// What a process writes of its first caller.
+/// What a process publishes about its first caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Front {
     pub(crate) ticket: u64,
-    /// How many stand behind it in this process, and when the newest of them arrived.
+    /// How many callers are behind it in this process, and when the newest of them arrived.
     pub(crate) behind: u64,
     pub(crate) newest: u64,
     pub(crate) costs: Costs,
-    /// The epoch whose limits the costs are in the order of.
+    /// The epoch whose limits the costs refer to.
     pub(crate) epoch: u64,
 }
 
-impl Standing {
-    /// What orders the line: who arrived first and, of two that arrived together, who has the first place.
+impl LineEntry {
+    /// The order of the line: by arrival, then by place.
     pub(crate) fn order(&self) -> (u64, usize) {
         (self.ticket, self.place)
     }
 
-    /// After when it is late, if it keeps its plan and does not look until then.
+    /// The instant after which it is late, if it does not look before.
     pub(crate) fn late_after(&self) -> u64 {
-        self.plan.saturating_add(GRACE.as_nanos() as u64)
+        self.plan.saturating_add(WAKE_GRACE.as_nanos() as u64)
     }
 
-    /// Whether it should be awake, and is not.
+    /// Whether it should be awake and is not (or its plan is corrupt).
     pub(crate) fn is_late(&self, now: u64) -> bool {
-        self.late_after() < now || self.plan > now.saturating_add(LONGEST_PLAN.as_nanos() as u64)
+        self.late_after() < now || self.plan > now.saturating_add(MAX_PLAN.as_nanos() as u64)
     }
 
-    /// Whether it should have been awake for longer than a wake-up usually takes. Then it is not relied on to go on at once,
-    /// though it is not passed over yet.
-    pub(crate) fn has_overslept(&self, now: u64) -> bool {
-        /// Three times what a wake-up takes.
-        const A_WAKE_UP: u64 = 200_000;
-        self.plan.saturating_add(A_WAKE_UP) < now
+    /// Whether its wake-up takes longer than usual. It is not passed yet, but not relied on to act at once either.
+    pub(crate) fn is_slow_to_wake(&self, now: u64) -> bool {
+        self.plan.saturating_add(SLOW_WAKE_UP.as_nanos() as u64) < now
     }
 
-    /// How many of its callers are served before this ticket at this place, about: it says only when the first and the
-    /// newest of them arrived.
+    /// An estimate of how many of its callers are served before this ticket at this place: only the arrivals of the
+    /// first and the newest are known, so they are interpolated.
     pub(crate) fn callers_before(&self, ticket: u64, place: usize) -> u64 {
         if self.order() >= (ticket, place) {
             return 0;
@@ -94,10 +87,10 @@ impl Standing {
 }
 
 impl<'a> Places<'a> {
-    /// Those who stand.
-    pub(crate) fn all(self) -> impl Iterator<Item = Standing> + 'a {
-        let taken = self.standing.iter().enumerate().flat_map(|(i, word)| {
-            // Acquire: pairs with the swap in `stand`.
+    /// All processes in line.
+    pub(crate) fn all(self) -> impl Iterator<Item = LineEntry> + 'a {
+        let taken = self.occupied.iter().enumerate().flat_map(|(i, word)| {
+            // Acquire: pairs with the `fetch_or` in `enter`.
             let mut bits = word.load(Ordering::Acquire);
             std::iter::from_fn(move || {
                 let bit = bits.trailing_zeros();
@@ -105,12 +98,12 @@ impl<'a> Places<'a> {
                 (bit < 64).then_some(i * 64 + bit as usize)
             })
         });
-        taken.filter_map(move |place| self.standing_at(place))
+        taken.filter_map(move |place| self.entry_at(place))
     }
 
-    fn standing_at(self, place: usize) -> Option<Standing> {
+    fn entry_at(self, place: usize) -> Option<LineEntry> {
         let p = self.places.get(place)?;
-        Some(Standing {
+        Some(LineEntry {
             place,
             ticket: p.ticket.load(Ordering::Relaxed),
             plan: p.plan.load(Ordering::SeqCst),
@@ -119,23 +112,23 @@ impl<'a> Places<'a> {
         })
     }
 
-    /// Whether anybody stands, alive or not.
+    /// Whether any process is in line, alive or not.
     #[inline]
-    pub(crate) fn is_anybody_there(self) -> bool {
-        self.standing.iter().any(|word| word.load(Ordering::SeqCst) != 0)
+    pub(crate) fn is_occupied(self) -> bool {
+        self.occupied.iter().any(|word| word.load(Ordering::SeqCst) != 0)
     }
 
-    /// How many stand.
+    /// How many processes are in line.
     pub(crate) fn count(self) -> u32 {
-        self.standing.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+        self.occupied.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
     }
 
-    /// Whether anybody stands who is not late: then what is free is theirs.
-    pub(crate) fn is_anybody_awake(self, now: u64) -> bool {
-        self.is_anybody_there() && self.all().any(|standing| !standing.is_late(now))
+    /// Whether any process in line is not late: then free turns and permits belong to the line.
+    pub(crate) fn has_awake_process(self, now: u64) -> bool {
+        self.is_occupied() && self.all().any(|entry| !entry.is_late(now))
     }
 
-    /// What the first caller of a process asks of each limit, if it knows the limits of this epoch.
+    /// What the first caller of this process asks of each limit, if that was computed for this epoch.
     pub(crate) fn costs(self, place: usize, epoch: u64) -> Option<Costs> {
         let p = self.places.get(place)?;
         let costs = match self.limits {
@@ -145,25 +138,25 @@ impl<'a> Places<'a> {
         (p.epoch.load(Ordering::Relaxed) == epoch).then_some(costs)
     }
 
-    /// The first in line that is not late.
-    pub(crate) fn first(self, now: u64) -> Option<Standing> {
+    /// The first process in line that is not late.
+    pub(crate) fn first(self, now: u64) -> Option<LineEntry> {
         self.in_order(now).next()
     }
 
-    /// Those who stand and are not late, in their order.
-    pub(crate) fn in_order(self, now: u64) -> impl Iterator<Item = Standing> + 'a {
-        let all = move || self.all().filter(move |standing| !standing.is_late(now));
-        let first = all().min_by_key(Standing::order);
-        // Hardly anybody asks for more.
+    /// The processes in line that are not late, in order.
+    pub(crate) fn in_order(self, now: u64) -> impl Iterator<Item = LineEntry> + 'a {
+        let all = move || self.all().filter(move |entry| !entry.is_late(now));
+        let first = all().min_by_key(LineEntry::order);
+        // Sorted lazily: most callers use only the first.
         let others = first.into_iter().flat_map(move |first| {
-            let mut others: Vec<_> = all().filter(|standing| standing.order() > first.order()).collect();
-            others.sort_unstable_by_key(Standing::order);
+            let mut others: Vec<_> = all().filter(|entry| entry.order() > first.order()).collect();
+            others.sort_unstable_by_key(LineEntry::order);
             others
         });
         first.into_iter().chain(others)
     }
 
-    /// Writes who is first at this place. By its holder.
+    /// Publishes the first caller of this place. Only by its holder.
     pub(crate) fn write(self, place: usize, front: &Front) {
         let Some(p) = self.places.get(place) else { return };
         let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
@@ -176,7 +169,7 @@ impl<'a> Places<'a> {
         set(&p.epoch, front.epoch);
     }
 
-    /// Writes who stands behind the first at this place. By its holder.
+    /// Publishes the callers behind the first of this place. Only by its holder.
     pub(crate) fn write_behind(self, place: usize, behind: u64, newest: u64) {
         if let Some(p) = self.places.get(place) {
             p.behind.store(behind, Ordering::Relaxed);
@@ -184,55 +177,53 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Stands up in the line at this place, which was written. By its holder.
-    pub(crate) fn stand(self, place: usize) {
-        if let Some(word) = self.standing.get(place / 64) {
+    /// Enters the line at this place, which has been written. Only by its holder.
+    pub(crate) fn enter(self, place: usize) {
+        if let Some(word) = self.occupied.get(place / 64) {
             word.fetch_or(1 << (place % 64), Ordering::SeqCst);
         }
     }
 
-    /// The same, if it does not stand any more: whoever cleared the place of the dead holder before may have come late. By
-    /// its holder.
-    pub(crate) fn stand_again(self, place: usize) {
-        let bits = self.standing.get(place / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+    /// Enters the line again if its bit is gone: a process that cleared this place for its dead former holder may have
+    /// been late. Only by its holder.
+    pub(crate) fn reenter(self, place: usize) {
+        let bits = self.occupied.get(place / 64).map_or(0, |word| word.load(Ordering::Relaxed));
         if bits & 1 << (place % 64) == 0 {
-            self.stand(place);
+            self.enter(place);
         }
     }
 
-    /// Leaves the line. By the holder of the place, or for one that is dead.
+    /// Leaves the line. By the holder of the place, or on behalf of a dead one.
     pub(crate) fn leave(self, place: usize) {
-        if let Some(word) = self.standing.get(place / 64) {
+        if let Some(word) = self.occupied.get(place / 64) {
             word.fetch_and(!(1 << (place % 64)), Ordering::SeqCst);
         }
     }
 
-    /// Says when the holder of this place will be awake next.
+    /// Stores the plan of this place.
     pub(crate) fn plan(self, place: usize, until: u64) {
         if let Some(p) = self.places.get(place) {
             p.plan.store(until, Ordering::SeqCst);
-            // Then it looks once more: see invariant 3.
+            // Then the process looks once more: see invariant 3.
             fence(Ordering::SeqCst);
         }
     }
 
-    /// Whether this is still its plan, and nobody has moved it forward.
+    /// Whether this is still its plan: no other process has moved it forward.
     pub(crate) fn has_plan(self, place: usize, until: u64) -> bool {
         self.places.get(place).is_some_and(|p| p.plan.load(Ordering::SeqCst) == until)
     }
 
-    /// The word on which the holder of this place sleeps.
+    /// The futex word on which the holder of this place sleeps.
     pub(crate) fn bell(self, place: usize) -> Option<&'a AtomicU64> {
         self.places.get(place).map(|p| &p.bell)
     }
 
-    /// Moves this one's plan forward to `due`. True if it was later: then the caller rings.
-    pub(crate) fn hasten(self, standing: &Standing, due: u64) -> bool {
-        /// A plan this much later is not worth a wake-up.
-        const NEARLY: u64 = 20_000;
-        if standing.plan <= due.saturating_add(NEARLY) {
+    /// Moves the plan of this process forward to `due`. Returns true if it was later: then the caller rings the bell.
+    pub(crate) fn advance_plan(self, entry: &LineEntry, due: u64) -> bool {
+        if entry.plan <= due.saturating_add(MIN_PLAN_GAIN.as_nanos() as u64) {
             return false;
         }
-        self.places.get(standing.place).is_some_and(|p| p.plan.fetch_min(due, Ordering::SeqCst) > due)
+        self.places.get(entry.place).is_some_and(|p| p.plan.fetch_min(due, Ordering::SeqCst) > due)
     }
 }

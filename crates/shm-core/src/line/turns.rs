@@ -1,63 +1,63 @@
-//! Turns: charged to the limit ahead of their time, and owned by nobody until a waiting caller claims one.
+//! Turns: charged to the limit ahead of their time, and unowned until a waiting caller claims one.
 //!
-//! A turn's word says what it is: *free*, *being filled* by one holder of a place, or *ready* with a number that no other
-//! turn in this slot ever has. The invariants:
+//! A turn's state word is *free*, *being filled* by the holder of one place, or *ready* with a number that no other
+//! turn in this slot ever has. Invariants:
 //!
-//! 1. A turn becomes ready only after its costs were charged to the limit, in the generation that it names and for the
-//!    instant that it names. So whatever happens to turns, the limit is never exceeded.
-//! 2. Only the process that its word names writes a slot, and only while the word says so. A slot whose filler is dead is
-//!    freed; the charge, if there was one, is lost.
-//! 3. To claim a turn, or to undo it, is one compare-and-swap from ready to free. So it happens once. What was read of the
-//!    slot before is then that turn's: its number never comes again.
+//! 1. A turn becomes ready only after its costs were charged to the limit, in the generation and for the instant that
+//!    it names. So whatever happens to turns, the limit is never exceeded.
+//! 2. Only the process named in the state word writes a slot, and only while the word names it. A slot whose filler is
+//!    dead is freed; its charge, if there was one, is lost (over-charge rather than over-admit).
+//! 3. Claiming or undoing a turn is one compare-and-swap from ready to free, so it happens once. If it succeeds, what
+//!    was read of the slot before belongs to that turn, because its number never recurs.
 
 use crate::layout::{MAX_COSTS, TURNS, TurnTable};
 use crate::limit::Costs;
 use crate::seat::{HolderId, TENURE_BITS};
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// The top two bits of a word: 00 free, 01 being filled, 10 ready.
+/// The top two bits of a state word: 00 free, 01 being filled, 10 ready.
 const FILLING: u64 = 1 << 62;
 const READY: u64 = 2 << 62;
 const KIND: u64 = 3 << 62;
 const NUMBER: u64 = READY - FILLING - 1;
 
-/// A turn, as it was found. Untrusted, as all that is read of the file.
+/// A ready turn, as found. Untrusted, like everything read from the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReadyTurn {
     pub(crate) slot: usize,
-    /// The word that says so.
+    /// The state word.
     word: u64,
-    /// The instant that it was charged for.
+    /// The instant for which it was charged (ns).
     pub(crate) at: u64,
 }
 
-/// What a turn was charged with.
+/// The charge behind a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charge {
     pub(crate) epoch: u64,
-    /// The state word right before and right after.
+    /// The limit's state word right before and right after the charge.
     pub(crate) before: u64,
     pub(crate) after: u64,
     pub(crate) costs: Costs,
-    /// How much each bucket was charged so far, right after.
+    /// Each bucket's running total of charges, right after this one.
     pub(crate) charged: Costs,
 }
 
 impl Charge {
-    /// Whether a request of these costs may use it.
+    /// Whether it covers a request of these costs.
     pub(crate) fn is_enough_for(&self, costs: &Costs) -> bool {
         self.costs.iter().zip(costs).all(|(charged, cost)| charged >= cost)
     }
 }
 
-/// The right of this process to fill a slot.
+/// This process's right to fill a slot.
 #[derive(Debug)]
 pub(crate) struct Filling {
     slot: usize,
     word: u64,
 }
 
-/// All turns that are ready, in the order of their instants.
+/// All ready turns, ordered by instant.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadyTurns {
     turns: [ReadyTurn; TURNS],
@@ -80,7 +80,7 @@ fn filling(by: HolderId) -> u64 {
     FILLING | (by.seat as u64) << TENURE_BITS | by.tenure & ((1 << TENURE_BITS) - 1)
 }
 
-/// Whom such a word names.
+/// The filler that such a word names.
 fn filler(word: u64) -> HolderId {
     let seat = (word & !KIND) as usize >> TENURE_BITS;
     HolderId { seat, tenure: word & ((1 << TENURE_BITS) - 1) }
@@ -95,7 +95,7 @@ fn get<const N: usize>(words: &[AtomicU64; N]) -> [u64; N] {
 }
 
 impl TurnTable {
-    /// Begins to fill a free slot, as the holder of this place; `None` if there is none.
+    /// Claims a free slot for filling, as the holder of this place; `None` if no slot is free.
     pub(crate) fn begin(&self, by: HolderId) -> Option<Filling> {
         let word = filling(by);
         let taken = |state: &AtomicU64| {
@@ -103,13 +103,13 @@ impl TurnTable {
                 && state.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed).is_ok()
         };
         let slot = self.states.iter().position(taken)?;
-        // Pairs with the Acquire fence in `charge_of`: who read a word of what is written now also sees that the turn
-        // before it is gone.
+        // Pairs with the Acquire fence in `take`: a process that read a word of this new turn then also sees that the
+        // old turn is gone.
         fence(Ordering::Release);
         Some(Filling { slot, word })
     }
 
-    /// Makes the turn ready that was charged for `at`.
+    /// Makes the turn ready, charged for the instant `at`.
     #[allow(clippy::needless_pass_by_value)] // published once
     pub(crate) fn publish(&self, filling: Filling, at: u64, charge: &Charge) {
         let Some(turn) = self.turns.get(filling.slot) else { return };
@@ -121,8 +121,8 @@ impl TurnTable {
         turn.after.store(charge.after, Ordering::Relaxed);
         set(&turn.costs, charge.costs);
         set(&turn.charged, charge.charged);
-        // Release: whoever meets it reads what was written. A swap from what this process wrote: nobody else frees the slot
-        // while it lives.
+        // Release: publishes the words written above. A CAS from this process's own word: no other process frees the
+        // slot while this one is alive.
         let ready = READY | number;
         let _ = self.states[filling.slot].compare_exchange(
             filling.word,
@@ -132,7 +132,7 @@ impl TurnTable {
         );
     }
 
-    /// Frees the slot again: nothing was charged.
+    /// Frees the slot again; nothing was charged.
     #[allow(clippy::needless_pass_by_value)]
     pub(crate) fn abandon(&self, filling: Filling) {
         let _ =
@@ -144,9 +144,9 @@ impl TurnTable {
         self.states.iter().all(|state| state.load(Ordering::Relaxed) != 0)
     }
 
-    /// Frees the slots that nobody fills: their fillers are gone (also those whose places have other holders by now), or
-    /// their words are none that anybody writes.
-    pub(crate) fn free_the_lost(&self, mut is_gone: impl FnMut(HolderId) -> bool) {
+    /// Frees slots that are stuck: their fillers are gone (even if their places have new holders by now), or their
+    /// state words are invalid.
+    pub(crate) fn free_stuck(&self, mut is_gone: impl FnMut(HolderId) -> bool) {
         for state in &self.states {
             let word = state.load(Ordering::Acquire);
             let is_lost = match word & KIND {
@@ -161,11 +161,11 @@ impl TurnTable {
         }
     }
 
-    /// The turns that are ready.
+    /// The ready turns.
     pub(crate) fn ready(&self) -> ReadyTurns {
         let mut ready = ReadyTurns { turns: [ReadyTurn { slot: 0, word: 0, at: 0 }; TURNS], len: 0 };
         for (slot, state) in self.states.iter().enumerate() {
-            // Acquire: pairs with the swap in `publish`.
+            // Acquire: pairs with the CAS in `publish`.
             let word = state.load(Ordering::Acquire);
             if word & KIND == READY {
                 let at = self.instants[slot].load(Ordering::Relaxed);
@@ -177,7 +177,7 @@ impl TurnTable {
         ready
     }
 
-    /// When the first of them comes.
+    /// The instant of the first ready turn.
     pub(crate) fn earliest(&self) -> Option<u64> {
         let ready = |(slot, state): (usize, &AtomicU64)| {
             let is_ready = state.load(Ordering::Acquire) & KIND == READY;
@@ -186,7 +186,7 @@ impl TurnTable {
         self.states.iter().enumerate().filter_map(ready).min()
     }
 
-    /// What this turn was charged with. True of it if it is [taken](Self::take) afterwards.
+    /// The charge of this turn. Valid only if a later [`take`](Self::take) of the turn succeeds.
     pub(crate) fn charge_of(&self, turn: &ReadyTurn) -> Charge {
         let words = &self.turns[turn.slot];
         Charge {
@@ -198,8 +198,8 @@ impl TurnTable {
         }
     }
 
-    /// Takes the turn, to be used or undone by the caller alone. False if somebody else has. Whatever was read of it before
-    /// is true if this is.
+    /// Takes the turn, to be used or undone by this caller alone. False if another process was faster. If true,
+    /// everything read of the turn before is valid.
     pub(crate) fn take(&self, turn: &ReadyTurn) -> bool {
         // Pairs with the Release fence in `begin`.
         fence(Ordering::Acquire);

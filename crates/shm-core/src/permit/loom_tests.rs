@@ -1,6 +1,6 @@
-//! Every interleaving of small scenes with permits and seats, by loom. Run by `cargo xtask test loom`.
+//! Every interleaving of small scenarios with permits and seats, by loom. Run by `cargo xtask test loom`.
 //!
-//! The kernel's locks are words here: 1 while their holder lives.
+//! Kernel locks are simulated by words: 1 while the holder lives.
 
 use super::*;
 use crate::commit::loom_tests::{Ring, bucket, keep, now};
@@ -10,19 +10,19 @@ use crate::seat::{SeesLocks, TakesLocks, begin, claim, end};
 use loom::sync::Arc;
 use loom::thread;
 
-const PLACES: usize = 2;
+const SLOTS: usize = 2;
 const SEATS: usize = 3;
 const TENURES: usize = 2;
 
 struct Shared {
     ring: Ring,
-    places: [AtomicU64; PLACES],
+    slots: [AtomicU64; SLOTS],
     seats: [Seat; SEATS],
-    /// For each seat, those of its first tenures: 1, 3.
+    /// For each seat, the locks of its first tenures: 1, 3.
     locks: [[AtomicU64; TENURES]; SEATS],
 }
 
-/// As the kernel: what it says of a lock is so at that moment.
+/// The simulated kernel: its answer about a lock is true at that moment.
 struct Kernel<'a>(&'a Shared);
 
 impl Kernel<'_> {
@@ -48,11 +48,11 @@ impl TakesLocks for Kernel<'_> {
 }
 
 impl Shared {
-    /// So many permits, and nobody here.
+    /// A limiter with this many permits and no processes.
     fn new(permits: u32) -> Arc<Shared> {
         let shared = Shared {
             ring: Ring::new(),
-            places: std::array::from_fn(|_| AtomicU64::new(0)),
+            slots: std::array::from_fn(|_| AtomicU64::new(0)),
             seats: std::array::from_fn(|_| Seat::model()),
             locks: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
         };
@@ -60,10 +60,10 @@ impl Shared {
         Arc::new(shared)
     }
 
-    /// One permit, held by a process that was killed, at seat 0.
+    /// One permit, held at seat 0 by a process that was killed.
     fn with_a_dead_holder() -> Arc<Shared> {
         let shared = Shared::new(1);
-        let dead = shared.sit_down(0).unwrap();
+        let dead = shared.take_seat(0).unwrap();
         shared.take(0, dead).unwrap();
         shared.kill(dead);
         shared
@@ -74,7 +74,7 @@ impl Shared {
     }
 
     fn permits(&self) -> Permits<'_> {
-        Permits::for_model(&self.places, &self.seats)
+        Permits::for_model(&self.slots, &self.seats)
     }
 
     /// Locks the seat's next tenure, but does not begin it.
@@ -82,11 +82,11 @@ impl Shared {
         claim(seat, &self.seats[seat].holder, &mut Kernel(self)).unwrap()
     }
 
-    fn sit_down(&self, seat: usize) -> Option<HolderId> {
+    fn take_seat(&self, seat: usize) -> Option<HolderId> {
         self.claim(seat).inspect(|&id| begin(&self.seats[seat].holder, id))
     }
 
-    /// This process is killed: the kernel frees its lock, and that is all that happens.
+    /// Kills this process: the kernel releases its lock, and nothing else happens.
     fn kill(&self, id: HolderId) {
         Kernel(self).unlock(id);
     }
@@ -95,7 +95,7 @@ impl Shared {
         self.permits().take(&self.ring.generations(), hint, word_of(id, 0), process(id))
     }
 
-    /// As a process asks: it frees those of the dead if it finds none.
+    /// Requests a permit as a process does: reclaims those of dead holders if none is free.
     fn ask(&self, id: HolderId) -> Option<PermitToken> {
         self.take(0, id).or_else(|| {
             self.permits().reclaim(&mut Kernel(self)).unwrap();
@@ -107,9 +107,9 @@ impl Shared {
         self.permits().give_back(held, process(id));
     }
 
-    /// Whether this permit is still what it was when it was taken.
+    /// Whether this permit is unchanged since it was taken.
     fn is_held(&self, held: PermitToken) -> bool {
-        self.places[held.index()].load(Ordering::Acquire) == held.word
+        self.slots[held.index()].load(Ordering::Acquire) == held.word
     }
 }
 
@@ -125,7 +125,7 @@ fn process(id: HolderId) -> u64 {
 fn two_takers_never_share_a_permit() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let (a, b) = (shared.sit_down(0).unwrap(), shared.sit_down(1).unwrap());
+        let (a, b) = (shared.take_seat(0).unwrap(), shared.take_seat(1).unwrap());
         let other = {
             let s = shared.clone();
             thread::spawn(move || s.take(0, b).is_some())
@@ -136,10 +136,10 @@ fn two_takers_never_share_a_permit() {
 }
 
 #[test]
-fn a_dead_holders_permit_goes_to_one_of_those_who_ask() {
+fn a_dead_holders_permit_goes_to_exactly_one_process() {
     loom::model(|| {
         let shared = Shared::with_a_dead_holder();
-        let (a, b) = (shared.sit_down(1).unwrap(), shared.sit_down(2).unwrap());
+        let (a, b) = (shared.take_seat(1).unwrap(), shared.take_seat(2).unwrap());
         let other = {
             let s = shared.clone();
             thread::spawn(move || s.ask(b).is_some())
@@ -150,29 +150,29 @@ fn a_dead_holders_permit_goes_to_one_of_those_who_ask() {
 }
 
 #[test]
-fn a_permit_is_not_taken_from_a_holder_who_took_a_dead_ones_seat() {
+fn a_permit_is_not_taken_from_the_next_holder_of_a_dead_seat() {
     loom::model(|| {
         let shared = Shared::with_a_dead_holder();
-        let a = shared.sit_down(1).unwrap();
-        let heir = {
+        let a = shared.take_seat(1).unwrap();
+        let next = {
             let s = shared.clone();
             thread::spawn(move || {
-                let id = s.sit_down(0).expect("the seat of the dead");
+                let id = s.take_seat(0).expect("the dead process's seat");
                 s.ask(id)
             })
         };
         let mine = shared.ask(a);
-        let held = heir.join().unwrap();
+        let held = next.join().unwrap();
         assert!(mine.is_none() || held.is_none());
         assert!(mine.or(held).is_none_or(|held| shared.is_held(held)));
     });
 }
 
 #[test]
-fn who_is_killed_while_others_look_loses_a_permit_at_most_once() {
+fn a_killed_holders_permit_is_reclaimed_at_most_once() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let (doomed, a) = (shared.sit_down(0).unwrap(), shared.sit_down(1).unwrap());
+        let (doomed, a) = (shared.take_seat(0).unwrap(), shared.take_seat(1).unwrap());
         let killer = {
             let s = shared.clone();
             thread::spawn(move || {
@@ -183,54 +183,54 @@ fn who_is_killed_while_others_look_loses_a_permit_at_most_once() {
         };
         let early = shared.ask(a);
         let was_held = killer.join().unwrap();
-        // By now it is dead: what it held is free for who asks.
-        let mine = early.or_else(|| shared.ask(a)).expect("nobody living holds it");
+        // Now it is dead, and its permit is available.
+        let mine = early.or_else(|| shared.ask(a)).expect("no living process holds it");
         assert!(shared.is_held(mine));
         assert!(early.is_some() || was_held);
     });
 }
 
 #[test]
-fn fewer_permits_are_never_exceeded() {
+fn a_lowered_number_of_permits_is_never_exceeded() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
         let shared = Shared::new(2);
-        let (a, b) = (shared.sit_down(0).unwrap(), shared.sit_down(1).unwrap());
+        let (a, b) = (shared.take_seat(0).unwrap(), shared.take_seat(1).unwrap());
         let early = {
             let s = shared.clone();
             thread::spawn(move || s.take(1, a).is_some())
         };
         shared.words().publish(1, &keep(policy(2)).with(policy(1)), &now).unwrap();
         let late = shared.take(0, b).is_some();
-        assert!(!(early.join().unwrap() && late), "two held where one may be");
+        assert!(!(early.join().unwrap() && late), "two permits held, with a maximum of one");
     });
 }
 
 #[test]
-fn of_two_who_take_a_dead_ones_seat_one_has_it() {
+fn only_one_claimant_gets_a_dead_seat() {
     loom::model(|| {
         let shared = Shared::new(1);
-        let dead = shared.sit_down(0).unwrap();
+        let dead = shared.take_seat(0).unwrap();
         shared.kill(dead);
         let other = {
             let s = shared.clone();
-            thread::spawn(move || s.sit_down(0).is_some())
+            thread::spawn(move || s.take_seat(0).is_some())
         };
-        let mine = shared.sit_down(0).is_some();
+        let mine = shared.take_seat(0).is_some();
         assert!(mine ^ other.join().unwrap());
     });
 }
 
 #[test]
-fn a_seat_that_was_left_in_between_is_not_taken_by_a_sleeper() {
+fn a_stalled_claimant_does_not_take_a_seat_released_meanwhile() {
     loom::model(|| {
         let shared = Shared::new(1);
         let other = {
             let s = shared.clone();
-            // Takes it, leaves it, dies.
+            // Takes it, releases it, dies.
             thread::spawn(move || {
-                let taken = s.sit_down(0);
+                let taken = s.take_seat(0);
                 if let Some(id) = taken {
                     end(&s.seats[0].holder, id.tenure);
                     s.kill(id);
@@ -238,10 +238,10 @@ fn a_seat_that_was_left_in_between_is_not_taken_by_a_sleeper() {
                 taken
             })
         };
-        let mine = shared.sit_down(0);
+        let mine = shared.take_seat(0);
         let theirs = other.join().unwrap();
         assert!(mine.is_some() || theirs.is_some());
-        // The tenure in force is that of the one who sits there.
+        // The current tenure is that of the process that has the seat.
         if let Some(mine) = mine {
             assert!(theirs.is_none_or(|theirs| theirs.tenure < mine.tenure));
             assert_eq!(shared.seats[0].holder.tenure.load(Ordering::Acquire), mine.tenure);
@@ -250,13 +250,13 @@ fn a_seat_that_was_left_in_between_is_not_taken_by_a_sleeper() {
 }
 
 #[test]
-fn who_takes_a_dead_ones_seat_slowly_keeps_nobody_from_its_permit() {
+fn a_slow_claimant_of_a_dead_seat_blocks_no_other_process() {
     loom::model(|| {
         let shared = Shared::with_a_dead_holder();
-        let a = shared.sit_down(1).unwrap();
+        let a = shared.take_seat(1).unwrap();
         let slow = {
             let s = shared.clone();
-            // Is stopped, wherever it is.
+            // Stopped at any point.
             thread::spawn(move || s.claim(0).is_some())
         };
         assert!(shared.ask(a).is_some());

@@ -1,4 +1,4 @@
-//! Everybody who is here.
+//! The list of attached processes.
 
 use super::{Counts, HolderId, Probe, SeesLocks};
 use crate::clock::Nanos;
@@ -11,31 +11,31 @@ use crate::sys::host;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Attached {
-    /// Index of its seat.
+    /// The index of its seat.
     pub seat: usize,
-    /// Its PID in its own PID namespace. For people: never used to tell who is alive.
+    /// The PID in the process's own PID namespace. Informational: never used to decide liveness.
     pub pid: u32,
-    /// Whether that is another namespace than the caller's.
+    /// Whether that namespace differs from the caller's.
     pub foreign_pid: bool,
-    /// Its command's name.
+    /// The name of the process's command.
     pub command: String,
-    /// Since when it is here.
+    /// When it attached.
     #[cfg_attr(feature = "serde", serde(rename = "since_ns"))]
     pub since: Nanos,
-    /// What it did.
+    /// Its counters.
     pub counts: Counts,
 }
 
-/// Neither commands a terminal nor turns round what is written beside it.
+/// False for control characters, which could drive a terminal, and for characters that reverse the text around them.
 fn is_printable(c: char) -> bool {
     let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns
 }
 
-/// Who is attached now. The dead are left out: the kernel has freed their locks.
+/// The processes attached now. Dead ones are left out: the kernel has released their locks.
 pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
     let mut locks = Probe::of(segment);
-    let here = host::me().pid_namespace;
+    let here = host::process_info().pid_namespace;
     segment
         .seats()
         .iter()
@@ -45,7 +45,7 @@ pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
             tenure & 1 == 1 && locks.is_held(HolderId { seat: index, tenure }).unwrap_or(true)
         })
         .map(|(index, seat)| {
-            let Person { pid, foreign_pid, command } = person(&seat.holder, here);
+            let HolderInfo { pid, foreign_pid, command } = holder_info(&seat.holder, here);
             Attached {
                 seat: index,
                 pid,
@@ -58,22 +58,22 @@ pub(crate) fn attached(segment: &Segment) -> Vec<Attached> {
         .collect()
 }
 
-/// Who has a seat or a place, for people.
-pub(crate) struct Person {
+/// The holder of a seat or a place, for display.
+pub(crate) struct HolderInfo {
     pub(crate) pid: u32,
     pub(crate) foreign_pid: bool,
     pub(crate) command: String,
 }
 
-/// Who that is, seen from this PID namespace.
-pub(crate) fn person(holder: &Holder, here: u64) -> Person {
+/// The holder, as seen from this PID namespace.
+pub(crate) fn holder_info(holder: &Holder, here: u64) -> HolderInfo {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let bytes = holder.command.iter().flat_map(|w| get(w).to_le_bytes());
     let bytes: Vec<u8> = bytes.take_while(|&b| b != 0).collect();
-    Person {
+    HolderInfo {
         pid: get(&holder.pid) as u32,
         foreign_pid: get(&holder.pid_namespace) != here,
-        // Printed by people's terminals, so nothing but printable text leaves here.
+        // Ends up on terminals, so only printable text is passed on.
         command: String::from_utf8_lossy(&bytes).chars().filter(|&c| is_printable(c)).collect(),
     }
 }

@@ -1,14 +1,14 @@
-//! What was counted, in lanes of which each has one writer where it can.
+//! Counters, in lanes with a single writer each where possible.
 
 use crate::layout::Counters;
 use crate::segment::Segment;
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Where to count.
+/// The lanes of one thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Counter<'a> {
-    /// The lane that only this thread writes, where it has one.
+    /// The lane that only this thread writes, if it has one.
     pub(super) own: Option<&'a Counters>,
     pub(super) shared: &'a Counters,
 }
@@ -17,7 +17,7 @@ impl Counter<'_> {
     #[inline]
     fn add(&self, counter: impl Fn(&Counters) -> &AtomicU64, n: u64) {
         if let Some(own) = self.own.map(&counter) {
-            // One writer: no read-modify-write needed.
+            // Single writer: no read-modify-write needed.
             own.store(own.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
         } else {
             counter(self.shared).fetch_add(n, Ordering::Relaxed);
@@ -28,7 +28,7 @@ impl Counter<'_> {
     pub(crate) fn admitted(&self, tokens: u64) {
         self.add(|counters| &counters.admitted, 1);
         if tokens != 1 {
-            // None at all takes one back.
+            // 0 calls subtract one.
             self.add(|counters| &counters.extra_tokens, tokens.wrapping_sub(1));
         }
     }
@@ -38,8 +38,9 @@ impl Counter<'_> {
         self.add(|counters| &counters.denied, 1);
     }
 
-    /// The same, in the lane of all threads: for whatever is not in a hurry. A child that a signal handler forks in the
-    /// middle of a store to the thread's own lane would bring back an old count, at any time later.
+    /// The same counter, but in the lane shared by all threads, for operations that are not performance-critical. A
+    /// child forked by a signal handler in the middle of a store to the thread's own lane could write back an old count
+    /// at any later time.
     pub(crate) fn in_shared_lane(self) -> Self {
         Counter { own: None, ..self }
     }
@@ -50,19 +51,19 @@ impl Counter<'_> {
     }
 }
 
-/// What was counted.
+/// Counters of one process, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Counts {
     /// Requests admitted.
     pub admitted: u64,
-    /// Tokens they took.
+    /// Calls that those took.
     pub tokens: u64,
     /// Requests denied or timed out.
     pub denied: u64,
     /// Admitted requests that had to wait.
     pub waited: u64,
-    /// For how long they waited altogether.
+    /// The sum of their waiting times.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "waited_time_ns", serialize_with = "crate::limit::serde_impls::nanos")
@@ -112,9 +113,9 @@ impl Counts {
     }
 }
 
-/// All that was ever counted, by the living and the dead.
+/// The sum of all counters, of living and dead processes.
 pub(crate) fn totals(segment: &Segment) -> Counts {
-    segment.seats().iter().fold(Counts::of(&segment.fixed().seatless), |sum, seat| {
+    segment.seats().iter().fold(Counts::of(&segment.header().seatless), |sum, seat| {
         sum.plus(Counts::of(&seat.own)).plus(Counts::of(&seat.shared))
     })
 }

@@ -1,16 +1,17 @@
-//! Seats: which processes are here, what each of them did, and who is dead.
+//! Seats: which processes are attached, what each of them did, and which are dead.
 //!
-//! A seat is an index, held by a lock on one byte of the file: another byte for each time that it is taken. The kernel
-//! frees the lock when the process dies, whatever namespace it is in; a forked child has no seat until it takes its own.
+//! A seat is an index, held by an OFD lock on one byte of the file; each tenure of the seat uses another byte. The
+//! kernel releases the lock when the process dies, in whatever PID namespace it lives. A forked child has no seat until
+//! it takes its own.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `tenure` | the number that tells one holder of a seat from the next, and the dead from the living |
-//! | `probe` | the locks of seats, as the kernel has them |
-//! | `search` | how a process finds a free seat and takes it |
+//! | `tenure` | the number that distinguishes successive holders of a seat, and dead holders from living ones |
+//! | `probe` | queries of the kernel's locks |
+//! | `search` | finding and claiming a free seat |
 //! | `process_seat` | this process's own seat |
-//! | `counts` | what was counted, in whose lane |
-//! | `attached` | everybody who is here, for people |
+//! | `counts` | counters and their lanes |
+//! | `attached` | the list of attached processes |
 
 #[cfg(not(model))]
 mod attached;
@@ -27,7 +28,7 @@ mod tenure;
 #[cfg(not(model))]
 pub use attached::Attached;
 #[cfg(not(model))]
-pub(crate) use attached::{Person, attached, person};
+pub(crate) use attached::{HolderInfo, attached, holder_info};
 #[cfg(not(model))]
 pub use counts::Counts;
 #[cfg(not(model))]

@@ -1,4 +1,4 @@
-//! The locks of seats and places, as the kernel has them.
+//! Queries of the kernel's locks for seats and places.
 
 use super::tenure::{HolderId, SeesLocks, TakesLocks};
 use crate::error::Result;
@@ -8,11 +8,11 @@ use crate::sys::descriptor::Momentary;
 use crate::sys::lock;
 use std::fs::File;
 
-/// Which table of the file a process sits in.
+/// The table of the file that a seat or place is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Table {
     Seats,
-    /// Of the line.
+    /// The places of the line.
     Places,
 }
 
@@ -39,7 +39,7 @@ impl Table {
     }
 }
 
-/// Looks at the locks of a limiter's seats or places, on a descriptor that is opened when first needed.
+/// Queries the locks of a limiter's seats or places, on a descriptor that is opened on first use.
 pub(crate) struct Probe<'a> {
     segment: &'a Segment,
     table: Table,
@@ -66,7 +66,7 @@ impl SeesLocks for Probe<'_> {
     }
 }
 
-/// Takes them for this open file description. What is locked by it lives as long as that.
+/// Takes locks on this open file description. They live as long as it does.
 pub(super) struct OnFile<'a> {
     pub(super) segment: &'a Segment,
     pub(super) table: Table,

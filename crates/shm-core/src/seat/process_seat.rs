@@ -6,6 +6,7 @@ use super::search::{Claimed, Search};
 use super::tenure::{self, HolderId};
 use crate::clock;
 use crate::error::Result;
+use crate::intervals::{NO_SEAT_BACKOFF, SEAT_ERROR_BACKOFF};
 use crate::layout::Seat;
 use crate::segment::Segment;
 use crate::sync::Ordering;
@@ -14,29 +15,22 @@ use crate::sys::process_lock::ProcessLock;
 use crate::sys::process_token::{process_token, thread_mark};
 use crate::sys::signal::NoHandlers;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
-use std::time::Duration;
 
-/// For how long a process only counts in the common lane after it found no free seat.
-const COUNT_WITHOUT: Duration = Duration::from_millis(100);
-
-/// The same after it could not look, perhaps for want of a descriptor.
-const TRY_AGAIN: Duration = Duration::from_millis(10);
-
-/// The seat of this process at one limiter file. All its handles and threads share it.
+/// The seat of this process at one limiter file, shared by all its handles and threads.
 pub(crate) struct ProcessSeat {
-    /// `process token << 16 | seat + 1`; the low half is 0 while there is no seat.
+    /// `process token << 16 | seat + 1`; the low half is 0 without a seat.
     seat_word: AtomicU64,
-    /// Which taking of the seat that is.
+    /// The tenure of the seat.
     tenure: AtomicU64,
     /// The thread that counts in the seat's own lane.
     counting_thread: AtomicUsize,
-    /// Keeps the seat's lock. A forked child leaves its parent's alone.
+    /// Keeps the seat's lock. A forked child does not touch its parent's.
     hold: AtomicPtr<HeldByMapping>,
-    /// Until when counting does not look for a seat again.
+    /// Until when counting does not search for a seat again.
     retry_ns: AtomicU64,
-    /// How many permits this process has taken; about, if threads take some at once.
+    /// How many permits this process has taken; approximate under concurrency.
     permits_taken: AtomicU64,
-    /// Held by the thread that takes a seat.
+    /// Held by the thread that searches for a seat.
     search: ProcessLock<Search>,
 }
 
@@ -53,8 +47,8 @@ impl ProcessSeat {
         }
     }
 
-    /// This process's lane; takes a seat if it has none. Never waits: while another thread takes the seat, and when
-    /// all seats are taken, counting is in the common lane.
+    /// The counter of this thread; takes a seat if the process has none. Never waits: while another thread is taking
+    /// the seat, and when no seat is free, it is the lane shared by processes without a seat.
     #[inline]
     pub(crate) fn counter<'a>(&self, segment: &'a Segment) -> Counter<'a> {
         match self.current(segment) {
@@ -63,7 +57,7 @@ impl ProcessSeat {
         }
     }
 
-    /// The lane of this thread at this process's seat.
+    /// The counter of this thread at this process's seat.
     #[inline]
     pub(crate) fn counter_at<'a>(&self, seat: &'a Seat) -> Counter<'a> {
         let alone = self.counting_thread.load(Ordering::Relaxed) == thread_mark();
@@ -72,17 +66,17 @@ impl ProcessSeat {
 
     #[cold]
     fn counter_after_search<'a>(&self, segment: &'a Segment) -> Counter<'a> {
-        let without = Counter { own: None, shared: &segment.fixed().seatless };
+        let without = Counter { own: None, shared: &segment.header().seatless };
         let now = clock::now();
-        let is_ours = self.seat_word.load(Ordering::Relaxed) >> 16 == process_token();
-        if is_ours && now.as_nanos() < self.retry_ns.load(Ordering::Relaxed) {
+        let is_same_process = self.seat_word.load(Ordering::Relaxed) >> 16 == process_token();
+        if is_same_process && now.as_nanos() < self.retry_ns.load(Ordering::Relaxed) {
             return without;
         }
         let Some(mut search) = self.search.try_lock() else { return without };
         match self.take(segment, &mut search) {
             Ok(Some(seat)) => self.counter_at(&segment.seats()[seat]),
             other => {
-                let time = if other.is_ok() { COUNT_WITHOUT } else { TRY_AGAIN };
+                let time = if other.is_ok() { NO_SEAT_BACKOFF } else { SEAT_ERROR_BACKOFF };
                 self.retry_ns.store(now.plus(time).as_nanos(), Ordering::Relaxed);
                 self.seat_word.store(process_token() << 16, Ordering::Release);
                 without
@@ -93,13 +87,13 @@ impl ProcessSeat {
     /// This process's seat, if it has one.
     #[inline]
     pub(crate) fn current(&self, segment: &Segment) -> Option<usize> {
-        // Another process's, and none, are larger than any seat.
-        let sitting = self.seat_word.load(Ordering::Acquire);
-        let seat = sitting.wrapping_sub(process_token() << 16).wrapping_sub(1);
+        // For another process's word, and without a seat, the difference is larger than any seat index.
+        let word = self.seat_word.load(Ordering::Acquire);
+        let seat = word.wrapping_sub(process_token() << 16).wrapping_sub(1);
         (seat < segment.seats().len() as u64).then_some(seat as usize)
     }
 
-    /// This process's seat; takes one if it has none. `None` if no free one was found.
+    /// This process's seat; takes one if it has none. `None` if no free seat was found.
     #[inline]
     pub(crate) fn seat(&self, segment: &Segment) -> Result<Option<usize>> {
         match self.current(segment) {
@@ -108,19 +102,19 @@ impl ProcessSeat {
         }
     }
 
-    /// This process's seat, and the proof that it is still the same holder.
+    /// This process's seat with its tenure, which proves later that it is still the same holder.
     pub(crate) fn holder_id(&self, segment: &Segment) -> Result<Option<HolderId>> {
         Ok(self.seat(segment)?.map(|seat| HolderId { seat, tenure: self.tenure.load(Ordering::Relaxed) }))
     }
 
-    /// A number for the next permit that this process takes, other than those of the last ones.
-    pub(crate) fn next_taking(&self) -> u64 {
-        let taking = self.permits_taken.load(Ordering::Relaxed).wrapping_add(1);
-        self.permits_taken.store(taking, Ordering::Relaxed);
-        taking
+    /// A number for the next permit that this process takes, different from the most recent ones.
+    pub(crate) fn next_permit_serial(&self) -> u64 {
+        let serial = self.permits_taken.load(Ordering::Relaxed).wrapping_add(1);
+        self.permits_taken.store(serial, Ordering::Relaxed);
+        serial
     }
 
-    /// Takes a free seat. For the thread that holds the search.
+    /// Takes a free seat. Called by the thread that holds `search`.
     #[cold]
     fn take(&self, segment: &Segment, search: &mut Search) -> Result<Option<usize>> {
         if let Some(seat) = self.current(segment) {
@@ -130,7 +124,7 @@ impl ProcessSeat {
         let _no_handlers = NoHandlers::enter();
         let process = process_token();
         let Some(Claimed { id, hold }) = search.claim(segment, Table::Seats)? else { return Ok(None) };
-        // What is there belongs to a parent process: not ours to drop.
+        // An old value belongs to a parent process: this process must not drop it.
         self.hold.store(Box::into_raw(Box::new(hold)), Ordering::Release);
         self.counting_thread.store(thread_mark(), Ordering::Relaxed);
         self.tenure.store(id.tenure, Ordering::Relaxed);
@@ -138,7 +132,7 @@ impl ProcessSeat {
         Ok(Some(id.seat))
     }
 
-    /// Leaves the seat, if this process has one here.
+    /// Releases the seat, if this process has one here.
     #[allow(unsafe_code)]
     pub(crate) fn release(&self, segment: &Segment) {
         let Some(seat) = self.current(segment) else { return };
@@ -154,7 +148,7 @@ impl ProcessSeat {
 
 #[cfg(test)]
 impl ProcessSeat {
-    /// This process is killed: its lock is free, and all that it wrote stays as it is.
+    /// Simulates a kill of this process: its lock is released, and everything it wrote stays.
     #[allow(unsafe_code)]
     pub(crate) fn is_killed(&self) {
         let hold = self.hold.swap(std::ptr::null_mut(), Ordering::AcqRel);

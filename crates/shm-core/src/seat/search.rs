@@ -1,32 +1,27 @@
 //! The search for a free seat, or a free place in the line, in bounded time and outside the fork gate.
 //!
-//! A seat that was left is found at once: its tenure says so. A seat whose holder died looks taken in memory, and only
-//! the kernel knows better; each question to it takes as long as the file has locks. So only so many are asked in one
-//! search, those first of whose holders no process is left, and the next search goes on where this one ended.
+//! A released seat is found at once by its tenure. A seat whose holder died looks taken in memory, and only the kernel
+//! knows better; each query takes time proportional to the number of locks on the file. So one search makes a limited
+//! number of queries, first for holders whose PID no longer exists, and the next search continues where this one ended.
 
 use super::counts::Counts;
 use super::probe::{OnFile, Probe, Table};
 use super::tenure::{self, HolderId, SeesLocks};
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
+use crate::intervals::{SEAT_PROBE_BUDGET, SEAT_PROBE_INTERVAL};
 use crate::layout::Holder;
 use crate::segment::Segment;
 use crate::sync::Ordering;
 use crate::sys::fork_gate::NoFork;
 use crate::sys::host;
 use crate::sys::lock::HeldByMapping;
-use std::time::Duration;
 
-/// The kernel is asked about locks for this long in one search, and at least once: about some 500 seats of a small
-/// limiter, and 50 of one with 4,096.
-const ASK_FOR: Duration = Duration::from_millis(1);
-/// And not again sooner than this after it knew of no dead holder.
-const ASK_EVERY: Duration = Duration::from_millis(10);
-/// So many seats that were left may turn out to be taken in one search: by others who look as well, or by whoever keeps
-/// the lock of a tenure that it has no right to.
-const LOST_CLAIMS: usize = 256;
+/// The most released seats that one search tries to claim in vain: other processes may claim them first, or a process
+/// may keep the lock of a tenure that it has no right to.
+const MAX_LOST_CLAIMS: usize = 256;
 
-/// Where the next search goes on.
+/// Where the next search continues.
 pub(crate) struct Search {
     next: usize,
     ask_again_ns: u64,
@@ -38,7 +33,7 @@ impl Default for Search {
     }
 }
 
-/// A seat or place that this process has from now on.
+/// A seat or place that this process has claimed.
 pub(crate) struct Claimed {
     pub(crate) id: HolderId,
     /// Keeps its lock.
@@ -46,21 +41,22 @@ pub(crate) struct Claimed {
 }
 
 impl Search {
-    /// Takes a free one of this table, if it finds one. While no signal handler runs: its child would go on with half a seat.
+    /// Claims a free entry of this table, if it finds one. The caller blocks signal handlers: a forked child would
+    /// continue with a half-claimed seat.
     pub(crate) fn claim(&mut self, segment: &Segment, table: Table) -> Result<Option<Claimed>> {
         let all = table.len(segment);
         let tenure_of = |seat: usize| table.holder(segment, seat).tenure.load(Ordering::Acquire);
-        for seat in (0..all).filter(|&seat| tenure_of(seat) & 1 == 0).take(LOST_CLAIMS) {
+        for seat in (0..all).filter(|&seat| tenure_of(seat) & 1 == 0).take(MAX_LOST_CLAIMS) {
             if let Some(claimed) = claim(segment, table, seat)? {
                 return Ok(Some(claimed));
             }
         }
-        let begun = clock::now();
-        if begun.as_nanos() < self.ask_again_ns {
+        let start = clock::now();
+        if start.as_nanos() < self.ask_again_ns {
             return Ok(None);
         }
         let mut locks = Probe::of_table(segment, table);
-        let mut claim_a_dead_ones = |seat: usize| {
+        let mut claim_if_dead = |seat: usize| {
             let tenure = tenure_of(seat);
             if tenure & 1 == 0 || locks.is_held(HolderId { seat, tenure })? {
                 Ok(None)
@@ -68,43 +64,43 @@ impl Search {
                 claim(segment, table, seat)
             }
         };
-        // In turns, from a place of this process's own: not all begin with the same seat.
+        // Round-robin from this process's own starting point, so that processes do not all begin with the same seat.
         for _ in 0..all {
             let seat = self.next % all;
             self.next = seat + 1;
             if is_without_process(table.holder(segment, seat))
-                && let Some(claimed) = claim_a_dead_ones(seat)?
+                && let Some(claimed) = claim_if_dead(seat)?
             {
                 return Ok(Some(claimed));
             }
         }
-        for asked in 0..all {
-            if asked > 0 && clock::now().since(begun) > ASK_FOR {
+        for probed in 0..all {
+            if probed > 0 && clock::now().since(start) > SEAT_PROBE_BUDGET {
                 break;
             }
             let seat = self.next % all;
             self.next = seat + 1;
-            if let Some(claimed) = claim_a_dead_ones(seat)? {
+            if let Some(claimed) = claim_if_dead(seat)? {
                 return Ok(Some(claimed));
             }
         }
-        self.ask_again_ns = clock::now().plus(ASK_EVERY).as_nanos();
+        self.ask_again_ns = clock::now().plus(SEAT_PROBE_INTERVAL).as_nanos();
         Ok(None)
     }
 }
 
-/// Whether there is no process any more with the PID that the holder had, as far as can be told here. A hint: PIDs come
-/// again, and mean something in their own namespace alone.
+/// Whether the holder's PID no longer exists, as far as that can be known here. A hint only: PIDs are reused, and are
+/// meaningful in their own namespace only.
 fn is_without_process(holder: &Holder) -> bool {
     let namespace = holder.pid_namespace.load(Ordering::Relaxed);
     let pid = holder.pid.load(Ordering::Relaxed);
-    namespace != 0 && namespace == host::me().pid_namespace && host::is_without_process(pid)
+    namespace != 0 && namespace == host::process_info().pid_namespace && host::is_without_process(pid)
 }
 
-/// Takes this one, if nobody else does.
+/// Claims this seat, unless another process does.
 fn claim(segment: &Segment, table: Table, seat: usize) -> Result<Option<Claimed>> {
     let found = table.holder(segment, seat);
-    // Around the descriptor that has the lock: a child must not inherit it.
+    // The gate surrounds the descriptor that has the lock: a child must not inherit it.
     let gate = NoFork::enter();
     let file = segment.reopen()?;
     let mut locks = OnFile { segment, table, file: &file };
@@ -124,10 +120,10 @@ fn claim(segment: &Segment, table: Table, seat: usize) -> Result<Option<Claimed>
     Ok(Some(Claimed { id, hold }))
 }
 
-/// Writes who will have it. If this process is killed in the middle, the next holder writes it again.
+/// Writes the holder's description. If this process is killed in the middle, the next holder overwrites it.
 fn write_holder(holder: &Holder, now: Nanos) {
     holder.pid.store(std::process::id().into(), Ordering::Relaxed);
-    let me = host::me();
+    let me = host::process_info();
     holder.pid_namespace.store(me.pid_namespace, Ordering::Relaxed);
     holder.since_ns.store(now.as_nanos(), Ordering::Relaxed);
     for (word, value) in holder.command.iter().zip(me.command) {

@@ -1,18 +1,22 @@
-//! Whose a new file is and who may use it, decided by the directory that it is created in.
+//! Owner, group and mode of a new file, decided by the directory in which it is created.
 //!
-//! | directory | the new file |
-//! |---|---|
-//! | only its owner can write to it, and root creates the file | belongs to that owner and the directory's group, as if the owner had created it |
-//! | it is setgid and its group can write to it | has the directory's group (from the kernel), and mode 0660 unless the caller chose one |
-//! | its group can write to it, and the caller chose mode 0660 or 0666 | has the directory's group, if the caller may give it that |
-//! | every user can write to it, and the caller chose 0660 or 0666 | is refused, unless root or the directory's owner creates it: others would not trust it |
-//! | any other | belongs to the caller, with mode 0600 unless the caller chose one |
+//! The first rule that applies decides:
 //!
-//! **Why root may give a file away.** A user who controls the path can have root create the file in any directory, by a
-//! symbolic link. So the directory is opened once: its owner is asked of the same descriptor through which the file is
-//! created and named. Whatever directory that is, the file goes to a user who alone (but for root) could have put a file
-//! there. Nothing is given away in directories to which other users can write, since those could move the file to a place
-//! where a file of that owner is trusted with more.
+//! - Only its owner can write to the directory, and root creates the file: it belongs to that owner and the directory's
+//!   group, as if the owner had created it.
+//! - The directory is setgid and group-writable: the file has the directory's group (from the kernel), and mode 0660
+//!   unless the caller chose one.
+//! - The directory is group-writable, and the caller chose mode 0660 or 0666: the file has the directory's group, if the
+//!   caller may assign it.
+//! - The directory is world-writable, and the caller chose 0660 or 0666: creation is refused, unless root or the
+//!   directory's owner creates the file. Other users would not trust it.
+//! - Any other case: the file belongs to the caller, with mode 0600 unless the caller chose one.
+//!
+//! **Why root may give a file away.** A user who controls the path can make root create the file in any directory, by a
+//! symbolic link. So the directory is opened once, and its owner is read from the same descriptor through which the
+//! file is created and named. Whichever directory that is, the file goes to the only user (besides root) who could have
+//! put a file there. Nothing is given away in directories that other users can write to: they could move the file to a
+//! place where a file of that owner has more authority.
 
 use crate::error::{Error, ErrorKind, Result};
 use nix::errno::Errno;
@@ -24,12 +28,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Permissions of a limiter's file, unless the caller or the directory says otherwise: its owner alone.
+/// The default mode of a limiter's file: its owner only.
 const DEFAULT_MODE: u32 = 0o600;
-/// The same in a directory that a group shares.
+/// The default in a directory that a group shares.
 const SHARED_MODE: u32 = 0o660;
 
-/// The directory that a new file is created in, opened once.
+/// The directory in which a file is created, opened once.
 pub(super) struct Parent {
     fd: OwnedFd,
     path: PathBuf,
@@ -42,7 +46,7 @@ impl AsFd for Parent {
     }
 }
 
-/// What of a directory decides about the files in it.
+/// The attributes of a directory that decide about new files in it.
 #[derive(Clone, Copy, Debug)]
 struct Rights {
     owner: u32,
@@ -50,12 +54,12 @@ struct Rights {
     mode: u32,
 }
 
-/// Whose a new file becomes, and its mode.
+/// Owner, group and mode of a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Access {
     mode: u32,
     owner: Option<u32>,
-    /// The group that it is to have, if it is to have a certain one.
+    /// The group to assign, if any.
     group: Option<u32>,
 }
 
@@ -68,7 +72,8 @@ impl Rights {
         self.mode & 0o002 != 0
     }
 
-    /// Access to a new file that this user creates; `None` if nobody else would trust it although its mode is for others.
+    /// Access to a new file created by user `me`; `None` if other users would not trust it although its mode lets them
+    /// use it.
     fn access(self, me: u32, asked: Option<u32>) -> Option<Access> {
         let for_a_group = self.group_can_write() && !self.everybody_can_write();
         let is_setgid = self.mode & libc::S_ISGID != 0;
@@ -107,10 +112,10 @@ impl Parent {
         Ok(Parent { fd, path: path.to_owned(), rights })
     }
 
-    /// Whose a file that is created here becomes, and its mode.
+    /// Owner, group and mode of a file created here.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a mode for others that can't work here.
+    /// [`ErrorKind::InvalidInput`] for a mode that lets other users use the file where they would not trust it.
     pub(super) fn access(&self, asked: Option<u32>) -> Result<Access> {
         let me = geteuid().as_raw();
         self.rights.access(me, asked).ok_or_else(|| {
@@ -128,22 +133,22 @@ impl Parent {
         })
     }
 
-    /// Gives a new file, which nobody else can use yet, its mode, its owner and its group.
+    /// Sets mode, owner and group of a new file, which no other process can use yet.
     pub(super) fn grant(&self, file: &File, access: Access) -> Result<()> {
         fchmod(file, Mode::from_bits_truncate(access.mode))
-            .map_err(|e| Error::os("cannot set its mode", e))?;
+            .map_err(|e| Error::os("cannot set the mode of the new file", e))?;
         let Access { owner, group, .. } = access;
-        let there = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
-        let group = group.filter(|&group| group != there.gid());
+        let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
+        let group = group.filter(|&group| group != meta.gid());
         if owner.is_none() && group.is_none() {
             return Ok(());
         }
         match fchown(file, owner.map(Uid::from_raw), group.map(Gid::from_raw)) {
-            // Only members of a group may give it a file. Others keep theirs in their own group.
+            // Only members of a group may assign it. Files of other users keep their own group.
             Err(Errno::EPERM) if owner.is_none() => Ok(()),
             Err(errno) => Err(Error::os(
                 &format!(
-                    "cannot give the new file to uid {}, who owns {} and could not use it otherwise; create it as that user",
+                    "cannot give the new file to uid {}, who owns {} and otherwise could not use it; create it as that user",
                     self.rights.owner,
                     self.path.display()
                 ),
@@ -153,14 +158,14 @@ impl Parent {
         }
     }
 
-    /// Why no file could be created here.
+    /// Why a file could not be created here.
     pub(super) fn creation_error(&self, errno: Errno) -> Error {
         let Rights { owner, group, mode } = self.rights;
         match errno {
             Errno::EACCES | Errno::EPERM => Error::os(
                 &format!(
                     "uid {} cannot create a file in {} (owner uid {owner}, group gid {group}, mode {:o}); choose another \
-                     directory (--dir, {}), or let a user who can write to this one create the limiter with a mode that \
+                     directory (--dir, {}), or have a user who can write to this one create the limiter with a mode that \
                      includes you",
                     geteuid(),
                     self.path.display(),
@@ -184,7 +189,7 @@ mod tests {
     const GROUP: u32 = 2_000;
 
     #[test]
-    fn the_directory_decides_about_owner_group_and_mode() {
+    fn directory_determines_owner_group_and_mode() {
         let given = Some((Some(OWNER), Some(GROUP)));
         let shared = Some((None, Some(GROUP)));
         let plain = Some((None, None));
@@ -196,7 +201,7 @@ mod tests {
             (OWNER, 0o2755, ROOT, None, 0o600, given),
             (ROOT, 0o700, ROOT, None, 0o600, plain),
             (ROOT, 0o755, ROOT, Some(0o666), 0o666, plain),
-            // One that a group shares.
+            // Shared by a group.
             (ROOT, 0o2770, OTHER, None, 0o660, shared),
             (ROOT, 0o2770, OTHER, Some(0o600), 0o600, plain),
             (ROOT, 0o2770, ROOT, None, 0o660, shared),
@@ -205,9 +210,9 @@ mod tests {
             (ROOT, 0o0770, OTHER, None, 0o600, plain),
             (ROOT, 0o0770, OTHER, Some(0o660), 0o660, shared),
             (OWNER, 0o0770, ROOT, None, 0o600, plain),
-            // Setgid alone does not let the group write.
+            // Setgid without group write permission.
             (ROOT, 0o2755, ROOT, None, 0o600, plain),
-            // One that everybody can write to.
+            // World-writable.
             (ROOT, 0o1777, OTHER, None, 0o600, plain),
             (ROOT, 0o1777, OTHER, Some(0o660), 0o660, None),
             (ROOT, 0o1777, OTHER, Some(0o666), 0o666, None),

@@ -1,8 +1,9 @@
-//! The control lock: one changer at a time. Decisions never take it.
+//! The control lock: only one changer at a time. Decisions never take it.
 
 use super::{Plan, Segment, create};
 use crate::commit::Pair;
 use crate::error::{Error, ErrorKind, Result};
+use crate::intervals::CONTROL_LOCK_TIMEOUT;
 use crate::layout::CONTROL_LOCK;
 use crate::sys::fork_gate::NoFork;
 use crate::sys::lock::{self, HeldByMapping};
@@ -16,25 +17,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a change waits for another one. Changes take microseconds: a holder for this long is stopped.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Proof that this thread is the only changer. The lock is the kernel's: it dies with this process, and a forked child
-/// does not inherit it.
+/// Proof that this thread is the only changer. The lock is an OFD lock: the kernel releases it when this process dies,
+/// and a forked child does not inherit it.
 pub(crate) struct Control<'a> {
     segment: &'a Segment,
     _lock: HeldByMapping,
-    /// A child that a handler forks would go on with the change beside its parent.
+    /// A child forked by a handler would continue the change alongside its parent.
     _no_handlers: NoHandlers,
 }
 
 impl Segment {
     /// Takes the control lock.
     ///
-    /// The file is opened for it each time: no descriptor is kept, so none can be closed by others (`closefrom`) or
-    /// inherited.
+    /// Opens the file each time: no descriptor is kept that other code could close (`closefrom`) or a child could
+    /// inherit.
     pub(crate) fn control(&self) -> Result<Control<'_>> {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + CONTROL_LOCK_TIMEOUT;
         loop {
             let no_handlers = NoHandlers::enter();
             let gate = NoFork::enter();
@@ -51,8 +49,9 @@ impl Segment {
                 return Err(self.error(
                     ErrorKind::Busy,
                     format!(
-                        "another process has held the lock for changes for {PATIENCE:?} (is it stopped? `fuser -v {}` lists the \
-                         processes that use the limiter); decisions go on; let it run or end it, then try again",
+                        "another process has held the control lock for {CONTROL_LOCK_TIMEOUT:?} (is it stopped? `fuser -v {}` \
+                         lists the processes that use the limiter); decisions are not affected; resume or \
+                         end that process, then try again",
                         self.path.display()
                     ),
                 ));
@@ -61,7 +60,7 @@ impl Segment {
         }
     }
 
-    /// Fails if this process may not take the name away, before anything is changed.
+    /// Fails if this process may not unlink the file, before anything is changed.
     pub(crate) fn check_removable(&self) -> Result<()> {
         let dir = self.path.parent().unwrap_or(&self.path);
         let allowed = faccessat(AT_FDCWD, dir, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS);
@@ -71,7 +70,7 @@ impl Segment {
         };
         let sticky_allows = match (std::fs::metadata(dir), std::fs::symlink_metadata(&self.path)) {
             (Ok(dir), Ok(file)) => sticky(dir, file),
-            // Gone: that is for others to say.
+            // Already gone: reported elsewhere.
             _ => true,
         };
         if allowed.is_ok() && sticky_allows {
@@ -80,13 +79,13 @@ impl Segment {
         Err(self.error(
             ErrorKind::PermissionDenied,
             format!(
-                "its file can't be removed from {}, so it was not retired; do it as the owner",
+                "no permission to remove its file from {}, so the limiter was not retired; run this as the owner",
                 dir.display()
             ),
         ))
     }
 
-    /// Takes the name of a retired limiter away, unless somebody else has done it.
+    /// Unlinks a retired limiter, unless another process has already done so.
     pub(super) fn finish_removal(&self) -> Result<()> {
         match self.control() {
             Ok(control) => control.remove_name(),
@@ -97,38 +96,38 @@ impl Segment {
 }
 
 impl Control<'_> {
-    /// The cells that only the holder of the lock writes.
+    /// The cells that only the holder of the control lock writes.
     pub(crate) fn pair(&self) -> Pair {
         Pair::of(self.segment.map.shape().control_pair(), process_token())
     }
 
-    /// Puts a new limiter in the place of this one, which is retired when everything else is done: whoever hears of that
-    /// finds the new one under the name, or waits for this lock to take the name away.
+    /// Puts a new limiter in place of this one. This one is retired last, right before the rename: a process that
+    /// learns of the retirement then finds the new limiter under the name, or waits for this lock to remove the name.
     pub(crate) fn replace(&self, plan: &Plan) -> Result<Segment> {
         let (name, path) = (&self.segment.name, &self.segment.path);
-        create::instead(name, path, plan, || self.segment.generations().retire())
+        create::replace(name, path, plan, || self.segment.generations().retire())
             .map_err(|e| e.at(name.as_str(), path))
     }
 
-    /// Unlinks the path, if it still leads to this limiter. Only for a retired one: nobody uses it any more.
+    /// Unlinks the path if it still refers to this limiter. Only for a retired one.
     pub(crate) fn remove_name(&self) -> Result<()> {
         if !self.segment.is_retired() {
-            let what =
-                "damaged: it was retired, and then somebody took the mark away; its file stays where it is";
+            let what = "damaged: it was retired, but its retired flag has been overwritten; its file was not removed; run \
+                        `shm-limit remove` again";
             return Err(self.segment.error(ErrorKind::Corrupt, what));
         }
-        // Again, if whoever retired it died in between.
+        // Again, in case the process that retired it died halfway.
         self.segment.generations().retire();
-        // Whoever plays by the rules needs this lock to take the name away, so it can't change in between.
+        // Every well-behaved process needs this lock to unlink the file, so the path cannot change in between.
         unlink_if(&self.segment.path, self.segment.device, self.segment.inode).map(|_| ()).map_err(|e| {
-            Error::os("it is retired, but its file can't be removed", e)
+            Error::os("it is retired, but its file cannot be removed", e)
                 .at(self.segment.name.as_str(), &self.segment.path)
         })
     }
 }
 
-/// Unlinks the path if it leads to this file; whether it did. The directory is opened once: who puts another one in its
-/// place meanwhile loses no file there.
+/// Unlinks the path if it refers to this file; returns whether it did. The directory is opened once: if another
+/// directory takes its place meanwhile, no file is removed there.
 pub(crate) fn unlink_if(path: &Path, device: u64, inode: u64) -> std::result::Result<bool, Errno> {
     let (dir, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
     let dir = open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;

@@ -1,4 +1,5 @@
-//! Creating a file: finished before it has a name, so that nobody ever sees half of one, whoever dies when.
+//! Creating a file: complete before it gets its name, so that no process ever sees an unfinished one, whichever process
+//! dies when.
 
 use super::access::{Access, Parent};
 use super::open::header_checksum;
@@ -23,19 +24,19 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seats of a limiter, unless said otherwise: this many processes are counted and named, each for 512 bytes with its places
-/// in the line.
+/// The default number of seats: how many processes can be listed and counted individually. Each takes 512 bytes,
+/// including its two places in the line.
 pub const DEFAULT_SEATS: usize = 128;
 /// Slots of the smallest ring, so that a small limit can be raised later.
 const MIN_RING: u64 = 1_024;
-/// Room for permits, at least, so that a limiter that was made without can be given some.
+/// The minimum room for permits, so that a limiter created without permits can get some later.
 const MIN_PERMITS: usize = 64;
 
-/// A new file without a name, or with one that nobody looks for.
+/// A new file without a name, or with a temporary one.
 struct Unnamed<'a> {
     file: File,
     parent: &'a Parent,
-    /// Set where the file system knows no nameless files.
+    /// Set where the file system does not support O_TMPFILE.
     temporary: Option<String>,
 }
 
@@ -47,7 +48,7 @@ impl Drop for Unnamed<'_> {
     }
 }
 
-/// What a file for this policy has.
+/// The shape of a file for this policy.
 pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
     let mut rings = [0; RINGS];
     for (ring, limit) in rings.iter_mut().zip(policy.limits()) {
@@ -62,11 +63,11 @@ pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
 
 /// Creates the limiter; `None` if the name was taken in the meantime.
 ///
-/// Not every file system has nameless files, and not every process may give one a name: that needs `/proc` or a
-/// capability, and a security policy may forbid links. So whatever goes wrong on the first way, the second is tried, and
-/// its error is the one that counts.
+/// Not every file system supports O_TMPFILE, and not every process may link such a file: that needs `/proc` or a
+/// capability, and a security policy may forbid links. So whatever fails on the first way, the second (a temporary
+/// name) is tried, and its error is the one that is reported.
 pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segment>> {
-    // A child that a handler forks would go on with the file beside its parent, and begin it a second time.
+    // A child forked by a handler would continue with the same file as its parent.
     let _no_handlers = NoHandlers::enter();
     let parent = Parent::of(path)?;
     let access = parent.access(plan.mode)?;
@@ -76,8 +77,9 @@ pub(super) fn new(name: &Name, path: &Path, plan: &Plan) -> Result<Option<Segmen
     }
 }
 
-/// Creates the limiter in place of the file that has the name, after `just_before`. By the holder of that file's control lock.
-pub(super) fn instead(name: &Name, path: &Path, plan: &Plan, just_before: impl FnOnce()) -> Result<Segment> {
+/// Creates the limiter in place of the file that has the name, after calling `just_before`. By the holder of that
+/// file's control lock.
+pub(super) fn replace(name: &Name, path: &Path, plan: &Plan, just_before: impl FnOnce()) -> Result<Segment> {
     let _no_handlers = NoHandlers::enter();
     let parent = Parent::of(path)?;
     let access = parent.access(plan.mode)?;
@@ -89,7 +91,7 @@ pub(super) fn instead(name: &Name, path: &Path, plan: &Plan, just_before: impl F
             }
             made => made?,
         };
-    let Some(temporary) = &hidden.temporary else { unreachable!("it has a name") };
+    let Some(temporary) = &hidden.temporary else { unreachable!("it was given a temporary name") };
     just_before();
     renameat(&parent, temporary.as_str(), &parent, name.as_str())
         .map_err(|e| segment.ground.naming_refused(e))?;
@@ -97,8 +99,8 @@ pub(super) fn instead(name: &Name, path: &Path, plan: &Plan, just_before: impl F
     Ok(segment)
 }
 
-/// Makes the whole limiter in the nameless file, and then gives the file a name that nobody looks for: only a file that has a
-/// name can take over another one, and a process that is killed in the meantime leaves none behind.
+/// Completes the limiter in the nameless file, then links it under a temporary name: only a named file can replace
+/// another one by rename, and a process that is killed before this leaves no file behind.
 fn hidden_late<'a>(
     mut file: Unnamed<'a>,
     access: Access,
@@ -120,7 +122,7 @@ fn hidden_late<'a>(
     Err(file.parent.creation_error(Errno::EEXIST))
 }
 
-/// Makes the whole limiter in the unnamed file, then gives the file its name; `None` if the name was taken.
+/// Completes the limiter in the unnamed file, then links it; `None` if the name was taken.
 fn finished(
     unnamed: &Unnamed<'_>,
     access: Access,
@@ -138,13 +140,13 @@ fn finished(
     }
 }
 
-/// Makes the whole limiter in the unnamed file.
+/// Completes the limiter in the unnamed file.
 fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan: &Plan) -> Result<Segment> {
     let file = &unnamed.file;
     let ground = Ground::of(file)?;
     let shape = shape_for(&plan.config.policy, plan.seats);
     let size = shape.file_size();
-    // Now, not as a SIGBUS later.
+    // Allocated now, so that a full file system is not a SIGBUS later.
     let allocated = loop {
         match posix_fallocate(file, 0, size as i64) {
             Err(Errno::EINTR) => {}
@@ -154,17 +156,17 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     allocated.map_err(|e| Error::os(&format!("cannot allocate {size} bytes"), e))?;
     unnamed.parent.grant(file, access)?;
     let map = Map::new(file, shape).map_err(|e| ground.map_refused(e))?;
-    // Before the file has its name: what is refused to this process may be allowed to others, and they may be using the
+    // Before the file has its name: a call refused to this process may be allowed to others, which would use the
     // limiter as soon as they can find it.
-    ground.check_calls(file, &map.fixed().ground)?;
-    fill(map.fixed(), &shape, name, plan);
+    ground.check_calls(file, &map.header().ground)?;
+    fill(map.header(), &shape, name, plan);
     let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
     let segment = Segment::new(map, name, path, &meta, ground);
     segment.initialise(&plan.config);
     Ok(segment)
 }
 
-/// A file that has no name.
+/// Creates a file without a name.
 fn nameless(parent: &Parent) -> Result<Unnamed<'_>> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let fd =
@@ -172,12 +174,13 @@ fn nameless(parent: &Parent) -> Result<Unnamed<'_>> {
     Ok(Unnamed { file: fd.into(), parent, temporary: None })
 }
 
-/// A file under a name that no limiter can have. Left behind only if this process is killed in the next microseconds.
+/// Creates a file under a name that no limiter can have. It stays behind only if this process is killed within the next
+/// microseconds.
 fn hidden(parent: &Parent) -> Result<Unnamed<'_>> {
     hidden_as(parent, hidden_names())
 }
 
-/// Names that no limiter can have, and no other process takes at the same time.
+/// Names that no limiter can have, and no other process uses at the same time.
 fn hidden_names() -> impl Iterator<Item = String> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // The PID alone is not unique: two containers that share the directory may both have a process 1.
@@ -187,7 +190,7 @@ fn hidden_names() -> impl Iterator<Item = String> {
     })
 }
 
-/// The same, under the first of these names that is free.
+/// Creates the file under the first of these names that is free.
 fn hidden_as(parent: &Parent, names: impl Iterator<Item = String>) -> Result<Unnamed<'_>> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     for name in names {
@@ -200,14 +203,14 @@ fn hidden_as(parent: &Parent, names: impl Iterator<Item = String>) -> Result<Unn
     Err(parent.creation_error(Errno::EEXIST))
 }
 
-/// Gives the finished file its name. `EEXIST`: the name is taken.
+/// Links the finished file under its name. `EEXIST`: the name is taken.
 fn publish(unnamed: &Unnamed<'_>, name: &str) -> std::result::Result<(), Errno> {
     let refused = |result: &std::result::Result<(), Errno>| !matches!(result, Ok(()) | Err(Errno::EEXIST));
     let parent = unnamed.parent;
     match &unnamed.temporary {
         Some(temporary) => {
             let temporary = temporary.as_str();
-            // In one step, so that nobody killed in between leaves two names. Not every file system can.
+            // One step, so that a kill in between cannot leave two names. Not every file system supports it.
             #[cfg(target_env = "gnu")]
             let renamed = renameat2(parent, temporary, parent, name, RenameFlags::RENAME_NOREPLACE);
             #[cfg(not(target_env = "gnu"))]
@@ -221,7 +224,7 @@ fn publish(unnamed: &Unnamed<'_>, name: &str) -> std::result::Result<(), Errno> 
             let by_proc = format!("/proc/self/fd/{}", unnamed.file.as_raw_fd());
             let linked = linkat(AT_FDCWD, by_proc.as_str(), parent, name, AtFlags::AT_SYMLINK_FOLLOW);
             if refused(&linked) {
-                // Without /proc; needs a capability, or a kernel that lets whoever opened the file do it.
+                // Without /proc; needs a capability, or a kernel that allows this to the process that opened the file.
                 return linkat(&unnamed.file, "", parent, name, AtFlags::AT_EMPTY_PATH);
             }
             linked
@@ -229,10 +232,10 @@ fn publish(unnamed: &Unnamed<'_>, name: &str) -> std::result::Result<(), Errno> 
     }
 }
 
-fn fill(fixed: &Header, shape: &Shape, name: &Name, plan: &Plan) {
+fn fill(header: &Header, shape: &Shape, name: &Name, plan: &Plan) {
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
-    let (id, regions) = (&fixed.identity, &fixed.geometry);
-    let clock = host::me().clock;
+    let (id, geometry) = (&header.identity, &header.geometry);
+    let clock = host::process_info().clock;
     set(&id.magic, MAGIC);
     set(&id.version, VERSION);
     set(&id.layout, FINGERPRINT);
@@ -240,23 +243,23 @@ fn fill(fixed: &Header, shape: &Shape, name: &Name, plan: &Plan) {
     set(&id.boot_id[0], clock.boot_id[0]);
     set(&id.boot_id[1], clock.boot_id[1]);
     set(&id.time_namespace, clock.time_namespace);
-    set(&regions.seats, shape.seats as u64);
-    set(&regions.cells, shape.cells as u64);
-    set(&regions.permits, shape.permits as u64);
-    for (word, &slots) in regions.rings.iter().zip(&shape.rings) {
+    set(&geometry.seats, shape.seats as u64);
+    set(&geometry.cells, shape.cells as u64);
+    set(&geometry.permits, shape.permits as u64);
+    for (word, &slots) in geometry.rings.iter().zip(&shape.rings) {
         set(word, slots as u64);
     }
-    set(&regions.name_len, name.as_str().len() as u64);
-    set(&regions.created_ns, plan.config.since.as_nanos());
+    set(&geometry.name_len, name.as_str().len() as u64);
+    set(&geometry.created_ns, plan.config.since.as_nanos());
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    set(&regions.created_unix, since_1970.as_secs());
-    set(&regions.wall_ns, crate::clock::wall_offset());
-    for (word, chunk) in fixed.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
+    set(&geometry.created_unix, since_1970.as_secs());
+    set(&geometry.wall_ns, crate::clock::wall_offset());
+    for (word, chunk) in header.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
         set(word, u64::from_le_bytes(bytes));
     }
-    set(&id.checksum, header_checksum(fixed));
+    set(&id.checksum, header_checksum(header));
 }
 
 #[cfg(test)]
@@ -264,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_temporary_name_that_is_taken_leads_to_the_next_one() {
+    fn a_taken_temporary_name_is_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let names = || ["one", "two"].map(|n| format!(".{n}")).into_iter();
         let parent = Parent::of(&dir.path().join("x")).unwrap();

@@ -1,4 +1,4 @@
-//! What is said of a limiter that cannot decide, and what to do about it.
+//! Error messages for limiters that cannot decide, each with a remedy.
 
 use super::Segment;
 use crate::commit::CommitError;
@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::limit::{Kind, format_span};
 
 impl Segment {
-    /// The name does not lead to the mapped file any more.
+    /// The error when the name no longer refers to the mapped file.
     pub(super) fn removed(&self, what: &str) -> Error {
         if self.is_retired() {
             return self.commit_error(CommitError::Retired, 0);
@@ -14,7 +14,7 @@ impl Segment {
         self.error(
             ErrorKind::Removed,
             format!(
-                "{what}, though it was not retired; open it again to share the new budget (and remove limiters with \
+                "{what}, although it was not retired; open it again to share the new budget (and remove limiters with \
                  `shm-limit remove`, not rm)"
             ),
         )
@@ -25,12 +25,12 @@ impl Segment {
         Error::new(kind, message).at(self.name.as_str(), &self.path)
     }
 
-    /// Why no decision is possible, in words; `cost` is what was asked for.
+    /// The message for a [`CommitError`]; `cost` is the size of the request.
     pub(crate) fn commit_error(&self, why: CommitError, cost: u64) -> Error {
         let name = self.name.shell_word();
         match why {
             CommitError::Retired => {
-                self.error(ErrorKind::Retired, "it was retired; open it again to create a new one or join it")
+                self.error(ErrorKind::Retired, "it was retired; open it again to create or join a new one")
             }
             CommitError::Frozen | CommitError::Forked | CommitError::Changed => {
                 self.error(ErrorKind::Busy, "it is being repaired; try again")
@@ -43,20 +43,20 @@ impl Segment {
             ),
             CommitError::Corrupt(what) => self.error(
                 ErrorKind::Corrupt,
-                format!("damaged: {what}; run `shm-limit reset {name}`, which starts with nothing used"),
+                format!("damaged: {what}; run `shm-limit reset {name}`, which resets usage to zero"),
             ),
-            CommitError::NeverAdmissible { limit, most } => self.error(
+            CommitError::NeverAdmissible { limit, max } => self.error(
                 ErrorKind::NeverAdmissible,
                 format!(
-                    "a request for {cost} can never be admitted; the maximum is {most}: ask for less, or {}",
+                    "a request for {cost} can never be admitted; the maximum is {max}: request less, or {}",
                     self.how_to_admit_more(limit)
                 ),
             ),
-            CommitError::PermitsInForce => self.error(ErrorKind::Busy, "it was just given permits; try again"),
+            CommitError::PermitsInForce => self.error(ErrorKind::Busy, "permits were just added to it; try again"),
             CommitError::Unlimited => self.error(
                 ErrorKind::InvalidInput,
                 format!(
-                    "it has permits and no limit, so there are no turns to reserve; wait for a permit, or give it a rate: \
+                    "it has only permits and no limit, so there are no turns to reserve; wait for a permit, or add a rate: \
                      shm-limit set {name} --rate 5/s"
                 ),
             ),
@@ -66,8 +66,8 @@ impl Segment {
             CommitError::NoSeat => self.error(
                 ErrorKind::NoSeat,
                 format!(
-                    "all of its {} seats are taken, and several limits or permits need one; replace it by one with more seats: \
-                     shm-limit create {name} --replace --seats N, with its other settings",
+                    "all of its {} seats are taken, and several limits or permits need one; replace it with a limiter that \
+                     has more seats: shm-limit create {name} --replace --seats N, and its other settings",
                     self.seats().len(),
                 ),
             ),

@@ -1,12 +1,12 @@
-//! A limiter's file: open first, create second; validated; retired before it is removed.
+//! A limiter's file: opened if it exists, otherwise created; validated; retired before it is removed.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `open` | an existing file, checked as the untrusted input that it is |
-//! | `create` | a new one, finished before it has a name |
-//! | `access` | whose a new one is, and who may use it |
-//! | `messages` | what is said of a limiter that cannot decide |
-//! | `control` | the lock of those who change it, and taking the name away |
+//! | `open` | opening an existing file, and validating it as untrusted input |
+//! | `create` | creating a file, complete before it gets its name |
+//! | `access` | owner, group and mode of a new file |
+//! | `messages` | error messages for limiters that cannot decide |
+//! | `control` | the lock for changes, and removal |
 
 mod access;
 mod control;
@@ -35,16 +35,16 @@ use crate::sys::mid_write::Extent;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// How to make a limiter that isn't there yet.
+/// How to create a limiter that does not exist yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) config: Config,
-    /// `None`: as is usual in its directory.
+    /// `None`: the default of its directory.
     pub(crate) mode: Option<u32>,
     pub(crate) seats: usize,
 }
 
-/// A validated limiter in memory. Shared with all other processes that have the same file mapped.
+/// A validated, mapped limiter file, shared with all other processes that have it mapped.
 pub(crate) struct Segment {
     map: Map,
     name: Name,
@@ -66,18 +66,18 @@ impl Segment {
         }
     }
 
-    /// Joins the limiter of this name, or creates it when `plan` says how. Returns whether it was created here.
+    /// Opens the limiter of this name, or creates it if there is a `plan`. Returns whether it was created here.
     pub(crate) fn join(dir: &Directory, name: &Name, plan: Option<&Plan>) -> Result<(Segment, bool)> {
         let path = dir.file(name);
         dir.check(false)?;
-        // While there is a descriptor to ask with: with the file open there may be none left, and the file's clock would be
-        // taken on trust.
-        host::me();
-        // Each turn of the loop means that another process created or removed the name in between.
+        // Queried before a file is open, while a descriptor is still available: without one, the file's clock could not
+        // be verified.
+        host::process_info();
+        // Each iteration means that another process created or removed the name in between.
         for _ in 0..1_000 {
             match open::existing(dir, name, &path) {
                 Ok(segment) if segment.is_retired() => {
-                    // Whoever retired it died before taking the name away, or is about to.
+                    // The process that retired it died before it removed the name, or is about to remove it.
                     segment.finish_removal()?;
                     continue;
                 }
@@ -85,7 +85,7 @@ impl Segment {
                 other => {
                     let segment = other.map_err(|e| e.at(name.as_str(), &path))?;
                     match segment.prove_ground() {
-                        // The file lost its name while it was being opened.
+                        // The file was unlinked while it was being opened.
                         Err(e) if e.kind().is_lost() => continue,
                         proved => return proved.map(|()| (segment, false)),
                     }
@@ -110,22 +110,22 @@ impl Segment {
             .at(name.as_str(), &path))
     }
 
-    /// Proves that this file system keeps what a limiter rests on, unless this process has done so before.
+    /// Proves that the file system has what a limiter depends on, unless this process has proved it before.
     fn prove_ground(&self) -> Result<()> {
         self.ground
-            .prove(|| self.reopen(), &self.fixed().ground)
+            .prove(|| self.reopen(), &self.header().ground)
             .map_err(|e| e.at(self.name.as_str(), &self.path))
     }
 
-    /// Unlinks what was just created, if nobody can have joined it: whoever finds it on a file system that keeps no limiter
-    /// refuses it, too.
+    /// Unlinks the file that was just created on an unsupported file system. No process can be using it: every process
+    /// that opens it refuses the file system, too.
     fn take_back(&self, why: &Error) {
         if why.kind() == ErrorKind::Unsupported {
             let _ = unlink_if(&self.path, self.device, self.inode);
         }
     }
 
-    /// The error for a refused lock that nobody else holds.
+    /// The error for a lock that was refused although no other process holds it.
     pub(crate) fn lock_refused(&self, refusal: std::io::Error) -> Error {
         self.ground.lock_refused(refusal).at(self.name.as_str(), &self.path)
     }
@@ -139,8 +139,8 @@ impl Segment {
     }
 
     #[inline]
-    pub(crate) fn fixed(&self) -> &Header {
-        self.map.fixed()
+    pub(crate) fn header(&self) -> &Header {
+        self.map.header()
     }
 
     #[inline]
@@ -154,36 +154,36 @@ impl Segment {
         self.map.places()
     }
 
-    /// A bit for each place: whether somebody stands there.
+    /// One bit per place: whether its process is in line.
     #[inline]
-    pub(crate) fn standing(&self) -> &[AtomicU64] {
-        self.map.standing()
+    pub(crate) fn occupied(&self) -> &[AtomicU64] {
+        self.map.occupied()
     }
 
-    /// The records before the turns of the line were charged.
+    /// The records from before the charges of the line's turns.
     pub(crate) fn turn_cells(&self) -> &[Cell] {
         self.map.turn_cells()
     }
 
-    /// Where it is mapped.
+    /// The extent of the mapping.
     #[inline]
     pub(crate) fn extent(&self) -> &Extent {
         self.map.extent()
     }
 
-    /// Whether its state is a record; otherwise it is a word.
+    /// Whether the state is a record; otherwise it is one word.
     #[inline]
     pub(crate) fn has_records(&self) -> bool {
         self.map.shape().cells > 0
     }
 
-    /// Its state as a word.
+    /// The state as one word.
     #[inline]
     pub(crate) fn words(&self) -> WordState<'_> {
         WordState(self.generations())
     }
 
-    /// Its state as records, to be written to this pair of cells if any.
+    /// The state as records. `pair`: the cells to write to, if any.
     #[inline]
     pub(crate) fn records(&self, pair: Option<Pair>) -> Records<'_> {
         let table =
@@ -191,7 +191,7 @@ impl Segment {
         Records { generations: self.generations(), table, pair }
     }
 
-    /// Puts this configuration in force. The caller holds the control lock, and `pair` is the changer's.
+    /// Publishes this configuration. The caller holds the control lock, and `pair` is the changer's.
     pub(crate) fn publish(
         &self,
         epoch: u64,
@@ -220,7 +220,7 @@ impl Segment {
         self.map.permits()
     }
 
-    /// Whether it could have permits.
+    /// Whether the file has room for permits.
     #[inline]
     pub(crate) fn has_room_for_permits(&self) -> bool {
         self.map.shape().permits > 0
@@ -234,16 +234,16 @@ impl Segment {
         }
     }
 
-    /// Whether this file has the room that a policy needs.
+    /// Checks that the file has the room that a policy needs.
     pub(crate) fn has_room_for(&self, policy: &Policy) -> std::result::Result<(), String> {
         let shape = self.map.shape();
         if !policy.fits_a_word() && shape.cells == 0 {
-            return Err("it was made for one limit that is a bucket".into());
+            return Err("it was created for a single bucket".into());
         }
         for (i, limit) in policy.limits().enumerate() {
             if limit.kind() == Kind::Greedy && limit.rate().max() > shape.rings[i] as u64 {
                 return Err(format!(
-                    "limit {} has room for a greedy limit of at most {}",
+                    "limit {} has room for a greedy limit of at most {} calls",
                     i + 1,
                     shape.rings[i]
                 ));
@@ -257,25 +257,25 @@ impl Segment {
 
     #[inline]
     pub(crate) fn generations(&self) -> Generations<'_> {
-        Generations::of(self.fixed())
+        Generations::of(self.header())
     }
 
     pub(crate) fn is_retired(&self) -> bool {
         self.generations().epoch() & RETIRED != 0
     }
 
-    /// Whether this path still leads to the file that is mapped here.
+    /// Checks that the path still refers to the mapped file.
     pub(crate) fn check_not_removed(&self) -> Result<()> {
         match std::fs::symlink_metadata(&self.path) {
             Ok(meta) if self.is_this(&meta) => Ok(()),
             Ok(_) => Err(self.removed("another file has its name now")),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(self.removed("its file is gone")),
-            // Not allowed to look (any more) is no sign of removal.
+            // Lack of permission to stat the file is not a sign of removal.
             Err(_) => Ok(()),
         }
     }
 
-    /// The file once more, on a descriptor of its own.
+    /// Opens the file again, with a descriptor of its own.
     pub(crate) fn reopen(&self) -> Result<std::fs::File> {
         let name_it = |e: Error| e.at(self.name.as_str(), &self.path);
         let file = open::file(&self.path).map_err(|e| match e.kind() {
@@ -289,7 +289,7 @@ impl Segment {
         }
     }
 
-    /// What tells its file from all others on this machine.
+    /// Identifies the file on this machine: device and inode.
     pub(crate) fn file_id(&self) -> (u64, u64) {
         (self.device, self.inode)
     }

@@ -1,4 +1,4 @@
-//! Opening an existing file: nothing in it is believed before it is checked.
+//! Opening an existing file. Nothing in it is trusted before it is validated.
 
 use super::Segment;
 use crate::clock;
@@ -19,7 +19,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
-/// Opens the file itself: never creates, follows no link, waits for nobody.
+/// Opens the file itself: never creates, follows no link, never blocks.
 pub(super) fn file(path: &Path) -> Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     match open(path, flags, Mode::empty()) {
@@ -40,7 +40,7 @@ pub(super) fn file(path: &Path) -> Result<File> {
     }
 }
 
-/// Why this user may not open the file, and who can do something about it.
+/// Why this user may not open the file, with a remedy.
 #[cold]
 fn refused(path: &Path, errno: Errno) -> Error {
     let me = nix::unistd::geteuid();
@@ -48,14 +48,14 @@ fn refused(path: &Path, errno: Errno) -> Error {
         let dir = path.parent().unwrap_or(path).display();
         return Error::os(
             &format!(
-                "uid {me} may not look into {dir}; run as a user who may, or choose another directory (SHM_LIMIT_DIR)"
+                "uid {me} has no permission to search {dir}; run as a user who has, or choose another directory (SHM_LIMIT_DIR)"
             ),
             errno,
         );
     };
     let (owner, group, mode) = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
     let file = path.display();
-    // Where every user can create files, others would not trust this one whatever its mode is.
+    // In a world-writable directory, other users would not trust this file, whatever its mode.
     let is_for_others = path
         .parent()
         .and_then(|dir| std::fs::metadata(dir).ok())
@@ -64,16 +64,17 @@ fn refused(path: &Path, errno: Errno) -> Error {
         format!("give yourself access: chmod u+rw {file}")
     } else if is_for_others {
         format!(
-            "run as uid {owner}, or let that user share it: chmod 660 {file} for its group, or 666 for every user"
+            "run as uid {owner}, or have that user share it: chmod 660 {file} for its group, or 666 for every user"
         )
     } else {
         format!(
-            "run as uid {owner}, or choose another directory: files of uid {owner} in this one are for that user alone"
+            "run as uid {owner}, or choose another directory: only uid {owner} itself can use its files in this one"
         )
     };
     Error::os(
         &format!(
-            "uid {me} may not read and write its file (owner uid {owner}, group gid {group}, mode {mode:03o}); {remedy}"
+            "uid {me} has no permission to read and write the file (owner uid {owner}, group gid {group}, mode \
+             {mode:03o}); {remedy}"
         ),
         errno,
     )
@@ -86,30 +87,31 @@ fn not_a_limiter(what: &str) -> Error {
     )
 }
 
-/// Opens, checks and maps.
+/// Opens, checks and maps the file.
 pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segment> {
     let (file, meta) = settled_file(dir, path)?;
     let size = usize::try_from(meta.size()).unwrap_or(usize::MAX);
-    // Mapped first: its own header says which shape it has.
+    // Mapped first: the shape is in the file's own header.
     let ground = Ground::of(&file)?;
     let whole = Whole::of(&file, size).map_err(|e| ground.map_refused(e))?;
-    let shape = shape_of(whole.fixed(), size)?;
+    let shape = shape_of(whole.header(), size)?;
     let map = whole.shaped(shape);
-    check_header(map.fixed(), &shape, name)?;
-    ground.check_calls(&file, &map.fixed().ground)?;
+    check_header(map.header(), &shape, name)?;
+    ground.check_calls(&file, &map.header().ground)?;
     Ok(Segment::new(map, name, path, &meta, ground))
 }
 
-/// The file, checked from outside, when it has exactly one name.
+/// The file, checked from outside, once it has exactly one link.
 fn settled_file(dir: &Directory, path: &Path) -> Result<(File, Metadata)> {
     for _ in 0..50 {
         let file = file(path)?;
         let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
-        // First, so that nobody is kept waiting by files that are refused anyway.
+        // First, so that callers do not wait for files that are refused anyway.
         check_file(dir, &file, &meta)?;
         match meta.nlink() {
             1 => return Ok((file, meta)),
-            // 0: removed just now. 2: made just now on a file system without O_TMPFILE, its first name not yet gone.
+            // 0: just removed. 2: just created on a file system without O_TMPFILE, with the temporary name not yet
+            // unlinked.
             0 | 2 => std::thread::sleep(Duration::from_millis(1)),
             _ => break,
         }
@@ -132,12 +134,13 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<()> {
                 "its file belongs to uid {owner}, who is not trusted here: {whose}; remove the file, or choose another \
                  directory (--dir, SHM_LIMIT_DIR)",
                 owner = meta.uid(),
-                whose = dir.whom_it_trusts(),
+                whose = dir.trust_description(),
             ),
         ));
     }
     if meta.size() < SEATS_OFFSET as u64 {
-        // Too short for a header. Another version may have been shorter: say which it is. A short read leaves zeros.
+        // Too short for a header. The header of another version may be shorter: report that version. A short read
+        // leaves zeros.
         let mut bytes = [0; 24];
         let _ = file.read_at(&mut bytes, 0);
         let word = |i: usize| u64::from_ne_bytes(std::array::from_fn(|k| bytes[i * 8 + k]));
@@ -151,15 +154,15 @@ fn wrong_size(size: u64) -> Error {
     Error::new(
         ErrorKind::Corrupt,
         format!(
-            "damaged: its size, {size} bytes, is not the one that its header says; run `shm-limit remove --force NAME`, then create it again"
+            "damaged: its size, {size} bytes, does not match its header; run `shm-limit remove --force NAME`, then create it again"
         ),
     )
 }
 
-/// The shape that the header says, if the file is as large as that.
-fn shape_of(fixed: &Header, size: usize) -> Result<Shape> {
+/// The shape according to the header, if the file has the corresponding size.
+fn shape_of(header: &Header, size: usize) -> Result<Shape> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-    let (id, r) = (&fixed.identity, &fixed.geometry);
+    let (id, r) = (&header.identity, &header.geometry);
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
     Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get))
         .filter(|shape| shape.file_size() == size)
@@ -170,25 +173,26 @@ fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     if magic != MAGIC {
         return Err(Error::new(
             ErrorKind::NotALimiter,
-            "another file is in its place; move that away (or run `shm-limit remove --force NAME`, which deletes it), or choose another name \
-             or directory",
+            "another file is in its place; move that away (or run `shm-limit remove --force NAME`, which deletes it), or \
+             choose another name or directory",
         ));
     }
     if version != VERSION || layout != FINGERPRINT {
         return Err(Error::new(
             ErrorKind::Incompatible,
             format!(
-                "it has format {version} (layout {layout:016x}), this program reads format {VERSION} (layout {FINGERPRINT:016x}); \
-                 use one version of shm-limit for all, or remove it with the version that made it"
+                "it has format {version} (layout {layout:016x}), but this program reads format {VERSION} (layout \
+                 {FINGERPRINT:016x}); use the same version of shm-limit \
+                 everywhere, or remove the limiter with the version that created it"
             ),
         ));
     }
     Ok(())
 }
 
-fn check_header(fixed: &Header, shape: &Shape, name: &Name) -> Result<()> {
+fn check_header(header: &Header, shape: &Shape, name: &Name) -> Result<()> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-    let id = &fixed.identity;
+    let id = &header.identity;
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
     let corrupt = |what: &str| {
         Err(Error::new(
@@ -196,20 +200,21 @@ fn check_header(fixed: &Header, shape: &Shape, name: &Name) -> Result<()> {
             format!("damaged: {what}; run `shm-limit remove --force NAME`, then create it again"),
         ))
     };
-    if get(&id.checksum) != header_checksum(fixed) {
+    if get(&id.checksum) != header_checksum(header) {
         return corrupt("the header does not match its checksum");
     }
-    let r = &fixed.geometry;
+    let r = &header.geometry;
     let now = Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get));
     if get(&id.file_size) != shape.file_size() as u64 || now != Some(*shape) {
-        return corrupt("the file's size is not the one in its header");
+        return corrupt("the file's size does not match its header");
     }
-    if stored_name(fixed).as_deref() != Some(name.as_str().as_bytes()) {
+    if stored_name(header).as_deref() != Some(name.as_str().as_bytes()) {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
-                "its file is that of the limiter {:?}, renamed or copied; run `shm-limit remove --force NAME` with its present name",
-                String::from_utf8_lossy(&stored_name(fixed).unwrap_or_default())
+                "its file is that of the limiter {:?}, renamed or copied; run `shm-limit remove --force NAME` with \
+                 its current name",
+                String::from_utf8_lossy(&stored_name(header).unwrap_or_default())
             ),
         ));
     }
@@ -217,23 +222,23 @@ fn check_header(fixed: &Header, shape: &Shape, name: &Name) -> Result<()> {
         boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
         time_namespace: get(&id.time_namespace),
     };
-    check_clock(host::me().clock, made_under, get(&r.wall_ns), get(&r.created_ns))
+    check_clock(host::process_info().clock, made_under, get(&r.wall_ns), get(&r.created_ns))
 }
 
-/// By how much the time of day may be set while a file can still be recognised by it, see [`check_clock`].
-const SAME_WALL: Duration = Duration::from_secs(1);
+/// How far the wall clock may be set without [`check_clock`] mistaking a file for one of another boot.
+const WALL_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// Whether times in the file mean the same here.
+/// Checks that times in the file have the same meaning for this process.
 ///
-/// Where the boot or the time namespace is unknown on either side, the time of day decides: CLOCK_REALTIME knows no time
-/// namespaces, and it is slewed together with CLOCK_BOOTTIME. So their difference stays the same for as long as the
-/// machine runs and nobody sets the time. After a restart it is another one, because nobody restarts a machine within
-/// [`SAME_WALL`], and in another time namespace it differs by that namespace's offset. If somebody has set the time, a
-/// limiter that could be used is refused; none is accepted that must not be, but for a namespace that is ahead by less
-/// than [`SAME_WALL`].
+/// Where the boot id or the time namespace is unknown on either side, the wall clock decides: CLOCK_REALTIME is the
+/// same in all time namespaces, and is slewed together with CLOCK_BOOTTIME. So their difference is constant while the
+/// machine runs and nobody sets the wall clock. After a reboot it differs, because no machine reboots within
+/// [`WALL_TOLERANCE`]; in another time namespace it differs by the namespace's offset. If the wall clock was set, a
+/// usable limiter is refused. No unusable limiter is accepted, except from a time namespace that is ahead by less than
+/// [`WALL_TOLERANCE`].
 ///
-/// A machine that starts each time with the same time of day, because it has no clock that runs on, can't be told from
-/// its earlier runs in this way, except by times in the future.
+/// A machine without a battery-backed clock, which boots with the same wall time each time, cannot be distinguished
+/// from its earlier boots this way, except by times in the future.
 fn check_clock(
     here: host::ClockIdentity,
     made_under: host::ClockIdentity,
@@ -241,28 +246,28 @@ fn check_clock(
     created_ns: u64,
 ) -> Result<()> {
     match here.compare(made_under) {
-        host::Same::Yes => return Ok(()),
-        host::Same::No => {
-            // The live limiter of another namespace is not to be removed, as long as that can be told apart.
+        host::ClockMatch::Yes => return Ok(()),
+        host::ClockMatch::No => {
+            // Do not suggest removal of a live limiter of another namespace, as long as it can be recognised as such.
             let same_boot = here.boot_id == made_under.boot_id && here.boot_id != [0, 0];
             let why = if same_boot {
-                "it was created in another time namespace, so its times mean something else here; use it there, or choose \
+                "it was created in another time namespace, so its times have another meaning here; use it there, or choose \
                  another directory here (SHM_LIMIT_DIR)"
             } else {
-                "it was created before this machine was started, or in another time namespace, so its times mean nothing \
+                "it was created before this machine was started, or in another time namespace, so its times have no meaning \
                  here; if no process uses it, run `shm-limit remove --force NAME` and open it again"
             };
             return Err(Error::new(ErrorKind::OtherClock, why));
         }
-        host::Same::Unknown => {}
+        host::ClockMatch::Unknown => {}
     }
-    let apart = Duration::from_nanos(clock::wall_offset().abs_diff(wall_ns));
-    if apart <= SAME_WALL && created_ns <= clock::now().as_nanos() {
+    let difference = Duration::from_nanos(clock::wall_offset().abs_diff(wall_ns));
+    if difference <= WALL_TOLERANCE && created_ns <= clock::now().as_nanos() {
         return Ok(());
     }
-    let (who, remedy) = if here.is_known() {
+    let (reason, remedy) = if here.is_known() {
         (
-            "the process that made it had no /proc",
+            "the process that created it had no /proc",
             "if no process uses it, run `shm-limit remove --force NAME` and open it again",
         )
     } else {
@@ -271,31 +276,32 @@ fn check_clock(
     Err(Error::new(
         ErrorKind::OtherClock,
         format!(
-            "it may have been made before this machine was started, or in another time namespace, where its times mean nothing: \
-             {who}, so that could not be confirmed, and by the time of day the clocks are {} apart; {remedy}",
-            format_span(Duration::from_millis(apart.as_millis().try_into().unwrap_or(u64::MAX)))
+            "it may have been created before this machine was started, or in another time namespace, so its times \
+             may have no meaning here: {reason}, so that could not be confirmed, and \
+             judging by the wall clock the clocks are {} apart; {remedy}",
+            format_span(Duration::from_millis(difference.as_millis().try_into().unwrap_or(u64::MAX)))
         ),
     ))
 }
 
-pub(super) fn header_checksum(fixed: &Header) -> u64 {
-    let (id, regions) = (&fixed.identity, &fixed.geometry);
+pub(super) fn header_checksum(header: &Header) -> u64 {
+    let (id, geometry) = (&header.identity, &header.geometry);
     [&id.magic, &id.version, &id.layout, &id.file_size, &id.boot_id[0], &id.boot_id[1], &id.time_namespace]
         .into_iter()
-        .chain([&regions.seats, &regions.name_len, &regions.created_ns, &regions.created_unix])
-        .chain([&regions.cells, &regions.permits])
-        .chain(&regions.rings)
-        .chain([&regions.wall_ns])
-        .chain(&fixed.name)
+        .chain([&geometry.seats, &geometry.name_len, &geometry.created_ns, &geometry.created_unix])
+        .chain([&geometry.cells, &geometry.permits])
+        .chain(&geometry.rings)
+        .chain([&geometry.wall_ns])
+        .chain(&header.name)
         .fold(Hash::new(), |hash, word| hash.word(word.load(Ordering::Relaxed)))
         .0
 }
 
-fn stored_name(fixed: &Header) -> Option<Vec<u8>> {
+fn stored_name(header: &Header) -> Option<Vec<u8>> {
     let len =
-        usize::try_from(fixed.geometry.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
+        usize::try_from(header.geometry.name_len.load(Ordering::Relaxed)).ok().filter(|&n| n <= MAX_NAME)?;
     let mut bytes: Vec<u8> =
-        fixed.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).collect();
+        header.name.iter().flat_map(|w| w.load(Ordering::Relaxed).to_le_bytes()).collect();
     bytes.truncate(len);
     Some(bytes)
 }

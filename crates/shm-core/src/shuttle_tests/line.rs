@@ -1,6 +1,7 @@
-//! The line: processes that join, charge turns, claim and leave, or die anywhere, while the limits are published anew.
+//! The line: processes that join, charge turns, claim and leave, or die at any point, while the configuration is
+//! republished.
 //!
-//! What `limiter::wait` does with a file is said again here, as short as it can be.
+//! The parts of `limiter::wait` that need a file are repeated here in short form.
 
 use super::{Time, play, roll};
 use crate::clock::Nanos;
@@ -23,14 +24,14 @@ const PROCESSES: u64 = 3;
 const CALLS: u64 = 3;
 const CHANGES: u64 = 2;
 const PLACES: usize = 4;
-/// Two in this time, three at once.
+/// Two per this period, and a burst of three.
 const PER: u64 = 10_000_000;
 const BURST: u64 = 3;
 /// The longest sleep.
 const WATCH: u64 = 20_000_000;
-/// A turn that came so long before all who stand is nobody's.
+/// A turn that came this long before every waiting caller arrived is undone.
 const UNCLAIMED: u64 = 100_000_000;
-/// Nobody who is served in the end looks more often.
+/// A caller that is served needs fewer looks than this.
 const LOOKS: usize = 500;
 
 fn limit() -> Limit {
@@ -40,7 +41,7 @@ fn limit() -> Limit {
 struct Scene {
     ring: Ring,
     turns: TurnTable,
-    standing: [AtomicU64; 1],
+    occupied: [AtomicU64; 1],
     places: [Place; PLACES],
     locks: Mutex<BTreeSet<(usize, u64)>>,
     time: Time,
@@ -66,21 +67,21 @@ impl TakesLocks for &Scene {
     }
 }
 
-/// How a look ends.
+/// The result of a look.
 enum Look {
     Granted,
     Sleep(u64),
-    /// It was killed in the middle.
+    /// Killed in the middle.
     Dead,
 }
 
-/// A process that stands, with one caller.
+/// A process in line, with one caller.
 struct Caller<'a> {
     scene: &'a Scene,
     id: HolderId,
     ticket: u64,
     cost: u64,
-    /// Whether it is to be killed soon.
+    /// Whether it will be killed soon.
     is_doomed: bool,
 }
 
@@ -90,7 +91,7 @@ impl Scene {
     }
 
     fn line(&self) -> Places<'_> {
-        Places { standing: &self.standing, places: &self.places, limits: 1 }
+        Places { occupied: &self.occupied, places: &self.places, limits: 1 }
     }
 
     fn clock(&self) -> impl Fn() -> Nanos {
@@ -110,7 +111,7 @@ impl Scene {
         has_ended(&self.places[id.seat].holder, id, &mut locks).unwrap()
     }
 
-    fn bury(&self) {
+    fn clear_dead_places(&self) {
         for standing in self.line().all() {
             let holder = &self.places[standing.place].holder;
             let id = HolderId { seat: standing.place, tenure: holder.tenure.load(Ordering::Acquire) };
@@ -118,10 +119,10 @@ impl Scene {
                 self.line().leave(id.seat);
             }
         }
-        self.turns.free_the_lost(|filler| self.has_ended(filler));
+        self.turns.free_stuck(|filler| self.has_ended(filler));
     }
 
-    /// The turns that can be used by somebody who arrived at `oldest` or later. Those that came long before are undone.
+    /// The turns that callers which arrived at `oldest` or later can use. Turns from long before are undone.
     fn ready(&self, epoch: u64, now: u64, oldest: u64) -> Vec<(ReadyTurn, Charge)> {
         let mut turns = Vec::new();
         for turn in self.turns.ready().all() {
@@ -151,24 +152,24 @@ impl Scene {
         None
     }
 
-    fn undo_turns_to_come(&self) {
+    fn undo_future_turns(&self) {
         let now = self.time.now().as_nanos();
         self.undo_turns(|turn| turn.at > now);
     }
 
-    fn undo_turns(&self, is_to_go: impl Fn(&ReadyTurn) -> bool) {
-        let mut now_as = None;
+    fn undo_turns(&self, should_undo: impl Fn(&ReadyTurn) -> bool) {
+        let mut undone = None;
         for turn in self.turns.ready().all().iter().rev() {
-            if !is_to_go(turn) {
+            if !should_undo(turn) {
                 return;
             }
             let charge = self.turns.charge_of(turn);
-            let after = now_as.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
-            now_as = self.undo(turn, &Charge { after, ..charge }).map(|is| (charge.before, is));
+            let after = undone.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
+            undone = self.undo(turn, &Charge { after, ..charge }).map(|is| (charge.before, is));
         }
     }
 
-    /// Publishes the same configuration again. It may die before any process has settled it.
+    /// Publishes the same configuration again. The changer may die before any process has settled it.
     fn change(&self, epoch: u64) {
         let config =
             Config { starts_empty: false, ..Config::new(limit().into(), Nanos::from_nanos(Time::START)) };
@@ -200,17 +201,17 @@ impl Scene {
 }
 
 impl Caller<'_> {
-    /// Whether it lives.
+    /// Returns whether it is alive.
     fn waits(&self) -> bool {
         let (s, place) = (self.scene, self.id.seat);
         let costs = [self.cost; 4];
         s.line()
             .write(place, &Front { ticket: self.ticket, behind: 0, newest: self.ticket, costs, epoch: 1 });
         s.line().plan(place, self.ticket);
-        s.line().stand(place);
+        s.line().enter(place);
         let leaves_after = if roll(4) == 0 { roll(3) as usize } else { LOOKS };
         for looks in 0.. {
-            assert!(looks < LOOKS, "it waits for ever: {}", self.told());
+            assert!(looks < LOOKS, "a caller waits for ever: {}", self.told());
             if self.is_doomed && roll(4) == 0 {
                 return false;
             }
@@ -223,19 +224,19 @@ impl Caller<'_> {
                 Look::Sleep(until) => {
                     s.line().plan(place, until);
                     s.time.wait_until(Nanos::from_nanos(until));
-                    s.line().stand_again(place);
+                    s.line().reenter(place);
                     thread::yield_now();
                 }
             }
         }
         s.line().leave(place);
-        if !s.line().is_anybody_there() {
-            s.undo_turns(|_| !s.line().is_anybody_there());
+        if !s.line().is_occupied() {
+            s.undo_turns(|_| !s.line().is_occupied());
         }
         true
     }
 
-    /// How things stand, for people.
+    /// A description of the state, for failures.
     fn told(&self) -> String {
         let s = self.scene;
         let now = s.time.now().as_nanos();
@@ -251,7 +252,7 @@ impl Caller<'_> {
         let epoch = s.ring.generations().epoch();
         let others = || s.line().all().filter(|other| other.place != self.id.seat);
         if others().any(|other| other.is_late(now)) || s.turns.is_full() {
-            s.bury();
+            s.clear_dead_places();
         }
         let (mut before, mut oldest) = (0, self.ticket);
         let mut asked = vec![(self.ticket, self.cost)];
@@ -262,15 +263,15 @@ impl Caller<'_> {
             before += usize::from((other.ticket, other.place) < (self.ticket, self.id.seat));
         }
         asked.sort_unstable();
-        let mut is_charged_anew = false;
+        let mut was_recharged = false;
         let turns = loop {
             let turns = s.ready(epoch, now, oldest);
             let next = turns.iter().find(|(turn, _)| turn.at >= self.ticket);
-            let is_anothers =
+            let is_for_another =
                 next.is_some_and(|(turn, charge)| turn.at > now && charge.costs[0] != self.cost);
-            if before == 0 && is_anothers && !is_charged_anew {
-                is_charged_anew = true;
-                s.undo_turns_to_come();
+            if before == 0 && is_for_another && !was_recharged {
+                was_recharged = true;
+                s.undo_future_turns();
                 continue;
             }
             let (ready, later) = (
@@ -305,7 +306,7 @@ impl Caller<'_> {
         Look::Sleep(next.min(now + WATCH))
     }
 
-    /// Whether a turn was charged. `None`: it was killed while it did.
+    /// Returns whether a turn was charged. `None`: killed while doing so.
     fn fill(&self, cost: u64, epoch: u64, latest: u64) -> std::result::Result<Option<bool>, CommitError> {
         let s = self.scene;
         let Some(filling) = s.turns.begin(self.id) else { return Ok(Some(false)) };
@@ -336,7 +337,7 @@ impl Caller<'_> {
         assert!(at >= Nanos::from_nanos(self.ticket) && at <= s.time.now());
         let excess = charge.costs[0] - self.cost;
         if excess > 0 {
-            s.undo_turns_to_come();
+            s.undo_future_turns();
             s.words().refund(charge.epoch, at, Some(charge.after), excess, &s.clock());
         }
         s.used.lock().unwrap().push(Admission { at, tokens: self.cost });
@@ -344,12 +345,12 @@ impl Caller<'_> {
 }
 
 #[test]
-fn the_line_is_never_over_and_loses_no_slot() {
+fn the_line_keeps_the_limit_and_loses_no_slot() {
     play(|| {
         let scene = Arc::new(Scene {
             ring: Ring::new(),
             turns: TurnTable::model(),
-            standing: [AtomicU64::new(0)],
+            occupied: [AtomicU64::new(0)],
             places: std::array::from_fn(|_| Place::model()),
             locks: Mutex::default(),
             time: Time::new(),
@@ -369,10 +370,10 @@ fn the_line_is_never_over_and_loses_no_slot() {
         processes.into_iter().for_each(|process| process.join().unwrap());
         let mut used = scene.used.lock().unwrap().clone();
         assert_eq!(audit::check(limit(), &mut used), Ok(()), "{used:?}");
-        // Everybody is gone: whoever comes finds every slot free, and what nobody used.
+        // All processes have ended: the next one finds every slot free, and all unused budget.
         scene.time.wait_until(scene.time.now().plus(Duration::from_nanos(100 * PER)));
-        scene.bury();
-        assert!(!scene.line().is_anybody_there());
+        scene.clear_dead_places();
+        assert!(!scene.line().is_occupied());
         scene.ready(scene.ring.generations().epoch(), 0, 0);
         scene.undo_turns(|_| true);
         let last = HolderId { seat: 0, tenure: 9_999 };

@@ -1,6 +1,5 @@
-//! Scenes that are too long for loom, in random interleavings, by shuttle: several processes, each with several operations
-//! one after the other, in a time that passes. Run by `cargo xtask test loom`; longer by
-//! `cargo xtask interleave`.
+//! Scenarios that are too long for loom, in random interleavings, by shuttle: several processes, each with several
+//! consecutive operations, in simulated time. Run by `cargo xtask test loom`; longer by `cargo xtask interleave`.
 
 mod line;
 mod permits;
@@ -12,12 +11,12 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many interleavings of each scene.
+/// The number of interleavings of each scenario.
 fn interleavings() -> usize {
     std::env::var("SHM_LIMIT_INTERLEAVINGS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
 }
 
-/// Half of them at random, half with few preemptions at unlikely places.
+/// Half of them random, half with few preemptions at unlikely points (PCT).
 fn play(scene: impl Fn() + Send + Sync + Copy + 'static) {
     let mut config = Config::new();
     config.max_steps = shuttle::MaxSteps::None;
@@ -30,7 +29,7 @@ fn roll(n: u64) -> u64 {
     shuttle::rand::thread_rng().gen_range(0..n)
 }
 
-/// A clock for all processes. It moves when somebody waits, and a little when somebody looks.
+/// A clock shared by all processes. It advances when one waits, and slightly with each reading.
 struct Time(AtomicU64);
 
 impl Time {

@@ -1,4 +1,4 @@
-//! Permits and seats: processes that come, take, give back, die and come again, while the number of permits changes.
+//! Permits and seats: processes that start, take, return, die and start again, while the number of permits changes.
 
 use super::{play, roll};
 use crate::commit::loom_tests::{Ring, bucket, keep, now};
@@ -23,9 +23,9 @@ struct Scene {
     ring: Ring,
     places: [AtomicU64; MOST],
     seats: [Seat; SEATS],
-    /// The kernel's: whose locks are held.
+    /// Simulated kernel: the locks that are held.
     locks: Mutex<BTreeSet<(usize, u64)>>,
-    /// Permits held by the living, as they themselves know it.
+    /// Permits that living processes believe they hold.
     held: Mutex<u64>,
 }
 
@@ -53,7 +53,7 @@ fn config(permits: u32) -> Config {
     keep(most).with(Policy::from(bucket(1)).with_permits(permits).unwrap())
 }
 
-/// One life: from taking a seat to leaving it, or to death.
+/// One process: from taking a seat to releasing it, or to its death.
 struct Life<'a> {
     scene: &'a Scene,
     id: HolderId,
@@ -74,7 +74,7 @@ impl Scene {
         let mut locks = self;
         let id = (0..SEATS).find_map(|seat| claim(seat, &self.seats[seat].holder, &mut locks).unwrap())?;
         if roll(8) == 0 {
-            // Dies before it says who it is.
+            // Dies before it writes its description.
             locks.unlock(id);
             return None;
         }
@@ -107,12 +107,12 @@ impl Life<'_> {
         if let Some(held) = self.permits.pop() {
             *self.scene.held.lock().unwrap() -= 1;
             self.scene.permits().give_back(held, self.process);
-            // A second time it is nobody's to give.
+            // The second time has no effect.
             self.scene.permits().give_back(held, self.process);
         }
     }
 
-    /// What it held is nobody's from here on, and the kernel frees its lock, after it left or not.
+    /// From here on it holds no permits; the kernel releases its lock, whether or not it released the seat.
     fn over(self, leaves: bool) {
         *self.scene.held.lock().unwrap() -= self.permits.len() as u64;
         if leaves {
@@ -161,7 +161,7 @@ fn permits_are_never_exceeded_and_never_lost() {
             scene.words().publish(epoch, &config(permits), &now).unwrap();
         }
         processes.into_iter().for_each(|process| process.join().unwrap());
-        // Everybody is gone: all permits are free for who comes now, and no more than there are.
+        // All processes have ended: all permits are available to a new one, but no more than there are.
         let mut last = scene.born_again();
         (0..MOST + 2).for_each(|_| last.ask());
         assert_eq!(last.permits.len(), MOST);

@@ -1,4 +1,4 @@
-//! State words and records: taken, reserved, cancelled, given back and scheduled, while somebody changes the configuration.
+//! State words and records: taken, reserved, cancelled and refunded, while the configuration changes.
 
 use super::{Time, play, roll};
 use crate::clock::Nanos;
@@ -20,7 +20,7 @@ const OPERATIONS: u64 = 5;
 const CHANGES: u64 = 3;
 /// The period of the limits.
 const PER: u64 = 100_000;
-/// What the greedy limit admits in a period, and the burst of the bucket.
+/// The maximum of the greedy limit, and the burst of the bucket.
 const MAX: u64 = 3;
 
 fn bucket() -> Limit {
@@ -38,11 +38,11 @@ struct Scene {
     rings: [usize; RINGS],
     policy: Policy,
     time: Time,
-    /// When what was admitted was to be used. Not a part of the scene, so nobody is interrupted at it.
+    /// When admitted calls were used. Not part of the model, so it causes no interleavings.
     used: Mutex<Vec<(u64, u64)>>,
 }
 
-/// What is done with a turn.
+/// What happens to a turn.
 enum Fate {
     Kept,
     Cancelled,
@@ -94,7 +94,7 @@ impl Scene {
         self.used.lock().unwrap().push((at.as_nanos(), tokens));
     }
 
-    /// Waits for a turn as a process does; whether it came before the configuration changed.
+    /// Waits for a turn as a process does; returns whether it came before the configuration changed.
     fn wait_for(&self, at: Nanos, epoch: u64) -> bool {
         self.time.wait_until(at);
         let now = self.time.now();
@@ -118,7 +118,7 @@ impl Scene {
                 let ready = denied.retry_at().unwrap();
                 return assert!(ready > denied.at() && ready > latest);
             }
-            // A helper that overslept froze it: the limiter heals that under the control lock, which is not played here.
+            // A stalled helper froze it: the limiter repairs that under the control lock, which is not modelled.
             Err(CommitError::Frozen) => return,
             Err(why) => panic!("{why:?}"),
         };
@@ -131,7 +131,7 @@ impl Scene {
             Fate::Cancelled if at > now && self.cancel(seat, epoch, state, cost, scratch) => {}
             _ if at > now && !self.wait_for(at, epoch) => {}
             Fate::GivenBack => {
-                // Used less than was taken. What is given back may be taken again, what was used stays.
+                // Used less than was taken: the refunded part may be taken again.
                 self.use_at(at, cost - 1);
                 self.give_back_one(seat, epoch, state, at, scratch);
             }
@@ -156,7 +156,7 @@ impl Scene {
         }
     }
 
-    /// Publishes the same configuration again, as a change to the same limit does.
+    /// Publishes the same configuration again, as a change to equal limits does.
     fn change(&self, epoch: u64) {
         let config =
             Config { starts_empty: false, ..Config::new(self.policy, Nanos::from_nanos(Time::START)) };
@@ -168,7 +168,7 @@ impl Scene {
         assert_eq!(published, Ok(()));
     }
 
-    /// By the definitions alone: in no window too many.
+    /// Checks the definitions alone: no window has too many.
     fn check(&self) {
         let mut used = self.used.lock().unwrap().clone();
         used.retain(|&(_, tokens)| tokens > 0);
@@ -204,11 +204,11 @@ fn play_with(policy: fn() -> Policy) {
 }
 
 #[test]
-fn a_word_is_never_over() {
+fn a_word_keeps_the_limit() {
     play_with(|| bucket().into());
 }
 
 #[test]
-fn records_of_a_bucket_and_a_log_are_never_over() {
+fn records_of_a_bucket_and_a_log_keep_both_limits() {
     play_with(|| Policy::new(&[bucket(), greedy()]).unwrap());
 }

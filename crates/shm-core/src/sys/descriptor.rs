@@ -1,4 +1,4 @@
-//! Descriptors that are open for a moment only, and that a child forked in that moment must not keep.
+//! Descriptors that are open only briefly, and that a child forked meanwhile must not keep.
 
 use super::signal::NoHandlers;
 use std::fs::File;
@@ -7,19 +7,19 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 const NONE: i32 = -1;
-/// The numbers of those that are open now. With more than these at once, a forked child keeps the rest until it execs.
+/// The numbers of the currently open ones. Beyond this many at once, a forked child keeps the rest until it execs.
 static OPEN: [AtomicI32; 16] = [const { AtomicI32::new(NONE) }; 16];
 
-/// A descriptor of this process alone: a child that another thread forks closes its copy before anything else. No signal
-/// handler runs in this thread meanwhile, so no child goes on with it.
+/// A descriptor private to this process: a child forked by another thread closes its copy before it does anything else.
+/// Signal handlers are blocked in this thread meanwhile, so no handler can fork a child that continues with it.
 pub(crate) struct Momentary {
-    /// Left before the file is closed: fields are dropped in this order.
+    /// Cleared before the file is closed: fields are dropped in this order.
     _slot: Slot,
     file: File,
     _no_handlers: NoHandlers,
 }
 
-/// Where its number is.
+/// The index in [`OPEN`].
 struct Slot(Option<usize>);
 
 impl Momentary {
@@ -52,12 +52,12 @@ impl Drop for Slot {
     }
 }
 
-/// For a forked child, before it does anything else: only calls what may be called there.
+/// For a forked child, before it does anything else. Async-signal-safe.
 pub(super) fn close_inherited() {
     for slot in &OPEN {
         let number = slot.swap(NONE, Ordering::AcqRel);
         if number != NONE {
-            // SAFETY: the child's own copy of a descriptor that no thread of the child knows of.
+            // SAFETY: the child's own copy of a descriptor that no thread of the child uses.
             unsafe { libc::close(number) };
         }
     }

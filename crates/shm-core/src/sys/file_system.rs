@@ -1,14 +1,14 @@
-//! Kinds of file systems by the number that `statfs` gives them.
+//! File system types, by their `statfs` magic numbers.
 
-/// Who may change a file that lies on it.
+/// Who can modify a file on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Programs of this kernel alone, all by the same page cache.
+    /// Only programs on this kernel, through one page cache.
     Kernel,
     /// Other hosts, each with memory of its own.
     Hosts,
-    /// Whatever the program behind it lets in, and whoever reaches what it shows by another way: the directory that it
-    /// mirrors, another host, the other side of a virtual machine. They have another page cache.
+    /// Whoever the program behind it lets in, and whoever accesses the same data another way (the mirrored directory,
+    /// another host, the other side of a virtual machine) through another page cache.
     Program,
 }
 
@@ -58,12 +58,12 @@ fn find(kind: u64) -> Option<&'static (u64, &'static str, Reach)> {
     KINDS.iter().find(|(number, ..)| *number == kind)
 }
 
-/// What people call it.
+/// The common name.
 pub(crate) fn name(kind: u64) -> Option<&'static str> {
     find(kind).map(|&(_, name, _)| name)
 }
 
-/// Who may change its files. A kind that is not known here is taken for local: the rest is proved.
+/// Who can modify its files. An unknown type counts as local; the rest is proved.
 pub(crate) fn reach(kind: u64) -> Reach {
     find(kind).map_or(Kernel, |&(.., reach)| reach)
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_file_systems_are_told_from_local_ones() {
+    fn network_and_local_file_systems_are_distinguished() {
         for (kind, called) in
             [(libc::NFS_SUPER_MAGIC, "NFS"), (libc::SMB_SUPER_MAGIC, "SMB"), (0x0102_1997, "9P")]
         {

@@ -1,30 +1,30 @@
-//! Moments in which this process must not fork, and what is done when it does.
+//! Sections in which this process must not fork, and the fork hooks.
 
 use super::signal::NoHandlers;
 use super::wiped::{WIPED, wipe_on_fork};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the hooks are set, by this process or one that it was forked from.
+/// Whether the hooks are installed, by this process or an ancestor by fork.
 static HOOKED: AtomicBool = AtomicBool::new(false);
 
-/// No lock here: a fork in the middle of it by another thread would leave the lock taken in the child for good.
+/// Lock-free: if another thread forked in the middle, the child would find a lock held for ever.
 ///
-/// A caller lets no signal handler run meanwhile: a child that one forks would lack some of the hooks.
+/// The caller blocks signal handlers: a child forked by a handler in the middle would lack some of the hooks.
 pub(super) fn set_hooks() {
     if HOOKED.load(Ordering::Acquire) {
         return;
     }
-    // It holds for all descendants.
+    // Inherited by all descendants.
     wipe_on_fork();
     if !HOOKED.swap(true, Ordering::AcqRel) {
-        // SAFETY: the hooks are functions that live as long as the program and do only what may be done there.
+        // SAFETY: the hooks are functions with static lifetime, and do only what is allowed in fork hooks.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_child)) };
     }
 }
 
 struct Gate(UnsafeCell<libc::pthread_mutex_t>);
-// SAFETY: a pthread mutex is made to be used from any thread.
+// SAFETY: a pthread mutex may be used from any thread.
 unsafe impl Sync for Gate {}
 static GATE: Gate = Gate(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
 
@@ -41,7 +41,7 @@ impl Gate {
 }
 
 extern "C" fn before_fork() {
-    // A thread that forks inside has it locked.
+    // A thread that forks inside the gate already holds the mutex.
     if INSIDE.get() == 0 {
         GATE.lock();
     }
@@ -63,16 +63,15 @@ extern "C" fn in_child() {
 }
 
 thread_local! {
-    /// How often this thread is inside the gate.
+    /// How many times this thread is inside the gate.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// While this lives, this process does not fork: `fork` in another thread waits, and no signal handler runs in this one.
-/// Short: held for a few system calls, never while sleeping or looking for something. A thread may be inside several
-/// times.
+/// While this lives, this process does not fork: `fork` in another thread blocks, and no signal handler runs in this
+/// one. Held for a few system calls only, never while sleeping or searching. Reentrant.
 ///
-/// Without it a child forked in the moment in which a locked descriptor is open would inherit it, and with it the
-/// lock. It never waits for another process.
+/// Without it, a child forked while a locked descriptor is open would inherit the descriptor, and with it the lock.
+/// Never waits for another process.
 pub(crate) struct NoFork {
     _no_handlers: NoHandlers,
 }

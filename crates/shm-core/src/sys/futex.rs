@@ -1,22 +1,19 @@
-//! Sleeping on a shared word, and waking those who sleep.
+//! Futexes: sleeping on a shared word, and waking the sleepers.
 
 use crate::clock::{self, Nanos};
+use crate::intervals::NO_FUTEX_SLEEP;
 use nix::errno::Errno;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-/// How long a caller sleeps, at most, who is not woken because the kernel refuses the futex.
-const WITHOUT_FUTEX: Duration = Duration::from_millis(1);
-
-/// The low half of the word is what the kernel compares.
+/// The half of the word that the kernel compares.
 fn low_half(word: &AtomicU64) -> *const u32 {
     let low = if cfg!(target_endian = "little") { 0 } else { 1 };
     word.as_ptr().cast::<u32>().cast_const().wrapping_add(low)
 }
 
-/// Sleeps until `deadline`, or until somebody wakes the sleepers of `word`; not at all if the word's low half is no
-/// longer that of `seen`. Or until a signal handler ran: the caller looks again in any case.
+/// Sleeps until `deadline` or a wake-up of `word`; returns immediately if the word's low half differs from that of
+/// `seen`. A signal handler also ends the sleep: the caller always rechecks its condition.
 pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) {
     let left = deadline.since(clock::now());
     let mut monotonic = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -27,13 +24,14 @@ pub(crate) fn sleep(word: &AtomicU64, seen: u64, deadline: Nanos) {
         tv_sec: monotonic.tv_sec.saturating_add(left.as_secs() as i64 + i64::from(nanos >= 1_000_000_000)),
         tv_nsec: nanos % 1_000_000_000,
     };
-    // The kernel knows no absolute sleep on CLOCK_BOOTTIME here. CLOCK_MONOTONIC stands still while the machine is
-    // suspended, which callers bound by sleeping for seconds only. Without FUTEX_PRIVATE_FLAG: sleepers are in
+    // FUTEX_WAIT_BITSET takes no absolute time of CLOCK_BOOTTIME. CLOCK_MONOTONIC does not advance while the machine is
+    // suspended; callers bound the error by sleeping for seconds at most. No FUTEX_PRIVATE_FLAG: the sleepers are in
     // other processes.
     let slept = wait(word, seen, &until);
     if slept.is_err_and(|errno| !matches!(errno, Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT)) {
-        // Refused, though not when the limiter was opened: a filter was set since. The caller must not spin.
-        std::thread::sleep(left.min(WITHOUT_FUTEX));
+        // The kernel refuses the call, though it did not when the limiter was opened: a seccomp filter was installed
+        // since. Do not busy-loop.
+        std::thread::sleep(left.min(NO_FUTEX_SLEEP));
     }
 }
 
@@ -54,7 +52,7 @@ fn wait(word: &AtomicU64, seen: u64, until: &libc::timespec) -> nix::Result<()> 
     Errno::result(answer).map(drop)
 }
 
-/// Whether the kernel lets this process sleep on this word and wake its sleepers. It does not sleep.
+/// Checks that the kernel lets this process sleep on this word and wake its sleepers, without sleeping.
 pub(crate) fn check(word: &AtomicU64) -> nix::Result<()> {
     let past = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     match wait(word, word.load(Ordering::Relaxed).wrapping_add(1), &past) {
@@ -63,29 +61,29 @@ pub(crate) fn check(word: &AtomicU64) -> nix::Result<()> {
     }
 }
 
-/// Wakes everybody who sleeps on the word, in every process; whether there was anybody.
+/// Wakes all sleepers of the word, in every process; returns whether there was any.
 pub(crate) fn wake_all(word: &AtomicU64) -> bool {
     wake(word, i32::MAX).is_ok_and(|woken| woken > 0)
 }
 
-/// Wakes one of those who sleep on the word; whether there was one.
+/// Wakes one sleeper of the word; returns whether there was one.
 pub(crate) fn wake_one(word: &AtomicU64) -> bool {
     wake(word, 1).is_ok_and(|woken| woken > 0)
 }
 
-/// How many were woken.
-fn wake(word: &AtomicU64, most: i32) -> nix::Result<i64> {
+/// Returns how many were woken.
+fn wake(word: &AtomicU64, max: i32) -> nix::Result<i64> {
     #[cfg(test)]
-    if let Some(woken) = pretended::wake(word) {
+    if let Some(woken) = simulated::wake(word) {
         return Ok(woken);
     }
     // SAFETY: `word` is valid for the whole call.
-    let answer = unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, most) };
+    let answer = unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, max) };
     Errno::result(answer)
 }
 
-/// The same among the threads of this process, for a word in its own memory: sleeps until somebody wakes it, unless the
-/// word's low half is no longer that of `seen`. The caller looks again in any case.
+/// The same among the threads of this process, for a word in private memory: sleeps until a wake-up, unless the word's
+/// low half differs from that of `seen`. The caller always rechecks its condition.
 pub(super) fn sleep_in_process(word: &AtomicU64, seen: u64) {
     let (wait, for_ever) = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, ptr::null::<libc::timespec>());
     // SAFETY: `word` is valid for the whole call; there is no time limit to read.
@@ -99,14 +97,15 @@ pub(super) fn wake_one_in_process(word: &AtomicU64) {
     unsafe { libc::syscall(libc::SYS_futex, low_half(word), wake, 1) };
 }
 
-/// Sleepers of a test that has no threads: it says who sleeps on which word, and is told whom the code wakes.
+/// Simulated sleepers, for single-threaded tests: the test declares which words are slept on, and learns which of them
+/// the code wakes.
 #[cfg(test)]
-pub(crate) mod pretended {
+pub(crate) mod simulated {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
     use std::sync::atomic::AtomicU64;
 
-    /// Words that lie at regular distances: the address of the first, the distance, and how many they are. Each process has
+    /// Words at regular distances: the address of the first, the distance, and their number. Each simulated process has
     /// its own mapping of them.
     pub(crate) type Row = (usize, usize, usize);
 
@@ -120,22 +119,22 @@ pub(crate) mod pretended {
         static SLEEPERS: RefCell<Sleepers> = RefCell::default();
     }
 
-    /// These are the same words as those of other rows.
-    pub(crate) fn knows(row: Row) {
+    /// Adds a mapping of the same words as the other rows.
+    pub(crate) fn add_row(row: Row) {
         SLEEPERS.with_borrow_mut(|sleepers| sleepers.rows.push(row));
     }
 
-    /// This mapping is no more.
-    pub(crate) fn forgets(row: Row) {
+    /// Removes a mapping.
+    pub(crate) fn remove_row(row: Row) {
         SLEEPERS.with_borrow_mut(|sleepers| sleepers.rows.retain(|&known| known != row));
     }
 
-    pub(crate) fn forgets_all() {
+    pub(crate) fn clear() {
         SLEEPERS.with_borrow_mut(|sleepers| *sleepers = Sleepers::default());
     }
 
-    /// Whether anybody sleeps on the word of this index.
-    pub(crate) fn sleeps(index: usize, asleep: bool) {
+    /// Declares whether the word of this index is slept on.
+    pub(crate) fn set_asleep(index: usize, asleep: bool) {
         SLEEPERS.with_borrow_mut(|sleepers| {
             if asleep {
                 sleepers.asleep.insert(index)
@@ -145,7 +144,7 @@ pub(crate) mod pretended {
         });
     }
 
-    /// How many are woken; `None` if it is a real word for all that is known.
+    /// How many sleepers are woken; `None` for a word that is not simulated.
     pub(super) fn wake(word: &AtomicU64) -> Option<i64> {
         let address = word.as_ptr().addr();
         SLEEPERS.with_borrow_mut(|sleepers| {

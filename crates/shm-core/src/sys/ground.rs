@@ -1,24 +1,27 @@
-//! What a limiter rests on, proved on the file system that it lies on and with the calls that this process may make.
+//! Proves that the file system and the kernel provide what a limiter depends on, for this process.
 //!
-//! | what | how it is proved |
-//! |---|---|
-//! | a lock outlives its descriptor while a mapping of the same open file description lives | locked on one description, mapped, closed; another description must see the lock |
-//! | the lock goes with the mapping | unmapped; the other description must not see it any more |
-//! | all mappings of the file are the same memory | an increment through one must be seen through another of another description, and the other way round |
-//! | a sleeper in one process is woken from another | see below |
-//! | nobody has the file in other memory: another host, or whoever reaches what FUSE mirrors | by the kind of file system; it can't be tried from here |
+//! Each requirement, and how it is proved:
 //!
-//! **Why nobody sleeps in the proof.** The kernel finds the sleepers of a shared futex by the inode and the offset of the
-//! page that the word lies on, or, for a page without an inode, by the page itself. Two mappings that are the same
-//! memory have the same pages. So coherence is what makes a wake cross from one mapping to another, and it remains to
-//! prove that the kernel lets this process wait and wake on this mapping. `tests/file_systems.rs` wakes real sleepers.
+//! - A lock outlives its descriptor while a mapping of the same open file description exists. Locked on one
+//!   description, mapped, closed; another description must see the lock.
+//! - The lock ends with the mapping. Unmapped; the other description must no longer see it.
+//! - All mappings of the file are the same memory. An increment through one must be visible through another of another
+//!   description, and vice versa.
+//! - A sleeper in one process is woken from another: see below.
+//! - No other page cache holds the file, such as another host's, or that of whatever FUSE mirrors. This is decided by
+//!   the file system type, since it cannot be tested from here.
 //!
-//! overlayfs fails the first: its `mmap` maps the file below, with a description of that file, so closing the descriptor
-//! ends the lock although the mapping lives.
+//! **Why the proof needs no sleeper.** The kernel finds the sleepers of a shared futex by the inode and the offset of
+//! the word's page or, for a page without an inode, by the page itself. Two mappings that are the same memory have the
+//! same pages. So coherence makes a wake-up cross from one mapping to another, and it remains to prove that the kernel
+//! lets this process wait and wake on this mapping. `tests/file_systems.rs` wakes real sleepers.
 //!
-//! What was proved holds for the file system as long as it is mounted. So the proof is made once in a process for each
-//! (device number and kind: an anonymous device number may come again with another file system), and forked children
-//! inherit it. It takes about a dozen system calls.
+//! overlayfs fails the first requirement: its `mmap` maps the underlying file, with a description of that file, so
+//! closing the descriptor releases the lock although the mapping exists.
+//!
+//! The proof holds for the file system as long as it is mounted. So it is made once per process and file system (device
+//! number and type: an anonymous device number may be reused for another type), and forked children inherit it. It
+//! takes about a dozen system calls.
 
 use super::file_system::{self, Reach};
 use super::fork_gate::NoFork;
@@ -36,29 +39,29 @@ use std::mem::offset_of;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The grounds that this process, or one that it was forked from, has proved. No lock: each word stands for itself, and
-/// one that is overwritten is proved again.
+/// The file systems that this process, or an ancestor by fork, has proved. Lock-free: each word is independent, and a
+/// file system whose word was overwritten is proved again.
 static PROVED: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 
-/// The file system that a limiter lies on.
+/// The file system on which a limiter is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ground {
-    /// Names the mounted file system. Not 0.
+    /// Identifies the mounted file system. Not 0.
     key: u64,
-    /// Which kind it is, as `statfs` says.
+    /// Its type according to `statfs`.
     kind: u64,
 }
 
 impl Ground {
-    /// That of this file.
+    /// The file system of this file.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for those whose files others may have in other memory.
+    /// [`ErrorKind::Unsupported`] for types whose files may be cached elsewhere.
     pub(crate) fn of(file: &File) -> Result<Ground> {
-        let device = file.metadata().map_err(|e| Error::os("can't look at it", e))?.dev();
+        let device = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?.dev();
         let kind =
-            fstatfs(file).map_err(|e| Error::os("can't look at its file system", e))?.filesystem_type().0;
-        // The type of the field differs between architectures; the numbers have 32 bits.
+            fstatfs(file).map_err(|e| Error::os("cannot query its file system", e))?.filesystem_type().0;
+        // The field's type differs between architectures; the numbers have 32 bits.
         let kind = kind as u64 & 0xffff_ffff;
         let ground = Ground { key: Hash::new().word(device).word(kind).0 | 1, kind };
         match file_system::reach(kind) {
@@ -67,7 +70,7 @@ impl Ground {
                 Err(ground.refused("it is a network file system, and other hosts do not see this host's memory"))
             }
             Reach::Program => Err(ground.refused(
-                "a program is behind it, and whoever reaches the same file by another way would not see this memory",
+                "a program is behind it, and processes that access the same file another way would not see this memory",
             )),
         }
     }
@@ -80,8 +83,8 @@ impl Ground {
         self.slot().load(Ordering::Relaxed) == self.key
     }
 
-    /// Proves that this process may make the calls that a limiter needs, with any one description of the file and any one
-    /// mapping of it. `word` is the file's `ground` word.
+    /// Proves that this process may make the required calls, given any description of the file and any mapping of it.
+    /// `word` is the file's `ground` word.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`].
@@ -93,28 +96,28 @@ impl Ground {
         futex::check(word).map_err(|errno| self.futex_refused(errno))
     }
 
-    /// Proves that this process may take locks on this file, and ask for others'.
+    /// Proves that this process may take locks on this file and query those of others.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`].
     pub(crate) fn check_locks(self, file: &File) -> Result<()> {
-        // A child forked in this moment would inherit the lock.
+        // A child forked at this moment would inherit the lock.
         let _gate = NoFork::enter();
         let byte = self.lock_any(file)?;
         lock::unlock(file, byte);
         lock::is_held(file, byte).map_err(|e| self.lock_refused(e)).map(drop)
     }
 
-    /// Proves the file system itself. `open` opens the file once more; `word` is its `ground` word, mapped by a
-    /// description that is none of those.
+    /// Proves the file system itself. `open` opens the file once more; `word` is its `ground` word, mapped through
+    /// another description.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if it fails, others if it can't be tried.
+    /// [`ErrorKind::Unsupported`] if the proof fails, other kinds if it cannot be carried out.
     pub(crate) fn prove(self, open: impl Fn() -> Result<File>, word: &AtomicU64) -> Result<()> {
         if self.is_proved() {
             return Ok(());
         }
-        // A child that a handler forks would look for what its parent has given up.
+        // A child forked by a handler would look for a lock that its parent has released.
         let _no_handlers = NoHandlers::enter();
         let gate = NoFork::enter();
         let file = open()?;
@@ -127,8 +130,8 @@ impl Ground {
             return Err(self
                 .refused("a lock there ends with its descriptor, although a mapping of the file lives on"));
         }
-        if !(passes_on(held.word(offset_of!(Header, ground)), word)
-            && passes_on(word, held.word(offset_of!(Header, ground))))
+        if !(is_shared(held.word(offset_of!(Header, ground)), word)
+            && is_shared(word, held.word(offset_of!(Header, ground))))
         {
             return Err(self.refused("two mappings of one file are not the same memory there"));
         }
@@ -140,7 +143,7 @@ impl Ground {
         Ok(())
     }
 
-    /// Locks a byte that nobody else has locked.
+    /// Locks a byte that no other process has locked.
     fn lock_any(self, file: &File) -> Result<i64> {
         static TRIES: AtomicU64 = AtomicU64::new(0);
         for _ in 0..64 {
@@ -156,34 +159,36 @@ impl Ground {
         }
         Err(Error::new(
             ErrorKind::Busy,
-            "another process holds the locks with which an opening process tests the file system (`fuser -v` with the file lists \
+            "another process holds the locks that are used for testing the file system (`fuser -v` with the file lists \
              the processes that use it); end it, then try again",
         ))
     }
 
-    /// The error for a refused call about a lock that nobody else holds.
+    /// The error for a refused lock call.
     pub(crate) fn lock_refused(self, refusal: io::Error) -> Error {
         match refusal.raw_os_error() {
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EINVAL) => Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "the kernel refuses this process the locks that a limiter rests on (fcntl F_OFD_SETLK, on {}: {refusal}); \
+                    "the kernel denies this process the locks that a limiter depends on (fcntl F_OFD_SETLK, on {}: {refusal}); \
                      allow fcntl with F_OFD_SETLK and F_OFD_GETLK in its seccomp filter or security policy",
                     self.name()
                 ),
             ),
-            Some(libc::EOPNOTSUPP | libc::ENOTTY) => self.refused(&format!("it has no locks ({refusal})")),
-            _ => Error::os("can't lock it", refusal),
+            Some(libc::EOPNOTSUPP | libc::ENOTTY) => {
+                self.refused(&format!("it does not support locks ({refusal})"))
+            }
+            _ => Error::os("cannot lock the file", refusal),
         }
     }
 
     fn futex_refused(self, errno: Errno) -> Error {
         match errno {
-            Errno::EFAULT => self.refused("the kernel finds no sleepers by a mapping of it (futex: EFAULT)"),
+            Errno::EFAULT => self.refused("futexes do not work on its mappings (futex: EFAULT)"),
             errno => Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "the kernel refuses this process to wait and wake in shared memory (futex: {}); \
+                    "the kernel does not let this process wait and wake in shared memory (futex: {}); \
                      allow futex in its seccomp filter or security policy",
                     io::Error::from(errno)
                 ),
@@ -191,24 +196,24 @@ impl Ground {
         }
     }
 
-    /// The error for a file that can't be mapped.
+    /// The error for a file that cannot be mapped.
     pub(crate) fn map_refused(self, refusal: io::Error) -> Error {
         match refusal.raw_os_error() {
             Some(libc::ENODEV | libc::EOPNOTSUPP | libc::EINVAL) => {
-                self.refused(&format!("its files can't be mapped as shared memory ({refusal})"))
+                self.refused(&format!("its files cannot be mapped as shared memory ({refusal})"))
             }
-            _ => Error::os("can't map it", refusal),
+            _ => Error::os("cannot map the file", refusal),
         }
     }
 
-    /// The error for a file that can't be given its name by any way that replaces no other file.
+    /// The error for a file that cannot be linked in any way that never replaces another file.
     pub(crate) fn naming_refused(self, refusal: Errno) -> Error {
         match refusal {
             Errno::EPERM | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP => self.refused(&format!(
-                "a finished file can be given no name there without perhaps replacing another one ({})",
+                "it cannot link a finished file without the risk of replacing another one ({})",
                 io::Error::from(refusal)
             )),
-            other => Error::os("can't give it its name", other),
+            other => Error::os("cannot link the file into place", other),
         }
     }
 
@@ -216,7 +221,7 @@ impl Ground {
         Error::new(
             ErrorKind::Unsupported,
             format!(
-                "a limiter can't be kept on {}: {what}; choose a directory on another file system \
+                "a limiter cannot be kept on {}: {what}; choose a directory on another file system \
                  (SHM_LIMIT_DIR, --dir, directory()): a tmpfs such as /dev/shm, or in a container a volume or bind mount",
                 self.name()
             ),
@@ -231,8 +236,8 @@ impl Ground {
     }
 }
 
-/// Whether an increment of the one word is seen in the other. Others may increment both at the same time.
-fn passes_on(from: &AtomicU64, to: &AtomicU64) -> bool {
+/// Whether an increment of one word is visible in the other. Other processes may increment both at the same time.
+fn is_shared(from: &AtomicU64, to: &AtomicU64) -> bool {
     // SeqCst: the loads and the increment happen in this order.
     let before = to.load(Ordering::SeqCst);
     let found = from.fetch_add(1, Ordering::SeqCst);
@@ -246,12 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_increment_passes_on_within_one_word_and_not_between_two() {
+    fn an_increment_is_seen_in_the_same_word_only() {
         for start in [0, 7, u64::MAX - 1, u64::MAX] {
             let word = AtomicU64::new(start);
-            assert!(passes_on(&word, &word), "{start}");
-            assert!(!passes_on(&word, &AtomicU64::new(start.wrapping_sub(5))), "{start}: behind");
-            assert!(!passes_on(&word, &AtomicU64::new(word.load(Ordering::Relaxed))), "{start}: a copy");
+            assert!(is_shared(&word, &word), "{start}");
+            assert!(!is_shared(&word, &AtomicU64::new(start.wrapping_sub(5))), "{start}: behind");
+            assert!(!is_shared(&word, &AtomicU64::new(word.load(Ordering::Relaxed))), "{start}: a copy");
         }
     }
 }

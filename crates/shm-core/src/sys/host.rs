@@ -1,41 +1,41 @@
-//! What tells this machine's present clock from another one's, and this process from others.
+//! Identifies this machine's current clock, and this process's namespaces.
 
 use super::process_token::process_token;
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Under which clock the times in a segment make sense. A word is 0 where the kernel doesn't say, which without `/proc` it
-/// doesn't: an unknown word equals nothing, not even another unknown one.
+/// The clock under which the times in a segment have a meaning. A word is 0 if the kernel does not provide it, for
+/// example without `/proc`. An unknown word equals nothing, not even another unknown one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClockIdentity {
     pub(crate) boot_id: [u64; 2],
-    /// Its inode; [`NO_TIME_NAMESPACES`] on a kernel that has none.
+    /// The inode of the time namespace; [`NO_TIME_NAMESPACES`] on a kernel without them.
     pub(crate) time_namespace: u64,
 }
 
 const NO_TIME_NAMESPACES: u64 = 1;
 
-/// Whether two clocks are the same one.
+/// Whether two clocks are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Same {
+pub(crate) enum ClockMatch {
     Yes,
     No,
-    /// One of the two is not known well enough.
+    /// At least one of them is not fully known.
     Unknown,
 }
 
 impl ClockIdentity {
-    /// Whether the kernel said all about it.
+    /// Whether all of it is known.
     pub(crate) fn is_known(self) -> bool {
         self.words().into_iter().all(|word| word != 0)
     }
 
-    pub(crate) fn compare(self, other: ClockIdentity) -> Same {
+    pub(crate) fn compare(self, other: ClockIdentity) -> ClockMatch {
         let differ = self.words().into_iter().zip(other.words()).any(|(a, b)| a != 0 && b != 0 && a != b);
         match differ {
-            true => Same::No,
-            false if self.is_known() && other.is_known() => Same::Yes,
-            false => Same::Unknown,
+            true => ClockMatch::No,
+            false if self.is_known() && other.is_known() => ClockMatch::Yes,
+            false => ClockMatch::Unknown,
         }
     }
 
@@ -44,20 +44,20 @@ impl ClockIdentity {
     }
 }
 
-/// What about this process the kernel tells slowly, so it is asked once a process. (A forked child asks again: it may be
-/// born into other namespaces.)
+/// Facts about this process that are slow to query, so they are cached. (A forked child queries them again: it may be
+/// in other namespaces.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessInfo {
     pub(crate) clock: ClockIdentity,
-    /// 0 where the kernel doesn't say.
+    /// 0 if the kernel does not provide it.
     pub(crate) pid_namespace: u64,
     /// The command's name, up to 16 bytes.
     pub(crate) command: [u64; 2],
 }
 
-/// This process.
-pub(crate) fn me() -> ProcessInfo {
-    // Every thread that fills these stores the same values, so no lock is needed (and none can be left behind by a
+/// The facts about this process.
+pub(crate) fn process_info() -> ProcessInfo {
+    // Every thread that fills these stores the same values, so no lock is needed (and none can be left locked by a
     // fork). `KNOWN_BY` is stored last.
     static WORDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
     static KNOWN_BY: AtomicU64 = AtomicU64::new(0);
@@ -67,7 +67,7 @@ pub(crate) fn me() -> ProcessInfo {
         let [name_head, name_tail] = command();
         let pid_namespace = namespace("pid").unwrap_or(0);
         let time_namespace = match namespace("time") {
-            // There are namespaces to look at, but none of this kind.
+            // Namespaces exist, but none of this kind.
             Err(Errno::ENOENT) if pid_namespace != 0 => NO_TIME_NAMESPACES,
             known => known.unwrap_or(0),
         };
@@ -75,7 +75,7 @@ pub(crate) fn me() -> ProcessInfo {
         for (word, value) in WORDS.iter().zip(values) {
             word.store(value, Ordering::Relaxed);
         }
-        // What is not known for want of a descriptor, or because /proc is not mounted yet, is asked again.
+        // Queried again next time if unknown for lack of a descriptor, or because /proc is not mounted yet.
         if boot_high | boot_low != 0 && time_namespace != 0 {
             KNOWN_BY.store(token, Ordering::Release);
         }
@@ -89,27 +89,27 @@ pub(crate) fn me() -> ProcessInfo {
     }
 }
 
-/// Whether this program has rights that whoever started it may not have: setuid, setgid, file capabilities.
+/// Whether this program has privileges that its caller may not have: setuid, setgid, file capabilities.
 pub(crate) fn is_elevated() -> bool {
-    // SAFETY: only reads what the kernel told this process when it began.
+    // SAFETY: only reads what the kernel passed to this process at exec.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Whether there is no process with this PID in this process's PID namespace.
+/// Whether no process has this PID in this process's PID namespace.
 pub(crate) fn is_without_process(pid: u64) -> bool {
-    // SAFETY: signal 0 is sent to nobody.
+    // SAFETY: signal 0 only checks for existence.
     let asked = |pid| unsafe { libc::kill(pid, 0) };
     i32::try_from(pid).is_ok_and(|pid| {
         pid > 0 && asked(pid) != 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
     })
 }
 
-/// Names a namespace of this process (`pid`, `time`).
+/// The inode of one of this process's namespaces (`pid`, `time`).
 fn namespace(kind: &str) -> Result<u64, Errno> {
     nix::sys::stat::stat(format!("/proc/self/ns/{kind}").as_str()).map(|s| s.st_ino)
 }
 
-/// `None` where the kernel doesn't say.
+/// `None` if the kernel does not provide it.
 fn boot_id() -> Option<[u64; 2]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = text.trim().chars().filter(char::is_ascii_hexdigit).collect();
@@ -132,23 +132,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_clock_equals_no_other() {
+    fn an_unknown_clock_equals_no_clock() {
         let known = ClockIdentity { boot_id: [1, 2], time_namespace: 3 };
         let other_boot = ClockIdentity { boot_id: [1, 9], ..known };
         let other_namespace = ClockIdentity { time_namespace: 9, ..known };
         let no_boot = ClockIdentity { boot_id: [0, 0], ..known };
         let no_namespace = ClockIdentity { time_namespace: 0, ..known };
         let nothing = ClockIdentity { boot_id: [0, 0], time_namespace: 0 };
-        assert_eq!(known.compare(known), Same::Yes);
+        assert_eq!(known.compare(known), ClockMatch::Yes);
         for other in [other_boot, other_namespace] {
-            assert_eq!(known.compare(other), Same::No);
+            assert_eq!(known.compare(other), ClockMatch::No);
         }
         for unknown in [no_boot, no_namespace, nothing] {
-            assert_eq!(known.compare(unknown), Same::Unknown);
-            assert_eq!(unknown.compare(known), Same::Unknown);
-            assert_eq!(unknown.compare(unknown), Same::Unknown);
+            assert_eq!(known.compare(unknown), ClockMatch::Unknown);
+            assert_eq!(unknown.compare(known), ClockMatch::Unknown);
+            assert_eq!(unknown.compare(unknown), ClockMatch::Unknown);
         }
-        assert_eq!(no_boot.compare(other_namespace), Same::No);
-        assert_eq!(no_namespace.compare(other_boot), Same::No);
+        assert_eq!(no_boot.compare(other_namespace), ClockMatch::No);
+        assert_eq!(no_namespace.compare(other_boot), ClockMatch::No);
     }
 }

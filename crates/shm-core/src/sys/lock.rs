@@ -1,4 +1,4 @@
-//! Locks that belong to the kernel and die with their holder (open-file-description locks on single bytes).
+//! Kernel locks that are released when their holder dies: open-file-description (OFD) locks on single bytes.
 
 use super::fork_gate::NoFork;
 use super::process_token::process_token;
@@ -18,27 +18,27 @@ fn byte(kind: i32, at: i64) -> libc::flock {
 pub(crate) fn try_lock(file: &File, at: i64) -> io::Result<bool> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_WRLCK, at))) {
         Ok(_) => Ok(true),
-        // Linux says EAGAIN for a lock that somebody holds. EACCES is a security policy's.
+        // Linux returns EAGAIN for a lock that is held. EACCES comes from a security policy.
         Err(Errno::EAGAIN) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// Gives the lock on the byte at `at` back, also for descriptors that a child has inherited.
+/// Releases the lock on the byte at `at`, even if a child has inherited the descriptor.
 pub(crate) fn unlock(file: &File, at: i64) {
     let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_UNLCK, at)));
 }
 
-/// Whether some other open file description holds the lock on the byte at `at`.
+/// Whether another open file description holds the lock on the byte at `at`.
 pub(crate) fn is_held(file: &File, at: i64) -> io::Result<bool> {
     let mut lock = byte(libc::F_WRLCK, at);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
-/// A lock that a mapping alone keeps: no descriptor, not inherited by `fork`, gone with `exec` and with death.
+/// A lock kept by a mapping alone: without a descriptor, not inherited by `fork`, released by `exec` and by death.
 ///
-/// The mapping holds the open file description, and with it the lock, after its last descriptor is closed;
+/// The mapping keeps the open file description, and with it the lock, alive after its last descriptor is closed;
 /// `MADV_DONTFORK` keeps it out of children.
 pub(crate) struct HeldByMapping {
     map: ManuallyDrop<MmapRaw>,
@@ -46,8 +46,8 @@ pub(crate) struct HeldByMapping {
 }
 
 impl HeldByMapping {
-    /// Turns the lock that `file` holds into one held by a mapping. `file` must be the only descriptor of its open
-    /// file description; `_gate` keeps a concurrent fork from making another.
+    /// Turns the lock held by `file` into one held by a mapping. `file` must be the only descriptor of its open file
+    /// description; `_gate` prevents a concurrent fork from duplicating it.
     pub(crate) fn keep(file: File, _gate: &NoFork) -> io::Result<HeldByMapping> {
         let map = MmapOptions::new().len(4096).map_raw(&file)?;
         map.advise(Advice::DontFork)?;
@@ -61,15 +61,15 @@ impl HeldByMapping {
     /// If it is not an aligned word of the first page.
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && at + 8 <= self.map.len() && self.process == process_token());
-        // SAFETY: within the mapping, aligned as a mapping begins with a page, and any bytes are a valid atomic. A
-        // limiter's file is longer than a page.
+        // SAFETY: within the mapping, aligned since a mapping starts on a page boundary, and any bytes are a valid
+        // atomic. A limiter's file is longer than a page.
         unsafe { &*self.map.as_ptr().add(at).cast::<AtomicU64>() }
     }
 }
 
 impl Drop for HeldByMapping {
     fn drop(&mut self) {
-        // In a forked child there is no such mapping; something else may lie at its address.
+        // A forked child does not have the mapping; something else may be at its address.
         if self.process == process_token() {
             // SAFETY: dropped once, here.
             unsafe { ManuallyDrop::drop(&mut self.map) };

@@ -1,34 +1,34 @@
-//! Writes to shared memory that a signal handler's fork must not double.
+//! Writes to shared memory that a fork in a signal handler must not duplicate.
 //!
-//! A child that is forked by a handler returns from it into the middle of its parent's write, and would finish it at any
-//! time later, over what its parent has written since. So before the child returns, the mapping that is being written
-//! becomes private memory of the child, in which it may write what it likes. When the write is over the child has the
-//! shared mapping back. Nothing that the child found in between is true.
+//! A child forked by a handler returns from it into the middle of its parent's write, and would finish that write at
+//! any later time, over what its parent has written since. So before the child returns, the mapping being written is
+//! replaced by private memory, into which the child may write anything. When the write is over, the child gets the
+//! shared mapping back. Everything that the child has read in between is invalid.
 
 use super::process_token::process_token;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
 
-/// A mapping: where it is, and its length.
+/// A mapping: its address and length.
 pub(crate) struct Extent {
-    /// For the kernel alone.
+    /// Only passed to the kernel.
     pub(super) start: usize,
     pub(super) len: usize,
 }
 
 thread_local! {
-    /// What this thread is writing; null if it is not.
+    /// What this thread is writing; null if nothing.
     static WRITING: Cell<*const Extent> = const { Cell::new(ptr::null()) };
-    /// In a child that was forked meanwhile: where the shared mapping went.
+    /// In a child that was forked meanwhile: where the shared mapping was moved.
     static ASIDE: Cell<*mut libc::c_void> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// While this lives, this thread writes to this mapping. One at a time.
+/// While this lives, this thread is writing to this mapping. One at a time.
 pub(crate) struct MidWrite<'a> {
     process: u64,
     mapping: &'a Extent,
-    /// It is the thread's.
+    /// Belongs to the thread.
     _not_send: PhantomData<*const ()>,
 }
 
@@ -40,13 +40,13 @@ impl<'a> MidWrite<'a> {
         write
     }
 
-    /// Whether this is still the process that began it, and no child that a signal handler forked since.
+    /// Whether this is still the process that began the write, and not a child that a signal handler forked since.
     #[inline]
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(crate) fn is_same_process(&self) -> bool {
         self.process == process_token()
     }
 
-    /// The token of the process that began it.
+    /// The token of the process that began the write.
     #[inline]
     pub(crate) fn process(&self) -> u64 {
         self.process
@@ -57,7 +57,7 @@ impl Drop for MidWrite<'_> {
     #[inline]
     fn drop(&mut self) {
         WRITING.set(ptr::null());
-        if !self.is_ours() {
+        if !self.is_same_process() {
             put_back(self.mapping);
         }
     }
@@ -67,13 +67,14 @@ fn address(start: usize) -> *mut libc::c_void {
     ptr::without_provenance_mut(start)
 }
 
-/// In a forked child, before it returns: what this thread is writing becomes private memory, full of zeros.
+/// In a forked child, before the handler returns: replaces the mapping that this thread is writing by zeroed private
+/// memory.
 pub(super) fn put_aside() {
-    // SAFETY: null, or borrowed by the `MidWrite` of this thread, which lives as long as it is here.
+    // SAFETY: null, or borrowed by the `MidWrite` of this thread, which lives as long as the pointer is set.
     let Some(&Extent { start, len }) = (unsafe { WRITING.get().as_ref() }) else { return };
-    // SAFETY: a shared mapping of this length, of which the first call makes a second one: so an old length of 0 says. The
-    // second call puts private memory in its place. References to it stay valid: it is made of atomics, for which any
-    // bytes are right.
+    // SAFETY: a shared mapping of this length; with an old length of 0, the first call creates a second mapping of it.
+    // The second call replaces the original by private memory. References to it stay valid: it consists of atomics, for
+    // which any bytes are valid.
     let aside = unsafe { libc::mremap(address(start), 0, len, libc::MREMAP_MAYMOVE) };
     if aside == libc::MAP_FAILED {
         return;
@@ -82,7 +83,7 @@ pub(super) fn put_aside() {
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED);
     // SAFETY: as above.
     if unsafe { libc::mmap(address(start), len, rights, kind, -1, 0) } == libc::MAP_FAILED {
-        // SAFETY: the mapping that was just made.
+        // SAFETY: the mapping that was just created.
         unsafe { libc::munmap(aside, len) };
         return;
     }
@@ -96,6 +97,6 @@ fn put_back(&Extent { start, len }: &Extent) {
         return;
     }
     let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    // SAFETY: moves the shared mapping to where it was, in place of the private memory that `put_aside` put there.
+    // SAFETY: moves the shared mapping back to its address, replacing the private memory from `put_aside`.
     unsafe { libc::mremap(aside, len, len, how, address(start)) };
 }

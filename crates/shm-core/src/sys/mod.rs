@@ -1,20 +1,20 @@
-//! Everything that needs `unsafe`, or that is about the kernel rather than about limits.
+//! Everything that needs `unsafe`, or that deals with the kernel rather than with limits.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `map` | a file as typed atomics |
+//! | `map` | a mapped file as typed atomics |
 //! | `futex` | sleeping on a shared word |
-//! | `lock` | locks that die with their holder: on a descriptor, or held by a mapping |
-//! | `process_token` | which process and which thread this is |
-//! | `fork_gate` | moments in which this process must not fork, and what is done when it does |
-//! | `wiped` | memory that a forked child finds wiped |
-//! | `descriptor` | descriptors that are open for a moment, and that a forked child does not keep |
-//! | `mid_write` | writes that a signal handler's fork must not double |
-//! | `signal` | moments in which no signal handler runs |
+//! | `lock` | locks that are released when their holder dies: on a descriptor, or kept by a mapping |
+//! | `process_token` | the identity of this process and thread |
+//! | `fork_gate` | sections in which this process must not fork, and the fork hooks |
+//! | `wiped` | memory that is zeroed in a forked child |
+//! | `descriptor` | short-lived descriptors that a forked child does not keep |
+//! | `mid_write` | writes that a fork in a signal handler must not duplicate |
+//! | `signal` | sections without signal handlers |
 //! | `process_lock` | a lock among the threads of one process |
-//! | `ground` | proves what a limiter rests on, or says what is missing |
-//! | `file_system` | kinds of file systems by number |
-//! | `host` | which boot, which clock, which PID namespace |
+//! | `ground` | proofs that file system and kernel provide what a limiter depends on |
+//! | `file_system` | file system types by magic number |
+//! | `host` | boot, clock, PID namespace |
 
 #![allow(unsafe_code)]
 

@@ -1,7 +1,7 @@
-//! A lock among the threads of one process, with what it guards.
+//! A fork-safe mutex among the threads of one process.
 //!
-//! Its word has three states, as in Drepper's "Futexes Are Tricky": free, held, and held while threads sleep on it. A
-//! thread that waits sleeps in the kernel, so that a holder of lower priority can run on the same processor.
+//! The word has three states, as in Drepper's "Futexes Are Tricky": free, held, and held while threads sleep on it.
+//! Waiting threads sleep in the kernel, so that a holder of lower priority can run on the same CPU.
 
 use super::futex;
 use super::process_token::process_token;
@@ -14,21 +14,21 @@ const FREE: u64 = 0;
 const HELD: u64 = 1;
 const HELD_WITH_SLEEPERS: u64 = 2;
 const TOKEN_SHIFT: u32 = 2;
-/// How often a thread looks before it sleeps: what is guarded takes well under a microsecond.
-const LOOKS: usize = 100;
+/// How often a thread polls before it sleeps: critical sections take well under a microsecond.
+const SPINS: usize = 100;
 
 /// Guards a `T` among the threads of this process. A forked child that finds it held by a thread of its parent, which
-/// it does not have, takes it over, with a new `T`.
+/// the child does not have, takes it over with a new `T`.
 pub struct ProcessLock<T> {
     word: AtomicU64,
     inside: UnsafeCell<T>,
 }
 
-// SAFETY: `inside` is reached only through a `Held`, of which there is one at a time.
+// SAFETY: `inside` is reached only through a `ProcessLockGuard`, of which there is one at a time.
 unsafe impl<T: Send> Sync for ProcessLock<T> {}
 
 impl<T> ProcessLock<T> {
-    /// Guards this.
+    /// A free lock around this value.
     pub const fn new(inside: T) -> Self {
         ProcessLock { word: AtomicU64::new(FREE), inside: UnsafeCell::new(inside) }
     }
@@ -37,7 +37,7 @@ impl<T> ProcessLock<T> {
     #[inline]
     pub fn try_lock(&self) -> Option<ProcessLockGuard<'_, T>> {
         let held = process_token() << TOKEN_SHIFT | HELD;
-        // Acquire: pairs with the Release in `Held::drop`.
+        // Acquire: pairs with the Release in the guard's `drop`.
         self.word
             .compare_exchange(FREE, held, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -46,7 +46,7 @@ impl<T> ProcessLock<T> {
 }
 
 impl<T: Default> ProcessLock<T> {
-    /// Waits for other threads of this process only.
+    /// Takes the lock. Waits only for other threads of this process.
     #[inline]
     pub fn lock(&self) -> ProcessLockGuard<'_, T> {
         match self.try_lock() {
@@ -61,9 +61,9 @@ impl<T: Default> ProcessLock<T> {
         let swap = |from: u64, to: u64| {
             self.word.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
         };
-        // A thread that has slept doesn't know whether others still do.
+        // A thread that has slept does not know whether others still do.
         let mut mine = HELD;
-        let mut looks = 0;
+        let mut spins = 0;
         loop {
             let seen = self.word.load(Ordering::Relaxed);
             if seen == FREE {
@@ -72,14 +72,14 @@ impl<T: Default> ProcessLock<T> {
                 }
             } else if seen >> TOKEN_SHIFT != me >> TOKEN_SHIFT {
                 if swap(seen, me | mine) {
-                    // SAFETY: the lock is ours now. Whoever held it was a thread of the parent, in the parent's memory:
-                    // no one in this process refers to the old value. It is not dropped: that thread may have been in the
-                    // middle of changing it.
+                    // SAFETY: this thread now owns the lock. The previous holder was a thread of the parent, in the
+                    // parent's memory; no thread of this process refers to the old value. The value is not dropped:
+                    // that thread may have been in the middle of changing it.
                     unsafe { self.inside.get().write(T::default()) };
                     return ProcessLockGuard { lock: self };
                 }
-            } else if looks < LOOKS {
-                looks += 1;
+            } else if spins < SPINS {
+                spins += 1;
                 std::hint::spin_loop();
             } else if seen & HELD == 0 || swap(seen, me | HELD_WITH_SLEEPERS) {
                 mine = HELD_WITH_SLEEPERS;
@@ -107,7 +107,7 @@ impl<T> Deref for ProcessLockGuard<'_, T> {
 impl<T> DerefMut for ProcessLockGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the lock is held, by this alone.
+        // SAFETY: the lock is held exclusively.
         unsafe { &mut *self.lock.inside.get() }
     }
 }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_take_turns() {
+    fn threads_exclude_each_other() {
         let lock = ProcessLock::<u64>::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -142,9 +142,9 @@ mod tests {
         assert_eq!(*lock.lock(), 40_000);
     }
 
-    /// A thread that spins keeps the processor from a holder of lower priority; one that sleeps does not.
+    /// A spinning thread would keep a holder of lower priority off the CPU; a sleeping one does not.
     #[test]
-    fn a_thread_that_waits_sleeps() {
+    fn a_waiting_thread_sleeps() {
         let lock = ProcessLock::<u64>::new(0);
         let held = lock.lock();
         std::thread::scope(|scope| {
@@ -158,12 +158,12 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(500));
             drop(held);
             let used = waiter.join().unwrap();
-            assert!(used < std::time::Duration::from_millis(250), "{used:?} of a processor");
+            assert!(used < std::time::Duration::from_millis(250), "{used:?} of CPU time");
         });
     }
 
     #[test]
-    fn a_forked_child_is_not_locked_out() {
+    fn a_forked_child_takes_over_a_held_lock() {
         let lock = ProcessLock::<u64>::new(0);
         let mut held = lock.lock();
         *held = 7;

@@ -1,4 +1,4 @@
-//! Which process and which thread this is.
+//! The identity of this process and of the current thread.
 
 use super::fork_gate::set_hooks;
 use super::signal::NoHandlers;
@@ -6,22 +6,22 @@ use super::wiped::WIPED;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The next token. A child inherits the value, so its token differs from those of all its ancestors, which is what
-/// matters: only what they left in memory can be mistaken for the child's own.
+/// The next token. A child inherits the value, so its token differs from those of all its ancestors. That is enough:
+/// only what they left in memory can be mistaken for the child's own.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// What tells this process from those it was forked from. PIDs don't: in two PID namespaces they may be the same.
+/// Distinguishes this process from those it was forked from. PIDs do not: they may be equal in two PID namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessToken(u64);
 
 impl ProcessToken {
-    /// This process's.
+    /// This process's token.
     pub fn current() -> ProcessToken {
         ProcessToken(process_token())
     }
 }
 
-/// A number that is this process's own: a forked child has another one. Not 0, and under 2^48.
+/// A number of this process, different in a forked child. Not 0, and below 2^48.
 #[inline]
 pub(crate) fn process_token() -> u64 {
     match WIPED.token.load(Ordering::Relaxed) {
@@ -33,7 +33,7 @@ pub(crate) fn process_token() -> u64 {
 #[cold]
 #[inline(never)]
 fn new_token() -> u64 {
-    // A child that is forked while the hooks are being set would lack some of them.
+    // A child forked while the hooks are being set would lack some of them.
     let _no_handlers = NoHandlers::enter();
     set_hooks();
     let token = NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << 48) - 1);
@@ -57,7 +57,7 @@ pub(crate) fn thread_mark() -> usize {
 mod tests {
     use super::*;
 
-    /// Whether a child made in this way, which returns 0 in it, has a token of its own.
+    /// Whether a child made by `fork`, which returns 0 in the child, has a token of its own.
     fn has_a_token_of_its_own(fork: impl Fn() -> libc::pid_t) -> bool {
         let mine = process_token();
         let child = fork();
@@ -81,21 +81,21 @@ mod tests {
         assert!(has_a_token_of_its_own(|| unsafe { libc::fork() }));
     }
 
-    /// Since Linux 4.14.
+    /// Needs Linux 4.14.
     #[test]
-    fn so_has_one_that_was_made_without_hooks() {
-        // SAFETY: as above; without a new stack it is a fork.
+    fn a_child_cloned_without_fork_hooks_has_another_token() {
+        // SAFETY: as above; clone without a new stack is a fork.
         let clone = || unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as libc::pid_t;
         assert!(has_a_token_of_its_own(clone));
     }
 
     #[test]
-    fn threads_have_marks_of_their_own() {
+    fn threads_have_distinct_marks() {
         let other = std::thread::spawn(thread_mark).join().unwrap();
         std::thread::scope(|s| {
             s.spawn(|| assert_ne!(thread_mark(), 0));
         });
-        let _ = other; // a dead thread's mark may come again
+        let _ = other; // a dead thread's mark may be reused
         assert_eq!(thread_mark(), thread_mark());
     }
 }

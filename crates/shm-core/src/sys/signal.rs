@@ -1,19 +1,19 @@
-//! Moments in which no signal handler may run in this thread.
+//! Sections without signal handlers in this thread.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-/// Faults of the thread itself. Blocked, the kernel ends the process for them.
+/// Synchronous faults. If they are blocked, the kernel kills the process.
 const FAULTS: [libc::c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
 
-/// While this lives, no signal handler runs in this thread, but for its own faults. Two system calls.
+/// While this lives, no signal handler runs in this thread, except for its own faults. Two system calls.
 ///
-/// A handler that forks makes a child that returns into the interrupted call and goes on with what was its parent's: a
-/// descriptor, a lock, a turn to write. Here it can't come in between.
+/// A child forked by a handler returns into the interrupted call and would continue with what belongs to its parent: a
+/// descriptor, a lock, a pending write.
 pub(crate) struct NoHandlers {
     before: libc::sigset_t,
-    /// The mask is the thread's.
+    /// The mask belongs to the thread.
     _not_send: PhantomData<*const ()>,
 }
 
@@ -35,7 +35,7 @@ impl NoHandlers {
     }
 }
 
-/// Calls `f` while no signal handler runs in this thread. A thread that `f` starts runs none either, for as long as it lives.
+/// Calls `f` with signal handlers blocked in this thread. A thread that `f` starts has them blocked for its whole life.
 pub fn without_handlers<T>(f: impl FnOnce() -> T) -> T {
     let _no_handlers = NoHandlers::enter();
     f()

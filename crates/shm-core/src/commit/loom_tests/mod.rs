@@ -1,4 +1,4 @@
-//! What the scenes share.
+//! Shared parts of the loom tests.
 
 #[cfg(not(shuttle))]
 mod record;
@@ -12,7 +12,7 @@ use crate::limit::{Limit, Policy, Rate};
 use crate::sync::AtomicU64;
 use std::time::Duration;
 
-/// So slow that time plays no part: what counts is the burst.
+/// So slow that time is irrelevant: only the burst matters.
 pub(crate) fn bucket(burst: u64) -> Limit {
     Limit::with_burst(Rate::new(1, Duration::from_secs(86_400)).unwrap(), burst).unwrap()
 }
@@ -29,12 +29,12 @@ pub(crate) fn now() -> Nanos {
     at(10)
 }
 
-/// A moment later: right after a change, a little more counts as used than was (`CLOCK_SLACK`).
+/// A later instant: right after a change, slightly more counts as used than was (`CLOCK_SLACK`).
 fn later() -> Nanos {
     at(1_000_000)
 }
 
-/// The generations, without a file around them.
+/// The generations, without a file.
 pub(crate) struct Ring {
     epoch: AtomicU64,
     places: [Generation; GENERATIONS],

@@ -1,4 +1,4 @@
-//! The same with records: several words, cells, and a log's ring.
+//! Every interleaving of small scenarios with a state that is a record: several words, cells, and a log's ring.
 
 use super::*;
 use crate::layout::{CELL_PAIR, Cell, RINGS};
@@ -39,7 +39,7 @@ impl Shared {
         }
     }
 
-    /// Takes one call from a seat of one's own, for a turn up to `latest`; says which.
+    /// Takes one call from this seat, for a turn up to `latest`; returns its instant.
     fn take(&self, seat: usize, latest: Nanos) -> Option<u64> {
         let mut scratch = Scratch::default();
         match self.records(seat).reserve(Asked::Calls(1), latest, &now, false, &mut scratch).unwrap() {
@@ -49,7 +49,7 @@ impl Shared {
     }
 }
 
-/// Two limits that are always charged together, so their states are always the same.
+/// Two limits that are always charged together, so their states are always equal.
 fn twins(burst: u64) -> Policy {
     Policy::new(&[bucket(burst), bucket(burst)]).unwrap()
 }
@@ -73,8 +73,8 @@ fn two_takers_never_share_a_token() {
     });
 }
 
-/// A reader whose cell is written again while it copies. Without the release fence before a cell is written, or the
-/// second look at the state word, this finds half of two records.
+/// A reader whose cell is overwritten while it copies. Without the release fence before a cell is written, or the
+/// second load of the state word, this finds a mix of two records.
 #[test]
 fn no_copy_is_torn() {
     bounded(3, || {
@@ -86,7 +86,7 @@ fn no_copy_is_torn() {
                 assert_eq!(seen[0].available, seen[1].available);
             })
         };
-        // The third writes the cell of the first again.
+        // The third admission overwrites the cell of the first.
         for _ in 0..3 {
             assert!(shared.take(1, at(0)).is_some());
         }
@@ -96,10 +96,10 @@ fn no_copy_is_torn() {
 }
 
 #[test]
-fn a_change_forgets_and_invents_no_admission() {
+fn a_change_neither_loses_nor_invents_admissions() {
     bounded(2, || {
         let shared = Shared::new(twins(3), 0);
-        // The changer dies right after publishing: nobody but the taker can finish it.
+        // The changer dies right after publishing: only the taker can finish it.
         let changer = {
             let s = shared.clone();
             thread::spawn(move || s.records(1).publish(1, &keep(twins(3)), &now).unwrap())
@@ -114,7 +114,7 @@ fn a_change_forgets_and_invents_no_admission() {
 }
 
 #[test]
-fn a_log_keeps_its_distance_whoever_writes_its_slots() {
+fn a_log_keeps_its_window_whichever_process_writes_its_slots() {
     bounded(2, || {
         let greedy = Limit::greedy(Rate::new(2, Duration::from_nanos(SECOND)).unwrap()).unwrap();
         let shared = Shared::new(greedy.into(), 2);
@@ -146,9 +146,9 @@ fn a_cancelled_turn_can_be_taken_again_once() {
     });
 }
 
-/// The same seat's other cell is current by then: it must not be written.
+/// By then, the same seat's other cell is current: it must not be written.
 #[test]
-fn an_earlier_turn_is_not_cancelled() {
+fn only_the_newest_turn_can_be_cancelled() {
     bounded(3, || {
         let shared = Shared::new(twins(9), 0);
         let mut scratch = Scratch::default();

@@ -1,4 +1,4 @@
-//! Every interleaving of small scenes with a state of one word, by loom. Run by `cargo xtask test loom`.
+//! Every interleaving of small scenarios with a state of one word, by loom. Run by `cargo xtask test loom`.
 
 use super::*;
 use crate::layout::RETIRED;
@@ -6,7 +6,7 @@ use crate::sync::Ordering;
 use loom::sync::Arc;
 use loom::thread;
 
-/// The shared part.
+/// The shared memory.
 struct Shared(Ring);
 
 impl Shared {
@@ -29,7 +29,7 @@ fn config(burst: u64) -> Config {
     keep(bucket(burst))
 }
 
-/// Whether one token was admitted at once.
+/// Whether one token was admitted immediately.
 fn take(shared: &Shared) -> bool {
     matches!(shared.words().reserve(1, at(0), false, &now).unwrap(), Verdict::Admitted { .. })
 }
@@ -52,14 +52,14 @@ fn two_takers_never_share_a_token() {
 }
 
 #[test]
-fn a_change_forgets_and_invents_no_admission() {
+fn a_change_neither_loses_nor_invents_admissions() {
     loom::model(|| {
         let shared = Shared::new(3);
         let other = {
             let s = shared.clone();
             thread::spawn(move || u64::from(take(&s)))
         };
-        // The changer dies right after publishing: nobody but the takers can finish it.
+        // The changer dies right after publishing: only the takers can finish it.
         let changer = {
             let s = shared.clone();
             thread::spawn(move || s.words().publish(1, &config(3), &now).unwrap())
@@ -72,7 +72,7 @@ fn a_change_forgets_and_invents_no_admission() {
 }
 
 #[test]
-fn two_changes_while_one_takes() {
+fn two_changes_during_an_admission_charge_it_once() {
     loom::model(|| {
         let shared = Shared::new(2);
         let changer = {
@@ -85,13 +85,13 @@ fn two_changes_while_one_takes() {
         let taken = u64::from(take(&shared));
         changer.join().unwrap();
         assert_eq!(taken, 1);
-        // Only a taker that slept through the whole ring may be charged twice.
+        // Only a taker that stalled for a full ring cycle may be charged twice.
         assert_eq!(available(&shared), 2 - taken);
     });
 }
 
 #[test]
-fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
+fn a_decision_stalled_for_a_full_ring_cycle_is_never_uncharged() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
@@ -107,7 +107,7 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
         let taken = match shared.words().reserve(1, at(0), false, &now) {
             Ok(Verdict::Admitted { .. }) => 1,
             Ok(Verdict::Denied { .. }) => 0,
-            // A stalled helper froze the current state: nothing was admitted, the limiter republishes.
+            // A stalled helper froze the current state: nothing was admitted, and the limiter republishes.
             Err(CommitError::Frozen) => 0,
             Err(why) => panic!("{why:?}"),
         };
@@ -120,11 +120,11 @@ fn a_sleeper_through_the_whole_ring_is_never_uncharged() {
 }
 
 #[test]
-fn a_decision_is_never_booked_in_another_generation() {
+fn a_decision_is_never_charged_to_another_generation() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        // Each generation begins with the same state, 0: the one coincidence that can deceive a swap.
+        // Each generation begins with the same state, 0: the only coincidence that can deceive the CAS.
         let anew = Config { starts_empty: true, ..config(3) };
         let shared = Shared::new(3);
         let last = 1 + GENERATIONS as u64;
@@ -152,7 +152,7 @@ fn a_decision_is_never_booked_in_another_generation() {
 }
 
 #[test]
-fn a_helper_that_overslept_sets_no_state() {
+fn a_stalled_helper_sets_no_state() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
@@ -166,12 +166,12 @@ fn a_helper_that_overslept_sets_no_state() {
         for epoch in 2..last {
             shared.words().publish(epoch, &config(3), &now).unwrap();
             if epoch == last - 2 && shared.words().reserve(1, at(0), false, &now).is_err() {
-                // Frozen by the helper, which the limiter heals under the control lock: not this scene.
+                // Frozen by the helper, which the limiter repairs under the control lock: not part of this scenario.
                 let _ = helper.join().unwrap();
                 return;
             }
         }
-        // `last` begins with that one token used, whoever computes its state.
+        // `last` begins with that one token used, whichever process computes its state.
         let _ = helper.join().unwrap();
         match shared.words().outlook(&later) {
             Ok((seen, _)) => assert_eq!(seen.unwrap().available, 2),
@@ -185,7 +185,7 @@ fn no_decision_uses_half_of_two_configurations() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        // Generation `e` has burst `e`, and the place of 1 is used again by the last.
+        // Generation `e` has burst `e`, and the last one reuses the slot of the first.
         let shared = Shared::new(1);
         let last = 1 + GENERATIONS as u64;
         let reader = {
@@ -225,7 +225,7 @@ fn a_cancelled_token_can_be_taken_again_once() {
     });
 }
 
-/// The state comes back to what it was right after the reservation, by a refund and an admission: it must not be taken
+/// A refund and an admission bring the state back to what it was right after the reservation: it must not be mistaken
 /// for that.
 #[test]
 fn a_reservation_is_not_cancelled_after_a_refund_and_an_admission() {
@@ -246,14 +246,14 @@ fn a_reservation_is_not_cancelled_after_a_refund_and_an_admission() {
         };
         let cancelled = shared.words().cancel(epoch, reserved, 1);
         let (refunded, taken) = other.join().unwrap();
-        // In use: the first unless it was refunded, the second unless it was cancelled, and the third.
+        // Used: the first unless refunded, the second unless cancelled, and the third.
         let used = u64::from(!refunded) + u64::from(!cancelled) + taken;
         assert!(available(&shared) <= 3 - used);
     });
 }
 
 #[test]
-fn after_retiring_nothing_is_admitted() {
+fn nothing_is_admitted_after_retirement() {
     loom::model(|| {
         let shared = Shared::new(2);
         let other = {
@@ -265,12 +265,12 @@ fn after_retiring_nothing_is_admitted() {
         let last = state();
         assert_eq!(shared.words().reserve(1, at(0), false, &now), Err(CommitError::Retired));
         other.join().unwrap();
-        assert_eq!(state(), last, "something was taken after it was retired");
+        assert_eq!(state(), last, "something was taken after retirement");
         assert!(shared.generations().epoch() & RETIRED != 0);
     });
 }
 
-/// The changer died right after it published, so the state before is not frozen yet.
+/// The changer died right after publishing, so the previous state is not frozen yet.
 #[test]
 fn retiring_freezes_both_states_of_an_unfinished_change() {
     loom::model(|| {
@@ -284,13 +284,13 @@ fn retiring_freezes_both_states_of_an_unfinished_change() {
         let states = || [1, 2].map(|e| shared.generations().slot(e).state.word.load(Ordering::Acquire));
         let last = states();
         other.join().unwrap();
-        assert_eq!(states(), last, "something was taken after it was retired");
+        assert_eq!(states(), last, "something was taken after retirement");
     });
 }
 
-/// Asked in the decision itself: a process that asks before it may be stopped in between.
+/// Checked within the decision itself: a process that checks before it may be stopped in between.
 #[test]
-fn a_decision_without_a_permit_never_misses_permits_in_force() {
+fn a_decision_without_a_permit_never_misses_new_permits() {
     loom::model(|| {
         let shared = Shared::new(2);
         let changer = {
@@ -315,7 +315,7 @@ fn a_decision_without_a_permit_never_misses_permits_in_force() {
 }
 
 #[test]
-fn a_limit_that_comes_back_counts_only_what_is_taken_of_it() {
+fn a_limit_that_is_added_again_counts_only_its_own_admissions() {
     loom::model(|| {
         let shared = Shared::new(1);
         let changer = {

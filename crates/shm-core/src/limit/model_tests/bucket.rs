@@ -1,13 +1,13 @@
-//! Token bucket and leaky bucket as textbooks have them, in exact fractions: the same as our one bucket.
+//! Token bucket and leaky bucket by the textbook, in exact fractions: both equal our bucket.
 
-use super::{Costs, Host, ns};
+use super::{Costs, PlainLimiter, ns};
 use crate::limit::rule::Rule;
 use crate::limit::rule_set::Rules;
 use crate::limit::{Gcra, Limit, Rate, audit};
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// Tokens drip in until the bucket is full; a request takes them out, or is denied. In `1/per` of a token.
+/// Tokens drip in until the bucket is full; a request takes some out, or is denied. In units of `1/per` token.
 struct TokenBucket {
     max: u128,
     per: u128,
@@ -21,7 +21,7 @@ impl TokenBucket {
         TokenBucket { max, per, tokens: max * per, then: 0 }
     }
 
-    /// Whether it was taken; if not, when it could be.
+    /// Takes tokens; if that fails, returns when it could succeed.
     fn take(&mut self, now: u64, cost: u64) -> Result<(), u64> {
         self.tokens = (self.tokens + u128::from(now - self.then) * self.max).min(self.max * self.per);
         self.then = now;
@@ -35,7 +35,8 @@ impl TokenBucket {
     }
 }
 
-/// Water leaks out until the bucket is empty; a request pours some in, or would spill. In `1/per` of a drop.
+/// Water leaks out until the bucket is empty; a request pours some in, unless that would overflow. In units of `1/per`
+/// drop.
 struct LeakyBucket {
     size: u128,
     leak: u128,
@@ -62,8 +63,8 @@ impl LeakyBucket {
     }
 }
 
-/// The same of ours: a record with one bucket in it.
-fn take(host: &mut Host, now: u64, cost: u64) -> Result<(), u64> {
+/// The same with our implementation: a record with one bucket.
+fn take(host: &mut PlainLimiter, now: u64, cost: u64) -> Result<(), u64> {
     let costs: Costs = [cost, 0, 0, 0];
     match host.ready(costs, now) {
         at if at > now => Err(at),
@@ -74,8 +75,8 @@ fn take(host: &mut Host, now: u64, cost: u64) -> Result<(), u64> {
     }
 }
 
-fn host(limit: Limit) -> Host {
-    Host::new(Rules::new(1, |_| Rule::Bucket(Gcra::new(limit, None)), [false; 4], 0), 1, 1)
+fn host(limit: Limit) -> PlainLimiter {
+    PlainLimiter::new(Rules::new(1, |_| Rule::Bucket(Gcra::new(limit, None)), [false; 4], 0), 1, 1)
 }
 
 fn word(g: &Gcra, tat: &mut u64, now: u64, cost: u64) -> Result<(), u64> {
@@ -88,7 +89,7 @@ fn word(g: &Gcra, tat: &mut u64, now: u64, cost: u64) -> Result<(), u64> {
 }
 
 proptest! {
-    /// Where the interval is whole nanoseconds, so that nobody has to round, all give the same answers.
+    /// If the interval is whole nanoseconds, so that no rounding is needed, all give identical answers.
     #[test]
     fn token_bucket_leaky_bucket_and_ours_are_identical(
         max in 1u64..40, interval in prop_oneof![1u64..100, 1u64..10_000_000_000],
@@ -115,7 +116,7 @@ proptest! {
         }
     }
 
-    /// At any other rate our answers are the same to a nanosecond, with nothing adding up.
+    /// At any other rate, our answers are the same to a nanosecond, without accumulation.
     #[test]
     fn at_other_rates_they_differ_by_less_than_a_nanosecond(
         max in 1u64..2_000, per in 2_000u64..10_000_000_000_000, steps in prop::collection::vec(1u64..2_000, 1..200),
@@ -127,19 +128,19 @@ proptest! {
         for cost in steps {
             let cost = cost.min(max);
             sum += cost;
-            // Everybody waits for his turn: the textbook's instant is the exact fraction, rounded up.
+            // Every caller queues: the textbook's instant is the exact fraction, rounded up.
             let exact = 1 + (u128::from(sum.saturating_sub(max)) * u128::from(per)).div_ceil(max.into()) as u64;
             let at = g.ready_at(tat, cost).max(ns(1)).as_nanos();
             tat = g.charge(tat, g.unused(ns(1)), cost);
             prop_assert!(at.abs_diff(exact) <= 1, "{at} {exact}");
-            // A chain of turns in a record doesn't drift from the word by a nanosecond.
+            // A chain of turns in a record does not drift from the word by a nanosecond.
             prop_assert_eq!(ours.take([cost, 0, 0, 0], 1), at);
         }
     }
 
-    /// A record's bucket keeps to the definition when callers come within nanoseconds of their instant.
+    /// A record's bucket keeps the definition when callers come within nanoseconds of their instant.
     #[test]
-    fn a_nanosecond_beside_the_instant_wins_nothing(
+    fn requests_within_nanoseconds_of_their_instant_gain_nothing(
         max in 1u64..20, per in prop_oneof![20u64..5_000, (5u32..50).prop_map(|k| 1 << k)], burst in 1u64..5,
         steps in prop::collection::vec((0u64..3, 1u64..3, any::<bool>()), 1..200),
     ) {
@@ -158,9 +159,9 @@ proptest! {
     }
 }
 
-/// A patient one in a record, reserved a million times at once.
+/// An evenly spaced limit in a record, with many turns reserved at once.
 #[test]
-fn a_long_chain_of_turns_is_that_of_the_word() {
+fn a_long_chain_of_turns_equals_that_of_a_word() {
     for (max, per) in [(7, 1_000_000_000), (10, 3_000_000_000), (1_000_000_007, 3_600_000_000_000)] {
         let limit = Limit::patient(Rate::new(max, Duration::from_nanos(per)).unwrap());
         let (g, mut tat, mut ours) = (Gcra::new(limit, None), 0, host(limit));

@@ -1,5 +1,5 @@
-//! Rubbish in every word that another process could have written: nothing panics, nothing loops, and what it wins is
-//! one burst at most.
+//! Garbage in every word that another process could have written: nothing panics, nothing loops, and it gains one burst
+//! at most.
 
 use super::{Costs, Memory, ns};
 use crate::limit::log::Log;
@@ -10,7 +10,7 @@ use crate::limit::{Gcra, Limit, MAX_LIMITS, Rate, Ticks};
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// Mostly what makes trouble.
+/// Mostly values that cause trouble.
 fn word() -> impl Strategy<Value = u64> {
     (any::<u64>(), 0u8..6).prop_map(|(any, kind)| match kind {
         0 => 0,
@@ -44,7 +44,7 @@ fn rules(word: &mut impl FnMut() -> u64) -> Rules {
 
 proptest! {
     #[test]
-    fn rubbish_gives_an_answer(words in prop::collection::vec(word(), 200), bits in 0u32..5) {
+    fn garbage_never_panics_or_loops(words in prop::collection::vec(word(), 200), bits in 0u32..5) {
         let mut words = words.into_iter();
         let mut word = || words.next().unwrap();
         let (one, other) = (rules(&mut word), rules(&mut word));
@@ -60,7 +60,7 @@ proptest! {
             rules.never(&costs);
             rules.ready(record, &costs, now, &memory);
             rules.outlooks(record, ns(now), &memory);
-            rules.is_absurd(record, ns(now));
+            rules.is_implausible(record, ns(now));
             rules.unwritten(record).for_each(drop);
             let mut charged = *record;
             rules.charge(&mut charged, &costs, at, now);
@@ -78,10 +78,12 @@ proptest! {
         look(&one, &one.unused(ns(now)));
     }
 
-    /// Whatever the record and the ring hold when somebody wrote to them once: from then on, everybody who asks all the
-    /// time gets what the limit admits and one burst more; or it is found to be damaged.
+    /// With arbitrary garbage in the record and the ring, a caller that requests continuously gets from then on what
+    /// the limit admits plus at most one burst; or the corruption is detected.
     #[test]
-    fn rubbish_wins_one_burst(words in prop::collection::vec(word(), 140), kind in 0u8..5, max in 1u64..6, spoilt in any::<u64>()) {
+    fn garbage_gains_at_most_one_burst(
+        words in prop::collection::vec(word(), 140), kind in 0u8..5, max in 1u64..6, spoilt in any::<u64>(),
+    ) {
         const SPAN: u64 = 1_000_000;
         const WINDOWS: u64 = 30;
         let begun = 1 << 40;
@@ -105,7 +107,7 @@ proptest! {
         }
         let memory = Memory::new(8);
         for i in 0..8 {
-            // Anything, or a time long ago in an era to come.
+            // Anything, or a time long ago in a future era.
             let slot = if spoilt >> 20 & 1 > 0 { word() } else { word() << 54 | word() >> 40 };
             memory.write((0, i..i + 1, if spoilt >> (10 + i) & 1 > 0 { slot } else { 0 }));
         }
@@ -119,7 +121,7 @@ proptest! {
                     break;
                 }
                 let unwritten: Vec<_> = rules.unwritten(&record).collect();
-                // Found to be damaged, as in `commit::record`.
+                // Detected as corrupt, as in `commit::record`.
                 if unwritten.iter().any(|(_, range, _)| range.end - range.start > 8) {
                     return Ok(());
                 }
@@ -132,13 +134,13 @@ proptest! {
     }
 }
 
-/// A bucket that says that it is full until the end of time does not come round to empty.
+/// A bucket that claims to be full until the end of time does not wrap around to empty.
 #[test]
 fn a_full_bucket_stays_full_at_the_end_of_time() {
     let bucket = Gcra::new(Limit::patient(Rate::EVERY_SECOND), None);
     for (tat, floor) in [(u64::MAX, 0), (0, u64::MAX)] {
         let bucket = Gcra { floor, ..bucket };
         assert!(bucket.slot(tat, 1) > bucket.ticks.at(1 << 50));
-        assert!(bucket.is_absurd(tat, ns(1 << 50)));
+        assert!(bucket.is_implausible(tat, ns(1 << 50)));
     }
 }

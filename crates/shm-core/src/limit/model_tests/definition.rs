@@ -1,4 +1,4 @@
-//! What each kind of limit promises, as literally as it can be said.
+//! The literal definition of each kind of limit.
 
 use crate::limit::log::{Log, STEP_NS};
 use crate::limit::rule::Rule;
@@ -9,16 +9,16 @@ use std::time::Duration;
 /// One limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spec {
-    /// A leaky bucket: one drop leaks in `interval`, and `burst` drops fit in.
+    /// A leaky bucket: one drop leaks per `interval`, and `burst` drops fit in.
     Bucket { interval: u64, burst: u64 },
     /// At most `max` in every half-open window of `span`.
     Log { max: u64, span: u64 },
     /// At most `max` in each window of `per`, one beginning at `origin`.
     Fixed { max: u64, per: u64, origin: u64 },
-    /// The same; a window begins with the first admission after the last one ended.
+    /// The same, but a window begins with the first admission after the previous one ended.
     First { max: u64, per: u64 },
-    /// In windows of `per`, one beginning at `phase`: this one's count, and that of the one before times the part of it
-    /// that lies less than `per` back, are at most `max`.
+    /// In windows of `per`, one of them beginning at `phase`: the current window's count, plus the previous one's times
+    /// its part that lies less than `per` back, is at most `max`.
     Sliding { max: u64, per: u64, phase: u64 },
 }
 
@@ -42,7 +42,7 @@ impl Spec {
         }
     }
 
-    pub(super) fn most(self) -> u64 {
+    pub(super) fn max_cost(self) -> u64 {
         match self {
             Spec::Bucket { burst: max, .. }
             | Spec::Log { max, .. }
@@ -63,7 +63,7 @@ impl Spec {
         self
     }
 
-    /// The longest that anything is remembered.
+    /// The longest time for which an admission matters.
     pub(super) fn memory(self) -> u64 {
         match self {
             Spec::Bucket { interval, burst } => interval * burst,
@@ -113,7 +113,7 @@ impl Spec {
         }
     }
 
-    /// The first instant from `from` on at which `cost` is within the limit, where a log keeps its times in steps.
+    /// The first instant from `from` on at which `cost` is within the limit, with the log's times rounded to steps.
     pub(super) fn earliest(self, history: &[(u64, u64)], cost: u64, from: u64) -> u64 {
         let kept: Vec<_> = match self {
             Spec::Log { .. } => history.iter().map(|&(at, amount)| (round_up(at), amount)).collect(),

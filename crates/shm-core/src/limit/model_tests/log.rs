@@ -1,12 +1,12 @@
-//! The exact sliding log.
+//! The exact sliding window log.
 
 use super::definition::Spec;
-use super::{Costs, Host, SLACK};
+use super::{Costs, PlainLimiter, SLACK};
 use crate::limit::log::{STEP_NS, State};
 use crate::limit::rule_set::Rules;
 use proptest::prelude::*;
 
-/// Long against the slack of clocks.
+/// Long compared with the slack of clocks.
 const UNIT: u64 = 256 * STEP_NS;
 
 fn rules(spec: Spec) -> Rules {
@@ -17,12 +17,12 @@ fn one(cost: u64) -> Costs {
     [cost, 0, 0, 0]
 }
 
-/// The state as the record has it.
-fn state(host: &Host) -> State {
+/// The log's state in the record.
+fn state(host: &PlainLimiter) -> State {
     State::read(&host.record.0[2..])
 }
 
-/// No window that ends with an admission holds more than was allowed then: (time, amount, limit).
+/// No window that ends with an admission contains more than was allowed at that time: (time, amount, limit).
 fn never_over(taken: &[(u64, u64, Spec)]) -> Result<(), TestCaseError> {
     for (i, &(at, cost, spec)) in taken.iter().enumerate() {
         let before: Vec<_> = taken[..i].iter().map(|&(at, cost, _)| (at, cost)).collect();
@@ -31,7 +31,7 @@ fn never_over(taken: &[(u64, u64, Spec)]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Takes turns at once or later, as the model would, `late` ns at most after it.
+/// Takes turns now or later as the model does, `late` ns after it at most.
 fn exact(
     max: u64,
     span: u64,
@@ -40,13 +40,13 @@ fn exact(
     late: u64,
 ) -> Result<(), TestCaseError> {
     let spec = Spec::Log { max, span };
-    let mut host = Host::new(rules(spec), max.next_power_of_two() << spare, UNIT);
+    let mut host = PlainLimiter::new(rules(spec), max.next_power_of_two() << spare, UNIT);
     let (mut now, mut last, mut taken, mut history) = (UNIT, 0, Vec::new(), Vec::new());
     for (gap, wait, cost, pick) in steps {
         now += gap;
         let cost = one(cost.min(max));
         let at = host.ready(cost, now);
-        // The literal definition, by nanoseconds.
+        // The literal definition, nanosecond by nanosecond.
         let first = spec.earliest(&history, cost[0], now.max(last));
         prop_assert!(at <= first && first - at.min(first) < STEP_NS);
         let exactly = (now.max(last)..=first).filter(|t| spec.conforms(&history, *t, cost[0]));
@@ -70,7 +70,7 @@ fn exact(
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So much later, by a clock that is so much behind.
+    /// This much later, by a clock that lags this much.
     Take {
         gap: u64,
         behind: u64,
@@ -80,7 +80,7 @@ enum Step {
         times: u64,
         cost: u64,
     },
-    /// To another `max`; or nothing is kept; or by way of another kind.
+    /// To another `max`; or with nothing kept; or by way of another kind.
     Carry {
         gap: u64,
         max: u64,
@@ -107,9 +107,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// To the nanosecond what the definition says, where times are whole steps.
+    /// Equal to the definition, to the nanosecond, where times are whole steps.
     #[test]
-    fn a_log_is_the_literal_log(
+    fn a_log_equals_its_definition(
         max in 1u64..12, span in 1u64..30, spare in 0u32..2,
         steps in prop::collection::vec((0u64..30, any::<bool>(), 1u64..12, any::<usize>()), 1..40),
     ) {
@@ -117,30 +117,30 @@ proptest! {
         exact(max, span * STEP_NS, spare, steps.collect(), 0)?;
     }
 
-    /// Between the steps less than one late, and never early.
+    /// Between steps less than one step late, and never early.
     #[test]
-    fn between_steps_it_is_late_by_less_than_one(
+    fn between_steps_it_is_late_by_less_than_one_step(
         max in 1u64..12, span in 1u64..3_000, spare in 0u32..2,
         steps in prop::collection::vec((0u64..700, any::<bool>(), 1u64..12, any::<usize>()), 1..40),
     ) {
         exact(max, span, spare, steps.into_iter().map(|(g, w, c, pick)| (g, w, c, pick % 40)).collect(), STEP_NS - 1)?;
     }
 
-    /// Queues are dropped again and again; stopped writers come back; nothing is admitted that wasn't to be. And nobody
-    /// waits longer than if as many as can be had come just when the queue was dropped.
+    /// Queues are dropped repeatedly, and stopped writers come back: nothing is admitted that should not be. And no
+    /// caller waits longer than if as many calls as possible had been made just when the queue was dropped.
     #[test]
-    fn no_change_lets_one_more_through(bits in 0u32..5, max in 1u64..17, span in 1u64..20, steps in steps()) {
+    fn no_change_admits_one_too_many(bits in 0u32..5, max in 1u64..17, span in 1u64..20, steps in steps()) {
         let capacity = 1 << bits;
         let mut spec = Spec::Log { max: max.min(capacity), span: span * UNIT };
         let (mut now, mut taken) = (UNIT, Vec::new());
-        let mut host = Host::new(rules(spec), capacity, now);
-        // What may count at most.
+        let mut host = PlainLimiter::new(rules(spec), capacity, now);
+        // An upper bound of what may count.
         let mut counted = Vec::new();
         for step in steps {
             match step {
                 Step::Take { gap, behind, cost } => {
                     now += gap;
-                    let cost = cost.min(spec.most());
+                    let cost = cost.min(spec.max_cost());
                     let from = (now - behind).max(host.record.last());
                     let at = host.take(one(cost), now - behind);
                     prop_assert!(at <= spec.earliest(&counted, cost, from), "{at} after {taken:?}");
@@ -149,7 +149,7 @@ proptest! {
                 }
                 Step::Reserve { times, cost } => {
                     for _ in 0..times {
-                        let (cost, from) = (cost.min(spec.most()), now.max(host.record.last()));
+                        let (cost, from) = (cost.min(spec.max_cost()), now.max(host.record.last()));
                         let at = host.take(one(cost), now);
                         prop_assert!(at <= spec.earliest(&counted, cost, from), "{at} after {taken:?}");
                         taken.push((at, cost, spec));
@@ -163,7 +163,7 @@ proptest! {
                     spec = Spec::Log { max: max.min(capacity), span };
                     taken.retain(|t| t.0 <= now + SLACK);
                     never_over(&taken)?;
-                    counted = vec![(now + SLACK, spec.most())];
+                    counted = vec![(now + SLACK, spec.max_cost())];
                     match how {
                         0 => host.carry(rules(spec), now, true),
                         1 => {
@@ -172,7 +172,7 @@ proptest! {
                             host.carry(rules(spec), now, false);
                         }
                         _ => {
-                            // As if what is used had been admitted now.
+                            // As if the used amount had been admitted now.
                             taken.clear();
                             let other = Spec::Bucket { interval: UNIT, burst: 16 };
                             host.carry(rules(other), now, true);
@@ -191,16 +191,16 @@ proptest! {
 #[test]
 fn a_schedule_of_a_greedy_limit() {
     const S: u64 = 1_000_000_000;
-    let mut host = Host::new(rules(Spec::Log { max: 2, span: S }), 2, 64 * S);
+    let mut host = PlainLimiter::new(rules(Spec::Log { max: 2, span: S }), 2, 64 * S);
     let offsets: Vec<_> = (0..10).map(|_| (host.take(one(1), 64 * S) - 64 * S) / S).collect();
     assert_eq!(offsets, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
 }
 
-/// When there are no more eras, each dropped queue costs one window, and still nothing is over.
+/// Once no eras are left, each dropped queue costs one window, and still the limit holds.
 #[test]
-fn eras_run_out_and_nothing_breaks() {
+fn the_limit_holds_after_the_last_era() {
     let spec = Spec::Log { max: 4, span: 100 * UNIT };
-    let mut host = Host::new(rules(spec), 4, UNIT);
+    let mut host = PlainLimiter::new(rules(spec), 4, UNIT);
     let (mut now, mut taken) = (UNIT, Vec::new());
     for round in 0..1_400 {
         for _ in 0..1 + round % 6 {
@@ -222,13 +222,13 @@ fn eras_run_out_and_nothing_breaks() {
     assert_eq!(state(&host).era, 1023);
 }
 
-/// A limit that is taken away and comes back finds its ring as it left it, and isn't misled by it.
+/// A limit that is removed and added again finds its ring as it left it, and is not misled by it.
 #[test]
-fn a_log_that_comes_back_begins_anew() {
+fn a_log_that_is_added_again_starts_empty() {
     let spec = Spec::Log { max: 4, span: 100 * UNIT };
     let with = |len| Rules::new(len, |_| spec.rule(), [true; 4], 0);
     let mut now = UNIT;
-    let mut host = Host::new(with(2), 4, now);
+    let mut host = PlainLimiter::new(with(2), 4, now);
     for _ in 0..5 {
         for _ in 0..9 {
             host.take([0, 1, 0, 0], now);

@@ -1,7 +1,7 @@
 //! Several limits at once.
 
 use super::definition::{Spec, bucket};
-use super::{Costs, Host, SLACK, ns};
+use super::{Costs, PlainLimiter, SLACK, ns};
 use crate::limit::log::STEP_NS;
 use crate::limit::rule::Rule;
 use crate::limit::rule_set::{Record, Rules};
@@ -15,7 +15,7 @@ pub(super) fn rules(specs: &[Spec]) -> Rules {
     paused(specs, 0, false)
 }
 
-/// Nothing before `until`; and the buckets then begin at their pace, or with what they have.
+/// Nothing is admitted before `until`; then the buckets start at their sustained rate, or with their unused budget.
 fn paused(specs: &[Spec], until: u64, at_pace: bool) -> Rules {
     let rule = |i: usize| match specs[i] {
         Spec::Bucket { interval, burst } if at_pace => {
@@ -26,7 +26,7 @@ fn paused(specs: &[Spec], until: u64, at_pace: bool) -> Rules {
     Rules::new(specs.len(), rule, [true, true, false, false], until)
 }
 
-/// Up to four of any kind. Only the first two have a ring.
+/// Up to four limits of any kind. Only the first two have a ring.
 pub(super) fn mixes(unit: u64) -> impl Strategy<Value = Vec<Spec>> {
     let spec = move |ringed: bool| {
         let per = move || unit..40 * unit;
@@ -45,16 +45,16 @@ pub(super) fn mixes(unit: u64) -> impl Strategy<Value = Vec<Spec>> {
     };
     (spec(true), prop::option::of(spec(true)), prop::option::of(spec(false)), prop::option::of(spec(false)))
         .prop_map(|(a, b, c, d)| [Some(a), b, c, d].into_iter().flatten().collect::<Vec<_>>())
-        // A ring belongs to a place, and those without one came after.
+        // A ring belongs to an index; limits beyond the rings cannot be logs.
         .prop_filter("a log without a ring", |all: &Vec<Spec>| {
             all.iter().skip(2).all(|spec| !matches!(spec, Spec::Log { .. }))
         })
 }
 
-/// What one turn takes; at least something.
+/// The cost of one turn; at least one call.
 pub(super) fn costs_of(specs: &[Spec], mut costs: Costs) -> Costs {
     for (i, cost) in costs.iter_mut().enumerate() {
-        *cost = specs.get(i).map_or(0, |spec| (*cost).min(spec.most()));
+        *cost = specs.get(i).map_or(0, |spec| (*cost).min(spec.max_cost()));
     }
     if costs == [0; MAX_LIMITS] {
         costs[0] = 1;
@@ -66,14 +66,14 @@ pub(super) fn some_costs() -> impl Strategy<Value = Costs> {
     prop::array::uniform4(prop_oneof![Just(0), Just(1), 1u64..9])
 }
 
-/// A turn: its time, what it was charged, what it really took, under which limits.
+/// A turn: its time, what it was charged, what it really used, and under which limits.
 #[derive(Clone, Debug)]
 struct Turn {
     at: u64,
     charged: Costs,
     actual: Costs,
     specs: Vec<Spec>,
-    /// Not admitted, but charged without asking: nobody has a receipt for it.
+    /// Not admitted but charged unconditionally: no receipt exists for it.
     is_debt: bool,
 }
 
@@ -108,7 +108,7 @@ enum Step {
         back: usize,
         amounts: Costs,
     },
-    /// And perhaps a pause.
+    /// With an optional pause.
     Carry {
         gap: u64,
         maxes: Costs,
@@ -118,7 +118,7 @@ enum Step {
     WriteLate {
         pick: usize,
     },
-    /// More than was charged before turned out to be used.
+    /// More than was charged turned out to be used.
     Debt {
         amounts: Costs,
     },
@@ -142,13 +142,13 @@ fn steps(unit: u64, changes: u32) -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
-/// Anything in any order. What counts is what was really taken, when its turn came.
+/// Any operations in any order. What counts is the real usage of turns that came.
 fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
     let (mut now, mut turns) = (START, Vec::<Turn>::new());
-    // The record before the newest turn, as long as nothing came after.
+    // The record before the newest turn, as long as nothing followed.
     let mut before: Option<Record> = None;
-    // What the buckets were charged right after each of the newest turns, since the last change.
+    // The buckets' running totals right after each of the newest turns since the last change.
     let mut then = Vec::<Costs>::new();
     for step in steps {
         match step {
@@ -188,7 +188,7 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
                     }
                     let at = turn.at;
                     let is_newest = back == 0 && before.is_some();
-                    // Sometimes it is not known.
+                    // Sometimes the totals are unknown.
                     let known = at % 3 > 0;
                     host.refund(&unused, at, known.then_some(&charged), is_newest);
                     before = None;
@@ -198,7 +198,7 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 now += gap;
                 turns.retain(|t| t.at <= now + SLACK);
                 for (spec, max) in specs.iter_mut().zip(maxes) {
-                    // What is beyond a smaller bucket is forgotten, as it must be: not for this test.
+                    // A smaller bucket drops what exceeds it, by design; not tested here.
                     if !matches!(spec, Spec::Bucket { .. }) {
                         *spec = spec.with_most(max);
                     }
@@ -210,7 +210,7 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::WriteLate { pick } => host.write_late(pick),
             Step::Debt { amounts } => {
                 before = None;
-                // It counts as single calls, queued by each limit for itself.
+                // It counts as single calls, queued at each limit separately.
                 let (least, mut calls) = (host.record.last().max(now), Vec::new());
                 for limit in 0..specs.len() {
                     let mut charged = [0; MAX_LIMITS];
@@ -235,7 +235,7 @@ fn storm(mut specs: Vec<Spec>, steps: Vec<Step>) -> Result<(), TestCaseError> {
     never_over(&turns)
 }
 
-/// Each sequence of so many of these steps.
+/// Every sequence of this many steps.
 fn every_sequence(specs: &[Spec], alphabet: &[Step], depth: u32) {
     for number in 0..alphabet.len().pow(depth) {
         let steps: Vec<_> =
@@ -246,7 +246,7 @@ fn every_sequence(specs: &[Spec], alphabet: &[Step], depth: u32) {
     }
 }
 
-/// Two limits with small numbers: whatever five operations are done, the limits hold for what is admitted after them.
+/// Two limits with small numbers: after any five operations, the limits hold for what is admitted next.
 #[test]
 fn no_short_sequence_on_a_record_breaks_a_limit() {
     const U: u64 = 1 << 14;
@@ -276,8 +276,8 @@ fn no_short_sequence_on_a_record_breaks_a_limit() {
 }
 
 proptest! {
-    /// A debt ends when the last of as many single calls would. Whoever comes next comes as soon as behind those, or at
-    /// most a span later where there is a log.
+    /// A debt ends when the last of as many single calls would. The next request is admitted as early as behind those,
+    /// or at most one span later if there is a log.
     #[test]
     fn a_debt_of_one_limit_is_a_queue_of_single_calls(
         specs in mixes(1 << 14),
@@ -285,7 +285,7 @@ proptest! {
         amount in prop_oneof![1u64..12, 1u64..200],
     ) {
         let unit = specs[0].memory() / 20 + 1;
-        let mut host = Host::new(rules(&specs), CAPACITY, START);
+        let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
         let mut now = START;
         for (percent, wait, costs) in steps {
             now += unit * percent / 100;
@@ -313,14 +313,14 @@ proptest! {
 }
 
 proptest! {
-    /// The instant is the first that suits every limit, and not before the turn before.
+    /// The instant is the first that satisfies every limit, and not before the previous turn.
     #[test]
-    fn the_instant_is_the_first_that_suits_all(
+    fn the_instant_is_the_first_that_satisfies_all_limits(
         specs in prop_oneof![mixes(1), mixes(64), mixes(1 << 14)],
         steps in prop::collection::vec((0u64..300, any::<bool>(), some_costs(), any::<usize>()), 1..40),
     ) {
         let unit = specs[0].memory() / 20 + 1;
-        let mut host = Host::new(rules(&specs), CAPACITY, START);
+        let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
         let (mut now, mut last, mut turns) = (START, 0, Vec::<Turn>::new());
         for (percent, wait, costs, pick) in steps {
             now += unit * percent / 100;
@@ -344,21 +344,23 @@ proptest! {
         never_over(&turns)?;
     }
 
-    /// Reserved, cancelled, given back, changed, written late, in any order: never over.
+    /// Reservations, cancellations, refunds, changes and late writes, in any order: the limits hold.
     #[test]
-    fn a_storm_wins_nothing(specs in mixes(1 << 14), steps in steps(1 << 14, 1)) {
+    fn no_sequence_of_operations_breaks_a_limit(specs in mixes(1 << 14), steps in steps(1 << 14, 1)) {
         storm(specs, steps)?;
     }
 
-    /// The same with one log, where there is most to get wrong.
+    /// The same with at least one log, the most intricate kind.
     #[test]
-    fn a_storm_on_a_log_wins_nothing(max in 1..=CAPACITY, span in 1u64..40, more in mixes(1 << 14), steps in steps(1 << 14, 3)) {
+    fn no_sequence_of_operations_breaks_a_log(
+        max in 1..=CAPACITY, span in 1u64..40, more in mixes(1 << 14), steps in steps(1 << 14, 3),
+    ) {
         storm([Spec::Log { max, span: span << 14 }].into_iter().chain(more).take(2).collect(), steps)?;
     }
 
-    /// Under another kind of limit as much is used as was.
+    /// A change to another kind keeps the used amount.
     #[test]
-    fn a_change_of_kind_keeps_what_is_used(
+    fn a_change_of_kind_keeps_usage(
         from in mixes(1 << 14), to in mixes(1 << 14), used in 1..=CAPACITY,
         then in prop::collection::vec((0u64..1 << 17, 1..=CAPACITY), 0..20),
     ) {
@@ -371,10 +373,10 @@ proptest! {
         if std::mem::discriminant(&from) == std::mem::discriminant(&to) {
             return Ok(());
         }
-        let (mut host, used, mut now) = (Host::new(rules(&[from]), CAPACITY, START), used.min(from.most()), START + 1);
+        let (mut host, used, mut now) = (PlainLimiter::new(rules(&[from]), CAPACITY, START), used.min(from.max_cost()), START + 1);
         host.take([used, 0, 0, 0], now);
         host.carry(rules(&[to]), now, true);
-        let most = to.most();
+        let most = to.max_cost();
         for cost in 1..=most {
             let passes = host.ready([cost, 0, 0, 0], now) < now + SLACK + STEP_NS;
             prop_assert_eq!(passes, cost + used <= most, "{} with {} used", cost, used);
@@ -397,23 +399,24 @@ proptest! {
     }
 }
 
-/// A bucket that is reset in a pause has its burst when the pause ends early.
+/// A bucket that is reset during a pause has its burst when the pause ends early.
 #[test]
-fn a_reset_in_a_pause_leaves_nothing_used() {
+fn a_reset_during_a_pause_leaves_nothing_used() {
     let specs = [Spec::Bucket { interval: 1 << 20, burst: 5 }];
-    let mut host = Host::new(rules(&specs), 1, START);
+    let mut host = PlainLimiter::new(rules(&specs), 1, START);
     host.take([5, 0, 0, 0], START);
     host.carry(paused(&specs, START << 4, true), START, false);
     host.carry(rules(&specs), START, true);
     assert!(host.ready([5, 0, 0, 0], START) <= START + SLACK);
 }
 
-/// The turns of a bucket that waited for another limit are not a token apart: the next isn't early by what they were.
+/// Turns of a bucket that waited for another limit are not one token apart: dropping them must not make the next one
+/// early.
 #[test]
 fn turns_that_waited_for_another_limit_are_dropped_safely() {
     const T: u64 = 1 << 20;
     let specs = [Spec::Bucket { interval: T, burst: 1 }, Spec::First { max: 1, per: T / 2 * 3 }];
-    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
     assert_eq!(host.take([1, 0, 0, 0], START), START);
     let turns = [0; 2].map(|_| host.take([1, 1, 0, 0], START) - START);
     assert_eq!(turns, [T, T + T / 2 * 3]);
@@ -422,12 +425,13 @@ fn turns_that_waited_for_another_limit_are_dropped_safely() {
     assert!((START + T..START + T + 2 * SLACK).contains(&at), "{at}");
 }
 
-/// Somebody wrote down a turn before it was cancelled. Who came instead is not taken for one of the queue.
+/// A turn was written to the ring before it was cancelled. The admission that takes its index is not mistaken for part
+/// of the queue.
 #[test]
-fn a_cancelled_turn_in_the_ring_hides_nobody() {
+fn a_cancelled_turn_in_the_ring_hides_no_admission() {
     const S: u64 = 1 << 20;
     let specs = [Spec::Log { max: 2, span: S }, Spec::First { max: 1, per: 100 * S }];
-    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
     assert_eq!(host.take([1, 1, 0, 0], START), START);
     let old = host.record;
     assert_eq!(host.take([1, 1, 0, 0], START), START + 100 * S);
@@ -443,7 +447,7 @@ fn a_cancelled_turn_in_the_ring_hides_nobody() {
     assert!((START + S..=START + 2 * SLACK + S).contains(&at), "{at}");
 }
 
-/// Ten million calls are charged as fast as one; what lies beyond all time is refused, and charges nothing.
+/// Ten million calls are charged as fast as one; an unrepresentable amount is rejected, and charges nothing.
 #[test]
 fn a_debt_of_any_size_takes_one_step() {
     const S: u64 = 1_000_000_000;
@@ -455,7 +459,7 @@ fn a_debt_of_any_size_takes_one_step() {
         Spec::Sliding { max: 9, per: 8 * S, phase: START },
     ];
     for spec in kinds {
-        let mut host = Host::new(rules(&[spec]), CAPACITY, START);
+        let mut host = PlainLimiter::new(rules(&[spec]), CAPACITY, START);
         let last = host.debt([10_000_000, 0, 0, 0], START).unwrap() - START;
         assert!((9_999_990 * S..=10_000_010 * S).contains(&last), "{spec:?} {last}");
         let next = host.ready([1, 0, 0, 0], START) - START;

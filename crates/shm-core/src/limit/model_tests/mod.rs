@@ -1,14 +1,14 @@
-//! The pure code held against the textbook: definitions written down literally, and looked at by brute force.
+//! The pure code compared with literal definitions, evaluated by brute force.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `definition` | what each kind of limit promises, word for word |
-//! | `bucket` | token bucket and leaky bucket as textbooks have them |
+//! | `definition` | the literal definition of each kind of limit |
+//! | `bucket` | textbook token bucket and leaky bucket |
 //! | `log`, `window` | one limit of these kinds, with changes of the limit |
-//! | `mix` | several limits at once; cancels, refunds, changes in any order |
-//! | `numbers` | what is told of a limiter: used, available, queued |
+//! | `mix` | several limits at once; cancellations, refunds, changes in any order |
+//! | `numbers` | reported numbers: used, available, queued |
 //! | `search` | every short sequence of operations on one word, with cancelled and settled turns |
-//! | `damage` | rubbish in every word |
+//! | `damage` | garbage in every word |
 
 mod bucket;
 mod damage;
@@ -29,7 +29,7 @@ use std::rc::Rc;
 
 type Costs = [u64; MAX_LIMITS];
 
-/// By how much clocks may differ when a queue is dropped.
+/// How much clocks may differ when a queue is dropped.
 const SLACK: u64 = 1_000;
 
 fn ns(ns: u64) -> Nanos {
@@ -76,25 +76,30 @@ impl Memory {
     }
 }
 
-/// A limiter in plain memory, with committers that are stopped now and then, and go on late.
-struct Host {
+/// A limiter in plain memory, with committers that stop at times and continue late.
+struct PlainLimiter {
     rules: Rules,
     record: Record,
     memory: Memory,
-    /// All writes to the rings that anybody was ever about to make.
+    /// All writes to the rings that any committer ever prepared.
     writes: Vec<(usize, Range<u64>, u64)>,
 }
 
-impl Host {
-    fn new(rules: Rules, capacity: u64, now: u64) -> Host {
-        Host { record: rules.unused(ns(now)), rules, memory: Memory::new(capacity), writes: Vec::new() }
+impl PlainLimiter {
+    fn new(rules: Rules, capacity: u64, now: u64) -> PlainLimiter {
+        PlainLimiter {
+            record: rules.unused(ns(now)),
+            rules,
+            memory: Memory::new(capacity),
+            writes: Vec::new(),
+        }
     }
 
     fn ready(&self, costs: Costs, now: u64) -> u64 {
         self.rules.ready(&self.record, &costs, now, &self.memory).max(now)
     }
 
-    /// The turn's time. What was pending is written first, as every committer does.
+    /// Returns the turn's time. Pending slots are written first, as every committer does.
     fn take(&mut self, costs: Costs, now: u64) -> u64 {
         let at = self.ready(costs, now);
         self.change(|rules, record| rules.charge(record, &costs, at, now));
@@ -110,7 +115,7 @@ impl Host {
         self.commit(next);
     }
 
-    /// Charges it at once, and says when the last of it is.
+    /// Charges unconditionally, and returns the instant of the last call.
     fn debt(&mut self, amounts: Costs, now: u64) -> Option<u64> {
         for write in self.rules.unwritten(&self.record) {
             self.memory.write(write);
@@ -121,11 +126,11 @@ impl Host {
         last
     }
 
-    /// What a copy of it does. The rings are copied, too.
-    fn clone_with<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
+    /// The effect of an operation on a copy, including a copy of the rings.
+    fn clone_with<T>(&self, act: impl FnOnce(&mut PlainLimiter) -> T) -> T {
         let slots =
             self.memory.0.each_ref().map(|slots| Slots(Rc::new(RefCell::new(slots.0.borrow().clone()))));
-        act(&mut Host {
+        act(&mut PlainLimiter {
             rules: self.rules.clone(),
             record: self.record,
             memory: Memory(slots),
@@ -133,7 +138,7 @@ impl Host {
         })
     }
 
-    /// As a committer does: what is shortened is not written before.
+    /// As a committer does: slots that are about to be shortened are not written before.
     fn refund(&mut self, unused: &Costs, at: u64, charged: Option<&Costs>, is_newest: bool) {
         if is_newest {
             let mut next = self.record;
@@ -157,7 +162,7 @@ impl Host {
         self.commit(record);
     }
 
-    /// Somebody who was stopped before this write makes it now, or makes it twice.
+    /// A stopped committer makes this write late, or a second time.
     fn write_late(&self, pick: usize) {
         if !self.writes.is_empty() {
             // Mostly recent ones.

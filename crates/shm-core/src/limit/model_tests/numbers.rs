@@ -1,8 +1,8 @@
-//! What is told of a limiter: used, available, queued, against counting the turns.
+//! The reported numbers (used, available, queued), compared with counting the turns.
 
 use super::definition::Spec;
 use super::mix::{CAPACITY, START, costs_of, mixes, rules, some_costs};
-use super::{Costs, Host, SLACK, ns};
+use super::{Costs, PlainLimiter, SLACK, ns};
 use crate::limit::log::STEP_NS;
 use crate::limit::rule_set::Record;
 use crate::limit::{MAX_LIMITS, Outlook};
@@ -10,10 +10,10 @@ use proptest::prelude::*;
 
 const T: u64 = 1 << 20;
 
-/// One turn, and what it takes of each limit.
+/// One turn, and its cost for each limit.
 type Turn = (u64, Costs);
 
-fn seen(host: &Host, now: u64) -> [Outlook; MAX_LIMITS] {
+fn seen(host: &PlainLimiter, now: u64) -> [Outlook; MAX_LIMITS] {
     host.rules.outlooks(&host.record, ns(now), &host.memory)
 }
 
@@ -21,7 +21,7 @@ fn queued(turns: &[Turn], limit: usize, now: u64) -> u64 {
     turns.iter().filter(|t| t.0 > now).map(|t| t.1[limit]).sum()
 }
 
-/// The least and the most that may be told as used.
+/// The minimum and maximum that may be reported as used.
 fn used(spec: Spec, turns: &[Turn], limit: usize, now: u64) -> (u64, u64) {
     let taken: Vec<_> = turns.iter().filter(|t| t.0 <= now).map(|t| (t.0, t.1[limit])).collect();
     let sum = |keep: &dyn Fn(u64) -> bool| -> u64 {
@@ -63,7 +63,7 @@ fn used(spec: Spec, turns: &[Turn], limit: usize, now: u64) -> (u64, u64) {
 }
 
 proptest! {
-    /// Exact as long as no turn of the queue has come, and where there is no queue, also after cancelled turns.
+    /// Exact as long as no turn of the queue has come, and without a queue; also after cancelled turns.
     #[test]
     fn used_and_queued_are_exact_until_the_first_turn_comes(
         specs in mixes(1 << 14),
@@ -71,7 +71,7 @@ proptest! {
         look in prop::collection::vec(0u64..2_000, 4),
     ) {
         let unit = specs[0].memory() / 20 + 1;
-        let mut host = Host::new(rules(&specs), CAPACITY, START);
+        let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
         let (mut now, mut turns) = (START, Vec::<Turn>::new());
         let mut before: Option<Record> = None;
         // The first turn of the queue.
@@ -103,15 +103,16 @@ proptest! {
                     let told = seen[i];
                     if last <= later || later < from {
                         prop_assert_eq!(told.queued, queued, "{:?} {:?} at {}", spec, turns, later);
-                        // Of those that the queue has overwritten in its ring, a log knows how late they were at most.
+                        // For admissions that the queue has overwritten in its ring, a log only knows an upper bound of
+                        // their times.
                         let is_log = matches!(spec, Spec::Log { .. });
                         let taken: u64 = turns.iter().map(|t| t.1[i]).sum();
-                        let most = if is_log && taken > CAPACITY { spec.most() } else { most };
+                        let most = if is_log && taken > CAPACITY { spec.max_cost() } else { most };
                         prop_assert!((least..=most).contains(&told.used), "{told:?} {least} {most} {spec:?} {turns:?} {later}");
                     } else {
                         let all: u64 = turns.iter().filter(|t| t.0 >= from).map(|t| t.1[i]).sum();
                         prop_assert!(told.queued <= all);
-                        prop_assert!(told.used <= spec.most());
+                        prop_assert!(told.used <= spec.max_cost());
                     }
                     prop_assert!(told.queued == 0 || told.available == 0);
                     if last <= later && told.available > 0 {
@@ -124,21 +125,21 @@ proptest! {
         }
     }
 
-    /// Single calls of one limit are counted to the last while they come one after the other.
+    /// Single calls of one limit are counted exactly while the queue drains.
     #[test]
     fn a_queue_of_single_calls_is_counted_while_it_drains(
         spec in mixes(1 << 14).prop_map(|specs| specs[0]),
         calls in 1usize..40,
         look in prop::collection::vec(0u64..1_000, 10),
     ) {
-        let mut host = Host::new(rules(&[spec]), CAPACITY, START);
+        let mut host = PlainLimiter::new(rules(&[spec]), CAPACITY, START);
         let turns: Vec<Turn> = (0..calls).map(|_| (host.take([1, 0, 0, 0], START), [1, 0, 0, 0])).collect();
         let last = turns[calls - 1].0;
         for permille in look {
             let later = (START + (last - START) / 1_000 * permille).next_multiple_of(STEP_NS);
             let (told, exactly) = (seen(&host, later)[0].queued, queued(&turns, 0, later));
             match spec {
-                // A ring that the queue has filled tells no more than that.
+                // A ring that the queue has filled only bounds the number.
                 Spec::Log { max, .. } if calls as u64 > CAPACITY => {
                     prop_assert!(told.abs_diff(exactly) <= max, "{told} {exactly} {turns:?}");
                 }
@@ -149,18 +150,18 @@ proptest! {
     }
 }
 
-/// Turns of a fast limit that a slow one spaces: three are three.
+/// Turns of a fast limit, spaced by a slow one: three count as three.
 #[test]
 fn turns_that_wait_for_another_limit_are_counted_as_turns() {
     let specs = [Spec::Bucket { interval: T / 1024, burst: 50 }, Spec::Bucket { interval: 16 * T, burst: 1 }];
-    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
     let turns: Vec<Turn> = (0..6).map(|_| (host.take([1, 1, 0, 0], START), [1, 1, 0, 0])).collect();
     assert_eq!(seen(&host, START).map(|seen| (seen.used, seen.queued))[..2], [(1, 5), (1, 5)]);
     for later in (0..90).map(|n| START + n * T) {
         let seen = seen(&host, later);
         assert!(seen[..2].iter().all(|seen| seen.queued == queued(&turns, 0, later)), "{later} {seen:?}");
     }
-    // Dropped before any of them has come, they leave nothing behind; later at most what has come and could have.
+    // Dropped before any of them has come, they leave nothing behind; later, at most what has come or could have.
     let mut other = host.clone_with(|host| (host.record, host.rules.clone()));
     host.carry(rules(&specs), START + T, true);
     assert_eq!(seen(&host, START + T).map(|seen| (seen.used, seen.queued))[..2], [(0, 0), (1, 0)]);
@@ -173,7 +174,7 @@ fn turns_that_wait_for_another_limit_are_counted_as_turns() {
 #[test]
 fn a_greedy_queue_is_counted_after_a_cancelled_turn() {
     let specs = [Spec::Log { max: 2, span: 16 * T }];
-    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
     (0..6).for_each(|_| {
         host.take([1, 0, 0, 0], START);
     });
@@ -190,7 +191,7 @@ fn a_greedy_queue_is_counted_after_a_cancelled_turn() {
 #[test]
 fn a_sliding_counters_queue_is_counted_over_several_windows() {
     let specs = [Spec::Sliding { max: 10, per: 16 * T, phase: START }];
-    let mut host = Host::new(rules(&specs), CAPACITY, START);
+    let mut host = PlainLimiter::new(rules(&specs), CAPACITY, START);
     (0..35).for_each(|_| {
         host.take([1, 0, 0, 0], START);
     });
@@ -205,7 +206,7 @@ fn a_settled_turn_is_no_longer_counted() {
         Spec::First { max: 4, per: 4 * T },
         Spec::Sliding { max: 4, per: 4 * T, phase: START },
     ] {
-        let mut host = Host::new(rules(&[spec]), CAPACITY, START);
+        let mut host = PlainLimiter::new(rules(&[spec]), CAPACITY, START);
         let first = host.take([4, 0, 0, 0], START);
         let charged = host.rules.charged(&host.record);
         let turn = host.take([4, 0, 0, 0], START);
@@ -218,7 +219,7 @@ fn a_settled_turn_is_no_longer_counted() {
     }
 }
 
-/// A pause that is over holds nobody in a limiter that starts anew without it.
+/// A pause that has ended does not affect a limiter that is reset.
 #[test]
 fn a_reset_after_a_pause_leaves_a_full_bucket() {
     use crate::limit::{Gcra, Limit};

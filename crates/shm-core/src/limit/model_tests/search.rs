@@ -1,8 +1,8 @@
-//! Turns on one word that are settled and cancelled, in every order: the protocol of `commit::word` as plain values.
+//! Settled and cancelled turns on one word, in every order: the protocol of `commit::word_state` on plain values.
 //!
-//! A reservation remembers the word right after it, and is cancelled only if the word is still the same. A settlement
-//! lowers the word, so later takers could raise it to that very value by chance. Therefore a second word, `reserved`,
-//! has the greatest value that any reservation led to, and a settlement lowers the word only to values above that;
+//! A reservation stores the word from right after it, and is cancelled only if the word is unchanged. A settlement
+//! lowers the word, so later requests could raise it to that very value by chance. Therefore a second word, `reserved`,
+//! contains the greatest value that any reservation led to, and a settlement lowers the word only to values above that;
 //! or, if the admission is itself a reservation and the word is still the one right after it, by the exact amount.
 
 use super::ns;
@@ -16,7 +16,7 @@ enum Step {
     Wait(u64),
     Try(u64),
     Reserve(u64),
-    /// Which admission, and by how much it was less.
+    /// Which admission, and how much of it was unused.
     Settle(usize, u64),
     Cancel(usize),
     Charge(u64),
@@ -38,7 +38,7 @@ struct Receipt {
 struct World {
     limit: Limit,
     g: Gcra,
-    /// Whether settlements heed `reserved`.
+    /// Whether settlements respect `reserved`.
     guarded: bool,
     now: u64,
     word: u64,
@@ -68,7 +68,7 @@ impl World {
         true
     }
 
-    /// Whether it did anything.
+    /// Returns whether it had any effect.
     fn step(&mut self, step: Step) -> bool {
         match step {
             Step::Wait(ns) => {
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// Whether all that was used is within the limit, and anything that would be admitted now, too.
+    /// Whether all that was used is within the limit, including anything that would be admitted now.
     fn is_within_the_limit(&self) -> bool {
         let used = self.receipts.iter().filter(|r| r.actual > 0);
         let used = used.map(|r| Admission { at: ns(r.at), tokens: r.actual });
@@ -127,7 +127,7 @@ impl World {
         audit::check(self.limit, &mut list).is_ok()
     }
 
-    /// What could be done next that makes a difference.
+    /// The next steps that can make a difference.
     fn steps(&self, waits: &[u64], after_wait: bool) -> Vec<Step> {
         let burst = self.limit.burst();
         let mut costs = vec![1, burst.div_ceil(2), burst];
@@ -149,7 +149,7 @@ impl World {
         steps
     }
 
-    /// Tries every sequence of up to `depth` steps. Returns one after which the limit is broken.
+    /// Tries every sequence of up to `depth` steps. Returns one that breaks the limit, if any.
     fn search(&self, depth: usize, waits: &[u64], done: &mut Vec<Step>, seen: &mut u64) -> Option<Vec<Step>> {
         *seen += 1;
         if !self.is_within_the_limit() {
@@ -160,7 +160,7 @@ impl World {
         }
         for step in self.steps(waits, matches!(done.last(), Some(Step::Wait(_)))) {
             let mut next = self.clone();
-            // A settlement that gives nothing back still ends an admission; a denied request is as if not made.
+            // A settlement that refunds nothing still ends an admission; a denied request has no effect.
             if !next.step(step) && !matches!(step, Step::Settle(..)) {
                 continue;
             }
@@ -175,7 +175,7 @@ impl World {
     }
 }
 
-/// Small buckets, also at rates of which no interval is whole nanoseconds.
+/// Small buckets, also at rates whose interval is not whole nanoseconds.
 fn small_limits() -> Vec<Limit> {
     let limit = |max, per, burst| {
         Limit::with_burst(Rate::new(max, Duration::from_nanos(per)).unwrap(), burst).unwrap()
@@ -201,7 +201,7 @@ fn no_short_sequence_on_a_word_breaks_the_limit() {
     assert!(found.iter().all(Option::is_none), "{found:?}");
 }
 
-/// Six steps and one more request: an admission that is given back, and a reservation cancelled behind a newcomer.
+/// Six steps and one more request: an admission is refunded, and a reservation is cancelled behind a newcomer.
 #[test]
 fn without_the_reserved_word_a_short_sequence_breaks_the_limit() {
     let limit = small_limits()[1];
@@ -216,7 +216,7 @@ fn without_the_reserved_word_a_short_sequence_breaks_the_limit() {
     assert!(world.is_within_the_limit());
 }
 
-/// One million a second with a burst of 100: a newcomer makes the word the very one that a reservation led to.
+/// One million per second with a burst of 100: a newcomer raises the word to the very value that a reservation led to.
 #[test]
 fn a_reservation_is_not_cancelled_behind_a_newcomer() {
     let limit = Limit::with_burst("1000000/s".parse().unwrap(), 100).unwrap();
@@ -242,7 +242,7 @@ fn a_reservation_is_not_cancelled_behind_a_newcomer() {
     assert!(came_back > 0, "the word never came back without the guard either");
 }
 
-/// A settlement gives back to the tick: what is not used does not count.
+/// A settlement is exact to the tick: unused calls do not count.
 #[test]
 fn settled_calls_that_were_not_used_do_not_count() {
     let limit = Limit::with_burst("5/m".parse().unwrap(), 5).unwrap();
@@ -257,7 +257,7 @@ fn settled_calls_that_were_not_used_do_not_count() {
 #[derive(Clone, Copy, Debug)]
 enum Move {
     Wait(u64),
-    /// Until the next taker of so many makes the word that of this reservation.
+    /// Until the next request of this cost makes the word equal to that of this reservation.
     WaitFor(usize, u64),
     Try(u64),
     Reserve(u64),
@@ -317,7 +317,7 @@ proptest! {
                     Step::Cancel(i)
                 }
             };
-            // While a reservation is outstanding the word is not below it.
+            // While a reservation is outstanding, the word is not below it.
             world.step(step);
             for r in world.receipts.iter().filter(|r| r.is_open && r.is_reservation) {
                 prop_assert!(world.word >= r.state, "{:?}", r);

@@ -1,7 +1,7 @@
 //! Fixed windows and the sliding counter, each alone.
 
 use super::definition::Spec;
-use super::{Costs, Host, SLACK};
+use super::{Costs, PlainLimiter, SLACK};
 use crate::limit::rule_set::Rules;
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn specs() -> impl Strategy<Value = Spec> {
     ]
 }
 
-/// Where the window with `at` in it ends.
+/// The end of the window that contains `at`.
 fn end_of(spec: Spec, history: &[(u64, u64)], at: u64) -> u64 {
     match spec {
         Spec::Fixed { per, origin: zero, .. } | Spec::Sliding { per, phase: zero, .. } => {
@@ -47,8 +47,8 @@ fn end_of(spec: Spec, history: &[(u64, u64)], at: u64) -> u64 {
     }
 }
 
-/// What counts of `history` if turns after `late` are dropped. The queue, if there is one, has its first turn at `from`,
-/// and before it there were so many turns.
+/// What counts of `history` if turns after `late` are dropped. The queue, if any, has its first turn at `from`, with
+/// `before` turns preceding it.
 fn dropped(spec: Spec, history: &[(u64, u64)], late: u64, (from, before): (u64, usize)) -> Vec<(u64, u64)> {
     let (Spec::Fixed { max, per, .. } | Spec::First { max, per } | Spec::Sliding { max, per, .. }) = spec
     else {
@@ -59,15 +59,15 @@ fn dropped(spec: Spec, history: &[(u64, u64)], late: u64, (from, before): (u64, 
         return history.to_vec();
     }
     if late < from {
-        // The whole queue lies ahead: it is as if it had never been there.
+        // The whole queue lies ahead: as if it had never existed.
         return history[..before].to_vec();
     }
     let last_end = end_of(spec, others, last);
     if last_end <= late + per {
-        // All in the window of `late`, or before: dropped or not, they count as used.
+        // All in the window of `late` or earlier: dropped or not, they count as used.
         return history.to_vec();
     }
-    // Turns in windows to come: of this window is known that it has `max` at most, or what it had before the queue.
+    // Turns in future windows: this window has at most `max`, or what it had before the queue.
     let sum = |list: &[(u64, u64)], begin: u64| -> u64 {
         list.iter().filter(|(at, _)| (begin..begin + per).contains(at)).map(|(_, amount)| amount).sum()
     };
@@ -76,7 +76,7 @@ fn dropped(spec: Spec, history: &[(u64, u64)], late: u64, (from, before): (u64, 
         let begin =
             then.split_last().map_or(0, |(&(at, _), others)| (end_of(spec, others, at).max(per)) - per);
         let is_open = (begin..begin + per).contains(&late);
-        // Each window of the queue began when the one before it ended.
+        // Each window of the queue began when the previous one ended.
         let last_begin = last_end - per;
         let here = last_begin - (last_begin - late).div_ceil(per) * per;
         return vec![if is_open { (begin, max.max(sum(then, begin))) } else { (here.max(1), max) }];
@@ -98,21 +98,21 @@ fn never_over(taken: &[(u64, u64, Spec)]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    /// Each instant is the first that the definition allows, in turns for at once and for windows to come.
+    /// Each instant is the first that the definition allows, for turns now and in future windows.
     #[test]
-    fn windows_are_the_literal_ones(
+    fn windows_equal_their_definitions(
         spec in specs(),
         steps in prop::collection::vec((0u64..250, any::<bool>(), 1u64..9), 1..60),
     ) {
         let per = spec.memory();
-        let mut host = Host::new(rules(spec), 1, START);
+        let mut host = PlainLimiter::new(rules(spec), 1, START);
         let (mut now, mut last, mut history) = (START, 0, Vec::new());
         for (percent, wait, cost) in steps {
             now += per * percent / 100 * (percent % 3) + percent % 2;
-            let cost = cost.min(spec.most());
+            let cost = cost.min(spec.max_cost());
             let first = spec.earliest(&history, cost, now.max(last));
             prop_assert_eq!(host.ready(one(cost), now), first, "{:?}", history);
-            // Denied to the last nanosecond.
+            // Denied up to the last nanosecond.
             if first > now.max(last) {
                 prop_assert!(!spec.conforms(&history, first - 1, cost));
                 prop_assert_eq!(host.ready(one(cost), first - 1), first);
@@ -127,13 +127,13 @@ proptest! {
         never_over(&taken)?;
     }
 
-    /// A limit under another `max` goes on in its windows. A queue of which no turn has come leaves nothing behind.
+    /// A limit with another `max` continues in its windows. A queue of which no turn has come leaves nothing behind.
     #[test]
-    fn a_change_keeps_what_was_used(
+    fn a_change_keeps_usage(
         mut spec in specs(),
         steps in prop::collection::vec((0u64..250, 1u64..9, prop::option::weighted(0.3, 1u64..9)), 1..60),
     ) {
-        let mut host = Host::new(rules(spec), 1, START);
+        let mut host = PlainLimiter::new(rules(spec), 1, START);
         let (mut now, mut last, mut queue) = (START, 0, (0, 0));
         let (mut taken, mut history) = (Vec::new(), Vec::new());
         for (percent, cost, change) in steps {
@@ -145,7 +145,7 @@ proptest! {
                 (spec, last) = (spec.with_most(max), last.min(late));
                 taken.retain(|t: &(u64, u64, Spec)| t.0 <= late);
             }
-            let cost = cost.min(spec.most());
+            let cost = cost.min(spec.max_cost());
             let first = spec.earliest(&history, cost, now.max(last));
             prop_assert_eq!(host.ready(one(cost), now), first, "{:?} after {:?}", spec, history);
             if first > now && (last <= now || change.is_some()) {
@@ -159,20 +159,20 @@ proptest! {
         never_over(&taken)?;
     }
 
-    /// A debt is a queue of single calls: it ends with the last of them, and whoever comes next comes as soon.
+    /// A debt is a queue of single calls: it ends with the last of them, and the next request is admitted as early.
     #[test]
     fn a_debt_ends_with_the_last_of_as_many_single_calls(
         spec in specs(),
         steps in prop::collection::vec((0u64..250, any::<bool>(), 1u64..9), 0..20),
         amount in prop_oneof![1u64..12, 1u64..200],
     ) {
-        // No rate is more than one in a nanosecond.
-        let spec = spec.with_most(spec.most().min(spec.memory() / 2).max(1));
-        let mut host = Host::new(rules(spec), 1, START);
+        // No rate exceeds one per nanosecond.
+        let spec = spec.with_most(spec.max_cost().min(spec.memory() / 2).max(1));
+        let mut host = PlainLimiter::new(rules(spec), 1, START);
         let mut now = START;
         for (percent, wait, cost) in steps {
             now += spec.memory() * percent / 100 * (percent % 3) + percent % 2;
-            let cost = one(cost.min(spec.most()));
+            let cost = one(cost.min(spec.max_cost()));
             if wait || host.ready(cost, now) == now {
                 host.take(cost, now);
             }
@@ -182,16 +182,16 @@ proptest! {
             (0..amount).for_each(|_| {
                 host.take(one(1), now);
             });
-            [1, spec.most()].map(|cost| host.ready(one(cost), now))
+            [1, spec.max_cost()].map(|cost| host.ready(one(cost), now))
         });
         prop_assert_eq!(host.debt(one(amount), now), last);
-        prop_assert_eq!([1, spec.most()].map(|cost| host.ready(one(cost), now)), next);
+        prop_assert_eq!([1, spec.max_cost()].map(|cost| host.ready(one(cost), now)), next);
     }
 }
 
-/// 25 of 25 are used and one waits for the next window. Under a maximum of 100 there are 75 left at once.
+/// 25 of 25 are used and one waits for the next window. With a maximum of 100, 75 are left at once.
 #[test]
-fn opening_up_a_used_window_frees_the_rest_at_once() {
+fn raising_the_maximum_frees_the_rest_of_a_used_window() {
     const S: u64 = 1_000_000_000;
     let specs = [
         Spec::First { max: 25, per: 8 * S },
@@ -200,7 +200,7 @@ fn opening_up_a_used_window_frees_the_rest_at_once() {
     ];
     for spec in specs {
         let now = 80 * S;
-        let mut host = Host::new(rules(spec), 1, now);
+        let mut host = PlainLimiter::new(rules(spec), 1, now);
         assert_eq!(host.take(one(25), now), now);
         assert!(host.take(one(1), now) > now + S);
         host.carry(rules(spec.with_most(100)), now + S, true);
@@ -211,13 +211,13 @@ fn opening_up_a_used_window_frees_the_rest_at_once() {
     }
 }
 
-/// The queue has reached the window after the next. Of this window all turns came under the old maximum.
+/// The queue extends beyond the next window. All turns of this window came under the old maximum.
 #[test]
-fn opening_up_a_window_that_was_queued_for_frees_what_exceeds_the_old_maximum() {
+fn raising_the_maximum_of_a_queued_window_frees_what_exceeds_the_old_one() {
     const S: u64 = 1_000_000_000;
     for spec in [Spec::First { max: 5, per: S }, Spec::Fixed { max: 5, per: S, origin: 0 }] {
         let now = 80 * S;
-        let mut host = Host::new(rules(spec), 1, now);
+        let mut host = PlainLimiter::new(rules(spec), 1, now);
         (0..17).for_each(|_| {
             host.take(one(1), now);
         });

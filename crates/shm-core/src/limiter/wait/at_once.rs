@@ -1,4 +1,4 @@
-//! What is to be had at once, where nobody waits.
+//! Admission without waiting, while the line is empty.
 
 use super::{Demand, Granted};
 use crate::clock::Nanos;
@@ -9,31 +9,31 @@ use crate::limiter::{Decision, Limiter};
 use std::time::Duration;
 
 impl Limiter {
-    /// Takes so many calls at once, if nobody waits and one attempt does it, for a caller that waits until `latest`. Otherwise
-    /// nothing is taken, and [`admit_now`](Self::admit_now) says more.
+    /// Fast path: takes these calls now if the line is empty and one attempt suffices, for a caller that would wait
+    /// until `latest`. Otherwise nothing is taken, and [`admit_now`](Self::admit_now) decides.
     #[inline]
     pub fn admit_calls_now(&self, calls: u64, latest: Nanos) -> Option<Receipt> {
         if self.is_waited_for() {
             return None;
         }
-        match self.at_once(calls, wanted_now(latest), false) {
+        match self.try_immediate(calls, wanted_now(latest), false) {
             Ok(Decision::Admitted(receipt)) => Some(receipt),
             _ => None,
         }
     }
 
-    /// Takes what this caller asks for at once, if nobody waits and it is to be had by the caller's last instant. A denial is
-    /// not counted: the caller may wait.
+    /// Takes the request now, if the line is empty and its turn comes by the caller's deadline. A denial is not
+    /// counted, since the caller may still wait.
     ///
     /// # Errors
-    /// As [`try_cost`](Limiter::try_cost).
+    /// Those of [`try_cost`](Limiter::try_cost).
     pub fn admit_now(&self, demand: &Demand) -> Result<Option<Granted>> {
         if self.is_waited_for() {
             return Ok(None);
         }
         let (cost, wanted) = (demand.cost(), wanted_now(demand.latest));
         let taken = match self.permit_and(&cost, || self.decide_now(&cost, wanted)) {
-            // It waits for a seat as it waits for its turn.
+            // The caller waits for a seat as it waits for a turn.
             Err(e) if e.kind() == ErrorKind::NoSeat => return Ok(None),
             taken => taken?,
         };
@@ -51,7 +51,7 @@ impl Limiter {
     }
 }
 
-/// What a caller that waits until `latest` wants if it does not wait.
+/// What a caller that may wait until `latest` accepts without waiting.
 fn wanted_now(latest: Nanos) -> Wanted {
     if latest.as_nanos() == 0 { Wanted::NOW } else { Wanted::now_by(latest) }
 }

@@ -1,50 +1,42 @@
-//! Turns of the line: charged ahead of their time, and undone if nobody uses them.
+//! Turns of the line: charging them ahead of their time, and undoing charges that no caller uses.
 
 use super::view::View;
 use crate::clock::{self, Nanos};
 use crate::commit::{CommitError, Pair, Verdict};
+use crate::intervals::{CHARGE_AHEAD, UNCLAIMED_AFTER};
 use crate::layout::TurnTable;
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT};
 use crate::limiter::Limiter;
 use crate::limiter::process::CellAccess;
 use crate::line::{Charge, ReadyTurn};
 use crate::seat::HolderId;
-use std::time::Duration;
 
-/// Turns that come within this time are charged ahead, so that somebody who wakes late uses up what came meanwhile. The
-/// first turn to come always is: so nobody who tries takes what those who stand have waited for.
-///
-/// More than the usual lateness of a wake-up on a busy machine. It bounds by how much those who wake late come together,
-/// and what callers that try have to wait for when all who stand are killed.
-const HORIZON: Duration = Duration::from_millis(20);
-/// A turn that nobody claimed for this long is for whoever meets it: those who were first when it came are gone or stopped.
-pub(super) const UNCLAIMED: Duration = Duration::from_millis(100);
-
-/// When the next turn is to come, at the latest, so that it is charged now. These are ready.
-pub(super) fn wanted_by(ready: &[(ReadyTurn, Charge)], now: u64) -> Nanos {
+/// By when the next turn must come to be charged now, given the turns that are ready.
+pub(super) fn charge_deadline(ready: &[(ReadyTurn, Charge)], now: u64) -> Nanos {
     match ready.iter().filter(|(turn, _)| turn.at > now).count() {
         0 => Nanos::from_nanos(u64::MAX),
-        _ => Nanos::from_nanos(now).plus(HORIZON),
+        _ => Nanos::from_nanos(now).plus(CHARGE_AHEAD),
     }
 }
 
 impl Limiter {
     pub(super) fn turns(&self) -> &TurnTable {
-        &self.segment.fixed().turns
+        &self.segment.header().turns
     }
 
-    /// The turns of this epoch that are ready. Others are void, and those that nobody can want any more are undone.
+    /// The ready turns of this epoch. Turns of other epochs are discarded as void, and turns that no caller can use any
+    /// more are undone.
     pub(super) fn ready_turns(&self, epoch: u64, now: u64, oldest: u64) -> Vec<(ReadyTurn, Charge)> {
         let table = self.turns();
         let mut turns = Vec::new();
         for turn in table.ready().all() {
             let charge = table.charge_of(turn);
-            let is_over = turn.at.saturating_add(UNCLAIMED.as_nanos() as u64) < now && turn.at < oldest;
-            // Nobody charges for a turn so far ahead.
+            let is_over = turn.at.saturating_add(UNCLAIMED_AFTER.as_nanos() as u64) < now && turn.at < oldest;
+            // Corrupt: no turn is ever charged so far ahead.
             if turn.at > now.saturating_add(2 * MAX_WAIT.as_nanos() as u64) {
                 table.take(turn);
             } else if charge.epoch != epoch {
-                // Not those of an epoch that this process has not heard of yet.
+                // Turns of an epoch that this process has not seen yet are kept.
                 if !self.segment.generations().is_current_after_write(charge.epoch) {
                     table.take(turn);
                 }
@@ -57,9 +49,9 @@ impl Limiter {
         turns
     }
 
-    /// Charges one more turn for the line, if it comes by `latest`, and says when it comes. Whoever finds that it was
-    /// charged by other limits than it knows looks again: to it the turn is none, and it would charge the next, and the
-    /// next.
+    /// Charges one more turn for the line if it comes by `latest`, and returns its instant. If the turn was charged
+    /// under another epoch than the caller's, the caller has to look again: it would not see that turn, and would
+    /// charge one after another.
     pub(super) fn fill(
         &self,
         by: HolderId,
@@ -80,8 +72,8 @@ impl Limiter {
         }
     }
 
-    /// By the clock itself: by a cheaper time, which may be a little behind, the turn could come before those who stand
-    /// arrived, and be nobody's.
+    /// Uses the exact clock. With the quick clock, which may lag a little, the turn could come before the arrival of
+    /// the callers in line and belong to none of them.
     fn charge_turn(
         &self,
         slot: usize,
@@ -104,7 +96,7 @@ impl Limiter {
         let asked = Asked::Costs(costs, epoch);
         match records.reserve(asked, latest, &clock::now, true, &mut cells.scratch)? {
             Verdict::Admitted { at, epoch, state, .. } => {
-                records.keep_before(epoch, &self.segment.turn_cells()[slot], cells.scratch.before_it());
+                records.store_before(epoch, &self.segment.turn_cells()[slot], cells.scratch.before_it());
                 let (charged, before) = (cells.scratch.charged(), cells.scratch.word_before());
                 Ok(Some((at, Charge { epoch, before, after: state, costs: *costs, charged })))
             }
@@ -112,47 +104,51 @@ impl Limiter {
         }
     }
 
-    /// Whether the next turn to come was charged for a caller that asked for more or for less than the first in line, who
-    /// has this view, does: an own one would come earlier, or this one is of no use to it. And whether it can be undone with
-    /// all that were charged after it. Not if that caller is only late: small requests would put off a large one again and
-    /// again.
-    pub(super) fn is_for_others(&self, view: &View, costs: &Costs) -> bool {
+    /// Whether the next turn was charged for a request other than that of the first caller in line, whose view this is
+    /// (a turn of its own would come earlier, or this one is of no use to it), and can be undone together with all
+    /// later ones. False if the caller it was charged for is merely late: small requests would otherwise delay a large
+    /// one again and again.
+    pub(super) fn is_charged_for_another(&self, view: &View, costs: &Costs) -> bool {
         let (Some((next, its)), Some((_, last))) = (view.turns.first(), view.turns.last()) else {
             return false;
         };
-        view.crowd.before == 0
-            && !view.crowd.late_before
+        view.summary.before == 0
+            && !view.summary.late_before
             && next.at > view.now
             && its.costs != *costs
             && view.turns.windows(2).all(|two| two[1].1.before == two[0].1.after)
             && self.segment.generations().state_of(last.epoch) == last.after
     }
 
-    /// Takes back the charges of turns that are still to come, the latest first: exactly, unless something else was charged
-    /// since. They are charged anew by whoever looks next, for those who stand then.
-    pub(super) fn undo_turns_to_come(&self, pair: Option<Pair>) {
+    /// Undoes the charges of future turns, the latest first. That is exact, unless something else was charged since.
+    /// The next process that looks charges them again, for the callers in line at that time.
+    pub(super) fn undo_future_turns(&self, pair: Option<Pair>) {
         let now = clock::now().as_nanos();
         self.undo_turns(pair, |turn| turn.at > now);
     }
 
-    /// Takes back the charges of all turns that nobody has claimed, the latest first, while one `is_to_go`.
-    pub(in crate::limiter) fn undo_turns(&self, pair: Option<Pair>, is_to_go: impl Fn(&ReadyTurn) -> bool) {
+    /// Undoes the charges of unclaimed turns, the latest first, up to the first that is not `should_undo`.
+    pub(in crate::limiter) fn undo_turns(
+        &self,
+        pair: Option<Pair>,
+        should_undo: impl Fn(&ReadyTurn) -> bool,
+    ) {
         let table = self.turns();
-        // The state word that was undone last, and what is there in its place.
-        let mut now_as = None;
+        // The state word that was undone last, and the word that replaced it.
+        let mut undone = None;
         for turn in table.ready().all().iter().rev() {
-            if !is_to_go(turn) {
+            if !should_undo(turn) {
                 return;
             }
             let charge = table.charge_of(turn);
-            let after = now_as.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
-            now_as = self.undo(turn, &Charge { after, ..charge }, pair).map(|is| (charge.before, is));
+            let after = undone.filter(|(was, _)| *was == charge.after).map_or(charge.after, |(_, is)| is);
+            undone = self.undo(turn, &Charge { after, ..charge }, pair).map(|is| (charge.before, is));
         }
     }
 
-    /// Takes back the charge of this turn, if nobody has claimed it; says the state word then, if nothing was charged after
-    /// it. Otherwise a turn that is to come stays, for whoever stands when it comes; one that has come is given back as
-    /// far as it can be.
+    /// Undoes the charge of this turn, if no caller has claimed it. Returns the new state word if nothing was charged
+    /// after the turn. Otherwise a future turn is kept for the caller that is first when it comes, and a past turn is
+    /// refunded as far as possible.
     pub(super) fn undo(&self, turn: &ReadyTurn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
         let is_newest = self.segment.generations().state_of(charge.epoch) == charge.after;
         if turn.at > clock::now().as_nanos() && !is_newest {
@@ -170,7 +166,7 @@ impl Limiter {
         if !self.turns().take(turn) {
             return None;
         }
-        // Undone, the word is what it was right after the turn before.
+        // Undone, the word is what it was right after the previous turn.
         if !words.undo(epoch, (charge.before, charge.after), cost) {
             self.refund_of(turn, charge, &charge.costs, None);
         }
@@ -179,8 +175,8 @@ impl Limiter {
 
     fn undo_record(&self, turn: &ReadyTurn, charge: &Charge, pair: Option<Pair>) -> Option<u64> {
         let (epoch, records) = (charge.epoch, self.segment.records(pair));
-        // Read before it is taken: then somebody else may fill the slot.
-        let before = records.kept_before(epoch, &self.segment.turn_cells()[turn.slot]);
+        // Read before the turn is taken: afterwards another process may fill the slot.
+        let before = records.load_before(epoch, &self.segment.turn_cells()[turn.slot]);
         if !self.turns().take(turn) {
             return None;
         }
@@ -191,8 +187,8 @@ impl Limiter {
         undone
     }
 
-    /// Gives back so much of what was charged for a turn that this process has taken, as a settlement does. Of a state that
-    /// is a record nothing is given back without a `pair` of cells.
+    /// Refunds part of the charge of a turn that this process has taken, as a settlement does. Where the state is a
+    /// record, nothing is refunded without a `pair` of cells.
     pub(super) fn refund_of(&self, turn: &ReadyTurn, charge: &Charge, unused: &Costs, pair: Option<Pair>) {
         let (epoch, at) = (charge.epoch, Nanos::from_nanos(turn.at));
         if self.segment.has_records() {

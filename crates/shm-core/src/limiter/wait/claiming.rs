@@ -1,4 +1,4 @@
-//! The admission of a waiting caller: it claims a turn, and a permit where there are permits.
+//! The admission of a waiting caller: it claims a turn, and a permit where the limiter has permits.
 
 use super::view::View;
 use super::{Granted, Step, Waiter};
@@ -25,7 +25,7 @@ impl Limiter {
             return Err(CommitError::NoSeat);
         }
         if now > waiter.demand.latest {
-            return Ok(Next::Done(Step::Denied(self.why_not(callers, key, view)?)));
+            return Ok(Next::Done(Step::Denied(self.denial_of(callers, key, view)?)));
         }
         let costs = callers.costs(key);
         let due = view.due();
@@ -43,12 +43,12 @@ impl Limiter {
             if some {
                 return Ok(Next::Again);
             }
-            if view.crowd.before == 0 {
-                // All of them are too small for the first in line: they are charged anew, for it.
+            if view.summary.before == 0 {
+                // All of them are too small for the first in line: undo them, so that they are charged for it.
                 self.undo_turns(None, |_| true);
                 return Ok(Next::Again);
             }
-        } else if self.is_for_others(view, &costs) {
+        } else if self.is_charged_for_another(view, &costs) {
             self.undo_turns(None, |_| true);
             return Ok(Next::Again);
         }
@@ -56,7 +56,8 @@ impl Limiter {
         Ok(Next::Sleep { until: self.sleep_until(view, &costs)?, is_first })
     }
 
-    /// Claims this turn, and a permit where there are permits; neither or both. `None` if somebody else came first.
+    /// Claims this turn and, if the limiter has permits, a permit: both or neither. `None` if another caller won the
+    /// race.
     pub(super) fn claim(
         &self,
         waiter: &Waiter,
@@ -68,14 +69,15 @@ impl Limiter {
             match self.take_permit_in_line() {
                 Ok(Some(permit)) => Some(permit),
                 Ok(None) => return Ok(None),
-                // Not to be looked for again and again.
+                // Reported at once, so that the search for a seat is not repeated for each turn.
                 Err(_) => return Err(CommitError::NoSeat),
             }
         } else {
             None
         };
         let now = clock::now();
-        // A turn of a generation that is over is void, whoever has it: what came of it is part of the next one's state.
+        // A turn of a past generation is void, whichever caller has it: its charge is part of the next generation's
+        // state.
         if !self.turns().take(turn) || !self.segment.generations().is_current_after_write(charge.epoch) {
             permit.into_iter().for_each(|permit| self.give_back(permit));
             return Ok(None);
@@ -89,8 +91,8 @@ impl Limiter {
             let needs_cells = self.segment.has_records();
             let cells = needs_cells.then(|| self.process.cells(&self.segment).ok().flatten()).flatten();
             let pair = cells.as_ref().map(CellAccess::pair);
-            // Nothing is given back to a bucket while turns are charged ahead.
-            self.undo_turns_to_come(pair);
+            // A bucket accepts no refund while later turns are charged.
+            self.undo_future_turns(pair);
             self.refund_of(turn, charge, &excess, pair);
         }
         let waited = now.since(waiter.since.unwrap_or(now));
@@ -99,12 +101,12 @@ impl Limiter {
     }
 }
 
-/// What a caller does after it has seen how things stand.
+/// What a caller does after it has seen its view.
 pub(super) enum Next {
     Done(Step),
     /// It looks once more.
     Again,
-    /// It can sleep until this instant; `is_first`: as the first of its process.
+    /// It can sleep until this instant; `is_first`: as the first caller of its process.
     Sleep {
         until: u64,
         is_first: bool,

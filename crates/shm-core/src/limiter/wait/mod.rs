@@ -1,20 +1,20 @@
-//! Waiting: a caller stands in the line, looks, and claims a turn and a permit when it is first.
+//! Waiting in line: a caller joins the line, looks, and claims a turn (and a permit) when it is first.
 //!
-//! Knows no threads and no futures: a caller looks when it is awake, and is told until when it can sleep. See `line` for
-//! what lies in shared memory. Everything here runs while no signal handler does: a child that one forks would go on
-//! with its parent's place.
+//! Independent of threads and futures: a caller that is awake looks, and gets the instant until which it can sleep. See
+//! `line` for the state in shared memory. Everything here runs with signal handlers blocked: a child forked by a
+//! handler would continue with its parent's place.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `mod` | a caller looks, again and again, until it goes on or gives up |
-//! | `at_once` | what is to be had without waiting |
-//! | `standing` | joining the line and leaving it |
-//! | `view` | how things stand for one caller |
-//! | `charging` | turns that are charged ahead, and undone |
+//! | `mod` | the loop of a caller: look, sleep, until it is admitted or gives up |
+//! | `at_once` | admission without waiting |
+//! | `standing` | joining and leaving the line |
+//! | `view` | what one caller sees: who is before it, which turns have come, how long it can sleep |
+//! | `charging` | charging turns ahead, and undoing that |
 //! | `claiming` | the admission |
-//! | `waking` | telling others, and clearing the places of the dead |
-//! | `tending` | looking on behalf of tasks |
-//! | `model_tests` | for tests: all of it against what it promises, word for word |
+//! | `waking` | waking others, and clearing the places of dead processes |
+//! | `tending` | looking on behalf of async tasks |
+//! | `model_tests` | simulation of all of it against its documented guarantees |
 
 mod at_once;
 mod charging;
@@ -34,8 +34,9 @@ use crate::clock::{self, Nanos};
 use crate::commit::CommitError;
 use crate::denied::Denied;
 use crate::error::Result;
+use crate::intervals::FOLLOWER_SLEEP;
 use crate::limit::{Cost, MAX_LIMITS};
-use crate::line::{Afterwards, Ask, Callers, Key, Places, Rouse};
+use crate::line::{Ask, Callers, Deferred, Key, Places, Rouse};
 use crate::permit::PermitToken;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::futex;
@@ -45,36 +46,33 @@ use claiming::Next;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-/// The longest sleep of a caller behind the first of its process. That one tells it when to look.
-const BEHIND: Duration = Duration::from_millis(100);
-
-/// What a caller asks for, and how long it waits for it.
+/// A request, and how long its caller is willing to wait.
 #[derive(Debug)]
 pub struct Demand {
     ask: Ask,
     latest: Nanos,
-    most_waiting: u64,
+    max_waiting: u64,
 }
 
 impl Demand {
-    /// For this cost, without a bound.
+    /// A request for this cost, with unbounded waiting.
     pub fn new(cost: &Cost) -> Demand {
-        Demand { ask: Ask::of(cost), latest: Nanos::from_nanos(u64::MAX), most_waiting: u64::MAX }
+        Demand { ask: Ask::of(cost), latest: Nanos::from_nanos(u64::MAX), max_waiting: u64::MAX }
     }
 
-    /// The caller waits until this instant at most. (0: it wants only what is to be had at once, whenever that is.)
+    /// The caller waits until this instant at most. (0: it does not wait at all.)
     #[must_use]
     pub fn until(self, latest: Nanos) -> Demand {
         Demand { latest: self.latest.min(latest), ..self }
     }
 
-    /// It waits if fewer than `n` others do. The policy may say that even fewer may wait.
+    /// The caller waits only if fewer than `n` others do. The policy may lower that further.
     #[must_use]
     pub fn behind_at_most(self, n: u64) -> Demand {
-        Demand { most_waiting: self.most_waiting.min(n), ..self }
+        Demand { max_waiting: self.max_waiting.min(n), ..self }
     }
 
-    /// How many calls it asks for, if nothing else.
+    /// The number of calls, if it asks for nothing else.
     #[inline]
     pub fn calls(&self) -> Option<u64> {
         match self.ask {
@@ -83,93 +81,93 @@ impl Demand {
         }
     }
 
-    /// What it asks for.
+    /// What the caller asks for.
     pub fn cost(&self) -> Cost {
         self.ask.asked().cost()
     }
 
-    /// Until when it waits.
+    /// Until when the caller waits.
     pub fn latest(&self) -> Nanos {
         self.latest
     }
 }
 
-/// A caller that waits, or is about to.
+/// A caller that waits or is about to.
 #[derive(Debug)]
 pub struct Waiter {
     demand: Demand,
-    /// When it first found that it had to wait.
+    /// When it first had to wait.
     since: Option<Nanos>,
-    /// Where it stands among those of its process, and which process that is.
+    /// Its position among the callers of its process, and the token of that process.
     key: Option<Key>,
     process: u64,
 }
 
 impl Waiter {
-    /// One that has not looked yet.
+    /// A caller that has not looked yet.
     pub fn new(demand: Demand) -> Waiter {
         Waiter { demand, since: None, key: None, process: 0 }
     }
 
-    /// What it asks for.
+    /// What the caller asks for.
     pub fn demand(&self) -> &Demand {
         &self.demand
     }
 }
 
-/// What a waiting caller got.
+/// What a waiting caller was granted.
 #[derive(Debug)]
 pub struct Granted {
-    /// What it may use.
+    /// The admission.
     pub receipt: Receipt,
-    /// For a settlement.
+    /// Needed for a settlement.
     pub charged: ChargeTotals,
-    /// Its permit, where there are permits.
+    /// Its permit, if the limiter has permits.
     pub permit: Option<PermitToken>,
     /// How long it waited.
     pub waited: Duration,
 }
 
-/// What a caller does after it has looked.
+/// What a caller does after a look.
 #[derive(Debug)]
 pub enum Step {
-    /// It goes on.
+    /// It was admitted.
     Granted(Granted),
     /// It gives up.
     Denied(Denied),
-    /// The limiter is in shadow: it tries, and is not denied.
+    /// The limiter is in shadow mode: the caller tries without waiting, and is not denied.
     Shadow,
-    /// It sleeps, and looks again. A task does so when it is told to; if this says that nobody tends the tasks of its
-    /// process, it starts a thread that does.
+    /// It sleeps, then looks again. A task looks again when its waker is called; if `start_tending` is set, no thread
+    /// tends the tasks of this process yet, and the caller starts one.
     Sleep {
         /// For a thread.
         nap: Nap,
         /// For a task.
         start_tending: bool,
     },
-    /// There is no place for its process. It sleeps until this instant, tries, and looks again.
+    /// No place is free for its process. It sleeps until this instant, tries, and looks again.
     Unordered(Nanos),
 }
 
-/// Until when to sleep, and on what.
+/// Until when to sleep, and on which futex word.
 #[derive(Clone, Copy, Debug)]
 pub struct Nap {
     until: Nanos,
-    /// The place on whose bell to sleep, and what that said.
+    /// The place on whose bell (a futex word) to sleep, and the value it had.
     bell: Option<(usize, u64)>,
-    /// What the caller's own word said.
+    /// The value that the caller's own word had.
     own: u64,
 }
 
 impl Nap {
-    /// The same, but for so long at most.
+    /// The same, but at most this long.
     #[must_use]
     pub fn at_most(self, time: Duration) -> Nap {
         Nap { until: self.until.min(clock::now().plus(time)), ..self }
     }
 }
 
-/// Sleeps on a word of this process's memory until it is no longer `seen`, or for this time.
+/// Sleeps on a word of this process's memory until it differs from `seen`, or for this time.
 pub fn sleep_on(word: &AtomicU64, seen: u64, time: Duration) {
     futex::sleep(word, seen, clock::now().plus(time));
 }
@@ -177,30 +175,31 @@ pub fn sleep_on(word: &AtomicU64, seen: u64, time: Duration) {
 impl Limiter {
     pub(in crate::limiter) fn line(&self) -> Places<'_> {
         let limits = if self.segment.has_records() { MAX_LIMITS } else { 1 };
-        Places { standing: self.segment.standing(), places: self.segment.places(), limits }
+        Places { occupied: self.segment.occupied(), places: self.segment.places(), limits }
     }
 
-    fn lock_callers(&self) -> Locked<'_> {
+    fn lock_callers(&self) -> LockedCallers<'_> {
         let no_handlers = NoHandlers::enter();
-        Locked { callers: Some(self.process.callers()), no_handlers: Some(no_handlers) }
+        LockedCallers { callers: Some(self.process.callers()), no_handlers: Some(no_handlers) }
     }
 
-    /// Whether somebody waits who is awake, or may be: then what is free is theirs.
+    /// Whether any process waits that is awake, or may be: then free turns and permits belong to the line.
     #[inline]
     pub fn is_waited_for(&self) -> bool {
         let line = self.line();
-        line.is_anybody_there() && line.is_anybody_awake(clock::now().as_nanos())
+        line.is_occupied() && line.has_awake_process(clock::now().as_nanos())
     }
 
-    /// A caller looks: it goes on, gives up, or sleeps and looks again. The first time it joins the line. `rouse` is how it
-    /// is told to look.
+    /// One look of a waiting caller: it is admitted, gives up, or sleeps and looks again. The first look joins the
+    /// line. `rouse` is how to wake the caller.
     ///
-    /// In a forked child the caller stands anew.
+    /// In a forked child the caller joins the line as a new one.
     ///
     /// # Errors
-    /// As [`try_cost`](Limiter::try_cost), and [`ErrorKind::TooFar`](crate::ErrorKind). It has left the line then.
+    /// Those of [`try_cost`](Limiter::try_cost), and [`ErrorKind::TooFar`](crate::ErrorKind). The caller has then left
+    /// the line.
     pub fn look(&self, waiter: &mut Waiter, rouse: &Rouse) -> Result<Step> {
-        // Before anything else: whoever tells it to look meanwhile changes the word.
+        // Read before anything else: a waker that runs meanwhile changes the word.
         let own = match rouse {
             Rouse::Thread(word) => word.load(Ordering::Acquire),
             Rouse::Task(_) => 0,
@@ -209,29 +208,29 @@ impl Limiter {
         if waiter.process != callers.process {
             (waiter.process, waiter.key, waiter.since) = (callers.process, None, None);
         }
-        let step = self.look_among(&mut callers, waiter, rouse, own);
+        let step = self.look_locked(&mut callers, waiter, rouse, own);
         if !matches!(step, Ok(Step::Sleep { .. })) {
-            self.step_out_of(&mut callers, waiter);
+            self.leave_line(&mut callers, waiter);
         }
-        // Those far from the front don't ask. So whoever hears it tells the next.
+        // Callers far from the front do not check the file, so a caller that learns of the loss wakes the next one.
         if step.as_ref().is_err_and(|e| e.kind().is_lost()) {
             self.wake_first_now();
         }
         step
     }
 
-    /// A caller leaves the line, wherever it stands. It takes nothing along.
+    /// Removes a caller from the line, wherever it is. It takes no turn with it.
     pub fn step_out(&self, waiter: &mut Waiter) {
         if waiter.key.is_none() {
             return;
         }
         let mut callers = self.lock_callers();
         if waiter.process == callers.process {
-            self.step_out_of(&mut callers, waiter);
+            self.leave_line(&mut callers, waiter);
         }
     }
 
-    fn look_among(
+    fn look_locked(
         &self,
         callers: &mut Callers,
         waiter: &mut Waiter,
@@ -240,12 +239,12 @@ impl Limiter {
     ) -> Result<Step> {
         let mut planned: Option<u64> = None;
         loop {
-            // Read before it sees how things stand: whoever changes that rings.
+            // Read before the state: every process that changes the state rings the bell afterwards.
             let bell =
                 |callers: &Callers| Some(callers.place_index()?).map(|place| (place, self.bell_of(place)));
             let seen = bell(callers);
             let now = clock::now();
-            let is_far = |key| self.far_from_the_front(callers, key, now.as_nanos());
+            let is_far = |key| self.sleep_if_far_back(callers, key, now.as_nanos());
             let far = waiter.key.filter(|_| now <= waiter.demand.latest).and_then(is_far);
             self.check_not_retired()?;
             if far.is_none() {
@@ -254,11 +253,11 @@ impl Limiter {
             if self.is_shadow() {
                 return Ok(Step::Shadow);
             }
-            let key = match self.stand(callers, waiter, rouse, now) {
+            let key = match self.ensure_in_line(callers, waiter, rouse, now) {
                 Ok(Ok(key)) => key,
                 Ok(Err(step)) => return Ok(step),
                 Err(why) => {
-                    self.clear_the_way(why, waiter)?;
+                    self.recover_waiter(why, waiter)?;
                     continue;
                 }
             };
@@ -281,9 +280,9 @@ impl Limiter {
                     let place = seen.filter(|_| is_first).map(|(place, _)| place);
                     if rouse.is_task() {
                         if let Some(place) = place {
-                            self.hasten_own(place, until);
+                            self.advance_own_plan(place, until);
                         }
-                        // Its deadline is looked after by the thread that tends it, whoever is first.
+                        // Its deadline is watched by the thread that tends tasks, whichever caller is first.
                         if let Some((place, _)) = seen.filter(|_| latest < callers.tended_until) {
                             callers.tended_until = latest;
                             self.ring(place);
@@ -292,32 +291,32 @@ impl Limiter {
                         return sleep(until, None, start_tending);
                     }
                     let Some(place) = place else {
-                        return sleep(now.plus(BEHIND).as_nanos(), None, false);
+                        return sleep(now.plus(FOLLOWER_SLEEP).as_nanos(), None, false);
                     };
-                    if let Some(until) = self.stands_by_its_plan(place, until, &mut planned) {
-                        callers.sleeps_on_bell(key);
+                    if let Some(until) = self.confirm_plan(place, until, &mut planned) {
+                        callers.set_on_bell(key);
                         return sleep(until, seen, false);
                     }
                 }
-                Err(why) => self.clear_the_way(why, waiter)?,
+                Err(why) => self.recover_waiter(why, waiter)?,
             }
         }
     }
 
-    /// Until when to sleep, if that was planned, and nothing has changed since the plan was there for all to see. Otherwise it
-    /// is planned now, and the caller looks once more.
-    fn stands_by_its_plan(&self, place: usize, until: u64, planned: &mut Option<u64>) -> Option<u64> {
-        let stands = planned.filter(|&planned| planned <= until && self.line().has_plan(place, planned));
-        if stands.is_none() {
+    /// Returns `until` if this plan was already published and nothing has changed since, so that the caller may sleep.
+    /// Otherwise publishes it, and the caller looks once more.
+    fn confirm_plan(&self, place: usize, until: u64, planned: &mut Option<u64>) -> Option<u64> {
+        let confirmed = planned.filter(|&planned| planned <= until && self.line().has_plan(place, planned));
+        if confirmed.is_none() {
             self.line().plan(place, until);
             *planned = Some(until);
         }
-        stands
+        confirmed
     }
 
-    /// Mends what can be mended, or says what is wrong.
+    /// Repairs what can be repaired, or returns the error. After `Ok`, the caller retries.
     #[cold]
-    fn clear_the_way(&self, why: CommitError, waiter: &Waiter) -> Result<()> {
+    fn recover_waiter(&self, why: CommitError, waiter: &Waiter) -> Result<()> {
         let cost = waiter.demand.ask.asked().cost();
         match why {
             CommitError::WrongUnits => Err(self.wrong_units_error(&cost)),
@@ -325,7 +324,7 @@ impl Limiter {
         }
     }
 
-    /// A thread sleeps, as it was told.
+    /// Puts a thread to sleep as this nap says.
     pub fn nap(&self, nap: &Nap, own: &AtomicU64) {
         match nap.bell.and_then(|(place, seen)| Some((self.line().bell(place)?, seen))) {
             Some((bell, seen)) => futex::sleep(bell, seen, nap.until),
@@ -334,32 +333,32 @@ impl Limiter {
     }
 }
 
-/// The callers of this process, for this thread alone, while no signal handler runs in it. What is to be done afterwards is
-/// done when this is dropped, when neither is so any more.
-struct Locked<'a> {
+/// The waiting callers of this process, locked for this thread, with signal handlers blocked. Deferred work runs on
+/// drop, after both are released.
+struct LockedCallers<'a> {
     callers: Option<ProcessHeld<'a, Callers>>,
     no_handlers: Option<NoHandlers>,
 }
 
-impl Deref for Locked<'_> {
+impl Deref for LockedCallers<'_> {
     type Target = Callers;
 
     fn deref(&self) -> &Callers {
-        self.callers.as_ref().expect("until it is dropped")
+        self.callers.as_ref().expect("present until drop")
     }
 }
 
-impl DerefMut for Locked<'_> {
+impl DerefMut for LockedCallers<'_> {
     fn deref_mut(&mut self) -> &mut Callers {
-        self.callers.as_mut().expect("until it is dropped")
+        self.callers.as_mut().expect("present until drop")
     }
 }
 
-impl Drop for Locked<'_> {
+impl Drop for LockedCallers<'_> {
     fn drop(&mut self) {
-        let afterwards = std::mem::take(&mut self.afterwards);
+        let deferred = std::mem::take(&mut self.deferred);
         self.callers = None;
         self.no_handlers = None;
-        afterwards.into_iter().for_each(Afterwards::run);
+        deferred.into_iter().for_each(Deferred::run);
     }
 }

@@ -1,4 +1,4 @@
-//! Standing in the line, and leaving it.
+//! Joining the line, and leaving it.
 
 use super::{Step, Waiter};
 use crate::clock::{self, Nanos};
@@ -12,15 +12,15 @@ use crate::line::{Caller, Callers, Key, Rouse};
 use crate::sync::Ordering;
 
 impl Limiter {
-    /// This caller stands in the line from now on, if it did not yet. Or what it does instead.
-    pub(super) fn stand(
+    /// Makes sure that this caller is in the line. Returns its key, or what it does instead.
+    pub(super) fn ensure_in_line(
         &self,
         callers: &mut Callers,
         waiter: &mut Waiter,
         rouse: &Rouse,
         now: Nanos,
     ) -> std::result::Result<std::result::Result<Key, Step>, CommitError> {
-        let epoch = self.know_limits(callers, now.as_nanos());
+        let epoch = self.refresh_epoch(callers, now.as_nanos());
         if waiter.key.is_none() {
             let Some(costs) = self.costs_in(epoch, waiter.demand.ask.asked())? else {
                 return Err(CommitError::Changed);
@@ -30,17 +30,17 @@ impl Limiter {
             }
         }
         let Some(key) = waiter.key else { return Err(CommitError::Changed) };
-        callers.is_awake(key, rouse);
+        callers.mark_awake(key, rouse);
         if callers.costs(key) == [0; MAX_LIMITS] {
-            // The limits are others now: let it say what is wrong.
+            // The limits were changed, and this request does not fit them: report why.
             self.costs_in(epoch, waiter.demand.ask.asked())?;
             return Err(CommitError::Changed);
         }
-        self.show_first(callers, now.as_nanos());
+        self.publish_first(callers, now.as_nanos());
         Ok(Ok(key))
     }
 
-    /// Puts the caller in the line, or says what it does instead.
+    /// Adds the caller to the line, or says what it does instead.
     pub(super) fn join(
         &self,
         callers: &mut Callers,
@@ -49,34 +49,34 @@ impl Limiter {
         rouse: &Rouse,
         now: Nanos,
     ) -> std::result::Result<Option<Step>, CommitError> {
-        // It attaches even if it gets nothing, so that `inspect` lists it.
+        // A process attaches even if its caller gets nothing, so that `inspect` lists it.
         let _ = self.process.seat.counter(&self.segment);
         let is_new = waiter.since.is_none();
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
-        if self.line().is_anybody_there() {
-            self.bury(at);
+        if self.line().is_occupied() {
+            self.reap_front(at);
         }
         let mut refusal = self.refusal(callers, waiter, costs, since, now)?;
-        if refusal.is_some() && self.bury_all(at) {
+        if refusal.is_some() && self.reap_all(at) {
             refusal = self.refusal(callers, waiter, costs, since, now)?;
         }
         if let Some(denied) = refusal {
             return Ok(Some(Step::Denied(denied)));
         }
         if !matches!(self.process.place(&self.segment, callers), Ok(Some(_))) {
-            // Once for each caller, which looks again and again.
-            self.segment.fixed().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
+            // Counted once per caller: it looks again and again.
+            self.segment.header().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
             return Ok(Some(Step::Unordered(now)));
         }
         let caller =
             Caller::new(waiter.demand.ask.clone(), *costs, waiter.demand.latest.as_nanos(), rouse.clone());
         waiter.key = Some(callers.insert(since.as_nanos(), caller));
-        self.show_first(callers, at);
+        self.publish_first(callers, at);
         Ok(None)
     }
 
-    /// Why a caller that arrived at `since` need not join those who stand, if so.
+    /// Why a caller that arrived at `since` is denied instead of joining the line, if it is.
     fn refusal(
         &self,
         callers: &Callers,
@@ -86,29 +86,30 @@ impl Limiter {
         now: Nanos,
     ) -> std::result::Result<Option<Denied>, CommitError> {
         let at = now.as_nanos();
-        let crowd = self.crowd(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
-        let Some(most) = self.segment.generations().max_waiters(callers.epoch) else {
+        let summary = self.summarize_line(callers, (since.as_nanos(), u64::MAX), costs, callers.epoch, at);
+        let Some(max) = self.segment.generations().max_waiters(callers.epoch) else {
             return Err(CommitError::Changed);
         };
-        if crowd.all >= waiter.demand.most_waiting.min(most.map_or(u64::MAX, u64::from)) {
-            let by = DeniedBy::Line { waiting: crowd.all };
+        if summary.all >= waiter.demand.max_waiting.min(max.map_or(u64::MAX, u64::from)) {
+            let by = DeniedBy::Line { waiting: summary.all };
             return Ok(Some(Denied::new(by, now)));
         }
-        let turns = self.ready_turns(callers.epoch, at, crowd.oldest);
-        // Perhaps its turn is charged already, for a caller that has left. The estimate can't tell: to it that turn is used.
-        let has_turn = usize::try_from(crowd.before)
+        let turns = self.ready_turns(callers.epoch, at, summary.oldest);
+        // Its turn may be charged already, for a caller that has left. The estimate cannot tell: it counts that turn as
+        // used.
+        let has_turn = usize::try_from(summary.before)
             .ok()
             .and_then(|before| turns.iter().filter(|(turn, _)| turn.at >= since.as_nanos()).nth(before))
             .is_some_and(|(turn, charge)| {
                 turn.at <= waiter.demand.latest.as_nanos() && charge.is_enough_for(costs)
             });
         if !has_turn
-            && let Some((ready, limit)) = self.estimate_behind(callers.epoch, &crowd, &turns, costs)?
+            && let Some((ready, limit)) = self.estimate_in_line(callers.epoch, &summary, &turns, costs)?
         {
             if ready > waiter.demand.latest {
-                // Read after the estimate was made: what the limits admit now is for those who wait, or needs a permit.
+                // Read after the estimate: what the limits admit now is reserved for the line, or needs a permit.
                 let now = clock::now();
-                let denied = if ready <= now && self.has_permits() && self.free_permits() <= crowd.before {
+                let denied = if ready <= now && self.has_permits() && self.free_permits() <= summary.before {
                     Denied::new(DeniedBy::Permits, now)
                 } else {
                     self.too_late(ready, now, limit)
@@ -122,50 +123,51 @@ impl Limiter {
         Ok(None)
     }
 
-    /// Writes the first caller of this process, and who stands behind it, to its place. Stands there, or leaves it.
-    pub(super) fn show_first(&self, callers: &mut Callers, now: u64) {
-        callers.look_at_the_clock(now);
+    /// Publishes the first caller of this process, and how many are behind it, at its place; enters the line or leaves
+    /// it accordingly.
+    pub(super) fn publish_first(&self, callers: &mut Callers, now: u64) {
+        callers.mark_late(now);
         let Some(place) = callers.place_index() else { return };
         let line = self.line();
         match callers.first() {
             None => {
-                callers.shown = None;
+                callers.published = None;
                 line.leave(place);
-                // A place far back in the table means that many processes wait: one may need it.
+                // A place far back in the table means that many processes wait: another one may need it.
                 if place >= self.segment.places().len() / 2 {
                     self.process.release_place(&self.segment, callers);
                 }
             }
-            Some(first) if callers.shown == Some(first) => {
+            Some(first) if callers.published == Some(first) => {
                 let front = callers.front(first);
                 line.write_behind(place, front.behind, front.newest);
-                line.stand_again(place);
+                line.reenter(place);
             }
             Some(first) => {
                 line.write(place, &callers.front(first));
-                // Its caller is awake, or is told to look.
+                // Its caller is awake, or is being woken.
                 line.plan(place, now);
-                if callers.shown.is_none() {
-                    line.stand(place);
+                if callers.published.is_none() {
+                    line.enter(place);
                 }
-                callers.shown = Some(first);
+                callers.published = Some(first);
             }
         }
     }
 
-    /// The current epoch, whose limits the callers count by from now on.
-    pub(super) fn know_limits(&self, callers: &mut Callers, now: u64) -> u64 {
+    /// Returns the current epoch. If it is new, recomputes the costs of all callers by its limits.
+    pub(super) fn refresh_epoch(&self, callers: &mut Callers, now: u64) -> u64 {
         let epoch = self.segment.generations().epoch();
         if callers.epoch != epoch {
             callers.recount(epoch, now, |ask| self.costs_in(epoch, ask.asked()).ok().flatten());
-            if let (Some(place), Some(first)) = (callers.place_index(), callers.shown) {
+            if let (Some(place), Some(first)) = (callers.place_index(), callers.published) {
                 self.line().write(place, &callers.front(first));
             }
         }
         epoch
     }
 
-    /// What a request costs each limit, if it can ever pass; `None` if the epoch is over.
+    /// What a request costs each limit, if it can ever be admitted; `None` if the epoch is over.
     pub(super) fn costs_in(
         &self,
         epoch: u64,
@@ -174,41 +176,41 @@ impl Limiter {
         if self.segment.has_records() {
             return self.segment.records(None).costs_in(epoch, asked);
         }
-        let Some(most) = self.segment.words().most(epoch) else { return Ok(None) };
+        let Some(max) = self.segment.words().max_cost(epoch) else { return Ok(None) };
         match asked.cost().only_calls().filter(|&n| n > 0) {
             None => Err(CommitError::WrongUnits),
-            Some(n) if n > most => Err(CommitError::NeverAdmissible { limit: 0, most }),
+            Some(n) if n > max => Err(CommitError::NeverAdmissible { limit: 0, max }),
             Some(n) => Ok(Some([n; MAX_LIMITS])),
         }
     }
 
-    /// The caller is gone from the line. Whoever is first now is told.
-    pub(super) fn step_out_of(&self, callers: &mut Callers, waiter: &mut Waiter) {
+    /// Removes the caller from the line, and wakes the one that is first now.
+    pub(super) fn leave_line(&self, callers: &mut Callers, waiter: &mut Waiter) {
         let Some(key) = waiter.key.take() else { return };
         if !callers.remove(key) {
             return;
         }
         let now = clock::now().as_nanos();
-        let was_shown = callers.shown == Some(key);
+        let was_shown = callers.published == Some(key);
         let place = callers.place_index().unwrap_or(usize::MAX);
-        self.show_first(callers, now);
+        self.publish_first(callers, now);
         let line = self.line();
         if callers.is_empty() {
-            if line.is_anybody_there() {
+            if line.is_occupied() {
                 self.wake_first(self.segment.generations().epoch(), place);
             } else {
-                self.undo_turns(None, |_| !line.is_anybody_there());
+                self.undo_turns(None, |_| !line.is_occupied());
             }
         } else if was_shown {
-            self.tell_first(callers, now);
+            self.wake_own_first(callers, now);
             self.wake_first(self.segment.generations().epoch(), place);
         }
     }
 
-    /// Tells the first caller of this process that it is the first.
-    pub(super) fn tell_first(&self, callers: &mut Callers, now: u64) {
-        let Some(first) = callers.shown else { return };
-        if callers.hears_the_bell(first) {
+    /// Wakes the first caller of this process, so that it learns that it is first.
+    pub(super) fn wake_own_first(&self, callers: &mut Callers, now: u64) {
+        let Some(first) = callers.published else { return };
+        if callers.is_woken_by_bell(first) {
             if let Some(place) = callers.place_index() {
                 self.ring(place);
             }

@@ -1,35 +1,36 @@
-//! Waiting tasks: one thread of their process sleeps for all of them, and tells those to look whose turn has come.
+//! Async tasks that wait: one thread per process sleeps for all of them, and wakes those whose turn has come.
 
 use super::Nap;
-use super::view::WATCH;
 use crate::clock::{self, Nanos};
+use crate::intervals::{FRONT_SLEEP, WAKE_GRACE};
 use crate::layout::TURNS;
 use crate::limit::MAX_LIMITS;
 use crate::limiter::Limiter;
-use crate::line::{Callers, GRACE, Key};
+use crate::line::{Callers, Key};
 use crate::sync::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// What the thread that tends a process's tasks does next.
 #[derive(Debug)]
 pub enum Tended {
-    /// It sleeps, and tends them again.
+    /// Sleep, then tend the tasks again.
     Nap(Nap),
-    /// No task waits. It sleeps on this word, which said this, without keeping the limiter open.
+    /// No task waits. Sleep on this word, which had this value, without keeping the limiter open.
     Idle(Arc<AtomicU64>, u64),
 }
 
 impl Limiter {
-    /// Looks on behalf of the tasks of this process that wait, tells those to look whose turn has come, and says until when
-    /// to sleep. For the one thread that tends them: see [`Step::Sleep`](super::Step::Sleep).
+    /// Looks on behalf of the waiting tasks of this process, wakes those whose turn has come, and returns how long to
+    /// sleep. For the one thread that tends them: see [`Step::Sleep`](super::Step::Sleep).
     pub fn tend(&self) -> Tended {
         let mut callers = self.lock_callers();
         let mut planned: Option<u64> = None;
         loop {
             callers.tended_until = 0;
             let Some(place) = callers.place_index().filter(|_| callers.has_tasks()) else {
-                // What it planned was the plan of the whole process: the first of its threads plans for itself from now on.
-                self.tell_first(&mut callers, clock::now().as_nanos());
+                // Its last plan was the plan of the whole process; from now on the first of the waiting threads plans
+                // for itself.
+                self.wake_own_first(&mut callers, clock::now().as_nanos());
                 let word = Arc::clone(&callers.tasks_word);
                 let seen = word.load(Ordering::Acquire);
                 return Tended::Idle(word, seen);
@@ -40,36 +41,36 @@ impl Limiter {
             let nap = |until: u64| {
                 Tended::Nap(Nap { until: Nanos::from_nanos(until), bell: Some((place, seen)), own: 0 })
             };
-            let goes_on = self.check_not_retired().and_then(|()| self.maybe_check_file(now));
-            if goes_on.is_err() || self.is_shadow() {
+            let valid = self.check_not_retired().and_then(|()| self.maybe_check_file(now));
+            if valid.is_err() || self.is_shadow() {
                 callers.rouse_all(at);
-                callers.tended_until = now.plus(WATCH).as_nanos();
+                callers.tended_until = now.plus(FRONT_SLEEP).as_nanos();
                 return nap(callers.tended_until);
             }
-            let epoch = self.know_limits(&mut callers, at);
+            let epoch = self.refresh_epoch(&mut callers, at);
             for key in callers.expired(at) {
                 callers.rouse(key, at);
             }
-            self.show_first(&mut callers, at);
-            let until = self.rouse_who_is_due(&mut callers, epoch);
-            let until = until.unwrap_or(now.plus(WATCH).as_nanos());
+            self.publish_first(&mut callers, at);
+            let until = self.wake_due_callers(&mut callers, epoch);
+            let until = until.unwrap_or(now.plus(FRONT_SLEEP).as_nanos());
             let until = until.min(callers.next_deadline(at).saturating_add(1));
-            if let Some(until) = self.stands_by_its_plan(place, until, &mut planned) {
+            if let Some(until) = self.confirm_plan(place, until, &mut planned) {
                 callers.tended_until = until;
                 return nap(until);
             }
         }
     }
 
-    /// The thread that tends the tasks ends, unless one waits again. Whether it may.
+    /// Called before the tending thread ends; returns false if a task waits again, and the thread has to go on.
     pub fn stop_tending(&self) -> bool {
         let mut callers = self.lock_callers();
         callers.is_tended &= callers.has_tasks();
         !callers.is_tended
     }
 
-    /// Tells those to look whose turn it is; until when nothing is to be done, then.
-    fn rouse_who_is_due(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
+    /// Wakes the tasks whose turn has come; returns until when nothing is to be done.
+    fn wake_due_callers(&self, callers: &mut Callers, epoch: u64) -> Option<u64> {
         let now = clock::now().as_nanos();
         let waiting: Vec<Key> = callers.awake().take(TURNS).collect();
         for key in waiting {
@@ -78,25 +79,25 @@ impl Limiter {
                 continue;
             }
             let view = self.view(callers, key, epoch).ok()?;
-            if view.due().is_empty() && !self.is_for_others(&view, &callers.costs(key)) {
+            if view.due().is_empty() && !self.is_charged_for_another(&view, &callers.costs(key)) {
                 let until = self.sleep_until(&view, &callers.costs(key)).ok()?;
-                // Those that were told to look may not do so.
-                return Some(if callers.shown == Some(key) {
+                // Tasks that were woken may fail to look.
+                return Some(if callers.published == Some(key) {
                     until
                 } else {
-                    until.min(now + 2 * GRACE.as_nanos() as u64)
+                    until.min(now + 2 * WAKE_GRACE.as_nanos() as u64)
                 });
             }
-            if callers.is_roused(key) {
+            if callers.is_woken(key) {
                 continue;
             }
-            // A thread as well: whoever is told that this process will be awake tells it alone, and it may have planned to
-            // sleep for longer.
-            if let Some(place) = callers.place_index().filter(|_| callers.is_on_the_bell(key)) {
+            // Also ring for a thread: another process that relies on this one's plan wakes no other process, but the
+            // thread may have planned a longer sleep.
+            if let Some(place) = callers.place_index().filter(|_| callers.is_on_bell(key)) {
                 self.ring(place);
             }
             callers.rouse(key, now);
         }
-        Some(now + 2 * GRACE.as_nanos() as u64)
+        Some(now + 2 * WAKE_GRACE.as_nanos() as u64)
     }
 }

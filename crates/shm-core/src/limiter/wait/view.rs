@@ -1,84 +1,72 @@
-//! How things stand for one caller: who comes before it, which turns have come, until when it can sleep.
+//! What one caller sees: who is before it, which turns have come, and how long it can sleep.
 
-use super::charging::{UNCLAIMED, wanted_by};
+use super::charging::charge_deadline;
 use crate::clock::{self, Nanos};
 use crate::commit::CommitError;
 use crate::denied::{Denied, DeniedBy};
+use crate::intervals::{
+    FRONT_PROCESSES, FRONT_SLEEP, MAX_LINE_SLEEP, MIN_LINE_SLEEP, QUIET_FRONT_SLEEP, QUIET_REAR_SLEEP_EACH,
+    REAR_SLEEP_EACH, UNCLAIMED_AFTER, WAKE_GRACE,
+};
 use crate::layout::{PLACES, TURNS};
 use crate::limit::Costs;
 use crate::limiter::Limiter;
-use crate::line::{Callers, Charge, GRACE, Key, LONGEST_PLAN, ReadyTurn, Standing, difference, sum};
+use crate::line::{Callers, Charge, Key, LineEntry, ReadyTurn, difference, sum};
 use std::time::Duration;
 
-/// The longest sleep of the first process in line; of the second it is twice as long, and so on. Nobody passes over a dead
-/// process before its sleep would be over: where many are killed, longer sleeps at the front waste turns.
-pub(super) const WATCH: Duration = Duration::from_millis(20);
-/// So many processes in line watch that closely.
-const WATCHERS: u32 = 5;
-/// The longest sleep of others: for each process that stands, so that one of them looks every 2 ms. Not for each caller:
-/// those of one process die together.
-const WATCH_EACH: Duration = Duration::from_millis(2);
-/// The same where the next turn comes later than they sleep: until then there is nothing to waste, and thousands can sleep.
-/// (A release, a change, or the end of a pause wakes those who are first.)
-const QUIET_WATCH: Duration = Duration::from_millis(100);
-const QUIET_WATCH_EACH: Duration = Duration::from_millis(16);
-/// The longest sleep of all.
-const LONGEST: Duration = Duration::from_secs(16);
-const _: () = assert!(WATCH_EACH.as_nanos() * (*PLACES.end() as u128) < LONGEST.as_nanos());
-const _: () = assert!(LONGEST.as_nanos() < LONGEST_PLAN.as_nanos());
-/// The shortest sleep of the first in line.
-const SHORTEST: Duration = Duration::from_micros(20);
+const _: () = assert!(REAR_SLEEP_EACH.as_nanos() * (*PLACES.end() as u128) < MAX_LINE_SLEEP.as_nanos());
 
-/// How things stand for one caller.
+/// What one caller sees at an instant.
 pub(super) struct View {
     pub(super) now: u64,
     pub(super) epoch: u64,
-    pub(super) crowd: Crowd,
-    /// The turns that it may have, in the order of their instants: those that come after its arrival.
+    pub(super) summary: LineSummary,
+    /// The turns that it may use, ordered by instant: those that come after its arrival.
     pub(super) turns: Vec<(ReadyTurn, Charge)>,
-    /// Permits that are free, as far as that matters.
+    /// Free permits, capped at the number of turns that could be charged.
     pub(super) permits: u64,
-    /// No seat was free to charge turns with.
+    /// No seat was free for charging turns or holding a permit.
     pub(super) seatless: bool,
 }
 
 impl View {
-    /// The turns that have come, if one of them is the caller's by its order. One that has been there for long is anybody's:
-    /// so nobody waits for ever behind others that never come, whatever the line says of them.
+    /// The turns that have come, if by its position in line one of them belongs to this caller. A turn unclaimed for
+    /// [`UNCLAIMED_AFTER`] is open to any caller, so that none waits for ever behind others that never come, whatever
+    /// the shared line claims.
     pub(super) fn due(&self) -> &[(ReadyTurn, Charge)] {
         let come_by = |at: u64| self.turns.partition_point(|(turn, _)| turn.at <= at);
         let due = come_by(self.now);
-        if (due as u64).min(self.permits) > self.crowd.before {
+        if (due as u64).min(self.permits) > self.summary.before {
             return &self.turns[..due];
         }
-        let unclaimed = come_by(self.now.saturating_sub(UNCLAIMED.as_nanos() as u64));
+        let unclaimed = come_by(self.now.saturating_sub(UNCLAIMED_AFTER.as_nanos() as u64));
         if self.permits > 0 { &self.turns[..unclaimed] } else { &[] }
     }
 }
 
-/// Who stands beside one caller, as far as its process sees it.
-pub(super) struct Crowd {
-    /// How many callers come before it, and what they ask for.
+/// The other callers in line, as far as one process can see them.
+pub(super) struct LineSummary {
+    /// How many callers are before this one, and the sum of their costs.
     pub(super) before: u64,
     pub(super) ahead: Costs,
-    /// How many stand in all, with it.
+    /// How many are in line in total, including this one.
     pub(super) all: u64,
-    /// How many processes stand before that of the caller, and how many in all.
+    /// How many processes are before the caller's own, and how many there are in total.
     places_before: u32,
     places: u32,
-    /// Whether all ask for the same.
+    /// Whether all callers ask for the same.
     pub(super) uniform: bool,
-    /// Whether somebody is late, and whether somebody who is stands before the caller.
+    /// Whether any process is late, and whether a late caller is before this one.
     pub(super) late: bool,
     pub(super) late_before: bool,
-    /// When the first of the processes before the caller's is late, if it does not look until then.
+    /// When the first of the processes before the caller's becomes late, unless it looks before that.
     next_late: u64,
-    /// The least ticket of all that are not.
+    /// The earliest arrival among the callers that are not late.
     pub(super) oldest: u64,
 }
 
 impl Limiter {
-    /// How things stand for this caller. Charges turns that are about to come for those who wait.
+    /// What this caller sees now. Charges imminent turns on behalf of the line.
     pub(super) fn view(
         &self,
         callers: &Callers,
@@ -90,12 +78,12 @@ impl Limiter {
             return Err(CommitError::Changed);
         };
         let costs = callers.costs(key);
-        let mut crowd = self.crowd(callers, key, &costs, epoch, now);
-        if (crowd.late || self.turns().is_full()) && self.bury(now) {
-            crowd = self.crowd(callers, key, &costs, epoch, now);
+        let mut summary = self.summarize_line(callers, key, &costs, epoch, now);
+        if (summary.late || self.turns().is_full()) && self.reap_front(now) {
+            summary = self.summarize_line(callers, key, &costs, epoch, now);
         }
         let mut permits = self.free_permits();
-        if permits == 0 && self.free_those_of_the_dead() {
+        if permits == 0 && self.reclaim_dead_permits() {
             permits = self.free_permits();
         }
         // A permit names the seat of its holder.
@@ -105,25 +93,25 @@ impl Limiter {
             permits = 0;
         }
         let turns = loop {
-            let turns = self.ready_turns(epoch, now, crowd.oldest);
-            // Those that came before anybody who is awake arrived are for nobody, or for somebody who is late.
-            let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < crowd.oldest);
-            // And those that came before this caller arrived are for those before it, who may not need them all.
+            let turns = self.ready_turns(epoch, now, summary.oldest);
+            // Turns from before the arrival of every caller that is awake belong to no caller, or to a late one.
+            let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < summary.oldest);
+            // And turns from before this caller's arrival belong to those before it, who may not need them all.
             let earlier = ready.saturating_sub(turns.iter().filter(|(turn, _)| turn.at >= key.0).count());
-            let before_it = crowd.before.min(earlier as u64);
-            let has_one = (ready - earlier) as u64 + before_it > crowd.before;
-            if ready as u64 >= permits || ready as u64 >= crowd.all && has_one {
+            let before_it = summary.before.min(earlier as u64);
+            let has_one = (ready - earlier) as u64 + before_it > summary.before;
+            if ready as u64 >= permits || ready as u64 >= summary.all && has_one {
                 break turns;
             }
-            // The first in line knows best what the first in line asks for.
-            let next = if crowd.uniform || ready == 0 && crowd.before == 0 {
+            // The first in line knows its own request; for other positions the published costs decide.
+            let next = if summary.uniform || ready == 0 && summary.before == 0 {
                 costs
             } else {
                 self.costs_of(callers, ready, epoch, now).unwrap_or(costs)
             };
-            match self.fill(id, &next, epoch, wanted_by(&turns, now)) {
-                // It would be nobody's, and so would the next.
-                Ok(Some(at)) if at.plus(GRACE).as_nanos() < now => {
+            match self.fill(id, &next, epoch, charge_deadline(&turns, now)) {
+                // Such a turn would belong to no caller, and so would every further one.
+                Ok(Some(at)) if at.plus(WAKE_GRACE).as_nanos() < now => {
                     return Err(CommitError::Corrupt("a turn comes before it is charged"));
                 }
                 Ok(Some(_)) => {}
@@ -135,19 +123,26 @@ impl Limiter {
                 Err(why) => return Err(why),
             }
         };
-        if crowd.late {
+        if summary.late {
             self.wake_first(epoch, id.seat);
         }
         let turns = turns.into_iter().filter(|(turn, _)| turn.at >= key.0).collect();
-        Ok(View { now, epoch, crowd, turns, permits, seatless })
+        Ok(View { now, epoch, summary, turns, permits, seatless })
     }
 
-    /// Who else stands, seen by the caller with this key and these costs.
-    pub(super) fn crowd(&self, callers: &Callers, key: Key, costs: &Costs, epoch: u64, now: u64) -> Crowd {
+    /// Summarizes the other callers in line, seen from the caller with this key and these costs.
+    pub(super) fn summarize_line(
+        &self,
+        callers: &Callers,
+        key: Key,
+        costs: &Costs,
+        epoch: u64,
+        now: u64,
+    ) -> LineSummary {
         let place = callers.place_index().unwrap_or(usize::MAX);
         let (before, ahead) = callers.before(key);
         let own = callers.len() as u64;
-        let mut crowd = Crowd {
+        let mut summary = LineSummary {
             before,
             ahead,
             all: own,
@@ -161,27 +156,27 @@ impl Limiter {
         };
         for other in self.line().all().filter(|other| other.place != place) {
             if other.is_late(now) {
-                crowd.late = true;
-                crowd.late_before |= other.callers_before(key.0, place) > 0;
+                summary.late = true;
+                summary.late_before |= other.callers_before(key.0, place) > 0;
                 continue;
             }
             let its = self.line().costs(other.place, epoch);
-            crowd.all = crowd.all.saturating_add(other.behind).saturating_add(1);
-            crowd.uniform &= its.is_none_or(|its| its == *costs);
-            crowd.oldest = crowd.oldest.min(other.ticket);
+            summary.all = summary.all.saturating_add(other.behind).saturating_add(1);
+            summary.uniform &= its.is_none_or(|its| its == *costs);
+            summary.oldest = summary.oldest.min(other.ticket);
             let n = other.callers_before(key.0, place);
-            crowd.places += 1;
-            crowd.places_before += u32::from(n > 0);
+            summary.places += 1;
+            summary.places_before += u32::from(n > 0);
             if n > 0 {
-                crowd.next_late = crowd.next_late.min(other.late_after());
+                summary.next_late = summary.next_late.min(other.late_after());
             }
-            crowd.before = crowd.before.saturating_add(n);
-            crowd.ahead = sum(&crowd.ahead, &times(&its.unwrap_or(*costs), n));
+            summary.before = summary.before.saturating_add(n);
+            summary.ahead = sum(&summary.ahead, &times(&its.unwrap_or(*costs), n));
         }
-        crowd
+        summary
     }
 
-    /// What the `n`th of those who stand asks for, as far as it is known here.
+    /// What the `n`th caller in line asks for, if this process can see that.
     pub(super) fn costs_of(&self, callers: &Callers, n: usize, epoch: u64, now: u64) -> Option<Costs> {
         let place = callers.place_index().unwrap_or(usize::MAX);
         let own = callers.awake().take(n + 1).map(|key| ((key.0, place), callers.costs(key)));
@@ -189,12 +184,12 @@ impl Limiter {
         let line = self.line();
         let others = line.all().filter(|other| other.place != place && !other.is_late(now));
         known.extend(others.filter_map(|other| Some((other.order(), line.costs(other.place, epoch)?))));
-        // Of one process they stand in their order already.
+        // Stable sort: the callers of one process are in order already.
         known.sort_by_key(|&(order, _)| order);
         known.get(n).map(|&(_, costs)| costs)
     }
 
-    /// When these costs would be admitted behind others, and the limit that says so; `None` if nobody knows.
+    /// When these costs would be admitted behind others, and which limit decides that; `None` if that is unknown.
     pub(super) fn estimate(
         &self,
         epoch: u64,
@@ -211,80 +206,83 @@ impl Limiter {
         }
     }
 
-    /// The same behind those of a crowd who come before, of whom some are charged for by turns.
-    pub(super) fn estimate_behind(
+    /// The same behind the callers before this one, less what is already charged for them as turns.
+    pub(super) fn estimate_in_line(
         &self,
         epoch: u64,
-        crowd: &Crowd,
+        summary: &LineSummary,
         turns: &[(ReadyTurn, Charge)],
         costs: &Costs,
     ) -> std::result::Result<Option<(Nanos, usize)>, CommitError> {
-        let ahead = turns.iter().fold(crowd.ahead, |left, (_, charge)| difference(&left, &charge.costs));
+        let ahead = turns.iter().fold(summary.ahead, |left, (_, charge)| difference(&left, &charge.costs));
         self.estimate(epoch, &ahead, costs)
     }
 
-    /// Until when the first caller of a process can sleep before which more processes are awake than turns are ever charged
-    /// ahead: its turn can't be among those, and the others see to all the rest. So thousands can sleep.
-    pub(super) fn far_from_the_front(&self, callers: &Callers, key: Key, now: u64) -> Option<u64> {
+    /// If more awake processes are before the first caller of this process than turns are ever charged ahead, returns
+    /// until when it can sleep: none of those turns can be its own, and the processes before it do all the work. So
+    /// thousands can sleep.
+    pub(super) fn sleep_if_far_back(&self, callers: &Callers, key: Key, now: u64) -> Option<u64> {
         let place = callers.place_index().filter(|_| callers.first() == Some(key))?;
         let line = self.line();
-        let before = |other: &Standing| other.order() < (key.0, place) && !other.is_late(now);
+        let before = |other: &LineEntry| other.order() < (key.0, place) && !other.is_late(now);
         line.all().filter(before).nth(TURNS)?;
         Some(watch(TURNS as u32, line.count(), now, self.turns().earliest()))
     }
 
-    /// How many permits are free, up to the number of turns that could be charged. All of them where there are none.
+    /// How many permits are free, capped at the number of turns that can be charged; unlimited without permits.
     pub(super) fn free_permits(&self) -> u64 {
         if self.has_permits() { self.permits().free(&self.segment.generations(), TURNS) } else { u64::MAX }
     }
 
-    /// Until when the caller can sleep, if nothing changes.
+    /// Until when the caller can sleep if nothing changes.
     pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, CommitError> {
-        let crowd = &view.crowd;
+        let summary = &view.summary;
         let earliest = view.turns.first().map(|(turn, _)| turn.at);
-        let watch = watch(crowd.places_before, crowd.places, view.now, earliest);
+        let watch = watch(summary.places_before, summary.places, view.now, earliest);
         if view.seatless {
             return Ok(watch);
         }
-        if view.permits <= crowd.before {
-            // What is free is for those before it. If they were woken for it, and don't come, it is this caller's soon.
+        if view.permits <= summary.before {
+            // What is free belongs to those before it. If they were woken for it and do not come, it soon belongs to
+            // this caller.
             let is_for_others =
                 view.permits > 0 && view.turns.first().is_some_and(|(turn, _)| turn.at <= view.now);
-            return Ok(if is_for_others { watch.min(crowd.next_late.saturating_add(1)) } else { watch });
+            return Ok(if is_for_others { watch.min(summary.next_late.saturating_add(1)) } else { watch });
         }
-        let turn = usize::try_from(crowd.before).ok().and_then(|before| view.turns.get(before));
+        let turn = usize::try_from(summary.before).ok().and_then(|before| view.turns.get(before));
         let due = match turn {
             Some((turn, _)) if turn.at > view.now => turn.at,
-            // It has come, and is for others.
+            // It has come, but belongs to another caller.
             Some(_) => watch,
             None => self
-                .estimate_behind(view.epoch, crowd, &view.turns, costs)?
+                .estimate_in_line(view.epoch, summary, &view.turns, costs)?
                 .map_or(watch, |(ready, _)| ready.as_nanos()),
         };
-        // Not at once: what is due is for others, and the estimate can't tell.
-        Ok(due.max(view.now.saturating_add(SHORTEST.as_nanos() as u64)).min(watch))
+        // Not immediately: a due turn may belong to others, which the estimate cannot tell.
+        Ok(due.max(view.now.saturating_add(MIN_LINE_SLEEP.as_nanos() as u64)).min(watch))
     }
 
-    /// Why this caller gets nothing in time.
-    pub(super) fn why_not(
+    /// The denial for a caller whose deadline has passed or will pass before its turn.
+    pub(super) fn denial_of(
         &self,
         callers: &Callers,
         key: Key,
         view: &View,
     ) -> std::result::Result<Denied, CommitError> {
         let now = Nanos::from_nanos(view.now);
-        if view.permits <= view.crowd.before && self.has_permits() {
+        if view.permits <= view.summary.before && self.has_permits() {
             return Ok(Denied::new(DeniedBy::Permits, now));
         }
         let costs = callers.costs(key);
-        let estimate = self.estimate_behind(view.epoch, &view.crowd, &view.turns, &costs)?;
+        let estimate = self.estimate_in_line(view.epoch, &view.summary, &view.turns, &costs)?;
         let (ready, limit) = estimate.unwrap_or((now, 0));
         Ok(self.too_late(ready, now, limit))
     }
 
-    /// A turn at `ready`, as this limit says, is too late for a caller. Without a limit it is a pause that says so.
+    /// The denial for a turn at `ready`, decided by this limit, that comes too late. Without limits, a pause is the
+    /// reason.
     pub(super) fn too_late(&self, ready: Nanos, now: Nanos, limit: usize) -> Denied {
-        // What is to be had now is to be asked for again: this caller's time is over.
+        // If it could be admitted now, the answer is to retry now: this caller's deadline has passed.
         let retry_at = ready.max(now.plus(Duration::from_nanos(1)));
         if self.is_unlimited() {
             Denied::by_pause(retry_at, now)
@@ -294,15 +292,19 @@ impl Limiter {
     }
 }
 
-/// Until when a process sleeps at most that has so many of all processes in line before it, and when the next turn comes.
-/// Each sleeps from its own last look on, so that they don't all look at once.
+/// Until when a process may sleep at most, with this many of all processes in line before it, and given the next turn.
+/// Each process counts from its own last look, so they do not all look at the same time.
 fn watch(before: u32, all: u32, now: u64, next_turn: Option<u64>) -> u64 {
     let after = |first: Duration, each: Duration| {
-        let time = if before < WATCHERS { first * (before + 1) } else { (each * all).max(first * WATCHERS) };
-        now.saturating_add(time.min(LONGEST).as_nanos() as u64)
+        let time = if before < FRONT_PROCESSES {
+            first * (before + 1)
+        } else {
+            (each * all).max(first * FRONT_PROCESSES)
+        };
+        now.saturating_add(time.min(MAX_LINE_SLEEP).as_nanos() as u64)
     };
-    let quiet = after(QUIET_WATCH, QUIET_WATCH_EACH);
-    if next_turn.is_some_and(|turn| turn > quiet) { quiet } else { after(WATCH, WATCH_EACH) }
+    let quiet = after(QUIET_FRONT_SLEEP, QUIET_REAR_SLEEP_EACH);
+    if next_turn.is_some_and(|turn| turn > quiet) { quiet } else { after(FRONT_SLEEP, REAR_SLEEP_EACH) }
 }
 
 fn times(costs: &Costs, n: u64) -> Costs {

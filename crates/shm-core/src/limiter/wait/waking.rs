@@ -1,28 +1,23 @@
-//! Telling others: who is first now, and that the limits have changed; and finding out who is dead.
+//! Waking others when they become first or the limits change, and detecting dead processes.
 
 use crate::clock;
+use crate::intervals::{FRONT_PROBE_INTERVAL, LINE_PROBE_INTERVAL, WAKE_TWO_PERIOD};
 use crate::limit::MAX_LIMITS;
 use crate::limiter::Limiter;
-use crate::line::Standing;
+use crate::line::LineEntry;
 use crate::seat::{HolderId, Probe, SeesLocks, Table, has_ended};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::sys::futex;
 use std::time::Duration;
 
-/// How often a process asks the kernel whether the first in line is alive.
-const PROBE_EVERY: Duration = Duration::from_millis(10);
-/// How often one asks of all who stand.
-const PROBE_ALL_EVERY: Duration = Duration::from_millis(100);
-/// So many are woken at most, if those before them may be dead.
-const WAKE_AT_MOST: usize = 64;
-/// For so long after a dead process was found in line two are woken and not one: the first may be killed before it claims
-/// what is free, and the second then sees that it is late.
-const WARY: Duration = Duration::from_secs(1);
+/// The most processes that are woken at once because those before them may be dead.
+const MAX_WOKEN: usize = 64;
 
 impl Limiter {
-    /// Wakes the first in line if it sleeps for longer than it should. The process that calls is at `here`, and is awake.
+    /// Wakes the first process in line if it plans to sleep for too long. The calling process, which is awake, has
+    /// place `here`.
     pub(super) fn wake_first(&self, epoch: u64, here: usize) {
-        // Pairs with the fence after a plan was stored: see `places`.
+        // Pairs with the fence after the store of a plan: see `places`.
         fence(Ordering::SeqCst);
         let now = clock::now().as_nanos();
         let Some(first) = self.line().first(now).filter(|first| first.place != here) else { return };
@@ -31,7 +26,7 @@ impl Limiter {
         }
         let (turns, costs) = (self.turns(), self.line().costs(first.place, epoch));
         let due = match turns.ready().all().iter().find(|turn| turn.at >= first.ticket) {
-            // It was charged for another caller, and perhaps there is an earlier one for this.
+            // It was charged for another request; this one may have an earlier turn.
             Some(turn) if costs.is_some_and(|costs| turns.charge_of(turn).costs != costs) => None,
             Some(turn) => Some(turn.at),
             None => costs
@@ -41,42 +36,42 @@ impl Limiter {
         self.wake_in_order(due.unwrap_or(now).max(now), here, now);
     }
 
-    /// Wakes the first in line, for which something has become free.
+    /// Wakes the first process in line because a turn or permit has become free.
     pub(in crate::limiter) fn wake_first_now(&self) {
-        // Pairs with the fence after a plan was stored: see `places`.
+        // Pairs with the fence after the store of a plan: see `places`.
         fence(Ordering::SeqCst);
         let line = self.line();
-        if !line.is_anybody_there() {
+        if !line.is_occupied() {
             return;
         }
         let now = clock::now().as_nanos();
         self.wake_in_order(now, usize::MAX, now);
     }
 
-    /// Wakes the first in line, if it plans to sleep for longer than until `due`. Where nobody sleeps at its place, or somebody
-    /// should have been awake there, it may be dead: then the next one as well, so that what is free is not left to it.
+    /// Wakes the first process in line if it plans to sleep beyond `due`. If no thread sleeps at its place, or it
+    /// missed its planned wake-up, it may be dead: then also wakes the next one, so that what is free is not lost on a
+    /// dead process.
     fn wake_in_order(&self, due: u64, here: usize, now: u64) {
         let line = self.line();
-        let buried = self.segment.fixed().line.buried_ns.load(Ordering::Relaxed);
-        let mut enough = if now.abs_diff(buried) < WARY.as_nanos() as u64 { 2 } else { 1 };
-        for standing in line.in_order(now).take(WAKE_AT_MOST) {
-            let is_awake =
-                standing.place == here || !line.hasten(&standing, due) || self.ring(standing.place);
-            enough -= u32::from(is_awake && !standing.has_overslept(now));
+        let buried = self.segment.header().line.dead_found_ns.load(Ordering::Relaxed);
+        let mut enough = if now.abs_diff(buried) < WAKE_TWO_PERIOD.as_nanos() as u64 { 2 } else { 1 };
+        for entry in line.in_order(now).take(MAX_WOKEN) {
+            let is_awake = entry.place == here || !line.advance_plan(&entry, due) || self.ring(entry.place);
+            enough -= u32::from(is_awake && !entry.is_slow_to_wake(now));
             if enough == 0 {
                 return;
             }
         }
     }
 
-    /// Wakes all who stand: the limits have changed, or are no more.
+    /// Wakes all processes in line: the limits were changed, or the limiter was retired.
     pub(in crate::limiter) fn wake_the_line(&self) {
-        for standing in self.line().all() {
-            self.ring(standing.place);
+        for entry in self.line().all() {
+            self.ring(entry.place);
         }
     }
 
-    /// Wakes the process at this place; whether it slept.
+    /// Wakes the process at this place by its bell; returns whether it slept.
     pub(super) fn ring(&self, place: usize) -> bool {
         self.line().bell(place).is_some_and(|bell| {
             bell.fetch_add(1, Ordering::SeqCst);
@@ -88,56 +83,56 @@ impl Limiter {
         self.line().bell(place).map_or(0, |bell| bell.load(Ordering::SeqCst))
     }
 
-    /// Moves the plan of this process forward, and wakes whoever tends its tasks.
-    pub(super) fn hasten_own(&self, place: usize, until: u64) {
+    /// Moves this process's own plan forward, and wakes the thread that tends its tasks.
+    pub(super) fn advance_own_plan(&self, place: usize, until: u64) {
         let plan = self.segment.places()[place].plan.fetch_min(until, Ordering::SeqCst);
         if plan > until || plan <= clock::now().as_nanos() {
             self.ring(place);
         }
     }
 
-    /// Clears the places of the dead, the first in line first, until one is alive and awake. Not too often, all processes taken
-    /// together. Whether there was one.
-    pub(in crate::limiter) fn bury(&self, now: u64) -> bool {
-        if !is_time(&self.segment.fixed().line.probed_ns, PROBE_EVERY, now) {
+    /// Clears the places of dead processes from the front of the line, up to the first process that is alive and awake.
+    /// Rate-limited over all processes together. Returns whether it cleared any.
+    pub(in crate::limiter) fn reap_front(&self, now: u64) -> bool {
+        if !is_time(&self.segment.header().line.probed_ns, FRONT_PROBE_INTERVAL, now) {
             return false;
         }
-        let mut all: Vec<Standing> = self.line().all().collect();
-        all.sort_unstable_by_key(Standing::order);
+        let mut all: Vec<LineEntry> = self.line().all().collect();
+        all.sort_unstable_by_key(LineEntry::order);
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let mut found = false;
-        for standing in all {
-            let is_dead = self.clear_if_dead(standing.place, &mut locks);
+        for entry in all {
+            let is_dead = self.clear_if_dead(entry.place, &mut locks);
             found |= is_dead;
-            // One that is stopped says nothing of those behind it.
-            if !is_dead && !standing.is_late(now) {
+            // A stopped process says nothing about those behind it, so go on.
+            if !is_dead && !entry.is_late(now) {
                 break;
             }
         }
-        self.free_lost_slots(&mut locks);
+        self.free_stuck_slots(&mut locks);
         found
     }
 
-    /// Clears the places of all the dead, whoever stands before them: before a caller is refused because of those who stand.
-    /// Not too often. Whether there was one.
-    pub(super) fn bury_all(&self, now: u64) -> bool {
-        is_time(&self.segment.fixed().line.probed_all_ns, PROBE_ALL_EVERY, now) && self.clear_the_line()
+    /// Clears the places of all dead processes in line: used before a caller is denied because of the line's length.
+    /// Rate-limited. Returns whether it cleared any.
+    pub(super) fn reap_all(&self, now: u64) -> bool {
+        is_time(&self.segment.header().line.probed_all_ns, LINE_PROBE_INTERVAL, now) && self.reap_line()
     }
 
-    /// Clears what the dead left in the line, all of it. Whether there was a place.
-    pub(in crate::limiter) fn clear_the_line(&self) -> bool {
+    /// Clears everything that dead processes left in the line. Returns whether it cleared a place.
+    pub(in crate::limiter) fn reap_line(&self) -> bool {
         let mut locks = Probe::of_table(&self.segment, Table::Places);
         let mut found = false;
-        for standing in self.line().all() {
-            found |= self.clear_if_dead(standing.place, &mut locks);
+        for entry in self.line().all() {
+            found |= self.clear_if_dead(entry.place, &mut locks);
         }
-        self.free_lost_slots(&mut locks);
+        self.free_stuck_slots(&mut locks);
         found
     }
 
-    /// Frees the slots of turns whose fillers are gone.
-    fn free_lost_slots(&self, locks: &mut impl SeesLocks) {
-        self.turns().free_the_lost(|filler| {
+    /// Frees the slots of turns whose fillers are dead.
+    fn free_stuck_slots(&self, locks: &mut impl SeesLocks) {
+        self.turns().free_stuck(|filler| {
             let place = self.segment.places().get(filler.seat);
             place.is_none_or(|place| has_ended(&place.holder, filler, locks).unwrap_or(false))
         });
@@ -152,12 +147,12 @@ impl Limiter {
             return false;
         }
         self.line().leave(place);
-        self.segment.fixed().line.buried_ns.store(clock::now().as_nanos(), Ordering::Relaxed);
+        self.segment.header().line.dead_found_ns.store(clock::now().as_nanos(), Ordering::Relaxed);
         true
     }
 }
 
-/// Whether what was last done at this instant is to be done again. Of those who ask at once one is told so.
+/// Whether an action is due again. Of several concurrent callers, only the winner of the CAS gets `true`.
 fn is_time(last_done: &AtomicU64, every: Duration, now: u64) -> bool {
     let last = last_done.load(Ordering::Relaxed);
     now.abs_diff(last) >= every.as_nanos() as u64

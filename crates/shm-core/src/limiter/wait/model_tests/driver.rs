@@ -1,26 +1,27 @@
-//! Plays the steps of a story on the real code, in a time of its own and by one thread: several processes, each with its own
-//! handle, seat, place and locks, with callers that sleep and wake up late.
+//! Runs a scenario on the real code, in simulated time and on one thread: several processes, each with its own handle,
+//! seat, place and locks, with callers that sleep and wake up late.
 //!
-//! *Stopped*: none of its callers looks while time passes. *Killed*: its locks are free, and it has not left. In between two
-//! operations all is as the real code left it; what may happen in the middle of one is shown by the scenes of loom and
-//! shuttle, and by `faults`.
+//! *Stopped*: none of its callers looks while time passes. *Killed*: its locks are released, but it has not left.
+//! Between two operations, everything is as the real code left it. What may happen in the middle of an operation is
+//! covered by the loom and shuttle tests, and by fault injection.
 
-use super::promise::{Kept, NOBODY, Promise, Stands};
+use super::promise::{CheckResult, NOT_IN_LINE, Promise, QueuedCaller};
 use crate::clock::set::SetClock;
 use crate::clock::{self, Nanos};
-use crate::commit::Verdict as Taken;
+use crate::commit::Verdict;
 use crate::directory::Directory;
+use crate::intervals::WAKE_GRACE;
 use crate::layout::{PLACES, Place, TURNS};
 use crate::limit::{Cost, Limit, Policy, Unit};
 use crate::limiter::process::ProcessState;
 use crate::limiter::wait::{Demand, Nap, Step as Looked, Tended, Waiter};
 use crate::limiter::{Decision, Limiter, Settings};
-use crate::line::{Charge, GRACE, Rouse};
+use crate::line::{Charge, Rouse};
 use crate::name::Name;
 use crate::permit::PermitToken;
 use crate::seat::HolderId;
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::futex::pretended::{self, Row};
+use crate::sys::futex::simulated::{self, Row};
 use proptest::{prop_assert, prop_assert_eq};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,34 +31,34 @@ use std::time::Duration;
 pub(super) const PROCESSES: usize = 5;
 const START: u64 = 1_000_000_000_000;
 const MS: u64 = 1_000_000;
-const GRACE_NS: u64 = GRACE.as_nanos() as u64;
-/// A waiting thread looks so often, whatever it is told: see `shm-lib`.
+const GRACE_NS: u64 = WAKE_GRACE.as_nanos() as u64;
+/// A waiting thread looks at least this often: see `shm-lib`.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// For how long the thread that tends tasks stays when there are none.
+/// How long the tending thread stays when there are no tasks.
 const LINGER: u64 = 1_000 * MS;
-/// What somebody who was first leaves to others is found by them in this time: the watch of the first five processes, and the
-/// time after which a turn is anybody's.
+/// How long it takes until others find what a process left behind: the sleeps of the first five processes, plus the
+/// time after which a turn is open to any caller.
 const FOUND_WITHIN: u64 = 220 * MS;
-/// By how much turns are charged ahead: so much out of order may those be served who wake up late.
-const HORIZON: u64 = 20 * MS;
-/// Whoever wakes up more often than this in one step of a story does not sleep.
+/// How far turns are charged ahead: callers that wake up late may be served out of order by this much.
+const CHARGE_AHEAD_NS: u64 = 20 * MS;
+/// A sleeper that wakes more often than this in one step does not sleep at all.
 const WAKE_UPS: usize = 20_000;
 
-/// What a limiter is like.
+/// The limiter under test.
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) limit: Limit,
-    /// Whether its state is a record, and not one word.
+    /// Whether its state is a record rather than one word.
     pub(super) is_record: bool,
     pub(super) permits: Option<u32>,
-    /// How long after they should the callers wake up, one after the other.
+    /// How late the callers wake up, used in turn.
     pub(super) late: Vec<u64>,
 }
 
 impl World {
     fn policy(&self, limit: Limit) -> Policy {
         let policy = if self.is_record {
-            // The second one never denies.
+            // The second limit never denies.
             let wide = Limit::with_burst("1000000/s".parse().unwrap(), 1_000_000).unwrap();
             Policy::new(&[limit, wide]).unwrap()
         } else {
@@ -71,7 +72,7 @@ impl World {
     }
 }
 
-/// What happens next. Indices count what is there, round and round.
+/// The next event. Indices select among what exists, modulo its number.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Arrives {
@@ -81,7 +82,7 @@ pub(super) enum Step {
         patience: Option<u64>,
     },
     Leaves(usize),
-    /// It looks without having been told to, as after a signal.
+    /// Looks without having been woken, as after a signal.
     Looks(usize),
     Passes(u64),
     Tries {
@@ -95,7 +96,7 @@ pub(super) enum Step {
     Stops(usize),
     GoesOn(usize),
     Dies(usize),
-    /// Right after it began to fill a slot, or after it charged the limit for it.
+    /// Killed right after it claimed a slot for filling, or after it charged the limit.
     DiesFilling {
         process: usize,
         after_charging: bool,
@@ -116,30 +117,30 @@ impl Wake for Woken {
     }
 }
 
-/// On what somebody sleeps.
+/// What a sleeper sleeps on.
 #[derive(Clone)]
-enum Bed {
+enum SleepsOn {
     Nap(Nap),
-    /// Of a thread that has just been started.
+    /// A thread that has just been started.
     Started,
-    /// Until the word says something else.
+    /// Until the word changes.
     Word(Arc<AtomicU64>, u64),
-    /// A task, which was told so often to look.
+    /// A task, with the number of wake-ups at its last look.
     Task(Arc<Woken>, u64),
 }
 
-/// Somebody who sleeps, and wakes up late.
+/// A sleeper, which wakes up late.
 #[derive(Clone)]
 struct Sleep {
-    bed: Bed,
-    /// When it is to wake up: by its own plan, or because it was told to.
+    sleeps_on: SleepsOn,
+    /// When it is due to wake up: by its own plan, or because it was woken.
     due: u64,
     is_told: bool,
     late: u64,
 }
 
 impl Sleep {
-    /// Whether it should have woken up, and will be passed over before it does.
+    /// Whether it should have woken up, and will be passed before it does.
     fn is_late(&self, now: u64, is_stopped: bool) -> bool {
         let is_overdue = self.due.saturating_add(GRACE_NS) < now;
         self.due <= now && (is_stopped || self.late > GRACE_NS || is_overdue)
@@ -160,9 +161,9 @@ struct Process {
     row: Row,
     callers: BTreeMap<usize, Caller>,
     tender: Option<Sleep>,
-    /// Since when it is.
+    /// When it was stopped.
     stopped: Option<u64>,
-    /// Since when it is not stopped: whatever it slept through comes after this.
+    /// When it was resumed: what it slept through happens after this.
     went_on: u64,
 }
 
@@ -181,23 +182,23 @@ pub(super) struct Driver {
     permits: Vec<(usize, PermitToken)>,
     next_id: usize,
     next_late: usize,
-    /// When it was looked at last who sleeps.
+    /// When sleepers were last checked.
     settled: u64,
-    /// Turns that may be lost already.
+    /// Turns already counted as possibly lost.
     given_up: BTreeSet<u64>,
     gives_back_at_once: bool,
-    /// Whether somebody takes beside the line: then not every turn can be undone exactly.
+    /// Whether callers outside the line have taken something, so that not every turn can be undone exactly.
     is_disturbed: bool,
-    /// Whether callers ask for more or less than others.
+    /// Whether callers have different costs.
     is_mixed: bool,
-    /// Until then not everybody knows who is dead.
+    /// Until then, not every process knows which ones are dead.
     unsure_until: u64,
     _folder: tempfile::TempDir,
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        pretended::forgets_all();
+        simulated::clear();
     }
 }
 
@@ -210,29 +211,29 @@ fn calls(n: u64) -> Cost {
 }
 
 impl Process {
-    /// Another process than all others: with a seat of its own.
+    /// Simulates a separate process, with a seat of its own.
     fn attach(directory: &Directory, name: &Name) -> Process {
         let mut limiter = Limiter::attach(directory, name).unwrap();
         limiter.process.leave(&limiter.segment);
         limiter.process = ProcessState::of_another_process();
         let places = limiter.segment.places();
         let row = (std::ptr::from_ref(&places[0].bell).addr(), size_of::<Place>(), places.len());
-        pretended::knows(row);
+        simulated::add_row(row);
         Process { limiter, row, callers: BTreeMap::new(), tender: None, stopped: None, went_on: 0 }
     }
 
-    /// Whether what it sleeps on says something else by now.
-    fn is_told(&self, bed: &Bed, word: Option<&AtomicU64>) -> bool {
-        match bed {
-            Bed::Nap(Nap { bell: Some((place, seen)), .. }) => self.limiter.bell_of(*place) != *seen,
-            Bed::Nap(nap) => word.is_some_and(|word| word.load(Ordering::Relaxed) != nap.own),
-            Bed::Started => true,
-            Bed::Word(word, seen) => word.load(Ordering::Relaxed) != *seen,
-            Bed::Task(woken, seen) => woken.0.load(Ordering::Relaxed) != *seen,
+    /// Whether what it sleeps on has changed.
+    fn is_told(&self, sleeps_on: &SleepsOn, word: Option<&AtomicU64>) -> bool {
+        match sleeps_on {
+            SleepsOn::Nap(Nap { bell: Some((place, seen)), .. }) => self.limiter.bell_of(*place) != *seen,
+            SleepsOn::Nap(nap) => word.is_some_and(|word| word.load(Ordering::Relaxed) != nap.own),
+            SleepsOn::Started => true,
+            SleepsOn::Word(word, seen) => word.load(Ordering::Relaxed) != *seen,
+            SleepsOn::Task(woken, seen) => woken.0.load(Ordering::Relaxed) != *seen,
         }
     }
 
-    /// When this one wakes up, if nobody tells it to before.
+    /// When this sleeper wakes up if it is not woken earlier.
     fn wakes_up_at(&self, sleep: &Sleep) -> u64 {
         sleep.due.max(self.went_on).saturating_add(sleep.late)
     }
@@ -244,7 +245,7 @@ impl Process {
 
 impl Driver {
     pub(super) fn new(world: &World) -> Driver {
-        pretended::forgets_all();
+        simulated::clear();
         let clock = SetClock::at(Nanos::from_nanos(START));
         let folder = tempfile::tempdir().unwrap();
         let (directory, name) = (Directory::at(folder.path()), Name::new("line").unwrap());
@@ -270,13 +271,13 @@ impl Driver {
         }
     }
 
-    /// The whole story.
-    pub(super) fn plays(world: &World, steps: &[Step]) -> Kept {
+    /// Runs a whole scenario.
+    pub(super) fn run(world: &World, steps: &[Step]) -> CheckResult {
         let mut driver = Driver::new(world);
         for step in steps {
             driver.play(*step)?;
-            driver.settles()?;
-            driver.queue_is_right()?;
+            driver.wake_notified()?;
+            driver.check_queue()?;
         }
         driver.ends()
     }
@@ -286,17 +287,18 @@ impl Driver {
         self.world.late[self.next_late % self.world.late.len()]
     }
 
-    /// A task is told by the thread that tends it, and both wake up late.
+    /// A task is woken by the tending thread, and both wake up late.
     fn wakes_up_within(&self) -> u64 {
         2 * self.world.latest_wake_up() + MS / 10
     }
 
-    /// Whoever could have been served as well is served in this time: the first wakes up, is served, and wakes the next.
+    /// Every caller that could have been served as well is served within this time: the first wakes up, is served, and
+    /// wakes the next.
     fn soon(&self) -> u64 {
         self.wakes_up_within()
     }
 
-    /// The process at this index; a new one if the last one there was killed. Not one that is stopped.
+    /// The process at this index; a new one if the last one there was killed. `None` if it is stopped.
     fn process(&mut self, process: usize) -> Option<usize> {
         let (directory, name) = (&self.directory.0, &self.directory.1);
         let index = process % PROCESSES;
@@ -324,7 +326,7 @@ impl Driver {
         (!callers.is_empty()).then(|| callers[n % callers.len()])
     }
 
-    fn play(&mut self, step: Step) -> Kept {
+    fn play(&mut self, step: Step) -> CheckResult {
         match step {
             Step::Arrives { process, cost, is_task, patience } => {
                 self.arrives(process, cost, is_task, patience)?
@@ -334,10 +336,10 @@ impl Driver {
                     let charged = self.charged();
                     let mut caller = self.at_mut(process).callers.remove(&id).expect("picked");
                     self.at(process).limiter.step_out(&mut caller.waiter);
-                    // It may have been about to wake up for a turn that has come, and then is anybody's.
+                    // It may have been about to wake up for a turn that has come, and is now open to others.
                     let since = self.promise.find(id).map_or(0, |caller| caller.arrived);
                     self.promise.leaves(id, now().saturating_sub(self.wakes_up_within()).max(since));
-                    self.somebody_is_gone(charged);
+                    self.caller_left(charged);
                 }
             }
             Step::Looks(n) => {
@@ -348,12 +350,12 @@ impl Driver {
             Step::Passes(time) => self.passes(now() + time)?,
             Step::Tries { process, cost } => self.tries(process, cost)?,
             Step::Charges { process, tokens } => {
-                // What is charged in a pause begins when it ends, also if it ends earlier.
+                // A charge during a pause begins when the pause ends, even if that is early.
                 if let Some(process) = self.process(process).filter(|_| !self.promise.is_paused(now())) {
                     self.at(process).limiter.charge(&calls(tokens)).unwrap();
                     self.promise.charges(tokens, now());
                     if self.is_mixed {
-                        // From now on the turns that are there can't be undone exactly if they fit nobody.
+                        // From now on, ready turns that fit no caller cannot be undone exactly.
                         let turns: u64 = self.charged().iter().map(|turn| turn.1).sum();
                         self.promise.may_lose(turns, now());
                     }
@@ -366,7 +368,7 @@ impl Driver {
                     stopped.stopped = Some(now());
                     self.promise.is_excused(Some(process));
                     let waits_for_nothing = self.at(process).callers.is_empty();
-                    self.is_gone_from_the_line(waits_for_nothing);
+                    self.process_failed(waits_for_nothing);
                 }
             }
             Step::GoesOn(process) => self.goes_on(process % PROCESSES),
@@ -380,7 +382,7 @@ impl Driver {
                     if after_charging && filling.is_some() && !self.world.is_record {
                         let latest = Nanos::from_nanos(u64::MAX);
                         let charged = dying.limiter.segment.words().reserve(1, latest, true, &clock::now);
-                        if matches!(charged, Ok(Taken::Admitted { .. })) {
+                        if matches!(charged, Ok(Verdict::Admitted { .. })) {
                             self.promise.may_lose(1, now());
                             self.is_disturbed = true;
                         }
@@ -391,7 +393,7 @@ impl Driver {
             Step::GivesPermitBack(n) => {
                 if !self.permits.is_empty() {
                     let n = n % self.permits.len();
-                    self.gives_permit_back(n);
+                    self.return_permit(n);
                 }
             }
             Step::ChangesRate(per_second) => {
@@ -422,7 +424,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Somebody outside of the line changes the limiter.
+    /// A process outside the line changes the limiter.
     fn control(&mut self, change: impl FnOnce(&Limiter)) {
         if self.is_disturbed {
             // It undoes all turns, but not exactly those after which others have taken something.
@@ -438,9 +440,9 @@ impl Driver {
         process.map_or(0, |process| process.limiter.segment.generations().epoch())
     }
 
-    fn arrives(&mut self, process: usize, cost: u64, is_task: bool, patience: Option<u64>) -> Kept {
+    fn arrives(&mut self, process: usize, cost: u64, is_task: bool, patience: Option<u64>) -> CheckResult {
         let Some(process) = self.process(process) else { return Ok(()) };
-        let cost = cost.min(self.promise.most());
+        let cost = cost.min(self.promise.max_cost());
         let arrived = now();
         let latest = patience.map_or(u64::MAX, |patience| arrived + patience);
         let granted = self
@@ -451,7 +453,7 @@ impl Driver {
         if let Some(granted) = granted {
             let receipt = granted.receipt;
             self.permits.extend(granted.permit.map(|permit| (process, permit)));
-            return self.is_admitted(NOBODY, cost, receipt.epoch, receipt.at);
+            return self.is_admitted(NOT_IN_LINE, cost, receipt.epoch, receipt.at);
         }
         self.is_mixed |= self.promise.line.iter().any(|other| other.cost != cost);
         let id = self.next_id;
@@ -463,17 +465,17 @@ impl Driver {
             Rouse::Thread(Arc::clone(&word))
         };
         let waiter = Waiter::new(Demand::new(&calls(cost)).until(Nanos::from_nanos(latest)));
-        let bed = Bed::Task(Arc::clone(&woken), 0);
-        let sleep = Sleep { bed, due: 0, is_told: false, late: 0 };
+        let sleeps_on = SleepsOn::Task(Arc::clone(&woken), 0);
+        let sleep = Sleep { sleeps_on, due: 0, is_told: false, late: 0 };
         let caller = Caller { waiter, rouse, woken, word, is_task, sleep };
-        self.promise.arrives(Stands { id, process, arrived, cost, latest });
+        self.promise.arrives(QueuedCaller { id, process, arrived, cost, latest });
         self.at_mut(process).callers.insert(id, caller);
         self.looks(process, id)
     }
 
-    fn tries(&mut self, process: usize, cost: u64) -> Kept {
+    fn tries(&mut self, process: usize, cost: u64) -> CheckResult {
         let Some(process) = self.process(process) else { return Ok(()) };
-        let cost = cost.min(self.promise.most());
+        let cost = cost.min(self.promise.max_cost());
         let limiter = &self.at(process).limiter;
         let decision = if limiter.has_permits() {
             let Some(permit) = limiter.take_permit().unwrap() else { return Ok(()) };
@@ -488,31 +490,31 @@ impl Driver {
         };
         if let Decision::Admitted(receipt) = decision {
             self.is_disturbed = true;
-            self.is_admitted(NOBODY, cost, receipt.epoch, receipt.at)?;
+            self.is_admitted(NOT_IN_LINE, cost, receipt.epoch, receipt.at)?;
         }
         Ok(())
     }
 
-    fn is_admitted(&mut self, id: usize, cost: u64, epoch: u64, at: Nanos) -> Kept {
+    fn is_admitted(&mut self, id: usize, cost: u64, epoch: u64, at: Nanos) -> CheckResult {
         let now = now();
-        // The dead and the stopped are waited for until they are late.
+        // Dead and stopped processes are waited for until they are late.
         let mut soon = self.soon() + self.unsure_until.saturating_sub(now);
         if self.is_mixed {
-            // Turns for others may have come, which are too small for the first in line.
-            soon += HORIZON + self.promise.time_for(self.promise.most());
+            // Turns charged for other callers may have come, which are too small for the first in line.
+            soon += CHARGE_AHEAD_NS + self.promise.time_for(self.promise.max_cost());
         }
         let processes = &self.processes;
-        let awake = |caller: &Stands| is_awake(processes, caller, now);
+        let awake = |caller: &QueuedCaller| is_awake(processes, caller, now);
         self.promise.is_admitted(id, (cost, epoch), (at.as_nanos(), now), soon, awake)?;
         if self.world.permits.is_some() {
-            // The next one is woken, and charges its turn when a permit is free for it.
+            // The next caller is woken, and charges its turn when a permit is free for it.
             self.promise.may_idle(self.soon());
         }
         Ok(())
     }
 
-    /// A caller looks, and goes on, gives up or sleeps.
-    fn looks(&mut self, process: usize, id: usize) -> Kept {
+    /// A caller looks, and then goes on, gives up or sleeps.
+    fn looks(&mut self, process: usize, id: usize) -> CheckResult {
         let (late, start_late) = (self.late(), self.late());
         let (charged, newest) = (self.charged(), self.newest());
         let one = self.processes[process].as_mut().expect("one that lives");
@@ -521,16 +523,20 @@ impl Driver {
         let slept = caller.sleep.clone();
         match one.limiter.look(&mut caller.waiter, &caller.rouse).unwrap() {
             Looked::Sleep { nap, start_tending } => {
-                let (bed, due) = if caller.is_task {
-                    (Bed::Task(Arc::clone(&caller.woken), seen), u64::MAX)
+                let (sleeps_on, due) = if caller.is_task {
+                    (SleepsOn::Task(Arc::clone(&caller.woken), seen), u64::MAX)
                 } else {
                     let nap = nap.at_most(ASK_EVERY);
-                    (Bed::Nap(nap), nap.until.as_nanos())
+                    (SleepsOn::Nap(nap), nap.until.as_nanos())
                 };
-                caller.sleep = Sleep { bed, due, is_told: false, late };
+                caller.sleep = Sleep { sleeps_on, due, is_told: false, late };
                 if start_tending {
-                    one.tender =
-                        Some(Sleep { bed: Bed::Started, due: now(), is_told: true, late: start_late });
+                    one.tender = Some(Sleep {
+                        sleeps_on: SleepsOn::Started,
+                        due: now(),
+                        is_told: true,
+                        late: start_late,
+                    });
                 }
             }
             Looked::Granted(granted) => {
@@ -539,13 +545,13 @@ impl Driver {
                 self.permits.extend(granted.permit.map(|permit| (process, permit)));
                 let at = granted.receipt.at;
                 self.is_admitted(id, cost, granted.receipt.epoch, at)?;
-                // Of a turn that was charged for more the rest is given back as far as a settlement can.
+                // If a turn was charged for a larger request, the rest is refunded as far as a settlement can.
                 let largest = charged.iter().filter(|turn| turn.0 == at.as_nanos()).map(|turn| turn.1).max();
                 let others: Vec<_> = charged.into_iter().filter(|turn| turn.0 != at.as_nanos()).collect();
                 if newest != Some(at.as_nanos()) || others != self.charged() {
                     self.promise.may_lose(largest.map_or(0, |most| most.saturating_sub(cost)), at.as_nanos());
                 }
-                self.somebody_is_gone(others);
+                self.caller_left(others);
             }
             Looked::Denied(_) => {
                 let mine = *self.promise.find(id).expect("one that waits");
@@ -554,7 +560,8 @@ impl Driver {
                 if slept.late == 0 {
                     // It has just arrived.
                     self.promise.leaves(id, now());
-                    // The dead are counted until they are found, and a turn that has come is for those who were there.
+                    // Dead callers are counted until they are found, and a turn that has come belongs to earlier
+                    // callers.
                     let is_sure = !self.is_mixed
                         && now() > self.unsure_until
                         && self.charged().iter().all(|turn| turn.0 > now());
@@ -563,14 +570,14 @@ impl Driver {
                 }
                 let late = self.wakes_up_within();
                 self.promise.is_denied(id, now(), late, mine.latest.max(went_on) + late)?;
-                self.somebody_is_gone(charged);
+                self.caller_left(charged);
             }
             other @ (Looked::Shadow | Looked::Unordered(_)) => prop_assert!(false, "{other:?}"),
         }
         Ok(())
     }
 
-    /// What is charged and not claimed: for which instants, and how much.
+    /// The unclaimed turns: instants and costs.
     fn charged(&self) -> Vec<(u64, u64)> {
         let Some(process) = self.processes.iter().flatten().next() else { return Vec::new() };
         let table = process.limiter.turns();
@@ -590,24 +597,26 @@ impl Driver {
         let late = self.late();
         let one = self.at_mut(process);
         let Some(slept) = one.tender.take() else { return };
-        if let Bed::Word(word, seen) = &slept.bed {
-            // It lingered, and no task has come.
+        if let SleepsOn::Word(word, seen) = &slept.sleeps_on {
+            // It lingered, and no task came.
             if word.load(Ordering::Acquire) == *seen && one.limiter.stop_tending() {
                 return;
             }
         }
         one.tender = Some(match one.limiter.tend() {
-            Tended::Nap(nap) => Sleep { bed: Bed::Nap(nap), due: nap.until.as_nanos(), is_told: false, late },
+            Tended::Nap(nap) => {
+                Sleep { sleeps_on: SleepsOn::Nap(nap), due: nap.until.as_nanos(), is_told: false, late }
+            }
             Tended::Idle(word, seen) => {
-                Sleep { bed: Bed::Word(word, seen), due: now() + LINGER, is_told: false, late }
+                Sleep { sleeps_on: SleepsOn::Word(word, seen), due: now() + LINGER, is_told: false, late }
             }
         });
     }
 
-    fn gives_permit_back(&mut self, n: usize) {
+    fn return_permit(&mut self, n: usize) {
         let (process, permit) = self.permits.swap_remove(n);
         self.at(process).limiter.give_back(permit);
-        self.promise.gives_its_permit_back();
+        self.promise.permit_returned();
         self.promise.may_idle(self.soon());
     }
 
@@ -619,21 +628,21 @@ impl Driver {
 
     fn dies(&mut self, process: usize) {
         let Some(dead) = self.processes[process].take() else { return };
-        pretended::forgets(dead.row);
+        simulated::remove_row(dead.row);
         dead.limiter.process.is_killed();
         let held = self.permits.len();
         self.permits.retain(|&(holder, _)| holder != process);
         for _ in self.permits.len()..held {
-            self.promise.gives_its_permit_back();
+            self.promise.permit_returned();
             self.promise.may_idle(FOUND_WITHIN);
         }
-        self.is_gone_from_the_line(dead.callers.is_empty());
+        self.process_failed(dead.callers.is_empty());
         dead.callers.keys().for_each(|&id| self.promise.leaves(id, now()));
-        self.somebody_is_gone(self.charged());
+        self.caller_left(self.charged());
     }
 
-    /// It is stopped or dead. If it was the one that the others rely on, they find out.
-    fn is_gone_from_the_line(&mut self, waits_for_nothing: bool) {
+    /// It is stopped or dead. If the others relied on it, they find out after a while.
+    fn process_failed(&mut self, waits_for_nothing: bool) {
         if waits_for_nothing {
             return;
         }
@@ -641,28 +650,28 @@ impl Driver {
         self.promise.may_idle(FOUND_WITHIN + self.soon());
         self.unsure_until = now() + FOUND_WITHIN;
         if self.is_mixed {
-            // A turn for a large request of a process that is stopped is not charged anew for smaller ones.
-            self.promise.may_idle(self.promise.time_for(self.promise.most()));
+            // A turn for a large request of a stopped process is not charged again for smaller ones.
+            self.promise.may_idle(self.promise.time_for(self.promise.max_cost()));
         }
         self.is_disturbed = true;
     }
 
-    /// A caller has left the line, in whatever way. Before it did, these turns were charged.
-    fn somebody_is_gone(&mut self, charged: Vec<(u64, u64)>) {
+    /// A caller has left the line, in whatever way. `charged`: the turns that were charged before it did.
+    fn caller_left(&mut self, charged: Vec<(u64, u64)>) {
         if self.is_mixed {
-            // Turns that were charged for others are charged anew as soon as the first in line has woken up. What was
-            // charged by others meanwhile stands in the way: then they are given back as far as a settlement can.
+            // Turns for other costs are charged again once the first in line has woken up. If others have charged
+            // something meanwhile, the turns are only refunded as far as a settlement can.
             self.promise.may_idle(self.soon());
             let turns = charged.len() as u64;
             if self.is_disturbed {
-                self.promise.may_idle(self.promise.time_for(turns * self.promise.most()));
+                self.promise.may_idle(self.promise.time_for(turns * self.promise.max_cost()));
             }
         }
         if self.is_disturbed && self.promise.line.is_empty() {
-            // The last one undoes what it can: not what others have charged something after.
-            self.loses_turns_before(u64::MAX, 0);
+            // The last caller undoes what it can, but not turns after which others have charged something.
+            self.lose_turns_before(u64::MAX, 0);
         }
-        // A turn that has come is for those who had arrived by then: one for each of them.
+        // Turns that have come belong to callers that had arrived by then, one for each.
         let mut had_one = 0;
         for (at, tokens) in charged.into_iter().filter(|&(at, _)| at <= now()) {
             if self.promise.line.iter().filter(|caller| caller.arrived <= at).count() > had_one {
@@ -673,16 +682,16 @@ impl Driver {
         }
     }
 
-    /// A turn that came while none of those who stand had arrived is for nobody, and is undone after 100 ms,
-    /// whoever sleeps on.
-    fn loses_what_came_before_everybody(&mut self) {
+    /// A turn that came before the arrival of every waiting caller belongs to none of them, and is undone after 100 ms,
+    /// even if callers sleep on.
+    fn lose_turns_before_all_arrivals(&mut self) {
         let (processes, now) = (&self.processes, now());
         let awake = self.promise.line.iter().filter(|caller| is_awake(processes, caller, now));
         let oldest = awake.map(|caller| caller.arrived).min().unwrap_or(now);
-        self.loses_turns_before(oldest, 99 * MS);
+        self.lose_turns_before(oldest, 99 * MS);
     }
 
-    fn loses_turns_before(&mut self, oldest: u64, age: u64) {
+    fn lose_turns_before(&mut self, oldest: u64, age: u64) {
         let is_lost = |&(at, _): &(u64, u64)| at < oldest && (age == 0 || at + age < now());
         for (at, tokens) in self.charged().into_iter().filter(is_lost) {
             if self.given_up.insert(at) {
@@ -691,20 +700,20 @@ impl Driver {
         }
     }
 
-    /// Whoever was told to look in the meantime wakes up; and what the model has to know of that.
-    fn settles(&mut self) -> Kept {
+    /// Wakes the sleepers that were notified meanwhile, and tells the model.
+    fn wake_notified(&mut self) -> CheckResult {
         if self.gives_back_at_once {
             while !self.permits.is_empty() {
-                self.gives_permit_back(0);
+                self.return_permit(0);
             }
         }
-        self.loses_what_came_before_everybody();
+        self.lose_turns_before_all_arrivals();
         let now = now();
         self.settled = now;
         let mut asleep = BTreeSet::new();
         for process in self.processes.iter_mut().flatten() {
             let told = |process: &Process, sleep: &Sleep, word: Option<&AtomicU64>| {
-                !sleep.is_told && process.is_told(&sleep.bed, word)
+                !sleep.is_told && process.is_told(&sleep.sleeps_on, word)
             };
             let callers: Vec<usize> = process
                 .callers
@@ -718,20 +727,20 @@ impl Driver {
             };
             callers.into_iter().for_each(|id| wake(&mut process.callers.get_mut(&id).expect("told").sleep));
             process.tender.iter_mut().filter(|_| tender).for_each(wake);
-            let sleeps = |sleep: &Sleep| match &sleep.bed {
-                Bed::Nap(Nap { bell: Some((place, _)), .. }) if !sleep.is_told && sleep.due > now => {
+            let sleeps = |sleep: &Sleep| match &sleep.sleeps_on {
+                SleepsOn::Nap(Nap { bell: Some((place, _)), .. }) if !sleep.is_told && sleep.due > now => {
                     Some(*place)
                 }
                 _ => None,
             };
             asleep.extend(process.sleepers().filter_map(sleeps));
         }
-        (0..*PLACES.start()).for_each(|place| pretended::sleeps(place, asleep.contains(&place)));
+        (0..*PLACES.start()).for_each(|place| simulated::set_asleep(place, asleep.contains(&place)));
         let processes = &self.processes;
         self.promise.passes(now, |caller| is_awake(processes, caller, now))
     }
 
-    /// Who wakes up next, and when.
+    /// The next sleeper to wake up, and when.
     fn next(&self) -> Option<(u64, Who)> {
         let living =
             self.processes.iter().enumerate().filter_map(|(i, process)| Some((i, process.as_ref()?)));
@@ -745,22 +754,22 @@ impl Driver {
         sleepers.min_by_key(|&(at, _)| at)
     }
 
-    /// When somebody becomes late who is not late yet.
+    /// When the next sleeper becomes late.
     fn next_late(&self) -> u64 {
         let sleepers = self.processes.iter().flatten().flat_map(Process::sleepers);
         let late = sleepers.map(|sleep| sleep.due).filter(|&at| at > self.settled);
         late.min().unwrap_or(u64::MAX)
     }
 
-    fn passes(&mut self, until: u64) -> Kept {
+    fn passes(&mut self, until: u64) -> CheckResult {
         for wake_ups in 0.. {
-            prop_assert!(wake_ups < WAKE_UPS, "somebody does not sleep: {:?}", self.next());
-            self.settles()?;
+            prop_assert!(wake_ups < WAKE_UPS, "a caller does not sleep: {:?}", self.next());
+            self.wake_notified()?;
             let late = self.next_late();
             match self.next().filter(|&(at, _)| at <= until && at <= late) {
                 Some((at, who)) => {
                     self.clock.pass_until(at);
-                    self.loses_what_came_before_everybody();
+                    self.lose_turns_before_all_arrivals();
                     match who {
                         Who::Caller(process, id) => self.looks(process, id)?,
                         Who::Tender(process) => self.tends(process),
@@ -771,45 +780,45 @@ impl Driver {
             }
         }
         self.clock.pass_until(until);
-        self.settles()
+        self.wake_notified()
     }
 
-    /// What `inspect` shows is who waits, and turns are charged for nobody else.
-    fn queue_is_right(&self) -> Kept {
+    /// Checks that `inspect` shows exactly the waiting callers, and that no turns are charged for others.
+    fn check_queue(&self) -> CheckResult {
         let Some(process) = self.processes.iter().flatten().next() else { return Ok(()) };
         let waiting = process.limiter.inspect().unwrap().waiting;
         let seen: Vec<u64> = waiting.iter().map(|process| process.callers).collect();
         let total: Vec<u64> = self.promise.queue().into_iter().map(|(_, callers)| callers).collect();
         let is_late = waiting.iter().any(|process| process.late);
         prop_assert_eq!(seen.iter().sum::<u64>(), total.iter().sum::<u64>(), "{:?}", &waiting);
-        // A process whose first caller is late shows the next one.
+        // A process whose first caller is late shows its next one.
         if !is_late && self.world.latest_wake_up() < GRACE_NS {
             prop_assert_eq!(&seen, &total);
         }
         prop_assert_eq!(seen.len(), total.len());
-        // Somebody who has stood for a while has undone the turns that came before everybody.
+        // A caller that has waited for a while has undone the turns from before all arrivals.
         let (now, oldest) = (now(), self.promise.line.first().map_or(0, |caller| caller.arrived));
         let awake = self.promise.line.iter().find(|caller| is_awake(&self.processes, caller, now));
         if awake.is_some_and(|caller| caller.arrived + FOUND_WITHIN < now) && now > self.unsure_until {
             let is_old = |&(at, _): &(u64, u64)| at < oldest && at + FOUND_WITHIN < now;
             prop_assert_eq!(self.charged().into_iter().filter(is_old).collect::<Vec<_>>(), []);
         }
-        // Nothing is charged for a line that is empty. (What is given back of a turn that was too large is a change of the
-        // state after which those that follow can't be undone exactly.)
+        // Nothing is charged for an empty line. (Refunding a turn that was too large changes the state, after which
+        // later turns cannot be undone exactly.)
         if total.is_empty() && !self.is_disturbed && !self.is_mixed {
             prop_assert_eq!(self.charged(), []);
         }
         Ok(())
     }
 
-    /// All who are stopped go on, all permits are given back, no pause goes on. Then everybody is served.
-    fn ends(&mut self) -> Kept {
+    /// Resumes all stopped processes, returns all permits, ends the pause. Then every caller is served.
+    fn ends(&mut self) -> CheckResult {
         (0..PROCESSES).for_each(|process| self.goes_on(process));
         if self.promise.is_paused(now()) {
             self.play(Step::Resumes)?;
         }
         self.gives_back_at_once = true;
-        self.settles()?;
+        self.wake_notified()?;
         let line = &self.promise.line;
         let (n, asked) = (line.len() as u64, line.iter().map(|caller| caller.cost).sum::<u64>());
         let end = now()
@@ -819,22 +828,22 @@ impl Driver {
         self.passes(end)?;
         prop_assert!(self.promise.line.is_empty(), "they wait for ever: {:?}", self.promise.line);
         self.promise.holds(now())?;
-        // Those who are gone have left nothing behind: a bucket that was left alone is full.
-        let full = self.promise.time_for(self.promise.most()) + self.promise.time_for_debts(now());
+        // Nothing is left behind: a bucket left alone is full.
+        let full = self.promise.time_for(self.promise.max_cost()) + self.promise.time_for_debts(now());
         self.passes(now() + full + MS)?;
-        let most = self.promise.most();
+        let most = self.promise.max_cost();
         let Some(process) = self.process(0) else { return Ok(()) };
         let cost = calls(most);
         let granted = self.at(process).limiter.admit_now(&Demand::new(&cost)).unwrap();
         prop_assert!(granted.is_some(), "something is left behind");
         self.permits.extend(granted.and_then(|granted| granted.permit).map(|permit| (process, permit)));
         self.promise.held += u32::from(self.world.permits.is_some());
-        // Whoever stands next clears the places of the dead, and what they were filling.
+        // The next waiting caller clears the places of dead processes, and the slots that they were filling.
         let waits = Step::Arrives { process, cost: most, is_task: false, patience: None };
         self.play(waits)?;
         self.passes(now() + 2 * self.promise.time_for(most) + 10 * FOUND_WITHIN)?;
         let limiter = &self.at(process).limiter;
-        prop_assert!(!limiter.line().is_anybody_there(), "a dead one stands");
+        prop_assert!(!limiter.line().is_occupied(), "a dead process is still in line");
         let last = HolderId { seat: 0, tenure: 9_999 };
         let free = (0..TURNS).take_while(|_| limiter.turns().begin(last).is_some()).count();
         prop_assert_eq!(free + self.charged().len(), TURNS, "a slot is lost");
@@ -842,8 +851,8 @@ impl Driver {
     }
 }
 
-/// Whether this caller is, or is about to be in time: itself, and whoever says the plan of its process.
-fn is_awake(processes: &[Option<Process>], caller: &Stands, now: u64) -> bool {
+/// Whether this caller is awake, or about to be in time: its own sleep, and all that determine the plan of its process.
+fn is_awake(processes: &[Option<Process>], caller: &QueuedCaller, now: u64) -> bool {
     let Some(process) = &processes[caller.process] else { return false };
     let is_stopped = process.stopped.is_some();
     process.sleepers().all(|sleep| !sleep.is_late(now, is_stopped))

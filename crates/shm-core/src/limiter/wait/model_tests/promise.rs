@@ -1,12 +1,12 @@
-//! What the line promises, as a person would say it. It knows callers, instants and the textbook's bucket, and nothing of how the
-//! line is built.
+//! The specification of the line, in terms of callers, instants and a textbook bucket, independent of the
+//! implementation.
 //!
-//! 1. Callers are served in the order of their arrival. A caller that is passed over is served right afterwards.
-//! 2. A caller that leaves, in whatever way, takes nothing along.
-//! 3. While a caller stands that is awake and could be served, what the limit admits is used up.
-//! 4. Never is more admitted than the limit says.
-//! 5. No caller is denied in the line before its time is over, and none waits for long after it.
-//! 6. Nobody waits for ever, and nothing is left behind by those who are gone.
+//! 1. Callers are served in order of arrival. A caller that is passed is served right afterwards.
+//! 2. A caller that leaves, in whatever way, takes no budget with it.
+//! 3. While a caller in line is awake and could be served, the admissible budget is used up.
+//! 4. Admissions never exceed the limit.
+//! 5. No caller in line is denied before its deadline, and none waits long after it.
+//! 6. No caller waits for ever, and processes that end leave nothing behind.
 
 use crate::clock::Nanos;
 use crate::limit::Limit;
@@ -15,11 +15,11 @@ use proptest::prop_assert;
 use proptest::test_runner::TestCaseError;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) type Kept = Result<(), TestCaseError>;
+pub(super) type CheckResult = Result<(), TestCaseError>;
 
-/// A caller that stands in the line.
+/// A caller in line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stands {
+pub(super) struct QueuedCaller {
     pub(super) id: usize,
     pub(super) process: usize,
     pub(super) arrived: u64,
@@ -27,32 +27,32 @@ pub(super) struct Stands {
     pub(super) latest: u64,
 }
 
-/// What an instant changes for what the limit admits.
+/// An event that affects what the limit admits.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// So much was used, for this instant.
+    /// This amount was used, for this instant.
     Used(u64),
-    /// This caller stands and asks for so much; and whether it is awake.
+    /// This caller is in line with this cost; and whether it is awake.
     Wants(usize, u64, bool),
-    /// It has what it wants, though it may not know yet; or it is gone.
+    /// It has been served, though it may not know yet, or it has left.
     WantsNoMore(usize),
     /// Whether a permit is free.
     Permit(bool),
     Limit(Limit),
     Reset,
     Pause,
-    /// Then it goes on at the pace, not in a burst.
+    /// Deferred the bucket resumes at its sustained rate, without a burst.
     PauseEnds,
 }
 
-/// Somebody was served before this caller, which is to be served by then.
+/// A caller that was passed, and has to be served by this instant.
 #[derive(Clone, Copy, Debug)]
 struct Owed {
     id: usize,
     by: u64,
 }
 
-/// The limit of an epoch.
+/// The limit of one epoch.
 #[derive(Clone, Copy, Debug)]
 struct Epoch {
     number: u64,
@@ -62,28 +62,29 @@ struct Epoch {
     is_new: bool,
 }
 
-/// What a caller that was never in the line is called.
-pub(super) const NOBODY: usize = usize::MAX;
+/// QueuedCaller for a caller that was never in the line.
+pub(super) const NOT_IN_LINE: usize = usize::MAX;
 
 #[derive(Debug)]
 pub(super) struct Promise {
     limit: Limit,
     permits: Option<u32>,
     pub(super) held: u32,
-    /// In the order of their arrival.
-    pub(super) line: Vec<Stands>,
+    /// In order of arrival.
+    pub(super) line: Vec<QueuedCaller>,
     owed: Vec<Owed>,
     events: Vec<(u64, Event)>,
-    /// Those who are awake.
+    /// The callers that are awake.
     awake: BTreeSet<usize>,
     has_a_free_permit: bool,
     paused_until: u64,
     admitted: Vec<(u64, Admission)>,
     epochs: Vec<Epoch>,
     has_debts: bool,
-    /// Until then others may be served at once: a change has undone the turns that those who stand had waited for.
+    /// Until then, other callers may be served immediately: a change has undone the turns of the waiting callers.
     open_until: u64,
-    /// For so long it may be idle that there is something for those who wait, in all: what this knows of, and allows.
+    /// The total time for which budget may stay unused while callers wait, for reasons that this model knows and
+    /// allows.
     may_idle: u64,
 }
 
@@ -107,12 +108,12 @@ impl Promise {
         }
     }
 
-    /// How long it takes until so much is there.
+    /// How long the bucket takes to produce this many tokens.
     pub(super) fn time_for(&self, tokens: u64) -> u64 {
         (tokens * self.limit.rate().per_ns()).div_ceil(self.limit.rate().max())
     }
 
-    /// How long it takes until what was taken ahead is made up for.
+    /// How long it takes to make up for what was charged in advance.
     pub(super) fn time_for_debts(&self, now: u64) -> u64 {
         let to_come = |&(at, event): &(u64, Event)| match event {
             Event::Used(tokens) if at > now => tokens,
@@ -122,58 +123,58 @@ impl Promise {
         self.time_for(to_come) + ((-self.level(now).0).max(0) / i128::from(self.limit.rate().max())) as u64
     }
 
-    pub(super) fn most(&self) -> u64 {
+    pub(super) fn max_cost(&self) -> u64 {
         self.limit.burst()
     }
 
-    pub(super) fn find(&self, id: usize) -> Option<&Stands> {
+    pub(super) fn find(&self, id: usize) -> Option<&QueuedCaller> {
         self.line.iter().find(|caller| caller.id == id)
     }
 
-    /// A caller arrives, and is the last.
-    pub(super) fn arrives(&mut self, caller: Stands) {
+    /// A caller arrives, as the last one.
+    pub(super) fn arrives(&mut self, caller: QueuedCaller) {
         self.line.push(caller);
     }
 
-    /// A caller is gone. Nothing else changes.
+    /// A caller leaves. Nothing else changes.
     pub(super) fn leaves(&mut self, id: usize, now: u64) {
         self.events.push((now, Event::WantsNoMore(id)));
         self.line.retain(|caller| caller.id != id);
         self.owed.retain(|owed| owed.id != id);
     }
 
-    /// So many tokens may be lost that came at this instant, for a reason that the documentation names.
+    /// This many tokens that came at this instant may be lost, for a documented reason.
     pub(super) fn may_lose(&mut self, tokens: u64, at: u64) {
         self.events.push((at, Event::Used(tokens)));
     }
 
-    /// So much time may be lost until somebody wakes up, for a reason that the documentation names.
+    /// This much time may be lost until a process wakes up, for a documented reason.
     pub(super) fn may_idle(&mut self, time: u64) {
         self.may_idle += time;
     }
 
-    /// Those who were passed over may have to wait again: for this caller, or all.
+    /// Callers that were passed may have to wait again: those of this process, or all.
     pub(super) fn is_excused(&mut self, process: Option<usize>) {
         let line = &self.line;
         let of = |id| line.iter().find(|caller| caller.id == id).map(|caller| caller.process);
         self.owed.retain(|owed| process.is_some_and(|process| of(owed.id) != Some(process)));
     }
 
-    /// A caller is admitted, for the instant `at`. `awake` says of others whether they are; each of them is served within
-    /// `soon` if it could have been served as well.
+    /// A caller is admitted, for the instant `at`. `awake` tells which of the others are; each of those that could have
+    /// been served as well is served within `soon`.
     pub(super) fn is_admitted(
         &mut self,
         id: usize,
         (cost, epoch): (u64, u64),
         (at, now): (u64, u64),
         soon: u64,
-        awake: impl Fn(&Stands) -> bool,
-    ) -> Kept {
+        awake: impl Fn(&QueuedCaller) -> bool,
+    ) -> CheckResult {
         let me = self.find(id).copied();
         if let Some(me) = me {
             prop_assert!(at >= me.arrived, "{me:?} is served for {at}, before its arrival");
             prop_assert!(at <= now, "{me:?} is served at {now} for {at}, which has not come");
-            // The clock goes on while a caller looks.
+            // The clock advances while a caller looks.
             prop_assert!(now <= me.latest.saturating_add(5_000), "{me:?} is served at {now}");
         } else {
             prop_assert!(at <= now && now <= at + 10_000, "at once, at {now}, for {at}");
@@ -186,19 +187,19 @@ impl Promise {
             prop_assert!(self.permits >= Some(self.held), "{} permits are held", self.held);
         }
         self.admitted.push((epoch, Admission { at: Nanos::from_nanos(at), tokens: cost }));
-        // By a clock that may be a little behind.
+        // By a clock that may lag a little.
         let at = at.max(last.since);
         self.leaves(id, at);
         self.events.push((at, Event::Used(cost)));
-        // Only the first caller of another process is known exactly to those behind it; of the others it is known how many
-        // they are, and when the first and the newest arrived.
+        // Callers behind know only the first caller of another process exactly. Of its other callers they know the
+        // number, and when the first and the newest arrived.
         let before = self.line.iter().filter(|other| me.is_none_or(|me| other.arrived < me.arrived));
         let passed: Vec<usize> = before
             .filter(|other| {
                 me.is_some_and(|me| me.process == other.process) || self.is_first_of_its_process(other)
             })
             .filter(|other| awake(other))
-            // What it asks for under the limits of this epoch is not known before it has looked.
+            // Its cost under the limits of this epoch is unknown before it has looked.
             .filter(|other| now >= self.open_until || me.is_some() && other.cost == cost)
             .map(|other| other.id)
             .collect();
@@ -216,27 +217,27 @@ impl Promise {
         self.events.iter().rev().find_map(pause).unwrap_or(u64::MAX)
     }
 
-    fn is_first_of_its_process(&self, caller: &Stands) -> bool {
+    fn is_first_of_its_process(&self, caller: &QueuedCaller) -> bool {
         self.line
             .iter()
             .find(|other| other.process == caller.process)
             .is_some_and(|first| first.id == caller.id)
     }
 
-    /// A caller that stands is denied. It may wake up so `late`, so that a turn is of no use to it that comes less than this
-    /// before its time is over; and since `looks_by` it should have known.
-    pub(super) fn is_denied(&mut self, id: usize, now: u64, late: u64, looks_by: u64) -> Kept {
-        let me = self.find(id).copied().expect("one that stands");
+    /// A caller in line is denied. It may wake up this `late`, so a turn is of no use to it if it comes less than this
+    /// before its deadline; and it should have noticed by `looks_by`.
+    pub(super) fn is_denied(&mut self, id: usize, now: u64, late: u64, looks_by: u64) -> CheckResult {
+        let me = self.find(id).copied().expect("in line");
         prop_assert!(now > me.latest, "{me:?} is denied at {now}");
         prop_assert!(now <= looks_by, "{me:?} is denied as late as {now}");
         self.leaves(id, me.latest.saturating_sub(late).max(me.arrived));
         Ok(())
     }
 
-    /// A caller that arrives is denied at once. What the bucket holds and makes, less what those before it ask for, must not
-    /// be enough by its time.
-    pub(super) fn is_refused(&self, cost: u64, (now, latest): (u64, u64), slack: u64) -> Kept {
-        // Only of the first of each process it is known how much it asks for, and turns may be charged anew.
+    /// A new caller is denied at once. What the bucket holds and produces until the deadline, minus the costs before
+    /// it, must be too little.
+    pub(super) fn is_refused(&self, cost: u64, (now, latest): (u64, u64), slack: u64) -> CheckResult {
+        // Only the costs of each process's first caller are known, and turns may be charged again.
         let is_mixed = self.line.iter().any(|caller| caller.cost != cost);
         if self.permits.is_some() || now < self.paused_until || is_mixed {
             return Ok(());
@@ -251,7 +252,7 @@ impl Promise {
         Ok(())
     }
 
-    pub(super) fn gives_its_permit_back(&mut self) {
+    pub(super) fn permit_returned(&mut self) {
         self.held -= 1;
     }
 
@@ -259,26 +260,26 @@ impl Promise {
         self.permits.is_none_or(|permits| self.held < permits)
     }
 
-    /// Somebody takes without asking.
+    /// A process charges unconditionally.
     pub(super) fn charges(&mut self, tokens: u64, now: u64) {
         self.has_debts = true;
         self.events.push((now, Event::Used(tokens)));
     }
 
-    /// A new epoch begins. The turns that were charged are charged anew when those who stand have woken up, `soon`.
+    /// A new epoch begins. Turns are charged again once the waiting callers have woken up, within `soon`.
     fn begins(&mut self, number: u64, (now, soon): (u64, u64), is_new: bool) {
         self.epochs.push(Epoch { number, limit: self.limit, since: now, is_new });
         self.is_excused(None);
         self.may_idle(soon);
         if self.paused_until > 0 && self.paused_until <= now {
-            // It goes on at the pace, as if the pause ended now.
+            // The bucket resumes at its sustained rate, as if the pause ended now.
             self.events.push((now, Event::PauseEnds));
         }
         self.open_until = now + soon;
     }
 
     pub(super) fn changes(&mut self, limit: Limit, epoch: u64, now: (u64, u64)) {
-        // Of a queue that is dropped the turn that is about to come counts as used.
+        // When a queue is dropped, the imminent turn counts as used.
         self.may_lose(u64::from(self.has_debts), now.0);
         self.limit = limit;
         self.begins(epoch, now, false);
@@ -290,10 +291,10 @@ impl Promise {
         self.events.push((now.0, Event::Reset));
     }
 
-    /// Until then, or, if that is over, no longer.
+    /// A pause until then; if that is in the past, the end of the pause.
     pub(super) fn pauses(&mut self, until: u64, epoch: u64, (now, soon): (u64, u64)) {
         self.begins(epoch, (now, soon), false);
-        // It was to end later.
+        // Drops its former end.
         self.events.retain(|&(at, event)| !(matches!(event, Event::PauseEnds) && at > now));
         self.events.extend([(now, Event::Pause), (until.max(now), Event::PauseEnds)]);
         self.paused_until = until;
@@ -304,7 +305,7 @@ impl Promise {
     }
 
     /// Time has passed. `is_awake`: whether a caller is.
-    pub(super) fn passes(&mut self, now: u64, is_awake: impl Fn(&Stands) -> bool) -> Kept {
+    pub(super) fn passes(&mut self, now: u64, is_awake: impl Fn(&QueuedCaller) -> bool) -> CheckResult {
         if let Some(owed) = self.owed.iter().find(|owed| owed.by < now) {
             let caller = self.find(owed.id);
             prop_assert!(false, "{owed:?} is not served at {now}: {caller:?}");
@@ -322,7 +323,7 @@ impl Promise {
         Ok(())
     }
 
-    /// How many callers of each process wait, those processes first whose first caller is.
+    /// How many callers of each process wait; the processes in order of their first caller.
     pub(super) fn queue(&self) -> Vec<(usize, u64)> {
         let mut queue: Vec<(usize, u64)> = Vec::new();
         for caller in &self.line {
@@ -338,8 +339,8 @@ impl Promise {
         self.limit.rate().per_ns().into()
     }
 
-    /// The textbook's bucket at this instant: what it holds, in tokens times the period; and for how long until then there was
-    /// something in it for those who waited.
+    /// The textbook bucket at this instant: its level, in tokens times the period, and the total time until then during
+    /// which it held enough for waiting callers.
     pub(super) fn level(&self, now: u64) -> (i128, u64) {
         let mut events = self.events.clone();
         events.retain(|&(at, _)| at <= now);
@@ -352,7 +353,7 @@ impl Promise {
         for (next, event) in events {
             let (max, per) = (i128::from(limit.rate().max()), i128::from(limit.rate().per_ns()));
             let (span, full) = (i128::from(next - at), i128::from(limit.burst()) * per);
-            // It may be the largest request that is first.
+            // The largest request may be the first.
             let is_wanted = is_free && !is_paused && wanted.values().any(|&(_, awake)| awake);
             if is_wanted && let Some(most) = wanted.values().map(|&(cost, _)| cost).max() {
                 let there_after = (i128::from(most) * per - level + max - 1).max(0) / max;
@@ -373,7 +374,7 @@ impl Promise {
                 }
                 Event::Permit(free) => is_free = free,
                 Event::Limit(changed) => {
-                    // What was used stays used, up to a full bucket. By clocks that may differ a little.
+                    // Usage is kept, clamped to the new burst, by clocks that may differ a little.
                     level -= 10_000 * max;
                     let (was, is) = (per, i128::from(changed.rate().per_ns()));
                     let full = i128::from(changed.burst()) * is;
@@ -388,8 +389,8 @@ impl Promise {
         (level, idle)
     }
 
-    /// What the whole story comes to.
-    pub(super) fn holds(&self, now: u64) -> Kept {
+    /// Checks the whole scenario.
+    pub(super) fn holds(&self, now: u64) -> CheckResult {
         self.is_never_over()?;
         let (idle, slack) = (self.level(now).1, 3_000 * self.events.len() as u64);
         prop_assert!(
@@ -401,8 +402,8 @@ impl Promise {
         Ok(())
     }
 
-    /// In each epoch by its limit; and from reset to reset by the most generous of its limits.
-    fn is_never_over(&self) -> Kept {
+    /// In each epoch by its own limit, and from reset to reset by the most permissive of the limits.
+    fn is_never_over(&self) -> CheckResult {
         let of = |epochs: &[Epoch]| -> Vec<Admission> {
             let is_in = |number: u64| epochs.iter().any(|epoch| epoch.number == number);
             self.admitted.iter().filter(|(epoch, _)| is_in(*epoch)).map(|&(_, admission)| admission).collect()
