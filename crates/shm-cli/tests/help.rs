@@ -80,7 +80,7 @@ fn one_of_a_thing_is_singular() {
     let mut waiter = sandbox.start(&["acquire", "narrow"]);
     sandbox.until_queue_is("narrow", 1);
     let denied = sandbox.run(&["run", "narrow", "--", "true"]);
-    assert!(denied.err.contains("1 request waits already"), "{}", denied.err);
+    assert!(denied.err.contains("1 request already waits"), "{}", denied.err);
     waiter.kill().unwrap();
     waiter.wait().unwrap();
 }

@@ -87,7 +87,7 @@ fn a_full_line_is_a_denial_by_line() {
         assert_eq!((denied.status, denied.out.as_str()), (75, "0.100000\n"));
         let denied = sandbox.run(&[&["run", "api"], patience, &["--", "echo", "ran"]].concat());
         assert_eq!((denied.status, denied.out.as_str()), (75, ""));
-        assert!(denied.err.contains("0 requests wait already"), "{}", denied.err);
+        assert!(denied.err.contains("0 requests already wait"), "{}", denied.err);
     }
 }
 

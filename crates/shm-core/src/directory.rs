@@ -1,7 +1,7 @@
 //! The directory of the limiters: where names are looked up, and whose files are trusted.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::Name;
+use crate::name::{Name, shell_word};
 use crate::sys::host;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -124,15 +124,23 @@ impl Directory {
     /// What to do about a limiter that does not exist.
     pub(crate) fn how_to_create(&self, name: &Name) -> String {
         if self.private || self.path.is_dir() {
-            let name = name.shell_word();
+            let (name, in_dir) = (name.shell_word(), Directory::option_for(&self.path));
             return format!(
-                "it does not exist; open it with a rate to create it, or: shm-limit create {name} --rate 5/s"
+                "it does not exist; open it with a rate to create it, or: shm-limit create {name} --rate 5/s{in_dir}"
             );
         }
         let dir = self.path.display();
         format!(
             "it does not exist, nor does its directory; is {dir} the right one? If it is, create it first"
         )
+    }
+
+    /// The option that leads the command to this directory, with a space before it; nothing if the command finds it by itself.
+    pub(crate) fn option_for(path: &Path) -> String {
+        if Directory::from_env().path == path {
+            return String::new();
+        }
+        format!(" --dir {}", shell_word(&path.to_string_lossy()))
     }
 
     /// The names of all files here that could be limiters, sorted.

@@ -47,12 +47,17 @@ impl Name {
 
     /// The name quoted as one word of a shell command.
     pub(crate) fn shell_word(&self) -> String {
-        let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=".contains(c);
-        if self.0.chars().all(plain) && !self.0.starts_with('-') {
-            self.0.clone()
-        } else {
-            format!("'{}'", self.0.replace('\'', r"'\''"))
-        }
+        shell_word(&self.0)
+    }
+}
+
+/// Quotes text as one word of a shell command.
+pub(crate) fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_.:@%+=/".contains(c);
+    if text.chars().all(plain) && !text.is_empty() && !text.starts_with('-') {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

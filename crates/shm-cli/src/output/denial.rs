@@ -28,7 +28,7 @@ pub(crate) fn reason(denied: &Denied, so: &str) -> String {
     match (denied.by(), denied.retry_after()) {
         (DeniedBy::Line { waiting }, _) => {
             let verb = if waiting == 1 { "waits" } else { "wait" };
-            format!("{} {verb} already, so {so}; try again when fewer wait", count(waiting, "request"))
+            format!("{} already {verb}, so {so}; try again when fewer wait", count(waiting, "request"))
         }
         (_, Some(time)) => {
             format!("denied, so {so}; try again in {} s", duration::seconds(time))

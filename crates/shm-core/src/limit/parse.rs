@@ -11,17 +11,22 @@ use std::time::Duration;
 /// [`ErrorKind::InvalidInput`], with an example of the syntax.
 pub fn parse_span(text: &str) -> Result<Duration> {
     if text.contains('M') {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("{text:?}: M could mean minute or month; write m, or month"),
-        ));
+        return Err(ambiguous(text));
     }
-    humantime::parse_duration(text.trim()).map_err(|why| {
+    // As `month` and `months`.
+    let trimmed = text.trim();
+    let month = trimmed.strip_suffix("mo").filter(|number| number.ends_with(|c: char| c.is_ascii_digit()));
+    let written_out = month.map(|number| format!("{number}month"));
+    humantime::parse_duration(written_out.as_deref().unwrap_or(trimmed)).map_err(|why| {
         Error::new(
             ErrorKind::InvalidInput,
             format!("{text:?} is not a valid duration ({why}); write for example 30s, 1m30s or 500ms"),
         )
     })
+}
+
+fn ambiguous(text: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("{text:?}: M could mean minute or month; write m, or month"))
 }
 
 /// Formats a duration in the syntax of [`parse_span`].
@@ -36,7 +41,7 @@ impl FromStr for Rate {
         let bad = || {
             Error::new(
                 ErrorKind::InvalidInput,
-                format!("{text:?} is not a rate; write MAX/PER, for example 5/s, 100/10s or 30/1m30s"),
+                format!("{text:?} is not a valid rate; write MAX/PER, for example 5/s, 100/10s or 30/1m30s"),
             )
         };
         let (max, per) = text.split_once('/').ok_or_else(bad)?;
@@ -49,15 +54,17 @@ impl FromStr for Rate {
             return Err(bad());
         }
         let per = match per.chars().next() {
+            _ if per.contains('M') => return Err(ambiguous(text)),
             Some(c) if c.is_ascii_digit() => parse_span(per)?,
-            Some(_) => parse_span(&format!("1{per}"))?,
+            // The caller did not write the 1.
+            Some(_) => parse_span(&format!("1{per}")).map_err(|_| bad())?,
             None => return Err(bad()),
         };
         if let Some((whole, fraction)) = fraction {
             let same = in_whole_numbers(whole, fraction, per).ok_or_else(bad)?;
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("{text:?} is not a rate: MAX is a whole number; write {same}"),
+                format!("{text:?} is not a valid rate: MAX is a whole number; write {same}"),
             ));
         }
         Rate::new(max.parse().map_err(|_| bad())?, per)
@@ -119,6 +126,22 @@ mod tests {
             let error = text.parse::<Rate>().expect_err(text).to_string();
             assert!(error.contains("write MAX/PER"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn an_error_quotes_what_the_caller_wrote() {
+        for text in ["5/s5", "5/parsec", "5/M", "5/2M"] {
+            let error = text.parse::<Rate>().expect_err(text).to_string();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_month_can_be_abbreviated() {
+        assert_eq!(parse_span("1mo").unwrap(), parse_span("1month").unwrap());
+        assert_eq!("9/2mo".parse::<Rate>().unwrap(), "9/2months".parse().unwrap());
+        assert_eq!("9/mo".parse::<Rate>().unwrap(), "9/month".parse().unwrap());
+        assert!(parse_span("mo").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::Segment;
 use crate::commit::CommitError;
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind};
 use crate::limit::{Kind, format_span};
 
@@ -28,6 +29,7 @@ impl Segment {
     /// The message for a [`CommitError`]; `cost` is the size of the request.
     pub(crate) fn commit_error(&self, why: CommitError, cost: u64) -> Error {
         let name = self.name.shell_word();
+        let in_dir = self.path.parent().map(Directory::option_for).unwrap_or_default();
         match why {
             CommitError::Retired => {
                 self.error(ErrorKind::Retired, "it was retired; open it again to create or join a new one")
@@ -38,12 +40,12 @@ impl Segment {
             CommitError::Corrupt(what) if what.starts_with("the configuration") => self.error(
                 ErrorKind::Corrupt,
                 format!(
-                    "damaged: {what}; this cannot be repaired: run `shm-limit remove --force {name}`, then create it again"
+                    "damaged: {what}; this cannot be repaired: run `shm-limit remove --force {name}{in_dir}`, then create it again"
                 ),
             ),
             CommitError::Corrupt(what) => self.error(
                 ErrorKind::Corrupt,
-                format!("damaged: {what}; run `shm-limit reset {name}`, which resets usage to zero"),
+                format!("damaged: {what}; run `shm-limit reset {name}{in_dir}`, which resets usage to zero"),
             ),
             CommitError::NeverAdmissible { limit, max } => self.error(
                 ErrorKind::NeverAdmissible,
@@ -57,7 +59,7 @@ impl Segment {
                 ErrorKind::InvalidInput,
                 format!(
                     "it has only permits and no limit, so there are no turns to reserve; wait for a permit, or add a rate: \
-                     shm-limit set {name} --rate 5/s"
+                     shm-limit set {name} --rate 5/s{in_dir}"
                 ),
             ),
             CommitError::WrongUnits => {
@@ -67,7 +69,7 @@ impl Segment {
                 ErrorKind::NoSeat,
                 format!(
                     "all of its {} seats are taken, and several limits or permits need one; replace it with a limiter that \
-                     has more seats: shm-limit create {name} --replace --seats N, and its other settings",
+                     has more seats: shm-limit create {name} --replace --seats N{in_dir}, and its other settings",
                     self.seats().len(),
                 ),
             ),
