@@ -106,14 +106,14 @@ fn every_test_that_the_documentation_names_exists() {
     }
 }
 
-/// Where the architecture's file names begin.
+/// Where file names on these pages begin.
 const PARTS: [&str; 5] =
     ["", "crates", "crates/shm-core/src", "crates/shm-core/src/limit", "crates/shm-core/src/limiter/wait"];
 
 /// A page that leads a newcomer to files must lead to files.
 #[test]
-fn every_source_file_that_the_architecture_names_exists() {
-    for document in ["docs/architecture.md", "CONTRIBUTING.md"] {
+fn every_source_file_that_a_page_names_exists() {
+    for document in ["docs/architecture.md", "docs/format.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(Path::new(ROOT).join(document)).expect("a document");
         let files = quoted(&text).filter(|name| name.ends_with(".rs") && !name.contains([' ', '*']));
         let exists = |file: &str| PARTS.iter().any(|part| Path::new(ROOT).join(part).join(file).exists());
