@@ -1,7 +1,7 @@
 //! What keeps the crates fit to be published and built elsewhere. Most of it needs a tool; without it a check is skipped, and
 //! says how to get the tool.
 
-use crate::{HELP, finish, run};
+use crate::{HELP, UNIT, finish, run};
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -187,19 +187,7 @@ fn coverage() -> Result<(), String> {
     if !is_there("cargo", &["llvm-cov", "--version"]) {
         return skip("coverage", "cargo install cargo-llvm-cov --locked; rustup component add llvm-tools");
     }
-    run(
-        "coverage",
-        &[],
-        &[
-            "llvm-cov",
-            "--workspace",
-            "--all-features",
-            "--exclude",
-            "shm-limit-suite",
-            "--exclude",
-            "shm-limit-benches",
-        ],
-    )
+    run("coverage", &[], &[&["llvm-cov"][..], &UNIT].concat())
 }
 
 /// Another toolchain's cargo. The variables with which this one runs would lead it back here.

@@ -67,19 +67,7 @@ fn test(parts: &[&str]) -> Result<(), String> {
     }
     for part in all.into_iter().filter(|part| parts.is_empty() || parts.contains(part)) {
         match part {
-            "unit" => run(
-                part,
-                &[("SHM_LIMIT_DIR", &scratch()?)],
-                &[
-                    "test",
-                    "--workspace",
-                    "--all-features",
-                    "--exclude",
-                    "shm-limit-suite",
-                    "--exclude",
-                    "shm-limit-benches",
-                ],
-            )?,
+            "unit" => run(part, &[("SHM_LIMIT_DIR", &scratch()?)], &[&["test"][..], &UNIT].concat())?,
             "processes" => run(
                 part,
                 &[("SHM_FUZZ_SECONDS", "20")],
@@ -96,6 +84,10 @@ fn test(parts: &[&str]) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// The packages that are tested without other processes than their own.
+const UNIT: [&str; 6] =
+    ["--workspace", "--all-features", "--exclude", "shm-limit-suite", "--exclude", "shm-limit-benches"];
 
 /// The tests inside the core alone: models compile nothing else.
 const CORE: [&str; 5] = ["test", "--release", "-p", "shm-core", "--lib"];

@@ -45,9 +45,15 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Removed`], [`ErrorKind::Retired`].
     pub fn check_still_valid(&self) -> Result<()> {
+        self.check_not_retired()?;
+        self.segment.check_not_removed()
+    }
+
+    /// The same, without a look at the file.
+    pub(super) fn check_not_retired(&self) -> Result<()> {
         if self.segment.is_retired() {
             return Err(self.segment.commit_error(CommitError::Retired, 0));
         }
-        self.segment.check_not_removed()
+        Ok(())
     }
 }

@@ -4,8 +4,6 @@ use super::{Step, Waiter};
 use crate::clock::{self, Nanos};
 use crate::commit::CommitError;
 use crate::denied::{Denied, DeniedBy};
-use crate::error::Result;
-use crate::layout::RETIRED;
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT};
 use crate::limiter::Limiter;
 use crate::line::{Caller, Callers, Key, Rouse};
@@ -217,12 +215,5 @@ impl Limiter {
         } else {
             callers.rouse(first, now);
         }
-    }
-
-    pub(super) fn check_not_retired(&self) -> Result<()> {
-        if self.segment.generations().epoch() >= RETIRED {
-            return Err(self.segment.commit_error(CommitError::Retired, 0));
-        }
-        Ok(())
     }
 }

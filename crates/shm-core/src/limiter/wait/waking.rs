@@ -53,8 +53,8 @@ impl Limiter {
     /// dead process.
     fn wake_in_order(&self, due: u64, here: usize, now: u64) {
         let line = self.line();
-        let buried = self.segment.header().line.dead_found_ns.load(Ordering::Relaxed);
-        let mut enough = if now.abs_diff(buried) < WAKE_TWO_PERIOD.as_nanos() as u64 { 2 } else { 1 };
+        let dead_found = self.segment.header().line.dead_found_ns.load(Ordering::Relaxed);
+        let mut enough = if now.abs_diff(dead_found) < WAKE_TWO_PERIOD.as_nanos() as u64 { 2 } else { 1 };
         for entry in line.in_order(now).take(MAX_WOKEN) {
             let is_awake = entry.place == here || !line.advance_plan(&entry, due) || self.ring(entry.place);
             enough -= u32::from(is_awake && !entry.is_slow_to_wake(now));
