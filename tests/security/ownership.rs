@@ -6,7 +6,7 @@ use shm_lib::RateLimit;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 const USER: u32 = 65_534;
@@ -66,6 +66,8 @@ fn a_directory_swapped_under_root_gives_no_file_to_the_wrong_user() {
         chown(at(name), Some(owner), Some(owner)).unwrap();
         fs::set_permissions(at(name), Permissions::from_mode(0o755)).unwrap();
     }
+    let files = |name| fs::read_dir(at(name)).unwrap().count();
+    let enough = || files("users") >= 40 && files("roots") >= 40;
     let end = std::sync::atomic::AtomicBool::new(false);
     let swapped = std::thread::scope(|scope| {
         let swaps = scope.spawn(|| {
@@ -79,19 +81,22 @@ fn a_directory_swapped_under_root_gives_no_file_to_the_wrong_user() {
             }
             swaps
         });
-        for i in 0..500 {
-            // Which of the two it meets, and whether it finds its file there again, is left to chance.
+        // Which of the two an opening meets, and whether it finds its file there again, is left to chance: it goes on until
+        // both have many.
+        let patience = Instant::now() + Duration::from_secs(60);
+        for i in 0.. {
             let name = format!("x{i}");
             let builder = RateLimit::builder(&name).directory(at("path")).seats(1);
             let _ = builder.open(10, Duration::from_secs(1));
+            if i % 50 == 49 && (enough() || Instant::now() > patience) {
+                break;
+            }
         }
         end.store(true, std::sync::atomic::Ordering::Relaxed);
         swaps.join().unwrap()
     });
-    let mut files = 0;
     for (name, owner) in [("users", USER), ("roots", 0)] {
         for file in fs::read_dir(at(name)).unwrap().flatten() {
-            files += 1;
             assert_eq!(
                 file.metadata().unwrap().uid(),
                 owner,
@@ -100,5 +105,5 @@ fn a_directory_swapped_under_root_gives_no_file_to_the_wrong_user() {
             );
         }
     }
-    assert!(files > 100, "{files} files after {swapped} swaps");
+    assert!(enough(), "{} and {} files after {swapped} swaps", files("users"), files("roots"));
 }
