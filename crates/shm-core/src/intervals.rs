@@ -10,6 +10,16 @@ use std::time::Duration;
 /// How often a busy process checks whether the file was removed or replaced.
 pub(crate) const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The wall clock counts as set if its offset differs by more than this from that of the configuration. Both clocks are
+/// slewed together, so smaller differences are errors of measurement.
+pub(crate) const CLOCK_STEP: Duration = Duration::from_millis(10);
+
+/// A measurement of the wall clock's offset is used only if it is at least this exact.
+pub(crate) const MAX_CLOCK_UNCERTAINTY: Duration = Duration::from_millis(1);
+
+/// How often a process publishes that the wall clock was set, at most.
+pub(crate) const CLOCK_STEP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The longest sleep until a reserved turn without checking for a removed file, a suspended machine or a signal that
 /// arrived just before the sleep.
 pub(crate) const MAX_SLEEP: Duration = Duration::from_secs(1);

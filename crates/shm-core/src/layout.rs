@@ -46,7 +46,7 @@ pub(crate) struct Header {
     pub(crate) seatless: Counters,
     /// Incremented while proving that all mappings of the file are the same memory (`sys::ground`). Only grows.
     pub(crate) ground: AtomicU64,
-    pub(crate) _reserved: [AtomicU64; 431],
+    pub(crate) _reserved: [AtomicU64; 239],
     pub(crate) generations: [Generation; GENERATIONS],
     pub(crate) turns: TurnTable,
 }
@@ -143,6 +143,7 @@ pub(crate) struct EpochLine {
 pub(crate) struct Generation {
     pub(crate) header: GenerationHeader,
     pub(crate) limits: [LimitWords; LIMITS],
+    pub(crate) calendar: CalendarWords,
     pub(crate) state: State,
 }
 
@@ -150,8 +151,9 @@ pub(crate) struct Generation {
 pub(crate) struct GenerationHeader {
     /// The epoch of this generation.
     pub(crate) number: AtomicU64,
-    /// What the state inherits from the previous generation: 0 its usage, 1 nothing.
-    pub(crate) starts_empty: AtomicU64,
+    /// Bit 0: the state inherits nothing from the previous generation, not its usage. Bit 1: published because the wall
+    /// clock was set.
+    pub(crate) origin: AtomicU64,
     /// When it was published, and until when nothing is admitted (0: no pause). Nanoseconds of CLOCK_BOOTTIME.
     pub(crate) since_ns: AtomicU64,
     pub(crate) not_before_ns: AtomicU64,
@@ -159,9 +161,22 @@ pub(crate) struct GenerationHeader {
     pub(crate) shape: AtomicU64,
     /// 0: any number of requests may wait. Otherwise bit 32 is set, and the low half is the maximum.
     pub(crate) max_waiters: AtomicU64,
-    /// A hash of this line and the limits.
+    /// A hash of this line, the limits and, if windows follow the wall clock, [`CalendarWords`].
     pub(crate) checksum: AtomicU64,
-    pub(crate) _reserved: [AtomicU64; 1],
+    /// The offset from CLOCK_BOOTTIME to nanoseconds since the Unix epoch: aligns windows.
+    pub(crate) wall_ns: AtomicU64,
+}
+
+/// For windows that follow the wall clock. Without one, these words have no meaning.
+#[repr(C, align(64))]
+pub(crate) struct CalendarWords {
+    /// The name of the zone of calendar windows, padded with zeros; all zeros: UTC.
+    pub(crate) zone: [AtomicU64; crate::limit::Zone::WORDS],
+    /// See `limit::calendar::Offsets`.
+    pub(crate) offsets: [AtomicU64; crate::limit::calendar::Offsets::WORDS],
+    /// See `limit::window::WallClock`.
+    pub(crate) earliest_ns: AtomicU64,
+    pub(crate) continuous_ns: AtomicU64,
 }
 
 /// One limit: the parameters that a decision needs, then the rest.
@@ -176,14 +191,15 @@ pub(crate) struct LimitWords {
 #[repr(C, align(64))]
 pub(crate) struct LimitParams {
     /// Low byte: the shift (one token is 2^shift ticks). Next byte: kind. 0 bucket, 1 greedy, 2 fixed windows aligned
-    /// to the Unix epoch, 3 fixed windows from first use, 4 sliding counter. Bit 16: counts a unit other than calls.
-    /// Bit 17: shadow mode.
+    /// to the Unix epoch, 3 fixed windows from first use, 4 sliding counter, 5 calendar windows. Bit 16: counts a unit
+    /// other than calls. Bit 17: shadow mode.
     pub(crate) kind: AtomicU64,
     /// The largest request: the burst, or `max`.
     pub(crate) burst: AtomicU64,
-    /// Bucket: ticks per nanosecond. Windows: their length in nanoseconds, guard included.
+    /// Bucket: ticks per nanosecond. Windows: their length in nanoseconds, guard included. Calendar windows: the code of
+    /// their period.
     pub(crate) ticks_per_ns: AtomicU64,
-    /// Bucket: nanoseconds per tick. Fixed windows aligned to the Unix epoch: an instant at which one begins.
+    /// Bucket: nanoseconds per tick.
     pub(crate) ns_per_tick: AtomicU64,
     /// Bucket: the minimum effective TAT.
     pub(crate) floor: AtomicU64,
@@ -399,9 +415,13 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Header, generations),
         size_of::<Generation>(),
         offset_of!(Generation, limits),
+        offset_of!(Generation, calendar),
         offset_of!(Generation, state),
         offset_of!(GenerationHeader, max_waiters),
         offset_of!(GenerationHeader, checksum),
+        offset_of!(GenerationHeader, wall_ns),
+        size_of::<CalendarWords>(),
+        offset_of!(CalendarWords, earliest_ns),
         size_of::<LimitWords>(),
         offset_of!(LimitWords, details),
         offset_of!(LimitParams, floor),
@@ -465,15 +485,16 @@ const _: () = {
     assert!(offset_of!(Header, line) == 512);
     assert!(offset_of!(Header, seatless) == 576);
     assert!(offset_of!(Header, ground) == 640);
-    assert!(offset_of!(Header, generations) == 4096);
+    assert!(offset_of!(Header, generations) == 2_560);
     assert!(offset_of!(Header, turns) == 9_216);
     assert!(size_of::<TurnSlot>() == 96);
     assert!(size_of::<Place>() == 128);
     assert!(offset_of!(Place, holder) == 80);
     assert!(size_of::<GenerationHeader>() == 64);
     assert!(size_of::<LimitWords>() == 128);
+    assert!(size_of::<CalendarWords>() == 192);
     assert!(size_of::<State>() == 64);
-    assert!(size_of::<Generation>() == 640);
+    assert!(size_of::<Generation>() == 832);
     assert!(size_of::<Cell>() == 448);
     assert!(CELL_WORDS >= crate::limit::rule_set::RECORD_WORDS);
     assert!(size_of::<Holder>() == 48);
@@ -500,13 +521,13 @@ mod model {
         pub(crate) fn model() -> Generation {
             let header = GenerationHeader {
                 number: word(),
-                starts_empty: word(),
+                origin: word(),
                 since_ns: word(),
                 not_before_ns: word(),
                 shape: word(),
                 max_waiters: word(),
                 checksum: word(),
-                _reserved: words(),
+                wall_ns: word(),
             };
             let limit = || LimitWords {
                 params: LimitParams {
@@ -529,6 +550,12 @@ mod model {
             Generation {
                 header,
                 limits: from_fn(|_| limit()),
+                calendar: CalendarWords {
+                    zone: words(),
+                    offsets: words(),
+                    earliest_ns: word(),
+                    continuous_ns: word(),
+                },
                 state: State { word: word(), reserved: word(), _reserved: words() },
             }
         }

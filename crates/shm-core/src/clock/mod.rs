@@ -15,7 +15,7 @@ pub(crate) mod set;
 #[cfg(not(model))]
 pub(crate) use quick::forget;
 use std::ops::{Add, Sub};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// An instant: nanoseconds of `CLOCK_BOOTTIME`, the same for every process on the host.
 ///
@@ -144,17 +144,40 @@ impl Clock for SystemClock {
 /// The maximum lag of [`Clock::quick`].
 pub(crate) const QUICK_LAG: Duration = Duration::from_micros(4);
 
+/// A measurement of [`wall_offset`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct WallOffset {
+    /// The true value differs by at most half of this.
+    pub(crate) uncertainty_ns: u64,
+    pub(crate) ns: u64,
+}
+
 /// The offset to add to this clock for nanoseconds since the Unix epoch, now. Both clocks are slewed together, so it
 /// changes only when the wall clock is set, at boot, or in another time namespace.
-pub(crate) fn wall_offset() -> u64 {
+pub(crate) fn wall_offset() -> WallOffset {
+    #[cfg(all(test, not(model)))]
+    if let Some(ns) = set::wall_offset() {
+        return WallOffset { uncertainty_ns: 0, ns };
+    }
     // The best of several tries is the one that was interrupted least.
     let offset = |_| {
-        let before = now().as_nanos();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        let took = now().as_nanos() - before;
-        (took, wall.saturating_sub(before + took / 2))
+        let before = by_system_call(libc::CLOCK_BOOTTIME);
+        let wall = by_system_call(libc::CLOCK_REALTIME);
+        let uncertainty_ns = by_system_call(libc::CLOCK_BOOTTIME).saturating_sub(before);
+        WallOffset { uncertainty_ns, ns: wall.saturating_sub(before + uncertainty_ns / 2) }
     };
-    (0..3).map(offset).min().map_or(0, |(_, offset)| offset)
+    (0..3).map(offset).min().expect("there were tries")
+}
+
+/// Reads a clock from the kernel, not from the C library: a process under `libfaketime` must not take its own wall clock
+/// for the host's.
+#[allow(unsafe_code)]
+fn by_system_call(clock: libc::clockid_t) -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is a valid timespec to write to, of the kernel's layout on 64-bit platforms. Both clocks exist, so the
+    // call cannot fail.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut t) };
+    u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000_000 + t.tv_nsec as u64
 }
 
 /// Reads the clock. Costs a vDSO call: no system call where the kernel's clock source allows it.

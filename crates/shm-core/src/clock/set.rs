@@ -9,6 +9,7 @@ const TICK: u64 = 10;
 
 thread_local! {
     static NOW: Cell<Option<u64>> = const { Cell::new(None) };
+    static WALL: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// While this lives, time passes for this thread only when told to, plus a little with each reading.
@@ -27,10 +28,37 @@ impl SetClock {
     }
 }
 
+/// While this lives, the wall clock of this thread is what the test sets.
+pub(crate) struct SetWall(());
+
+impl SetWall {
+    /// The wall clock is ahead of instants by `ns`.
+    pub(crate) fn ahead_by(ns: u64) -> SetWall {
+        WALL.set(Some(ns));
+        SetWall(())
+    }
+
+    /// Sets the wall clock forward, or back.
+    pub(crate) fn step(&self, ns: i64) {
+        WALL.set(WALL.get().map(|wall| wall.saturating_add_signed(ns)));
+    }
+}
+
+impl Drop for SetWall {
+    fn drop(&mut self) {
+        WALL.set(None);
+    }
+}
+
 impl Drop for SetClock {
     fn drop(&mut self) {
         NOW.set(None);
     }
+}
+
+/// The offset of this thread's wall clock, if it has set one.
+pub(super) fn wall_offset() -> Option<u64> {
+    WALL.get()
 }
 
 /// The time for this thread, if it has set one.

@@ -1,7 +1,11 @@
 //! A configuration: the policy of a limiter and its control state.
 
 use crate::clock::Nanos;
-use crate::limit::{Gcra, Kind, Policy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::intervals::CLOCK_STEP;
+use crate::limit::calendar::Offsets;
+use crate::limit::window::WallClock;
+use crate::limit::{Calendar, Gcra, Kind, Policy, Zone};
 
 /// What a change publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +19,78 @@ pub(crate) struct Config {
     pub(crate) starts_empty: bool,
     /// The maximum number of permits that the limiter ever had.
     pub(crate) permits_ever: u32,
+    /// Whether it was published because the wall clock was set.
+    pub(crate) clock_was_set: bool,
+    /// The wall clock that its windows follow. If none does, only its offset has a meaning.
+    pub(crate) wall: WallClock,
 }
 
 impl Config {
     /// The configuration of a new limiter.
     pub(crate) fn new(policy: Policy, since: Nanos) -> Config {
         let permits_ever = policy.permits().unwrap_or(0);
-        Config { policy, since, not_before: None, starts_empty: true, permits_ever }
+        Config {
+            policy,
+            since,
+            not_before: None,
+            starts_empty: true,
+            permits_ever,
+            clock_was_set: false,
+            wall: WallClock::default(),
+        }
     }
 
     /// The same with another policy.
     pub(crate) fn with(self, policy: Policy) -> Config {
         Config { policy, permits_ever: self.permits_ever.max(policy.permits().unwrap_or(0)), ..self }
+    }
+
+    /// The same by the wall clock at `since`, which is ahead of instants by `wall_ns`. `existing`: the configuration that
+    /// this one replaces.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the zone of calendar windows is not known, or they cannot follow it.
+    pub(crate) fn by_wall_clock(self, wall_ns: u64, existing: Option<&Config>) -> Result<Config> {
+        let mut wall = self.wall;
+        if wall.local.wall_ns.abs_diff(wall_ns) > CLOCK_STEP.as_nanos() as u64 {
+            wall.local.wall_ns = wall_ns;
+        }
+        let here = self.since.as_nanos().saturating_add(wall.local.wall_ns);
+        match existing.filter(|old| !self.starts_empty && old.policy.follows_wall_clock()) {
+            Some(old) => {
+                let ahead = wall.local.wall_ns.saturating_sub(old.wall.local.wall_ns);
+                let is_far = ahead >= Calendar::Day.nominal().as_nanos() as u64;
+                wall.continuous_ns = if is_far { here } else { old.wall.continuous_ns.min(here) };
+                wall.earliest_ns = old.wall.earliest_ns.min(here);
+            }
+            None => (wall.earliest_ns, wall.continuous_ns) = (here, here),
+        }
+        wall.local.offsets = self.offsets_at(here, existing)?;
+        wall.zone = self.policy.zone().unwrap_or(Zone::UTC).tag();
+        Ok(Config { wall, ..self })
+    }
+
+    /// The offsets of its zone at this time since 1970.
+    fn offsets_at(&self, unix_ns: u64, existing: Option<&Config>) -> Result<Offsets> {
+        let Some(zone) = self.policy.zone() else { return Ok(Offsets::default()) };
+        let offsets = match (zone.offsets(unix_ns / 1_000_000_000), existing) {
+            // A process without time zone data keeps what another one has looked up.
+            (Err(_), Some(existing)) if existing.policy.zone() == Some(zone) => existing.wall.local.offsets,
+            (offsets, _) => offsets?,
+        };
+        let has_hours = |limit: crate::limit::Limit| {
+            matches!(limit.kind(), Kind::CalendarWindow { period: Calendar::Hour, .. })
+        };
+        if self.policy.limits().any(has_hours) && !offsets.keep_minutes() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "windows of an hour cannot follow the clock of {zone}, which is set forward and back by a part of an \
+                     hour; choose another zone, or windows of a day"
+                ),
+            ));
+        }
+        Ok(offsets)
     }
 
     /// When its pause ends, if that is after `now`.

@@ -2,12 +2,13 @@
 
 use super::config::Config;
 use crate::clock::Nanos;
-use crate::layout::{Generation, Hash, LIMITS, LimitWords, RINGS};
+use crate::layout::{CalendarWords, Generation, Hash, LIMITS, LimitWords, RINGS};
 use crate::limit::log::Log;
 use crate::limit::rule::Rule;
 use crate::limit::rule_set::Rules;
-use crate::limit::window::{FixedWindow, SlidingCounter};
-use crate::limit::{Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit};
+use crate::limit::calendar::{LocalTime, Offsets};
+use crate::limit::window::{FixedWindow, SlidingCounter, WallClock, Windows};
+use crate::limit::{Calendar, Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit, Zone};
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,9 +17,15 @@ const COUNTS_A_UNIT: u64 = 1 << 16;
 /// Flag in the kind word of every limit: shadow mode.
 const SHADOW: u64 = 1 << 17;
 
-/// The words of a generation's header, and those of one limit.
-type HeaderWords = [u64; 6];
+/// Flags in the header's word `origin`.
+const STARTS_EMPTY: u64 = 1;
+const CLOCK_WAS_SET: u64 = 2;
+
+/// The words of a generation's header, those of one limit, and those of the calendar.
+type HeaderWords = [u64; 7];
 type LimitFields = [u64; 12];
+type CalendarFields = [u64; CALENDAR_WORDS];
+const CALENDAR_WORDS: usize = Zone::WORDS + Offsets::WORDS + 2;
 
 /// Flag in the word of `max_waiters`: the number is limited.
 const HAS_MAX_WAITERS: u64 = 1 << 32;
@@ -30,17 +37,29 @@ impl Config {
             limits | u64::from(self.policy.permits().unwrap_or(0)) << 32 | u64::from(self.permits_ever) << 48;
         [
             number,
-            u64::from(self.starts_empty),
+            if self.starts_empty { STARTS_EMPTY } else { 0 } | if self.clock_was_set { CLOCK_WAS_SET } else { 0 },
             self.since.as_nanos(),
             self.not_before.map_or(0, Nanos::as_nanos),
             shape,
             self.policy.max_waiters().map_or(0, |n| HAS_MAX_WAITERS | u64::from(n)),
+            self.wall.local.wall_ns,
         ]
     }
 
-    /// The words of limit `i`: zeros beyond the last limit, except for the policy-wide flags in the first. `wall_ns`
-    /// aligns windows to the Unix epoch.
-    fn limit_fields(&self, i: usize, wall_ns: u64) -> LimitFields {
+    /// The words for windows that follow the wall clock; `None` if there are none.
+    fn calendar_fields(&self) -> Option<CalendarFields> {
+        self.policy.follows_wall_clock().then(|| {
+            let zone = self.policy.zone().unwrap_or(Zone::UTC).words();
+            let WallClock { local, earliest_ns, continuous_ns, .. } = &self.wall;
+            let mut words = [0; CALENDAR_WORDS];
+            let all = zone.into_iter().chain(local.offsets.words()).chain([*earliest_ns, *continuous_ns]);
+            words.iter_mut().zip(all).for_each(|(to, word)| *to = word);
+            words
+        })
+    }
+
+    /// The words of limit `i`: zeros beyond the last limit, except for the policy-wide flags in the first.
+    fn limit_fields(&self, i: usize) -> LimitFields {
         let shadow = if self.policy.is_shadow() { SHADOW } else { 0 };
         let Some(limit) = self.policy.limits().nth(i) else {
             let mut words = [0; 12];
@@ -56,10 +75,10 @@ impl Config {
                 (u64::from(g.ticks.shift), g.ticks.per_ns, g.ticks.inverse, g.floor)
             }
             Kind::Greedy => (1 << 8, span, 0, 0),
-            // The clock reading, after boot, at which the wall time is a multiple of `per`.
-            Kind::FixedWindow(Start::Epoch) => (2 << 8, span, (per - wall_ns % per) % per, 0),
+            Kind::FixedWindow(Start::Epoch) => (2 << 8, span, 0, 0),
             Kind::FixedWindow(Start::FirstUse) => (3 << 8, span, 0, 0),
             Kind::SlidingCounter => (4 << 8, span, 0, 0),
+            Kind::CalendarWindow { period, .. } => (5 << 8, period.code(), 0, 0),
         };
         let kind = kind | if limit.unit().is_calls() { 0 } else { COUNTS_A_UNIT } | shadow;
         let fast_burst = if i == 0 { self.policy.fast_burst() } else { 0 };
@@ -68,7 +87,7 @@ impl Config {
     }
 
     /// Writes the configuration to a slot that no process reads now.
-    pub(super) fn store(&self, number: u64, wall_ns: u64, to: &Generation) {
+    pub(super) fn store(&self, number: u64, to: &Generation) {
         let mut sum = Hash::new();
         let mut put = |word: &AtomicU64, value: u64| {
             word.store(value, Ordering::Relaxed);
@@ -78,9 +97,12 @@ impl Config {
             put(word, value);
         }
         for (i, place) in to.limits.iter().enumerate() {
-            for (word, value) in fields_of_limit(place).into_iter().zip(self.limit_fields(i, wall_ns)) {
+            for (word, value) in fields_of_limit(place).into_iter().zip(self.limit_fields(i)) {
                 put(word, value);
             }
+        }
+        for (word, value) in calendar_fields_of(&to.calendar).zip(self.calendar_fields().into_iter().flatten()) {
+            put(word, value);
         }
         to.header.checksum.store(sum.0, Ordering::Relaxed);
     }
@@ -89,9 +111,16 @@ impl Config {
     /// throughout, then calls [`check`](RawConfig::check).
     pub(super) fn load(from: &Generation) -> RawConfig {
         let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+        let limits: [LimitFields; LIMITS] = std::array::from_fn(|i| fields_of_limit(&from.limits[i]).map(get));
+        let calendar = limits.iter().any(|words| follows_wall_clock(words[0])).then(|| {
+            let mut words = [0; CALENDAR_WORDS];
+            words.iter_mut().zip(calendar_fields_of(&from.calendar)).for_each(|(to, from)| *to = get(from));
+            words
+        });
         RawConfig {
             about: header_fields(from).map(get),
-            limits: std::array::from_fn(|i| fields_of_limit(&from.limits[i]).map(get)),
+            limits,
+            calendar,
             checksum: get(&from.header.checksum),
         }
     }
@@ -101,15 +130,16 @@ impl Config {
 pub(super) struct RawConfig {
     about: HeaderWords,
     limits: [LimitFields; LIMITS],
+    calendar: Option<CalendarFields>,
     checksum: u64,
 }
 
 impl RawConfig {
     /// The configuration, if it is that of generation `number` and one that can be requested.
-    pub(super) fn check(&self, number: u64, wall_ns: u64) -> Result<Config, &'static str> {
-        let sum =
-            self.about.into_iter().chain(self.limits.into_iter().flatten()).fold(Hash::new(), Hash::word);
-        let [found, forget, since, not_before, shape, max_waiters] = self.about;
+    pub(super) fn check(&self, number: u64) -> Result<Config, &'static str> {
+        let words = self.about.into_iter().chain(self.limits.into_iter().flatten());
+        let sum = words.chain(self.calendar.into_iter().flatten()).fold(Hash::new(), Hash::word);
+        let [found, origin, since, not_before, shape, max_waiters, wall_ns] = self.about;
         if found != number || sum.0 != self.checksum {
             return Err("the configuration does not match its checksum");
         }
@@ -119,8 +149,9 @@ impl RawConfig {
         if count > LIMITS {
             return Err(impossible);
         }
+        let (zone, wall) = wall_of(wall_ns, self.calendar.as_ref()).ok_or(impossible)?;
         for (limit, words) in limits.iter_mut().zip(&self.limits).take(count) {
-            *limit = limit_of(words).ok_or(impossible)?;
+            *limit = limit_of(words, zone).ok_or(impossible)?;
         }
         let permits = (shape >> 32 & 0xffff) as u32;
         let policy = match (count, permits) {
@@ -136,19 +167,38 @@ impl RawConfig {
             policy: policy.in_shadow(self.limits[0][0] & SHADOW != 0),
             since: Nanos::from_nanos(since),
             not_before: (not_before != 0).then_some(Nanos::from_nanos(not_before)),
-            starts_empty: forget != 0,
+            starts_empty: origin & STARTS_EMPTY != 0,
+            clock_was_set: origin & CLOCK_WAS_SET != 0,
             permits_ever: (shape >> 48) as u32,
+            wall,
         };
         // The precomputed parameters must be those that follow from the configuration.
         let pause_is_possible = config.not_before.is_none_or(|at| at <= config.since.plus(MAX_WAIT));
         let same = config.header_words(number) == self.about
-            && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i, wall_ns) == *words);
+            && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i) == *words)
+            && config.calendar_fields() == self.calendar;
         if pause_is_possible && same { Ok(config) } else { Err(impossible) }
     }
 }
 
-fn limit_of(words: &LimitFields) -> Option<Limit> {
-    let [kind, burst, _, _, _, _, max, per_ns, guard_ns, a, b, c] = *words;
+/// The zone of calendar windows, and the wall clock.
+fn wall_of(wall_ns: u64, words: Option<&CalendarFields>) -> Option<(Zone, WallClock)> {
+    let Some(words) = words else {
+        let local = LocalTime { wall_ns, offsets: Offsets::default() };
+        return Some((Zone::UTC, WallClock { local, ..WallClock::default() }));
+    };
+    let (zone, rest) = words.split_first_chunk()?;
+    let (offsets, rest) = rest.split_first_chunk()?;
+    let &[earliest_ns, continuous_ns] = rest else { return None };
+    let local = LocalTime { wall_ns, offsets: Offsets::from_words(*offsets) };
+    let zone = Zone::from_words(*zone)?;
+    // UTC has no table.
+    (zone != Zone::UTC || local.offsets == Offsets::default())
+        .then_some((zone, WallClock { local, zone: zone.tag(), earliest_ns, continuous_ns }))
+}
+
+fn limit_of(words: &LimitFields, zone: Zone) -> Option<Limit> {
+    let [kind, burst, x, _, _, _, max, per_ns, guard_ns, a, b, c] = *words;
     let rate = Rate::new(max, Duration::from_nanos(per_ns)).ok()?;
     let limit = match kind >> 8 & 0xff {
         0 => Limit::with_burst(rate, burst),
@@ -156,14 +206,29 @@ fn limit_of(words: &LimitFields) -> Option<Limit> {
         2 => Limit::fixed_window(rate, Start::Epoch),
         3 => Limit::fixed_window(rate, Start::FirstUse),
         4 => Limit::sliding_counter(rate),
+        5 => Limit::calendar_window(max, Calendar::of_code(x), zone),
         _ => return None,
     };
     Some(limit.ok()?.guarded(Duration::from_nanos(guard_ns)).ok()?.counting(Unit::from_words([a, b, c])?))
 }
 
-fn header_fields(g: &Generation) -> [&AtomicU64; 6] {
+fn header_fields(g: &Generation) -> [&AtomicU64; 7] {
     let a = &g.header;
-    [&a.number, &a.starts_empty, &a.since_ns, &a.not_before_ns, &a.shape, &a.max_waiters]
+    [&a.number, &a.origin, &a.since_ns, &a.not_before_ns, &a.shape, &a.max_waiters, &a.wall_ns]
+}
+
+fn calendar_fields_of(c: &CalendarWords) -> impl Iterator<Item = &AtomicU64> {
+    c.zone.iter().chain(&c.offsets).chain([&c.earliest_ns, &c.continuous_ns])
+}
+
+/// Whether the windows of a limit of this kind follow the wall clock.
+fn follows_wall_clock(kind: u64) -> bool {
+    matches!(kind >> 8 & 0xff, 2 | 5)
+}
+
+/// Whether the generation starts with zero usage. Possibly garbage, as below.
+pub(super) fn starts_empty(from: &Generation) -> bool {
+    from.header.origin.load(Ordering::Relaxed) & STARTS_EMPTY != 0
 }
 
 fn fields_of_limit(l: &LimitWords) -> [&AtomicU64; 12] {
@@ -223,6 +288,7 @@ fn gcra_of(l: &LimitWords, kind: u64) -> Gcra {
 /// The parameters of all limits. Possibly garbage, as above.
 pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let wall_ns = get(&from.header.wall_ns);
     let rule = |i: usize| {
         let l = &from.limits[i % LIMITS];
         let n = &l.params;
@@ -231,13 +297,22 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
         match kind >> 8 & 0xff {
             0 => Rule::Bucket(gcra_of(l, kind)),
             1 => Rule::Log(Log { max, span: per }),
-            2 => Rule::Fixed(FixedWindow { max, per, origin: Some(get(&n.ns_per_tick)) }),
-            3 => Rule::Fixed(FixedWindow { max, per, origin: None }),
+            2 => Rule::Fixed(FixedWindow { max, windows: Windows::Aligned { per, wall_ns } }),
+            3 => Rule::Fixed(FixedWindow { max, windows: Windows::FirstUse { per } }),
+            5 => Rule::Fixed(FixedWindow { max, windows: Windows::Calendar(Calendar::of_code(per)) }),
             _ => Rule::Sliding(SlidingCounter { max, per }),
         }
     };
     let len = limits_in(get(&from.header.shape));
-    Rules::new(len, rule, ringed, get(&from.header.not_before_ns))
+    let mut rules = Rules::new(len, rule, ringed, get(&from.header.not_before_ns));
+    if from.limits.iter().any(|l| follows_wall_clock(get(&l.params.kind))) {
+        let c = &from.calendar;
+        let zone = Zone::tag_of(c.zone.each_ref().map(get));
+        let local = LocalTime { wall_ns, offsets: Offsets::from_words(c.offsets.each_ref().map(get)) };
+        let (earliest_ns, continuous_ns) = (get(&c.earliest_ns), get(&c.continuous_ns));
+        rules.set_wall(WallClock { local, zone, earliest_ns, continuous_ns });
+    }
+    rules
 }
 
 /// Which unit each limit counts; `None` for calls. Possibly garbage, as above.

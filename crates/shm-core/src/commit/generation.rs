@@ -94,27 +94,17 @@ pub(crate) enum CommitError {
 pub(crate) struct Generations<'a> {
     pub(super) epoch: &'a AtomicU64,
     ring: &'a [Generation; GENERATIONS],
-    /// The wall-clock offset, which aligns windows to the Unix epoch.
-    wall_ns: &'a AtomicU64,
 }
 
 impl<'a> Generations<'a> {
     #[inline]
     pub(crate) fn of(header: &'a Header) -> Self {
-        Generations {
-            epoch: &header.epoch_line.epoch,
-            ring: &header.generations,
-            wall_ns: &header.geometry.wall_ns,
-        }
+        Generations { epoch: &header.epoch_line.epoch, ring: &header.generations }
     }
 
     #[cfg(model)]
-    pub(super) fn for_model(
-        epoch: &'a AtomicU64,
-        ring: &'a [Generation; GENERATIONS],
-        wall_ns: &'a AtomicU64,
-    ) -> Self {
-        Generations { epoch, ring, wall_ns }
+    pub(super) fn for_model(epoch: &'a AtomicU64, ring: &'a [Generation; GENERATIONS]) -> Self {
+        Generations { epoch, ring }
     }
 
     /// The current epoch. Acquire: pairs with the Release in `publish`.
@@ -151,10 +141,6 @@ impl<'a> Generations<'a> {
     #[inline]
     pub(super) fn fast_gcra_and_shadow(&self, epoch: u64) -> (Gcra, bool) {
         config_words::fast_gcra(self.slot(epoch))
-    }
-
-    fn wall_ns(&self) -> u64 {
-        self.wall_ns.load(Ordering::Relaxed)
     }
 
     /// Whether everything read from `epoch`'s slot before this call belongs to that generation.
@@ -229,7 +215,7 @@ impl<'a> Generations<'a> {
             let epoch = self.epoch();
             let words = Config::load(self.slot(epoch));
             if self.is_current(epoch) {
-                let config = words.check(epoch & !RETIRED, self.wall_ns()).map_err(CommitError::Corrupt)?;
+                let config = words.check(epoch & !RETIRED).map_err(CommitError::Corrupt)?;
                 return Ok((epoch, config));
             }
         }
@@ -237,7 +223,7 @@ impl<'a> Generations<'a> {
 
     /// Fills a segment that no other process sees yet.
     pub(crate) fn initialise(&self, config: &Config, state: u64) {
-        config.store(1, self.wall_ns(), self.slot(1));
+        config.store(1, self.slot(1));
         self.slot(1).state.word.store(state, Ordering::Relaxed);
         self.epoch.store(1, Ordering::Relaxed);
     }
@@ -289,7 +275,7 @@ impl<'a> Generations<'a> {
 
     /// Whether the generation of `epoch` starts with zero usage.
     pub(super) fn starts_empty(&self, epoch: u64) -> bool {
-        self.slot(epoch).header.starts_empty.load(Ordering::Relaxed) != 0
+        config_words::starts_empty(self.slot(epoch))
     }
 
     /// Sets the unset state. If the CAS succeeds, the state was unset until now, so no slot that was read to compute it
@@ -349,7 +335,7 @@ pub(crate) trait GenerationState {
         let next = epoch + 1;
         // Pairs with the Acquire fence in `is_current`.
         fence(Ordering::Release);
-        config.store(next, g.wall_ns(), g.slot(next));
+        config.store(next, g.slot(next));
         g.slot(next).state.reserved.store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire of the CAS before `was_not_recycled`. A swap rather than a store, so that it
         // and the freeze of a stalled helper have one modification order in loom too (loom does not order stores

@@ -4,7 +4,7 @@ use super::generation::CommitError;
 use crate::layout::LIMITS;
 use crate::limit::rule::Rule;
 use crate::limit::rule_set::{Record, Rules};
-use crate::limit::window::FixedWindow;
+use crate::limit::window::{FixedWindow, Windows};
 use crate::limit::{Cost, Costs, MAX_LIMITS};
 
 /// The working memory of a process: the configuration that it read last, and the record that it is about to change.
@@ -25,7 +25,7 @@ pub(crate) struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        let nothing = |_| Rule::Fixed(FixedWindow { max: 0, per: 0, origin: None });
+        let nothing = |_| Rule::Fixed(FixedWindow { max: 0, windows: Windows::FirstUse { per: 0 } });
         Scratch {
             epoch: 0,
             rules: Rules::new(1, nothing, [false; MAX_LIMITS], 0),

@@ -16,11 +16,14 @@
 //! | `given` | how much of a charge was returned |
 //! | `log` | the exact sliding window log |
 //! | `window` | fixed windows and the sliding window counter |
+//! | `calendar` | windows of the calendar, in the local time of a zone |
+//! | `zone` | a time zone: its name, and its offsets from UTC |
 //! | `rule` | one of several limits: its parameters, and its words of the record |
 //! | `rule_set` | several limits decided at once, and the record that is their state |
 //! | `audit` | an independent check of admissions against a limit |
 
 pub mod audit;
+pub(crate) mod calendar;
 mod cost;
 mod description;
 pub(crate) mod gcra;
@@ -41,7 +44,9 @@ pub(crate) mod serde_impls;
 mod ticks;
 mod unit;
 pub(crate) mod window;
+mod zone;
 
+pub use calendar::{Calendar, LocalDateTime};
 pub use cost::Cost;
 pub(crate) use cost::{Asked, Costs};
 pub use description::{Description, KindName};
@@ -54,3 +59,4 @@ pub use policy_spec::PolicySpec;
 pub use rate::{MAX_PER, Rate};
 pub use ticks::Ticks;
 pub use unit::Unit;
+pub use zone::Zone;

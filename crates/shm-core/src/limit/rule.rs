@@ -2,7 +2,10 @@
 
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Later, Log, Ring, State as LogState};
-use super::window::{FIXED_WORDS, FixedState, FixedWindow, SLIDING_WORDS, SlidingCounter, SlidingState};
+use super::calendar::LocalTime;
+use super::window::{
+    FIXED_WORDS, FixedState, FixedWindow, SLIDING_WORDS, SlidingCounter, SlidingState, WallClock,
+};
 use super::{Gcra, Given};
 use crate::clock::Nanos;
 
@@ -42,46 +45,59 @@ impl Rule {
 
     /// The first instant (ns) at which `cost` more conform; any value up to `now` means now.
     #[inline(always)]
-    pub(super) fn ready<R: Ring>(&self, state: &Words, cost: u64, now: u64, ring: impl FnOnce() -> R) -> u64 {
+    pub(super) fn ready<R: Ring>(
+        &self,
+        state: &Words,
+        cost: u64,
+        now: u64,
+        local: &LocalTime,
+        ring: impl FnOnce() -> R,
+    ) -> u64 {
         match self {
             Rule::Bucket(g) => {
                 let slot = g.slot(state[0], cost);
                 if slot <= g.ticks.at(now) { 0 } else { g.ticks.first_ns(slot) }
             }
-            _ => self.ready_if_no_bucket(state, cost, ring),
+            _ => self.ready_if_no_bucket(state, cost, local, ring),
         }
     }
 
     /// A separate function, so that several buckets compile to a tight loop.
     #[inline(never)]
-    fn ready_if_no_bucket<R: Ring>(&self, state: &Words, cost: u64, ring: impl FnOnce() -> R) -> u64 {
+    fn ready_if_no_bucket<R: Ring>(
+        &self,
+        state: &Words,
+        cost: u64,
+        local: &LocalTime,
+        ring: impl FnOnce() -> R,
+    ) -> u64 {
         match self {
             Rule::Bucket(_) => 0,
             Rule::Log(l) => l.ready(&LogState::read(state), cost, &ring()),
-            Rule::Fixed(w) => w.ready(&FixedState::read(state), cost),
+            Rule::Fixed(w) => w.ready(&FixedState::read(state), cost, local),
             Rule::Sliding(w) => w.ready(&SlidingState::read(state), cost),
         }
     }
 
     /// Charges `cost` at `at`: now, or a future turn.
     #[inline(always)]
-    pub(super) fn charge(&self, state: &mut Words, at: u64, is_turn: bool, cost: u64) {
+    pub(super) fn charge(&self, state: &mut Words, at: u64, is_turn: bool, cost: u64, local: &LocalTime) {
         match self {
             Rule::Bucket(g) => {
                 let tick = if is_turn { booked_at(g, state[0], at, cost) } else { g.ticks.at(at) };
                 state[0] = g.charge(state[0], tick, cost);
                 state[1] = state[1].wrapping_add(cost);
             }
-            _ => self.charge_if_no_bucket(state, at, cost),
+            _ => self.charge_if_no_bucket(state, at, cost, local),
         }
     }
 
     #[inline(never)]
-    fn charge_if_no_bucket(&self, state: &mut Words, at: u64, cost: u64) {
+    fn charge_if_no_bucket(&self, state: &mut Words, at: u64, cost: u64, local: &LocalTime) {
         match self {
             Rule::Bucket(_) => {}
             Rule::Log(_) => Log::charge_words(state, at, cost),
-            Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost)),
+            Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost, local)),
             Rule::Sliding(w) => {
                 edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost))
             }
@@ -95,6 +111,7 @@ impl Rule {
         state: &mut Words,
         amount: u64,
         base: u64,
+        local: &LocalTime,
         ring: impl FnOnce() -> R,
     ) -> Option<u64> {
         match self {
@@ -106,7 +123,9 @@ impl Rule {
             Rule::Log(l) => {
                 edit(state, LogState::read, LogState::write, |s| l.debt(s, base, amount, &ring()))
             }
-            Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.debt(s, base, amount)),
+            Rule::Fixed(w) => {
+                edit(state, FixedState::read, FixedState::write, |s| w.debt(s, base, amount, local))
+            }
             Rule::Sliding(w) => {
                 edit(state, SlidingState::read, SlidingState::write, |s| w.debt(s, base, amount))
             }
@@ -114,7 +133,13 @@ impl Rule {
     }
 
     /// Refunds `amount` of a charge. Returns how much was actually returned.
-    pub(super) fn refund(&self, state: &mut Words, amount: u64, unused: &Unused) -> Given {
+    pub(super) fn refund(
+        &self,
+        state: &mut Words,
+        amount: u64,
+        unused: &Unused,
+        local: &LocalTime,
+    ) -> Given {
         match self {
             Rule::Bucket(g) => {
                 // Upper bounds of what the bucket would hold if the amount had never been charged; see
@@ -142,7 +167,7 @@ impl Rule {
                 Given::whole(edit(state, LogState::read, LogState::write, |s| Log::shorten(s, amount)))
             }
             Rule::Fixed(w) => Given::whole(edit(state, FixedState::read, FixedState::write, |s| {
-                w.refund(s, unused.at, amount)
+                w.refund(s, unused.at, amount, local)
             })),
             Rule::Sliding(w) => Given::whole(edit(state, SlidingState::read, SlidingState::write, |s| {
                 w.refund(s, unused.at, amount)
@@ -151,22 +176,35 @@ impl Rule {
     }
 
     /// How much counts as used at `now`, exactly without a queue, otherwise as far as it is known.
-    pub(super) fn used(&self, state: &Words, now: u64, later: Later, ring: &impl Ring) -> u64 {
+    pub(super) fn used(
+        &self,
+        state: &Words,
+        now: u64,
+        later: Later,
+        local: &LocalTime,
+        ring: &impl Ring,
+    ) -> u64 {
         match self {
             Rule::Bucket(g) => g.outlook(state[0], Nanos::from_nanos(now)).used,
             Rule::Log(l) => l.usage(&LogState::read(state), now, later, ring).0,
-            Rule::Fixed(w) => w.used(&FixedState::read(state), now),
+            Rule::Fixed(w) => w.used(&FixedState::read(state), now, local),
             Rule::Sliding(w) => w.used(&SlidingState::read(state), now),
         }
     }
 
     /// How much is queued after `now`, as far as this limit's words tell, assuming that no other limit spaces its
     /// turns. A log always knows, unless turns were cancelled.
-    pub(super) fn queued(&self, state: &Words, now: u64, ring: &impl Ring) -> Option<u64> {
+    pub(super) fn queued(
+        &self,
+        state: &Words,
+        now: u64,
+        local: &LocalTime,
+        ring: &impl Ring,
+    ) -> Option<u64> {
         match self {
             Rule::Bucket(g) => Some(g.outlook(state[0], Nanos::from_nanos(now)).queued),
             Rule::Log(l) => l.usage(&LogState::read(state), now, Later::AsWritten, ring).1,
-            Rule::Fixed(w) => Some(w.queued(&FixedState::read(state), now)),
+            Rule::Fixed(w) => Some(w.queued(&FixedState::read(state), now, local)),
             Rule::Sliding(w) => Some(w.queued(&SlidingState::read(state), now)),
         }
     }
@@ -181,6 +219,7 @@ impl Rule {
         queued: u64,
         late: u64,
         is_alone: bool,
+        local: &LocalTime,
     ) {
         match self {
             Rule::Bucket(g) => {
@@ -190,7 +229,7 @@ impl Rule {
             }
             Rule::Log(_) => {}
             Rule::Fixed(w) => w
-                .without_queue(&FixedState::read(state), &FixedState::read(before), late, is_alone)
+                .without_queue(&FixedState::read(state), &FixedState::read(before), late, is_alone, local)
                 .write(state),
             Rule::Sliding(w) => {
                 w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state)
@@ -200,45 +239,66 @@ impl Rule {
 
     /// The state in which `used` was taken at `now` and nothing is queued. A log continues from `log`, the last state
     /// of its ring.
-    pub(super) fn as_if(&self, state: &mut Words, used: u64, now: u64, log: &LogState) {
+    pub(super) fn as_if(
+        &self,
+        state: &mut Words,
+        used: u64,
+        now: u64,
+        log: &LogState,
+        local: &LocalTime,
+    ) {
         let used = used.min(self.max_cost());
         match self {
             Rule::Bucket(g) => {
                 state[0] = g.unused(Nanos::from_nanos(now)).wrapping_add(g.ticks.tokens(used));
             }
             Rule::Log(_) => Log::as_if(log, used, now).write(state),
-            Rule::Fixed(w) => w.as_if(used, now).write(state),
+            Rule::Fixed(w) => w.as_if(used, now, local).write(state),
             Rule::Sliding(w) => w.as_if(used, now).write(state),
         }
     }
 
-    /// The state with which `next` takes over at `now`. Turns up to `CLOCK_SLACK` later count as admitted.
+    /// The state with which `next` takes over. Turns up to `CLOCK_SLACK` after `now` count as admitted.
     pub(super) fn carry(
         &self,
         state: &Words,
-        now: Nanos,
         next: &Rule,
         to: &mut Words,
-        (log, later): (&LogState, Later),
+        change: &Takeover<'_>,
         ring: &impl Ring,
     ) {
-        let late = now.plus(CLOCK_SLACK).as_nanos();
+        let (late, from) = (change.now.plus(CLOCK_SLACK).as_nanos(), change.from);
         match (self, next) {
-            (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], now, n),
+            (Rule::Bucket(g), Rule::Bucket(n)) => to[0] = g.carry(state[0], change.now, n),
             (Rule::Log(l), Rule::Log(n)) => {
-                l.carry(&LogState::read(state), late, n, later, ring).write(to);
+                l.carry(&LogState::read(state), late, n, change.later, ring).write(to);
             }
-            (Rule::Fixed(w), Rule::Fixed(n)) if (w.per, w.origin) == (n.per, n.origin) => {
-                w.carry(&FixedState::read(state), late).write(to);
+            (Rule::Fixed(w), Rule::Fixed(n)) if w.has_windows_of(n, from, change.to) => {
+                let kept = w.carry(&FixedState::read(state), late, change.last, &from.local);
+                w.realigned(&kept, late, n, from, change.to).write(to);
             }
             (Rule::Sliding(w), Rule::Sliding(n)) if w.per == n.per => {
                 w.carry(&SlidingState::read(state), late).write(to);
             }
             _ => {
-                next.as_if(to, self.used(state, late, later, ring), late, log);
+                let used = self.used(state, late, change.later, &from.local, ring);
+                next.as_if(to, used, late, change.log, &change.to.local);
             }
         }
     }
+}
+
+/// A change, as the state of a limit sees it.
+pub(super) struct Takeover<'a> {
+    pub(super) now: Nanos,
+    /// The time of the last admission before it.
+    pub(super) last: u64,
+    /// The last state of the limit's ring, and what is known about a log's later admissions.
+    pub(super) log: &'a LogState,
+    pub(super) later: Later,
+    /// The wall clock before and after.
+    pub(super) from: &'a WallClock,
+    pub(super) to: &'a WallClock,
 }
 
 /// The tick at which a turn for `at` is booked: the slot itself if `at` is its first nanosecond, so that nothing

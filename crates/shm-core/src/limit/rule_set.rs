@@ -9,10 +9,11 @@
 //! much was taken from each limit since. So as long as no turn of the queue has come, both the used and the queued
 //! amounts are known exactly, and the queue can be dropped without a trace. A record without a queue is shorter.
 
+use super::calendar::LocalTime;
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Later, Log, Ring, State as LogState};
-use super::rule::{Rule, Unused, Words, edit};
-use super::window::SLIDING_WORDS;
+use super::rule::{Rule, Takeover, Unused, Words, edit};
+use super::window::{SLIDING_WORDS, WallClock};
 use super::{Costs, Given, MAX_LIMITS, Outlook};
 use crate::clock::Nanos;
 use std::ops::Range;
@@ -121,6 +122,8 @@ pub(crate) struct Rules {
     ringed: [bool; MAX_LIMITS],
     /// End of a pause: nothing is admitted before this.
     not_before: u64,
+    /// Only meaningful if there are windows by the wall clock.
+    wall: WallClock,
 }
 
 /// One limit, and where its words are in a record.
@@ -211,7 +214,17 @@ impl Rules {
             words += entry.tail_words();
         }
         let size = Size { without_queue, with_queue: words };
-        Rules { entries, len, starts, size, ringed, not_before }
+        Rules { entries, len, starts, size, ringed, not_before, wall: WallClock::default() }
+    }
+
+    /// Sets the wall clock of its windows.
+    pub(crate) fn set_wall(&mut self, wall: WallClock) {
+        self.wall = wall;
+    }
+
+    #[inline]
+    fn local(&self) -> &LocalTime {
+        &self.wall.local
     }
 
     /// The number of limits.
@@ -264,7 +277,7 @@ impl Rules {
         rings: &impl Rings,
     ) -> (u64, usize) {
         let all = self.ready(record, costs, now, rings);
-        let of = |p: &RuleEntry| p.rule.ready(p.of(record), costs[p.limit], now, || rings.ring(p.limit));
+        let of = |p: &RuleEntry| p.rule.ready(p.of(record), costs[p.limit], now, self.local(), || rings.ring(p.limit));
         let limit =
             self.entries().filter(|p| costs[p.limit] > 0).max_by_key(|p| of(p)).map_or(0, |p| p.limit);
         (all, limit)
@@ -281,7 +294,7 @@ impl Rules {
         let mut ready = record.last().max(self.not_before);
         for (p, &cost) in self.entries().zip(costs) {
             if cost > 0 {
-                ready = ready.max(p.rule.ready(p.of(record), cost, now, || rings.ring(p.limit)));
+                ready = ready.max(p.rule.ready(p.of(record), cost, now, self.local(), || rings.ring(p.limit)));
             }
         }
         ready
@@ -299,7 +312,7 @@ impl Rules {
         record.0[0] = at.max(record.0[0]);
         for (p, &cost) in self.entries().zip(costs) {
             if cost > 0 {
-                p.rule.charge(p.of_mut(record), at, is_turn, cost);
+                p.rule.charge(p.of_mut(record), at, is_turn, cost, self.local());
             }
         }
     }
@@ -345,7 +358,8 @@ impl Rules {
         let (mut next, mut last) = (*record, base);
         for (p, &amount) in self.entries().zip(amounts) {
             if amount > 0 {
-                let at = p.rule.debt(p.of_mut(&mut next), amount, base, || rings.ring(p.limit))?;
+                let ring = || rings.ring(p.limit);
+                let at = p.rule.debt(p.of_mut(&mut next), amount, base, self.local(), ring)?;
                 last = last.max(at);
             }
         }
@@ -392,7 +406,7 @@ impl Rules {
         let mut given = [Given::default(); MAX_LIMITS];
         for p in self.entries().filter(|p| amounts[p.limit] > 0) {
             let unused = Unused { at, last, then: then.map(|then| then[p.limit]), is_newest };
-            given[p.limit] = p.rule.refund(p.of_mut(record), amounts[p.limit], &unused);
+            given[p.limit] = p.rule.refund(p.of_mut(record), amounts[p.limit], &unused, self.local());
         }
         if let Some(from) = record.queue_from() {
             self.refund_in_tail(
@@ -428,7 +442,7 @@ impl Rules {
             } else if !is_log {
                 let mut words = p.before(record);
                 let unused = Unused { then: then.map(|then| then[p.limit]), ..*unused };
-                p.rule.refund(&mut words, amounts[p.limit], &unused);
+                p.rule.refund(&mut words, amounts[p.limit], &unused, self.local());
                 p.set_before(record, &words);
             }
         }
@@ -463,7 +477,13 @@ impl Rules {
     pub(crate) fn unused(&self, now: Nanos) -> Record {
         let mut record = Record::EMPTY;
         for p in self.entries() {
-            p.rule.as_if(p.of_mut(&mut record), 0, now.as_nanos(), &LogState::default());
+            p.rule.as_if(
+                p.of_mut(&mut record),
+                0,
+                now.as_nanos(),
+                &LogState::default(),
+                self.local(),
+            );
         }
         record
     }
@@ -491,9 +511,21 @@ impl Rules {
                 Some(p) => {
                     let (state, later) = self.without_queue(record, p, queue, now, late);
                     let ring = rings.ring(n.limit);
-                    p.rule.carry(&state, now, &n.rule, n.of_mut(&mut to), (&log, later), &ring);
+                    let last = match queue {
+                        Queue::Over | Queue::Unknown => record.last(),
+                        Queue::Ahead | Queue::Partly { .. } => self.last_before(record),
+                    };
+                    let change = Takeover {
+                        now,
+                        last,
+                        log: &log,
+                        later,
+                        from: &self.wall,
+                        to: &next.wall,
+                    };
+                    p.rule.carry(&state, &n.rule, n.of_mut(&mut to), &change, &ring);
                 }
-                None => n.rule.as_if(n.of_mut(&mut to), 0, now.as_nanos(), &log),
+                None => n.rule.as_if(n.of_mut(&mut to), 0, now.as_nanos(), &log, next.local()),
             }
             if let Rule::Log(_) = n.rule {
                 to.0[0] = to.0[0].max(LogState::read(n.of(&to)).newest);
@@ -519,7 +551,7 @@ impl Rules {
             Queue::Ahead => return (p.before(record), Later::AsWritten),
             Queue::Partly { .. } => {
                 let (before, queued) = (p.before(record), p.queued(record));
-                p.rule.without_queue(&mut state, &before, queued, late, self.len == 1);
+                p.rule.without_queue(&mut state, &before, queued, late, self.len == 1, self.local());
             }
         }
         if let (Rule::Bucket(g), true) = (&p.rule, self.len > 1 || self.not_before > late) {
@@ -537,7 +569,7 @@ impl Rules {
         for p in self.entries() {
             let (state, ring) = (p.of(record), rings.ring(p.limit));
             let (used, queued) = self.usage(record, p, now.as_nanos(), &ring);
-            let ready = p.rule.ready(state, 1, now.as_nanos(), || ring);
+            let ready = p.rule.ready(state, 1, now.as_nanos(), self.local(), || ring);
             let next_at = Nanos::from_nanos(ready.max(held_until)).max(now);
             let available = match &p.rule {
                 Rule::Bucket(g) => g.outlook(state[0], now).available,
@@ -554,13 +586,14 @@ impl Rules {
         let state = p.of(record);
         let all = p.queued(record);
         match record.queue(now) {
-            Queue::Over => (p.rule.used(state, now, Later::AsWritten, ring), 0),
+            Queue::Over => (p.rule.used(state, now, Later::AsWritten, self.local(), ring), 0),
             Queue::Ahead if matches!(p.rule, Rule::Log(_)) => {
-                (p.rule.used(state, now, Later::Turns(all), ring), all)
+                (p.rule.used(state, now, Later::Turns(all), self.local(), ring), all)
             }
-            Queue::Ahead => (p.rule.used(&p.before(record), now, Later::AsWritten, ring), all),
+            Queue::Ahead => (p.rule.used(&p.before(record), now, Later::AsWritten, self.local(), ring), all),
             Queue::Unknown => {
-                (p.rule.used(state, now, record.later(), ring), p.rule.queued(state, now, ring).unwrap_or(0))
+                let used = p.rule.used(state, now, record.later(), self.local(), ring);
+                (used, p.rule.queued(state, now, self.local(), ring).unwrap_or(0))
             }
             Queue::Partly { from } => {
                 // Assumes evenly spaced turns, of which at least one has come.
@@ -568,15 +601,15 @@ impl Rules {
                 let rest = u128::from(all.saturating_sub(1)) * u128::from(left);
                 let evenly = u64::try_from(rest.div_ceil(u128::from(span.max(1)))).unwrap_or(u64::MAX);
                 let queued = match p.rule {
-                    Rule::Log(_) => p.rule.queued(state, now, ring).unwrap_or(evenly),
+                    Rule::Log(_) => p.rule.queued(state, now, self.local(), ring).unwrap_or(evenly),
                     Rule::Bucket(_) | Rule::Fixed(_) if self.len == 1 => {
-                        p.rule.queued(state, now, ring).unwrap_or(evenly).min(all)
+                        p.rule.queued(state, now, self.local(), ring).unwrap_or(evenly).min(all)
                     }
                     _ => evenly,
                 };
                 let mut state = *state;
-                p.rule.without_queue(&mut state, &p.before(record), all, now, self.len == 1);
-                (p.rule.used(&state, now, Later::AsWritten, ring).min(p.rule.max_cost()), queued)
+                p.rule.without_queue(&mut state, &p.before(record), all, now, self.len == 1, self.local());
+                (p.rule.used(&state, now, Later::AsWritten, self.local(), ring).min(p.rule.max_cost()), queued)
             }
         }
     }

@@ -1,19 +1,47 @@
 //! Fixed window counters, and the sliding window counter, which estimates from two of them.
 
+use super::MAX_WAIT;
+use super::calendar::{Calendar, LocalTime};
+
 /// Words of state.
 pub(crate) const FIXED_WORDS: usize = 2;
 pub(crate) const SLIDING_WORDS: usize = 3;
 
-/// The parameters of one fixed window limit: at most `max` per window of `per`.
+/// The parameters of one fixed window limit: at most `max` in each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FixedWindow {
     pub(crate) max: u64,
-    pub(crate) per: u64,
-    /// Windows begin at `origin` plus multiples of `per`; `None`: with the first use.
-    pub(crate) origin: Option<u64>,
+    pub(crate) windows: Windows,
+}
+
+/// A partition of time into windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Windows {
+    /// Of `per`, without a gap since 1970. The wall clock is ahead of instants by `wall_ns`.
+    Aligned { per: u64, wall_ns: u64 },
+    /// Of `per`, each beginning with the first use after the previous one ended.
+    FirstUse { per: u64 },
+    /// Of the calendar in local time.
+    Calendar(Calendar),
+}
+
+/// What windows need to know about the wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WallClock {
+    pub(crate) local: LocalTime,
+    /// Tells zones apart.
+    pub(crate) zone: u64,
+    /// The earliest wall-clock time since the usage began to be counted, in nanoseconds since 1970.
+    pub(crate) earliest_ns: u64,
+    /// From this time on the wall clock has shown all times up to the present one: since then it was not set forward by
+    /// as much as a day.
+    pub(crate) continuous_ns: u64,
 }
 
 /// The last window with an admission.
+///
+/// If it begins after the time of the last admission, the wall clock was set back: the windows before it were in use
+/// already, and how much of them is unknown. Nothing is admitted until it begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FixedState {
     pub(crate) start: u64,
@@ -30,72 +58,150 @@ impl FixedState {
     }
 }
 
-impl FixedWindow {
+impl Windows {
     /// The start of the window that contains `at`, if no window is open.
-    fn start_of(&self, at: u64) -> u64 {
-        let Some(origin) = self.origin else { return at };
-        let per = self.per.max(1);
-        let zero = if at >= origin { origin } else { origin % per };
-        // A window that began before time 0 is clamped to begin at 0.
-        at.checked_sub(zero).map_or(0, |since| at - since % per)
-    }
-
-    /// The end of the window that begins at `start`.
-    fn end_of(&self, start: u64) -> u64 {
-        match self.origin {
-            Some(origin) if start < origin && start < origin % self.per.max(1) => origin % self.per.max(1),
-            _ => start.saturating_add(self.per),
+    fn start_of(&self, at: u64, local: &LocalTime) -> u64 {
+        match *self {
+            // A window that began before time 0 is clamped to begin at 0.
+            Windows::Aligned { per, wall_ns } => {
+                at.saturating_sub(at.saturating_add(wall_ns) % per.max(1))
+            }
+            Windows::FirstUse { .. } => at,
+            Windows::Calendar(period) => local.start_of(period, local.index_of(period, at)),
         }
     }
 
+    /// The end of the window that begins at `start`.
+    fn end_of(&self, start: u64, local: &LocalTime) -> u64 {
+        match *self {
+            Windows::Aligned { per, wall_ns } if start == 0 => per.saturating_sub(wall_ns % per.max(1)),
+            Windows::Aligned { per, .. } | Windows::FirstUse { per } => start.saturating_add(per),
+            Windows::Calendar(period) => local.start_of(period, local.index_of(period, start) + 1),
+        }
+    }
+
+    /// The start of the window `n` windows after the one that begins at `start`; `None` if that is not representable.
+    fn start_after(&self, start: u64, n: u64, local: &LocalTime) -> Option<u64> {
+        match *self {
+            Windows::Aligned { per, .. } | Windows::FirstUse { per } => {
+                let Some(more) = n.checked_sub(1) else { return Some(start) };
+                self.end_of(start, local).checked_add(more.checked_mul(per)?)
+            }
+            Windows::Calendar(period) => {
+                let index = local.index_of(period, start).checked_add(n)?;
+                Some(local.start_of(period, index)).filter(|&start| start < u64::MAX)
+            }
+        }
+    }
+
+    /// How many windows after that of `now` the one that begins at `start` is.
+    fn distance(&self, now: u64, start: u64, local: &LocalTime) -> u64 {
+        match *self {
+            Windows::Aligned { per, .. } | Windows::FirstUse { per } => {
+                start.saturating_sub(now).div_ceil(per.max(1))
+            }
+            Windows::Calendar(_) if start <= now => 0,
+            Windows::Calendar(period) => {
+                local.index_of(period, start).saturating_sub(local.index_of(period, now))
+            }
+        }
+    }
+
+    /// The number, by the wall clock, of the window that contains `at`.
+    fn index_of(&self, at: u64, local: &LocalTime) -> u64 {
+        let wall_ns = if let Windows::Aligned { wall_ns, .. } = *self { wall_ns } else { local.wall_ns };
+        self.index_at_unix(at.saturating_add(wall_ns), local)
+    }
+
+    /// The same for a time since 1970.
+    fn index_at_unix(&self, unix_ns: u64, local: &LocalTime) -> u64 {
+        match *self {
+            Windows::Aligned { per, .. } => unix_ns / per.max(1),
+            Windows::FirstUse { .. } => 0,
+            Windows::Calendar(period) => local.index_at_unix(period, unix_ns),
+        }
+    }
+
+    /// The start of the window with this number.
+    fn start_of_index(&self, index: u64, local: &LocalTime) -> u64 {
+        match *self {
+            Windows::Aligned { per, wall_ns } => {
+                index.checked_mul(per).map_or(u64::MAX, |unix_ns| unix_ns.saturating_sub(wall_ns))
+            }
+            Windows::FirstUse { .. } => 0,
+            Windows::Calendar(period) => local.start_of(period, index),
+        }
+    }
+
+    /// Whether both are the same windows of the same wall clock, whatever that shows.
+    fn are_those_of(&self, other: &Windows) -> bool {
+        match (self, other) {
+            (Windows::Aligned { per: a, .. }, Windows::Aligned { per: b, .. })
+            | (Windows::FirstUse { per: a }, Windows::FirstUse { per: b }) => a == b,
+            (Windows::Calendar(a), Windows::Calendar(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl FixedWindow {
     /// Whether `at` lies beyond the state's window; true if there is none yet.
-    fn is_over(&self, state: &FixedState, at: u64) -> bool {
-        at >= self.end_of(state.start) || *state == FixedState::default()
+    fn is_over(&self, state: &FixedState, at: u64, local: &LocalTime) -> bool {
+        at >= self.windows.end_of(state.start, local) || *state == FixedState::default()
     }
 
     /// The first instant at which `cost` more conform.
-    pub(crate) fn ready(&self, state: &FixedState, cost: u64) -> u64 {
-        if state.used.saturating_add(cost) <= self.max { 0 } else { self.end_of(state.start) }
+    pub(crate) fn ready(&self, state: &FixedState, cost: u64, local: &LocalTime) -> u64 {
+        if state.used.saturating_add(cost) <= self.max {
+            // Later than the last admission only after the wall clock was set back.
+            state.start
+        } else {
+            self.windows.end_of(state.start, local)
+        }
     }
 
     /// Charges `cost` at `at`.
-    pub(crate) fn charge(&self, state: &mut FixedState, at: u64, cost: u64) {
-        if self.is_over(state, at) {
-            *state = FixedState { start: self.start_of(at), used: 0 };
+    pub(crate) fn charge(&self, state: &mut FixedState, at: u64, cost: u64, local: &LocalTime) {
+        if self.is_over(state, at, local) {
+            *state = FixedState { start: self.windows.start_of(at, local), used: 0 };
         }
         state.used = state.used.saturating_add(cost);
     }
 
     /// Refunds up to `amount` of a charge at `at`, if that window is still the last one. Returns how much.
-    pub(crate) fn refund(&self, state: &mut FixedState, at: u64, amount: u64) -> u64 {
-        if at >= state.start && !self.is_over(state, at) { take(&mut state.used, amount) } else { 0 }
+    pub(crate) fn refund(&self, state: &mut FixedState, at: u64, amount: u64, local: &LocalTime) -> u64 {
+        if at >= state.start && !self.is_over(state, at, local) { take(&mut state.used, amount) } else { 0 }
     }
 
     /// A debt of `amount`, as if single calls had queued from `base` on: it fills this window, then whole future
     /// windows. Returns the instant of the last call; `None` if that is not representable.
-    pub(crate) fn debt(&self, state: &mut FixedState, base: u64, amount: u64) -> Option<u64> {
+    pub(crate) fn debt(
+        &self,
+        state: &mut FixedState,
+        base: u64,
+        amount: u64,
+        local: &LocalTime,
+    ) -> Option<u64> {
         let mut next = *state;
-        if self.is_over(&next, base) {
-            next = FixedState { start: self.start_of(base), used: 0 };
+        if self.is_over(&next, base, local) {
+            next = FixedState { start: self.windows.start_of(base, local), used: 0 };
         }
         let here = amount.min(self.max.saturating_sub(next.used));
         next.used = next.used.saturating_add(here);
-        let mut at = base;
         if let Some(before_last) = (amount - here).checked_sub(1) {
             let (windows, max) = (before_last / self.max.max(1), self.max.max(1));
-            let start = self.end_of(next.start).checked_add(windows.checked_mul(self.per)?)?;
+            let start = self.windows.start_after(next.start, windows.checked_add(1)?, local)?;
             next = FixedState { start, used: before_last % max + 1 };
-            at = base.max(start);
         }
         *state = next;
-        Some(at)
+        Some(base.max(next.start))
     }
 
     /// The usage in the window of `now`. If a queue extends beyond a window, that window is full.
-    pub(crate) fn used(&self, state: &FixedState, now: u64) -> u64 {
+    pub(crate) fn used(&self, state: &FixedState, now: u64, local: &LocalTime) -> u64 {
         if state.start > now {
             self.max
-        } else if self.is_over(state, now) {
+        } else if self.is_over(state, now, local) {
             0
         } else {
             state.used.min(self.max)
@@ -103,8 +209,8 @@ impl FixedWindow {
     }
 
     /// How many of the used calls are turns in future windows.
-    pub(crate) fn queued(&self, state: &FixedState, now: u64) -> u64 {
-        let windows = state.start.saturating_sub(now).div_ceil(self.per.max(1));
+    pub(crate) fn queued(&self, state: &FixedState, now: u64, local: &LocalTime) -> u64 {
+        let windows = self.windows.distance(now, state.start, local);
         windows.saturating_sub(1).saturating_mul(self.max).saturating_add(if windows > 0 {
             state.used
         } else {
@@ -113,17 +219,70 @@ impl FixedWindow {
     }
 
     /// The state in which `used` calls were admitted in the window of `now`. With zero usage, no window is open.
-    pub(crate) fn as_if(&self, used: u64, now: u64) -> FixedState {
+    pub(crate) fn as_if(&self, used: u64, now: u64, local: &LocalTime) -> FixedState {
         match used {
             0 => FixedState::default(),
-            _ => FixedState { start: self.start_of(now), used: used.min(self.max) },
+            _ => FixedState { start: self.windows.start_of(now, local), used: used.min(self.max) },
         }
     }
 
     /// The state with which the same windows continue at `now` under another `max`. Usage is not clamped to the new
-    /// `max`, because some of it may be refunded. If turns in future windows are dropped, this window is full.
-    pub(crate) fn carry(&self, state: &FixedState, now: u64) -> FixedState {
-        if state.start > now { FixedState { start: self.start_of(now), used: u64::MAX } } else { *state }
+    /// `max`, because some of it may be refunded. If turns in future windows are dropped, this window is full. `last`:
+    /// the time of the last admission.
+    pub(crate) fn carry(&self, state: &FixedState, now: u64, last: u64, local: &LocalTime) -> FixedState {
+        if state.start > now && state.start <= last {
+            FixedState { start: self.windows.start_of(now, local), used: u64::MAX }
+        } else {
+            *state
+        }
+    }
+
+    /// Whether the state of this limit can be [realigned](Self::realigned) for `next`.
+    pub(crate) fn has_windows_of(&self, next: &FixedWindow, from: &WallClock, to: &WallClock) -> bool {
+        let same_zone = !matches!(self.windows, Windows::Calendar(_)) || from.zone == to.zone;
+        same_zone && self.windows.are_those_of(&next.windows)
+    }
+
+    /// The state with which the same windows continue at `now` if the wall clock was set: `from` before, `to` now.
+    ///
+    /// A call counts in the window in which the wall clock placed it when it was admitted. So usage continues if this is
+    /// still the window of the last admission, by its number, and a later window starts with nothing used. If it is an
+    /// earlier window:
+    ///
+    /// - If the clock has already been in it since it was last set far forward: it was in all windows up to that of the
+    ///   last admission. How much of them was used is unknown, so nothing is admitted until the window of the last
+    ///   admission begins again, and there its usage continues.
+    /// - If the clock has never been in it since usage is counted: the calls of the last window are taken to be of this
+    ///   one. (The clock was ahead when the limiter was created.)
+    /// - If the clock may have been in it before it was set far forward: it is full.
+    pub(crate) fn realigned(
+        &self,
+        state: &FixedState,
+        now: u64,
+        next: &FixedWindow,
+        from: &WallClock,
+        to: &WallClock,
+    ) -> FixedState {
+        let is_same = self.windows == next.windows && from.local == to.local;
+        if is_same || *state == FixedState::default() || matches!(self.windows, Windows::FirstUse { .. }) {
+            return *state;
+        }
+        let (windows, local) = (&next.windows, &to.local);
+        let (then, here) = (self.windows.index_of(state.start, &from.local), windows.index_of(now, local));
+        let start = windows.start_of_index(then, local);
+        let has_been_since = |unix_ns| windows.index_at_unix(unix_ns, local) <= here;
+        if then == here {
+            return FixedState { start, used: state.used };
+        }
+        if then < here {
+            return FixedState::default();
+        }
+        let longest = now.saturating_add(MAX_WAIT.as_nanos() as u64);
+        if has_been_since(from.continuous_ns) && start <= longest {
+            return FixedState { start, used: state.used };
+        }
+        let used = if has_been_since(from.earliest_ns) { u64::MAX } else { state.used };
+        FixedState { start: windows.start_of(now, local), used }
     }
 
     /// The same if a queue extends beyond the window of `now`, and `before` is the state before that queue: everything
@@ -135,21 +294,23 @@ impl FixedWindow {
         before: &FixedState,
         now: u64,
         is_alone: bool,
+        local: &LocalTime,
     ) -> FixedState {
-        if state.start <= now {
-            return *state;
+        if state.start <= now || before.start > now {
+            // In the second case the wall clock was set back, and all turns at this limit are later.
+            return if state.start <= now { *state } else { *before };
         }
-        if before.start <= now && !self.is_over(before, now) {
+        if !self.is_over(before, now, local) {
             return FixedState { start: before.start, used: before.used.max(self.max) };
         }
-        let start = match self.origin {
-            Some(_) => self.start_of(now),
-            None if is_alone => {
-                let windows = (state.start - now).div_ceil(self.per.max(1));
-                state.start.saturating_sub(windows.saturating_mul(self.per))
+        let start = match self.windows {
+            Windows::Aligned { .. } | Windows::Calendar(_) => self.windows.start_of(now, local),
+            Windows::FirstUse { per } if is_alone => {
+                let windows = self.windows.distance(now, state.start, local);
+                state.start.saturating_sub(windows.saturating_mul(per))
             }
             // Leaving room in a window that begins too early would make the next window begin too early, too.
-            None => return self.carry(state, now),
+            Windows::FirstUse { .. } => return self.carry(state, now, u64::MAX, local),
         };
         FixedState { start, used: self.max }
     }

@@ -140,7 +140,8 @@ impl Limiter {
         // An ended pause is kept while it still prevents a burst of budget that was unused during it.
         config.not_before = config.not_before.filter(|&at| config.pause_still_binds(at, now));
         let Some(next) = make(&config)? else { return Ok(()) };
-        let next = Config { since: now, ..next };
+        let next = Config { since: now, clock_was_set: false, ..next };
+        let next = next.by_wall_clock(clock::wall_offset().ns, Some(&config))?;
         let pair = Some(control.pair());
         if next.starts_empty && segment.has_records() {
             segment.records(pair).clear_damage(epoch);

@@ -58,7 +58,8 @@ impl Settings {
                 format!("{} is not a valid number of seats; choose 1 to {MAX_SEATS}", self.seats),
             ));
         }
-        let config = Config::new(self.policy.policy(), clock::now());
+        let config =
+            Config::new(self.policy.policy(), clock::now()).by_wall_clock(clock::wall_offset().ns, None)?;
         Ok(Plan { config, mode: self.mode, seats: self.seats })
     }
 }

@@ -253,7 +253,7 @@ fn fill(header: &Header, shape: &Shape, name: &Name, plan: &Plan) {
     set(&geometry.created_ns, plan.config.since.as_nanos());
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     set(&geometry.created_unix, since_1970.as_secs());
-    set(&geometry.wall_ns, crate::clock::wall_offset());
+    set(&geometry.wall_ns, plan.config.wall.local.wall_ns);
     for (word, chunk) in header.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);

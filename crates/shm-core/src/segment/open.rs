@@ -261,7 +261,7 @@ fn check_clock(
         }
         host::ClockMatch::Unknown => {}
     }
-    let difference = Duration::from_nanos(clock::wall_offset().abs_diff(wall_ns));
+    let difference = Duration::from_nanos(clock::wall_offset().ns.abs_diff(wall_ns));
     if difference <= WALL_TOLERANCE && created_ns <= clock::now().as_nanos() {
         return Ok(());
     }

@@ -38,7 +38,6 @@ fn later() -> Nanos {
 pub(crate) struct Ring {
     epoch: AtomicU64,
     places: [Generation; GENERATIONS],
-    wall_ns: AtomicU64,
 }
 
 impl Ring {
@@ -46,11 +45,10 @@ impl Ring {
         Ring {
             epoch: AtomicU64::new(0),
             places: std::array::from_fn(|_| Generation::model()),
-            wall_ns: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn generations(&self) -> Generations<'_> {
-        Generations::for_model(&self.epoch, &self.places, &self.wall_ns)
+        Generations::for_model(&self.epoch, &self.places)
     }
 }
