@@ -46,11 +46,11 @@ pub use directory::{DIR_VARIABLE, Directory};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
-    ChargeTotals, Decision, Demand, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, ReservedTurn,
-    Settings, Step, Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
+    ChargeTotals, Decision, Demand, Granted, Inspection, Limiter, OnMismatch, Receipt, ReservedTurn,
+    Settings, SleepPlan, TendStep, Undecided, WaitStep, Waiter, Waiting, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
-pub use line::Rouse;
+pub use line::CallerWaker;
 #[cfg(not(model))]
 pub use name::{MAX_NAME, Name};
 #[cfg(not(model))]

@@ -30,6 +30,7 @@ const LOOK_BACK: i64 = 40 * DAY;
 
 /// The period of a calendar window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Calendar {
     /// 60 minutes. A window begins when the local clock shows a full hour. An hour that the local clock shows twice is

@@ -1,6 +1,6 @@
 //! One limit: a rate, the algorithm that counts it, and the unit that it counts, validated on construction.
 
-use super::{Rate, Unit, format_span};
+use super::{Calendar, Rate, Unit, Zone, format_span};
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::num::NonZeroU64;
@@ -12,6 +12,9 @@ pub const MAX_REFILL: Duration = Duration::from_secs(3_653 * 86_400);
 pub const MAX_GREEDY: u64 = 1 << 20;
 /// The largest `max` of a fixed window or a sliding counter.
 pub const MAX_WINDOW: u64 = 1 << 48;
+/// The longest period of fixed windows that are aligned to the Unix epoch: a day. Longer ones would not begin with a week, a
+/// month or a year of the calendar.
+pub const MAX_ALIGNED: Duration = Duration::from_secs(86_400);
 
 /// The algorithm of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +30,13 @@ pub enum Kind {
     Greedy,
     /// At most `max` in each of the consecutive windows of `per`.
     FixedWindow(Start),
+    /// At most `max` in each hour, day, week or month of the calendar of a zone.
+    CalendarWindow {
+        /// The period. Its exact length depends on the calendar; that of the limit's rate is the usual one.
+        period: Calendar,
+        /// The zone whose local time tells when a period begins.
+        zone: Zone,
+    },
     /// At most `max` by an estimate over a sliding window: the count of the current fixed window, plus that of the previous
     /// one, weighted by the part of it that the sliding window still overlaps.
     SlidingCounter,
@@ -37,8 +47,8 @@ pub enum Kind {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Start {
-    /// At multiples of `per` since 1970, by the wall clock at the time when the limiter was created: a window of a minute
-    /// begins with the minute. Later adjustments of the wall clock do not move the windows.
+    /// At multiples of `per` since 1970, by the host's wall clock: a window of a minute begins with the minute, and one of a
+    /// day at midnight UTC. The windows follow when the wall clock is set.
     Epoch,
     /// At the first admission after the previous window has ended.
     FirstUse,
@@ -193,14 +203,74 @@ impl Limit {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if `max` is more than [`MAX_WINDOW`].
+    /// [`ErrorKind::InvalidInput`] if `max` is more than [`MAX_WINDOW`], or if windows aligned to the Unix epoch are longer than
+    /// [`MAX_ALIGNED`]: see [`calendar_window`](Self::calendar_window).
     pub fn fixed_window(rate: Rate, start: Start) -> Result<Self> {
         windowed(rate)?;
+        if start == Start::Epoch && rate.per() > MAX_ALIGNED {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "{rate}: fixed windows longer than a day would not begin with a week, month or year; use calendar windows \
+                     (--window calendar) for {max}/week or {max}/month, windows from first use (--window first-use), or a burst \
+                     (--burst {max})",
+                    max = rate.max()
+                ),
+            ));
+        }
         Ok(Self::of(rate, Kind::FixedWindow(start)))
+    }
+
+    /// At most `max` in each hour, day, week (from Monday) or month of the calendar of `zone`, as providers count quotas. By
+    /// definition, up to twice `max` may be admitted within a short time across the end of a window.
+    ///
+    /// A call counts in the window in which the host's wall clock places it when it is admitted.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Calendar, Limit, Zone};
+    /// let limit = Limit::calendar_window(1_000, Calendar::Month, Zone::UTC)?;
+    /// assert_eq!(limit.to_string(), "1000/month by the calendar of UTC");
+    /// # #[cfg(feature = "zones")]
+    /// let limit = Limit::calendar_window(1_000, Calendar::Day, Zone::named("America/Los_Angeles")?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if `max` is 0 or more than [`MAX_WINDOW`].
+    pub fn calendar_window(max: u64, period: Calendar, zone: Zone) -> Result<Self> {
+        let rate = Rate::new(max, period.nominal())?;
+        windowed(rate)?;
+        Ok(Self::of(rate, Kind::CalendarWindow { period, zone }))
+    }
+
+    /// The same from a rate, whose period must be one of the calendar.
+    pub(super) fn calendar_window_at(rate: Rate, zone: Zone) -> Result<Self> {
+        let Some(period) = Calendar::of_nominal(rate.per()) else {
+            let per = format_span(rate.per());
+            let remedy = if rate.per() <= MAX_ALIGNED {
+                format!("for windows of {per} use fixed ones (--window fixed)")
+            } else {
+                format!(
+                    "for windows of {per} from first use add --window first-use; for an average over {per} add --burst {}",
+                    rate.max()
+                )
+            };
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{rate}: a calendar window is one hour, day, week or month; {remedy}"),
+            ));
+        };
+        Self::calendar_window(rate.max(), period, zone)
     }
 
     /// At most `max` by an estimate over a sliding window of `per`, in a few bytes for any `max`. The estimate never exceeds
     /// `max`; a real window may hold more, if the calls of the previous window came late in it.
+    ///
+    /// **A small `max` is not used in full**: single calls under constant demand get `max − 1` per period, and with a `max` of 1
+    /// one call in two periods ([`sustained_rate`](Self::sustained_rate)). Below a `max` of 10 use [`greedy`](Self::greedy) or a
+    /// bucket.
     ///
     /// ```
     /// # fn main() -> shm_core::Result<()> {
@@ -283,6 +353,7 @@ impl Limit {
             Kind::Bucket { burst } => Self::with_burst(rate, burst.get())?,
             Kind::Greedy => Self::greedy(rate)?.guarded(self.guard().min(rate.per()))?,
             Kind::FixedWindow(start) => Self::fixed_window(rate, start)?,
+            Kind::CalendarWindow { zone, .. } => Self::calendar_window_at(rate, zone)?,
             Kind::SlidingCounter => Self::sliding_counter(rate)?,
         };
         Ok(limit.counting(self.unit))
@@ -291,6 +362,26 @@ impl Limit {
     /// The rate.
     pub fn rate(self) -> Rate {
         self.rate
+    }
+
+    /// What single calls get under constant demand: less than [`rate`](Self::rate) for a sliding counter, in whose estimate the
+    /// calls of the previous window count up to the end of this one.
+    ///
+    /// ```
+    /// # fn main() -> shm_core::Result<()> {
+    /// # use shm_core::limit::{Limit, Rate};
+    /// assert_eq!(Limit::sliding_counter(Rate::per_minute(5)?)?.sustained_rate(), Rate::per_minute(4)?);
+    /// assert_eq!(Limit::sliding_counter(Rate::per_second(1)?)?.sustained_rate(), "1/2s".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sustained_rate(self) -> Rate {
+        let rate = self.rate;
+        match (self.kind, rate.max()) {
+            (Kind::SlidingCounter, 1) => Rate::new(1, 2 * rate.per()).unwrap_or(rate),
+            (Kind::SlidingCounter, max) => Rate::new(max - 1, rate.per()).unwrap_or(rate),
+            _ => rate,
+        }
     }
 
     /// The algorithm.
@@ -358,6 +449,9 @@ impl fmt::Display for Limit {
             Kind::Greedy => write!(f, "{} greedy", self.rate),
             Kind::FixedWindow(Start::Epoch) => write!(f, "{} in fixed windows", self.rate),
             Kind::FixedWindow(Start::FirstUse) => write!(f, "{} in windows from first use", self.rate),
+            Kind::CalendarWindow { period, zone } => {
+                write!(f, "{}/{period} by the calendar of {zone}", self.rate.max())
+            }
             Kind::SlidingCounter => write!(f, "{} by a sliding counter", self.rate),
         }?;
         if self.guard_ns > 0 {

@@ -1,6 +1,6 @@
 //! A policy: the limits and permits that one limiter enforces together.
 
-use super::{Kind, Limit, Unit};
+use super::{Kind, Limit, Start, Unit, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
@@ -38,7 +38,7 @@ impl Policy {
     /// A policy of one to four limits. For a policy without limits see [`of_permits`](Self::of_permits).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if there are no limits or more than four.
+    /// [`ErrorKind::InvalidInput`] if there are no limits or more than four, or if calendar windows have different zones.
     pub fn new(limits: &[Limit]) -> Result<Policy> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         if limits.is_empty() {
@@ -56,7 +56,43 @@ impl Policy {
         for (slot, &limit) in all.iter_mut().zip(limits) {
             *slot = Some(limit);
         }
-        Ok(Policy { limits: all, permits: 0, shadow: false, max_waiters: None })
+        let policy = Policy { limits: all, permits: 0, shadow: false, max_waiters: None };
+        policy.check_zones()?;
+        Ok(policy)
+    }
+
+    /// Checks that all calendar windows have the same zone.
+    pub(crate) fn check_zones(&self) -> Result<()> {
+        let mut zones = self.zones();
+        match zones.next().and_then(|first| Some((first, zones.find(|&zone| zone != first)?))) {
+            None => Ok(()),
+            Some((a, b)) => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "all calendar windows of one limiter follow the same time zone, and these name {a} and {b}; choose one of \
+                     them, or use two limiters"
+                ),
+            )),
+        }
+    }
+
+    fn zones(&self) -> impl Iterator<Item = Zone> + '_ {
+        self.limits().filter_map(|limit| match limit.kind() {
+            Kind::CalendarWindow { zone, .. } => Some(zone),
+            _ => None,
+        })
+    }
+
+    /// The time zone of its calendar windows; `None` if it has none.
+    pub fn zone(&self) -> Option<Zone> {
+        self.zones().next()
+    }
+
+    /// Whether any of its windows follow the wall clock.
+    pub(crate) fn follows_wall_clock(&self) -> bool {
+        self.limits().any(|limit| {
+            matches!(limit.kind(), Kind::FixedWindow(Start::Epoch) | Kind::CalendarWindow { .. })
+        })
     }
 
     /// A policy of `n` permits and no limit: it bounds concurrency, but not the rate.

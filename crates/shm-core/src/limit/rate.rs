@@ -8,6 +8,9 @@ use std::time::Duration;
 /// The longest period of a rate: 366 days.
 pub const MAX_PER: Duration = Duration::from_secs(366 * 86_400);
 
+/// Written as `week`, and not as `7days`.
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
 /// A rate: at most `max` calls (or amounts of another unit) per period `per`. Its text form is `5/s`, `100/10s`, `30/1m30s`.
 ///
 /// ```
@@ -160,7 +163,10 @@ impl Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let span = super::format_span(self.per());
+        let span = match self.per() {
+            WEEK => "week".to_owned(),
+            per => super::format_span(per),
+        };
         // "1s" reads best as "s": 5/s, not 5/1s.
         let span = match span.strip_prefix('1') {
             Some(unit) if !unit.contains(|c: char| c.is_ascii_digit()) => unit,

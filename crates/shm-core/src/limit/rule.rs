@@ -185,7 +185,7 @@ impl Rule {
         ring: &impl Ring,
     ) -> u64 {
         match self {
-            Rule::Bucket(g) => g.outlook(state[0], Nanos::from_nanos(now)).used,
+            Rule::Bucket(g) => g.status(state[0], Nanos::from_nanos(now)).used,
             Rule::Log(l) => l.usage(&LogState::read(state), now, later, ring).0,
             Rule::Fixed(w) => w.used(&FixedState::read(state), now, local),
             Rule::Sliding(w) => w.used(&SlidingState::read(state), now),
@@ -202,7 +202,7 @@ impl Rule {
         ring: &impl Ring,
     ) -> Option<u64> {
         match self {
-            Rule::Bucket(g) => Some(g.outlook(state[0], Nanos::from_nanos(now)).queued),
+            Rule::Bucket(g) => Some(g.status(state[0], Nanos::from_nanos(now)).queued),
             Rule::Log(l) => l.usage(&LogState::read(state), now, Later::AsWritten, ring).1,
             Rule::Fixed(w) => Some(w.queued(&FixedState::read(state), now, local)),
             Rule::Sliding(w) => Some(w.queued(&SlidingState::read(state), now)),

@@ -6,7 +6,7 @@
 //! max_waiters = 100  # omitted: any number may wait
 //! [[limit]]
 //! rate = "500/m"
-//! kind = "greedy"    # bucket (the default) | greedy | fixed-window | sliding-counter
+//! kind = "greedy"    # bucket (the default) | greedy | fixed-window | calendar-window | sliding-counter
 //! guard = "50ms"     # greedy only
 //! [[limit]]
 //! rate = "200000/m"
@@ -16,13 +16,17 @@
 //! rate = "10000/1day"
 //! kind = "fixed-window"
 //! start = "epoch"    # fixed-window only: epoch (the default) | first-use
+//! [[limit]]
+//! rate = "100000/month"        # h, day, week or month
+//! kind = "calendar-window"
+//! zone = "Europe/Berlin"       # calendar-window only: a time zone; omitted: UTC
 //! ```
 //!
 //! With `permits`, a `[[limit]]` is optional.
 
-use super::{Description, Kind, KindName, Limit, Policy, Rate, Start, Unit, format_span, parse_span};
+use super::{Calendar, Kind, Limit, LimitKind, LimitSpec, Policy, Rate, Start, Unit, Zone, format_span, parse_span};
 use crate::clock::Nanos;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use std::time::Duration;
@@ -32,11 +36,13 @@ use std::time::Duration;
 struct LimitText {
     rate: Rate,
     #[serde(default)]
-    kind: KindName,
+    kind: LimitKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<Start>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<Zone>,
     #[serde(default, with = "span", skip_serializing_if = "Option::is_none")]
     guard: Option<Duration>,
     #[serde(default, skip_serializing_if = "Unit::is_calls")]
@@ -47,11 +53,15 @@ struct LimitText {
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KindText {
-    kind: KindName,
+    kind: LimitKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<Start>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period: Option<Calendar>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<Zone>,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -69,16 +79,16 @@ struct PolicyText {
 
 impl From<Limit> for LimitText {
     fn from(limit: Limit) -> LimitText {
-        let Description { rate, kind, burst, start, guard, unit } = limit.into();
-        LimitText { rate, kind, burst, start, guard: guard.filter(|guard| !guard.is_zero()), unit }
+        let LimitSpec { rate, kind, burst, start, zone, guard, unit } = limit.into();
+        LimitText { rate, kind, burst, start, zone, guard: guard.filter(|guard| !guard.is_zero()), unit }
     }
 }
 
 impl TryFrom<LimitText> for Limit {
     type Error = Error;
 
-    fn try_from(LimitText { rate, kind, burst, start, guard, unit }: LimitText) -> Result<Limit> {
-        Description { rate, kind, burst, start, guard, unit }.try_into()
+    fn try_from(LimitText { rate, kind, burst, start, zone, guard, unit }: LimitText) -> Result<Limit> {
+        LimitSpec { rate, kind, burst, start, zone, guard, unit }.try_into()
     }
 }
 
@@ -86,17 +96,25 @@ impl From<Kind> for KindText {
     fn from(kind: Kind) -> KindText {
         let burst = if let Kind::Bucket { burst } = kind { Some(burst.get()) } else { None };
         let start = if let Kind::FixedWindow(start) = kind { Some(start) } else { None };
-        KindText { kind: kind.into(), burst, start }
+        let (period, zone) = match kind {
+            Kind::CalendarWindow { period, zone } => (Some(period), Some(zone)),
+            _ => (None, None),
+        };
+        KindText { kind: kind.into(), burst, start, period, zone }
     }
 }
 
 impl TryFrom<KindText> for Kind {
     type Error = Error;
 
-    fn try_from(KindText { kind, burst, start }: KindText) -> Result<Kind> {
+    fn try_from(KindText { kind, burst, start, period, zone }: KindText) -> Result<Kind> {
         // The fastest possible rate supports every kind, with every possible burst.
-        let fastest = Rate::new(1, Duration::from_nanos(1))?;
-        let any = Description { kind, burst, start, ..Description::of(fastest) };
+        let per = match (kind, period) {
+            (LimitKind::CalendarWindow, period) => period.unwrap_or(Calendar::Day).nominal(),
+            (_, None) => Duration::from_nanos(1),
+            (_, Some(_)) => return Err(bad("only calendar windows have a period; omit it")),
+        };
+        let any = LimitSpec { kind, burst, start, zone, ..LimitSpec::of(Rate::new(1, per)?) };
         Ok(Limit::try_from(any)?.kind())
     }
 }
@@ -162,7 +180,11 @@ macro_rules! by_string {
 }
 
 by_description!(Limit by LimitText, Kind by KindText, Policy by PolicyText);
-by_string!(Rate read by str::parse::<Rate>, Unit read by unit);
+by_string!(Rate read by str::parse::<Rate>, Unit read by unit, Zone read by Zone::named);
+
+fn bad(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, why)
+}
 
 fn unit(text: &str) -> Result<Unit> {
     if text == Unit::CALLS.name() { Ok(Unit::CALLS) } else { Unit::named(text) }

@@ -129,7 +129,7 @@ fn kinds_are_read_with_any_burst() {
 
 #[test]
 fn snapshot_fields_name_their_unit() {
-    let seen = crate::limit::Outlook { available: 1, used: 2, next_at: Nanos::from_nanos(3), queued: 4 };
+    let seen = crate::limit::LimitStatus { available: 1, used: 2, next_at: Nanos::from_nanos(3), queued: 4 };
     assert_eq!(
         serde_json::to_value(seen).unwrap(),
         serde_json::json!({"available": 1, "used": 2, "next_at_ns": 3, "queued": 4})

@@ -20,7 +20,7 @@ use std::fmt;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Zone([u8; Zone::LEN]);
 
 impl Zone {
@@ -40,6 +40,9 @@ impl Zone {
             return Ok(Zone::UTC);
         }
         let known = database::canonical_name(name)?;
+        if known == "Etc/UTC" {
+            return Ok(Zone::UTC);
+        }
         Zone::from_name(&known).ok_or_else(|| bad(format!("{name:?} is not a valid name of a time zone")))
     }
 
@@ -105,6 +108,12 @@ impl Zone {
 
 fn bad(why: String) -> Error {
     Error::new(ErrorKind::InvalidInput, why)
+}
+
+impl Default for Zone {
+    fn default() -> Zone {
+        Zone::UTC
+    }
 }
 
 impl fmt::Debug for Zone {

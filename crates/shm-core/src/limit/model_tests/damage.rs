@@ -5,8 +5,9 @@ use super::{Costs, Memory, ns};
 use crate::limit::log::Log;
 use crate::limit::rule::Rule;
 use crate::limit::rule_set::{LINE, RECORD_WORDS, Record, Rules};
-use crate::limit::window::{FixedWindow, SlidingCounter};
-use crate::limit::{Gcra, Limit, MAX_LIMITS, Rate, Ticks};
+use crate::limit::calendar::{LocalTime, Offsets};
+use crate::limit::window::{FixedWindow, SlidingCounter, WallClock, Windows};
+use crate::limit::{Calendar, Gcra, Limit, MAX_LIMITS, Rate, Ticks};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -30,7 +31,12 @@ fn rule(word: &mut impl FnMut() -> u64) -> Rule {
         }
         1 => Rule::Log(Log { max: word(), span: word() }),
         2 => {
-            Rule::Fixed(FixedWindow { max: word(), per: word(), origin: Some(word()).filter(|w| w % 3 > 0) })
+            let windows = match word() % 3 {
+                0 => Windows::Aligned { per: word(), wall_ns: word() },
+                1 => Windows::FirstUse { per: word() },
+                _ => Windows::Calendar(Calendar::of_code(word())),
+            };
+            Rule::Fixed(FixedWindow { max: word(), windows })
         }
         _ => Rule::Sliding(SlidingCounter { max: word(), per: word() }),
     }
@@ -39,12 +45,16 @@ fn rule(word: &mut impl FnMut() -> u64) -> Rule {
 fn rules(word: &mut impl FnMut() -> u64) -> Rules {
     let rules: [Rule; 4] = std::array::from_fn(|_| rule(word));
     let ringed = std::array::from_fn(|_| word().is_multiple_of(2));
-    Rules::new((word() % 6) as usize, |i| rules[i], ringed, word())
+    let mut rules = Rules::new((word() % 6) as usize, |i| rules[i], ringed, word());
+    let offsets = Offsets::from_words(std::array::from_fn(|_| word()));
+    let local = LocalTime { wall_ns: word(), offsets };
+    rules.set_wall(WallClock { local, zone: word() % 2, earliest_ns: word(), continuous_ns: word() });
+    rules
 }
 
 proptest! {
     #[test]
-    fn garbage_never_panics_or_loops(words in prop::collection::vec(word(), 200), bits in 0u32..5) {
+    fn garbage_never_panics_or_loops(words in prop::collection::vec(word(), 260), bits in 0u32..5) {
         let mut words = words.into_iter();
         let mut word = || words.next().unwrap();
         let (one, other) = (rules(&mut word), rules(&mut word));
@@ -59,7 +69,7 @@ proptest! {
         let look = |rules: &Rules, record: &Record| {
             rules.never(&costs);
             rules.ready(record, &costs, now, &memory);
-            rules.outlooks(record, ns(now), &memory);
+            rules.statuses(record, ns(now), &memory);
             rules.is_implausible(record, ns(now));
             rules.unwritten(record).for_each(drop);
             let mut charged = *record;
@@ -91,8 +101,8 @@ proptest! {
         let rule = match kind {
             0 => Rule::Bucket(Gcra::new(Limit::with_burst(rate, max).unwrap(), None)),
             1 => Rule::Log(Log { max, span: SPAN }),
-            2 => Rule::Fixed(FixedWindow { max, per: SPAN, origin: Some(7) }),
-            3 => Rule::Fixed(FixedWindow { max, per: SPAN, origin: None }),
+            2 => Rule::Fixed(FixedWindow { max, windows: Windows::Aligned { per: SPAN, wall_ns: 7 } }),
+            3 => Rule::Fixed(FixedWindow { max, windows: Windows::FirstUse { per: SPAN } }),
             _ => Rule::Sliding(SlidingCounter { max, per: SPAN }),
         };
         let rules = Rules::new(1, |_| rule, [kind == 1, false, false, false], 0);

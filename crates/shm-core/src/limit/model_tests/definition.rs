@@ -2,7 +2,7 @@
 
 use crate::limit::log::{Log, STEP_NS};
 use crate::limit::rule::Rule;
-use crate::limit::window::{FixedWindow, SlidingCounter};
+use crate::limit::window::{FixedWindow, SlidingCounter, Windows};
 use crate::limit::{Gcra, Limit, Rate};
 use std::time::Duration;
 
@@ -36,8 +36,11 @@ impl Spec {
         match self {
             Spec::Bucket { interval, burst } => Rule::Bucket(Gcra::new(bucket(interval, burst), None)),
             Spec::Log { max, span } => Rule::Log(Log { max, span }),
-            Spec::Fixed { max, per, origin } => Rule::Fixed(FixedWindow { max, per, origin: Some(origin) }),
-            Spec::First { max, per } => Rule::Fixed(FixedWindow { max, per, origin: None }),
+            Spec::Fixed { max, per, origin } => {
+                let windows = Windows::Aligned { per, wall_ns: per - 1 - (origin + per - 1) % per };
+                Rule::Fixed(FixedWindow { max, windows })
+            }
+            Spec::First { max, per } => Rule::Fixed(FixedWindow { max, windows: Windows::FirstUse { per } }),
             Spec::Sliding { max, per, .. } => Rule::Sliding(SlidingCounter { max, per }),
         }
     }

@@ -186,7 +186,7 @@ impl Promise {
             self.held += 1;
             prop_assert!(self.permits >= Some(self.held), "{} permits are held", self.held);
         }
-        self.admitted.push((epoch, Admission { at: Nanos::from_nanos(at), tokens: cost }));
+        self.admitted.push((epoch, Admission { at: Nanos::from_nanos(at), calls: cost }));
         // By a clock that may lag a little.
         let at = at.max(last.since);
         self.leaves(id, at);
