@@ -17,6 +17,10 @@ pub(crate) const CLOCK_STEP: Duration = Duration::from_millis(10);
 /// A measurement of the wall clock's offset is used only if it is at least this exact.
 pub(crate) const MAX_CLOCK_UNCERTAINTY: Duration = Duration::from_millis(1);
 
+/// A step forward by this much or more leaves out windows: after it, the wall clock has not shown all times before.
+/// Smaller ones are corrections, after which a step back leads to times that it may have shown.
+pub(crate) const FAR_STEP: Duration = Duration::from_secs(3_600);
+
 /// How often a process publishes that the wall clock was set, at most.
 pub(crate) const CLOCK_STEP_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -47,7 +47,8 @@ pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
     ChargeTotals, Decision, Demand, Granted, Inspection, Limiter, OnMismatch, Receipt, ReservedTurn,
-    Settings, SleepPlan, TendStep, Undecided, WaitStep, Waiter, Waiting, remove_by_force, sleep_on,
+    Settings, SleepPlan, TendStep, Undecided, WaitStep, Waiter, Waiting, WindowEnd, remove_by_force,
+    sleep_on,
 };
 #[cfg(not(model))]
 pub use line::CallerWaker;

@@ -1,11 +1,11 @@
 //! A configuration: the policy of a limiter and its control state.
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, WallOffset};
 use crate::error::{Error, ErrorKind, Result};
-use crate::intervals::CLOCK_STEP;
-use crate::limit::calendar::Offsets;
-use crate::limit::window::WallClock;
-use crate::limit::{Calendar, Gcra, Kind, Policy, Zone};
+use crate::intervals::{CLOCK_STEP, FAR_STEP};
+use crate::limit::calendar::{LocalTime, Offsets};
+use crate::limit::window::{WallClock, Windows};
+use crate::limit::{Calendar, Gcra, Kind, Limit, LocalDateTime, Policy, Start, Zone};
 
 /// What a change publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,21 +45,23 @@ impl Config {
         Config { policy, permits_ever: self.permits_ever.max(policy.permits().unwrap_or(0)), ..self }
     }
 
-    /// The same by the wall clock at `since`, which is ahead of instants by `wall_ns`. `existing`: the configuration that
-    /// this one replaces.
+    /// The same by the wall clock at `since`. `existing`: the configuration that this one replaces. Its offset is kept if
+    /// `offset` differs by no more than an error of measurement.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the zone of calendar windows is not known, or they cannot follow it.
-    pub(crate) fn by_wall_clock(self, wall_ns: u64, existing: Option<&Config>) -> Result<Config> {
+    pub(crate) fn by_wall_clock(self, offset: WallOffset, existing: Option<&Config>) -> Result<Config> {
+        self.policy.check_zones()?;
         let mut wall = self.wall;
-        if wall.local.wall_ns.abs_diff(wall_ns) > CLOCK_STEP.as_nanos() as u64 {
-            wall.local.wall_ns = wall_ns;
+        let tolerance = CLOCK_STEP.as_nanos() as u64 + offset.uncertainty_ns;
+        if existing.is_none() || wall.local.wall_ns.abs_diff(offset.ns) > tolerance {
+            wall.local.wall_ns = offset.ns;
         }
         let here = self.since.as_nanos().saturating_add(wall.local.wall_ns);
         match existing.filter(|old| !self.starts_empty && old.policy.follows_wall_clock()) {
             Some(old) => {
                 let ahead = wall.local.wall_ns.saturating_sub(old.wall.local.wall_ns);
-                let is_far = ahead >= Calendar::Day.nominal().as_nanos() as u64;
+                let is_far = ahead >= FAR_STEP.as_nanos() as u64;
                 wall.continuous_ns = if is_far { here } else { old.wall.continuous_ns.min(here) };
                 wall.earliest_ns = old.wall.earliest_ns.min(here);
             }
@@ -70,6 +72,21 @@ impl Config {
         Ok(Config { wall, ..self })
     }
 
+    /// When the window of this limit that contains `now` ends, if its windows follow the wall clock.
+    pub(crate) fn window_end(&self, limit: Limit, now: Nanos) -> Option<(Nanos, LocalDateTime)> {
+        let (windows, local) = match limit.kind() {
+            Kind::FixedWindow(Start::Epoch) => {
+                let wall_ns = self.wall.local.wall_ns;
+                let windows = Windows::Aligned { per: limit.rate().per_ns(), wall_ns };
+                (windows, LocalTime { wall_ns, offsets: Offsets::default() })
+            }
+            Kind::CalendarWindow { period, .. } => (Windows::Calendar(period), self.wall.local),
+            _ => return None,
+        };
+        let end = windows.end_after(now.as_nanos(), &local);
+        Some((Nanos::from_nanos(end), local.date_time(end)))
+    }
+
     /// The offsets of its zone at this time since 1970.
     fn offsets_at(&self, unix_ns: u64, existing: Option<&Config>) -> Result<Offsets> {
         let Some(zone) = self.policy.zone() else { return Ok(Offsets::default()) };
@@ -78,9 +95,8 @@ impl Config {
             (Err(_), Some(existing)) if existing.policy.zone() == Some(zone) => existing.wall.local.offsets,
             (offsets, _) => offsets?,
         };
-        let has_hours = |limit: crate::limit::Limit| {
-            matches!(limit.kind(), Kind::CalendarWindow { period: Calendar::Hour, .. })
-        };
+        let has_hours =
+            |limit: Limit| matches!(limit.kind(), Kind::CalendarWindow { period: Calendar::Hour, .. });
         if self.policy.limits().any(has_hours) && !offsets.keep_minutes() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,

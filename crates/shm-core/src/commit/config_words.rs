@@ -3,12 +3,14 @@
 use super::config::Config;
 use crate::clock::Nanos;
 use crate::layout::{CalendarWords, Generation, Hash, LIMITS, LimitWords, RINGS};
+use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::log::Log;
 use crate::limit::rule::Rule;
 use crate::limit::rule_set::Rules;
-use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::window::{FixedWindow, SlidingCounter, WallClock, Windows};
-use crate::limit::{Calendar, Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit, Zone};
+use crate::limit::{
+    Calendar, Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit, Zone,
+};
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -37,7 +39,8 @@ impl Config {
             limits | u64::from(self.policy.permits().unwrap_or(0)) << 32 | u64::from(self.permits_ever) << 48;
         [
             number,
-            if self.starts_empty { STARTS_EMPTY } else { 0 } | if self.clock_was_set { CLOCK_WAS_SET } else { 0 },
+            if self.starts_empty { STARTS_EMPTY } else { 0 }
+                | if self.clock_was_set { CLOCK_WAS_SET } else { 0 },
             self.since.as_nanos(),
             self.not_before.map_or(0, Nanos::as_nanos),
             shape,
@@ -101,7 +104,9 @@ impl Config {
                 put(word, value);
             }
         }
-        for (word, value) in calendar_fields_of(&to.calendar).zip(self.calendar_fields().into_iter().flatten()) {
+        for (word, value) in
+            calendar_fields_of(&to.calendar).zip(self.calendar_fields().into_iter().flatten())
+        {
             put(word, value);
         }
         to.header.checksum.store(sum.0, Ordering::Relaxed);
@@ -111,7 +116,8 @@ impl Config {
     /// throughout, then calls [`check`](RawConfig::check).
     pub(super) fn load(from: &Generation) -> RawConfig {
         let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-        let limits: [LimitFields; LIMITS] = std::array::from_fn(|i| fields_of_limit(&from.limits[i]).map(get));
+        let limits: [LimitFields; LIMITS] =
+            std::array::from_fn(|i| fields_of_limit(&from.limits[i]).map(get));
         let calendar = limits.iter().any(|words| follows_wall_clock(words[0])).then(|| {
             let mut words = [0; CALENDAR_WORDS];
             words.iter_mut().zip(calendar_fields_of(&from.calendar)).for_each(|(to, from)| *to = get(from));

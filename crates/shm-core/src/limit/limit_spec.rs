@@ -169,7 +169,15 @@ impl From<Limit> for LimitSpec {
             Kind::Greedy | Kind::SlidingCounter => {}
         }
         let guard = (limit.kind() == Kind::Greedy).then(|| limit.guard());
-        LimitSpec { rate: limit.rate(), kind: limit.kind().into(), burst, start, zone, guard, unit: limit.unit() }
+        LimitSpec {
+            rate: limit.rate(),
+            kind: limit.kind().into(),
+            burst,
+            start,
+            zone,
+            guard,
+            unit: limit.unit(),
+        }
     }
 }
 

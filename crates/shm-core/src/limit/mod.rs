@@ -44,7 +44,7 @@ pub(crate) mod serde_impls;
 mod ticks;
 mod unit;
 pub(crate) mod window;
-mod zone;
+pub(crate) mod zone;
 
 pub use calendar::{Calendar, LocalDateTime};
 pub use cost::Cost;

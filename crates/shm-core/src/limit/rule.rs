@@ -1,8 +1,8 @@
 //! One of several limits: its parameters, and how it uses its words of the record.
 
+use super::calendar::LocalTime;
 use super::gcra::CLOCK_SLACK;
 use super::log::{self, Later, Log, Ring, State as LogState};
-use super::calendar::LocalTime;
 use super::window::{
     FIXED_WORDS, FixedState, FixedWindow, SLIDING_WORDS, SlidingCounter, SlidingState, WallClock,
 };
@@ -97,7 +97,9 @@ impl Rule {
         match self {
             Rule::Bucket(_) => {}
             Rule::Log(_) => Log::charge_words(state, at, cost),
-            Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost, local)),
+            Rule::Fixed(w) => {
+                edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost, local))
+            }
             Rule::Sliding(w) => {
                 edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost))
             }
@@ -133,13 +135,7 @@ impl Rule {
     }
 
     /// Refunds `amount` of a charge. Returns how much was actually returned.
-    pub(super) fn refund(
-        &self,
-        state: &mut Words,
-        amount: u64,
-        unused: &Unused,
-        local: &LocalTime,
-    ) -> Given {
+    pub(super) fn refund(&self, state: &mut Words, amount: u64, unused: &Unused, local: &LocalTime) -> Given {
         match self {
             Rule::Bucket(g) => {
                 // Upper bounds of what the bucket would hold if the amount had never been charged; see
@@ -194,13 +190,7 @@ impl Rule {
 
     /// How much is queued after `now`, as far as this limit's words tell, assuming that no other limit spaces its
     /// turns. A log always knows, unless turns were cancelled.
-    pub(super) fn queued(
-        &self,
-        state: &Words,
-        now: u64,
-        local: &LocalTime,
-        ring: &impl Ring,
-    ) -> Option<u64> {
+    pub(super) fn queued(&self, state: &Words, now: u64, local: &LocalTime, ring: &impl Ring) -> Option<u64> {
         match self {
             Rule::Bucket(g) => Some(g.status(state[0], Nanos::from_nanos(now)).queued),
             Rule::Log(l) => l.usage(&LogState::read(state), now, Later::AsWritten, ring).1,
@@ -239,14 +229,7 @@ impl Rule {
 
     /// The state in which `used` was taken at `now` and nothing is queued. A log continues from `log`, the last state
     /// of its ring.
-    pub(super) fn as_if(
-        &self,
-        state: &mut Words,
-        used: u64,
-        now: u64,
-        log: &LogState,
-        local: &LocalTime,
-    ) {
+    pub(super) fn as_if(&self, state: &mut Words, used: u64, now: u64, log: &LogState, local: &LocalTime) {
         let used = used.min(self.max_cost());
         match self {
             Rule::Bucket(g) => {

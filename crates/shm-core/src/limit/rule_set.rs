@@ -277,7 +277,9 @@ impl Rules {
         rings: &impl Rings,
     ) -> (u64, usize) {
         let all = self.ready(record, costs, now, rings);
-        let of = |p: &RuleEntry| p.rule.ready(p.of(record), costs[p.limit], now, self.local(), || rings.ring(p.limit));
+        let of = |p: &RuleEntry| {
+            p.rule.ready(p.of(record), costs[p.limit], now, self.local(), || rings.ring(p.limit))
+        };
         let limit =
             self.entries().filter(|p| costs[p.limit] > 0).max_by_key(|p| of(p)).map_or(0, |p| p.limit);
         (all, limit)
@@ -294,7 +296,8 @@ impl Rules {
         let mut ready = record.last().max(self.not_before);
         for (p, &cost) in self.entries().zip(costs) {
             if cost > 0 {
-                ready = ready.max(p.rule.ready(p.of(record), cost, now, self.local(), || rings.ring(p.limit)));
+                ready =
+                    ready.max(p.rule.ready(p.of(record), cost, now, self.local(), || rings.ring(p.limit)));
             }
         }
         ready
@@ -477,13 +480,7 @@ impl Rules {
     pub(crate) fn unused(&self, now: Nanos) -> Record {
         let mut record = Record::EMPTY;
         for p in self.entries() {
-            p.rule.as_if(
-                p.of_mut(&mut record),
-                0,
-                now.as_nanos(),
-                &LogState::default(),
-                self.local(),
-            );
+            p.rule.as_if(p.of_mut(&mut record), 0, now.as_nanos(), &LogState::default(), self.local());
         }
         record
     }
@@ -515,14 +512,7 @@ impl Rules {
                         Queue::Over | Queue::Unknown => record.last(),
                         Queue::Ahead | Queue::Partly { .. } => self.last_before(record),
                     };
-                    let change = Takeover {
-                        now,
-                        last,
-                        log: &log,
-                        later,
-                        from: &self.wall,
-                        to: &next.wall,
-                    };
+                    let change = Takeover { now, last, log: &log, later, from: &self.wall, to: &next.wall };
                     p.rule.carry(&state, &n.rule, n.of_mut(&mut to), &change, &ring);
                 }
                 None => n.rule.as_if(n.of_mut(&mut to), 0, now.as_nanos(), &log, next.local()),
@@ -614,7 +604,10 @@ impl Rules {
                 };
                 let mut state = *state;
                 p.rule.without_queue(&mut state, &p.before(record), all, now, self.len == 1, self.local());
-                (p.rule.used(&state, now, Later::AsWritten, self.local(), ring).min(p.rule.max_cost()), queued)
+                (
+                    p.rule.used(&state, now, Later::AsWritten, self.local(), ring).min(p.rule.max_cost()),
+                    queued,
+                )
             }
         }
     }

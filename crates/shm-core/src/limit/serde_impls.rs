@@ -24,7 +24,10 @@
 //!
 //! With `permits`, a `[[limit]]` is optional.
 
-use super::{Calendar, Kind, Limit, LimitKind, LimitSpec, Policy, Rate, Start, Unit, Zone, format_span, parse_span};
+use super::{
+    Calendar, Kind, Limit, LimitKind, LimitSpec, LocalDateTime, Policy, Rate, Start, Unit, Zone, format_span,
+    parse_span,
+};
 use crate::clock::Nanos;
 use crate::error::{Error, ErrorKind, Result};
 use serde::de::{self, Deserialize, Deserializer};
@@ -188,6 +191,13 @@ fn bad(why: &str) -> Error {
 
 fn unit(text: &str) -> Result<Unit> {
     if text == Unit::CALLS.name() { Ok(Unit::CALLS) } else { Unit::named(text) }
+}
+
+/// As in RFC 3339.
+impl Serialize for LocalDateTime {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{self:#}"))
+    }
 }
 
 impl Serialize for Nanos {

@@ -34,7 +34,7 @@ pub(crate) struct WallClock {
     /// The earliest wall-clock time since the usage began to be counted, in nanoseconds since 1970.
     pub(crate) earliest_ns: u64,
     /// From this time on the wall clock has shown all times up to the present one: since then it was not set forward by
-    /// as much as a day.
+    /// as much as an hour.
     pub(crate) continuous_ns: u64,
 }
 
@@ -63,9 +63,7 @@ impl Windows {
     fn start_of(&self, at: u64, local: &LocalTime) -> u64 {
         match *self {
             // A window that began before time 0 is clamped to begin at 0.
-            Windows::Aligned { per, wall_ns } => {
-                at.saturating_sub(at.saturating_add(wall_ns) % per.max(1))
-            }
+            Windows::Aligned { per, wall_ns } => at.saturating_sub(at.saturating_add(wall_ns) % per.max(1)),
             Windows::FirstUse { .. } => at,
             Windows::Calendar(period) => local.start_of(period, local.index_of(period, at)),
         }
@@ -78,6 +76,11 @@ impl Windows {
             Windows::Aligned { per, .. } | Windows::FirstUse { per } => start.saturating_add(per),
             Windows::Calendar(period) => local.start_of(period, local.index_of(period, start) + 1),
         }
+    }
+
+    /// The end of the window that contains `at`.
+    pub(crate) fn end_after(&self, at: u64, local: &LocalTime) -> u64 {
+        self.end_of(self.start_of(at, local), local)
     }
 
     /// The start of the window `n` windows after the one that begins at `start`; `None` if that is not representable.

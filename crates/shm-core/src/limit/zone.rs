@@ -160,7 +160,9 @@ pub(super) mod database {
 
     pub(super) fn local_name() -> Result<String> {
         let named = TimeZone::try_system().ok().and_then(|zone| zone.iana_name().map(str::to_owned));
-        named.ok_or_else(|| bad("this machine's time zone has no known name; name a zone, for example Europe/Berlin".into()))
+        named.ok_or_else(|| {
+            bad("this machine's time zone has no known name; name a zone, for example Europe/Berlin".into())
+        })
     }
 
     pub(super) fn offsets(name: &str, unix: i64) -> Result<Offsets> {

@@ -125,7 +125,7 @@ impl Limiter {
         published.map_err(|e| e.at(self.name().as_str(), self.path()))
     }
 
-    fn publish_under(
+    pub(super) fn publish_under(
         &self,
         control: &Control<'_>,
         make: impl FnOnce(&Config) -> Result<Option<Config>>,
@@ -137,11 +137,11 @@ impl Limiter {
         }
         let (epoch, mut config) = segment.generations().config().map_err(commit_error)?;
         let now = clock::now();
+        config.clock_was_set = false;
         // An ended pause is kept while it still prevents a burst of budget that was unused during it.
         config.not_before = config.not_before.filter(|&at| config.pause_still_binds(at, now));
         let Some(next) = make(&config)? else { return Ok(()) };
-        let next = Config { since: now, clock_was_set: false, ..next };
-        let next = next.by_wall_clock(clock::wall_offset().ns, Some(&config))?;
+        let next = Config { since: now, ..next }.by_wall_clock(clock::wall_offset(), Some(&config))?;
         let pair = Some(control.pair());
         if next.starts_empty && segment.has_records() {
             segment.records(pair).clear_damage(epoch);

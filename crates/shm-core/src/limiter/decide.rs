@@ -215,6 +215,7 @@ impl Limiter {
             self.only_calls(cost)?;
         }
         self.segment.check_not_removed()?;
+        self.check_wall_clock()?;
         // A child forked by a signal handler would get the same turns.
         let _no_handlers = NoHandlers::enter();
         loop {
@@ -244,6 +245,7 @@ impl Limiter {
     /// # Errors
     /// Those of [`try_acquire`](Self::try_acquire).
     pub fn denial(&self, cost: &Cost) -> Result<Option<Denied>> {
+        self.check_wall_clock()?;
         loop {
             let denial = if self.segment.has_records() {
                 let mut cells = self.cell_access()?;
@@ -343,6 +345,7 @@ impl Limiter {
         trace: Option<&mut AdmissionTrace>,
         count: bool,
     ) -> Result<Decision> {
+        self.check_wall_clock()?;
         loop {
             let mut cells = self.cell_access()?;
             let records = self.segment.records(Some(cells.pair()));

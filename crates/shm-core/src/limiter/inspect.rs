@@ -5,7 +5,7 @@ use crate::clock::{self, Nanos};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
-use crate::limit::{LimitStatus, Policy};
+use crate::limit::{LimitStatus, LocalDateTime, Policy};
 use crate::seat::{self, Attached, Counts, HolderId, HolderInfo, Probe, Table};
 use crate::sync::Ordering;
 use crate::sys::host;
@@ -20,6 +20,9 @@ impl Limiter {
     /// [`ErrorKind::Corrupt`].
     pub fn status(&self) -> Result<(Vec<LimitStatus>, Nanos)> {
         self.segment.check_not_removed()?;
+        if self.segment.has_records() {
+            self.follow_wall_clock(&self.config()?, clock::now());
+        }
         loop {
             let seen = if self.segment.has_records() {
                 let limits = self.config()?.policy.limits().count();
@@ -60,6 +63,13 @@ impl Limiter {
             policy: config.policy,
             now,
             limits: status,
+            window_ends: config
+                .policy
+                .limits()
+                .map(|limit| config.window_end(limit, now))
+                .map(|end| end.map(WindowEnd::of))
+                .collect(),
+            clock_was_set: config.clock_was_set.then_some(config.since),
             permits_held: held,
             permit_holders: held_by,
             paused_until: config.paused_until(now),
@@ -112,6 +122,24 @@ impl Limiter {
     }
 }
 
+/// When a window ends that follows the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct WindowEnd {
+    /// The instant.
+    #[cfg_attr(feature = "serde", serde(rename = "at_ns"))]
+    pub at: Nanos,
+    /// The same in the local time of its zone; of UTC, if the window is not of a calendar.
+    pub local: LocalDateTime,
+}
+
+impl WindowEnd {
+    fn of((at, local): (Nanos, LocalDateTime)) -> WindowEnd {
+        WindowEnd { at, local }
+    }
+}
+
 /// A process in the line, with its first waiting caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -153,6 +181,11 @@ pub struct Inspection {
     pub now: Nanos,
     /// How full each limit is.
     pub limits: Vec<LimitStatus>,
+    /// When the current window of each limit ends, if its windows follow the wall clock.
+    pub window_ends: Vec<Option<WindowEnd>>,
+    /// When it was changed last, if the reason was that the wall clock was set.
+    #[cfg_attr(feature = "serde", serde(rename = "clock_was_set_ns"))]
+    pub clock_was_set: Option<Nanos>,
     /// Permits held by living processes.
     pub permits_held: u64,
     /// How many permits each seat holds. The seat identifies a process in `attached`.

@@ -1,10 +1,10 @@
-//! Checks that the limiter is still the one that its name refers to.
+//! Checks that the limiter is still the one that its name refers to, and that its windows follow the wall clock.
 
 use super::Limiter;
-use crate::clock::Nanos;
-use crate::commit::CommitError;
+use crate::clock::{self, Clock, Nanos, WallOffset};
+use crate::commit::{CommitError, Config};
 use crate::error::{Error, ErrorKind, Result};
-use crate::intervals::FILE_CHECK_INTERVAL;
+use crate::intervals::{CLOCK_STEP, CLOCK_STEP_INTERVAL, FILE_CHECK_INTERVAL, MAX_CLOCK_UNCERTAINTY};
 use crate::sync::Ordering;
 
 impl Limiter {
@@ -21,6 +21,40 @@ impl Limiter {
         now.as_nanos() >= self.next_file_check_ns.load(Ordering::Relaxed)
     }
 
+    /// Before a decision: a limiter with windows by the wall clock must not decide by a clock that was set long ago. For all
+    /// other limiters, the check after the decision is enough.
+    #[inline]
+    pub(super) fn check_wall_clock(&self) -> Result<()> {
+        if self.follows_wall_clock.load(Ordering::Relaxed) {
+            return self.maybe_check_file(clock::SystemClock.read().at);
+        }
+        Ok(())
+    }
+
+    /// If the wall clock was set, publishes the same configuration with the new offset: windows that follow the wall clock
+    /// move with it. A process that fails to do so decides by the old windows; another one will publish, or it will later.
+    #[cold]
+    pub(super) fn follow_wall_clock(&self, config: &Config, now: Nanos) {
+        if !config.policy.follows_wall_clock() || !was_set(config, clock::wall_offset()) {
+            return;
+        }
+        let (due, next) = (&self.process.next_clock_step_ns, now.plus(CLOCK_STEP_INTERVAL).as_nanos());
+        let is_due = |at: u64| (at <= now.as_nanos()).then_some(next);
+        if due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_err() {
+            return;
+        }
+        let Ok(Some(control)) = self.segment.try_control() else { return };
+        let step = |config: &Config| {
+            let was_set = was_set(config, clock::wall_offset());
+            Ok(was_set.then_some(Config { starts_empty: false, clock_was_set: true, ..*config }))
+        };
+        let published = self.publish_under(&control, step);
+        drop(control);
+        if published.is_ok() {
+            self.wake_everybody();
+        }
+    }
+
     /// A short message, never shown to users: the handle reacts to it by switching to its new limiter.
     pub(super) fn check_not_superseded(&self) -> Result<()> {
         if self.is_superseded.load(Ordering::Relaxed) {
@@ -34,7 +68,9 @@ impl Limiter {
         self.check_not_superseded()?;
         self.segment.check_not_removed()?;
         // Decisions read the configuration's numbers without validating them; this check does.
-        self.segment.generations().config().map_err(|why| self.segment.commit_error(why, 0))?;
+        let config = self.config()?;
+        self.follows_wall_clock.store(config.policy.follows_wall_clock(), Ordering::Relaxed);
+        self.follow_wall_clock(&config, now);
         // Stored only after success: until one thread has found an error, the other threads keep checking.
         self.next_file_check_ns.store(now.plus(FILE_CHECK_INTERVAL).as_nanos(), Ordering::Relaxed);
         Ok(())
@@ -56,4 +92,11 @@ impl Limiter {
         }
         Ok(())
     }
+}
+
+/// Whether the wall clock was set since this configuration was published.
+fn was_set(config: &Config, wall: WallOffset) -> bool {
+    let longer = |ns: u64, than: std::time::Duration| u128::from(ns) > than.as_nanos();
+    !longer(wall.uncertainty_ns, MAX_CLOCK_UNCERTAINTY)
+        && longer(wall.ns.abs_diff(config.wall.local.wall_ns), CLOCK_STEP)
 }

@@ -14,9 +14,12 @@
 //! | `process` | per-process state of a limiter: seat, scratch, waiting callers |
 //! | `change` | changes for all processes, and the end of a limiter |
 //! | `inspect` | read-only views |
+//! | `clock_tests` | what happens when the wall clock is set |
 //! | `remove` | removing files that cannot be retired |
 
 mod change;
+#[cfg(test)]
+mod clock_tests;
 mod decide;
 mod give_back;
 mod inspect;
@@ -30,7 +33,7 @@ mod remove;
 mod settings;
 mod wait;
 
-pub use inspect::{Inspection, Waiting};
+pub use inspect::{Inspection, Waiting, WindowEnd};
 use process::ProcessState;
 pub use receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 pub use remove::remove_by_force;
@@ -75,6 +78,8 @@ pub struct Limiter {
     was_created: bool,
     /// Whether the owner of this handle has moved on to another limiter, because this one is lost.
     is_superseded: AtomicBool,
+    /// Whether any of its windows follow the wall clock, as of the last check.
+    follows_wall_clock: AtomicBool,
 }
 
 impl Limiter {
@@ -128,7 +133,10 @@ impl Limiter {
     }
 
     fn with_segment(segment: Segment, was_created: bool) -> Limiter {
+        let config = segment.has_records().then(|| segment.generations().config());
+        let follows = matches!(config, Some(Ok((_, config))) if config.policy.follows_wall_clock());
         Limiter {
+            follows_wall_clock: AtomicBool::new(follows),
             was_created,
             is_superseded: AtomicBool::new(false),
             created_ns: segment.header().geometry.created_ns.load(Ordering::Relaxed),

@@ -12,7 +12,7 @@ use crate::sys::mid_write::MidWrite;
 use crate::sys::process_lock::{ProcessLock, ProcessLockGuard};
 use crate::sys::process_token::process_token;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
 
 pub(crate) struct ProcessState {
@@ -23,6 +23,8 @@ pub(crate) struct ProcessState {
     scratch: ProcessLock<Scratch>,
     /// The waiting callers of this process. Locked before the scratch.
     callers: ProcessLock<Callers>,
+    /// When this process may next publish that the wall clock was set.
+    pub(crate) next_clock_step_ns: AtomicU64,
 }
 
 /// By device and inode. A mapped file keeps its inode, so no two files share a key.
@@ -46,6 +48,7 @@ impl ProcessState {
             handles: AtomicUsize::new(0),
             scratch: ProcessLock::new(Scratch::default()),
             callers: ProcessLock::new(Callers::default()),
+            next_clock_step_ns: AtomicU64::new(0),
         }
     }
 

@@ -60,7 +60,7 @@ impl Settings {
             ));
         }
         let config =
-            Config::new(self.policy.policy(), clock::now()).by_wall_clock(clock::wall_offset().ns, None)?;
+            Config::new(self.policy.policy(), clock::now()).by_wall_clock(clock::wall_offset(), None)?;
         Ok(Plan { config, mode: self.mode, seats: self.seats })
     }
 }

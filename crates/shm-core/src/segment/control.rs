@@ -34,17 +34,9 @@ impl Segment {
     pub(crate) fn control(&self) -> Result<Control<'_>> {
         let give_up = Instant::now() + CONTROL_LOCK_TIMEOUT;
         loop {
-            let no_handlers = NoHandlers::enter();
-            let gate = NoFork::enter();
-            let file = self.reopen()?;
-            if lock::try_lock(&file, CONTROL_LOCK).map_err(|e| self.lock_refused(e))? {
-                let lock = HeldByMapping::keep(file, &gate).map_err(|e| {
-                    Error::os("cannot map the control lock", e).at(self.name.as_str(), &self.path)
-                })?;
-                drop(gate);
-                return Ok(Control { segment: self, _lock: lock, _no_handlers: no_handlers });
+            if let Some(control) = self.try_control()? {
+                return Ok(control);
             }
-            drop((file, gate, no_handlers));
             if Instant::now() >= give_up {
                 return Err(self.error(
                     ErrorKind::Busy,
@@ -58,6 +50,20 @@ impl Segment {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Takes the control lock if no other process holds it.
+    pub(crate) fn try_control(&self) -> Result<Option<Control<'_>>> {
+        let no_handlers = NoHandlers::enter();
+        let gate = NoFork::enter();
+        let file = self.reopen()?;
+        if !lock::try_lock(&file, CONTROL_LOCK).map_err(|e| self.lock_refused(e))? {
+            return Ok(None);
+        }
+        let lock = HeldByMapping::keep(file, &gate)
+            .map_err(|e| Error::os("cannot map the control lock", e).at(self.name.as_str(), &self.path))?;
+        drop(gate);
+        Ok(Some(Control { segment: self, _lock: lock, _no_handlers: no_handlers }))
     }
 
     /// Fails if this process may not unlink the file, before anything is changed.

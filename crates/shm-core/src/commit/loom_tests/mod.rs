@@ -42,10 +42,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) fn new() -> Ring {
-        Ring {
-            epoch: AtomicU64::new(0),
-            places: std::array::from_fn(|_| Generation::model()),
-        }
+        Ring { epoch: AtomicU64::new(0), places: std::array::from_fn(|_| Generation::model()) }
     }
 
     pub(crate) fn generations(&self) -> Generations<'_> {

@@ -2,10 +2,10 @@
 //! at most.
 
 use super::{Costs, Memory, ns};
+use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::log::Log;
 use crate::limit::rule::Rule;
 use crate::limit::rule_set::{LINE, RECORD_WORDS, Record, Rules};
-use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::window::{FixedWindow, SlidingCounter, WallClock, Windows};
 use crate::limit::{Calendar, Gcra, Limit, MAX_LIMITS, Rate, Ticks};
 use proptest::prelude::*;

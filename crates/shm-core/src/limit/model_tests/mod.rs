@@ -5,12 +5,14 @@
 //! | `definition` | the literal definition of each kind of limit |
 //! | `bucket` | textbook token bucket and leaky bucket |
 //! | `log`, `window` | one limit of these kinds, with changes of the limit |
+//! | `calendar` | windows of the calendar |
 //! | `mix` | several limits at once; cancellations, refunds, changes in any order |
 //! | `numbers` | reported numbers: used, available, queued |
 //! | `search` | every short sequence of operations on one word, with cancelled and settled turns |
 //! | `damage` | garbage in every word |
 
 mod bucket;
+mod calendar;
 mod damage;
 mod definition;
 mod log;
