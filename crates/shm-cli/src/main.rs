@@ -20,6 +20,7 @@ mod process;
 mod relay;
 mod settlement;
 mod signals;
+mod sliding;
 mod startup;
 
 use clap::Parser;

@@ -53,7 +53,7 @@
 //! | | |
 //! |---|---|
 //! | [`RateLimit::status`], [`Status`] | how full it is |
-//! | [`RateLimit::policy`], [`limit`](RateLimit::limit), [`stats`](RateLimit::stats), [`inspect`](RateLimit::inspect) | its policy, its counters, and its attached and waiting processes: [`Stats`], [`Inspection`], [`Attached`], [`Waiting`] |
+//! | [`RateLimit::policy`], [`limit`](RateLimit::limit), [`stats`](RateLimit::stats), [`inspect`](RateLimit::inspect) | its policy, its counters, and its attached and waiting processes: [`Stats`], [`Inspection`], [`Attached`], [`Waiting`], [`WindowEnd`] |
 //! | [`RateLimit::pause_for`], [`resume`](RateLimit::resume), [`reset`](RateLimit::reset), [`retire`](RateLimit::retire) | for every process at once |
 //! | [`RateLimit::change`], [`change_policy`](RateLimit::change_policy), [`update_policy`](RateLimit::update_policy) | change the rate or the policy, for every process at once |
 //! | [`Changing`] | the same operations as futures: `pause_for_async`, … |
@@ -84,9 +84,9 @@ pub use permit::Permit;
 pub use rate_limit::{Changing, RateLimit, Status};
 pub use reservation::Reservation;
 pub use shm_core::clock::{Nanos, now};
-pub use shm_core::limit::{self, Cost, Kind, Limit, Policy, PolicySpec, Rate, Start, Unit};
+pub use shm_core::limit::{self, Calendar, Cost, Kind, Limit, Policy, PolicySpec, Rate, Start, Unit, Zone};
 pub use shm_core::{
     Attached, Counts as Stats, DIR_VARIABLE, Denied, DeniedBy, Directory, Error, ErrorKind, Inspection, Name,
-    OnMismatch, Result, Waiting,
+    OnMismatch, Result, Waiting, WindowEnd,
 };
 pub use wait::Acquiring;

@@ -1,6 +1,6 @@
 //! Every setting of a builder is used or refused, never ignored.
 
-use shm_lib::{Builder, Error, ErrorKind, Limit, OnMismatch, Rate, RateLimit, Result, Start};
+use shm_lib::{Builder, Error, ErrorKind, Limit, OnMismatch, Rate, RateLimit, Result, Start, Zone};
 use std::time::Duration;
 
 fn five() -> Rate {
@@ -22,10 +22,11 @@ fn refusal(
 
 type Setting = fn(Builder) -> Builder;
 
-const RATE_SETTINGS: [(&str, Setting); 6] = [
+const RATE_SETTINGS: [(&str, Setting); 7] = [
     ("burst", |b| b.burst(4)),
     ("greedy", |b| b.greedy()),
     ("fixed_window", |b| b.fixed_window(Start::Epoch)),
+    ("calendar_window", |b| b.calendar_window(Zone::UTC)),
     ("sliding_counter", |b| b.sliding_counter()),
     ("guard", |b| b.guard(Duration::from_millis(1))),
     ("and", |b| b.and(Limit::patient(five()))),
@@ -60,7 +61,7 @@ fn an_unusable_setting_is_an_error_that_names_it() {
 
 #[test]
 fn two_kinds_of_limit_are_an_error_that_names_both() {
-    let ways = &RATE_SETTINGS[..4];
+    let ways = &RATE_SETTINGS[..5];
     for (i, (one, first)) in ways.iter().enumerate() {
         for (other, second) in &ways[i + 1..] {
             for error in [

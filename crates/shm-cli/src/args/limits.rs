@@ -4,7 +4,7 @@ use clap::builder::EnumValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
 use shm_lib::limit::{LimitKind, LimitSpec, parse_span};
-use shm_lib::{Limit, Rate, Start, Unit};
+use shm_lib::{Limit, Rate, Start, Unit, Zone};
 use std::time::Duration;
 
 /// The limits that the command line gives, each with the settings that it states; none without a `--rate`.
@@ -14,10 +14,12 @@ pub(crate) struct Limits(pub(crate) Vec<LimitSpec>);
 /// The values of `--window`.
 #[derive(Clone, Copy, ValueEnum)]
 enum Window {
-    /// One window after the other since 1970: windows of 1m begin with the minute
+    /// One window after the other by the host's wall clock: windows of 1m begin with the minute, days at midnight UTC
     Fixed,
     /// A window begins with the first call after the last window ended
     FirstUse,
+    /// An hour, day, week (from Monday) or month of the calendar, in the time zone of --zone
+    Calendar,
     /// An estimate over a sliding window, from two counters
     Sliding,
 }
@@ -28,6 +30,7 @@ enum Setting {
     Burst(u64),
     Greedy,
     Window(Window),
+    Zone(Zone),
     Unit(Unit),
     Guard(Duration),
 }
@@ -45,8 +48,8 @@ impl Args for Limits {
                 .help("At most MAX per PER, for example 5/s, 100/10s or 30/1m30s")
                 .long_help(
                     "At most MAX per PER, for example 5/s, 100/10s or 30/1m30s. Up to four times: one more \
-                     limit each, taken all or none. --burst, --greedy, --window, --unit and --guard belong to the --rate \
-                     before them (or to the only one)",
+                     limit each, taken all or none. --burst, --greedy, --window, --zone, --unit and --guard belong to the \
+                     --rate before them (or to the only one)",
                 ),
             of_rate("burst")
                 .short('b')
@@ -62,6 +65,10 @@ impl Args for Limits {
                 .value_name("KIND")
                 .value_parser(EnumValueParser::<Window>::new())
                 .help("At most MAX per window of PER"),
+            of_rate("zone")
+                .value_name("NAME")
+                .value_parser(zone)
+                .help("With --window calendar: the time zone, for example Europe/Berlin, or local for this machine's [default: UTC]"),
             of_rate("unit")
                 .value_name("UNIT")
                 .value_parser(Unit::named)
@@ -89,6 +96,11 @@ impl FromArgMatches for Limits {
     }
 }
 
+/// A time zone: its name, or `local`.
+pub(super) fn zone(name: &str) -> shm_lib::Result<Zone> {
+    if name == "local" { Zone::local() } else { Zone::named(name) }
+}
+
 /// All values of one option, and where each stood on the command line.
 fn all<T: Clone + Send + Sync + 'static>(
     matches: &ArgMatches,
@@ -109,6 +121,7 @@ fn resolve(matches: &ArgMatches) -> Result<Vec<LimitSpec>, String> {
         all(matches, "burst", Setting::Burst),
         all(matches, "greedy", |_: bool| Setting::Greedy),
         all(matches, "window", Setting::Window),
+        all(matches, "zone", Setting::Zone),
         all(matches, "unit", Setting::Unit),
         all(matches, "guard", Setting::Guard),
     ];
@@ -144,12 +157,14 @@ impl Apply for LimitSpec {
             Setting::Window(_) if self.kind == LimitKind::Greedy => {
                 return Err(format!("{} cannot be both --greedy and in a --window; choose one", self.rate));
             }
+            Setting::Window(Window::Calendar) => self.kind = LimitKind::CalendarWindow,
             Setting::Window(Window::Sliding) => self.kind = LimitKind::SlidingCounter,
             Setting::Window(window) => {
                 self.kind = LimitKind::FixedWindow;
                 let first_use = matches!(window, Window::FirstUse);
                 self.start = Some(if first_use { Start::FirstUse } else { Start::Epoch });
             }
+            Setting::Zone(zone) => self.zone = Some(zone),
             Setting::Unit(unit) => self.unit = unit,
             Setting::Guard(guard) => self.guard = Some(guard),
         }

@@ -4,7 +4,7 @@ use super::limits::Limits;
 use super::{limiter_names, octal};
 use clap::{ArgGroup, Args as Group, ValueHint};
 use shm_lib::limit::MAX_LIMITS;
-use shm_lib::{Name, PolicySpec, Rate};
+use shm_lib::{Name, PolicySpec, Rate, Zone};
 use std::path::PathBuf;
 
 /// A policy in flags.
@@ -50,7 +50,7 @@ pub(crate) struct Create {
     pub(crate) flags: Flags,
     /// Read the policy from a file: JSON if its name ends in .json, otherwise TOML; - is TOML on standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
-        conflicts_with_all = ["rate", "burst", "greedy", "window", "unit", "guard", "permits", "max_waiters", "shadow"])]
+        conflicts_with_all = ["rate", "burst", "greedy", "window", "zone", "unit", "guard", "permits", "max_waiters", "shadow"])]
     pub(crate) from: Option<PathBuf>,
     /// If the limiter exists with other settings, succeed and do not change it
     #[arg(long)]
@@ -72,7 +72,7 @@ pub(crate) struct Create {
 #[derive(Group)]
 #[command(group = ArgGroup::new("what")
     .args([
-        "rate", "no_rate", "burst", "permits", "no_permits", "max_waiters", "no_max_waiters", "shadow",
+        "rate", "no_rate", "burst", "zone", "permits", "no_permits", "max_waiters", "no_max_waiters", "shadow",
         "no_shadow", "from",
     ])
     .required(true)
@@ -91,6 +91,9 @@ pub(crate) struct Set {
     /// The new burst
     #[arg(short, long, value_name = "N")]
     pub(crate) burst: Option<u64>,
+    /// The new time zone of calendar windows, for example Europe/Berlin, or local for this machine's
+    #[arg(long, value_name = "NAME", conflicts_with = "no_rate", value_parser = super::limits::zone)]
+    pub(crate) zone: Option<Zone>,
     /// Number of the limit to change, as `inspect` shows it
     #[arg(short, long, value_name = "K", default_value_t = 1, requires = "pace", value_parser = clap::value_parser!(u8).range(1..=MAX_LIMITS as i64))]
     pub(crate) limit: u8,
@@ -114,7 +117,7 @@ pub(crate) struct Set {
     pub(crate) no_shadow: bool,
     /// Replace the whole policy by the one in this file; see `shm-limit create --help`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
-        conflicts_with_all = ["rate", "no_rate", "burst", "limit", "permits", "no_permits", "max_waiters",
+        conflicts_with_all = ["rate", "no_rate", "burst", "zone", "limit", "permits", "no_permits", "max_waiters",
             "no_max_waiters", "shadow", "no_shadow"])]
     pub(crate) from: Option<PathBuf>,
 }

@@ -3,7 +3,7 @@
 use crate::args::Create;
 use crate::commands::{attach, builder, on_mismatch};
 use crate::exit::{DONE, Failure};
-use crate::{location, output, policy_file};
+use crate::{location, output, policy_file, sliding};
 use shm_lib::{Directory, ErrorKind, RateLimit};
 
 /// Creates the limiter, or checks that the existing one has the given settings.
@@ -43,6 +43,9 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     output::print_line(&format!("{}: {verb}, {there}", args.name))?;
     if !was_there {
         location::of_new(dir, &limiter, false).into_iter().for_each(output::report);
+    }
+    if !was_there || args.replace {
+        sliding::notes(&there, None).into_iter().for_each(output::report);
     }
     Ok(DONE)
 }

@@ -4,6 +4,7 @@ use crate::args::Target;
 use crate::commands::{builder, if_missing, on_mismatch};
 use crate::location;
 use crate::output::report;
+use crate::sliding;
 use shm_lib::{Directory, RateLimit, Result};
 
 /// What to report, besides errors.
@@ -40,6 +41,7 @@ pub(crate) fn open(dir: &Directory, target: &Target, reports: Reports) -> Result
     let limiter = builder.open_policy(policy)?;
     if !was_there && reports != Reports::Quiet {
         location::of_new(dir, &limiter, reports == Reports::Verbose).into_iter().for_each(report);
+        sliding::notes(&limiter.policy()?, None).into_iter().for_each(report);
     }
     Ok(limiter)
 }

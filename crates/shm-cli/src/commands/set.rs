@@ -4,7 +4,7 @@ use crate::args::Set;
 use crate::commands::attach;
 use crate::exit::{DONE, Failure};
 use crate::output::report;
-use crate::{output, policy_file};
+use crate::{output, policy_file, sliding};
 use shm_lib::{Directory, Error, ErrorKind, Kind, Limit, Policy, Result};
 
 /// Changes the given settings, and keeps the others.
@@ -19,6 +19,7 @@ pub(crate) fn set(dir: &Directory, args: &Set) -> std::result::Result<u8, Failur
     let after = limiter.policy()?;
     let was = before.map_or_else(String::new, |before| format!(" (was {before})"));
     output::print_line(&format!("{}: {after}{was}", args.name))?;
+    sliding::notes(&after, before.as_ref()).into_iter().for_each(report);
     for (number, limit) in before.iter().flat_map(|before| removed(before, &after)) {
         report(format_args!("note: limit {number} ({limit}) is removed, and its usage with it"));
     }
@@ -55,6 +56,17 @@ fn changed_limits(there: &Policy, args: &Set) -> Result<Vec<Limit>> {
     let mut limits: Vec<Limit> = there.limits().collect();
     if args.no_rate {
         return Ok(Vec::new());
+    }
+    if let Some(zone) = args.zone {
+        if there.zone().is_none() {
+            let why = format!("it has no calendar windows that could follow a time zone: {there}");
+            return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
+        for limit in &mut limits {
+            if let Kind::CalendarWindow { period, .. } = limit.kind() {
+                *limit = Limit::calendar_window(limit.rate().max(), period, zone)?.counting(limit.unit());
+            }
+        }
     }
     if args.rate.is_none() && args.burst.is_none() {
         return Ok(limits);

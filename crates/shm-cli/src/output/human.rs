@@ -45,6 +45,16 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
     page.line("attached", format_args!("{} of {}", seen.attached.len(), count(seen.seats as u64, "seat")));
     page.processes(seen);
     page.line("changed", times(seen.changes));
+    if let Some(at) = seen.clock_was_set {
+        let since = duration::short(seen.now.since(at));
+        page.line(
+            "",
+            format_args!(
+                "last {since} ago: the host's clock was set, and windows follow it; windows in which"
+            ),
+        );
+        page.line("", "it was before count as full (end that by shm-limit reset)");
+    }
     page.line(
         "created",
         format_args!("{} ago ({})", duration::short(seen.now.since(seen.created)), date(seen.created_unix)),
@@ -85,6 +95,10 @@ impl Page {
                 "",
                 format_args!("{}, {}", free(limit, outlook, seen), ahead(limit.unit(), outlook.queued)),
             );
+            if let Some(end) = usage::window_end(seen, index) {
+                let left = duration::short(end.at.since(seen.now));
+                self.line("", format_args!("this window ends {} (in {left})", end.local));
+            }
         }
     }
 

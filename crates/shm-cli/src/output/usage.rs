@@ -1,13 +1,18 @@
 //! How full a limiter is.
 
 use shm_lib::limit::LimitStatus;
-use shm_lib::{Attached, Inspection, Limit};
+use shm_lib::{Attached, Inspection, Limit, WindowEnd};
 use std::cmp::Reverse;
 use std::time::Duration;
 
 /// The limits of a limiter, each with its usage.
 pub(crate) fn of(seen: &Inspection) -> impl Iterator<Item = (Limit, &LimitStatus)> {
     seen.policy.limits().zip(&seen.limits)
+}
+
+/// When the current window of this limit ends, if its windows follow the wall clock.
+pub(crate) fn window_end(seen: &Inspection, limit: usize) -> Option<WindowEnd> {
+    seen.window_ends.get(limit).copied().flatten()
 }
 
 /// The index of the limit that is nearest to full: the one that admits last, and of several such limits the one with the

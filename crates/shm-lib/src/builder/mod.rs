@@ -6,7 +6,7 @@ use crate::lost::Observer;
 use crate::{Lost, OnLost};
 #[cfg(doc)]
 use crate::{PolicySpec, RateLimit};
-use shm_core::limit::{Limit, Start};
+use shm_core::limit::{Limit, Start, Zone};
 use shm_core::{Directory, OnMismatch};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +48,7 @@ pub struct Builder {
     burst: Option<u64>,
     greedy: bool,
     fixed_window: Option<Start>,
+    calendar_window: Option<Zone>,
     sliding_counter: bool,
     guard: Option<Duration>,
     more: Vec<Limit>,
@@ -70,6 +71,7 @@ impl Builder {
             burst: None,
             greedy: false,
             fixed_window: None,
+            calendar_window: None,
             sliding_counter: false,
             guard: None,
             more: Vec::new(),
@@ -166,8 +168,28 @@ impl Builder {
         self
     }
 
-    /// Makes the limit a sliding counter: at most `max`, by an estimate over a sliding window of `per`. See
-    /// [`Limit::sliding_counter`].
+    /// Makes the limit a calendar window: at most `max` in each hour, day, week or month of the calendar of `zone`. The period of
+    /// the rate must be one of these. See [`Limit::calendar_window`].
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let shared = dir.path();
+    /// use shm_lib::{RateLimit, Zone};
+    ///
+    /// let limit = RateLimit::builder("api").calendar_window(Zone::UTC).directory(shared);
+    /// let limit = limit.open_rate("1000/month".parse()?)?;
+    /// assert_eq!(limit.status()?.available, 1_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn calendar_window(mut self, zone: Zone) -> Self {
+        self.calendar_window = Some(zone);
+        self
+    }
+
+    /// Makes the limit a sliding counter: at most `max`, by an estimate over a sliding window of `per`. With a `max`
+    /// below 10 it admits less than 90 % of its rate under constant demand. See [`Limit::sliding_counter`].
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

@@ -54,9 +54,10 @@ impl Builder {
     /// As [`open`](Self::open).
     pub fn open_rate(self, rate: Rate) -> Result<RateLimit> {
         self.refuse_contradictions()?;
-        let (burst, start, guard) = (self.burst, self.fixed_window, self.guard);
-        let rate = LimitSpec { burst, start, guard, ..LimitSpec::of(rate) };
+        let (burst, start, zone, guard) = (self.burst, self.fixed_window, self.calendar_window, self.guard);
+        let rate = LimitSpec { burst, start, zone, guard, ..LimitSpec::of(rate) };
         let first = match (self.greedy, self.fixed_window, self.sliding_counter) {
+            _ if zone.is_some() => LimitSpec { kind: LimitKind::CalendarWindow, ..rate },
             (true, ..) => LimitSpec { kind: LimitKind::Greedy, ..rate },
             (_, Some(_), _) => LimitSpec { kind: LimitKind::FixedWindow, ..rate },
             (.., true) => LimitSpec { kind: LimitKind::SlidingCounter, ..rate },
@@ -101,11 +102,12 @@ impl Builder {
     }
 
     /// The settings that need a rate, and whether each was set.
-    fn rate_settings(&self) -> [(&'static str, bool); 6] {
+    fn rate_settings(&self) -> [(&'static str, bool); 7] {
         [
             ("burst", self.burst.is_some()),
             ("greedy", self.greedy),
             ("fixed_window", self.fixed_window.is_some()),
+            ("calendar_window", self.calendar_window.is_some()),
             ("sliding_counter", self.sliding_counter),
             ("guard", self.guard.is_some()),
             ("and", !self.more.is_empty()),
@@ -145,7 +147,7 @@ impl Builder {
 
     fn refuse_contradictions(&self) -> Result<()> {
         let kinds = self.rate_settings();
-        let mut kinds = kinds[..4].iter().filter(|(_, was_set)| *was_set).map(|(kind, _)| kind);
+        let mut kinds = kinds[..5].iter().filter(|(_, was_set)| *was_set).map(|(kind, _)| kind);
         if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
             let why =
                 format!("the builder's `{first}` and `{second}` are different kinds of limit; choose one");

@@ -95,6 +95,8 @@ struct Details {
     created_unix: u64,
     /// The number of changes, pauses, resumptions and resets.
     changes: u64,
+    /// The time since the host's wall clock was set, if the last change was made because of that; otherwise null.
+    clock_set_s: Option<f64>,
     /// Size of the file.
     bytes: u64,
 }
@@ -175,6 +177,7 @@ impl Details {
             age_s: seen.now.since(seen.created).as_secs_f64(),
             created_unix: seen.created_unix,
             changes: seen.changes,
+            clock_set_s: seen.clock_was_set.map(|at| seen.now.since(at).as_secs_f64()),
             bytes: seen.bytes,
         }
     }

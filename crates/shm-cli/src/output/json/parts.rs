@@ -3,7 +3,7 @@
 use crate::output::{duration::seconds_f64, usage};
 use serde::Serialize;
 use shm_lib::limit::{LimitKind, LimitSpec};
-use shm_lib::{Inspection, Start, Unit};
+use shm_lib::{Inspection, Start, Unit, WindowEnd, Zone};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Serialize)]
@@ -31,6 +31,10 @@ pub(super) struct Limit {
     pub(super) burst: u64,
     /// Where fixed windows begin; null for other kinds.
     start: Option<Start>,
+    /// The time zone of calendar windows; null for other kinds.
+    zone: Option<Zone>,
+    /// When the current window ends, if windows follow the wall clock; otherwise null.
+    window_ends: Option<End>,
     /// By how much the window of a greedy limit is longer.
     guard_s: f64,
     /// How much is free now.
@@ -43,10 +47,28 @@ pub(super) struct Limit {
     next_in_s: f64,
 }
 
+/// The end of a window.
+#[derive(Clone, Serialize)]
+struct End {
+    /// In the local time of the zone, as in RFC 3339.
+    local: String,
+    /// In Unix seconds.
+    unix: i64,
+    /// The time until then.
+    in_s: f64,
+}
+
+impl End {
+    fn of(end: WindowEnd, seen: &Inspection) -> End {
+        let in_s = seconds_f64(end.at.since(seen.now));
+        End { local: format!("{:#}", end.local), unix: end.local.unix(), in_s }
+    }
+}
+
 impl Limit {
     pub(super) fn all(seen: &Inspection) -> Vec<Limit> {
-        let one = |(limit, status): (shm_lib::Limit, &shm_lib::limit::LimitStatus)| {
-            let LimitSpec { rate, kind, start, .. } = limit.into();
+        let one = |(index, (limit, status)): (usize, (shm_lib::Limit, &shm_lib::limit::LimitStatus))| {
+            let LimitSpec { rate, kind, start, zone, .. } = limit.into();
             Limit {
                 text: limit.to_string(),
                 unit: limit.unit(),
@@ -54,6 +76,8 @@ impl Limit {
                 rate: Rate { max: rate.max(), per_s: rate.per().as_secs_f64(), text: rate.to_string() },
                 burst: limit.burst(),
                 start,
+                zone,
+                window_ends: usage::window_end(seen, index).map(|end| End::of(end, seen)),
                 guard_s: limit.guard().as_secs_f64(),
                 available: status.available,
                 used: status.used,
@@ -61,7 +85,7 @@ impl Limit {
                 next_in_s: seconds_f64(status.next_at.since(seen.now)),
             }
         };
-        usage::of(seen).map(one).collect()
+        usage::of(seen).enumerate().map(one).collect()
     }
 }
 
