@@ -29,7 +29,7 @@ pub(crate) struct Operation {
 /// Budgets that do not grow while anybody watches: a state in a word, one in a record, one in a log.
 const BUDGETS: [(&str, &str); 3] = [
     ("word", "bucket:1000/366d:1000"),
-    ("record", "bucket:1000/366d:1000+first:1100/366d"),
+    ("record", "bucket:1000/366d:1000+calendar:1100/month"),
     ("greedy", "greedy:1000/366d"),
 ];
 /// Turns that are days apart.

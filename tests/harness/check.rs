@@ -45,6 +45,7 @@ fn kept_if(
         Kind::Greedy => any_window(&list, max, per + limit.guard().as_nanos() as u64),
         Kind::FixedWindow(Start::Epoch) => aligned(&list, max, per, origins.wall_ns),
         Kind::FixedWindow(Start::FirstUse) => from_first_use(&list, max, per),
+        Kind::CalendarWindow { .. } => audit::check(limit, admitted).map_err(|over| over.to_string()),
         Kind::SlidingCounter => estimated(&list, max, per, origins.created_ns),
         other => Err(format!("no check for {other:?}")),
     }

@@ -26,10 +26,11 @@ pub mod offset {
     pub const EPOCH: u64 = 448;
     pub const PROBED: u64 = 512;
     pub const SEATLESS: u64 = 576;
-    pub const GENERATIONS: u64 = 4096;
-    pub const GENERATION_SIZE: u64 = 640;
+    pub const GENERATIONS: u64 = 2_560;
+    pub const GENERATION_SIZE: u64 = 832;
     pub const GENERATION_CHECKSUM: u64 = 48;
-    pub const GENERATION_STATE: u64 = 576;
+    pub const GENERATION_CALENDAR: u64 = 576;
+    pub const GENERATION_STATE: u64 = 768;
     pub const TURNS: u64 = 9_216;
     pub const TURN_INSTANTS: u64 = 9_728;
     pub const TURN_CHARGES: u64 = 10_240;
@@ -125,12 +126,15 @@ pub fn header_checksum(get: impl Fn(u64) -> u64) -> u64 {
 /// The checksum of the generation in this place of the ring, from its words.
 pub fn generation_checksum(place: u64, get: impl Fn(u64) -> u64) -> u64 {
     let start = offset::GENERATIONS + place * offset::GENERATION_SIZE;
-    let about = (0..6).map(|i| start + 8 * i);
+    let about = (0..6).chain([7]).map(|i| start + 8 * i);
     let limit = |i: u64| {
         let numbers = start + 64 + 128 * i;
         (0..6).map(move |k| numbers + 8 * k).chain((0..6).map(move |k| numbers + 64 + 8 * k))
     };
-    hash(about.chain((0..4).flat_map(limit)).map(get))
+    let follows_wall_clock = |i: u64| matches!(get(start + 64 + 128 * i) >> 8 & 0xff, 2 | 5);
+    let words = if (0..4).any(follows_wall_clock) { 24 } else { 0 };
+    let calendar = (0..words).map(|i| start + offset::GENERATION_CALENDAR + 8 * i);
+    hash(about.chain((0..4).flat_map(limit)).chain(calendar).map(get))
 }
 
 fn hash(words: impl Iterator<Item = u64>) -> u64 {

@@ -1,9 +1,9 @@
 //! A policy as one word of a job: `greedy:200/100ms+bucket:3000/s:50+fixed:800/500ms`.
 
-use shm_lib::{Limit, Policy, Start, Unit};
+use shm_lib::{Calendar, Limit, Policy, Rate, Start, Unit, Zone};
 
 /// Reads limits joined by `+`, each `KIND:RATE[:BURST][@UNIT][~GUARD]`, where the kind is `bucket`, `greedy`, `fixed`
-/// (since 1970), `first` (use) or `sliding`; or `none`, with permits.
+/// (since 1970), `first` (use), `calendar` (of UTC) or `sliding`; or `none`, with permits.
 ///
 /// # Panics
 /// If it is not a valid policy.
@@ -20,16 +20,23 @@ fn one(text: &str) -> Limit {
     let (text, guard) = text.split_once('~').unwrap_or((text, "0s"));
     let (text, unit) = text.split_once('@').map_or((text, None), |(text, unit)| (text, Some(unit)));
     let words: Vec<&str> = text.split(':').collect();
-    let rate = words[1].parse().expect("a rate");
+    let rate: Rate = words[1].parse().expect("a rate");
     let limit = match words[0] {
         "bucket" => Limit::with_burst(rate, words.get(2).map_or(1, |burst| burst.parse().expect("a burst"))),
         "greedy" => Limit::greedy(rate),
         "fixed" => Limit::fixed_window(rate, Start::Epoch),
         "first" => Limit::fixed_window(rate, Start::FirstUse),
+        "calendar" => calendar(rate),
         "sliding" => Limit::sliding_counter(rate),
         other => panic!("no such kind: {other}"),
     };
     let guard = shm_lib::limit::parse_span(guard).expect("a span");
     let limit = limit.and_then(|limit| limit.guarded(guard)).expect("a limit");
     unit.map_or(limit, |unit| limit.counting(Unit::named(unit).expect("a unit")))
+}
+
+fn calendar(rate: Rate) -> shm_lib::Result<Limit> {
+    let periods = [Calendar::Hour, Calendar::Day, Calendar::Week, Calendar::Month];
+    let period = periods.into_iter().find(|period| period.nominal() == rate.per()).expect("a period");
+    Limit::calendar_window(rate.max(), period, Zone::UTC)
 }

@@ -60,7 +60,7 @@ pub const LIMITERS: [StormLimiter; 8] = [
     limiter("greedy", "greedy:80/100ms", Trouble::NoOpChanges, 800.0),
     limiter("rates", "bucket:400/s:10", Trouble::Rates, 0.0),
     limiter("pause_reset", "bucket:500/s:10", Trouble::PauseReset, 500.0),
-    limiter("recreate", "greedy:50/50ms+bucket:1000/s:20", Trouble::Recreate, 1_000.0),
+    limiter("recreate", "greedy:50/50ms+bucket:1000/s:20+calendar:1000000/h", Trouble::Recreate, 1_000.0),
 ];
 
 /// Threads of each worker.

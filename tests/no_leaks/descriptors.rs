@@ -9,7 +9,7 @@ use std::time::Duration;
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 /// One word, one with records, one with permits.
 const KINDS: [(&str, u64); 3] =
-    [("bucket:20/366d:20", 0), ("fixed:20/366d+greedy:20/366d", 0), ("bucket:20/366d:20", 4)];
+    [("bucket:20/366d:20", 0), ("first:20/366d+greedy:20/366d", 0), ("bucket:20/366d:20", 4)];
 const PLENTY: &str = "nofile 1024";
 /// Standard input, output and error, and no more.
 const NONE: &str = "nofile 3";

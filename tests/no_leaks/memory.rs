@@ -5,7 +5,7 @@ use harness::{Arena, RemoteWorker};
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 /// A ring of a million slots, 8 MB, among others.
 const KINDS: [(&str, u64); 3] =
-    [("bucket:20/366d:20", 0), ("greedy:1000000/s", 0), ("fixed:20/366d+bucket:20/366d:20", 8)];
+    [("bucket:20/366d:20", 0), ("greedy:1000000/s", 0), ("first:20/366d+bucket:20/366d:20", 8)];
 
 /// Nothing here is locked into memory.
 #[test]

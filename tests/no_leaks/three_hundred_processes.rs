@@ -31,7 +31,7 @@ fn start_all(arena: &Arena, tries: usize) -> (WorkerPool, usize) {
 #[test]
 fn three_hundred_seats_are_free_again_after_their_holders_are_killed() {
     let _alone = alone();
-    for policy in ["bucket:600/366d:600", "fixed:600/366d+greedy:600/366d"] {
+    for policy in ["bucket:600/366d:600", "first:600/366d+greedy:600/366d"] {
         let arena = Arena::with_policy(policy, 0).seats(CROWD);
         drop(arena.open());
         let watcher = arena.job("watch").attach().expect("the limiter");
@@ -72,7 +72,7 @@ fn three_hundred_processes_on_fewer_seats_share_one_budget() {
 #[test]
 fn processes_without_a_seat_get_no_seat_where_one_is_needed() {
     let _alone = alone();
-    let arena = Arena::with_policy("fixed:1000/366d+greedy:1000/366d", 0).seats(101);
+    let arena = Arena::with_policy("first:1000/366d+greedy:1000/366d", 0).seats(101);
     let watcher = arena.open();
     for round in 1..=2 {
         let (pool, seatless) = start_all(&arena, 2);

@@ -2,7 +2,9 @@
 
 use harness::{Arena, RemoteWorker, policy, shared_dir};
 use shm_lib::limit::{MAX_GREEDY, MAX_PERMITS};
-use shm_lib::{Cost, Error, ErrorKind, Limit, OnMismatch, Policy, Rate, RateLimit, Start, Unit};
+use shm_lib::{
+    Calendar, Cost, Error, ErrorKind, Limit, OnMismatch, Policy, Rate, RateLimit, Start, Unit, Zone,
+};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,12 @@ fn invalid_policies_are_refused() {
     let year = Rate::new(1 << 49, 366 * 86_400 * SECOND).unwrap();
     invalid(Limit::sliding_counter(year), "counts at most");
     invalid(Limit::fixed_window(year, Start::Epoch), "counts at most");
+    invalid(
+        Limit::fixed_window(Rate::new(5, 25 * 3_600 * SECOND).unwrap(), Start::Epoch),
+        "longer than a day",
+    );
+    invalid(Limit::calendar_window(1 << 49, Calendar::Month, Zone::UTC), "counts at most");
+    invalid(Limit::calendar_window(0, Calendar::Day, Zone::UTC), "would admit nothing");
 
     let guard = Duration::from_millis(5);
     invalid(one.guarded(guard), "only a greedy limit");

@@ -15,6 +15,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Where the seats begin, and the bits of the occupied places in the line: with 128 seats and one bucket.
 const SEATS: u64 = 16_384;
+/// The generation of epoch 1.
+const FIRST_GENERATION: u64 = 2_560 + 832;
 const STANDING: u64 = SEATS + 128 * 256 + 64 * 8;
 /// The command name of a hostile process.
 const EVIL_COMMAND: &[u8] = b"\x1b]0;p\x07\xe2\x80\xae\xc2\x9bwn\n!";
@@ -161,7 +163,7 @@ fn list_and_inspect_survive_corrupt_data() {
         for _ in 0..1 + roll(30) {
             // The first generation, the first seat, or anything but the header.
             let at = match roll(3) {
-                0 => 4_096 / 8 + 80 + roll(80),
+                0 => FIRST_GENERATION / 8 + roll(104),
                 1 => SEATS / 8 + roll(32),
                 _ => 56 + roll(words - 56),
             };
@@ -191,15 +193,15 @@ fn limit_of_units() -> Limit {
 
 /// Sealed as docs/format.md describes, so that the configuration counts as valid.
 fn seal_first_generation(file: &File) {
-    let start = 4_096 + 640;
+    let start = FIRST_GENERATION;
     let limit =
-        |i: u64| (0..5).map(move |k| 64 + 128 * i + 8 * k).chain((0..6).map(move |k| 128 + 128 * i + 8 * k));
-    let sum =
-        (0..5).map(|i| 8 * i).chain((0..4).flat_map(limit)).fold(0xcbf2_9ce4_8422_2325_u64, |hash, at| {
-            let mut bytes = [0; 8];
-            file.read_exact_at(&mut bytes, start + at).unwrap();
-            let mixed = (hash ^ u64::from_ne_bytes(bytes)).wrapping_mul(0x0000_0100_0000_01b3);
-            mixed ^ (mixed >> 29)
-        });
-    file.write_all_at(&sum.to_ne_bytes(), start + 40).unwrap();
+        |i: u64| (0..6).map(move |k| 64 + 128 * i + 8 * k).chain((0..6).map(move |k| 128 + 128 * i + 8 * k));
+    let header = (0..6).chain([7]).map(|i| 8 * i);
+    let sum = header.chain((0..4).flat_map(limit)).fold(0xcbf2_9ce4_8422_2325_u64, |hash, at| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, start + at).unwrap();
+        let mixed = (hash ^ u64::from_ne_bytes(bytes)).wrapping_mul(0x0000_0100_0000_01b3);
+        mixed ^ (mixed >> 29)
+    });
+    file.write_all_at(&sum.to_ne_bytes(), start + 48).unwrap();
 }

@@ -478,4 +478,58 @@ mod tests {
         assert_eq!(burst(whole), 200_000);
         assert_eq!(burst(Limit::patient(old)), 1);
     }
+
+    /// By simulation: a caller that always asks gets this much of a sliding counter, from the first window on.
+    #[test]
+    fn a_sliding_counter_delivers_its_sustained_rate() {
+        use crate::limit::window::{SlidingCounter, SlidingState};
+        const PER: u64 = 1_000_000;
+        const WINDOWS: u64 = 100;
+        for max in 1..20 {
+            let counter = SlidingCounter { max, per: PER };
+            let (mut state, mut now, mut admitted) = (SlidingState::default(), PER, 0);
+            while now < WINDOWS * PER {
+                now = now.max(counter.ready(&state, 1));
+                counter.charge(&mut state, now, 1);
+                admitted += 1;
+            }
+            let rate = Rate::new(max, Duration::from_nanos(PER)).unwrap();
+            let sustained = Limit::sliding_counter(rate).unwrap().sustained_rate();
+            let expected = WINDOWS * PER * sustained.max() / sustained.per_ns();
+            // The first window is full, and the last one is not over.
+            assert!(expected.abs_diff(admitted) <= max + 1, "{admitted}, not {expected}, for {max}");
+        }
+    }
+
+    #[test]
+    fn aligned_windows_longer_than_a_day_are_refused() {
+        for (rate, ok) in
+            [("5/day", true), ("5/12h", true), ("5/25h", false), ("5/week", false), ("5/month", false)]
+        {
+            let rate: Rate = rate.parse().unwrap();
+            assert_eq!(Limit::fixed_window(rate, Start::Epoch).is_ok(), ok, "{rate}");
+            assert!(Limit::fixed_window(rate, Start::FirstUse).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_calendar_window_needs_a_period_of_the_calendar() {
+        let at = |rate: &str| Limit::calendar_window_at(rate.parse().unwrap(), Zone::UTC);
+        for (rate, shown) in [("5/h", "hour"), ("5/1day", "day"), ("5/7days", "week"), ("5/mo", "month")] {
+            assert_eq!(at(rate).unwrap().to_string(), format!("5/{shown} by the calendar of UTC"));
+        }
+        for (rate, remedy) in [
+            ("5/s", "--window fixed"),
+            ("5/12h", "--window fixed"),
+            ("5/2days", "--window first-use"),
+            ("5/30days", "--burst 5"),
+            ("5/year", "--window first-use"),
+        ] {
+            let error = at(rate).unwrap_err().to_string();
+            assert!(error.contains(remedy), "{rate}: {error}");
+        }
+        let monthly = at("5/month").unwrap();
+        assert_eq!(monthly.at_rate("7/week".parse().unwrap()).unwrap(), at("7/week").unwrap());
+        assert!(monthly.at_rate("7/s".parse().unwrap()).is_err());
+    }
 }

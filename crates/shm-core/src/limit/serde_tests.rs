@@ -12,12 +12,13 @@ fn limits() -> impl Strategy<Value = Limit> {
         "[a-z][a-zA-Z0-9_.-]{0,20}x".prop_map(|name| Unit::named(&name).unwrap())
     ];
     let starts = prop_oneof![Just(Start::Epoch), Just(Start::FirstUse)];
-    (rate, unit, starts, 0u8..4, 1u64..10_000, 0u64..1_000_000_000).prop_map(
+    (rate, unit, starts, 0u8..5, 1u64..10_000, 0u64..1_000_000_000).prop_map(
         |(rate, unit, start, kind, burst, guard)| {
             match kind {
                 0 => Limit::with_burst(rate, burst),
                 1 => Limit::greedy(rate).and_then(|limit| limit.guarded(Duration::from_nanos(guard))),
                 2 => Limit::fixed_window(rate, start),
+                3 => Limit::calendar_window(burst, Calendar::of_code(guard), Zone::UTC),
                 _ => Limit::sliding_counter(rate),
             }
             .unwrap()
@@ -106,6 +107,10 @@ fn invalid_policies_are_rejected_with_the_reason() {
         (r#"{"limit": [{"rate": "5/s", "kind": "greedy", "burst": 2}]}"#, "only a bucket has a burst"),
         (r#"{"limit": [{"rate": "5/s", "start": "epoch"}]}"#, "only fixed windows have a start"),
         (r#"{"limit": [{"rate": "5/s", "unit": "a b"}]}"#, "is not a valid unit"),
+        (r#"{"limit": [{"rate": "5/day", "zone": "UTC"}]}"#, "only calendar windows have a time zone"),
+        (r#"{"limit": [{"rate": "5/s", "kind": "calendar-window"}]}"#, "one hour, day, week or month"),
+        (r#"{"limit": [{"rate": "5/week", "kind": "fixed-window"}]}"#, "--window calendar"),
+        (r#"{"limit": [{"rate": "5/day", "kind": "calendar-window", "zone": "Berlim"}]}"#, "time zone"),
         (r#"{"limit": [{"rate": "5/s"}], "permits": 0}"#, "choose 1 to"),
         (
             r#"{"limit": [{"rate":"1/s"},{"rate":"2/s"},{"rate":"3/s"},{"rate":"4/s"},{"rate":"5/s"}]}"#,
@@ -115,6 +120,25 @@ fn invalid_policies_are_rejected_with_the_reason() {
         let error = serde_json::from_str::<Policy>(text).expect_err(text).to_string();
         assert!(error.contains(why), "{text}: {error}");
     }
+}
+
+#[cfg(feature = "zones")]
+#[test]
+fn calendar_windows_are_read_with_their_zone() {
+    let text = r#"{"limit": [{"rate": "5/day", "kind": "calendar-window", "zone": "Asia/Tokyo"},
+        {"rate": "100/month", "kind": "calendar-window", "zone": "asia/tokyo"}]}"#;
+    let policy = serde_json::from_str::<Policy>(text).unwrap();
+    assert_eq!(
+        policy.to_string(),
+        "5/day by the calendar of Asia/Tokyo + 100/month by the calendar of Asia/Tokyo"
+    );
+    assert_eq!(
+        serde_json::to_value(policy).unwrap()["limit"][1],
+        serde_json::json!({"rate": "100/month", "kind": "calendar-window", "zone": "Asia/Tokyo"})
+    );
+    let two = text.replace("asia/tokyo", "UTC");
+    let error = serde_json::from_str::<Policy>(&two).unwrap_err().to_string();
+    assert!(error.contains("name Asia/Tokyo and UTC"), "{error}");
 }
 
 /// A kind alone has no rate that would limit its burst.

@@ -29,7 +29,7 @@ pub(super) fn remedy(
     format!("to change it for every process: shm-limit set {name}{flags}")
 }
 
-/// Flags for one `set` command, which can change rate and burst of one limit, permits, waiters and shadow. `None` if
+/// Flags for one `set` command, which can change rate, burst and zone of one limit, permits, waiters and shadow. `None` if
 /// that is not enough.
 fn flags(existing: &Policy, asked: &Policy) -> Option<String> {
     let mut flags = String::new();
@@ -72,7 +72,11 @@ fn first_rate(asked: &Policy) -> Option<String> {
 /// The flags for a different rate and burst; `None` if anything else differs.
 fn pace(existing: Limit, asked: Limit) -> Option<String> {
     let both_buckets = matches!((existing.kind(), asked.kind()), (Kind::Bucket { .. }, Kind::Bucket { .. }));
-    let same_kind = both_buckets || existing.kind() == asked.kind();
+    let zones = match (existing.kind(), asked.kind()) {
+        (Kind::CalendarWindow { zone: a, .. }, Kind::CalendarWindow { zone: b, .. }) => Some((a, b)),
+        _ => None,
+    };
+    let same_kind = both_buckets || zones.is_some() || existing.kind() == asked.kind();
     if !same_kind || existing.unit() != asked.unit() || existing.guard() != asked.guard() {
         return None;
     }
@@ -83,13 +87,16 @@ fn pace(existing: Limit, asked: Limit) -> Option<String> {
     if both_buckets && existing.burst() != asked.burst() {
         flags += &format!(" --burst {}", asked.burst());
     }
+    if let Some((_, zone)) = zones.filter(|(a, b)| a != b) {
+        flags += &format!(" --zone {zone}");
+    }
     Some(flags)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{LimitSpec, Unit};
+    use crate::limit::{Calendar, LimitSpec, Unit, Zone};
 
     fn bucket(rate: &str, burst: u64) -> Limit {
         Limit::with_burst(rate.parse().unwrap(), burst).unwrap()
@@ -101,6 +108,9 @@ mod tests {
         let permits = Policy::of_permits(4).unwrap();
         let two = Policy::new(&[bucket("5/s", 1), bucket("9/m", 2)]).unwrap();
         let greedy = Limit::greedy("5/s".parse().unwrap()).unwrap();
+        let calendar = |max, period, zone| Limit::calendar_window(max, period, zone).unwrap();
+        let monthly = calendar(5, Calendar::Month, Zone::UTC);
+        let tokyo = Zone::from_words([0x6b6f_542f_6169_7341, 0x6f79, 0, 0, 0]).unwrap();
         let bytes = bucket("5/s", 1).counting(Unit::named("bytes").unwrap());
         let seven = PolicySpec::new(&[LimitSpec::of("7/s".parse().unwrap())]).unwrap();
         let cases = [
@@ -129,6 +139,9 @@ mod tests {
             (two, one.into(), "set x --from FILE"),
             (one, greedy.into(), "set x --from FILE"),
             (one, bytes.into(), "set x --from FILE"),
+            (monthly.into(), calendar(7, Calendar::Week, Zone::UTC).into(), "set x --rate 7/week"),
+            (monthly.into(), calendar(5, Calendar::Month, tokyo).into(), "set x --zone Asia/Tokyo"),
+            (monthly.into(), greedy.into(), "set x --from FILE"),
             (greedy.into(), Limit::greedy("6/s".parse().unwrap()).unwrap().into(), "set x --rate 6/s"),
         ];
         let name = Name::new("x").unwrap();

@@ -53,7 +53,7 @@ fn several_limits_are_taken_all_or_none() {
     let policy = Policy::new(&[
         Limit::token_bucket(rate(10, HOUR)).unwrap(),
         Limit::token_bucket(rate(1_000, HOUR)).unwrap().counting(bytes),
-        Limit::fixed_window(rate(100, HOUR * 24 * 366), Start::Epoch).unwrap(),
+        Limit::fixed_window(rate(100, HOUR * 24 * 366), Start::FirstUse).unwrap(),
         Limit::greedy(rate(3, HOUR)).unwrap(),
     ]);
     let limit = fixture.policy("api", policy.unwrap().with_permits(5).unwrap());

@@ -5,7 +5,7 @@ use shm_lib::{Builder, Cost, Policy, RateLimit, Unit};
 use std::path::Path;
 
 /// Policies as `policy::parse` reads them, and permits. Fast ones and slow ones: `RATE` is put in.
-const POLICIES: [(&str, u64); 16] = [
+const POLICIES: [(&str, u64); 18] = [
     ("bucket:RATE:1", 0),
     ("bucket:RATE:5", 0),
     ("greedy:RATE", 0),
@@ -21,6 +21,8 @@ const POLICIES: [(&str, u64); 16] = [
     ("greedy:RATE~1ms+first:RATE", 0),
     ("bucket:RATE:5", 200),
     ("none", 3),
+    ("calendar:10/h", 0),
+    ("bucket:RATE:3+calendar:1000/month@tokens+fixed:RATE", 2),
     ("bucket:RATE:2+greedy:RATE@tokens", 65_535),
 ];
 const RATES: [&str; 5] = ["10/s", "1000/s", "10/10ms", "10/366d", "10/1h"];
@@ -53,6 +55,8 @@ impl Spec {
 
     fn of(index: usize, rate: &str, shadow: bool, seats: usize) -> Spec {
         let (text, permits) = POLICIES[index];
+        // Aligned windows are not longer than a day.
+        let rate = if rate.ends_with("366d") && text.contains("fixed") { "10/1d" } else { rate };
         let policy = policy::parse(&text.replace("RATE", rate), permits).in_shadow(shadow);
         Spec { policy, seats, has_units: text.contains('@') }
     }
