@@ -7,12 +7,19 @@ nothing. Options of a limit stand after its --rate:
   --burst N           N at one instant after a quiet time, MAX per PER on
                       average (a token bucket)
   --greedy            at most MAX in any window of PER, as fast as possible
-  --window fixed      at most MAX per window, one window after the other
-                      since 1970: windows of 1m begin with the minute
+  --window fixed      at most MAX per window, one window after the other by
+                      the host's wall clock: windows of 1m begin with the
+                      minute, days at midnight UTC; at most a day
+  --window calendar   at most MAX per h, day, week (from Monday) or month of
+                      the calendar, in the time zone of --zone
+  --zone NAME         with --window calendar: a time zone, for example
+                      Europe/Berlin, or local for this machine's; if left
+                      out: UTC
   --window first-use  the same, but a window begins with the first call after
                       the last window ended
   --window sliding    an estimate over a sliding window, in a few bytes for
-                      any MAX
+                      any MAX; admits at most MAX - 1 per PER under constant
+                      demand, so not for a small MAX
   --unit UNIT         counts not calls but the amounts of --take UNIT=AMOUNT
   --guard TIME        with --greedy: the limit is also kept if callers are
                       late by up to TIME
@@ -27,7 +34,8 @@ The same in a file for --from (or as JSON, in a file that ends in .json):
   [[limit]]                      # may be left out if there are permits
   rate = \"500/m\"
   kind = \"greedy\"                # bucket (if left out), greedy,
-                                 # fixed-window, sliding-counter
+                                 # fixed-window, calendar-window,
+                                 # sliding-counter
   guard = \"50ms\"                 # greedy only
   [[limit]]
   rate = \"200000/m\"
@@ -39,6 +47,10 @@ The same in a file for --from (or as JSON, in a file that ends in .json):
   kind = \"fixed-window\"
   start = \"epoch\"                # fixed-window only: epoch (if left out),
                                  # first-use
+  [[limit]]
+  rate = \"100000/month\"        # h, day, week or month
+  kind = \"calendar-window\"
+  zone = \"Europe/Berlin\"       # calendar-window only; UTC if left out
 
 If the limiter exists, every setting that is given is compared with it, and
 none that is left out: `create api --rate 5/s` also succeeds if api has a
@@ -59,6 +71,7 @@ install -d -m 2770 -g GROUP DIR
 Examples:
   shm-limit create api --rate 5/s
   shm-limit create api --rate 100/10s --burst 20
+  shm-limit create quota --rate 1000/day --window calendar --zone local
   shm-limit create downloads --permits 3
   shm-limit create model --rate 500/m --greedy \\
       --rate 200000/m --unit tokens --permits 8
@@ -78,6 +91,10 @@ With --rate a limit keeps its burst, except if it counts a unit and its burst
 is MAX, which is the default for units: then the burst becomes the new MAX.
 --burst chooses another.
 
+Windows of the calendar change their time zone by --zone. Any change looks up
+the offsets of their zone again, for example after an update of the system's
+time zone data.
+
 A limit keeps its usage if the limit of the same number counted the same unit
 before. Usage of a limit that --from leaves out is lost, which standard error
 reports; if such a limit is put back later, its usage starts at zero.
@@ -94,4 +111,5 @@ Examples:
   shm-limit set model --limit 2 --rate 300000/m
   shm-limit set model --permits 4 --no-shadow
   shm-limit set model --max-waiters 100
+  shm-limit set quota --zone America/New_York
   shm-limit set model --from policy.toml";

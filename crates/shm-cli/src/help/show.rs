@@ -57,10 +57,14 @@ With --json, an object with these fields. Fields are only ever added.
   limits           a list of objects, in the order of `set --limit`:
     text           the limit in words
     unit           \"calls\", or what the limit counts
-    kind           \"bucket\", \"greedy\", \"fixed-window\", \"sliding-counter\"
+    kind           \"bucket\", \"greedy\", \"fixed-window\",
+                   \"calendar-window\", \"sliding-counter\"
     rate           {max, per_s, text}: at most max per per_s seconds
     burst          the most that may pass at one instant
     start          of fixed windows: \"epoch\" or \"first-use\"; otherwise null
+    zone           of calendar windows: the time zone; otherwise null
+    window_ends    when the current window ends, if windows follow the wall
+                   clock: {local, unix, in_s}; otherwise null
     guard_s        seconds by which a greedy limit's window is longer
     available      how much is free now
     used           how much of the burst is used
@@ -106,6 +110,9 @@ With --json, an object with these fields. Fields are only ever added.
                    seconds since the limiter was created; that instant as a
                    Unix time; number of changes, pauses, resumptions and
                    resets
+  clock_set_s      seconds since the last change, if it was made because the
+                   host's wall clock was set; otherwise null. Windows follow
+                   that clock. Windows in which it was before count as full
 
 Examples:
   shm-limit inspect api

@@ -12,6 +12,7 @@ use crate::limit::{
     Calendar, Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit, Zone,
 };
 use crate::sync::{AtomicU64, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Flag in the kind word: the limit counts a unit other than calls.
@@ -294,16 +295,18 @@ fn gcra_of(l: &LimitWords, kind: u64) -> Gcra {
 /// The parameters of all limits. Possibly garbage, as above.
 pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
-    let wall_ns = get(&from.header.wall_ns);
+    let wall_ns = || get(&from.header.wall_ns);
+    let follows = Cell::new(false);
     let rule = |i: usize| {
         let l = &from.limits[i % LIMITS];
         let n = &l.params;
         let (max, per) = (get(&n.burst), get(&n.ticks_per_ns));
         let kind = get(&n.kind);
+        follows.set(follows.get() || follows_wall_clock(kind));
         match kind >> 8 & 0xff {
             0 => Rule::Bucket(gcra_of(l, kind)),
             1 => Rule::Log(Log { max, span: per }),
-            2 => Rule::Fixed(FixedWindow { max, windows: Windows::Aligned { per, wall_ns } }),
+            2 => Rule::Fixed(FixedWindow { max, windows: Windows::Aligned { per, wall_ns: wall_ns() } }),
             3 => Rule::Fixed(FixedWindow { max, windows: Windows::FirstUse { per } }),
             5 => Rule::Fixed(FixedWindow { max, windows: Windows::Calendar(Calendar::of_code(per)) }),
             _ => Rule::Sliding(SlidingCounter { max, per }),
@@ -311,10 +314,11 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
     };
     let len = limits_in(get(&from.header.shape));
     let mut rules = Rules::new(len, rule, ringed, get(&from.header.not_before_ns));
-    if from.limits.iter().any(|l| follows_wall_clock(get(&l.params.kind))) {
+    if follows.get() {
         let c = &from.calendar;
         let zone = Zone::tag_of(c.zone.each_ref().map(get));
-        let local = LocalTime { wall_ns, offsets: Offsets::from_words(c.offsets.each_ref().map(get)) };
+        let local =
+            LocalTime { wall_ns: wall_ns(), offsets: Offsets::from_words(c.offsets.each_ref().map(get)) };
         let (earliest_ns, continuous_ns) = (get(&c.earliest_ns), get(&c.continuous_ns));
         rules.set_wall(WallClock { local, zone, earliest_ns, continuous_ns });
     }

@@ -134,6 +134,7 @@ fn check_bucket(limit: Limit, admissions: &[Admission]) -> Result<(), Violation>
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(not(model))]
     use crate::limit::{Calendar, Zone};
     use proptest::prelude::*;
 
