@@ -83,7 +83,7 @@ impl Rule {
             Rule::Log(_) => Log::charge_words(state, at, cost),
             Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost)),
             Rule::Sliding(w) => {
-                edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost))
+                edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost));
             }
         }
     }
@@ -193,7 +193,7 @@ impl Rule {
                 .without_queue(&FixedState::read(state), &FixedState::read(before), late, is_alone)
                 .write(state),
             Rule::Sliding(w) => {
-                w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state)
+                w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state);
             }
         }
     }
