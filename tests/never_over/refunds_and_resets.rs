@@ -192,7 +192,7 @@ fn nothing_is_admitted_after_its_deadline() {
         assert!(limiter.admit_now(waiter.demand()).unwrap().is_none(), "{policy}: after {passed:?}");
         match limiter.poll_turn(&mut waiter, &CallerWaker::Thread(Arc::default())).unwrap() {
             WaitStep::Denied(denied) => {
-                assert!(denied.retry_at() > Some(denied.at()) && denied.at() > passed)
+                assert!(denied.retry_at() > Some(denied.at()) && denied.at() > passed);
             }
             step => panic!("{policy}: {step:?} after {passed:?}"),
         }

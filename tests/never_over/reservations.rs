@@ -105,7 +105,7 @@ fn reservations_under_kills_keep_every_window() {
         let mut pool = WorkerPool::new(WORKER);
         pool.spawn_many(&arena.job("mixed"), 8);
         pool.start();
-        std::thread::sleep(Duration::from_millis(1_000));
+        std::thread::sleep(Duration::from_secs(1));
         pool.kill_all();
         watcher.inspect().expect("a healthy limiter");
         let all = self::used(&arena);

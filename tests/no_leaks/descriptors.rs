@@ -62,7 +62,7 @@ fn opening_with_few_descriptors_records_the_clock_or_fails() {
         worker.expect_ok(&format!("nofile {few}"));
         match worker.ask("open").as_str() {
             "ok" => {
-                assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known")
+                assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known");
             }
             answer => no_descriptor(answer),
         }

@@ -15,6 +15,10 @@
 // Model checkers (loom, shuttle) compile the protocols without the modules that do I/O.
 #![cfg_attr(model, allow(dead_code, unreachable_pub))]
 
+// Futexes, locks of open file descriptions and CLOCK_BOOTTIME are Linux's; words and sizes of 64 bits are cast to one another.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("shm-limit needs 64-bit Linux");
+
 pub mod clock;
 mod commit;
 mod denied;

@@ -318,7 +318,7 @@ fn each_loss_is_reported_once() {
     let limit = fixture
         .builder()
         .when_lost(move |lost| {
-            let found = lost.found().map_err(|e| e.kind());
+            let found = lost.found().map_err(shm_lib::Error::kind);
             sink.lock().unwrap().push((lost.why(), found, lost.to_string()));
         })
         .open_rate(Rate::per_second(5).unwrap())

@@ -75,7 +75,7 @@ impl GenerationState for Records<'_> {
     }
 }
 
-impl<'a> Records<'a> {
+impl Records<'_> {
     /// Fills a segment that no other process sees yet. Its first record is in the last cell, which is the changer's.
     pub(crate) fn initialise(&self, config: &Config) {
         let cell = self.table.cells.len() - 1;

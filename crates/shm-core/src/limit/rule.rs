@@ -101,7 +101,7 @@ impl Rule {
                 edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost, local))
             }
             Rule::Sliding(w) => {
-                edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost))
+                edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost));
             }
         }
     }
@@ -222,7 +222,7 @@ impl Rule {
                 .without_queue(&FixedState::read(state), &FixedState::read(before), late, is_alone, local)
                 .write(state),
             Rule::Sliding(w) => {
-                w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state)
+                w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state);
             }
         }
     }

@@ -213,7 +213,7 @@ pub(crate) fn nanos<S: Serializer>(span: &Duration, to: S) -> std::result::Resul
 
 /// Durations in text form: `50ms`.
 mod span {
-    use super::*;
+    use super::{Deserialize, Deserializer, Duration, Serializer, de, format_span, parse_span};
 
     // Serde's signature.
     #[allow(clippy::ref_option)]

@@ -91,7 +91,7 @@ fn omitted_fields_get_defaults() {
 #[test]
 fn invalid_policies_are_rejected_with_the_reason() {
     for (text, why) in [
-        (r#"{}"#, "needs a limit or permits"),
+        (r"{}", "needs a limit or permits"),
         (r#"{"limit": []}"#, "needs a limit or permits"),
         (r#"{"permits": 0}"#, "choose 1 to"),
         (r#"{"max_waiters": 3}"#, "needs a limit or permits"),

@@ -103,6 +103,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::large_stack_arrays, reason = "a table of policies")]
     fn the_remedy_contains_only_what_differs() {
         let one = Policy::from(bucket("5/s", 1));
         let permits = Policy::of_permits(4).unwrap();

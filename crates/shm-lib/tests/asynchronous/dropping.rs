@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 #[test]
 fn a_dropped_future_gives_the_last_turn_back() {
-    for fixture in [Fixture::new(1, MINUTE), Fixture::with(|b| b.greedy(), 1, MINUTE)] {
+    for fixture in [Fixture::new(1, MINUTE), Fixture::with(shm_lib::Builder::greedy, 1, MINUTE)] {
         assert!(fixture.limit.try_acquire(1).unwrap().is_admitted());
         let before = fixture.limit.status().unwrap().next_at;
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {

@@ -331,7 +331,7 @@ impl Driver {
     fn play(&mut self, step: Step) -> CheckResult {
         match step {
             Step::Arrives { process, cost, is_task, patience } => {
-                self.arrives(process, cost, is_task, patience)?
+                self.arrives(process, cost, is_task, patience)?;
             }
             Step::Leaves(n) => {
                 if let Some((process, id)) = self.pick(n) {

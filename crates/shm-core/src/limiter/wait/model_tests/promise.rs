@@ -243,7 +243,7 @@ impl Promise {
             return Ok(());
         }
         let ahead = self.line.iter().map(|caller| caller.cost).sum::<u64>();
-        let missing = (ahead + cost) as i128 * self.per() - self.level(now).0;
+        let missing = i128::from(ahead + cost) * self.per() - self.level(now).0;
         let ready = now + (missing.max(0) as u64).div_ceil(self.limit.rate().max());
         prop_assert!(
             ready.saturating_add(self.may_idle + slack) > latest,
