@@ -117,7 +117,7 @@ fn check_bucket(limit: Limit, admissions: &[Admission]) -> Result<(), Violation>
     // (sum(i..=j) − b)·per < (t_j − t_i + 1)·max, that is, if score_j − start_i < max + b·per, with the score taken
     // after and the start before counting. So only the smallest start so far matters.
     let (mut sum, mut lowest, mut lowest_at, mut sum_at_lowest) = (0i128, i128::MAX, Nanos::default(), 0i128);
-    for a in admissions.iter() {
+    for a in admissions {
         let start = sum * per - i128::from(a.at.as_nanos()) * max;
         if start < lowest {
             (lowest, lowest_at, sum_at_lowest) = (start, a.at, sum);

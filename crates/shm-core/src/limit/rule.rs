@@ -98,7 +98,7 @@ impl Rule {
             Rule::Bucket(_) => {}
             Rule::Log(_) => Log::charge_words(state, at, cost),
             Rule::Fixed(w) => {
-                edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost, local))
+                edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost, local));
             }
             Rule::Sliding(w) => {
                 edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost));
@@ -258,7 +258,8 @@ impl Rule {
             }
             (Rule::Fixed(w), Rule::Fixed(n)) if w.has_windows_of(n, from, change.to) => {
                 let kept = w.carry(&FixedState::read(state), late, change.last, &from.local);
-                w.realigned(&kept, late, n, from, change.to).write(to);
+                // Without slack: usage of a window is not forgotten before the window is over.
+                w.realigned(&kept, change.now.as_nanos(), n, from, change.to).write(to);
             }
             (Rule::Sliding(w), Rule::Sliding(n)) if w.per == n.per => {
                 w.carry(&SlidingState::read(state), late).write(to);

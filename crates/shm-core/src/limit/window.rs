@@ -250,7 +250,7 @@ impl FixedWindow {
     ///
     /// A call counts in the window in which the wall clock placed it when it was admitted. So usage continues if this is
     /// still the window of the last admission, by its number, and a later window starts with nothing used. If it is an
-    /// earlier window:
+    /// earlier window than that of the last admission:
     ///
     /// - If the clock has already been in it since it was last set far forward: it was in all windows up to that of the
     ///   last admission. How much of them was used is unknown, so nothing is admitted until the window of the last
@@ -274,11 +274,11 @@ impl FixedWindow {
         let (then, here) = (self.windows.index_of(state.start, &from.local), windows.index_of(now, local));
         let start = windows.start_of_index(then, local);
         let has_been_since = |unix_ns| windows.index_at_unix(unix_ns, local) <= here;
-        if then == here {
-            return FixedState { start, used: state.used };
-        }
-        if then < here {
-            return FixedState::default();
+        if then <= here {
+            // A window that is over is kept, in case that the clock is set back into it; if it ended before time 0, it
+            // cannot be represented.
+            let is_known = windows.index_of(start, local) == then;
+            return if is_known { FixedState { start, used: state.used } } else { FixedState::default() };
         }
         let longest = now.saturating_add(MAX_WAIT.as_nanos() as u64);
         if has_been_since(from.continuous_ns) && start <= longest {
