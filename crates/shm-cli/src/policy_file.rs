@@ -44,8 +44,8 @@ mod tests {
         let policy: Policy = toml::from_str(file).unwrap();
         assert_eq!(
             policy.to_string(),
-            "500/m greedy, guarded by 50ms + tokens 200000/m with bursts of 1000 + 10000/day in fixed windows + at most 2 \
-             at a time, at most 100 waiting"
+            "500/m greedy, guarded by 50ms + tokens 200000/m with bursts of 1000 + 10000/day in fixed windows + \
+             100000/month by the calendar of Europe/Berlin + at most 2 at a time, at most 100 waiting"
         );
         // Written and read again, it is the same.
         assert_eq!(toml::from_str::<Policy>(&toml::to_string(&policy).unwrap()).unwrap(), policy);

@@ -83,7 +83,7 @@ fn completes(complete: impl Fn(&[&str]) -> Vec<String>) {
     offers(&c(&["d"]), &["demo"], &["demo-worker", "create"]);
     offers(&c(&["create", "--r"]), &["--rate", "--replace"], &["--burst"]);
     offers(&c(&["create", "--win"]), &["--window"], &[]);
-    offers(&c(&["create", "x", "--window", ""]), &["fixed", "first-use", "sliding"], &["api"]);
+    offers(&c(&["create", "x", "--window", ""]), &["fixed", "first-use", "calendar", "sliding"], &["api"]);
     offers(
         &c(&["create", "x", "--window=f"]),
         &["--window=fixed", "--window=first-use"],

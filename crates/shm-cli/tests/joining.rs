@@ -53,6 +53,17 @@ fn settings_that_are_left_out_are_not_compared() {
             ],
         ),
         (
+            &["--rate", "1000/month", "--window", "calendar", "--zone", "Asia/Tokyo"],
+            &[
+                (&["--rate", "1000/month"], true),
+                (&["--rate", "1000/month", "--window", "calendar"], true),
+                (&["--rate", "1000/month", "--window", "calendar", "--zone", "asia/tokyo"], true),
+                (&["--rate", "1000/month", "--window", "calendar", "--zone", "UTC"], false),
+                (&["--rate", "1000/week", "--window", "calendar"], false),
+                (&["--rate", "1000/month", "--window", "first-use"], false),
+            ],
+        ),
+        (
             &["--rate", "1000/s", "--window", "first-use"],
             &[
                 (&["--rate", "1000/s"], true),

@@ -23,6 +23,7 @@ const BRIEF: [&str; 33] = [
     "calls",
     "changes",
     "charged_ahead",
+    "clock_set_s",
     "created_unix",
     "denied",
     "directory",
@@ -76,6 +77,8 @@ fn json_has_the_documented_fields() {
         "text",
         "unit",
         "used",
+        "window_ends",
+        "zone",
     ];
     assert_eq!(keys(&seen["limits"][0]), of_a_limit);
     let list = sandbox.json(&["list", "--json"]);

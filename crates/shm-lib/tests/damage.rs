@@ -5,8 +5,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-/// The burst of the first limit, in the generation of epoch 1: see docs/format.md.
-const BURST: u64 = 4_096 + 640 + 64 + 8;
+/// The generation of epoch 1, the burst of its first limit, and its state: see docs/format.md.
+const GENERATION: u64 = 2_560 + 832;
+const BURST: u64 = GENERATION + 64 + 8;
+const STATE: u64 = GENERATION + 768;
 
 fn damaged(limit: &RateLimit) -> File {
     let file = File::options().read(true).write(true).open(limit.path()).unwrap();
@@ -51,7 +53,7 @@ fn a_damaged_state_is_cleared_by_a_reset() {
     let dir = tempfile::tempdir().unwrap();
     let limit = open(dir.path());
     let file = File::options().write(true).open(limit.path()).unwrap();
-    file.write_all_at(&(1_u64 << 62).to_ne_bytes(), 4_096 + 640 + 576).unwrap();
+    file.write_all_at(&(1_u64 << 62).to_ne_bytes(), STATE).unwrap();
     let e = limit.try_acquire(1).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Corrupt);
     assert!(e.to_string().contains("shm-limit reset api"), "{e}");
