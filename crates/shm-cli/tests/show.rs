@@ -13,7 +13,7 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-const BRIEF: [&str; 33] = [
+const BRIEF: [&str; 34] = [
     "admitted",
     "age_s",
     "available",
