@@ -8,9 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+/// Since 1970, as far as windows can.
+fn start(per: Duration) -> Start {
+    if per > shm_lib::limit::MAX_ALIGNED { Start::FirstUse } else { Start::Epoch }
+}
+
 fn windows(limits: &[(u64, Duration)]) -> Policy {
     let limits: Vec<Limit> =
-        limits.iter().map(|&(max, per)| Limit::fixed_window(rate(max, per), Start::Epoch).unwrap()).collect();
+        limits.iter().map(|&(max, per)| Limit::fixed_window(rate(max, per), start(per)).unwrap()).collect();
     Policy::new(&limits).unwrap()
 }
 
