@@ -43,5 +43,5 @@ fn ten_thousand_children_of_a_word_limiter_leak_nothing() {
 /// 16 seats and 4 permits, most of which are left by the dead each time.
 #[test]
 fn ten_thousand_children_with_records_and_permits_leak_nothing() {
-    fork_children("fixed:6000/366d+greedy:6000/366d", 4, 6_000);
+    fork_children("first:6000/366d+greedy:6000/366d", 4, 6_000);
 }

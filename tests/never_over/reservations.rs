@@ -57,7 +57,7 @@ fn concurrent_schedules_keep_every_kind_of_limit() {
 /// Cancelling a turn that is no longer the last one forfeits it; the later ones stay taken.
 #[test]
 fn cancelling_an_earlier_turn_takes_nothing_from_later_ones() {
-    for policy in ["bucket:10/366d:10", "greedy:10/366d", "fixed:10/366d+bucket:10/366d:10"] {
+    for policy in ["bucket:10/366d:10", "greedy:10/366d", "first:10/366d+bucket:10/366d:10"] {
         let arena = Arena::with_policy(policy, 0);
         let limit = arena.open();
         let first = limit.reserve(1).unwrap();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 /// A state in a record, which needs a seat.
-const RECORD: &str = "fixed:1000/366d+fixed:1000/366d";
+const RECORD: &str = "first:1000/366d+first:1000/366d";
 /// The most seats that a limiter can have.
 const MOST: usize = 4_096;
 
@@ -25,7 +25,7 @@ fn worker(arena: &Arena) -> RemoteWorker {
 
 #[test]
 fn a_limiter_can_be_changed_while_all_seats_are_taken_by_stopped_processes() {
-    for policy in ["bucket:1000/366d:1000", "bucket:1000/366d:1000+fixed:1000/366d", "greedy:1000/366d"] {
+    for policy in ["bucket:1000/366d:1000", "bucket:1000/366d:1000+first:1000/366d", "greedy:1000/366d"] {
         let arena = Arena::with_policy(policy, 2).seats(2);
         let mut holders = [worker(&arena), worker(&arena)];
         for holder in &mut holders {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 /// A state in a record, which needs a seat.
-const RECORD: &str = "fixed:1000/366d+fixed:1000/366d";
+const RECORD: &str = "first:1000/366d+first:1000/366d";
 
 fn worker(arena: &Arena) -> RemoteWorker {
     let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));

@@ -109,7 +109,7 @@ fn a_request_must_name_exactly_the_counted_units() {
 #[test]
 fn an_admission_is_settled_once_and_a_reservation_cancelled_once() {
     let dir = shared_dir();
-    let limit = open_in(dir.path(), "bucket:100/366d:100+fixed:100/366d", 0);
+    let limit = open_in(dir.path(), "bucket:100/366d:100+first:100/366d", 0);
     let used = || limit.status().unwrap().used;
     let mut admission = limit.try_acquire(10).unwrap().admission().unwrap();
     limit.settle(&mut admission, 4).unwrap();
@@ -121,7 +121,7 @@ fn an_admission_is_settled_once_and_a_reservation_cancelled_once() {
     limit.settle(&mut admission, 30).unwrap();
     assert_eq!(used(), 34);
 
-    for policy in ["bucket:100/366d:100", "bucket:100/366d:100+fixed:100/366d", "greedy:100/366d"] {
+    for policy in ["bucket:100/366d:100", "bucket:100/366d:100+first:100/366d", "greedy:100/366d"] {
         let dir = shared_dir();
         let limit = open_in(dir.path(), policy, 0);
         let used = || limit.status().unwrap().used;

@@ -4,7 +4,7 @@ use harness::{Arena, RemoteWorker, eventually, is_root, skip};
 use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
-const KINDS: [&str; 2] = ["bucket:20/366d:20", "fixed:20/366d+greedy:20/366d"];
+const KINDS: [&str; 2] = ["bucket:20/366d:20", "first:20/366d+greedy:20/366d"];
 
 /// A worker that uses the limiter and has mounts of its own, and where the limiter is.
 fn user(arena: &Arena) -> (RemoteWorker, String) {

@@ -73,6 +73,8 @@ pub(crate) enum CommitError {
     Forked,
     /// The costs refer to limits that are no longer current. Retry.
     Changed,
+    /// The wall clock that windows follow has to be checked first. Retry after that.
+    CheckDue(Nanos),
     /// The limiter has permits, and the caller holds none for this request.
     PermitsInForce,
     /// The limiter has no limit, and therefore no turns.

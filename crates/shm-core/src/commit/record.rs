@@ -37,6 +37,8 @@ pub(crate) struct Records<'a> {
     pub(crate) table: RecordStore<'a>,
     /// `None` for a process that only reads.
     pub(crate) pair: Option<Pair>,
+    /// From this time on, decisions by windows that follow the wall clock first need a check of it.
+    pub(crate) check_at_ns: u64,
 }
 
 /// Two cells that only this thread may write.
@@ -195,6 +197,9 @@ impl Records<'_> {
             let Scratch { epoch, rules, record, before, from, .. } = &mut *scratch;
             let state = &self.generations.slot(*epoch).state.word;
             let mut now = clock.read();
+            if now.at.as_nanos() >= self.check_at_ns && rules.follow_wall_clock() {
+                return Err(CommitError::CheckDue(now.at));
+            }
             let mut ready = Nanos::from_nanos(rules.ready(record, &costs, now.at.as_nanos(), &self.table));
             if ready > now.at && !now.is_exact && ready.since(now.at) < QUICK_LAG {
                 (now, ready) = self.read_exact_clock(rules, record, &costs, clock);

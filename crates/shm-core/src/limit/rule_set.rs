@@ -124,6 +124,7 @@ pub(crate) struct Rules {
     not_before: u64,
     /// Only meaningful if there are windows by the wall clock.
     wall: WallClock,
+    follow_wall_clock: bool,
 }
 
 /// One limit, and where its words are in a record.
@@ -214,12 +215,27 @@ impl Rules {
             words += entry.tail_words();
         }
         let size = Size { without_queue, with_queue: words };
-        Rules { entries, len, starts, size, ringed, not_before, wall: WallClock::default() }
+        Rules {
+            entries,
+            len,
+            starts,
+            size,
+            ringed,
+            not_before,
+            wall: WallClock::default(),
+            follow_wall_clock: false,
+        }
     }
 
     /// Sets the wall clock of its windows.
     pub(crate) fn set_wall(&mut self, wall: WallClock) {
-        self.wall = wall;
+        (self.wall, self.follow_wall_clock) = (wall, true);
+    }
+
+    /// Whether there are windows by the wall clock.
+    #[inline]
+    pub(crate) fn follow_wall_clock(&self) -> bool {
+        self.follow_wall_clock
     }
 
     #[inline]

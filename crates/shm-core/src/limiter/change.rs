@@ -1,7 +1,7 @@
 //! Operations that change a limiter for all processes: new limits, reset, pause, resume, retire.
 
 use super::Limiter;
-use crate::clock;
+use crate::clock::{self, WallOffset};
 use crate::commit::{CommitError, Config};
 use crate::error::{ErrorKind, Result};
 use crate::limit::{Limit, MAX_WAIT, Policy, Rate, format_span};
@@ -141,7 +141,10 @@ impl Limiter {
         // An ended pause is kept while it still prevents a burst of budget that was unused during it.
         config.not_before = config.not_before.filter(|&at| config.pause_still_binds(at, now));
         let Some(next) = make(&config)? else { return Ok(()) };
-        let next = Config { since: now, ..next }.by_wall_clock(clock::wall_offset(), Some(&config))?;
+        // Under another clock, or perhaps another one, the difference to the wall clock has another meaning.
+        let kept = WallOffset { ns: config.wall.local.wall_ns, uncertainty_ns: 0 };
+        let offset = if segment.has_this_clock() { clock::wall_offset() } else { kept };
+        let next = Config { since: now, ..next }.by_wall_clock(offset, Some(&config))?;
         let pair = Some(control.pair());
         if next.starts_empty && segment.has_records() {
             segment.records(pair).clear_damage(epoch);

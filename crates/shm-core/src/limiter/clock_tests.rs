@@ -1,13 +1,16 @@
 //! What a limiter does when the host's wall clock is set: with a clock and a wall clock that the test sets.
 
-use super::{Decision, Limiter, Settings};
+use super::{Decision, Demand, Limiter, Settings, WaitStep, Waiter};
 use crate::clock::Nanos;
 use crate::clock::set::{SetClock, SetWall};
 use crate::directory::Directory;
 use crate::limit::{Calendar, Cost, Limit, Policy, Rate, Start, Unit, Zone};
+use crate::line::CallerWaker;
 use crate::name::Name;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -216,6 +219,26 @@ fn turns_in_later_windows_are_dropped_by_a_step() {
         assert_eq!(host.next_in(), (40 * MINUTE) / SECOND - 1);
         host.pass(40 * MINUTE);
         assert_eq!(host.take(9), 5);
+    }
+}
+
+/// A caller that waits for the next window is served in the window in which the clock now is.
+#[test]
+fn a_waiting_caller_notices_a_step() {
+    for limit in hourly(5) {
+        let mut host = Host::new(limit);
+        assert_eq!(host.take(5), 5);
+        let word = Arc::new(AtomicU64::new(0));
+        let mut waiter = Waiter::new(Demand::new(&Cost::one()));
+        let mut look = |host: &Host| {
+            host.limiter.poll_turn(&mut waiter, &CallerWaker::Thread(Arc::clone(&word))).unwrap()
+        };
+        assert!(matches!(look(&host), WaitStep::Sleep { .. }), "{limit}");
+        host.pass(SECOND);
+        assert!(matches!(look(&host), WaitStep::Sleep { .. }));
+        host.set_wall(50 * MINUTE);
+        assert!(matches!(look(&host), WaitStep::Granted(_)), "{limit}");
+        assert_eq!(host.take(9), 4);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Limiter;
 use super::receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 use crate::clock::{self, Clock, Nanos};
-use crate::commit::{self, CommitError, Decides, Wanted};
+use crate::commit::{self, CommitError, Decides, Records, Wanted};
 use crate::denied::Denied;
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::limit::rule_set::Record;
 use crate::limit::{Asked, Cost};
 use crate::limiter::process::CellAccess;
+use crate::sync::Ordering;
 use crate::sys::process_token::process_token;
 use crate::sys::signal::NoHandlers;
 use std::time::Duration;
@@ -345,10 +346,10 @@ impl Limiter {
         trace: Option<&mut AdmissionTrace>,
         count: bool,
     ) -> Result<Decision> {
-        self.check_wall_clock()?;
         loop {
             let mut cells = self.cell_access()?;
-            let records = self.segment.records(Some(cells.pair()));
+            let check_at_ns = self.next_file_check_ns.load(Ordering::Relaxed);
+            let records = Records { check_at_ns, ..self.segment.records(Some(cells.pair())) };
             let keep_before = trace.as_ref().is_some_and(|trace| trace.keep_before);
             let why =
                 match records.reserve(asked, wanted, &clock::SystemClock, keep_before, &mut cells.scratch) {

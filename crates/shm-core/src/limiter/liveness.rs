@@ -21,8 +21,8 @@ impl Limiter {
         now.as_nanos() >= self.next_file_check_ns.load(Ordering::Relaxed)
     }
 
-    /// Before a decision: a limiter with windows by the wall clock must not decide by a clock that was set long ago. For all
-    /// other limiters, the check after the decision is enough.
+    /// Before an operation other than a decision ([`CommitError::CheckDue`]): a limiter with windows by the wall clock must
+    /// not act by a clock that was set long ago. For all other limiters, the check afterwards is enough.
     #[inline]
     pub(super) fn check_wall_clock(&self) -> Result<()> {
         if self.follows_wall_clock.load(Ordering::Relaxed) {
@@ -35,7 +35,8 @@ impl Limiter {
     /// move with it. A process that fails to do so decides by the old windows; another one will publish, or it will later.
     #[cold]
     pub(super) fn follow_wall_clock(&self, config: &Config, now: Nanos) {
-        if !config.policy.follows_wall_clock() || !was_set(config, clock::wall_offset()) {
+        let was_set_here = || was_set(config, clock::wall_offset()) && self.segment.has_this_clock();
+        if !config.policy.follows_wall_clock() || !was_set_here() {
             return;
         }
         let (due, next) = (&self.process.next_clock_step_ns, now.plus(CLOCK_STEP_INTERVAL).as_nanos());

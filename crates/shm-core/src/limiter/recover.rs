@@ -37,6 +37,7 @@ impl Limiter {
     pub(super) fn recover(&self, why: CommitError, cost: u64) -> Result<()> {
         match why {
             CommitError::Forked | CommitError::Changed => return Ok(()),
+            CommitError::CheckDue(now) => return self.maybe_check_file(now),
             CommitError::Frozen => {}
             why => {
                 self.check_not_superseded()?;

@@ -34,7 +34,7 @@ impl Segment {
             CommitError::Retired => {
                 self.error(ErrorKind::Retired, "it was retired; open it again to create or join a new one")
             }
-            CommitError::Frozen | CommitError::Forked | CommitError::Changed => {
+            CommitError::Frozen | CommitError::Forked | CommitError::Changed | CommitError::CheckDue(_) => {
                 self.error(ErrorKind::Busy, "it is being repaired; try again")
             }
             CommitError::Corrupt(what) if what.starts_with("the configuration") => self.error(

@@ -188,7 +188,7 @@ impl Segment {
     pub(crate) fn records(&self, pair: Option<Pair>) -> Records<'_> {
         let table =
             RecordStore { cells: self.map.cells(), slots: self.map.slots(), rings: &self.map.shape().rings };
-        Records { generations: self.generations(), table, pair }
+        Records { generations: self.generations(), table, pair, check_at_ns: u64::MAX }
     }
 
     /// Publishes this configuration. The caller holds the control lock, and `pair` is the changer's.
@@ -287,6 +287,12 @@ impl Segment {
             Ok(_) => Err(self.removed("another file has its name now")),
             Err(e) => Err(name_it(Error::os("cannot stat the file", e))),
         }
+    }
+
+    /// Whether this process is known to have the clock under which the file was created. A child may have been born into
+    /// another time namespace.
+    pub(crate) fn has_this_clock(&self) -> bool {
+        host::process_info().clock.compare(open::clock_of(self.header())) == host::ClockMatch::Yes
     }
 
     /// Identifies the file on this machine: device and inode.

@@ -218,11 +218,17 @@ fn check_header(header: &Header, shape: &Shape, name: &Name) -> Result<()> {
             ),
         ));
     }
-    let made_under = host::ClockIdentity {
+    check_clock(host::process_info().clock, clock_of(header), get(&r.wall_ns), get(&r.created_ns))
+}
+
+/// The clock under which the file was created.
+pub(super) fn clock_of(header: &Header) -> host::ClockIdentity {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let id = &header.identity;
+    host::ClockIdentity {
         boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
         time_namespace: get(&id.time_namespace),
-    };
-    check_clock(host::process_info().clock, made_under, get(&r.wall_ns), get(&r.created_ns))
+    }
 }
 
 /// How far the wall clock may be set without [`check_clock`] mistaking a file for one of another boot.

@@ -79,6 +79,7 @@ impl Scene {
             generations: self.ring.generations(),
             table,
             pair: seat.map(|seat| Pair::of(seat, this_process())),
+            check_at_ns: u64::MAX,
         }
     }
 

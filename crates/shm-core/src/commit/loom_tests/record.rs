@@ -35,6 +35,7 @@ impl Shared {
         Records {
             generations: self.ring.generations(),
             table: RecordStore { cells: &self.cells, slots: &self.slots, rings: &self.rings },
+            check_at_ns: u64::MAX,
             pair: Some(Pair::of(seat, this_process())),
         }
     }
