@@ -3,9 +3,15 @@
 use crate::clock::{Nanos, WallOffset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intervals::{CLOCK_STEP, FAR_STEP};
+use crate::layout::Hash;
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::window::{WallClock, Windows};
 use crate::limit::{Calendar, Gcra, Kind, Limit, LocalDateTime, Policy, Start, Zone};
+
+/// Tells zones apart; the same for the same name.
+pub(super) fn zone_tag(words: [u64; Zone::WORDS]) -> u64 {
+    words.into_iter().fold(Hash::new(), Hash::word).0
+}
 
 /// What a change publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +74,7 @@ impl Config {
             None => (wall.earliest_ns, wall.continuous_ns) = (here, here),
         }
         wall.local.offsets = self.offsets_at(here, existing)?;
-        wall.zone = self.policy.zone().unwrap_or(Zone::UTC).tag();
+        wall.zone = zone_tag(self.policy.zone().unwrap_or(Zone::UTC).words());
         Ok(Config { wall, ..self })
     }
 

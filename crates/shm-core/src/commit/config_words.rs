@@ -1,6 +1,6 @@
 //! A configuration as words of the file: writing, reading, and validating.
 
-use super::config::Config;
+use super::config::{Config, zone_tag};
 use crate::clock::Nanos;
 use crate::layout::{CalendarWords, Generation, Hash, LIMITS, LimitWords, RINGS};
 use crate::limit::calendar::{LocalTime, Offsets};
@@ -201,7 +201,7 @@ fn wall_of(wall_ns: u64, words: Option<&CalendarFields>) -> Option<(Zone, WallCl
     let zone = Zone::from_words(*zone)?;
     // UTC has no table.
     (zone != Zone::UTC || local.offsets == Offsets::default())
-        .then_some((zone, WallClock { local, zone: zone.tag(), earliest_ns, continuous_ns }))
+        .then_some((zone, WallClock { local, zone: zone_tag(zone.words()), earliest_ns, continuous_ns }))
 }
 
 fn limit_of(words: &LimitFields, zone: Zone) -> Option<Limit> {
@@ -316,7 +316,7 @@ pub(super) fn rules(from: &Generation, ringed: [bool; RINGS]) -> Rules {
     let mut rules = Rules::new(len, rule, ringed, get(&from.header.not_before_ns));
     if follows.get() {
         let c = &from.calendar;
-        let zone = Zone::tag_of(c.zone.each_ref().map(get));
+        let zone = zone_tag(c.zone.each_ref().map(get));
         let local =
             LocalTime { wall_ns: wall_ns(), offsets: Offsets::from_words(c.offsets.each_ref().map(get)) };
         let (earliest_ns, continuous_ns) = (get(&c.earliest_ns), get(&c.continuous_ns));

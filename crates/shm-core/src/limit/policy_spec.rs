@@ -187,7 +187,7 @@ impl fmt::Display for PolicySpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{LimitKind, Start, Unit};
+    use crate::limit::{LimitKind, Start, Unit, Zone};
     use std::time::Duration;
 
     fn rate(text: &str) -> LimitSpec {
@@ -214,6 +214,9 @@ mod tests {
         let fixed = LimitSpec { kind: LimitKind::FixedWindow, ..rate("2/10s") };
         let first_use = LimitSpec { start: Some(Start::FirstUse), ..fixed };
         let sliding = LimitSpec { kind: LimitKind::SlidingCounter, ..rate("2/10s") };
+        let monthly = LimitSpec { kind: LimitKind::CalendarWindow, ..rate("2/month") };
+        let of_utc = LimitSpec { zone: Some(Zone::UTC), ..monthly };
+        let elsewhere = LimitSpec { zone: Zone::from_words([0x6f69_7243, 0, 0, 0, 0]), ..monthly };
         let of_tokens = LimitSpec { unit: tokens, ..rate("2/10s") };
         for (specified, existing, met) in [
             (rate("2/10s"), bucket, true),
@@ -238,6 +241,12 @@ mod tests {
             (first_use, fixed, false),
             (first_use, first_use, true),
             (sliding, fixed, false),
+            (rate("2/month"), elsewhere, true),
+            (monthly, elsewhere, true),
+            (of_utc, monthly, true),
+            (of_utc, elsewhere, false),
+            (elsewhere, elsewhere, true),
+            (LimitSpec { kind: LimitKind::CalendarWindow, ..rate("2/week") }, monthly, false),
         ] {
             assert_eq!(spec(&[specified]).is_met_by(&policy(&[existing])), met, "{specified} -> {existing}");
         }
@@ -301,6 +310,11 @@ mod tests {
     fn applying_a_spec_keeps_unspecified_parts() {
         let bucket = LimitSpec { burst: Some(20), ..rate("5/s") };
         let guarded = LimitSpec { guard: Some(Duration::from_millis(50)), ..greedy("5/s") };
+        let cairo = LimitSpec {
+            kind: LimitKind::CalendarWindow,
+            zone: Zone::from_words([0x6f_7269_6143, 0, 0, 0, 0]),
+            ..rate("5/day")
+        };
         let tokens = LimitSpec { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
         let two = policy(&[bucket, tokens]).with_permits(3).unwrap().in_shadow(true);
         for (specified, existing, expected) in [
@@ -310,6 +324,12 @@ mod tests {
             (spec(&[rate("7/s")]), policy(&[guarded]), "7/s greedy, guarded by 50ms"),
             (spec(&[rate("7/10ms")]), policy(&[guarded]), "7/10ms greedy, guarded by 10ms"),
             (spec(&[tokens]), policy(&[bucket]), "tokens 100/m with bursts of 100"),
+            (spec(&[rate("7/week")]), policy(&[cairo]), "7/week by the calendar of Cairo"),
+            (
+                spec(&[LimitSpec { zone: Some(Zone::UTC), ..cairo }]),
+                policy(&[cairo]),
+                "5/day by the calendar of UTC",
+            ),
             (
                 spec(&[rate("7/s")]),
                 two,

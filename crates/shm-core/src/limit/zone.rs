@@ -5,7 +5,6 @@
 
 use super::calendar::Offsets;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::Hash;
 use std::fmt;
 
 /// A time zone of the IANA database, such as `Europe/Berlin`, or UTC. Only its name: the offsets are looked up when a limiter
@@ -87,16 +86,6 @@ impl Zone {
         (zone == Zone::UTC || Zone::from_name(zone.name()) == Some(zone)).then_some(zone)
     }
 
-    /// Tells zones apart; the same for the same name.
-    pub(crate) fn tag(self) -> u64 {
-        Zone::tag_of(self.words())
-    }
-
-    /// The same from its words.
-    pub(crate) fn tag_of(words: [u64; Zone::WORDS]) -> u64 {
-        words.into_iter().fold(Hash::new(), Hash::word).0
-    }
-
     /// Its offsets from UTC from shortly before this Unix time on.
     pub(crate) fn offsets(self, unix: u64) -> Result<Offsets> {
         if self == Zone::UTC {
@@ -136,11 +125,21 @@ pub(super) mod database {
 
     /// The system's time zone data first: an administrator keeps it up to date.
     fn find(name: &str) -> Option<TimeZone> {
+        let _no_fork = without_forks();
         let zone = TimeZone::get(name).ok();
         #[cfg(feature = "zones-bundled")]
         let zone = zone.or_else(|| jiff::tz::TimeZoneDatabase::bundled().get(name).ok());
         zone.filter(|zone| !zone.is_unknown())
     }
+
+    /// `jiff` caches the data under a lock of the process, which a child forked meanwhile would find locked for ever.
+    #[cfg(not(model))]
+    fn without_forks() -> impl Drop {
+        crate::sys::fork_gate::NoFork::enter()
+    }
+
+    #[cfg(model)]
+    fn without_forks() {}
 
     fn found(name: &str) -> Result<TimeZone> {
         find(name).ok_or_else(|| {
@@ -159,6 +158,7 @@ pub(super) mod database {
     }
 
     pub(super) fn local_name() -> Result<String> {
+        let _no_fork = without_forks();
         let named = TimeZone::try_system().ok().and_then(|zone| zone.iana_name().map(str::to_owned));
         named.ok_or_else(|| {
             bad("this machine's time zone has no known name; name a zone, for example Europe/Berlin".into())
