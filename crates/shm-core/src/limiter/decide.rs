@@ -346,9 +346,9 @@ impl Limiter {
         trace: Option<&mut AdmissionTrace>,
         count: bool,
     ) -> Result<Decision> {
+        let mut check_at_ns = self.next_file_check_ns.load(Ordering::Relaxed);
         loop {
             let mut cells = self.cell_access()?;
-            let check_at_ns = self.next_file_check_ns.load(Ordering::Relaxed);
             let records = Records { check_at_ns, ..self.segment.records(Some(cells.pair())) };
             let keep_before = trace.as_ref().is_some_and(|trace| trace.keep_before);
             let why =
@@ -383,6 +383,11 @@ impl Limiter {
             drop(cells);
             match why {
                 CommitError::WrongUnits => return Err(self.wrong_units_error(&asked.cost())),
+                CommitError::CheckDue(now) => {
+                    self.maybe_check_file(now)?;
+                    // Once is enough: a process that is slower than the interval must get on, too.
+                    check_at_ns = u64::MAX;
+                }
                 why => self.recover(why, asked.cost().largest())?,
             }
         }

@@ -36,8 +36,7 @@ impl Limiter {
     #[cold]
     pub(super) fn recover(&self, why: CommitError, cost: u64) -> Result<()> {
         match why {
-            CommitError::Forked | CommitError::Changed => return Ok(()),
-            CommitError::CheckDue(now) => return self.maybe_check_file(now),
+            CommitError::Forked | CommitError::Changed | CommitError::CheckDue(_) => return Ok(()),
             CommitError::Frozen => {}
             why => {
                 self.check_not_superseded()?;
