@@ -28,6 +28,6 @@ pub(crate) use generation::{CommitError, GenerationState, Generations, Verdict};
 pub(crate) use record::{Pair, Records};
 pub(crate) use record_store::RecordStore;
 pub(crate) use scratch::Scratch;
+pub(crate) use word_state::WordState;
 #[cfg(not(model))]
-pub(crate) use word_state::{AttemptError, Decides};
-pub(crate) use word_state::{Wanted, WordState};
+pub(crate) use word_state::{AttemptError, Decides, Wanted};

@@ -43,7 +43,9 @@ mod unit;
 pub(crate) mod window;
 
 pub use cost::Cost;
-pub(crate) use cost::{Asked, Costs};
+#[cfg(any(not(model), test))]
+pub(crate) use cost::Asked;
+pub(crate) use cost::Costs;
 pub use description::{Description, KindName};
 pub use gcra::{Gcra, MAX_WAIT, Outlook};
 pub use given::{Given, Refund};
