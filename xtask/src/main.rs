@@ -76,7 +76,7 @@ fn test(parts: &[&str]) -> Result<(), String> {
             "fuzz" => fuzz(&["25"])?,
             "loom" => {
                 let scenes = ["--target-dir", "target/loom", "loom_tests"];
-                run(part, &[("RUSTFLAGS", "--cfg model")], &[&CORE[..], &scenes].concat())?;
+                run(part, &[("RUSTFLAGS", "--cfg model -D warnings")], &[&CORE[..], &scenes].concat())?;
                 interleave("2000")?;
             }
             _ => examples()?,
