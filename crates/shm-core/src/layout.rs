@@ -453,6 +453,20 @@ impl Hash {
         // FNV alone never propagates high bits downwards.
         Hash(mixed ^ (mixed >> 29))
     }
+
+    /// The hash before `word` was added.
+    #[must_use]
+    pub(crate) const fn without_last(self, word: u64) -> Self {
+        let mixed = self.0 ^ (self.0 >> 29) ^ (self.0 >> 58);
+        Hash(mixed.wrapping_mul(0xce96_5057_aff6_957b) ^ word)
+    }
+
+    /// The value that word `index` must have for all words to have the hash `sum`.
+    pub(crate) fn expected_word(words: &[u64], index: usize, sum: u64) -> u64 {
+        let before = words[..index].iter().fold(Hash::new(), |hash, &word| hash.word(word));
+        let after = words[index + 1..].iter().rev().fold(Hash(sum), |hash, &word| hash.without_last(word));
+        after.without_last(before.0).0
+    }
 }
 
 #[cfg(not(model))]
@@ -588,6 +602,24 @@ mod model {
     impl Cell {
         pub(crate) fn model() -> Cell {
             Cell { words: words() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_tells_any_single_word() {
+        let words = [0, 1, u64::MAX, 1 << 63, 0x0123_4567_89ab_cdef, 7];
+        let sum = words.iter().fold(Hash::new(), |hash, &word| hash.word(word)).0;
+        for index in 0..words.len() {
+            for damage in [0, 5, u64::MAX] {
+                let mut damaged = words;
+                damaged[index] = damage;
+                assert_eq!(Hash::expected_word(&damaged, index, sum), words[index]);
+            }
         }
     }
 }

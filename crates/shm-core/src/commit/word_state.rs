@@ -2,11 +2,13 @@
 
 use super::config::Config;
 use super::config_words;
-use super::generation::{CommitError, GenerationState, Generations, Verdict};
+use super::damage::Damage;
+use super::generation::{CommitError, GenerationState, Generations, STATE_OF_THIS_EPOCH, Verdict};
 use super::state_word::StateWord;
 use crate::clock::{Clock, Nanos, QUICK_LAG, Reading};
 use crate::denied::Denied;
 use crate::layout::RETIRED;
+use crate::limit::gcra::REACHABLE_TIME;
 use crate::limit::{Given, MAX_WAIT, Outlook};
 use crate::sync::{Ordering, back_off};
 use std::time::Duration;
@@ -32,8 +34,8 @@ pub(crate) enum AttemptError {
     LostRace,
     /// The turn lies more than a year ahead.
     BeyondMaxWait { epoch: u64, tat: u64, ready: Nanos, now: Reading },
-    /// The state is a value that cannot be reached.
-    Corrupt,
+    /// The state is a time that cannot be reached.
+    Corrupt { epoch: u64, tat: u64 },
 }
 
 /// For which limiters an attempt may decide; all others give [`AttemptError::NotLive`].
@@ -100,7 +102,7 @@ impl GenerationState for WordState<'_> {
             StateWord::Live(tat) | StateWord::Frozen(tat) => from.carry(tat, now, &to),
             StateWord::Unset(_) | StateWord::Invalid if g.epoch() != epoch => return Ok(()),
             StateWord::Unset(_) | StateWord::Invalid => {
-                return Err(CommitError::Corrupt("the previous state is not a time"));
+                return Err(CommitError::Corrupt(Damage::state(epoch - 1, frozen, STATE_OF_THIS_EPOCH)));
             }
         };
         g.set(epoch, StateWord::live(start));
@@ -173,8 +175,8 @@ impl WordState<'_> {
                     self.check_max_wait(epoch, tat, now.at, ready, wanted.turn)?;
                     return Ok(Verdict::denied_by(0, ready, now.at, self.0.is_shadow()));
                 }
-                Err(AttemptError::Corrupt) => {
-                    return Err(CommitError::Corrupt("the state is a time decades ahead"));
+                Err(AttemptError::Corrupt { epoch, tat }) => {
+                    return Err(CommitError::Corrupt(Damage::state(epoch, tat, REACHABLE_TIME)));
                 }
             }
         }
@@ -231,7 +233,7 @@ impl WordState<'_> {
         };
         let tat = gcra.charge(word, tick, cost);
         if tat >= TAT_END {
-            return Err(AttemptError::Corrupt);
+            return Err(AttemptError::Corrupt { epoch, tat: word });
         }
         if cancellable {
             // Before the CAS: a process that reads the resulting state also reads this. Pairs with the load in
@@ -380,8 +382,8 @@ impl WordState<'_> {
         }
         self.obstacle(epoch, cost, clock)?;
         if cost > burst && self.0.is_current(epoch) {
-            // Without permits, the fast burst equals the burst, unless the file is corrupt.
-            return Err(CommitError::Corrupt("the configuration has two different bursts"));
+            // Without permits, the fast burst equals the burst, unless the configuration is damaged or was changed.
+            self.0.config()?;
         }
         Ok(None)
     }
@@ -396,8 +398,10 @@ impl WordState<'_> {
         ready: Nanos,
         latest: Nanos,
     ) -> Result<(), CommitError> {
+        // Such a time may follow from damaged parameters.
+        self.0.config()?;
         if self.0.gcra(epoch).is_implausible(tat, now) && self.0.is_current(epoch) {
-            return Err(CommitError::Corrupt("the state is a time years ahead"));
+            return Err(CommitError::Corrupt(Damage::state(epoch, tat, REACHABLE_TIME)));
         }
         if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
     }
@@ -576,7 +580,7 @@ impl WordState<'_> {
             match StateWord::decode(word) {
                 StateWord::Live(_) if unlimited => return Ok((None, now)),
                 StateWord::Live(tat) if gcra.is_implausible(tat, now) => {
-                    return Err(CommitError::Corrupt("the state is a time years ahead"));
+                    return Err(CommitError::Corrupt(Damage::state(epoch, tat, REACHABLE_TIME)));
                 }
                 StateWord::Live(tat) => return Ok((Some(gcra.outlook(tat, now)), now)),
                 _ => self.settle(epoch, clock)?,

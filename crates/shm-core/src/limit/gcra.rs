@@ -15,6 +15,9 @@ pub const MAX_WAIT: Duration = Duration::from_secs(366 * 86_400);
 /// The upper bound of a TAT: 2^62 ticks, at least 73 years after boot.
 pub(crate) const TAT_END: u64 = 1 << 62;
 
+/// What a time in a state is at most, for messages: see [`Gcra::is_implausible`].
+pub(crate) const REACHABLE_TIME: &str = "a time at most 732 days ahead";
+
 /// When a queue is dropped, turns up to this long after the clock reading count as used: another CPU may have read a
 /// clock up to that much later before it saw the change.
 pub(super) const CLOCK_SLACK: Duration = Duration::from_micros(1);

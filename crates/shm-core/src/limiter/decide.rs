@@ -137,7 +137,7 @@ impl Limiter {
     /// [`ErrorKind::InvalidInput`] if there is no limit, only permits.
     fn check_has_turns(&self) -> Result<()> {
         if self.segment.generations().is_unlimited() {
-            return Err(self.segment.commit_error(CommitError::Unlimited, 0));
+            return self.recover(CommitError::Unlimited, 0);
         }
         Ok(())
     }

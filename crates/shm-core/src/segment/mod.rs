@@ -77,7 +77,9 @@ impl Segment {
         for _ in 0..1_000 {
             match open::existing(dir, name, &path) {
                 Ok(segment) if segment.is_retired() => {
-                    // The process that retired it died before it removed the name, or is about to remove it.
+                    // The process that retired it died before it removed the name, or is about to remove it. But a damaged
+                    // epoch is not a retirement.
+                    segment.generations().check_retirement().map_err(|why| segment.commit_error(why, 0))?;
                     segment.finish_removal()?;
                     continue;
                 }
