@@ -5,7 +5,8 @@ use crate::{CORE, HELP, run};
 /// Long scenes, in so many random interleavings each.
 pub(crate) fn interleave(n: &str) -> Result<(), String> {
     let scenes = ["--target-dir", "target/shuttle", "shuttle_tests"];
-    let environment = [("RUSTFLAGS", "--cfg model --cfg shuttle -D warnings"), ("SHM_LIMIT_INTERLEAVINGS", n)];
+    let environment =
+        [("RUSTFLAGS", "--cfg model --cfg shuttle -D warnings"), ("SHM_LIMIT_INTERLEAVINGS", n)];
     run("interleave", &environment, &[&CORE[..], &scenes].concat())
 }
 

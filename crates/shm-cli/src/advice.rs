@@ -30,7 +30,8 @@ pub(crate) fn command_for(word: &str) -> Option<String> {
 fn similar_command(word: &str) -> Option<String> {
     let program = Args::command();
     let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
-    let distances = commands.map(|command| (strsim::osa_distance(word, command.get_name()), command.get_name()));
+    let distances =
+        commands.map(|command| (strsim::osa_distance(word, command.get_name()), command.get_name()));
     let similar = distances.filter(|&(wrong, command)| wrong * 3 <= command.len());
     similar.min_by_key(|&(wrong, _)| wrong).map(|(_, command)| command.to_owned())
 }

@@ -189,20 +189,19 @@ impl RawConfig {
         if let Some(config) = self.stated().filter(has_sum) {
             return Some(config);
         }
-        // For each word there is one value with which the checksum is right; for all but the damaged word that value is
-        // arbitrary, and hardly ever one that leaves the configuration consistent.
+        // For each word there is one value with which the checksum is right. For all but the damaged word that value is
+        // arbitrary, and hardly ever one that leaves the configuration consistent. (If few bits are damaged, the next
+        // word may have such a value, too, but it differs in more bits.)
         let (words, now) = (self.words(), clock::now());
         let with_expected = |index: usize| {
+            let expected = Hash::expected_word(&words, index, self.checksum);
             let mut raw = *self;
-            raw.set_word(index, Hash::expected_word(&words, index, self.checksum));
-            raw.consistent(number, wall_ns).filter(|config| config.since <= now)
+            raw.set_word(index, expected);
+            let config = raw.consistent(number, wall_ns).filter(|config| config.since <= now)?;
+            Some(((words[index] ^ expected).count_ones(), config))
         };
-        let mut candidates = (0..CONFIG_WORDS).filter_map(with_expected);
-        match (candidates.next(), candidates.next()) {
-            (None, _) => self.consistent(number, wall_ns),
-            (config, None) => config,
-            _ => None,
-        }
+        let nearest = (0..CONFIG_WORDS).filter_map(with_expected).min_by_key(|&(bits, _)| bits);
+        nearest.map(|(_, config)| config).or_else(|| self.consistent(number, wall_ns))
     }
 
     /// What is damaged, given that the words are not those of a configuration of generation `number`.

@@ -2,8 +2,8 @@
 //! docs/format.md do, with its offset, the value that was found, and what was expected.
 
 use crate::layout::{
-    Cell, EpochLine, GENERATIONS, Generation, GenerationHeader, Geometry, Header, LimitDetails, LimitParams, LimitWords,
-    SEATS_OFFSET, Seat, State,
+    Cell, EpochLine, GENERATIONS, Generation, GenerationHeader, Geometry, Header, LimitDetails, LimitParams,
+    LimitWords, SEATS_OFFSET, Seat, State,
 };
 use crate::limit::rule_set::ImplausibleWord;
 use std::fmt;
@@ -46,7 +46,7 @@ pub(super) enum DamagedWord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     Value(u64),
-    /// The checksum of the words as they are. It does not tell which of them are damaged.
+    /// The checksum of the words as they are, of which several are damaged.
     ChecksumOfWords(u64),
     /// One of many values.
     Any(&'static str),
@@ -142,7 +142,11 @@ fn config_word(index: usize) -> (&'static str, usize, usize) {
     } else {
         offset_of!(LimitWords, details) + offset_of!(LimitDetails, max) + 8 * (word - PARAMS)
     };
-    (LIMIT_NAMES[word], limit + 1, offset_of!(Generation, limits) + limit * size_of::<LimitWords>() + in_limit)
+    (
+        LIMIT_NAMES[word],
+        limit + 1,
+        offset_of!(Generation, limits) + limit * size_of::<LimitWords>() + in_limit,
+    )
 }
 
 impl fmt::Display for DamagedWord {
@@ -161,7 +165,8 @@ impl fmt::Display for DamagedWord {
                 write!(f, "generation {epoch} (offset {})", generation_offset(epoch) + offset)
             }
             DamagedWord::State { epoch } => {
-                let offset = generation_offset(epoch) + offset_of!(Generation, state) + offset_of!(State, word);
+                let offset =
+                    generation_offset(epoch) + offset_of!(Generation, state) + offset_of!(State, word);
                 write!(f, "the state word of generation {epoch} (offset {offset})")
             }
             DamagedWord::Record { cell, cells, at } => {

@@ -232,23 +232,23 @@ impl<'a> Generations<'a> {
             if self.is_current(epoch) {
                 return match words.check(epoch & !RETIRED, self.wall_ns()) {
                     Ok(config) => Ok((epoch, config)),
-                    Err(damage) if words.number() == epoch & !RETIRED => Err(CommitError::Corrupt(damage)),
                     Err(damage) => Err(CommitError::Corrupt(self.wrong_epoch(epoch).unwrap_or(damage))),
                 };
             }
         }
     }
 
-    /// What is damaged if the epoch's slot holds another generation: the epoch, unless that generation is damaged, too.
+    /// The damage of the epoch, if its slot does not hold the words of its generation, damaged or not.
     #[cold]
     fn wrong_epoch(&self, epoch: u64) -> Option<Damage> {
-        let found = epoch & !RETIRED;
-        if Config::load(self.slot(found)).restored(found, self.wall_ns()).is_some() {
+        let (number, wall_ns) = (epoch & !RETIRED, self.wall_ns());
+        let words = Config::load(self.slot(number));
+        if number > 0 && (words.number() == number || words.restored(number, wall_ns).is_some()) {
             return None;
         }
-        let is_sound = |number: u64| Config::load(self.slot(number)).check(number, self.wall_ns()).is_ok();
-        let numbers = self.ring.iter().map(|slot| Config::load(slot).number()).filter(|&n| is_sound(n));
-        numbers.max().map(|newest| Damage::epoch(epoch, Expected::Value(newest | epoch & RETIRED)))
+        let is_sound = |&n: &u64| Config::load(self.slot(n)).check(n, wall_ns).is_ok();
+        let newest = self.ring.iter().map(|slot| Config::load(slot).number()).filter(is_sound).max()?;
+        Some(Damage::epoch(epoch, Expected::Value(newest)))
     }
 
     /// Whether a retired limiter's epoch is the number of a generation; otherwise what is damaged.

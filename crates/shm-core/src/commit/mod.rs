@@ -26,9 +26,9 @@ mod state_word;
 mod word_state;
 
 pub(crate) use config::Config;
+pub(crate) use damage::Damage;
 #[cfg(not(model))]
 pub(crate) use damage::Remedy;
-pub(crate) use damage::Damage;
 pub(crate) use generation::{CommitError, GenerationState, Generations, Verdict};
 pub(crate) use record::{Pair, Records};
 pub(crate) use record_store::RecordStore;

@@ -94,7 +94,11 @@ impl<'a> Records<'a> {
     #[inline]
     fn copy(&self, word: u64, epoch: u64, size: Size, to: &mut Record) -> Result<bool, CommitError> {
         let Some(cell) = self.table.cells.get(RecordPtr(word).cell()) else {
-            return Err(CommitError::Corrupt(Damage::state(epoch, word, "a pointer to one of the file's cells")));
+            return Err(CommitError::Corrupt(Damage::state(
+                epoch,
+                word,
+                "a pointer to one of the file's cells",
+            )));
         };
         load(cell, to, size);
         // Pairs with the Release fence in `write_cell`.

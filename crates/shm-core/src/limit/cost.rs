@@ -312,9 +312,21 @@ mod tests {
         let all = Policy::new(&[calls, calls.counting(words), calls.counting(bytes)]).unwrap();
         for (cost, policy, expected) in [
             (Cost::one(), &only_words, "this limiter counts words; state the amount: --take words=N"),
-            (Cost::one(), &all, "this limiter also counts words; state the amount, which may be 0: --take words=N"),
-            (Cost::from(1).and(words, 0), &all, "this limiter also counts bytes; state the amount, which may be 0"),
-            (Cost::of(words, 1), &all, "this limiter also counts calls; state the amount, which may be 0: begin with"),
+            (
+                Cost::one(),
+                &all,
+                "this limiter also counts words; state the amount, which may be 0: --take words=N",
+            ),
+            (
+                Cost::from(1).and(words, 0),
+                &all,
+                "this limiter also counts bytes; state the amount, which may be 0",
+            ),
+            (
+                Cost::of(words, 1),
+                &all,
+                "this limiter also counts calls; state the amount, which may be 0: begin with",
+            ),
         ] {
             let e = cost.check(policy).unwrap_err();
             assert!(e.to_string().starts_with(expected), "{e}");

@@ -42,9 +42,9 @@ mod ticks;
 mod unit;
 pub(crate) mod window;
 
-pub use cost::Cost;
 #[cfg(any(not(model), test))]
 pub(crate) use cost::Asked;
+pub use cost::Cost;
 pub(crate) use cost::Costs;
 pub use description::{Description, KindName};
 pub use gcra::{Gcra, MAX_WAIT, Outlook};

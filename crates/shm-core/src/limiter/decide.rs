@@ -215,6 +215,8 @@ impl Limiter {
             self.only_calls(cost)?;
         }
         self.segment.check_not_removed()?;
+        // The turns follow from parameters that are not validated where they are used.
+        self.config()?;
         // A child forked by a signal handler would get the same turns.
         let _no_handlers = NoHandlers::enter();
         loop {

@@ -2,7 +2,7 @@
 //! dies when.
 
 use super::access::{Access, Parent};
-use super::open::header_checksum;
+use super::header;
 use super::{Plan, Segment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{FINGERPRINT, Header, MAGIC, RINGS, Shape, VERSION};
@@ -259,7 +259,7 @@ fn fill(header: &Header, shape: &Shape, name: &Name, plan: &Plan) {
         bytes[..chunk.len()].copy_from_slice(chunk);
         set(word, u64::from_le_bytes(bytes));
     }
-    set(&id.checksum, header_checksum(header));
+    set(&id.checksum, header::checksum(header));
 }
 
 #[cfg(test)]

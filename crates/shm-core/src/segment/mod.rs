@@ -3,6 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `open` | opening an existing file, and validating it as untrusted input |
+//! | `header` | the checksum of the header, and which of its words is damaged |
 //! | `create` | creating a file, complete before it gets its name |
 //! | `access` | owner, group and mode of a new file |
 //! | `messages` | error messages for limiters that cannot decide |
@@ -11,6 +12,7 @@
 mod access;
 mod control;
 mod create;
+mod header;
 mod messages;
 mod open;
 
