@@ -70,7 +70,7 @@ impl Segment {
             CommitError::NoSeat => self.error(
                 ErrorKind::NoSeat,
                 format!(
-                    "all of its {} seats are taken, and several limits or permits need one; replace it with a limiter that \
+                    "all its seats are taken ({}), and several limits or permits need one; replace it with a limiter that \
                      has more seats: shm-limit create {name} --replace --seats N{in_dir}, and its other settings",
                     self.seats().len(),
                 ),
