@@ -78,8 +78,13 @@ fn a_timeout_without_a_free_seat_is_a_denial() {
     until(|| sandbox.json(&["inspect", "api", "--json"])["permits"]["held"] == 1);
     let ended = sandbox.run(&["acquire", "api", "--timeout", "100ms"]);
     assert_eq!((ended.status, ended.out.as_str()), (75, "0.100000\n"), "{}", ended.err);
-    assert!(ended.err.contains("all its seats are taken (1)") && ended.err.contains("is denied"), "{}", ended.err);
-    let ended = sandbox.run(&["run", "api", "--timeout", "100ms", "--denied-status", "9", "--", "echo", "ran"]);
+    assert!(
+        ended.err.contains("all its seats are taken (1)") && ended.err.contains("is denied"),
+        "{}",
+        ended.err
+    );
+    let ended =
+        sandbox.run(&["run", "api", "--timeout", "100ms", "--denied-status", "9", "--", "echo", "ran"]);
     assert_eq!((ended.status, ended.out.as_str()), (9, ""));
     assert!(ended.err.contains("was not run"), "{}", ended.err);
     let ended = sandbox.run(&["acquire", "api", "--timeout", "100ms", "--quiet"]);

@@ -44,8 +44,8 @@ pub(crate) struct Header {
     pub(crate) epoch_line: EpochLine,
     pub(crate) line: LineHeader,
     pub(crate) seatless: Counters,
-    /// Incremented while proving that all mappings of the file are the same memory (`sys::ground`). Only grows.
-    pub(crate) ground: AtomicU64,
+    /// Incremented while proving that all mappings of the file are the same memory (`sys::file_system_proof`). Only grows.
+    pub(crate) coherence_probe: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 431],
     pub(crate) generations: [Generation; GENERATIONS],
     pub(crate) turns: TurnTable,
@@ -284,7 +284,7 @@ pub(crate) struct Cell {
 pub(crate) const SEATS_OFFSET: usize = size_of::<Header>();
 /// The byte of the file whose lock a changer holds. Beyond the end of the file, which locks allow.
 pub(crate) const CONTROL_LOCK: i64 = (1 << 40) - 1;
-/// Bytes that are locked briefly to prove that locks work (`sys::ground`): a random one each time, so that concurrent
+/// Bytes that are locked briefly to prove that locks work (`sys::file_system_proof`): a random one each time, so that concurrent
 /// proofs do not collide.
 pub(crate) const PROBE_LOCKS: std::ops::Range<i64> = 1 << 39..(1 << 39) + (1 << 32);
 /// The byte whose lock the holder of a seat has, in this tenure. A million successive tenures use different bytes.
@@ -395,7 +395,7 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Header, name),
         offset_of!(Header, epoch_line),
         offset_of!(Header, seatless),
-        offset_of!(Header, ground),
+        offset_of!(Header, coherence_probe),
         offset_of!(Header, generations),
         size_of::<Generation>(),
         offset_of!(Generation, limits),
@@ -478,7 +478,7 @@ const _: () = {
     assert!(offset_of!(Header, epoch_line) == 448);
     assert!(offset_of!(Header, line) == 512);
     assert!(offset_of!(Header, seatless) == 576);
-    assert!(offset_of!(Header, ground) == 640);
+    assert!(offset_of!(Header, coherence_probe) == 640);
     assert!(offset_of!(Header, generations) == 4096);
     assert!(offset_of!(Header, turns) == 9_216);
     assert!(size_of::<TurnSlot>() == 96);

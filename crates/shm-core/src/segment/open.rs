@@ -8,7 +8,7 @@ use crate::layout::{FINGERPRINT, Header, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape,
 use crate::limit::format_span;
 use crate::name::{MAX_NAME, Name};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::ground::Ground;
+use crate::sys::file_system_proof::FileSystem;
 use crate::sys::host;
 use crate::sys::map::Whole;
 use nix::errno::Errno;
@@ -92,16 +92,16 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
     let (file, meta) = settled_file(dir, name, path)?;
     let size = usize::try_from(meta.size()).unwrap_or(usize::MAX);
     // Mapped first: the shape is in the file's own header.
-    let ground = Ground::of(&file)?;
-    let whole = Whole::of(&file, size).map_err(|e| ground.map_refused(e))?;
+    let file_system = FileSystem::of(&file)?;
+    let whole = Whole::of(&file, size).map_err(|e| file_system.map_refused(e))?;
     // If something else is wrong because a word is damaged, the damage is the cause.
     let damage = |words: &Header| header::damage(words, size, name, path);
     let shape =
         shape_of(whole.header(), size, name, path).map_err(|e| damage(whole.header()).unwrap_or(e))?;
     let map = whole.shaped(shape);
     check_header(map.header(), &shape, name, path).map_err(|e| damage(map.header()).unwrap_or(e))?;
-    ground.check_calls(&file, &map.header().ground)?;
-    Ok(Segment::new(map, name, path, &meta, ground))
+    file_system.check_calls(&file, &map.header().coherence_probe)?;
+    Ok(Segment::new(map, name, path, &meta, file_system))
 }
 
 /// The file, checked from outside, once it has exactly one link.
