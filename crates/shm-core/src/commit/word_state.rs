@@ -117,7 +117,7 @@ impl WordState<'_> {
         self.0.initialise(config, StateWord::live(start));
     }
 
-    /// Takes `cost` tokens for the first instant at which they conform, if that is `wanted`. `cancellable`:
+    /// Takes `cost` calls for the first instant at which they conform, if that is `wanted`. `cancellable`:
     /// [`cancel`](Self::cancel) may undo it.
     #[inline(always)]
     pub(crate) fn reserve(
@@ -130,7 +130,7 @@ impl WordState<'_> {
         self.decide(cost, wanted.into(), cancellable, Decides::Any, clock, |_| ())
     }
 
-    /// Charges `cost` tokens for a turn of the line, if it comes by `latest`. Also returns the state word right before,
+    /// Charges `cost` calls for a turn of the line, if it comes by `latest`. Also returns the state word right before,
     /// by which the charge can be [undone](Self::undo).
     pub(crate) fn charge_turn(
         &self,
@@ -143,7 +143,7 @@ impl WordState<'_> {
         Ok((decision, before))
     }
 
-    /// Takes `cost` tokens now or not at all. With permits: [`CommitError::PermitsInForce`].
+    /// Takes `cost` calls now or not at all. With permits: [`CommitError::PermitsInForce`].
     #[inline(always)]
     pub(crate) fn take_without_permit(&self, cost: u64, clock: &impl Clock) -> Result<Verdict, CommitError> {
         self.decide(cost, Wanted::NOW, false, Decides::WithoutPermits, clock, |_| ())
@@ -254,7 +254,7 @@ impl WordState<'_> {
         }
     }
 
-    /// Why `cost` tokens are denied now, or `None` if they are admitted. Takes nothing.
+    /// Why `cost` calls are denied now, or `None` if they are admitted. Takes nothing.
     pub(crate) fn denial(&self, cost: u64, clock: &impl Clock) -> Result<Option<Denied>, CommitError> {
         loop {
             let epoch = self.0.epoch();
@@ -273,7 +273,7 @@ impl WordState<'_> {
         }
     }
 
-    /// When `cost` tokens would be admitted after `ahead` others; `None` if the epoch is over. Takes nothing.
+    /// When `cost` calls would be admitted after `ahead` others; `None` if the epoch is over. Takes nothing.
     pub(crate) fn estimate(
         &self,
         epoch: u64,
@@ -406,7 +406,7 @@ impl WordState<'_> {
         if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
     }
 
-    /// Takes turns for `k` requests of `cost` tokens each, in one commit; returns their instants.
+    /// Takes turns for `k` requests of `cost` calls each, in one commit; returns their instants.
     pub(crate) fn schedule(
         &self,
         cost: u64,
@@ -455,8 +455,8 @@ impl WordState<'_> {
         }
     }
 
-    /// Charges `tokens` unconditionally, in one step whatever the amount, as if single tokens had queued.
-    pub(crate) fn debt(&self, tokens: u64, clock: &impl Clock) -> Result<(), CommitError> {
+    /// Charges `calls` unconditionally, in one step however many they are, as if each had queued separately.
+    pub(crate) fn debt(&self, calls: u64, clock: &impl Clock) -> Result<(), CommitError> {
         loop {
             let epoch = self.0.epoch();
             let gcra = self.0.gcra(epoch);
@@ -471,7 +471,7 @@ impl WordState<'_> {
                 return Ok(());
             }
             let now = clock.exact();
-            let debt = gcra.debt(word, gcra.ticks.at(now.as_nanos()), tokens);
+            let debt = gcra.debt(word, gcra.ticks.at(now.as_nanos()), calls);
             let (tat, slot) = debt.unwrap_or((TAT_END, TAT_END));
             let last = Nanos::from_nanos(gcra.ticks.first_ns(slot));
             if tat >= TAT_END || last.since(now) > MAX_WAIT {
@@ -487,7 +487,7 @@ impl WordState<'_> {
         }
     }
 
-    /// Undoes a reservation if nothing was taken after it; `tat` is the state right after it. Otherwise the tokens are
+    /// Undoes a reservation if nothing was taken after it; `tat` is the state right after it. Otherwise the calls are
     /// forfeited, because later turns are already promised. Only for a reservation made as cancellable, and at most
     /// once.
     pub(crate) fn cancel(&self, epoch: u64, tat: u64, cost: u64) -> bool {
@@ -504,7 +504,7 @@ impl WordState<'_> {
         self.swap_in_place(epoch, tat, before)
     }
 
-    /// Refunds `tokens` of an admission for `at` under the configuration of `epoch`; after a change they stay used.
+    /// Refunds `calls` of an admission for `at` under the configuration of `epoch`; after a change they stay used.
     /// `reserved`: the state right after the admission, if it was a reservation. Returns how much was refunded.
     ///
     /// If nothing was taken after a reservation, the state from before it is correct, and so is any state between the
@@ -520,7 +520,7 @@ impl WordState<'_> {
         epoch: u64,
         at: Nanos,
         reserved: Option<u64>,
-        tokens: u64,
+        calls: u64,
         clock: &impl Clock,
     ) -> Given {
         let place = self.0.slot(epoch);
@@ -531,11 +531,11 @@ impl WordState<'_> {
                 return Given::default();
             }
             let less = if reserved == Some(word) {
-                gcra.refund(word, tokens)
+                gcra.refund(word, calls)
             } else {
                 // Read after the state: pairs with the `fetch_max` in `attempt`.
                 let least = place.state.reserved.load(Ordering::Acquire).saturating_add(1);
-                gcra.give_back(word, at, clock.exact(), tokens, least)
+                gcra.give_back(word, at, clock.exact(), calls, least)
             };
             if less == word {
                 return Given::default();

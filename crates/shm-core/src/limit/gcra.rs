@@ -4,6 +4,9 @@
 //! The state is one number, the theoretical arrival time (TAT): the instant at which the bucket would be empty again. A
 //! request of `cost` tokens at `now` conforms if `max(TAT, now) + cost·T ≤ now + burst·T`, with `T` the emission
 //! interval; it moves the TAT to `max(TAT, now) + cost·T`. A TAT beyond `now + burst·T` is a queue of reserved turns.
+//!
+//! *Tokens* here are those of the bucket: a request costs one token for each call, or for each one of the unit that the
+//! limit counts, and the bucket regains one token in each emission interval.
 
 use super::{Limit, Ticks};
 use crate::clock::Nanos;

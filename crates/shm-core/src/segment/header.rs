@@ -72,38 +72,43 @@ pub(super) fn checksum(header: &Header) -> u64 {
     words(header).into_iter().fold(Hash::new(), Hash::word).0
 }
 
-/// The error for a header that does not match its checksum; `None` if it does.
+/// The error for a header of which one word is damaged; `None` if it matches its checksum, or if more is damaged.
 ///
-/// If only one word is damaged, the checksum tells which one and what it was: for each word there is one value with which
-/// the checksum is right, and for all but the damaged word that value is arbitrary.
+/// The checksum tells which word it is, and what it was: for each word there is one value with which the checksum is right,
+/// and for all but the damaged word that value is arbitrary.
 #[cold]
-pub(super) fn damage(header: &Header, size: usize, name: &Name, path: &Path) -> Option<Error> {
+pub(super) fn damaged_word(header: &Header, size: usize, name: &Name, path: &Path) -> Option<Error> {
     let (words, sum) = (words(header), header.identity.checksum.load(Ordering::Relaxed));
-    let actual = words.into_iter().fold(Hash::new(), Hash::word).0;
-    if actual == sum {
-        return None;
-    }
     let mut candidates = (0..COUNT).filter_map(|index| {
         let mut right = words;
         right[index] = Hash::expected_word(&words, index, sum);
-        is_possible(&right, index, size, name).then_some((index, right[index]))
+        let is_damaged = right[index] != words[index] && is_possible(&right, index, size, name);
+        is_damaged.then_some((index, right[index]))
     });
-    let offset = |word: &AtomicU64| ptr::from_ref(word).addr() - ptr::from_ref(header).addr();
-    let what = match (candidates.next(), candidates.next()) {
-        (Some((index, expected)), None) => {
-            let field = match NAMES.get(index) {
-                Some(name) => (*name).to_owned(),
-                None => format!("name[{}]", index - NAMES.len()),
-            };
-            let offset = offset(fields(header)[index]);
-            format!("`{field}` (offset {offset}) is {:#x}, expected {expected:#x}", words[index])
-        }
-        _ => format!(
-            "`checksum` of the header (offset {}) is {sum:#x}, expected {actual:#x} by the other words",
-            offset(&header.identity.checksum)
-        ),
+    let (Some((index, expected)), None) = (candidates.next(), candidates.next()) else { return None };
+    let field = match NAMES.get(index) {
+        Some(name) => (*name).to_owned(),
+        None => format!("name[{}]", index - NAMES.len()),
     };
+    let offset = offset(header, fields(header)[index]);
+    let what = format!("`{field}` (offset {offset}) is {:#x}, expected {expected:#x}", words[index]);
     Some(corrupt(&what, name, path))
+}
+
+/// The error for a header that does not match its checksum, where the damaged word is not known.
+#[cold]
+pub(super) fn wrong_checksum(header: &Header, name: &Name, path: &Path) -> Error {
+    let found = header.identity.checksum.load(Ordering::Relaxed);
+    let what = format!(
+        "`checksum` of the header (offset {}) is {found:#x}, expected {:#x} by the other words",
+        offset(header, &header.identity.checksum),
+        checksum(header)
+    );
+    corrupt(&what, name, path)
+}
+
+fn offset(header: &Header, word: &AtomicU64) -> usize {
+    ptr::from_ref(word).addr() - ptr::from_ref(header).addr()
 }
 
 /// Whether these can be the words of the limiter of this name in a file of this size, of which word `index` was damaged.

@@ -95,7 +95,7 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
     let file_system = FileSystem::of(&file)?;
     let whole = Whole::of(&file, size).map_err(|e| file_system.map_refused(e))?;
     // If something else is wrong because a word is damaged, the damage is the cause.
-    let damage = |words: &Header| header::damage(words, size, name, path);
+    let damage = |words: &Header| header::damaged_word(words, size, name, path);
     let shape =
         shape_of(whole.header(), size, name, path).map_err(|e| damage(whole.header()).unwrap_or(e))?;
     let map = whole.shaped(shape);
@@ -194,7 +194,7 @@ fn check_header(header: &Header, shape: &Shape, name: &Name, path: &Path) -> Res
     check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
     let corrupt = |what: &str| Err(header::corrupt(what, name, path));
     if get(&id.checksum) != header::checksum(header) {
-        return corrupt("the header does not match its checksum");
+        return Err(header::wrong_checksum(header, name, path));
     }
     let r = &header.geometry;
     let now = Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get));
