@@ -148,7 +148,7 @@ fn out_of_range_numbers_are_refused() {
     assert!(limit.try_acquire(10).unwrap().is_admitted());
 }
 
-/// What is in a limiter's place but is none is named, and left as it is.
+/// The error names what is in the limiter's place, and it is left unchanged.
 #[test]
 fn a_file_that_is_not_a_limiter_is_refused_and_unchanged() {
     let dir = shared_dir();

@@ -83,7 +83,7 @@ fn deny() -> Result<(), String> {
     run("deny", &[], &["deny", "check", "advisories"])
 }
 
-/// The public interface is the one in `docs/api/`; with `--bless` that is written anew.
+/// The public interface is the one in `docs/api/`; `--bless` rewrites that.
 fn api(bless: bool) -> Result<(), String> {
     if !is_there("cargo", &["public-api", "--version"]) || !is_there("cargo", &["+nightly", "--version"]) {
         return skip("api", "cargo install cargo-public-api --locked, and a nightly toolchain");

@@ -3,17 +3,17 @@
 //!
 //! | file | for what is cut off while it |
 //! |---|---|
-//! | `budget` | takes tokens now or gives them back; takes its seat, or leaves |
+//! | `budget` | takes calls now or gives them back; takes its seat, or leaves |
 //! | `reservations` | takes a turn or gives it back |
 //! | `waiting` | waits for a turn |
 //! | `permits` | takes, gives back or reclaims permits |
 //! | `line` | stands in the line |
 //! | `waiter` | (a caller that stands in the line beside a victim) |
-//! | `patience` | waits there until its deadline, for a permit |
+//! | `deadline` | waits there until its deadline, for a permit |
 //! | `changed_line` | changes or resets the limiter while a caller stands in the line |
-//! | `terms` | changes, resets, pauses, resumes |
+//! | `control` | changes, resets, pauses, resumes |
 //! | `retirement` | retires the limiter |
-//! | `birth` | creates it |
+//! | `creation` | creates it |
 
 mod budget;
 mod changed_line;
