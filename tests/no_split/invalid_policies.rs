@@ -79,7 +79,7 @@ fn a_request_must_name_exactly_the_counted_units() {
     invalid(limit.wait(), "tokens");
     invalid(ask(Cost::one().and(tokens, 1).and(bytes, 1)), "no limit counts bytes");
     invalid(ask(Cost::from(0).and(tokens, 0)), "cannot acquire 0");
-    invalid(limit.reserve(1), "state how many");
+    invalid(limit.reserve(1), "state the amount");
     invalid(limit.schedule(1, 3), "tokens");
     invalid(limit.schedule(1, 0), "0 requests");
     for request in [Cost::from(11).and(tokens, 1), Cost::one().and(tokens, 1_001)] {

@@ -326,8 +326,8 @@ impl Builder {
 
     /// How many processes at a time have a seat if this call creates the limiter. A process needs one seat, however many
     /// handles it has. Default: 128. Processes without a seat can still use a limiter of a single bucket of calls (they share
-    /// one set of counters); any other limiter, and one with permits, fails for them with
-    /// [`NoSeat`](crate::ErrorKind::NoSeat).
+    /// one set of counters). For any other limiter, and for one with permits, they wait in line for a seat; a request that does
+    /// not wait, or whose deadline passes, gets the error [`NoSeat`](crate::ErrorKind::NoSeat).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
