@@ -69,7 +69,7 @@ impl Config {
     }
 
     /// All words, with their checksum.
-    fn to_words(&self, number: u64, wall_ns: u64) -> RawConfig {
+    fn raw(&self, number: u64, wall_ns: u64) -> RawConfig {
         let mut raw = RawConfig {
             about: self.header_words(number),
             limits: std::array::from_fn(|i| self.limit_fields(i, wall_ns)),
@@ -81,7 +81,7 @@ impl Config {
 
     /// Writes the configuration to a slot that no process reads now, or whose words are damaged.
     pub(super) fn store(&self, number: u64, wall_ns: u64, to: &Generation) {
-        let raw = self.to_words(number, wall_ns);
+        let raw = self.raw(number, wall_ns);
         let put = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
         for (word, value) in header_fields(to).into_iter().zip(raw.about) {
             put(word, value);
@@ -185,7 +185,7 @@ impl RawConfig {
     /// words that follow from others are damaged, or only one word, or the checksum itself.
     #[cold]
     pub(super) fn restored(&self, number: u64, wall_ns: u64) -> Option<Config> {
-        let has_sum = |config: &Config| config.to_words(number, wall_ns).checksum == self.checksum;
+        let has_sum = |config: &Config| config.raw(number, wall_ns).checksum == self.checksum;
         if let Some(config) = self.stated().filter(has_sum) {
             return Some(config);
         }
@@ -210,7 +210,7 @@ impl RawConfig {
         let at = |index| DamagedWord::Config { epoch: number, index };
         let (words, sum) = (self.words(), self.sum());
         if let Some(config) = self.restored(number, wall_ns) {
-            let right = config.to_words(number, wall_ns);
+            let right = config.raw(number, wall_ns);
             let differs = (0..CONFIG_WORDS).find(|&index| words[index] != right.words()[index]);
             let (index, found, expected) = match differs {
                 Some(index) => (index, words[index], right.words()[index]),
