@@ -115,11 +115,11 @@ impl Job {
         self.handle().attach()
     }
 
-    /// The builder with the limiter's name and directory. With `lost=find-again` a handle that loses its limiter reopens the
+    /// The builder with the limiter's name and directory. With `lost=reopen` a handle that loses its limiter reopens the
     /// name; otherwise it returns the error, and the worker reports it.
     fn handle(&self) -> shm_lib::Builder {
         let on_lost = match self.text_or("lost", "") {
-            "find-again" => shm_lib::OnLost::FindAgain,
+            "reopen" => shm_lib::OnLost::Reopen,
             _ => shm_lib::OnLost::Error,
         };
         shm_lib::RateLimit::builder(self.text("name")).directory(self.path("dir")).on_lost(on_lost)
