@@ -117,8 +117,12 @@ pub(super) struct RawConfig {
 impl RawConfig {
     /// The configuration, if it is that of generation `number` and one that can be requested.
     pub(super) fn check(&self, number: u64, wall_ns: u64) -> Result<Config, Damage> {
-        let config = self.consistent(number, wall_ns).filter(|_| self.sum() == self.checksum);
-        config.ok_or_else(|| self.damage(number, wall_ns))
+        self.sound(number, wall_ns).ok_or_else(|| self.damage(number, wall_ns))
+    }
+
+    /// The same, without an explanation.
+    pub(super) fn sound(&self, number: u64, wall_ns: u64) -> Option<Config> {
+        self.consistent(number, wall_ns).filter(|_| self.sum() == self.checksum)
     }
 
     /// The number of the generation, according to its words.

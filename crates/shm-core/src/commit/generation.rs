@@ -6,7 +6,7 @@
 //! nothing. Invariants:
 //!
 //! 1. A slot is written only while no current epoch names it, and only after the states of all earlier epochs are set.
-//!    So there is at most one unset state to help with.
+//!    So there is at most one unset state to help with. (A reset also restores damaged words of the current slot.)
 //! 2. Nothing is committed to a frozen state, and the frozen value contains everything that was committed before the
 //!    freeze.
 //! 3. `unset(e)` contains `e`, so it never occurs in another generation. A helper with a stale epoch swaps in nothing.
@@ -246,7 +246,7 @@ impl<'a> Generations<'a> {
         if number > 0 && (words.number() == number || words.restored(number, wall_ns).is_some()) {
             return None;
         }
-        let is_sound = |&n: &u64| Config::load(self.slot(n)).check(n, wall_ns).is_ok();
+        let is_sound = |&n: &u64| Config::load(self.slot(n)).sound(n, wall_ns).is_some();
         let newest = self.ring.iter().map(|slot| Config::load(slot).number()).filter(is_sound).max()?;
         Some(Damage::epoch(epoch, Expected::Value(newest)))
     }
@@ -269,7 +269,7 @@ impl<'a> Generations<'a> {
         let slot = self.slot(epoch);
         let words = Config::load(slot);
         if epoch < RETIRED
-            && words.check(epoch, self.wall_ns()).is_err()
+            && words.sound(epoch, self.wall_ns()).is_none()
             && let Some(config) = words.restored(epoch, self.wall_ns())
         {
             config.store(epoch, self.wall_ns(), slot);
