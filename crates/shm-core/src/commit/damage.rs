@@ -81,6 +81,8 @@ const LIMIT_NAMES: [&str; 12] = [
     "unit[1]",
     "unit[2]",
 ];
+/// Which of them is the fast burst.
+const FAST_BURST: usize = 5;
 /// Where a limit's parameters end and its details begin.
 const PARAMS: usize = 6;
 /// The words that the checksum covers: those of the header, then those of each limit.
@@ -91,6 +93,13 @@ impl Damage {
     pub(super) fn state(epoch: u64, found: u64, expected: &'static str) -> Damage {
         let word = DamagedWord::State { epoch };
         Damage { word, found, expected: Expected::Any(expected), remedy: Remedy::Reset }
+    }
+
+    /// A fast burst that is not the burst although the state is one word.
+    pub(super) fn fast_burst(epoch: u64, found: u64) -> Damage {
+        let word = DamagedWord::Config { epoch, index: HEADER_NAMES.len() + FAST_BURST };
+        let expected = Expected::Any("the burst, as the state of this file is one bucket");
+        Damage { word, found, expected, remedy: Remedy::Recreate }
     }
 
     /// An epoch that is not the number of the newest generation.

@@ -26,9 +26,8 @@ mod state_word;
 mod word_state;
 
 pub(crate) use config::Config;
-pub(crate) use damage::Damage;
 #[cfg(not(model))]
-pub(crate) use damage::Remedy;
+pub(crate) use damage::{Damage, Remedy};
 pub(crate) use generation::{CommitError, GenerationState, Generations, Verdict};
 pub(crate) use record::{Pair, Records};
 pub(crate) use record_store::RecordStore;

@@ -382,8 +382,12 @@ impl WordState<'_> {
         }
         self.obstacle(epoch, cost, clock)?;
         if cost > burst && self.0.is_current(epoch) {
-            // Without permits, the fast burst equals the burst, unless the configuration is damaged or was changed.
+            // Without permits, the fast burst equals the burst, unless the configuration is damaged, or one for a file with
+            // records.
             self.0.config()?;
+            if self.0.is_current(epoch) {
+                return Err(CommitError::Corrupt(Damage::fast_burst(epoch, burst)));
+            }
         }
         Ok(None)
     }
