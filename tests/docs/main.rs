@@ -113,12 +113,14 @@ fn every_test_that_the_documentation_names_exists() {
 const PARTS: [&str; 5] =
     ["", "crates", "crates/shm-core/src", "crates/shm-core/src/limit", "crates/shm-core/src/limiter/wait"];
 
-/// A page that leads a newcomer to files must lead to files.
+/// A page that leads a newcomer to files and folders must lead to files and folders.
 #[test]
-fn every_source_file_that_a_page_names_exists() {
+fn every_source_file_and_folder_that_a_page_names_exists() {
     for document in ["docs/architecture.md", "docs/format.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(Path::new(ROOT).join(document)).expect("a document");
-        let files = quoted(&text).filter(|name| is_source(name) && !name.contains([' ', '*']));
+        let is_folder = |name: &str| name.ends_with('/');
+        let files = quoted(&text)
+            .filter(|name| (is_source(name) || is_folder(name)) && !name.contains([' ', '*']));
         let exists = |file: &str| PARTS.iter().any(|part| Path::new(ROOT).join(part).join(file).exists());
         let missing: Vec<&str> = files.filter(|file| !exists(file)).collect();
         assert!(missing.is_empty(), "{document} names files that do not exist: {missing:?}");
