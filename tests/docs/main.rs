@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const DOCUMENTS: [&str; 2] = ["docs/guarantees.md", "docs/security.md"];
@@ -119,12 +119,57 @@ fn every_source_file_and_folder_that_a_page_names_exists() {
     for document in ["docs/architecture.md", "docs/format.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(Path::new(ROOT).join(document)).expect("a document");
         let is_folder = |name: &str| name.ends_with('/');
-        let files = quoted(&text)
-            .filter(|name| (is_source(name) || is_folder(name)) && !name.contains([' ', '*']));
+        let files =
+            quoted(&text).filter(|name| (is_source(name) || is_folder(name)) && !name.contains([' ', '*']));
         let exists = |file: &str| PARTS.iter().any(|part| Path::new(ROOT).join(part).join(file).exists());
         let missing: Vec<&str> = files.filter(|file| !exists(file)).collect();
         assert!(missing.is_empty(), "{document} names files that do not exist: {missing:?}");
     }
+}
+
+#[test]
+fn every_file_in_the_table_of_a_module_exists() {
+    let mut tables = 0;
+    for part in ["crates", "tests", "xtask", "benches"] {
+        for source in sources_below(&Path::new(ROOT).join(part)) {
+            let text = fs::read_to_string(&source).expect("a source");
+            let stem = source.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+            let parent = source.parent().expect("a folder");
+            let folder =
+                if ["mod", "lib", "main"].contains(&stem) { parent.to_owned() } else { parent.join(stem) };
+            let exists = |name: &str| {
+                name == stem
+                    || folder.join(format!("{name}.rs")).exists()
+                    || folder.join(name).join("mod.rs").exists()
+            };
+            let rows =
+                text.lines().filter_map(|line| line.strip_prefix("//! | `")).filter_map(row_of_a_table);
+            let rows: Vec<&str> = rows.flatten().collect();
+            let missing: Vec<&&str> = rows.iter().filter(|name| !exists(name)).collect();
+            assert!(missing.is_empty(), "{} lists files that do not exist: {missing:?}", source.display());
+            tables += usize::from(!rows.is_empty());
+        }
+    }
+    assert!(tables > 10, "only {tables} tables of files");
+}
+
+/// The names in the first cell of such a row, after its first backtick.
+fn row_of_a_table(rest: &str) -> Option<impl Iterator<Item = &str>> {
+    let (cell, _) = rest.split_once(" |")?;
+    Some(cell.split('`').step_by(2).filter(|name| !name.is_empty()))
+}
+
+fn sources_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            found.extend(sources_below(&path));
+        } else if is_source(&path.to_string_lossy()) {
+            found.push(path);
+        }
+    }
+    found
 }
 
 #[test]

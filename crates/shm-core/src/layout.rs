@@ -130,7 +130,7 @@ pub(crate) struct Geometry {
     pub(crate) _reserved: [AtomicU64; 5],
 }
 
-/// The word that every process reads with every decision and sleeps on.
+/// The word that every process reads with every decision, and on which a thread sleeps until its reserved turn.
 #[repr(C, align(64))]
 pub(crate) struct EpochLine {
     /// The number of the current generation; the top bit set means permanently retired. Its low half is the futex.

@@ -25,11 +25,11 @@ impl Counter<'_> {
     }
 
     #[inline]
-    pub(crate) fn admitted(&self, tokens: u64) {
+    pub(crate) fn admitted(&self, calls: u64) {
         self.add(|counters| &counters.admitted, 1);
-        if tokens != 1 {
+        if calls != 1 {
             // 0 calls subtract one.
-            self.add(|counters| &counters.extra_calls, tokens.wrapping_sub(1));
+            self.add(|counters| &counters.extra_calls, calls.wrapping_sub(1));
         }
     }
 
