@@ -2,7 +2,7 @@
 
 use crate::{CORE, HELP, run};
 
-/// Long scenes, in so many random interleavings each.
+/// Runs the long scenarios, each in this many random interleavings.
 pub(crate) fn interleave(n: &str) -> Result<(), String> {
     let scenes = ["--target-dir", "target/shuttle", "shuttle_tests"];
     let environment = [("RUSTFLAGS", "--cfg model --cfg shuttle"), ("SHM_LIMIT_INTERLEAVINGS", n)];

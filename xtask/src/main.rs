@@ -15,9 +15,9 @@ cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
   processes   real processes, by promise: fork, kill, stop, namespaces, a minute of storm, a sample of faults (optimised build)
   fuzz        hostile bytes in limiters' files (with overflow checks)
-  loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
+  loom        every interleaving of the protocols in small scenarios; random ones of long scenarios (shuttle)
   examples    the examples, run as a user would
-cargo xtask interleave [N]   N random interleavings of each long scene (100000)
+cargo xtask interleave [N]   N random interleavings of each long scenario (100000)
 cargo xtask storm [SECONDS [DIR]]
                              64 processes that do everything at once, killed and stopped at random (600), with the limiters
                              in this directory (/dev/shm)
