@@ -79,10 +79,10 @@ If the limiter has permits, this process stays and holds one until the command
 ends, and then ends in the same way. It passes on every signal that it can
 catch and that was sent to it alone, once and within 0.1 s, except TSTP, TTIN,
 TTOU and CHLD. Signals to its whole process group, as by Ctrl-C or timeout(1),
-reach the command anyway and are not passed on. SIGKILL cannot be passed on: the permit is free
-again, and the command goes on without one. To end both, send TERM, or use
---kill-with-me, with which the kernel kills the command too (but not what the
-command started, nor a setuid command).
+reach the command anyway and are not passed on. SIGKILL cannot be passed on:
+the permit is free again, and the command goes on without one. To end both,
+send TERM, or use --kill-with-me, with which the kernel kills the command too
+(but not what the command started, nor a setuid command).
 
 With --settle this process stays as well. The command writes what it really
 took to the file $SHM_LIMIT_ACTUAL, as UNIT=AMOUNT or calls=N; lines of the
