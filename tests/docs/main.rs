@@ -1,5 +1,5 @@
-//! What the documentation says about tests: each test, module and file that `docs/guarantees.md` and `docs/security.md` name
-//! exists, and each module of tests with real processes is named there.
+//! Whether the documentation is right about the sources: each test, module and file that the pages and the tables of modules
+//! name exists, each module of tests with real processes is named, and figures that are quoted are those of the benchmark.
 
 use std::collections::HashSet;
 use std::fs;
@@ -170,6 +170,30 @@ fn sources_below(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[test]
+fn the_comparison_quotes_the_benchmarks() {
+    let read = |page: &str| fs::read_to_string(Path::new(ROOT).join(page)).expect("a document");
+    let (benchmarks, comparison) = (read("docs/benchmarks.md"), read("docs/comparison.md"));
+    let (_, admitted) = benchmarks.split_once("| admitted | ns |").expect("a table of admitted calls");
+    let ns = |subject: &str| -> f64 {
+        let row = admitted.lines().find_map(|line| line.strip_prefix(&format!("| {subject} | ")));
+        let figure = row.and_then(|rest| rest.split(' ').next()?.parse().ok());
+        figure.unwrap_or_else(|| panic!("no figure for {subject}"))
+    };
+    let peers = ["governor, quanta clock", "governor, monotonic clock", "ratelimit", "leaky-bucket"].map(ns);
+    let (least, most) =
+        (peers.iter().copied().fold(f64::MAX, f64::min), peers.iter().copied().fold(0.0, f64::max));
+    for (row, figure) in [
+        ("| shm-limit |", format!("{:.0} ns", ns("shm-limit, admitted"))),
+        ("| governor, ", format!("{least:.0} to {most:.0} ns")),
+        ("| a bucket behind a robust ", format!("{:.0} ns", ns("robust mutex in shared memory, by hand"))),
+        ("| a bucket behind `flock` ", format!("{:.1} µs", ns("flock on a file, by hand") / 1e3)),
+    ] {
+        let line = comparison.lines().find(|line| line.starts_with(row)).expect("a row");
+        assert!(line.ends_with(&format!(": {figure} |")), "benchmarks.md says {figure}: {line}");
+    }
 }
 
 #[test]
