@@ -1,4 +1,4 @@
-//! The file format. `docs/format.md` describes it for other languages.
+//! The file format. `docs/format.md` describes it for other languages, with test vectors (`vectors`).
 //!
 //! Everything is a 64-bit word in native byte order, accessed atomically. Cache lines are 64 bytes. What every decision
 //! reads, what every admission writes, and the seats are on separate lines.
