@@ -629,7 +629,7 @@ def check_bucket_changes(v):
 
 def check_window(limit, v):
     at = max(limit.instant(v["words"], v["cost"], None), v["now_ns"])
-    expect(at, v["conforms_at_ns"], "the instant")
+    expect(at, v["admitted_at_ns"], "the instant")
     expect(list(limit.charge(v["words"], at, v["cost"], v["now_ns"])), v["words_after"], "the words after it")
     expect(limit.used(v["words"], v["now_ns"], None), v["used_now"], "used")
 
@@ -648,7 +648,7 @@ def check_greedy_limits(v):
     if limit.is_damaged(words):
         return
     at = max(limit.instant(words, v["cost"], v["ring"]), v["now_ns"])
-    expect(at, v["conforms_at_ns"], "the instant")
+    expect(at, v["admitted_at_ns"], "the instant")
     expect(limit.slots_to_raise(words, len(v["ring"])), v["slots_to_raise_before_it"], "the slots")
     expect(limit.charge(words, at, v["cost"], v["now_ns"]), v["words_after"], "the words after it")
 
@@ -666,7 +666,7 @@ def check_record_decisions(v):
     rings = [v["rings"][str(i)] for i in range(4)]
     record = Record(limits_of(v["limits"], v["not_before_ns"], v["wall_ns"]), [len(ring) for ring in rings])
     at = record.instant(v["words"], v["costs"], rings, v["not_before_ns"], v["now_ns"])
-    expect(at, v["conforms_at_ns"], "the instant")
+    expect(at, v["admitted_at_ns"], "the instant")
     expect(record.charge(v["words"], v["costs"], at, v["now_ns"]), v["words_after"], "the record after it")
 
 

@@ -211,7 +211,7 @@ fn fixed_windows() -> Vec<Row> {
                         .list("words", [before.start, before.used])
                         .number("cost", cost)
                         .number("now_ns", now)
-                        .number("conforms_at_ns", at)
+                        .number("admitted_at_ns", at)
                         .list("words_after", [after.start, after.used])
                         .number("used_now", window.used(&before, now)),
                 );
@@ -230,7 +230,7 @@ fn fixed_windows() -> Vec<Row> {
                 .list("words", [start, used])
                 .number("cost", 1)
                 .number("now_ns", now)
-                .number("conforms_at_ns", at)
+                .number("admitted_at_ns", at)
                 .list("words_after", [after.start, after.used])
                 .number("used_now", window.used(&before, now)),
         );
@@ -261,7 +261,7 @@ fn sliding_counters() -> Vec<Row> {
                         .list("words", [before.start, before.used, before.before])
                         .number("cost", cost)
                         .number("now_ns", NOW)
-                        .number("conforms_at_ns", at)
+                        .number("admitted_at_ns", at)
                         .list("words_after", [after.start, after.used, after.before])
                         .number("used_now", counter.used(&before, NOW)),
                 );
@@ -350,7 +350,7 @@ fn greedy_limits() -> Vec<Row> {
                 .list("words", &before)
                 .number("cost", cost)
                 .number("now_ns", now)
-                .number("conforms_at_ns", at)
+                .number("admitted_at_ns", at)
                 .pairs("slots_to_raise_before_it", range.clone().map(|index| (index % 4, value)))
                 .list("words_after", after),
         );

@@ -131,7 +131,7 @@ fn history(policy: Policy, ringed: [bool; MAX_LIMITS], not_before: Option<Nanos>
                 .row("rings", &lists)
                 .list("costs", costs)
                 .list("words", rules.size().words(&record))
-                .number("conforms_at_ns", at)
+                .number("admitted_at_ns", at)
                 .list("words_after", rules.size().words(&after)),
         );
         for (limit, range, value) in raised {
