@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut admission = limit.acquire(estimate).wait()?;
                 let answer = pretend_to_call(worker, call);
                 limit.settle(&mut admission, Cost::one().and(output, answer))?;
-                let level = limit.peek()?;
+                let level = limit.status()?;
                 println!(
                     "{:>6.3} s  worker {worker} call {call}: waited {:>5} ms, {prompt:>4} in, {answer:>3} out; \
                      left this minute: {} requests, {} in, {} out",

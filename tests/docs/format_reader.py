@@ -704,7 +704,7 @@ PAGE = {
     "turn": {"size": 96, "number": 0, "epoch": 8, "before": 16, "after": 24, "costs": 32, "charged": 64},
     "seat": {"size": 256, "holder": 0, "before": 64, "own": 128, "shared": 192},
     "holder": {"tenure": 0, "pid": 8, "pid_namespace": 16, "since_ns": 24, "command": 32},
-    "counters": {"admitted": 0, "extra_tokens": 8, "denied": 16, "waited": 24, "waited_ns": 32},
+    "counters": {"admitted": 0, "extra_calls": 8, "denied": 16, "waited": 24, "waited_ns": 32},
     "place": {
         "size": 128, "ticket": 0, "plan": 8, "bell": 16, "behind": 24, "newest": 32, "epoch": 40, "costs": 48, "holder": 80,
     },
@@ -806,7 +806,7 @@ def read_file(vectors, path, age_ns):
         def counters(where):
             field = lambda name: word(where + layout.at["counters"][name])
             admitted, denied, waited = field("admitted"), field("denied"), field("waited")
-            return [admitted, admitted + field("extra_tokens"), denied, waited, field("waited_ns")]
+            return [admitted, admitted + field("extra_calls"), denied, waited, field("waited_ns")]
 
         plus = lambda *all: [sum(values) & MAX for values in zip(*all)]
         totals = counters(layout.at["file"]["seatless"])

@@ -80,14 +80,17 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+fn is_source(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "rs")
+}
+
 /// What is wrong with a name in the documentation, if it is the name of a test, a module of tests or a file.
 fn wrong(name: &str, sources: &Sources) -> Option<String> {
     let is_identifier = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_lowercase())
             && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
-    let is_path =
-        ["crates/", "tests/"].iter().any(|folder| name.starts_with(folder)) || name.ends_with(".rs");
+    let is_path = ["crates/", "tests/"].iter().any(|folder| name.starts_with(folder)) || is_source(name);
     if is_path {
         let exists = Path::new(ROOT).join(name).exists();
         return (!exists).then(|| format!("there is no file `{name}`"));
@@ -117,7 +120,7 @@ const PARTS: [&str; 5] =
 fn every_source_file_that_a_page_names_exists() {
     for document in ["docs/architecture.md", "docs/format.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(Path::new(ROOT).join(document)).expect("a document");
-        let files = quoted(&text).filter(|name| name.ends_with(".rs") && !name.contains([' ', '*']));
+        let files = quoted(&text).filter(|name| is_source(name) && !name.contains([' ', '*']));
         let exists = |file: &str| PARTS.iter().any(|part| Path::new(ROOT).join(part).join(file).exists());
         let missing: Vec<&str> = files.filter(|file| !exists(file)).collect();
         assert!(missing.is_empty(), "{document} names files that do not exist: {missing:?}");
@@ -129,7 +132,7 @@ fn every_source_file_that_a_page_names_exists() {
 fn every_test_that_the_page_on_the_format_names_exists() {
     let sources = Sources::read();
     let text = fs::read_to_string(Path::new(ROOT).join("docs/format.md")).expect("a document");
-    let names = || quoted(&text).filter(|name| !name.ends_with(".rs"));
+    let names = || quoted(&text).filter(|name| !is_source(name));
     let wrong: Vec<String> = names().filter_map(|name| wrong(name, &sources)).collect();
     assert!(wrong.is_empty(), "docs/format.md:\n{}", wrong.join("\n"));
     for named in

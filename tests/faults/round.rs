@@ -95,7 +95,7 @@ impl<'a> Round<'a> {
         let (first, distance) = points(self.operation, path.len());
         for point in (first..path.len()).step_by(distance) {
             let ends = ends.iter().filter(|&&end| end != End::Forked || !self.operation.has_threads);
-            for &end in ends.copied().collect::<Vec<_>>().iter() {
+            for &end in &ends.copied().collect::<Vec<_>>() {
                 self.visit(path, point, end);
             }
             let hangs = self.failures.iter().filter(|why| why.contains("hangs")).count();

@@ -73,7 +73,7 @@ fn a_child_keeps_working_after_its_parent_drops_the_handle() {
     assert_eq!(parent.ask("child take 4"), "4");
     let seats = watcher.inspect().unwrap().attached;
     assert_eq!(seats.iter().map(|a| a.pid).collect::<Vec<_>>(), [std::process::id(), child]);
-    assert_eq!(watcher.stats().tokens, 7);
+    assert_eq!(watcher.stats().calls, 7);
 }
 
 /// A killed process leaves its seat at once, though a child lives on that inherited all its mappings but this one.
@@ -90,7 +90,7 @@ fn a_living_child_does_not_keep_its_killed_parents_seat() {
     let gone = eventually(Duration::from_secs(2), || watcher.inspect().unwrap().attached.len() == 1);
     let child_lived = kill(child, Signal::SIGKILL).is_ok();
     assert!(child_lived && gone, "child lived: {child_lived}, seat free: {gone}");
-    assert_eq!(watcher.stats().tokens, 2);
+    assert_eq!(watcher.stats().calls, 2);
 }
 
 /// Children of children, each with the handle that the first one opened.
@@ -122,7 +122,7 @@ fn forks_beside_deciding_threads_admit_and_count_correctly() {
     pool.join();
     let times = arena.times();
     assert!(!times.is_empty());
-    assert_eq!(watcher.stats().tokens, times.len() as u64, "each admission is counted once");
+    assert_eq!(watcher.stats().calls, times.len() as u64, "each admission is counted once");
     assert_eq!(watcher.inspect().unwrap().attached.len(), 1);
     arena.assert_never_over(arena.limit());
 }

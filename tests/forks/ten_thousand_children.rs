@@ -24,7 +24,7 @@ fn fork_children(policy: &str, permits: u64, budget: u64) {
     ));
     assert_eq!((admitted, denied), (budget, CHILDREN - budget), "what the children got");
     let stats = watcher.stats();
-    assert_eq!((stats.tokens, stats.denied), (admitted, denied), "what was counted");
+    assert_eq!((stats.calls, stats.denied), (admitted, denied), "what was counted");
     assert_eq!(files, files_after, "descriptors");
     // The allocator may take another arena; a leak would be thousands.
     assert!(maps_after <= maps + 4, "{maps} and {maps_after} mappings");

@@ -126,7 +126,7 @@ impl Arena {
             let tokens = |amount| if limit.unit().is_calls() { 1 } else { amount };
             let mut admitted: Vec<Admission> = logged
                 .iter()
-                .map(|&(amount, at)| Admission { at: Nanos::from_nanos(at), tokens: tokens(amount) })
+                .map(|&(amount, at)| Admission { at: Nanos::from_nanos(at), calls: tokens(amount) })
                 .collect();
             if let Err(over) = kept(limit, origins, &mut admitted) {
                 panic!("over the limit of {limit}: {over} (of {} admissions)", logged.len());

@@ -39,7 +39,7 @@ fn kept_if(
     admitted.sort_unstable();
     let (max, per) = (limit.rate().max(), limit.rate().per().as_nanos() as u64);
     let list: Vec<(u64, u64)> =
-        admitted.iter().map(|a| (a.at.as_nanos(), a.tokens)).filter(|a| a.1 > 0).collect();
+        admitted.iter().map(|a| (a.at.as_nanos(), a.calls)).filter(|a| a.1 > 0).collect();
     match limit.kind() {
         Kind::Bucket { .. } => audit::check(limit, admitted).map_err(|over| over.to_string()),
         Kind::Greedy => any_window(&list, max, per + limit.guard().as_nanos() as u64),
@@ -182,7 +182,7 @@ pub fn pace(admitted: &[Admission], from: u64, span: Duration) -> f64 {
     );
     let Some([first, .., last]) = admitted.get(start..end) else { return 0.0 };
     let counted = &admitted[start..end];
-    let tokens: u64 = counted.iter().filter(|a| a.at > first.at).map(|a| a.tokens).sum();
+    let tokens: u64 = counted.iter().filter(|a| a.at > first.at).map(|a| a.calls).sum();
     tokens as f64 / last.at.since(first.at).as_secs_f64()
 }
 

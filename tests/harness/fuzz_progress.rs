@@ -23,7 +23,7 @@ pub const OPS: [&str; 33] = [
     "schedule",
     "charge",
     "give back",
-    "peek",
+    "status",
     "policy",
     "inspect",
     "stats",

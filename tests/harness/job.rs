@@ -115,10 +115,10 @@ impl Job {
         self.handle().attach()
     }
 
-    /// Its name, and where it is. With `lost=find-again` a handle finds its name again; else a worker says what is lost.
+    /// Its name, and where it is. With `lost=reopen` a handle reopens its name; else a worker says what is lost.
     fn handle(&self) -> shm_lib::Builder {
         let on_lost = match self.text_or("lost", "") {
-            "find-again" => shm_lib::OnLost::FindAgain,
+            "reopen" => shm_lib::OnLost::Reopen,
             _ => shm_lib::OnLost::Error,
         };
         shm_lib::RateLimit::builder(self.text("name")).directory(self.path("dir")).on_lost(on_lost)

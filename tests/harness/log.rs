@@ -59,5 +59,5 @@ pub fn read(logs: &Path) -> Vec<u64> {
 
 /// The same for an audit: one token each.
 pub fn admissions(times: &[u64]) -> Vec<Admission> {
-    times.iter().map(|&ns| Admission { at: Nanos::from_nanos(ns), tokens: 1 }).collect()
+    times.iter().map(|&ns| Admission { at: Nanos::from_nanos(ns), calls: 1 }).collect()
 }

@@ -29,10 +29,10 @@ fn beside_killed_changers(arena: &Arena, users: &[Job], orders: &Job, changers: 
         "{}: {} changes, {kills} changers killed, {} admitted in {span:?}",
         arena.limit(),
         seen.changes,
-        seen.counts.tokens
+        seen.counts.calls
     ));
     assert!(seen.changes > 500, "only {} changes", seen.changes);
-    assert!(seen.counts.tokens > 0);
+    assert!(seen.counts.calls > 0);
 }
 
 /// Thousands of no-op changes, by changers that are killed at random instants: what is admitted is at most what one unchanged

@@ -2,7 +2,7 @@
 
 use harness::{Arena, shared_dir};
 use nix::time::{ClockId, clock_gettime};
-use shm_core::{Demand, Directory, Limiter, Name, Rouse, Step, Waiter};
+use shm_core::{CallerWaker, Demand, Directory, Limiter, Name, WaitStep, Waiter};
 use shm_lib::{Cost, ErrorKind, Nanos, OnLost, Policy, RateLimit, Start, Unit};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +29,9 @@ fn unused_calls_are_refunded_to_the_tick() {
             let settled = limit.settle(&mut admission, 0).unwrap();
             let given = settled.given_back(Unit::CALLS);
             assert!(given > 0.9 && given <= 1.0, "{given} of a call");
-            assert!(!settled.is_nothing());
+            assert!(!settled.is_empty());
         }
-        assert_eq!(limit.peek().unwrap().available, 5);
+        assert_eq!(limit.status().unwrap().available, 5);
     }
 }
 
@@ -40,15 +40,15 @@ fn a_settlement_reports_its_refund_and_its_charge() {
     for (_dir, limit) in both(10, YEAR, 10) {
         let mut admission = limit.try_acquire(4).unwrap().admission().unwrap();
         let settled = limit.settle(&mut admission, 4).unwrap();
-        assert!(settled.is_nothing());
+        assert!(settled.is_empty());
         let mut admission = limit.try_acquire(3).unwrap().admission().unwrap();
         let settled = limit.settle(&mut admission, 5).unwrap();
         assert_eq!((settled.given_back(Unit::CALLS), settled.charged(Unit::CALLS)), (0.0, 2));
-        assert_eq!(limit.peek().unwrap().used, 9);
+        assert_eq!(limit.status().unwrap().used, 9);
         let mut admission = limit.try_acquire(1).unwrap().admission().unwrap();
         limit.reset().unwrap();
         let settled = limit.settle(&mut admission, 0).unwrap();
-        assert!(settled.is_nothing(), "it was taken under other terms: {settled:?}");
+        assert!(settled.is_empty(), "it was taken under other terms: {settled:?}");
     }
 }
 
@@ -67,12 +67,12 @@ fn a_debt_of_any_size_is_charged_in_one_step() {
         let wait = limit.try_acquire(1).unwrap().retry_after().unwrap().as_secs();
         assert!((9_998..=10_020).contains(&wait), "{limits} limits: a debt of 10,000 s delays by {wait} s");
         // More than a year of it is refused, and nothing is charged.
-        let queued = limit.peek().unwrap().next_at;
+        let queued = limit.status().unwrap().next_at;
         for amount in [u64::MAX, u64::MAX / 2, 40_000_000_000] {
             let error = limit.charge(amount).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooFar, "{error}");
         }
-        assert_eq!(limit.peek().unwrap().next_at, queued);
+        assert_eq!(limit.status().unwrap().next_at, queued);
     }
 }
 
@@ -82,7 +82,7 @@ fn a_reset_after_an_ended_pause_frees_everything() {
         limit.pause_for(Duration::from_millis(30)).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         limit.reset().unwrap();
-        assert_eq!(limit.peek().unwrap().available, 100);
+        assert_eq!(limit.status().unwrap().available, 100);
         assert!(limit.try_acquire(100).unwrap().is_admitted());
     }
 }
@@ -92,7 +92,7 @@ fn a_pause_of_zero_changes_nothing() {
     for (_dir, limit) in both(100, YEAR, 100) {
         limit.pause_for(Duration::ZERO).unwrap();
         assert_eq!(limit.inspect().unwrap().changes, 0);
-        assert_eq!(limit.peek().unwrap().available, 100);
+        assert_eq!(limit.status().unwrap().available, 100);
     }
 }
 
@@ -106,7 +106,7 @@ fn a_reset_within_a_pause_keeps_the_pause() {
         assert!(limit.inspect().unwrap().paused_until.is_some());
         assert!(!limit.try_acquire(1).unwrap().is_admitted());
         limit.resume().unwrap();
-        assert_eq!(limit.peek().unwrap().available, 100);
+        assert_eq!(limit.status().unwrap().available, 100);
     }
 }
 
@@ -123,7 +123,7 @@ fn raising_a_used_up_limit_frees_the_difference_beside_a_waiter() {
         let limit = RateLimit::builder("x").directory(dir.path()).open_policy(kind).unwrap();
         assert!(limit.try_acquire(25).unwrap().is_admitted());
         let turn = limit.reserve(1).unwrap();
-        assert_eq!(limit.peek().unwrap().queued, 1, "{kind}");
+        assert_eq!(limit.status().unwrap().queued, 1, "{kind}");
         let more = shm_lib::Rate::new(100, MINUTE).unwrap();
         let bucket = shm_lib::Limit::with_burst(more, 100).unwrap();
         let larger = if matches!(kind.kind(), shm_lib::Kind::Bucket { .. }) {
@@ -132,7 +132,7 @@ fn raising_a_used_up_limit_frees_the_difference_beside_a_waiter() {
             kind.at_rate(more).unwrap()
         };
         limit.change_policy(larger).unwrap();
-        let seen = limit.peek().unwrap();
+        let seen = limit.status().unwrap();
         assert!((74..=75).contains(&seen.available), "{kind}: {seen:?}");
         assert!((25..=26).contains(&seen.used), "{kind}: {seen:?}");
         drop(turn);
@@ -152,7 +152,7 @@ fn raising_one_of_several_limits_counts_no_queued_turn_as_used() {
     assert!(limit.try_acquire(1).unwrap().is_admitted());
     let _turns: Vec<_> = (0..5).map(|_| limit.reserve(1).unwrap()).collect();
     limit.change_policy(Policy::new(&[slow, window(100)]).unwrap()).unwrap();
-    let seen = limit.peek().unwrap();
+    let seen = limit.status().unwrap();
     assert_eq!((seen.limits[1].used, seen.limits[1].queued), (1, 0), "{seen:?}");
 }
 
@@ -172,11 +172,11 @@ fn the_queue_length_is_exact_for_every_kind() {
         let limit = RateLimit::builder("x").directory(dir.path()).open_policy(policy).unwrap();
         while limit.try_acquire(1).unwrap().is_admitted() {}
         let mut turns: Vec<_> = (0..5).map(|_| limit.reserve(1).unwrap()).collect();
-        assert_eq!(limit.peek().unwrap().queued, 5, "{policy}");
+        assert_eq!(limit.status().unwrap().queued, 5, "{policy}");
         assert!(turns.pop().unwrap().cancel(), "{policy}");
-        assert_eq!(limit.peek().unwrap().queued, 4, "{policy}: after one was cancelled");
+        assert_eq!(limit.status().unwrap().queued, 4, "{policy}: after one was cancelled");
         limit.reset().unwrap();
-        assert_eq!(limit.peek().unwrap().queued, 0, "{policy}");
+        assert_eq!(limit.status().unwrap().queued, 0, "{policy}");
     }
 }
 
@@ -190,8 +190,10 @@ fn nothing_is_admitted_after_its_deadline() {
         let passed = Nanos::from_nanos(shm_lib::now().as_nanos() - 1);
         let mut waiter = Waiter::new(Demand::new(&Cost::one()).until(passed));
         assert!(limiter.admit_now(waiter.demand()).unwrap().is_none(), "{policy}: after {passed:?}");
-        match limiter.look(&mut waiter, &Rouse::Thread(Arc::default())).unwrap() {
-            Step::Denied(denied) => assert!(denied.retry_at() > Some(denied.at()) && denied.at() > passed),
+        match limiter.poll_turn(&mut waiter, &CallerWaker::Thread(Arc::default())).unwrap() {
+            WaitStep::Denied(denied) => {
+                assert!(denied.retry_at() > Some(denied.at()) && denied.at() > passed);
+            }
             step => panic!("{policy}: {step:?} after {passed:?}"),
         }
         // A deadline that was over when it was named wants what is there at once.
@@ -211,7 +213,7 @@ fn a_limit_removed_and_added_again_starts_unused() {
     assert!(!limit.try_acquire(1).unwrap().is_admitted());
     limit.change_policy(two.first().expect("a limit")).unwrap();
     limit.change_policy(two).unwrap();
-    let seen = limit.peek().unwrap();
+    let seen = limit.status().unwrap();
     assert_eq!((seen.limits[0].used, seen.limits[1].used), (5, 0));
 }
 
@@ -235,6 +237,6 @@ fn an_admission_of_a_retired_limiter_refunds_nothing_to_its_successor() {
         let limit = open();
         let _eight = limit.try_acquire(8).unwrap().admission().unwrap();
         limit.settle(&mut old, 0).unwrap();
-        assert_eq!(limit.peek().unwrap().available, 2, "records: {records}");
+        assert_eq!(limit.status().unwrap().available, 2, "records: {records}");
     }
 }

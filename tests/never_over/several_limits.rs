@@ -130,7 +130,7 @@ impl Workload {
             self.arena.assert_all_kept(&logged);
             let mut all: Vec<Admission> = logged
                 .into_iter()
-                .map(|(tokens, at)| Admission { at: Nanos::from_nanos(at), tokens })
+                .map(|(tokens, at)| Admission { at: Nanos::from_nanos(at), calls: tokens })
                 .collect();
             all.sort_unstable();
             let part = delivered(&all, from);

@@ -39,13 +39,13 @@ fn a_limiter_can_be_changed_while_all_seats_are_taken_by_stopped_processes() {
             limit.resume().unwrap();
             assert_eq!(limit.inspect().unwrap().changes, u64::from(4 * round - 1));
             limit.reset().unwrap();
-            assert_eq!(limit.peek().unwrap().used, 0, "{policy}");
+            assert_eq!(limit.status().unwrap().used, 0, "{policy}");
         }
         for holder in &mut holders {
             holder.signal(Signal::SIGCONT);
             assert_eq!(holder.admitted_of(10), 10, "after they have gone on");
         }
-        assert_eq!(limit.peek().unwrap().used, 20);
+        assert_eq!(limit.status().unwrap().used, 20);
         holders.iter().for_each(|holder| holder.signal(Signal::SIGSTOP));
         limit.retire().unwrap();
         assert!(!arena.file().exists());

@@ -150,8 +150,8 @@ fn other_processes_progress_beside_stopped_ones() {
                 pool.signal(index, Signal::SIGSTOP);
                 stopped.push(Instant::now());
             }
-            let before = watcher.stats().tokens;
-            let progress = eventually(Duration::from_millis(250), || watcher.stats().tokens > before + 20);
+            let before = watcher.stats().calls;
+            let progress = eventually(Duration::from_millis(250), || watcher.stats().calls > before + 20);
             assert!(progress, "the others stand still with the stopped");
             for (index, since) in stopped.iter().enumerate() {
                 std::thread::sleep(Duration::from_millis(300).saturating_sub(since.elapsed()));
@@ -178,8 +178,8 @@ fn decisions_progress_beside_a_stopped_changer() {
     for _ in 0..30 {
         std::thread::sleep(Duration::from_micros(rng.below(5_000)));
         pool.signal(changer, Signal::SIGSTOP);
-        let before = watcher.stats().tokens;
-        let progress = eventually(Duration::from_millis(500), || watcher.stats().tokens > before + 20);
+        let before = watcher.stats().calls;
+        let progress = eventually(Duration::from_millis(500), || watcher.stats().calls > before + 20);
         pool.signal(changer, Signal::SIGCONT);
         assert!(progress, "decisions wait for a stopped changer");
     }

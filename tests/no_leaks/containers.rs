@@ -55,7 +55,7 @@ fn share_a_budget(plain: bool) -> Result<(), String> {
     let watcher = containers.arena.job("watch").attach().expect("the limiter");
     assert_eq!((one.admitted_of(3), two.admitted_of(4)), (3, 4));
     let seats = || watcher.inspect().unwrap().attached;
-    let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.tokens)).collect();
+    let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.calls)).collect();
     assert_eq!(seen, [(0, 1, true, 3), (1, 1, true, 4)]);
     // Each sees the other as alive, and as another process.
     assert_eq!(one.ask("attached"), "0:1:3 1:1:4");
@@ -64,7 +64,7 @@ fn share_a_budget(plain: bool) -> Result<(), String> {
     let living = || seats().iter().map(|a| a.seat).collect::<Vec<_>>();
     assert!(eventually(Duration::from_secs(5), || living() == [1]), "{:?}", living());
     assert_eq!(two.admitted_of(100), 13);
-    assert_eq!(watcher.stats().tokens, 20);
+    assert_eq!(watcher.stats().calls, 20);
     let mut three = containers.container()?;
     three.expect_ok("open");
     assert_eq!(living().len(), 2);
@@ -98,7 +98,7 @@ fn wake_across_containers(plain: bool) -> Result<(), String> {
     assert_eq!(one.admitted_of(1), 1);
     two.tell("wait-ms 100000");
     let watcher = containers.arena.job("watch").attach().expect("the limiter");
-    assert!(eventually(Duration::from_secs(10), || watcher.peek().unwrap().queued == 1));
+    assert!(eventually(Duration::from_secs(10), || watcher.status().unwrap().queued == 1));
     one.expect_ok("change 1000 1000000000");
     assert_eq!(two.answer().split(' ').next(), Some("admitted"));
     two.expect_ok("retire");

@@ -62,7 +62,7 @@ fn opening_with_few_descriptors_records_the_clock_or_fails() {
         worker.expect_ok(&format!("nofile {few}"));
         match worker.ask("open").as_str() {
             "ok" => {
-                assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known")
+                assert_ne!(Patch::of(&arena.file()).get(offset::BOOT_ID), 0, "{few}: the boot is not known");
             }
             answer => no_descriptor(answer),
         }
@@ -107,7 +107,7 @@ fn taking_a_seat_without_descriptors_loses_nothing() {
         worker.expect_ok("release-all");
         let taken = if seatless { 6 } else { 1 };
         assert_eq!(worker.admitted_of(100), 20 - taken, "{policy}");
-        assert_eq!(watcher.stats().tokens, 20, "{policy}: not all are counted");
+        assert_eq!(watcher.stats().calls, 20, "{policy}: not all are counted");
     }
 }
 

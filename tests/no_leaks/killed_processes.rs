@@ -33,7 +33,7 @@ fn killed_processes_keep_the_limit_and_free_their_seats() {
         assert_eq!(attached(&watcher), [std::process::id()]);
 
         let logged = arena.times().len() as u64;
-        let counted = watcher.stats().tokens;
+        let counted = watcher.stats().calls;
         // A thread is killed at most once between being counted and writing that down, or between taking and being counted.
         let killed_threads = 2 * (KILLS as u64 + 16);
         assert!(counted <= logged + killed_threads, "{counted} counted, {logged} logged");
@@ -67,7 +67,7 @@ fn dead_processes_seats_are_reused_and_all_requests_counted() {
         assert!(seats.len() <= 2, "the seat of a dead process is still listed: {seats:?}");
         pool.kill_all();
     }
-    assert_eq!(watcher.stats().tokens, 400);
+    assert_eq!(watcher.stats().calls, 400);
 
     // More than the seats at once: those without are limited all the same, and counted together.
     for _ in 0..3 {
@@ -81,7 +81,7 @@ fn dead_processes_seats_are_reused_and_all_requests_counted() {
         pool.kill_all();
     }
     let stats = watcher.stats();
-    assert_eq!((stats.tokens, stats.denied), (700, 300));
+    assert_eq!((stats.calls, stats.denied), (700, 300));
     assert_eq!(arena.times().len(), 700);
     assert_eq!(attached(&watcher), [std::process::id()]);
 }

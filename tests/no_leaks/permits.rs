@@ -328,7 +328,7 @@ fn a_process_beyond_the_seats_gets_no_seat_or_waits_for_one() {
             assert!(answer.contains("2 seats") && answer.contains("more seats"), "{answer}");
         }
         // Looking needs none.
-        late.expect_ok("peek");
+        late.expect_ok("status");
         late.expect_ok("inspect");
         // A process that waits also waits for a seat.
         late.tell("wait-ms 20000");

@@ -30,7 +30,7 @@ fn two_pid_namespaces_share_a_budget_in_separate_seats() {
     assert_eq!((one.admitted_of(3), two.admitted_of(4)), (3, 4));
 
     let seats = || watcher.inspect().unwrap().attached;
-    let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.tokens)).collect();
+    let seen: Vec<_> = seats().iter().map(|a| (a.seat, a.pid, a.foreign_pid, a.counts.calls)).collect();
     assert_eq!(seen, [(0, std::process::id(), false, 0), (1, 1, true, 3), (2, 1, true, 4)]);
     // Each sees the other as living.
     assert_eq!(one.ask("attached").split(' ').count(), 3);
@@ -40,7 +40,7 @@ fn two_pid_namespaces_share_a_budget_in_separate_seats() {
     let living = || seats().iter().map(|a| a.seat).collect::<Vec<_>>();
     assert!(eventually(Duration::from_secs(5), || living() == [0, 2]), "{:?}", living());
     assert_eq!(two.admitted_of(100), 13);
-    assert_eq!(watcher.stats().tokens, 20);
+    assert_eq!(watcher.stats().calls, 20);
 
     // The next container takes a seat of its own.
     let mut three = container(&arena).expect("a third container");
@@ -60,7 +60,7 @@ fn a_change_wakes_a_waiter_in_another_pid_namespace() {
     };
     inside.expect_ok("open");
     inside.tell("wait-ms 100000");
-    assert!(eventually(Duration::from_secs(10), || watcher.peek().unwrap().queued == 1));
+    assert!(eventually(Duration::from_secs(10), || watcher.status().unwrap().queued == 1));
     watcher.change(1_000, Duration::from_secs(1)).unwrap();
     assert_eq!(inside.answer().split(' ').next(), Some("admitted"));
 }

@@ -38,7 +38,7 @@ fn three_hundred_seats_are_free_again_after_their_holders_are_killed() {
         for round in 1..=3 {
             let (pool, seatless) = start_all(&arena, 1);
             assert_eq!((seated(&watcher), seatless), (CROWD, 0), "{policy}");
-            let tokens = watcher.stats().tokens as usize;
+            let tokens = watcher.stats().calls as usize;
             assert_eq!(tokens, (round * CROWD).min(600), "{policy}");
             pool.kill_all();
             assert!(
@@ -63,7 +63,7 @@ fn three_hundred_processes_on_fewer_seats_share_one_budget() {
         pool.kill_all();
     }
     let stats = watcher.stats();
-    assert_eq!((stats.tokens, stats.denied), (1_000, 200));
+    assert_eq!((stats.calls, stats.denied), (1_000, 200));
     assert_eq!(arena.times().len(), 1_000);
     assert_eq!(seated(&watcher), 1);
 }
@@ -77,7 +77,7 @@ fn processes_without_a_seat_get_no_seat_where_one_is_needed() {
     for round in 1..=2 {
         let (pool, seatless) = start_all(&arena, 2);
         assert_eq!((seated(&watcher), seatless), (101, CROWD - 100));
-        assert_eq!(watcher.stats().tokens, round * 200);
+        assert_eq!(watcher.stats().calls, round * 200);
         pool.kill_all();
         assert!(eventually(Duration::from_secs(2), || seated(&watcher) == 1));
     }

@@ -84,7 +84,7 @@ fn an_inherited_handle_under_an_older_clock_admits_nothing_extra() {
         assert!(more + rest <= 13, "{policy}: {more} under the older clock, {rest} under the right one");
         assert_eq!(more + rest, 13, "{policy}: something was lost");
         // No turn lies further ahead than it should. (A sliding counter looks back one window.)
-        assert!(limit.peek().unwrap().next_in < Duration::from_secs(2 * 367 * 86_400), "{policy}");
+        assert!(limit.status().unwrap().next_in < Duration::from_secs(2 * 367 * 86_400), "{policy}");
     }
 }
 
@@ -132,7 +132,7 @@ fn without_proc_another_time_namespace_is_refused() {
         // With /proc it is told apart by name.
         worker.expect_ok("uncover /proc");
         refused(&worker.ask("open"));
-        assert_eq!(limit.peek().unwrap().available, 20);
+        assert_eq!(limit.status().unwrap().available, 20);
     }
 }
 

@@ -67,7 +67,7 @@ fn operations_survive_random_words_in_the_file() {
         for order in [
             "try",
             "wait-ms 5",
-            "peek",
+            "status",
             "inspect",
             "attached",
             "stats",
@@ -120,7 +120,7 @@ fn operations_survive_random_words_in_records() {
         let joined = late.ask("attach") == "ok";
         #[rustfmt::skip]
         let orders = [
-            "try", "wait-ms 5", "peek", "inspect", "attached", "stats", "held", "hold", "hold-ms 5", "release-all",
+            "try", "wait-ms 5", "status", "inspect", "attached", "stats", "held", "hold", "hold-ms 5", "release-all",
             "reserve", "schedule 3", "settle", "charge 3", "change 50 100000000", "try", "reset", "try", "pause-ms 1",
             "wait-ms 5", "take 3", "fork", "child try", "child release-all", "retire",
         ];

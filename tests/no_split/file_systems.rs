@@ -182,7 +182,7 @@ fn two_processes_keep_a_greedy_limit_on_each_accepted_file_system() {
         pool.join();
         let mut admitted: Vec<Admission> = log::read(mounted.arena.logs())
             .into_iter()
-            .map(|at| Admission { at: Nanos::from_nanos(at), tokens: 1 })
+            .map(|at| Admission { at: Nanos::from_nanos(at), calls: 1 })
             .collect();
         let limit = Limit::greedy(Rate::new(100, Duration::from_millis(10)).unwrap()).unwrap();
         let origins = Origins { wall_ns: 0, created_ns: 0 };
@@ -230,7 +230,7 @@ fn a_refused_link_call_falls_back_to_the_next_one() {
         assert_eq!(worker.admitted_of(5), 5);
         assert_eq!(worker.ask(&format!("ls {}", arena.dir().display())), "arena");
         let limit = arena.open();
-        assert_eq!(limit.peek().unwrap().available, 15, "without {calls}");
+        assert_eq!(limit.status().unwrap().available, 15, "without {calls}");
         let inode = worker.ask("inode");
         worker.expect_ok("open");
         assert_eq!(worker.ask("inode"), inode);
@@ -294,7 +294,7 @@ fn a_lock_refused_later_is_not_reported_as_missing_seats() {
             assert!(answer.starts_with("error Unsupported"), "{call}: {order}: {answer}");
             assert!(answer.contains("F_OFD_SETLK"), "{call}: {order}: {answer}");
         }
-        assert_eq!(limit.peek().unwrap().available, 20);
+        assert_eq!(limit.status().unwrap().available, 20);
     }
 }
 

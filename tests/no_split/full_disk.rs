@@ -63,7 +63,7 @@ fn an_open_limiter_keeps_working_on_a_full_disk() {
         worker.expect_ok("pause-ms 1");
         worker.expect_ok("inspect");
         worker.ask("fork");
-        let answer = worker.ask("child peek");
+        let answer = worker.ask("child status");
         assert_eq!(answer, "ok", "{policy}");
         worker.expect_ok("child join");
         worker.expect_ok("child retire");

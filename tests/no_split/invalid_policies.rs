@@ -87,7 +87,7 @@ fn a_request_must_name_exactly_the_counted_units() {
         refused(limit.acquire(request).wait(), ErrorKind::NeverAdmissible, "can never be admitted");
     }
     // None of that took anything.
-    assert!(limit.peek().unwrap().limits.iter().all(|seen| seen.used == 0));
+    assert!(limit.status().unwrap().limits.iter().all(|seen| seen.used == 0));
     assert_eq!(limit.inspect().unwrap().permits_held, 0);
     assert!(ask(Cost::from(10).and(tokens, 1_000)).unwrap().is_admitted());
 
@@ -102,7 +102,7 @@ fn a_request_must_name_exactly_the_counted_units() {
 fn an_admission_is_settled_once_and_a_reservation_cancelled_once() {
     let dir = shared_dir();
     let limit = open_in(dir.path(), "bucket:100/366d:100+fixed:100/366d", 0);
-    let used = || limit.peek().unwrap().used;
+    let used = || limit.status().unwrap().used;
     let mut admission = limit.try_acquire(10).unwrap().admission().unwrap();
     limit.settle(&mut admission, 4).unwrap();
     assert_eq!(used(), 4);
@@ -116,7 +116,7 @@ fn an_admission_is_settled_once_and_a_reservation_cancelled_once() {
     for policy in ["bucket:100/366d:100", "bucket:100/366d:100+fixed:100/366d", "greedy:100/366d"] {
         let dir = shared_dir();
         let limit = open_in(dir.path(), policy, 0);
-        let used = || limit.peek().unwrap().used;
+        let used = || limit.status().unwrap().used;
         assert!(limit.reserve(5).unwrap().cancel(), "{policy}");
         assert_eq!(used(), 0, "{policy}: cancelled");
         drop(limit.reserve(5).unwrap());

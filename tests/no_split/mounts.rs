@@ -72,7 +72,7 @@ fn a_mount_over_the_directory_is_reported_as_removed() {
         assert_eq!(worker.admitted_of(100), 20, "{policy}");
         worker.expect_ok(&format!("uncover {dir}"));
         worker.expect_ok("open");
-        let left = arena.open().peek().unwrap().available;
+        let left = arena.open().status().unwrap().available;
         assert!(left <= 17, "{policy}: {left}");
         assert_eq!(worker.admitted_of(100), left, "{policy}");
     }

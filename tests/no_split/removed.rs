@@ -124,7 +124,7 @@ fn retiring_ends_every_handle_and_frees_the_name() {
     assert!(!arena.file().exists());
     assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
     assert_eq!(limit.wait().unwrap_err().kind(), ErrorKind::Retired);
-    for order in ["try", "change 1 1000000000", "reset", "retire", "peek", "inspect"] {
+    for order in ["try", "change 1 1000000000", "reset", "retire", "status", "inspect"] {
         let answer = other.ask(order);
         assert!(answer.starts_with("error Retired"), "{order}: {answer}");
     }
@@ -196,7 +196,7 @@ fn a_name_that_is_retired_repeatedly_never_splits() {
 fn handles_that_reopen_a_lost_name_share_one_budget() {
     for policy in ["bucket:10/366d:10", "greedy:10/366d", "bucket:10/366d:10+bucket:12/366d:12"] {
         let arena = Arena::with_policy(policy, 0);
-        let job = arena.job("remote").set("lost", "find-again");
+        let job = arena.job("remote").set("lost", "reopen");
         let mut workers: Vec<RemoteWorker> = (0..5).map(|_| RemoteWorker::new(WORKER, &job)).collect();
         workers.iter_mut().for_each(|p| p.expect_ok("open"));
         for p in &mut workers {

@@ -70,7 +70,7 @@ pub(crate) fn kept(
         if start < lowest {
             (lowest, since) = (start, (at, sum));
         }
-        sum += i128::from(a.tokens);
+        sum += i128::from(a.calls);
         let end = sum * second - rates.earned(at + 1) - gift(begun.partition_point(|&from| from <= at));
         if end - lowest >= burst {
             return Err(format!(
@@ -92,7 +92,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn at_ms(times: &[u64]) -> Vec<Admission> {
-        times.iter().map(|&ms| Admission { at: Nanos::from_nanos(ms * MS), tokens: 1 }).collect()
+        times.iter().map(|&ms| Admission { at: Nanos::from_nanos(ms * MS), calls: 1 }).collect()
     }
 
     fn change(from: u64, to: u64, rate: u64) -> Change {

@@ -107,7 +107,7 @@ fn overtaken(stood: &[Stood], record: &Record) -> f64 {
         }
         latest = latest.max(one.from);
     }
-    overtaken as f64 / f64::max(all as f64, 1.0)
+    overtaken as f64 / f64::max(f64::from(all), 1.0)
 }
 
 #[cfg(test)]
@@ -145,6 +145,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "halves are exact")]
     fn a_caller_is_overtaken_by_one_that_came_much_later() {
         let record = Record::default();
         let in_order = [stood(1, 0, 300, 300), stood(2, 150, 290, 290)];

@@ -272,5 +272,5 @@ impl Observed {
 }
 
 fn admission(at: u64, tokens: u64) -> Admission {
-    Admission { at: Nanos::from_nanos(at), tokens }
+    Admission { at: Nanos::from_nanos(at), calls: tokens }
 }

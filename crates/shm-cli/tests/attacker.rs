@@ -158,7 +158,7 @@ fn list_and_inspect_survive_corrupt_data() {
         let _ = limit.try_acquire(1);
         let file = File::options().read(true).write(true).open(limit.path()).unwrap();
         let words = file.metadata().unwrap().len() / 8;
-        for _ in 0..1 + roll(30) {
+        for _ in 0..=roll(30) {
             // The first generation, the first seat, or anything but the header.
             let at = match roll(3) {
                 0 => 4_096 / 8 + 80 + roll(80),

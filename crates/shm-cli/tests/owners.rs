@@ -68,7 +68,7 @@ impl Town {
             match command.output() {
                 // Another test's child has inherited the descriptor by which the program was copied, until it executes.
                 Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy => {
-                    thread::sleep(Duration::from_millis(5))
+                    thread::sleep(Duration::from_millis(5));
                 }
                 output => return output.unwrap(),
             }

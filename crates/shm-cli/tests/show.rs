@@ -242,8 +242,11 @@ fn columns_line_up_with_wide_characters() {
     }
     let table = sandbox.ok(&["list"]);
     // Where the last column begins, in cells.
-    let ends: Vec<usize> =
-        table.lines().map(|line| line.rsplit_once(' ').unwrap().0).map(|before| before.width()).collect();
+    let ends: Vec<usize> = table
+        .lines()
+        .map(|line| line.rsplit_once(' ').unwrap().0)
+        .map(unicode_width::UnicodeWidthStr::width)
+        .collect();
     assert_eq!(ends.len(), names.len() + 1);
     assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}\n{table}");
     let limits: Vec<usize> =

@@ -151,6 +151,7 @@ impl Denied {
     }
 }
 
+#[expect(clippy::missing_fields_in_debug, reason = "`by` and `at` are all that the packed word says")]
 impl fmt::Debug for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Denied").field("by", &self.by()).field("at", &self.at).finish()

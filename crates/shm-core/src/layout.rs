@@ -265,7 +265,7 @@ pub(crate) struct Counters {
     /// Requests admitted.
     pub(crate) admitted: AtomicU64,
     /// Calls beyond one per request.
-    pub(crate) extra_tokens: AtomicU64,
+    pub(crate) extra_calls: AtomicU64,
     /// Requests denied or timed out.
     pub(crate) denied: AtomicU64,
     /// Admitted requests that had to wait, and the sum of their waiting times.
@@ -539,7 +539,7 @@ mod model {
         pub(crate) fn model() -> Seat {
             let counters = || Counters {
                 admitted: word(),
-                extra_tokens: word(),
+                extra_calls: word(),
                 denied: word(),
                 waited: word(),
                 waited_ns: word(),

@@ -15,6 +15,10 @@
 // Model checkers (loom, shuttle) compile the protocols without the modules that do I/O.
 #![cfg_attr(model, allow(dead_code, unreachable_pub))]
 
+// Futexes, locks of open file descriptions and CLOCK_BOOTTIME are Linux's; words and sizes of 64 bits are cast to one another.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("shm-limit needs 64-bit Linux");
+
 pub mod clock;
 mod commit;
 mod denied;
@@ -48,11 +52,11 @@ pub use directory::{DIR_VARIABLE, Directory};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
-    ChargeTotals, Decision, Demand, Granted, Inspection, Limiter, Nap, OnMismatch, Receipt, ReservedTurn,
-    Settings, Step, Tended, Undecided, Waiter, Waiting, remove_by_force, sleep_on,
+    ChargeTotals, Decision, Demand, Granted, Inspection, Limiter, OnMismatch, Receipt, ReservedTurn,
+    Settings, SleepPlan, TendStep, Undecided, WaitStep, Waiter, Waiting, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
-pub use line::Rouse;
+pub use line::CallerWaker;
 #[cfg(not(model))]
 pub use name::{MAX_NAME, Name};
 #[cfg(not(model))]

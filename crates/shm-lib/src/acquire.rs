@@ -59,28 +59,28 @@ pub struct Acquire<'a, T = Admission> {
 
 /// A request with a stop condition: see [`Acquire::stop_when`].
 #[must_use = "a request does nothing until `wait`"]
-pub struct AcquireUnless<'a, T, F> {
+pub struct StoppableAcquire<'a, T, F> {
     acquire: Acquire<'a, T>,
     stop: F,
 }
 
 /// The result of an [`Acquire`]: an [`Admission`] or an [`Outcome`]. Sealed: no other type can implement it.
-pub trait Gives: sealed::Gives {}
+pub trait AcquireOutput: sealed::AcquireOutput {}
 
-impl Gives for Admission {}
-impl Gives for Outcome {}
+impl AcquireOutput for Admission {}
+impl AcquireOutput for Outcome {}
 
 pub(crate) mod sealed {
     use crate::{Admission, Denied, RateLimit};
     use shm_core::Result;
 
-    pub trait Gives: Sized {
+    pub trait AcquireOutput: Sized {
         fn admitted(admission: Admission) -> Self;
         fn denied(limit: &RateLimit, denied: Denied) -> Result<Self>;
     }
 }
 
-impl sealed::Gives for Outcome {
+impl sealed::AcquireOutput for Outcome {
     fn admitted(admission: Admission) -> Outcome {
         Outcome::Admitted(admission)
     }
@@ -91,7 +91,7 @@ impl sealed::Gives for Outcome {
 }
 
 /// Without a bound of its own, a request can be denied only by the limiter's policy, and that is an error.
-impl sealed::Gives for Admission {
+impl sealed::AcquireOutput for Admission {
     fn admitted(admission: Admission) -> Admission {
         admission
     }
@@ -99,7 +99,7 @@ impl sealed::Gives for Admission {
     #[cold]
     fn denied(limit: &RateLimit, denied: Denied) -> Result<Admission> {
         Err(match denied.by() {
-            DeniedBy::Line { waiting } => limit.limiter().line_is_full(waiting),
+            DeniedBy::Line { waiting } => limit.limiter().line_full_error(waiting),
             // Without a deadline a request waits up to the last instant that the clock can express.
             _ => Error::new(ErrorKind::TooFar, "the turn would come after the last instant of the clock")
                 .at(limit.name(), limit.path()),
@@ -113,7 +113,7 @@ impl<'a> Acquire<'a> {
     }
 }
 
-impl<'a, T: Gives> Acquire<'a, T> {
+impl<'a, T: AcquireOutput> Acquire<'a, T> {
     /// Waits for at most `timeout`, counted from this call. A request whose turn would come later is denied immediately.
     ///
     /// ```
@@ -225,8 +225,8 @@ impl<'a, T: Gives> Acquire<'a, T> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn stop_when<F: FnMut() -> bool>(self, stop: F) -> AcquireUnless<'a, T, F> {
-        AcquireUnless { acquire: self, stop }
+    pub fn stop_when<F: FnMut() -> bool>(self, stop: F) -> StoppableAcquire<'a, T, F> {
+        StoppableAcquire { acquire: self, stop }
     }
 
     /// Blocks this thread until the request is admitted or denied. A signal handler that runs in this thread does not end the
@@ -256,7 +256,7 @@ impl<'a, T: Gives> Acquire<'a, T> {
     }
 }
 
-impl<T: Gives, F: FnMut() -> bool> AcquireUnless<'_, T, F> {
+impl<T: AcquireOutput, F: FnMut() -> bool> StoppableAcquire<'_, T, F> {
     /// Blocks this thread until the request is admitted or denied, or the stop condition returns true.
     ///
     /// # Errors
@@ -267,7 +267,7 @@ impl<T: Gives, F: FnMut() -> bool> AcquireUnless<'_, T, F> {
 }
 
 /// `limit.acquire(1).await`: see [`Futures`](Acquire#futures).
-impl<'a, T: Gives> IntoFuture for Acquire<'a, T> {
+impl<'a, T: AcquireOutput> IntoFuture for Acquire<'a, T> {
     type Output = Result<T>;
     type IntoFuture = Acquiring<'a, T>;
 
@@ -285,8 +285,8 @@ impl<T> fmt::Debug for Acquire<'_, T> {
     }
 }
 
-impl<T, F> fmt::Debug for AcquireUnless<'_, T, F> {
+impl<T, F> fmt::Debug for StoppableAcquire<'_, T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AcquireUnless").field("acquire", &self.acquire).finish_non_exhaustive()
+        f.debug_struct("StoppableAcquire").field("acquire", &self.acquire).finish_non_exhaustive()
     }
 }

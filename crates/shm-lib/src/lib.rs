@@ -52,7 +52,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`RateLimit::peek`], [`Peek`] | how full it is |
+//! | [`RateLimit::status`], [`Status`] | how full it is |
 //! | [`RateLimit::policy`], [`limit`](RateLimit::limit), [`stats`](RateLimit::stats), [`inspect`](RateLimit::inspect) | its policy, its counters, and its attached and waiting processes: [`Stats`], [`Inspection`], [`Attached`], [`Waiting`] |
 //! | [`RateLimit::pause_for`], [`resume`](RateLimit::resume), [`reset`](RateLimit::reset), [`retire`](RateLimit::retire) | for every process at once |
 //! | [`RateLimit::change`], [`change_policy`](RateLimit::change_policy), [`update_policy`](RateLimit::update_policy) | change the rate or the policy, for every process at once |
@@ -75,13 +75,13 @@ mod reservation;
 mod thread;
 mod wait;
 
-pub use acquire::{Acquire, AcquireUnless, Gives};
+pub use acquire::{Acquire, AcquireOutput, StoppableAcquire};
 pub use builder::Builder;
 pub use fallback::Fallback;
 pub use lost::{Found, Lost, OnLost};
 pub use outcome::{Admission, Outcome, Settled};
 pub use permit::Permit;
-pub use rate_limit::{Changing, Peek, RateLimit};
+pub use rate_limit::{Changing, RateLimit, Status};
 pub use reservation::Reservation;
 pub use shm_core::clock::{Nanos, now};
 pub use shm_core::limit::{self, Cost, Kind, Limit, Policy, PolicySpec, Rate, Start, Unit};

@@ -17,7 +17,7 @@ pub enum OnLost {
     /// Usage, permits and the waiting line of the lost limiter are not carried over: the new budget starts full. Waiting
     /// callers join the new limiter's line in their old order.
     #[default]
-    FindAgain,
+    Reopen,
     /// Every use of the handle fails with [`Retired`](ErrorKind::Retired) or [`Removed`](ErrorKind::Removed).
     Error,
 }

@@ -96,8 +96,8 @@ impl Settled {
     }
 
     /// Whether nothing was given back and nothing was charged.
-    pub fn is_nothing(&self) -> bool {
-        self.refund.is_nothing() && self.debt.is_none()
+    pub fn is_empty(&self) -> bool {
+        self.refund.is_empty() && self.debt.is_none()
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// [`wait`](Reservation::wait) or [`commit`](Reservation::commit). Dropped unused, it is [cancelled](Reservation::cancel).
 ///
 /// A later change, pause or reset of the limiter does not move the turn. A caller that wants to follow changes checks
-/// [`is_void`](Reservation::is_void), or uses [`RateLimit::wait`](crate::RateLimit::wait) instead. If its process is killed,
+/// [`is_stale`](Reservation::is_stale), or uses [`RateLimit::wait`](crate::RateLimit::wait) instead. If its process is killed,
 /// the turn passes unused. In a forked child it cannot be used: it stays with the parent.
 ///
 /// ```
@@ -27,7 +27,7 @@ use std::time::Duration;
 /// assert!(turn.wait_time() > Duration::from_secs(3_500));
 /// let same = turn.at();
 /// limit.reset()?;
-/// assert!(turn.is_void()); // made under the old state, and still at the same instant
+/// assert!(turn.is_stale()); // made under the old state, and still at the same instant
 /// assert_eq!(turn.commit()?.at(), same);
 /// # Ok(())
 /// # }
@@ -64,7 +64,7 @@ impl Reservation {
     }
 
     /// Whether the limiter was changed, paused or reset since the turn was reserved. The turn itself remains valid.
-    pub fn is_void(&self) -> bool {
+    pub fn is_stale(&self) -> bool {
         self.limiter.is_stale(&self.receipt)
     }
 

@@ -245,7 +245,7 @@ fn a_cost_of_units_only_states_no_calls() {
     let mut admission = only_words.limit.acquire(Cost::of(words, 40)).wait().unwrap();
     assert_eq!(only_words.limit.stats().admitted, 1);
     only_words.limit.settle(&mut admission, Cost::of(words, 50)).unwrap();
-    assert_eq!(only_words.limit.peek().unwrap().used, 50);
+    assert_eq!(only_words.limit.status().unwrap().used, 50);
 
     let both = fixture(|b| b.burst(10).and(counted).open_rate(Rate::per_hour(10)?));
     for refused in [both.limit.try_acquire(Cost::of(words, 1)).map(drop), both.limit.try_acquire(1).map(drop)]
@@ -257,11 +257,11 @@ fn a_cost_of_units_only_states_no_calls() {
     // A settlement does not change the units that it does not name.
     let mut admission = both.limit.acquire(Cost::one().and(words, 40)).wait().unwrap();
     both.limit.settle(&mut admission, Cost::of(words, 10)).unwrap();
-    let peek = both.limit.peek().unwrap();
-    assert_eq!((peek.limits[0].used, peek.limits[1].used), (1, 10));
+    let status = both.limit.status().unwrap();
+    assert_eq!((status.limits[0].used, status.limits[1].used), (1, 10));
     both.limit.charge(Cost::of(words, 5)).unwrap();
-    let peek = both.limit.peek().unwrap();
-    assert_eq!((peek.limits[0].used, peek.limits[1].used), (1, 15));
+    let status = both.limit.status().unwrap();
+    assert_eq!((status.limits[0].used, status.limits[1].used), (1, 15));
 }
 
 #[test]
@@ -270,5 +270,5 @@ fn schedule_takes_the_cost_of_each_request() {
     let turns = fixture.limit.schedule(2, 4).unwrap();
     let gaps: Vec<u128> = turns.iter().map(|turn| turn.since(turns[0]).as_millis()).collect();
     assert_eq!(gaps, [0, 0, 200, 400]);
-    assert_eq!(fixture.limit.stats().tokens, 8);
+    assert_eq!(fixture.limit.stats().calls, 8);
 }

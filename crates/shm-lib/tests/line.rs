@@ -105,7 +105,7 @@ fn concurrent_changes_never_charge_more_than_the_line_needs() {
         let begun = Instant::now();
         while begun.elapsed() < 3 * SECOND {
             limit.change(200, SECOND).unwrap();
-            let queued = limit.peek().unwrap().queued;
+            let queued = limit.status().unwrap().queued;
             if queued > 70 {
                 over.store(true, Ordering::Relaxed);
                 limit.reset().unwrap();

@@ -68,7 +68,7 @@ fn every_operation_reopens_the_name() {
         ("reserve", |l| l.reserve(1).map(drop)),
         ("schedule", |l| l.schedule(1, 2).map(drop)),
         ("charge", |l| l.charge(1)),
-        ("peek", |l| l.peek().map(drop)),
+        ("status", |l| l.status().map(drop)),
         ("inspect", |l| l.inspect().map(drop)),
         ("pause_for", |l| l.pause_for(Duration::ZERO)),
         ("resume", RateLimit::resume),
@@ -239,7 +239,7 @@ fn on_lost_error_returns_the_error() {
     for _ in 0..2 {
         assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Retired);
         assert_eq!(limit.wait().unwrap_err().kind(), ErrorKind::Retired);
-        assert_eq!(limit.peek().unwrap_err().kind(), ErrorKind::Retired);
+        assert_eq!(limit.status().unwrap_err().kind(), ErrorKind::Retired);
     }
     assert_eq!(limit.times_lost(), 0);
 }
@@ -318,7 +318,7 @@ fn each_loss_is_reported_once() {
     let limit = fixture
         .builder()
         .when_lost(move |lost| {
-            let found = lost.found().map_err(|e| e.kind());
+            let found = lost.found().map_err(shm_lib::Error::kind);
             sink.lock().unwrap().push((lost.why(), found, lost.to_string()));
         })
         .open_rate(Rate::per_second(5).unwrap())
@@ -392,6 +392,6 @@ fn settling_an_admission_of_a_lost_limiter_changes_nothing() {
     };
     fixture.retire();
     assert_eq!(admitted_of(&limit, 20), 10);
-    assert!(limit.settle(&mut admission, 1).unwrap().is_nothing());
+    assert!(limit.settle(&mut admission, 1).unwrap().is_empty());
     assert_eq!(admitted_of(&limit, 20), 0);
 }

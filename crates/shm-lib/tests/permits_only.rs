@@ -108,7 +108,7 @@ fn settling_and_charging_change_nothing() {
         for actual in [0, 1_000] {
             let mut admission = limit.acquire(10).wait().unwrap();
             let settled = limit.settle(&mut admission, actual).unwrap();
-            assert!(settled.is_nothing(), "{settled:?}");
+            assert!(settled.is_empty(), "{settled:?}");
             assert!(limit.settle(&mut admission, actual).is_err(), "it is already settled");
         }
         limit.charge(u64::MAX).unwrap();
@@ -124,14 +124,14 @@ fn settling_and_charging_change_nothing() {
 fn a_pause_admits_nothing_until_it_is_over() {
     for fixture in both_layouts(2) {
         let limit = &fixture.limit;
-        assert_eq!(limit.peek().unwrap().available, u64::MAX);
+        assert_eq!(limit.status().unwrap().available, u64::MAX);
         limit.pause_for(Duration::from_millis(80)).unwrap();
         let asked = Instant::now();
         let denied = limit.try_acquire(1).unwrap();
         assert!(denied.retry_after().unwrap() > Duration::ZERO);
-        let peek = limit.peek().unwrap();
-        assert_eq!((peek.available, peek.limits.len()), (0, 0));
-        assert!(peek.next_in > Duration::ZERO);
+        let status = limit.status().unwrap();
+        assert_eq!((status.available, status.limits.len()), (0, 0));
+        assert!(status.next_in > Duration::ZERO);
         // A debt does not prolong the pause.
         limit.charge(9).unwrap();
         assert!(!limit.acquire(1).timeout(Duration::from_millis(1)).wait().unwrap().is_admitted());
@@ -185,7 +185,7 @@ fn a_rate_can_be_added_and_removed() {
         for _ in 0..3 {
             let limited = Policy::from(hourly()).with_permits(4).unwrap();
             limit.change_policy(limited).unwrap();
-            assert_eq!(limit.peek().unwrap().limits[0].used, 0, "an added limit starts unused");
+            assert_eq!(limit.status().unwrap().limits[0].used, 0, "an added limit starts unused");
             assert!(limit.try_acquire(2).unwrap().is_admitted());
             assert!(!limit.try_acquire(1).unwrap().is_admitted());
             limit.change_policy(limited.without_limits().unwrap()).unwrap();

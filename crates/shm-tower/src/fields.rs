@@ -6,8 +6,8 @@
 //! a request is available.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use shm_lib::limit::Outlook;
-use shm_lib::{Denied, DeniedBy, Limit, Peek, Policy, RateLimit};
+use shm_lib::limit::LimitStatus;
+use shm_lib::{Denied, DeniedBy, Limit, Policy, RateLimit, Status};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -48,13 +48,13 @@ impl Names {
 /// the `RateLimit` field.
 pub(crate) fn add(limit: &RateLimit, names: &Names, denied: Option<&Denied>, headers: &mut HeaderMap) -> u64 {
     let retry_after = seconds(denied.and_then(Denied::retry_after).unwrap_or_default());
-    let (Ok(policy), Ok(peek)) = (limit.policy(), limit.peek()) else { return retry_after };
+    let (Ok(policy), Ok(status)) = (limit.policy(), limit.status()) else { return retry_after };
     if policy.is_shadow() {
         return retry_after;
     }
     let (limits, max_window) = match denied {
-        None => (remaining(names, &policy, &peek), 0),
-        Some(denied) => exhausted(names, &policy, &peek, denied),
+        None => (remaining(names, &policy, &status), 0),
+        Some(denied) => exhausted(names, &policy, &status, denied),
     };
     for (name, value) in [(POLICY, policies(names, &policy)), (LIMIT, limits)] {
         if let Ok(value) = HeaderValue::from_str(&value)
@@ -70,10 +70,10 @@ pub(crate) fn add(limit: &RateLimit, names: &Names, denied: Option<&Denied>, hea
 fn of_calls<'a>(
     names: &'a Names,
     policy: &'a Policy,
-    peek: &'a Peek,
-) -> impl Iterator<Item = (String, Limit, &'a Outlook)> {
-    let all = policy.limits().zip(&peek.limits).filter(|(limit, _)| limit.unit().is_calls());
-    all.enumerate().map(|(i, (limit, status))| (names.nth(i), limit, status))
+    status: &'a Status,
+) -> impl Iterator<Item = (String, Limit, &'a LimitStatus)> {
+    let all = policy.limits().zip(&status.limits).filter(|(limit, _)| limit.unit().is_calls());
+    all.enumerate().map(|(i, (limit, limit_status))| (names.nth(i), limit, limit_status))
 }
 
 fn policies(names: &Names, policy: &Policy) -> String {
@@ -88,25 +88,27 @@ fn policies(names: &Names, policy: &Policy) -> String {
     field
 }
 
-fn remaining(names: &Names, policy: &Policy, peek: &Peek) -> String {
+fn remaining(names: &Names, policy: &Policy, status: &Status) -> String {
     let mut field = String::new();
-    for (name, limit, status) in of_calls(names, policy, peek) {
-        let r = status.available.min(MAX_INTEGER);
-        item(&mut field, format_args!("{name};r={r};t={}", window(limit, status, peek)));
+    for (name, limit, limit_status) in of_calls(names, policy, status) {
+        let r = limit_status.available.min(MAX_INTEGER);
+        item(&mut field, format_args!("{name};r={r};t={}", window(limit, limit_status, status)));
     }
     field
 }
 
 /// The `RateLimit` field of a denied request: only the exhausted limits, and the longest of their windows, which `Retry-After`
 /// must not undercut.
-fn exhausted(names: &Names, policy: &Policy, peek: &Peek, denied: &Denied) -> (String, u64) {
+fn exhausted(names: &Names, policy: &Policy, status: &Status, denied: &Denied) -> (String, u64) {
     let mut field = String::new();
     let mut max_window = 0;
     if denied.by() == DeniedBy::Permits {
         return (format!("{};r=0", names.of_permits()), 0);
     }
-    for (name, limit, status) in of_calls(names, policy, peek).filter(|(.., status)| status.available == 0) {
-        let t = window(limit, status, peek);
+    for (name, limit, limit_status) in
+        of_calls(names, policy, status).filter(|(.., limit_status)| limit_status.available == 0)
+    {
+        let t = window(limit, limit_status, status);
         max_window = max_window.max(t);
         item(&mut field, format_args!("{name};r=0;t={t}"));
     }
@@ -142,13 +144,13 @@ fn quota(limit: Limit) -> (u64, u64) {
 }
 
 /// The `t` of a limit: the whole seconds over which the client should spread the available calls, or until one is available.
-fn window(limit: Limit, status: &Outlook, peek: &Peek) -> u64 {
-    if status.available == 0 {
+fn window(limit: Limit, limit_status: &LimitStatus, status: &Status) -> u64 {
+    if limit_status.available == 0 {
         // `next_in` belongs to the limit whose next call comes last.
-        return seconds(peek.next_in.saturating_sub(peek.next_at.since(status.next_at)));
+        return seconds(status.next_in.saturating_sub(status.next_at.since(limit_status.next_at)));
     }
     let (q, w) = quota(limit);
-    let t = (u128::from(status.available) * u128::from(w)).div_ceil(u128::from(q));
+    let t = (u128::from(limit_status.available) * u128::from(w)).div_ceil(u128::from(q));
     u64::try_from(t).unwrap_or(MAX_INTEGER).min(MAX_INTEGER)
 }
 

@@ -92,7 +92,7 @@ fn workers_share_one_limit() {
     for answer in &passed {
         let words: Vec<&str> = answer.body.split_whitespace().collect();
         workers.insert(words[1]);
-        admissions.push(audit::Admission { at: Nanos::from_nanos(words[5].parse().unwrap()), tokens: 1 });
+        admissions.push(audit::Admission { at: Nanos::from_nanos(words[5].parse().unwrap()), calls: 1 });
     }
     audit::check(limit, &mut admissions).unwrap();
     assert!(workers.len() > 1, "a single worker served all requests, so the test proves nothing");

@@ -87,7 +87,7 @@ impl Checks for Budget {
         let partly = self.one_by_one && taken < self.tokens[1];
         ensure(partly || self.tokens.contains(&taken), || format!("{taken} tokens are missing"))?;
         // Counted right after it is taken: the last one of the victim perhaps is not.
-        let (counted, least) = (limit.stats().tokens, self.used + got + self.tokens[0].min(self.tokens[1]));
+        let (counted, least) = (limit.stats().calls, self.used + got + self.tokens[0].min(self.tokens[1]));
         ensure(counted <= BUDGET + 2 && counted >= least, || {
             format!("{counted} are counted, {least} were certainly taken")
         })?;
@@ -135,7 +135,7 @@ impl Checks for Budget {
         ensure((BUDGET - wasted..=BUDGET).contains(&all), || {
             format!("{all} admitted of {BUDGET} (parent {parents:?}, child {childs:?})")
         })?;
-        let (counted, least) = (limit.stats().tokens, all - wasted);
+        let (counted, least) = (limit.stats().calls, all - wasted);
         ensure(self.settles() || counted >= least, || format!("{counted} are counted, {all} were taken"))?;
         inspected(&limit, 0, &[limit.policy().map_err(|e| e.to_string())?])?;
         Ok(Finding { copied: copied && childs.at > 0, ..Finding::default() })
@@ -145,7 +145,7 @@ impl Checks for Budget {
         if self.tokens[0] >= self.tokens[1] {
             return Ok(None);
         }
-        let used = fixture.limit().peek().map_err(|e| e.to_string())?.used;
+        let used = fixture.limit().status().map_err(|e| e.to_string())?.used;
         Ok(Some(used >= self.used + self.tokens[1]))
     }
 }

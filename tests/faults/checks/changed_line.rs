@@ -52,7 +52,7 @@ impl ChangedLine {
         // The first turn may have been lost.
         let due = shm_lib::now().plus(2 * GAP);
         let at = self.waiter.take().ok_or("nobody waits")?.served(fixture, due, slack)?.at();
-        self.admitted.push(Admission { at, tokens: 1 });
+        self.admitted.push(Admission { at, calls: 1 });
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl ChangedLine {
         }
         for _ in 0..3 {
             let at = turn(&limit)?;
-            self.admitted.push(Admission { at, tokens: 1 });
+            self.admitted.push(Admission { at, calls: 1 });
         }
         let first = limit.limit().map_err(|e| e.to_string())?;
         audit::check(first, &mut self.admitted).map_err(|over| over.to_string())
@@ -102,7 +102,7 @@ impl Checks for ChangedLine {
             // If the dead process had undone the turn, it is charged again.
             let file = Patch::of(limit.path());
             ensure(eventually(SURELY, || file.line().ready == 1), || format!("{:?}", file.line()))?;
-            let queued = limit.peek().map_err(|e| e.to_string())?.queued;
+            let queued = limit.status().map_err(|e| e.to_string())?.queued;
             // And at most one was lost on the way.
             ensure((1..=2).contains(&queued), || format!("{queued} turns are charged for one who waits"))?;
             self.change(&limit)?;
@@ -155,7 +155,7 @@ impl Checks for ChangedLine {
             self.is_served(fixture, BESIDE_A_STOPPED).map_err(|why| format!("{why} (child {childs:?})"))?;
         } else {
             let at = turn(&limit)?;
-            self.admitted.push(Admission { at, tokens: 1 });
+            self.admitted.push(Admission { at, calls: 1 });
         }
         parent.end()?;
         ChangedLine::is_over(&limit)?;

@@ -67,7 +67,7 @@ impl Control {
         let left = seen.paused_until.map(|at| at.since(shm_lib::now()));
         ensure(left.is_some() == paused, || format!("paused for {left:?}"))?;
         ensure(left.is_none_or(|left| left <= HOUR && left > HOUR / 2), || format!("paused for {left:?}"))?;
-        let denied = limit.peek().map_err(|e| e.to_string())?.available == 0;
+        let denied = limit.status().map_err(|e| e.to_string())?.available == 0;
         ensure(denied == paused, || format!("paused for {left:?}, and {denied}"))?;
         Ok(new)
     }

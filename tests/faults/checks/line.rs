@@ -72,7 +72,7 @@ impl Line {
     }
 
     fn note(&mut self, at: Nanos) {
-        self.admitted.push(Admission { at, tokens: 1 });
+        self.admitted.push(Admission { at, calls: 1 });
     }
 
     /// A turn of the victim's, if it has got one.
@@ -159,7 +159,7 @@ fn gap(limit: &RateLimit) -> Result<Duration> {
 
 /// When a turn comes that nothing is charged for yet.
 fn next_at(limit: &RateLimit) -> Result<Nanos> {
-    limit.peek().map(|seen| seen.next_at).map_err(|e| e.to_string())
+    limit.status().map(|seen| seen.next_at).map_err(|e| e.to_string())
 }
 
 impl Checks for Line {

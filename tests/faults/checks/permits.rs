@@ -132,7 +132,7 @@ impl Checks for Permits {
         parent.end()?;
         let all = self.take_all(&limit)?;
         ensure(all == PERMITS, || format!("{all} permits are to be had when both have ended"))?;
-        Ok(Finding { copied, misnamed, ..Finding::default() })
+        Ok(Finding { misnamed, copied, ..Finding::default() })
     }
 
     fn has_effect(&mut self, fixture: &mut Fixture) -> Result<Option<bool>> {

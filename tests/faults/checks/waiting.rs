@@ -28,7 +28,7 @@ impl Waiting {
     }
 
     fn note(&mut self, at: Nanos) {
-        self.admitted.push(Admission { at, tokens: 1 });
+        self.admitted.push(Admission { at, calls: 1 });
     }
 
     fn audit(&mut self, limit: &RateLimit) -> Result<()> {

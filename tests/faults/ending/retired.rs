@@ -43,7 +43,7 @@ pub(super) fn apply(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: 
         // What it has got is of the new limiter.
         let got = if let Said::Has { tokens, .. } = said { tokens } else { 0 };
         victim.end()?;
-        let counted = new.stats().tokens;
+        let counted = new.stats().calls;
         ensure(counted == taken + got, || format!("{counted} taken, {taken} of it here, {got} there"))?;
     } else {
         let admitted = matches!(said, Said::Has { .. }) && effect == Some(false);

@@ -27,9 +27,11 @@ pub fn judge<T: Sync>(all: &[T], measure: impl Fn(&T) -> Measured + Sync) {
         if complaints.is_empty() {
             return;
         }
-        if stall <= DISTURBED || rounds_left == 0 {
-            panic!("(the machine stalled for up to {stall:?})\n{}", complaints.join("\n"));
-        }
+        assert!(
+            stall > DISTURBED && rounds_left > 0,
+            "(the machine stalled for up to {stall:?})\n{}",
+            complaints.join("\n")
+        );
         log_uncaptured(&format!("the machine stalled for {stall:?}: once more"));
     }
 }

@@ -141,12 +141,12 @@ impl Interpreter {
             }
             "stats" => {
                 let s = limit.stats();
-                return Ok(format!("{} {} {}", s.admitted, s.tokens, s.denied));
+                return Ok(format!("{} {} {}", s.admitted, s.calls, s.denied));
             }
             // PIDs and what each did: `seat:pid:tokens`.
             "attached" => {
                 let all = limit.inspect()?.attached;
-                let one = |a: &shm_lib::Attached| format!("{}:{}:{}", a.seat, a.pid, a.counts.tokens);
+                let one = |a: &shm_lib::Attached| format!("{}:{}:{}", a.seat, a.pid, a.counts.calls);
                 return Ok(all.iter().map(one).collect::<Vec<_>>().join(" "));
             }
             "change" => limit.change(number(0), Duration::from_nanos(number(1)))?,
@@ -154,7 +154,7 @@ impl Interpreter {
             "reset" => limit.reset()?,
             "resume" => drop(limit.resume()?),
             "retire" => limit.retire()?,
-            "peek" => drop(limit.peek()?),
+            "status" => drop(limit.status()?),
             "inspect" => drop(limit.inspect()?),
             "inode" => return Ok(std::fs::metadata(limit.path()).expect("its file").ino().to_string()),
             other => panic!("no such order: {other}"),

@@ -295,7 +295,7 @@ impl WorkerThread<'_> {
         loop {
             // In this order: a turn that came before the change counts as used, and is.
             let now = shm_lib::now();
-            if turn.is_void() {
+            if turn.is_stale() {
                 return Ok(());
             }
             if now >= turn.at() {

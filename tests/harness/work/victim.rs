@@ -91,10 +91,11 @@ impl Work<'_> {
                 let limit = self.keep(self.job.open()?);
                 match what {
                     // The next turn is days away, or there is one in a few milliseconds.
-                    "reserve" | "cancel" | "wait" => drop(limit.acquire(1).timeout(Duration::ZERO).wait()?),
+                    // Afterwards it has had a place in the line, and knows the other processes in it.
+                    "reserve" | "cancel" | "wait" | "quit" => {
+                        drop(limit.acquire(1).timeout(Duration::ZERO).wait()?);
+                    }
                     "permit" => drop(limit.try_acquire(1)?),
-                    // It has had a place in the line, and knows the other processes in it.
-                    "quit" => drop(limit.acquire(1).timeout(Duration::ZERO).wait()?),
                     "stand" => self.use_up(&limit)?,
                     // What starts the thread that tends the tasks; it stays for a second.
                     "poll" => {

@@ -3,13 +3,13 @@
 use clap::builder::EnumValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
-use shm_lib::limit::{Description, KindName, parse_span};
+use shm_lib::limit::{LimitKind, LimitSpec, parse_span};
 use shm_lib::{Limit, Rate, Start, Unit};
 use std::time::Duration;
 
 /// The limits that the command line gives, each with the settings that it states; none without a `--rate`.
 #[derive(Clone, Default)]
-pub(crate) struct Limits(pub(crate) Vec<Description>);
+pub(crate) struct Limits(pub(crate) Vec<LimitSpec>);
 
 /// The values of `--window`.
 #[derive(Clone, Copy, ValueEnum)]
@@ -100,11 +100,11 @@ fn all<T: Clone + Send + Sync + 'static>(
     values.zip(places).map(|(value, place)| (place, id, setting(value.clone()))).collect()
 }
 
-fn resolve(matches: &ArgMatches) -> Result<Vec<Description>, String> {
+fn resolve(matches: &ArgMatches) -> Result<Vec<LimitSpec>, String> {
     let rates = matches.get_many::<Rate>("rate").into_iter().flatten();
     let places: Vec<usize> = matches.indices_of("rate").into_iter().flatten().collect();
-    let mut limits: Vec<(Description, Vec<&str>)> =
-        rates.map(|&rate| (Description::of(rate), Vec::new())).collect();
+    let mut limits: Vec<(LimitSpec, Vec<&str>)> =
+        rates.map(|&rate| (LimitSpec::of(rate), Vec::new())).collect();
     let settings = [
         all(matches, "burst", Setting::Burst),
         all(matches, "greedy", |_: bool| Setting::Greedy),
@@ -127,7 +127,7 @@ fn resolve(matches: &ArgMatches) -> Result<Vec<Description>, String> {
         given.push(flag);
         limit.apply(setting)?;
     }
-    let checked = |limit: Description| Limit::try_from(limit).map(|_| limit).map_err(|e| e.to_string());
+    let checked = |limit: LimitSpec| Limit::try_from(limit).map(|_| limit).map_err(|e| e.to_string());
     limits.into_iter().map(|(limit, _)| checked(limit)).collect()
 }
 
@@ -136,17 +136,17 @@ trait Apply {
     fn apply(&mut self, setting: Setting) -> Result<(), String>;
 }
 
-impl Apply for Description {
+impl Apply for LimitSpec {
     fn apply(&mut self, setting: Setting) -> Result<(), String> {
         match setting {
             Setting::Burst(burst) => self.burst = Some(burst),
-            Setting::Greedy => self.kind = KindName::Greedy,
-            Setting::Window(_) if self.kind == KindName::Greedy => {
+            Setting::Greedy => self.kind = LimitKind::Greedy,
+            Setting::Window(_) if self.kind == LimitKind::Greedy => {
                 return Err(format!("{} cannot be both --greedy and in a --window; choose one", self.rate));
             }
-            Setting::Window(Window::Sliding) => self.kind = KindName::SlidingCounter,
+            Setting::Window(Window::Sliding) => self.kind = LimitKind::SlidingCounter,
             Setting::Window(window) => {
-                self.kind = KindName::FixedWindow;
+                self.kind = LimitKind::FixedWindow;
                 let first_use = matches!(window, Window::FirstUse);
                 self.start = Some(if first_use { Start::FirstUse } else { Start::Epoch });
             }

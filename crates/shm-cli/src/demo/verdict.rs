@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn windows_are_half_open() {
         let limit = Limit::patient("2/10ns".parse().unwrap());
-        let all: Vec<_> = [0, 5, 10, 15].map(|ns| Admission { at: Nanos::from_nanos(ns), tokens: 1 }).into();
+        let all: Vec<_> = [0, 5, 10, 15].map(|ns| Admission { at: Nanos::from_nanos(ns), calls: 1 }).into();
         let ten = Duration::from_nanos(10);
         assert_eq!((fullest(&all, ten), most(limit, ten)), (2, 2));
         let eleven = Duration::from_nanos(11);

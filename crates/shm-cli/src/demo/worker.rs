@@ -48,7 +48,7 @@ impl Report {
     }
 
     pub(super) fn admission(self) -> Option<audit::Admission> {
-        (self.at_ns != 0).then(|| audit::Admission { at: Nanos::from_nanos(self.at_ns), tokens: 1 })
+        (self.at_ns != 0).then(|| audit::Admission { at: Nanos::from_nanos(self.at_ns), calls: 1 })
     }
 
     pub(super) fn denied(self) -> u64 {

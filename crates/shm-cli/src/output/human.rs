@@ -1,7 +1,7 @@
 //! `inspect` for humans.
 
 use crate::output::{BAD, STRONG, WEAK, amount, count, duration, paint, printable, table, usage};
-use shm_lib::limit::Outlook;
+use shm_lib::limit::LimitStatus;
 use shm_lib::{Attached, Inspection, Limit, Name, Unit, Waiting};
 use std::cmp::Reverse;
 use std::fmt::Write;
@@ -39,7 +39,7 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
         let left = duration::short(until.since(seen.now));
         page.line("paused", format_args!("for another {left} (end it by shm-limit resume)"));
     }
-    page.line("admitted", admitted(counts.admitted, counts.tokens));
+    page.line("admitted", admitted(counts.admitted, counts.calls));
     page.line("denied", counts.denied);
     page.line("waited", waited(counts.waited, counts.waited_time));
     page.line("attached", format_args!("{} of {}", seen.attached.len(), count(seen.seats as u64, "seat")));
@@ -142,7 +142,7 @@ impl Page {
     }
 }
 
-fn free(limit: Limit, outlook: &Outlook, seen: &Inspection) -> String {
+fn free(limit: Limit, outlook: &LimitStatus, seen: &Inspection) -> String {
     let next = outlook.next_at.since(seen.now);
     let next = if next.is_zero() { "now".to_owned() } else { format!("in {}", duration::short(next)) };
     let free = format!("{} of {} free", outlook.available, limit.burst());

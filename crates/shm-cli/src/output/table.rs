@@ -2,7 +2,7 @@
 
 use crate::output::{BAD, GOOD, STRONG, Snapshot, WEAK, duration, json, paint, printable, usage};
 use anstyle::Style;
-use shm_lib::limit::{Description, KindName};
+use shm_lib::limit::{LimitKind, LimitSpec};
 use shm_lib::{Inspection, Limit};
 use unicode_width::UnicodeWidthStr;
 
@@ -60,14 +60,14 @@ fn row(seen: &Snapshot) -> ([String; HEAD.len()], Style) {
     cells[0] = printable::word(seen.name.as_str());
     let (state, style) = match &seen.inspection {
         Ok(found) => {
-            if let Some((limit, outlook)) =
+            if let Some((limit, status)) =
                 usage::tightest(found).and_then(|index| usage::of(found).nth(index))
             {
                 let figures = [
                     short(limit, found.limits.len() - 1),
                     limit.burst().to_string(),
-                    outlook.used.to_string(),
-                    outlook.available.to_string(),
+                    status.used.to_string(),
+                    status.available.to_string(),
                 ];
                 cells[1..QUEUE].clone_from_slice(&figures);
             }
@@ -97,8 +97,8 @@ fn row(seen: &Snapshot) -> ([String; HEAD.len()], Style) {
 /// A limit in a few words, and how many others there are.
 fn short(limit: Limit, others: usize) -> String {
     let unit = if limit.unit().is_calls() { String::new() } else { format!("{} ", limit.unit()) };
-    let kind = match Description::from(limit).kind {
-        KindName::Bucket => String::new(),
+    let kind = match LimitSpec::from(limit).kind {
+        LimitKind::Bucket => String::new(),
         kind => format!(" {kind}"),
     };
     let more = if others > 0 { format!(" +{others}") } else { String::new() };

@@ -1,21 +1,21 @@
 //! How full a limiter is.
 
-use shm_lib::limit::Outlook;
+use shm_lib::limit::LimitStatus;
 use shm_lib::{Attached, Inspection, Limit};
 use std::cmp::Reverse;
 use std::time::Duration;
 
 /// The limits of a limiter, each with its usage.
-pub(crate) fn of(seen: &Inspection) -> impl Iterator<Item = (Limit, &Outlook)> {
+pub(crate) fn of(seen: &Inspection) -> impl Iterator<Item = (Limit, &LimitStatus)> {
     seen.policy.limits().zip(&seen.limits)
 }
 
 /// The index of the limit that is nearest to full: the one that admits last, and of several such limits the one with the
 /// smallest part left. `None` if there is no limit.
 pub(crate) fn tightest(seen: &Inspection) -> Option<usize> {
-    let left = |(limit, outlook): (Limit, &Outlook)| {
+    let left = |(limit, status): (Limit, &LimitStatus)| {
         let part = |n: u64| (u128::from(n) << 64) / u128::from(limit.burst());
-        (Reverse(outlook.next_at), part(outlook.available), Reverse(part(outlook.used)))
+        (Reverse(status.next_at), part(status.available), Reverse(part(status.used)))
     };
     of(seen).map(left).enumerate().min_by_key(|&(_, left)| left).map(|(index, _)| index)
 }
@@ -29,12 +29,12 @@ pub(crate) fn no_permit_left(seen: &Inspection) -> bool {
 pub(crate) fn is_full(seen: &Inspection) -> bool {
     // If there is a limit, a pause shows in what the limit has available.
     let paused = seen.limits.is_empty() && seen.paused_until.is_some();
-    no_permit_left(seen) || paused || seen.limits.iter().any(|outlook| outlook.available == 0)
+    no_permit_left(seen) || paused || seen.limits.iter().any(|status| status.available == 0)
 }
 
 /// After how long one more call would be admitted, if a permit is free.
 pub(crate) fn next_in(seen: &Inspection) -> Duration {
-    let next_at = seen.limits.iter().map(|outlook| outlook.next_at).max().or(seen.paused_until);
+    let next_at = seen.limits.iter().map(|status| status.next_at).max().or(seen.paused_until);
     next_at.map_or(Duration::ZERO, |at| at.since(seen.now))
 }
 

@@ -53,6 +53,7 @@ impl Nanos {
     }
 
     /// `self` plus `span`, clamped to the last representable instant.
+    #[must_use]
     pub fn plus(self, span: Duration) -> Nanos {
         Nanos(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }

@@ -27,7 +27,7 @@ use crate::denied::Denied;
 use crate::layout::{CELL_PAIR, Cell, LIMITS, RETIRED};
 use crate::limit::log::Ring;
 use crate::limit::rule_set::{Record, Rings, Rules, Size};
-use crate::limit::{Asked, Cost, Costs, MAX_LIMITS, MAX_WAIT, Outlook, Refund};
+use crate::limit::{Asked, Cost, Costs, LimitStatus, MAX_LIMITS, MAX_WAIT, Refund};
 use crate::sync::{Ordering, back_off, fence, this_process};
 
 /// A limiter whose state is a record, as seen by a process that may write some cells, or by one that only reads.
@@ -75,7 +75,7 @@ impl GenerationState for Records<'_> {
     }
 }
 
-impl<'a> Records<'a> {
+impl Records<'_> {
     /// Fills a segment that no other process sees yet. Its first record is in the last cell, which is the changer's.
     pub(crate) fn initialise(&self, config: &Config) {
         let cell = self.table.cells.len() - 1;
@@ -588,7 +588,10 @@ impl<'a> Records<'a> {
     }
 
     /// The current fill level of each limit. Takes nothing.
-    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<([Outlook; MAX_LIMITS], Nanos), CommitError> {
+    pub(crate) fn status(
+        &self,
+        clock: &impl Clock,
+    ) -> Result<([LimitStatus; MAX_LIMITS], Nanos), CommitError> {
         loop {
             let epoch = self.generations.epoch();
             if epoch >= RETIRED {
@@ -612,7 +615,7 @@ impl<'a> Records<'a> {
                 StateWord::Frozen(_) => return Err(CommitError::Frozen),
                 _ => return Err(CommitError::Corrupt("the state word is invalid")),
             };
-            let seen = rules.outlooks(&record, now, &self.table);
+            let seen = rules.statuses(&record, now, &self.table);
             let unchanged = self.generations.slot(epoch).state.word.load(Ordering::Acquire) == word;
             if !readable || !unchanged || !self.generations.is_current(epoch) {
                 continue;

@@ -7,7 +7,7 @@ use super::state_word::StateWord;
 use crate::clock::{Clock, Nanos, QUICK_LAG, Reading};
 use crate::denied::Denied;
 use crate::layout::RETIRED;
-use crate::limit::{Given, MAX_WAIT, Outlook};
+use crate::limit::{Given, LimitStatus, MAX_WAIT};
 use crate::sync::{Ordering, back_off};
 use std::time::Duration;
 
@@ -560,7 +560,7 @@ impl WordState<'_> {
     }
 
     /// The current fill level; `None` without a limit. Takes nothing.
-    pub(crate) fn outlook(&self, clock: &impl Clock) -> Result<(Option<Outlook>, Nanos), CommitError> {
+    pub(crate) fn status(&self, clock: &impl Clock) -> Result<(Option<LimitStatus>, Nanos), CommitError> {
         loop {
             let epoch = self.0.epoch();
             if epoch >= RETIRED {
@@ -578,7 +578,7 @@ impl WordState<'_> {
                 StateWord::Live(tat) if gcra.is_implausible(tat, now) => {
                     return Err(CommitError::Corrupt("the state is a time years ahead"));
                 }
-                StateWord::Live(tat) => return Ok((Some(gcra.outlook(tat, now)), now)),
+                StateWord::Live(tat) => return Ok((Some(gcra.status(tat, now)), now)),
                 _ => self.settle(epoch, clock)?,
             }
         }

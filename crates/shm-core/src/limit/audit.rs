@@ -1,33 +1,33 @@
 //! An independent check: was the limit kept in every window of every length, given the admissions and their times?
 //!
 //! It uses only the definition, not the algorithm: with a burst of `b` and `max` per `per`, a half-open window of `w`
-//! nanoseconds holds fewer than `b + w·max/per` tokens. (For `b = 1` and `w = per`: at most `max`.)
+//! nanoseconds holds fewer than `b + w·max/per` calls. (For `b = 1` and `w = per`: at most `max`.)
 
 use super::Limit;
 use crate::clock::Nanos;
 use std::fmt;
 
-/// One admission: its instant, and how many tokens it took.
+/// One admission: its instant, and how many calls it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Admission {
     /// The instant for which it was admitted.
     pub at: Nanos,
-    /// Tokens taken.
-    pub tokens: u64,
+    /// Calls taken.
+    pub calls: u64,
 }
 
 /// A window that contains more than the limit admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Over {
+pub struct Violation {
     /// The first admission in the window.
     pub from: Nanos,
     /// The last admission in the window.
     pub to: Nanos,
-    /// Tokens admitted in it.
+    /// Calls admitted in it.
     pub admitted: u64,
 }
 
-impl fmt::Display for Over {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let span = self.to.since(self.from);
         write!(f, "{} admitted within {span:?}, from {} ns on", self.admitted, self.from.as_nanos())
@@ -38,7 +38,7 @@ impl fmt::Display for Over {
 ///
 /// # Errors
 /// A window that contains too many.
-pub fn check(limit: Limit, admissions: &mut [Admission]) -> Result<(), Over> {
+pub fn check(limit: Limit, admissions: &mut [Admission]) -> Result<(), Violation> {
     admissions.sort_unstable();
     let (max, per) = (i128::from(limit.rate().max()), i128::from(limit.rate().per_ns()));
     let allowance = max + i128::from(limit.burst()) * per;
@@ -51,10 +51,10 @@ pub fn check(limit: Limit, admissions: &mut [Admission]) -> Result<(), Over> {
         if start < lowest {
             (lowest, lowest_at, sum_at_lowest) = (start, a.at, sum);
         }
-        sum += i128::from(a.tokens);
+        sum += i128::from(a.calls);
         let score = sum * per - i128::from(a.at.as_nanos()) * max;
         if score - lowest >= allowance {
-            return Err(Over { from: lowest_at, to: a.at, admitted: (sum - sum_at_lowest) as u64 });
+            return Err(Violation { from: lowest_at, to: a.at, admitted: (sum - sum_at_lowest) as u64 });
         }
     }
     Ok(())
@@ -66,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn list(times: &[u64]) -> Vec<Admission> {
-        times.iter().map(|&ns| Admission { at: Nanos::from_nanos(ns), tokens: 1 }).collect()
+        times.iter().map(|&ns| Admission { at: Nanos::from_nanos(ns), calls: 1 }).collect()
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
                 let sum: u64 = taken[i..=j].iter().map(|t| t.1).sum();
                 sum > burst && (sum - burst) * per >= window * max
             }));
-            let mut list: Vec<_> = taken.iter().map(|&(ns, tokens)| Admission { at: Nanos::from_nanos(ns), tokens }).collect();
+            let mut list: Vec<_> = taken.iter().map(|&(ns, calls)| Admission { at: Nanos::from_nanos(ns), calls }).collect();
             prop_assert_eq!(check(limit, &mut list).is_err(), over);
         }
     }

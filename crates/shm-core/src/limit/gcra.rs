@@ -31,7 +31,7 @@ pub struct Gcra {
 /// The fill level of one limit at one instant. Reading it takes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Outlook {
+pub struct LimitStatus {
     /// Calls (or amounts of the limit's unit) that would be admitted at this instant.
     pub available: u64,
     /// Calls that count as used at this instant, rounded up. During a pause, used and available do not add up to the
@@ -141,12 +141,12 @@ impl Gcra {
     }
 
     /// The fill level at `now`.
-    pub fn outlook(&self, tat: u64, now: Nanos) -> Outlook {
+    pub fn status(&self, tat: u64, now: Nanos) -> LimitStatus {
         let tick = self.ticks.at(now.as_nanos());
         let size = self.ticks.tokens(self.burst);
         let token = self.ticks.tokens(1);
         let level = |tat: u64| tat.saturating_sub(tick).min(size);
-        Outlook {
+        LimitStatus {
             available: self.ticks.whole_tokens(size - level(tat.max(self.floor))),
             used: level(tat).div_ceil(token),
             next_at: self.ready_at(tat, 1).max(now),
@@ -264,7 +264,7 @@ mod tests {
                 // Either the turn is reserved, or it is taken only if it is now.
                 if wait || ready == at(now) {
                     tat = g.charge(tat, g.unused(at(now)), cost);
-                    taken.push(audit::Admission { at: ready, tokens: cost });
+                    taken.push(audit::Admission { at: ready, calls: cost });
                 }
             }
             prop_assert_eq!(audit::check(limit, &mut taken), Ok(()));
@@ -296,7 +296,7 @@ mod tests {
             let g = Gcra::new(old, None);
             let n = Gcra::new(new, None);
             let tat = g.charge(0, g.unused(at(later)), tokens);
-            let carried = n.outlook(g.carry(tat, at(later), &n), at(later));
+            let carried = n.status(g.carry(tat, at(later), &n), at(later));
             let used = tokens.min(old.burst()).min(new.burst());
             // The old rate applies until `CLOCK_SLACK` after the change.
             let in_slack = |g: &Gcra| g.ticks.whole_tokens(g.ticks.at(2 * CLOCK_SLACK.as_nanos() as u64));
@@ -320,7 +320,7 @@ mod tests {
                     // Now, or reserved: then it counts only if its turn comes before the next change.
                     let ready = g.ready_at(tat, 1).max(at(now));
                     tat = g.charge(tat, g.unused(at(now)), 1);
-                    taken.push(audit::Admission { at: ready, tokens: 1 });
+                    taken.push(audit::Admission { at: ready, calls: 1 });
                 }
                 now += interval / 100 * (percent / 2);
                 taken.retain(|t| t.at <= at(now));
@@ -351,7 +351,7 @@ mod tests {
                     if cancel && ready > at(now) {
                         tat = g.refund(tat, 1);
                     } else {
-                        taken.push(audit::Admission { at: ready, tokens: 1 });
+                        taken.push(audit::Admission { at: ready, calls: 1 });
                     }
                 }
                 now += interval / 100 * (percent / 2);
@@ -393,7 +393,7 @@ mod tests {
             let mut used: Vec<_> = taken
                 .into_iter()
                 .filter(|t| t.1 > 0)
-                .map(|(at, tokens)| audit::Admission { at, tokens })
+                .map(|(at, calls)| audit::Admission { at, calls })
                 .collect();
             prop_assert_eq!(audit::check(limit, &mut used), Ok(()));
         }
@@ -420,7 +420,7 @@ mod tests {
         let new = Gcra::new(Limit::with_burst("1/366d".parse().unwrap(), 9).unwrap(), None);
         for used in [9, 255, 512, 513, 600] {
             let tat = old.charge(0, old.unused(at(DAY)), used);
-            assert_eq!(new.outlook(old.carry(tat, at(DAY), &new), at(DAY)).available, 0, "{used}");
+            assert_eq!(new.status(old.carry(tat, at(DAY), &new), at(DAY)).available, 0, "{used}");
         }
     }
 
@@ -467,12 +467,12 @@ mod tests {
         let paused = Gcra::new(limit, Some(at(3_600_000_000_000)));
         let resumed = Gcra::new(limit, None);
         let used = paused.ticks.tokens(2);
-        assert_eq!(resumed.outlook(paused.carry(used, at(10), &resumed), at(2_000)).available, 3);
+        assert_eq!(resumed.status(paused.carry(used, at(10), &resumed), at(2_000)).available, 3);
         // Callers that queued during the pause request again; at most a full bucket can have been used.
         let queued = paused.charge(used, paused.unused(at(5)), 40);
-        assert_eq!(paused.outlook(queued, at(5)).queued, 40);
+        assert_eq!(paused.status(queued, at(5)).queued, 40);
         let after = resumed.carry(queued, at(10), &resumed);
-        assert_eq!(resumed.outlook(after, at(10)).queued, 0);
+        assert_eq!(resumed.status(after, at(10)).queued, 0);
     }
 
     /// A bug of another shared limiter: it skipped the refill when idle, and lost fractions when polled.

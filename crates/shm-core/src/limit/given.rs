@@ -23,7 +23,7 @@ impl Given {
     }
 
     /// Whether nothing was returned.
-    pub fn is_nothing(self) -> bool {
+    pub fn is_zero(self) -> bool {
         self.parts == 0
     }
 
@@ -65,8 +65,8 @@ impl Refund {
     }
 
     /// Whether no limit returned anything.
-    pub fn is_nothing(&self) -> bool {
-        self.0.iter().flatten().all(|(_, given)| given.is_nothing())
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().flatten().all(|(_, given)| given.is_zero())
     }
 }
 
@@ -81,6 +81,6 @@ mod tests {
             (Given::ticks(1024 + 256, 10).amount(), Given::ticks(1024 + 256, 10).rounded_down()),
             (1.25, 1)
         );
-        assert!(Given::default().is_nothing() && !Given::ticks(1, 55).is_nothing());
+        assert!(Given::default().is_zero() && !Given::ticks(1, 55).is_zero());
     }
 }

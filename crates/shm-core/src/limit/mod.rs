@@ -22,11 +22,11 @@
 
 pub mod audit;
 mod cost;
-mod description;
 pub(crate) mod gcra;
 mod given;
 #[allow(clippy::module_inception)] // the limit itself, among its algorithms
 mod limit;
+mod limit_spec;
 pub(crate) mod log;
 #[cfg(test)]
 mod model_tests;
@@ -44,10 +44,10 @@ pub(crate) mod window;
 
 pub use cost::Cost;
 pub(crate) use cost::{Asked, Costs};
-pub use description::{Description, KindName};
-pub use gcra::{Gcra, MAX_WAIT, Outlook};
+pub use gcra::{Gcra, LimitStatus, MAX_WAIT};
 pub use given::{Given, Refund};
 pub use limit::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start};
+pub use limit_spec::{LimitKind, LimitSpec};
 pub use parse::{format_span, parse_span};
 pub use policy::{MAX_LIMITS, MAX_PERMITS, Policy};
 pub use policy_spec::PolicySpec;

@@ -1,6 +1,6 @@
 //! A policy as a caller specified it, for a limiter that may exist with additional settings.
 
-use super::{Description, Limit, MAX_LIMITS, Policy};
+use super::{Limit, LimitSpec, MAX_LIMITS, Policy};
 use crate::error::Result;
 use std::fmt;
 
@@ -24,7 +24,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicySpec {
     /// Filled from the front, without gaps. Empty: the limiter has no limit.
-    limits: [Option<Description>; MAX_LIMITS],
+    limits: [Option<LimitSpec>; MAX_LIMITS],
     permits: Option<u32>,
     max_waiters: Option<u32>,
     shadow: Option<bool>,
@@ -41,7 +41,7 @@ impl PolicySpec {
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for no limit, for more than four, and for an invalid
     /// limit.
-    pub fn new(limits: &[Description]) -> Result<PolicySpec> {
+    pub fn new(limits: &[LimitSpec]) -> Result<PolicySpec> {
         let whole: Vec<Limit> = limits.iter().map(|&limit| Limit::try_from(limit)).collect::<Result<_>>()?;
         let policy = Policy::new(&whole)?;
         let mut all = [None; MAX_LIMITS];
@@ -134,7 +134,7 @@ impl PolicySpec {
         Ok(max_waiters.map_or(policy, |n| policy.with_max_waiters(n)))
     }
 
-    fn specified_limits(&self) -> impl Iterator<Item = Description> + '_ {
+    fn specified_limits(&self) -> impl Iterator<Item = LimitSpec> + '_ {
         self.limits.iter().map_while(|&limit| limit)
     }
 }
@@ -187,34 +187,34 @@ impl fmt::Display for PolicySpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{KindName, Start, Unit};
+    use crate::limit::{LimitKind, Start, Unit};
     use std::time::Duration;
 
-    fn rate(text: &str) -> Description {
-        Description::of(text.parse().unwrap())
+    fn rate(text: &str) -> LimitSpec {
+        LimitSpec::of(text.parse().unwrap())
     }
 
-    fn spec(limits: &[Description]) -> PolicySpec {
+    fn spec(limits: &[LimitSpec]) -> PolicySpec {
         PolicySpec::new(limits).unwrap()
     }
 
-    fn greedy(text: &str) -> Description {
-        Description { kind: KindName::Greedy, ..rate(text) }
+    fn greedy(text: &str) -> LimitSpec {
+        LimitSpec { kind: LimitKind::Greedy, ..rate(text) }
     }
 
-    fn policy(limits: &[Description]) -> Policy {
+    fn policy(limits: &[LimitSpec]) -> Policy {
         spec(limits).policy()
     }
 
     #[test]
     fn only_specified_parts_of_a_limit_are_compared() {
         let tokens = Unit::named("tokens").unwrap();
-        let bucket = Description { burst: Some(2), ..rate("2/10s") };
-        let guarded = Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") };
-        let fixed = Description { kind: KindName::FixedWindow, ..rate("2/10s") };
-        let first_use = Description { start: Some(Start::FirstUse), ..fixed };
-        let sliding = Description { kind: KindName::SlidingCounter, ..rate("2/10s") };
-        let of_tokens = Description { unit: tokens, ..rate("2/10s") };
+        let bucket = LimitSpec { burst: Some(2), ..rate("2/10s") };
+        let guarded = LimitSpec { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") };
+        let fixed = LimitSpec { kind: LimitKind::FixedWindow, ..rate("2/10s") };
+        let first_use = LimitSpec { start: Some(Start::FirstUse), ..fixed };
+        let sliding = LimitSpec { kind: LimitKind::SlidingCounter, ..rate("2/10s") };
+        let of_tokens = LimitSpec { unit: tokens, ..rate("2/10s") };
         for (specified, existing, met) in [
             (rate("2/10s"), bucket, true),
             (rate("1/5s"), bucket, true),
@@ -225,12 +225,12 @@ mod tests {
             (rate("2/10s"), sliding, true),
             (rate("2/10s"), of_tokens, false),
             (of_tokens, rate("2/10s"), false),
-            (of_tokens, Description { burst: Some(1), ..of_tokens }, true),
+            (of_tokens, LimitSpec { burst: Some(1), ..of_tokens }, true),
             (bucket, bucket, true),
             (bucket, rate("2/10s"), false),
             (bucket, guarded, false),
-            (bucket, Description { burst: Some(3), ..bucket }, false),
-            (Description { burst: Some(1), ..bucket }, bucket, false),
+            (bucket, LimitSpec { burst: Some(3), ..bucket }, false),
+            (LimitSpec { burst: Some(1), ..bucket }, bucket, false),
             (greedy("2/10s"), guarded, true),
             (guarded, greedy("2/10s"), false),
             (greedy("2/10s"), bucket, false),
@@ -286,26 +286,26 @@ mod tests {
 
     #[test]
     fn a_whole_limit_specifies_all_its_parts() {
-        let existing = policy(&[Description { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") }]);
+        let existing = policy(&[LimitSpec { guard: Some(Duration::from_millis(50)), ..greedy("2/10s") }]);
         let whole = Limit::greedy("2/10s".parse().unwrap()).unwrap();
         assert!(!PolicySpec::from(whole).is_met_by(&existing));
         // Also as one of several limits of which the others are only partly specified.
         assert!(!spec(&[whole.into()]).is_met_by(&existing));
         let patient = Limit::patient("2/10s".parse().unwrap());
         assert!(
-            !spec(&[patient.into()]).is_met_by(&policy(&[Description { burst: Some(2), ..rate("2/10s") }]))
+            !spec(&[patient.into()]).is_met_by(&policy(&[LimitSpec { burst: Some(2), ..rate("2/10s") }]))
         );
     }
 
     #[test]
     fn applying_a_spec_keeps_unspecified_parts() {
-        let bucket = Description { burst: Some(20), ..rate("5/s") };
-        let guarded = Description { guard: Some(Duration::from_millis(50)), ..greedy("5/s") };
-        let tokens = Description { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
+        let bucket = LimitSpec { burst: Some(20), ..rate("5/s") };
+        let guarded = LimitSpec { guard: Some(Duration::from_millis(50)), ..greedy("5/s") };
+        let tokens = LimitSpec { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
         let two = policy(&[bucket, tokens]).with_permits(3).unwrap().in_shadow(true);
         for (specified, existing, expected) in [
             (spec(&[rate("7/s")]), policy(&[bucket]), "7/s with bursts of 20"),
-            (spec(&[Description { burst: Some(1), ..rate("7/s") }]), policy(&[bucket]), "7/s evenly spaced"),
+            (spec(&[LimitSpec { burst: Some(1), ..rate("7/s") }]), policy(&[bucket]), "7/s evenly spaced"),
             (spec(&[greedy("7/s")]), policy(&[bucket]), "7/s greedy"),
             (spec(&[rate("7/s")]), policy(&[guarded]), "7/s greedy, guarded by 50ms"),
             (spec(&[rate("7/10ms")]), policy(&[guarded]), "7/10ms greedy, guarded by 10ms"),
@@ -316,7 +316,7 @@ mod tests {
                 "7/s with bursts of 20 + tokens 100/m with bursts of 100 + at most 3 at a time (shadow)",
             ),
             (
-                spec(&[rate("5/s"), Description { burst: Some(5), ..tokens }])
+                spec(&[rate("5/s"), LimitSpec { burst: Some(5), ..tokens }])
                     .with_permits(4)
                     .unwrap()
                     .in_shadow(false),
@@ -335,22 +335,22 @@ mod tests {
             assert!(specified.is_met_by(&changed), "{changed}");
         }
         let slow =
-            spec(&[rate("1/day")]).applied_to(&policy(&[Description { burst: Some(5_000), ..rate("5/s") }]));
+            spec(&[rate("1/day")]).applied_to(&policy(&[LimitSpec { burst: Some(5_000), ..rate("5/s") }]));
         assert!(slow.unwrap_err().to_string().contains("ten years"));
     }
 
     #[test]
     fn a_spec_is_displayed_with_its_specified_parts_only() {
-        let tokens = Description { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
+        let tokens = LimitSpec { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
         for (specified, shown) in [
             (spec(&[rate("5/s")]), "5/s"),
-            (spec(&[Description { burst: Some(1), ..rate("5/s") }]), "5/s with a burst of 1"),
+            (spec(&[LimitSpec { burst: Some(1), ..rate("5/s") }]), "5/s with a burst of 1"),
             (
-                spec(&[Description { guard: Some(Duration::from_millis(50)), ..greedy("5/s") }, tokens]),
+                spec(&[LimitSpec { guard: Some(Duration::from_millis(50)), ..greedy("5/s") }, tokens]),
                 "5/s greedy, guarded by 50ms + tokens 100/m",
             ),
             (
-                spec(&[Description { kind: KindName::FixedWindow, ..rate("5/s") }]).in_shadow(true),
+                spec(&[LimitSpec { kind: LimitKind::FixedWindow, ..rate("5/s") }]).in_shadow(true),
                 "5/s in fixed windows (shadow)",
             ),
             (spec(&[rate("5/s")]).with_permits(2).unwrap(), "5/s + at most 2 at a time"),

@@ -83,7 +83,7 @@ impl Rule {
             Rule::Log(_) => Log::charge_words(state, at, cost),
             Rule::Fixed(w) => edit(state, FixedState::read, FixedState::write, |s| w.charge(s, at, cost)),
             Rule::Sliding(w) => {
-                edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost))
+                edit(state, SlidingState::read, SlidingState::write, |s| w.charge(s, at, cost));
             }
         }
     }
@@ -153,7 +153,7 @@ impl Rule {
     /// How much counts as used at `now`, exactly without a queue, otherwise as far as it is known.
     pub(super) fn used(&self, state: &Words, now: u64, later: Later, ring: &impl Ring) -> u64 {
         match self {
-            Rule::Bucket(g) => g.outlook(state[0], Nanos::from_nanos(now)).used,
+            Rule::Bucket(g) => g.status(state[0], Nanos::from_nanos(now)).used,
             Rule::Log(l) => l.usage(&LogState::read(state), now, later, ring).0,
             Rule::Fixed(w) => w.used(&FixedState::read(state), now),
             Rule::Sliding(w) => w.used(&SlidingState::read(state), now),
@@ -164,7 +164,7 @@ impl Rule {
     /// turns. A log always knows, unless turns were cancelled.
     pub(super) fn queued(&self, state: &Words, now: u64, ring: &impl Ring) -> Option<u64> {
         match self {
-            Rule::Bucket(g) => Some(g.outlook(state[0], Nanos::from_nanos(now)).queued),
+            Rule::Bucket(g) => Some(g.status(state[0], Nanos::from_nanos(now)).queued),
             Rule::Log(l) => l.usage(&LogState::read(state), now, Later::AsWritten, ring).1,
             Rule::Fixed(w) => Some(w.queued(&FixedState::read(state), now)),
             Rule::Sliding(w) => Some(w.queued(&SlidingState::read(state), now)),
@@ -193,7 +193,7 @@ impl Rule {
                 .without_queue(&FixedState::read(state), &FixedState::read(before), late, is_alone)
                 .write(state),
             Rule::Sliding(w) => {
-                w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state)
+                w.without_queue(&SlidingState::read(state), &SlidingState::read(before), late).write(state);
             }
         }
     }

@@ -13,7 +13,7 @@ use super::gcra::CLOCK_SLACK;
 use super::log::{self, Later, Log, Ring, State as LogState};
 use super::rule::{Rule, Unused, Words, edit};
 use super::window::SLIDING_WORDS;
-use super::{Costs, Given, MAX_LIMITS, Outlook};
+use super::{Costs, Given, LimitStatus, MAX_LIMITS};
 use crate::clock::Nanos;
 use std::ops::Range;
 
@@ -539,9 +539,14 @@ impl Rules {
     }
 
     /// How full each limit is at `now`.
-    pub(crate) fn outlooks(&self, record: &Record, now: Nanos, rings: &impl Rings) -> [Outlook; MAX_LIMITS] {
+    pub(crate) fn statuses(
+        &self,
+        record: &Record,
+        now: Nanos,
+        rings: &impl Rings,
+    ) -> [LimitStatus; MAX_LIMITS] {
         let held_until = record.last().max(self.not_before);
-        let nothing = Outlook { available: 0, used: 0, next_at: now, queued: 0 };
+        let nothing = LimitStatus { available: 0, used: 0, next_at: now, queued: 0 };
         let mut seen = [nothing; MAX_LIMITS];
         for p in self.entries() {
             let (state, ring) = (p.of(record), rings.ring(p.limit));
@@ -549,11 +554,11 @@ impl Rules {
             let ready = p.rule.ready(state, 1, now.as_nanos(), || ring);
             let next_at = Nanos::from_nanos(ready.max(held_until)).max(now);
             let available = match &p.rule {
-                Rule::Bucket(g) => g.outlook(state[0], now).available,
+                Rule::Bucket(g) => g.status(state[0], now).available,
                 rule => rule.max_cost().saturating_sub(used),
             };
             let available = if held_until > now.as_nanos() { 0 } else { available };
-            seen[p.limit] = Outlook { available, used, next_at, queued };
+            seen[p.limit] = LimitStatus { available, used, next_at, queued };
         }
         seen
     }

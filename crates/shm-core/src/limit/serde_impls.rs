@@ -20,7 +20,7 @@
 //!
 //! With `permits`, a `[[limit]]` is optional.
 
-use super::{Description, Kind, KindName, Limit, Policy, Rate, Start, Unit, format_span, parse_span};
+use super::{Kind, Limit, LimitKind, LimitSpec, Policy, Rate, Start, Unit, format_span, parse_span};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use serde::de::{self, Deserialize, Deserializer};
@@ -32,7 +32,7 @@ use std::time::Duration;
 struct LimitText {
     rate: Rate,
     #[serde(default)]
-    kind: KindName,
+    kind: LimitKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ struct LimitText {
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KindText {
-    kind: KindName,
+    kind: LimitKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ struct PolicyText {
 
 impl From<Limit> for LimitText {
     fn from(limit: Limit) -> LimitText {
-        let Description { rate, kind, burst, start, guard, unit } = limit.into();
+        let LimitSpec { rate, kind, burst, start, guard, unit } = limit.into();
         LimitText { rate, kind, burst, start, guard: guard.filter(|guard| !guard.is_zero()), unit }
     }
 }
@@ -78,7 +78,7 @@ impl TryFrom<LimitText> for Limit {
     type Error = Error;
 
     fn try_from(LimitText { rate, kind, burst, start, guard, unit }: LimitText) -> Result<Limit> {
-        Description { rate, kind, burst, start, guard, unit }.try_into()
+        LimitSpec { rate, kind, burst, start, guard, unit }.try_into()
     }
 }
 
@@ -96,7 +96,7 @@ impl TryFrom<KindText> for Kind {
     fn try_from(KindText { kind, burst, start }: KindText) -> Result<Kind> {
         // The fastest possible rate supports every kind, with every possible burst.
         let fastest = Rate::new(1, Duration::from_nanos(1))?;
-        let any = Description { kind, burst, start, ..Description::of(fastest) };
+        let any = LimitSpec { kind, burst, start, ..LimitSpec::of(fastest) };
         Ok(Limit::try_from(any)?.kind())
     }
 }
@@ -181,7 +181,7 @@ pub(crate) fn nanos<S: Serializer>(span: &Duration, to: S) -> std::result::Resul
 
 /// Durations in text form: `50ms`.
 mod span {
-    use super::*;
+    use super::{Deserialize, Deserializer, Duration, Serializer, de, format_span, parse_span};
 
     // Serde's signature.
     #[allow(clippy::ref_option)]

@@ -90,7 +90,7 @@ fn omitted_fields_get_defaults() {
 #[test]
 fn invalid_policies_are_rejected_with_the_reason() {
     for (text, why) in [
-        (r#"{}"#, "needs a limit or permits"),
+        (r"{}", "needs a limit or permits"),
         (r#"{"limit": []}"#, "needs a limit or permits"),
         (r#"{"permits": 0}"#, "choose 1 to"),
         (r#"{"max_waiters": 3}"#, "needs a limit or permits"),
@@ -129,7 +129,7 @@ fn kinds_are_read_with_any_burst() {
 
 #[test]
 fn snapshot_fields_name_their_unit() {
-    let seen = crate::limit::Outlook { available: 1, used: 2, next_at: Nanos::from_nanos(3), queued: 4 };
+    let seen = crate::limit::LimitStatus { available: 1, used: 2, next_at: Nanos::from_nanos(3), queued: 4 };
     assert_eq!(
         serde_json::to_value(seen).unwrap(),
         serde_json::json!({"available": 1, "used": 2, "next_at_ns": 3, "queued": 4})

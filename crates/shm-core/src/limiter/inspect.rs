@@ -5,7 +5,7 @@ use crate::clock::{self, Nanos};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
-use crate::limit::{Outlook, Policy};
+use crate::limit::{LimitStatus, Policy};
 use crate::seat::{self, Attached, Counts, HolderId, HolderInfo, Probe, Table};
 use crate::sync::Ordering;
 use crate::sys::host;
@@ -18,19 +18,19 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`],
     /// [`ErrorKind::Corrupt`].
-    pub fn peek(&self) -> Result<(Vec<Outlook>, Nanos)> {
+    pub fn status(&self) -> Result<(Vec<LimitStatus>, Nanos)> {
         self.segment.check_not_removed()?;
         loop {
             let seen = if self.segment.has_records() {
                 let limits = self.config()?.policy.limits().count();
                 self.segment
                     .records(None)
-                    .outlook(&clock::SystemClock)
+                    .status(&clock::SystemClock)
                     .map(|(seen, now)| (seen.into_iter().take(limits).collect(), now))
             } else {
                 self.segment
                     .words()
-                    .outlook(&clock::SystemClock)
+                    .status(&clock::SystemClock)
                     .map(|(seen, now)| (seen.into_iter().collect(), now))
             };
             match seen {
@@ -50,7 +50,7 @@ impl Limiter {
     /// # Errors
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`].
     pub fn inspect(&self) -> Result<Inspection> {
-        let (outlook, now) = self.peek()?;
+        let (status, now) = self.status()?;
         let config = self.config()?;
         let (held_by, held) = self.permits().holders(&mut Probe::of(&self.segment));
         let file = self.segment.reopen()?;
@@ -59,7 +59,7 @@ impl Limiter {
         Ok(Inspection {
             policy: config.policy,
             now,
-            limits: outlook,
+            limits: status,
             permits_held: held,
             permit_holders: held_by,
             paused_until: config.paused_until(now),
@@ -152,7 +152,7 @@ pub struct Inspection {
     #[cfg_attr(feature = "serde", serde(rename = "now_ns"))]
     pub now: Nanos,
     /// How full each limit is.
-    pub limits: Vec<Outlook>,
+    pub limits: Vec<LimitStatus>,
     /// Permits held by living processes.
     pub permits_held: u64,
     /// How many permits each seat holds. The seat identifies a process in `attached`.

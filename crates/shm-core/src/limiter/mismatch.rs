@@ -89,20 +89,21 @@ fn pace(existing: Limit, asked: Limit) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{Description, Unit};
+    use crate::limit::{LimitSpec, Unit};
 
     fn bucket(rate: &str, burst: u64) -> Limit {
         Limit::with_burst(rate.parse().unwrap(), burst).unwrap()
     }
 
     #[test]
+    #[expect(clippy::large_stack_arrays, reason = "a table of policies")]
     fn the_remedy_contains_only_what_differs() {
         let one = Policy::from(bucket("5/s", 1));
         let permits = Policy::of_permits(4).unwrap();
         let two = Policy::new(&[bucket("5/s", 1), bucket("9/m", 2)]).unwrap();
         let greedy = Limit::greedy("5/s".parse().unwrap()).unwrap();
         let bytes = bucket("5/s", 1).counting(Unit::named("bytes").unwrap());
-        let seven = PolicySpec::new(&[Description::of("7/s".parse().unwrap())]).unwrap();
+        let seven = PolicySpec::new(&[LimitSpec::of("7/s".parse().unwrap())]).unwrap();
         let cases = [
             (one, bucket("7/s", 3).into(), "set x --rate 7/s --burst 3"),
             (one, bucket("5/s", 3).into(), "set x --burst 3"),

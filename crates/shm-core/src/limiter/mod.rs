@@ -35,7 +35,7 @@ use process::ProcessState;
 pub use receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 pub use remove::remove_by_force;
 pub use settings::{OnMismatch, Settings};
-pub use wait::{Demand, Granted, Nap, Step, Tended, Waiter, sleep_on};
+pub use wait::{Demand, Granted, SleepPlan, TendStep, WaitStep, Waiter, sleep_on};
 
 use crate::clock::Nanos;
 use crate::commit::{CommitError, Config};
@@ -207,7 +207,7 @@ impl Limiter {
 
     /// The error for a caller that set no bound on its wait and cannot join the line: `waiting` requests already wait.
     #[cold]
-    pub fn line_is_full(&self, waiting: u64) -> Error {
+    pub fn line_full_error(&self, waiting: u64) -> Error {
         let max = match self.policy() {
             Ok(policy) => policy.max_waiters().map_or(String::new(), |n| format!(", the maximum is {n}")),
             Err(e) => return e,

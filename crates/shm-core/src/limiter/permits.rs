@@ -87,7 +87,8 @@ impl Limiter {
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
     pub(super) fn take_permit(&self) -> Result<Option<PermitToken>> {
         // Free permits belong to waiting callers, if those are alive.
-        if self.is_waited_for() && (!self.reap_front(clock::now().as_nanos()) || self.is_waited_for()) {
+        if self.has_awake_waiters() && (!self.reap_front(clock::now().as_nanos()) || self.has_awake_waiters())
+        {
             return Ok(None);
         }
         self.take_permit_in_line()

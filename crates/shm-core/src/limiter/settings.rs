@@ -8,6 +8,7 @@ use crate::segment::{DEFAULT_SEATS, MAX_SEATS, Plan};
 
 /// What to do when the limiter exists and differs from what the caller specified; see [`PolicySpec`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnMismatch {
     /// Fail with [`ErrorKind::Mismatch`], whose message shows both.
     #[default]

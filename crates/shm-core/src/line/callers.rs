@@ -16,25 +16,25 @@ pub(crate) type Key = (u64, u64);
 
 /// How to wake a waiting caller, so that it looks again.
 #[derive(Clone, Debug)]
-pub enum Rouse {
+pub enum CallerWaker {
     /// A thread that sleeps on this futex word of its process's memory.
     Thread(Arc<AtomicU64>),
     /// An async task.
     Task(Waker),
 }
 
-impl Rouse {
+impl CallerWaker {
     pub(crate) fn is_task(&self) -> bool {
-        matches!(self, Rouse::Task(_))
+        matches!(self, CallerWaker::Task(_))
     }
 
-    pub(crate) fn rouse(&self) {
+    pub(crate) fn wake(&self) {
         match self {
-            Rouse::Thread(word) => {
+            CallerWaker::Thread(word) => {
                 word.fetch_add(1, Ordering::Release);
                 futex::wake_one(word);
             }
-            Rouse::Task(waker) => waker.wake_by_ref(),
+            CallerWaker::Task(waker) => waker.wake_by_ref(),
         }
     }
 }
@@ -62,15 +62,15 @@ impl Ask {
 /// Work deferred until the callers are unlocked: it runs foreign code, which may call back into this module.
 #[derive(Debug)]
 pub(crate) enum Deferred {
-    Rouse(Rouse),
+    Wake(CallerWaker),
     /// Only drops it.
-    Forget(#[allow(dead_code)] Rouse),
+    Forget(#[allow(dead_code)] CallerWaker),
 }
 
 impl Deferred {
     pub(crate) fn run(self) {
         match self {
-            Deferred::Rouse(rouse) => rouse.rouse(),
+            Deferred::Wake(waker) => waker.wake(),
             Deferred::Forget(_) => {}
         }
     }
@@ -84,7 +84,7 @@ pub(crate) struct Caller {
     pub(crate) costs: Costs,
     /// Its deadline: after this instant it wants no turn any more.
     pub(crate) latest: u64,
-    pub(crate) rouse: Rouse,
+    pub(crate) waker: CallerWaker,
     /// When it was woken, if it has not looked since; otherwise 0.
     woken_at: u64,
     /// Whether it sleeps on the bell of the place rather than on its own word.
@@ -92,8 +92,8 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn new(ask: Ask, costs: Costs, latest: u64, rouse: Rouse) -> Caller {
-        Caller { ask, costs, latest, rouse, woken_at: 0, on_bell: false }
+    pub(crate) fn new(ask: Ask, costs: Costs, latest: u64, waker: CallerWaker) -> Caller {
+        Caller { ask, costs, latest, waker, woken_at: 0, on_bell: false }
     }
 }
 
@@ -157,7 +157,7 @@ impl Callers {
     }
 
     pub(crate) fn is_task(&self, key: Key) -> bool {
-        self.all.get(&key).is_some_and(|caller| caller.rouse.is_task())
+        self.all.get(&key).is_some_and(|caller| caller.waker.is_task())
     }
 
     /// Whether this caller was woken and has not looked since.
@@ -169,7 +169,7 @@ impl Callers {
         self.arrivals += 1;
         let key = (arrived, self.arrivals);
         self.costs = sum(&self.costs, &caller.costs);
-        if caller.rouse.is_task() {
+        if caller.waker.is_task() {
             self.tasks += 1;
             if self.tasks == 1 {
                 self.tasks_word.fetch_add(1, Ordering::Release);
@@ -201,25 +201,25 @@ impl Callers {
         let Some(caller) = self.all.remove(&key) else { return false };
         self.awake.remove(&key);
         self.costs = difference(&self.costs, &caller.costs);
-        if caller.rouse.is_task() {
+        if caller.waker.is_task() {
             self.tasks -= 1;
             self.deadlines.remove(&(caller.latest, key));
         }
-        self.deferred.push(Deferred::Forget(caller.rouse));
+        self.deferred.push(Deferred::Forget(caller.waker));
         true
     }
 
     /// Records that this caller is looking.
-    pub(crate) fn mark_awake(&mut self, key: Key, rouse: &Rouse) {
+    pub(crate) fn mark_awake(&mut self, key: Key, waker: &CallerWaker) {
         if let Some(caller) = self.all.get_mut(&key) {
             (caller.woken_at, caller.on_bell) = (0, false);
             self.awake.insert(key);
             // A task may be polled with a different waker each time.
-            if let (Rouse::Task(old), Rouse::Task(new)) = (&mut caller.rouse, rouse)
+            if let (CallerWaker::Task(old), CallerWaker::Task(new)) = (&mut caller.waker, waker)
                 && !old.will_wake(new)
             {
                 let old = std::mem::replace(old, new.clone());
-                self.deferred.push(Deferred::Forget(Rouse::Task(old)));
+                self.deferred.push(Deferred::Forget(CallerWaker::Task(old)));
             }
         }
     }
@@ -242,20 +242,20 @@ impl Callers {
     }
 
     /// Wakes this caller, so that it looks.
-    pub(crate) fn rouse(&mut self, key: Key, now: u64) {
+    pub(crate) fn wake(&mut self, key: Key, now: u64) {
         if let Some(caller) = self.all.get_mut(&key) {
             if caller.woken_at == 0 {
                 caller.woken_at = now;
                 self.wake_ups.push_back((now, key));
             }
-            self.deferred.push(Deferred::Rouse(caller.rouse.clone()));
+            self.deferred.push(Deferred::Wake(caller.waker.clone()));
         }
     }
 
     /// Wakes all callers.
-    pub(crate) fn rouse_all(&mut self, now: u64) {
+    pub(crate) fn wake_all(&mut self, now: u64) {
         for key in self.all.keys().copied().collect::<Vec<_>>() {
-            self.rouse(key, now);
+            self.wake(key, now);
         }
     }
 
@@ -313,7 +313,7 @@ impl Callers {
             });
             self.costs = sum(&self.costs, &caller.costs);
         }
-        impossible.into_iter().for_each(|key| self.rouse(key, now));
+        impossible.into_iter().for_each(|key| self.wake(key, now));
     }
 }
 

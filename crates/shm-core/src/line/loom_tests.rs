@@ -128,7 +128,7 @@ impl Shared {
 
     /// Tokens available at this instant.
     fn available(&self, at: u64) -> u64 {
-        self.words().outlook(&|| Nanos::from_nanos(at)).unwrap().0.unwrap().available
+        self.words().status(&|| Nanos::from_nanos(at)).unwrap().0.unwrap().available
     }
 
     /// Reads the clock; synchronizes with whatever happened before it was set.
@@ -389,9 +389,9 @@ fn turns_are_undone_while_a_reservation_is_cancelled() {
             shared.undo(turn);
         }
         let cancelled = other.join().unwrap();
-        let outlook = shared.words().outlook(&now).unwrap().0.unwrap();
+        let status = shared.words().status(&now).unwrap().0.unwrap();
         assert!(
-            outlook.used + outlook.queued >= u64::from(!cancelled),
+            status.used + status.queued >= u64::from(!cancelled),
             "a reservation that was kept is returned"
         );
     });
@@ -479,8 +479,8 @@ fn a_process_that_joins_while_the_last_one_leaves_gets_a_turn() {
         assert!(mine.is_some());
         assert!(!had_to_charge || undone);
         // At least as much is charged as is used: a turn that the other took back late is lost.
-        let outlook = shared.words().outlook(&now).unwrap().0.unwrap();
-        assert!(outlook.available == 0 && outlook.queued <= u64::from(had_to_charge));
+        let status = shared.words().status(&now).unwrap().0.unwrap();
+        assert!(status.available == 0 && status.queued <= u64::from(had_to_charge));
     });
 }
 

@@ -17,7 +17,7 @@ mod places;
 mod turns;
 
 #[cfg(not(model))]
-pub use callers::Rouse;
+pub use callers::CallerWaker;
 #[cfg(not(model))]
 pub(crate) use callers::{Ask, Caller, Callers, Deferred, Key, difference, sum};
 #[cfg(all(shuttle, test))]

@@ -29,7 +29,7 @@ impl Counter<'_> {
         self.add(|counters| &counters.admitted, 1);
         if tokens != 1 {
             // 0 calls subtract one.
-            self.add(|counters| &counters.extra_tokens, tokens.wrapping_sub(1));
+            self.add(|counters| &counters.extra_calls, tokens.wrapping_sub(1));
         }
     }
 
@@ -54,11 +54,12 @@ impl Counter<'_> {
 /// Counters of one process, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Counts {
     /// Requests admitted.
     pub admitted: u64,
     /// Calls that those took.
-    pub tokens: u64,
+    pub calls: u64,
     /// Requests denied or timed out.
     pub denied: u64,
     /// Admitted requests that had to wait.
@@ -77,7 +78,7 @@ impl Counts {
         let admitted = get(&counters.admitted);
         Counts {
             admitted,
-            tokens: admitted.wrapping_add(get(&counters.extra_tokens)),
+            calls: admitted.wrapping_add(get(&counters.extra_calls)),
             denied: get(&counters.denied),
             waited: get(&counters.waited),
             waited_time: Duration::from_nanos(get(&counters.waited_ns)),
@@ -86,7 +87,7 @@ impl Counts {
 
     pub(super) fn store(self, counters: &Counters) {
         counters.admitted.store(self.admitted, Ordering::Relaxed);
-        counters.extra_tokens.store(self.tokens.wrapping_sub(self.admitted), Ordering::Relaxed);
+        counters.extra_calls.store(self.calls.wrapping_sub(self.admitted), Ordering::Relaxed);
         counters.denied.store(self.denied, Ordering::Relaxed);
         counters.waited.store(self.waited, Ordering::Relaxed);
         counters.waited_ns.store(self.waited_time.as_nanos() as u64, Ordering::Relaxed);
@@ -95,7 +96,7 @@ impl Counts {
     pub(crate) fn plus(self, other: Counts) -> Counts {
         Counts {
             admitted: self.admitted.wrapping_add(other.admitted),
-            tokens: self.tokens.wrapping_add(other.tokens),
+            calls: self.calls.wrapping_add(other.calls),
             denied: self.denied.wrapping_add(other.denied),
             waited: self.waited.wrapping_add(other.waited),
             waited_time: self.waited_time.saturating_add(other.waited_time),
@@ -105,7 +106,7 @@ impl Counts {
     pub(super) fn since(self, before: Counts) -> Counts {
         Counts {
             admitted: self.admitted.wrapping_sub(before.admitted),
-            tokens: self.tokens.wrapping_sub(before.tokens),
+            calls: self.calls.wrapping_sub(before.calls),
             denied: self.denied.wrapping_sub(before.denied),
             waited: self.waited.wrapping_sub(before.waited),
             waited_time: self.waited_time.saturating_sub(before.waited_time),

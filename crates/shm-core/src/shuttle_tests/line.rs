@@ -340,7 +340,7 @@ impl Caller<'_> {
             s.undo_future_turns();
             s.words().refund(charge.epoch, at, Some(charge.after), excess, &s.clock());
         }
-        s.used.lock().unwrap().push(Admission { at, tokens: self.cost });
+        s.used.lock().unwrap().push(Admission { at, calls: self.cost });
     }
 }
 

@@ -172,7 +172,7 @@ impl Scene {
     fn check(&self) {
         let mut used = self.used.lock().unwrap().clone();
         used.retain(|&(_, tokens)| tokens > 0);
-        let admission = |&(at, tokens): &(u64, u64)| Admission { at: Nanos::from_nanos(at), tokens };
+        let admission = |&(at, calls): &(u64, u64)| Admission { at: Nanos::from_nanos(at), calls };
         let mut all: Vec<Admission> = used.iter().map(admission).collect();
         assert_eq!(audit::check(bucket(), &mut all), Ok(()), "{used:?}");
         if !self.is_word() {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The half of the word that the kernel compares.
 fn low_half(word: &AtomicU64) -> *const u32 {
-    let low = if cfg!(target_endian = "little") { 0 } else { 1 };
+    let low = usize::from(!cfg!(target_endian = "little"));
     word.as_ptr().cast::<u32>().cast_const().wrapping_add(low)
 }
 

@@ -96,7 +96,7 @@ fn decisions() -> Vec<Row> {
             let cost = [1, limit.burst(), limit.burst().div_ceil(2)][i % 3];
             let (ready, tick) = (gcra.ready_at(tat, cost), gcra.ticks.at(NOW));
             assert_eq!(gcra.conforms(tat, tick, cost), ready <= ns(NOW));
-            let seen = gcra.outlook(tat, ns(NOW));
+            let seen = gcra.status(tat, ns(NOW));
             let usage = row! {
                 used: seen.used, available: seen.available, queued: seen.queued, next_at_ns: seen.next_at.as_nanos(),
             };

@@ -54,7 +54,7 @@ pub(super) fn add(table: &mut Table) {
         ("turn", offsets!(TurnSlot; number, epoch, before, after, costs, charged)),
         ("seat", offsets!(Seat; holder, before, own, shared)),
         ("holder", offsets!(Holder; tenure, pid, pid_namespace, since_ns, command)),
-        ("counters", offsets!(Counters; admitted, extra_tokens, denied, waited, waited_ns)),
+        ("counters", offsets!(Counters; admitted, extra_calls, denied, waited, waited_ns)),
         ("place", offsets!(Place; ticket, plan, bell, behind, newest, epoch, costs, holder)),
         ("cell", offsets!(Cell; words)),
     ];

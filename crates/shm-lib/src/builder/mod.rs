@@ -157,7 +157,7 @@ impl Builder {
     ///
     /// let limit = RateLimit::builder("api").fixed_window(Start::FirstUse).directory(shared);
     /// let limit = limit.open_rate(Rate::per_day(1_000)?)?;
-    /// assert_eq!(limit.peek()?.available, 1_000);
+    /// assert_eq!(limit.status()?.available, 1_000);
     /// # Ok(())
     /// # }
     /// ```
@@ -176,7 +176,7 @@ impl Builder {
     /// use shm_lib::{Rate, RateLimit};
     ///
     /// let limit = RateLimit::builder("api").sliding_counter().directory(shared).open_rate(Rate::per_day(1_000_000)?)?;
-    /// assert_eq!(limit.peek()?.available, 1_000_000);
+    /// assert_eq!(limit.status()?.available, 1_000_000);
     /// # Ok(())
     /// # }
     /// ```
@@ -391,7 +391,7 @@ impl Builder {
     }
 
     /// What the handle does when its limiter is lost: retired (`shm-limit remove`), replaced, or its file removed. Default: it
-    /// [reopens its name](OnLost::FindAgain).
+    /// [reopens its name](OnLost::Reopen).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

@@ -5,7 +5,7 @@ use crate::binding::{Binding, Opening};
 use crate::{OnLost, RateLimit};
 #[cfg(doc)]
 use shm_core::limit::Limit;
-use shm_core::limit::{Description, KindName, PolicySpec, Rate};
+use shm_core::limit::{LimitKind, LimitSpec, PolicySpec, Rate};
 use shm_core::{Directory, Error, ErrorKind, Name, OnMismatch, Result, Settings};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Builder {
     /// use std::time::Duration;
     ///
     /// let limit = RateLimit::builder("api").burst(10).directory(shared).open(50, Duration::from_secs(1))?;
-    /// assert_eq!(limit.peek()?.available, 10);
+    /// assert_eq!(limit.status()?.available, 10);
     /// # Ok(())
     /// # }
     /// ```
@@ -55,11 +55,11 @@ impl Builder {
     pub fn open_rate(self, rate: Rate) -> Result<RateLimit> {
         self.refuse_contradictions()?;
         let (burst, start, guard) = (self.burst, self.fixed_window, self.guard);
-        let rate = Description { burst, start, guard, ..Description::of(rate) };
+        let rate = LimitSpec { burst, start, guard, ..LimitSpec::of(rate) };
         let first = match (self.greedy, self.fixed_window, self.sliding_counter) {
-            (true, ..) => Description { kind: KindName::Greedy, ..rate },
-            (_, Some(_), _) => Description { kind: KindName::FixedWindow, ..rate },
-            (.., true) => Description { kind: KindName::SlidingCounter, ..rate },
+            (true, ..) => LimitSpec { kind: LimitKind::Greedy, ..rate },
+            (_, Some(_), _) => LimitSpec { kind: LimitKind::FixedWindow, ..rate },
+            (.., true) => LimitSpec { kind: LimitKind::SlidingCounter, ..rate },
             _ => rate,
         };
         let more = self.more.iter().map(|&limit| limit.into());

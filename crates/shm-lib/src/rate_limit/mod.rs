@@ -18,7 +18,7 @@ mod settle;
 mod status;
 
 pub use asynchronous::Changing;
-pub use status::Peek;
+pub use status::Status;
 
 use crate::Builder;
 use crate::binding::{Binding, Current};
@@ -140,7 +140,7 @@ impl RateLimit {
     /// let search = RateLimit::builder("search").burst(20);
     /// # let search = search.directory(dir.path());
     /// let limit = search.open_rate(Rate::per_minute(60)?)?;
-    /// assert_eq!(limit.peek()?.available, 20);
+    /// assert_eq!(limit.status()?.available, 20);
     /// # Ok(())
     /// # }
     /// ```

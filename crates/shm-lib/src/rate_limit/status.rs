@@ -3,15 +3,15 @@
 use super::RateLimit;
 use crate::{Error, ErrorKind};
 use shm_core::clock::Nanos;
-use shm_core::limit::{Limit, Outlook, Policy};
+use shm_core::limit::{Limit, LimitStatus, Policy};
 use shm_core::{Counts, Inspection, Limiter, Result};
 use std::time::Duration;
 
-/// How full a limiter was when [`RateLimit::peek`] read it. Other processes may have changed it since.
+/// How full a limiter was when [`RateLimit::status`] read it. Other processes may have changed it since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Peek {
+pub struct Status {
     /// How many calls all limits that count calls would admit now; `u64::MAX` if no limit counts calls. Ignores permits.
     pub available: u64,
     /// How much of the first limit's burst is used. During a pause `used + available` is less than the burst.
@@ -25,7 +25,7 @@ pub struct Peek {
     /// How much is charged ahead, for turns that have not come yet.
     pub queued: u64,
     /// How full each limit is, in the policy's order.
-    pub limits: Vec<Outlook>,
+    pub limits: Vec<LimitStatus>,
 }
 
 impl RateLimit {
@@ -38,16 +38,16 @@ impl RateLimit {
     ///
     /// let limit = RateLimit::builder("search").burst(20).directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
     /// let _ = limit.try_acquire(5)?;
-    /// let peek = limit.peek()?;
-    /// assert_eq!((peek.used, peek.available), (5, 15));
+    /// let status = limit.status()?;
+    /// assert_eq!((status.used, status.available), (5, 15));
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
-    pub fn peek(&self) -> Result<Peek> {
-        self.with(|limiter| peek(limiter))
+    pub fn status(&self) -> Result<Status> {
+        self.with(|limiter| status_of(limiter))
     }
 
     /// The current policy: limits and permits.
@@ -111,7 +111,7 @@ impl RateLimit {
 
     /// A full report for people and monitoring: policy, fill level, counters, and the attached and waiting processes.
     ///
-    /// It asks the kernel which of those processes are alive, so it costs more than [`peek`](Self::peek).
+    /// It asks the kernel which of those processes are alive, so it costs more than [`status`](Self::status).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -150,8 +150,8 @@ impl RateLimit {
     }
 }
 
-fn peek(limiter: &Limiter) -> Result<Peek> {
-    let (limits, now) = limiter.peek()?;
+fn status_of(limiter: &Limiter) -> Result<Status> {
+    let (limits, now) = limiter.status()?;
     let policy = limiter.policy()?;
     let calls =
         || policy.limits().zip(&limits).filter(|(limit, _)| limit.unit().is_calls()).map(|(_, seen)| seen);
@@ -159,7 +159,7 @@ fn peek(limiter: &Limiter) -> Result<Peek> {
     let paused_until = if limits.is_empty() { limiter.paused_until(now)?.unwrap_or(now) } else { now };
     let next_at = limits.iter().map(|seen| seen.next_at).max().unwrap_or(paused_until);
     let unlimited = if paused_until > now { 0 } else { u64::MAX };
-    Ok(Peek {
+    Ok(Status {
         available: calls().map(|seen| seen.available).min().unwrap_or(unlimited),
         used: limits.first().map_or(0, |seen| seen.used),
         next_in: next_at.since(now),

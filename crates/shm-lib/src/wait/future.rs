@@ -4,9 +4,9 @@ use super::{
     PLACE_RETRY_INTERVAL, TurnPoll, WaitingCaller, admitted, lookup_delay, try_immediate,
     try_immediate_calls, try_in_shadow, waker_thread,
 };
-use crate::acquire::Gives;
+use crate::acquire::AcquireOutput;
 use crate::{Acquire, Admission, RateLimit};
-use shm_core::{Demand, Result, Rouse, Step};
+use shm_core::{CallerWaker, Demand, Result, WaitStep};
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ enum WaitState {
     Done,
 }
 
-impl<'a, T: Gives> Acquiring<'a, T> {
+impl<'a, T: AcquireOutput> Acquiring<'a, T> {
     pub(crate) fn new(acquire: Acquire<'a, T>) -> Acquiring<'a, T> {
         Acquiring { limit: acquire.limit, state: WaitState::New(acquire.demand), gives: PhantomData }
     }
@@ -45,31 +45,31 @@ impl<'a, T: Gives> Acquiring<'a, T> {
             }
         }
         let WaitState::Waiting(caller) = &mut self.state else { panic!("polled after it was ready") };
-        let rouse = Rouse::Task(context.waker().clone());
+        let waker = CallerWaker::Task(context.waker().clone());
         loop {
-            let next = caller.poll_turn(limit, &rouse)?;
+            let next = caller.poll_turn(limit, &waker)?;
             let (limiter, demand) = (&caller.limiter, caller.waiter.demand());
             match next {
-                TurnPoll::Step(Step::Granted(granted)) => {
+                TurnPoll::Step(WaitStep::Granted(granted)) => {
                     return Ok(Some(admitted(limiter, demand, granted)));
                 }
-                TurnPoll::Step(Step::Denied(denied)) => {
+                TurnPoll::Step(WaitStep::Denied(denied)) => {
                     limiter.count_denied();
                     return T::denied(limit, denied).map(Some);
                 }
-                TurnPoll::Step(Step::Shadow) => {
+                TurnPoll::Step(WaitStep::Shadow) => {
                     if let Some(admitted) = try_in_shadow(limit, demand)? {
                         return Ok(Some(admitted));
                     }
                 }
-                TurnPoll::Step(Step::Sleep { start_tending, .. }) => {
+                TurnPoll::Step(WaitStep::Sleep { start_tending, .. }) => {
                     if start_tending && let Err(e) = waker_thread::start(limiter) {
                         limiter.stop_tending();
                         return Err(e);
                     }
                     return Ok(None);
                 }
-                TurnPoll::Step(Step::Unordered(_)) => {
+                TurnPoll::Step(WaitStep::NoPlace(_)) => {
                     waker_thread::wake_later(context.waker().clone(), PLACE_RETRY_INTERVAL);
                     return Ok(None);
                 }
@@ -83,7 +83,7 @@ impl<'a, T: Gives> Acquiring<'a, T> {
     }
 }
 
-impl<T: Gives> Future for Acquiring<'_, T> {
+impl<T: AcquireOutput> Future for Acquiring<'_, T> {
     type Output = Result<T>;
 
     #[inline(always)]

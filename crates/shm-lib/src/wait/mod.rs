@@ -14,12 +14,12 @@ mod waker_thread;
 pub use future::Acquiring;
 pub(crate) use thread::{sleep_until_turn, wait};
 
-use crate::acquire::sealed::Gives;
+use crate::acquire::sealed::AcquireOutput;
 use crate::binding::Lookup;
 use crate::outcome::Charge;
 use crate::{Admission, Error, Permit, RateLimit, Result};
 use shm_core::clock::{self, Nanos};
-use shm_core::{Demand, Granted, Limiter, Receipt, Rouse, Step, Waiter};
+use shm_core::{CallerWaker, Demand, Granted, Limiter, Receipt, WaitStep, Waiter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ struct WaitingCaller {
 
 /// What a waiting caller does next.
 enum TurnPoll {
-    Step(Step),
+    Step(WaitStep),
     /// Its limiter was lost twice within a short time: it reopens the name at this instant, or gives up with this error.
     RetryAt(Instant, Error),
 }
@@ -52,9 +52,9 @@ impl WaitingCaller {
 
     /// Checks whether it is the caller's turn. If the limiter is lost, the caller moves to the line of the limiter that now
     /// has the name, and keeps its original arrival time, so that it stays ahead of later arrivals.
-    fn poll_turn(&mut self, limit: &RateLimit, rouse: &Rouse) -> Result<TurnPoll> {
+    fn poll_turn(&mut self, limit: &RateLimit, waker: &CallerWaker) -> Result<TurnPoll> {
         loop {
-            match self.limiter.look(&mut self.waiter, rouse) {
+            match self.limiter.poll_turn(&mut self.waiter, waker) {
                 Err(why) if why.kind().is_lost() => match limit.binding.reopen(&self.limiter, why)? {
                     Lookup::Found(limiter) => self.limiter = limiter,
                     Lookup::RetryAt(instant, why) => return Ok(TurnPoll::RetryAt(instant, why)),
@@ -67,7 +67,7 @@ impl WaitingCaller {
 
 impl Drop for WaitingCaller {
     fn drop(&mut self) {
-        self.limiter.step_out(&mut self.waiter);
+        self.limiter.cancel_wait(&mut self.waiter);
     }
 }
 
@@ -81,7 +81,7 @@ fn try_immediate_calls(limit: &RateLimit, demand: &Demand) -> Option<(Receipt, C
 }
 
 /// Admits the request if it need not wait. `None`: it must wait.
-fn try_immediate<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
+fn try_immediate<T: AcquireOutput>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
     if limit.limiter().is_shadow()
         && let Some(admitted) = try_in_shadow(limit, demand)?
     {
@@ -98,7 +98,7 @@ fn try_immediate<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<
     }
 }
 
-fn admitted<T: Gives>(limiter: &Arc<Limiter>, demand: &Demand, granted: Granted) -> T {
+fn admitted<T: AcquireOutput>(limiter: &Arc<Limiter>, demand: &Demand, granted: Granted) -> T {
     let Granted { receipt, charged, permit, waited } = granted;
     T::admitted(Admission {
         receipt,
@@ -109,7 +109,7 @@ fn admitted<T: Gives>(limiter: &Arc<Limiter>, demand: &Demand, granted: Granted)
 }
 
 /// In shadow mode no request waits or is denied. `None` if shadow mode was switched off meanwhile: then the caller waits.
-fn try_in_shadow<T: Gives>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
+fn try_in_shadow<T: AcquireOutput>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
     Ok(limit.try_cost(&demand.cost())?.admission().map(T::admitted))
 }
 

@@ -4,10 +4,10 @@ use super::{
     PLACE_RETRY_INTERVAL, TurnPoll, WaitingCaller, admitted, lookup_delay, try_immediate,
     try_immediate_calls, try_in_shadow,
 };
-use crate::acquire::Gives;
+use crate::acquire::AcquireOutput;
 use crate::{Acquire, Admission};
 use shm_core::clock::{self, Nanos};
-use shm_core::{Error, ErrorKind, Limiter, Receipt, Result, Rouse, Step};
+use shm_core::{CallerWaker, Error, ErrorKind, Limiter, Receipt, Result, WaitStep};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -17,7 +17,10 @@ const STOP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Waits in line until the request is admitted or denied; never waits in shadow mode. Checks `stop` before each sleep.
 #[inline]
-pub(crate) fn wait<T: Gives>(acquire: Acquire<'_, T>, stop: Option<impl FnMut() -> bool>) -> Result<T> {
+pub(crate) fn wait<T: AcquireOutput>(
+    acquire: Acquire<'_, T>,
+    stop: Option<impl FnMut() -> bool>,
+) -> Result<T> {
     match try_immediate_calls(acquire.limit, &acquire.demand) {
         Some((receipt, charge)) => Ok(T::admitted(Admission::immediate(receipt, None, charge))),
         None => wait_in_line(acquire, stop),
@@ -25,7 +28,10 @@ pub(crate) fn wait<T: Gives>(acquire: Acquire<'_, T>, stop: Option<impl FnMut() 
 }
 
 #[inline(never)]
-fn wait_in_line<T: Gives>(acquire: Acquire<'_, T>, mut stop: Option<impl FnMut() -> bool>) -> Result<T> {
+fn wait_in_line<T: AcquireOutput>(
+    acquire: Acquire<'_, T>,
+    mut stop: Option<impl FnMut() -> bool>,
+) -> Result<T> {
     let (limit, latest) = (acquire.limit, acquire.demand.latest());
     if let Some(admitted) = try_immediate(limit, &acquire.demand)? {
         return Ok(admitted);
@@ -33,31 +39,31 @@ fn wait_in_line<T: Gives>(acquire: Acquire<'_, T>, mut stop: Option<impl FnMut()
     let max_sleep = if stop.is_some() { STOP_CHECK_INTERVAL } else { Duration::MAX };
     let mut should_stop = || stop.as_mut().is_some_and(|stop| stop());
     let word = Arc::new(AtomicU64::new(0));
-    let rouse = Rouse::Thread(Arc::clone(&word));
+    let waker = CallerWaker::Thread(Arc::clone(&word));
     let mut caller = WaitingCaller::new(limit, acquire.demand);
     loop {
-        let next = caller.poll_turn(limit, &rouse)?;
+        let next = caller.poll_turn(limit, &waker)?;
         let limiter = &caller.limiter;
         match next {
-            TurnPoll::Step(Step::Granted(granted)) => {
+            TurnPoll::Step(WaitStep::Granted(granted)) => {
                 return Ok(admitted(limiter, caller.waiter.demand(), granted));
             }
-            TurnPoll::Step(Step::Denied(denied)) => {
+            TurnPoll::Step(WaitStep::Denied(denied)) => {
                 limiter.count_denied();
                 return T::denied(limit, denied);
             }
-            TurnPoll::Step(Step::Shadow) => {
+            TurnPoll::Step(WaitStep::Shadow) => {
                 if let Some(admitted) = try_in_shadow(limit, caller.waiter.demand())? {
                     return Ok(admitted);
                 }
             }
-            TurnPoll::Step(Step::Sleep { nap, .. }) => {
+            TurnPoll::Step(WaitStep::Sleep { plan, .. }) => {
                 if should_stop() {
                     return Err(interrupted(limiter));
                 }
-                limiter.nap(&nap.at_most(max_sleep), &word);
+                limiter.sleep_by(&plan.at_most(max_sleep), &word);
             }
-            TurnPoll::Step(Step::Unordered(now)) => {
+            TurnPoll::Step(WaitStep::NoPlace(now)) => {
                 if should_stop() {
                     return Err(interrupted(limiter));
                 }

@@ -5,7 +5,7 @@
 //! nothing stays charged for a task that is dropped.
 
 use crate::thread;
-use shm_core::{Error, ErrorKind, Limiter, Result, Tended, sleep_on};
+use shm_core::{Error, ErrorKind, Limiter, Result, TendStep, sleep_on};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,8 +26,8 @@ fn tend(limiter: &Weak<Limiter>) {
     let own = AtomicU64::new(0);
     while let Some(open) = limiter.upgrade() {
         match open.tend() {
-            Tended::Nap(nap) => open.nap(&nap, &own),
-            Tended::Idle(word, seen) => {
+            TendStep::Sleep(plan) => open.sleep_by(&plan, &own),
+            TendStep::Idle(word, seen) => {
                 drop(open);
                 sleep_on(&word, seen, LINGER);
                 let is_idle = word.load(Ordering::Acquire) == seen;

@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 #[test]
 fn a_dropped_future_gives_the_last_turn_back() {
-    for fixture in [Fixture::new(1, MINUTE), Fixture::with(|b| b.greedy(), 1, MINUTE)] {
+    for fixture in [Fixture::new(1, MINUTE), Fixture::with(shm_lib::Builder::greedy, 1, MINUTE)] {
         assert!(fixture.limit.try_acquire(1).unwrap().is_admitted());
-        let before = fixture.limit.peek().unwrap().next_at;
+        let before = fixture.limit.status().unwrap().next_at;
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             let mut waiting = Box::pin(fixture.limit.acquire(1).into_future());
             assert!(poll_once(waiting.as_mut()).is_none());
-            assert!(fixture.limit.peek().unwrap().next_at > before);
+            assert!(fixture.limit.status().unwrap().next_at > before);
             drop(waiting);
         });
         let again = fixture.limit.reserve(1).unwrap();
@@ -40,9 +40,9 @@ async fn a_dropped_turn_before_a_reservation_goes_to_the_next_waiter() {
 async fn a_tokio_timeout_gives_the_turn_back() {
     let fixture = Fixture::new(1, MINUTE);
     fixture.limit.acquire(1).await.unwrap();
-    let before = fixture.limit.peek().unwrap();
+    let before = fixture.limit.status().unwrap();
     timeout(Duration::from_millis(20), fixture.limit.acquire(1)).await.expect_err("a minute early");
-    let after = fixture.limit.peek().unwrap();
+    let after = fixture.limit.status().unwrap();
     assert_eq!((after.next_at, after.queued), (before.next_at, before.queued));
 }
 
@@ -75,7 +75,7 @@ async fn random_drops_keep_the_limit_and_leave_nothing_behind() {
                 tokio::spawn(async move {
                     let admission = timeout(patience, limit.acquire(1)).await.ok()?.unwrap();
                     tokio::time::sleep(patience / 100).await;
-                    Some(audit::Admission { at: admission.at(), tokens: 1 })
+                    Some(audit::Admission { at: admission.at(), calls: 1 })
                 })
             })
             .collect();
@@ -94,10 +94,10 @@ async fn random_drops_keep_the_limit_and_leave_nothing_behind() {
 
         // Forfeited turns expire at the limit's rate; after that the limiter is as new.
         let begun = Instant::now();
-        while fixture.limit.peek().unwrap().available < limit.burst() && begun.elapsed() < LONG {
+        while fixture.limit.status().unwrap().available < limit.burst() && begun.elapsed() < LONG {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let peek = fixture.limit.peek().unwrap();
-        assert_eq!((peek.available, peek.used, peek.queued), (limit.burst(), 0, 0));
+        let status = fixture.limit.status().unwrap();
+        assert_eq!((status.available, status.used, status.queued), (limit.burst(), 0, 0));
     }
 }

@@ -78,13 +78,13 @@ fn dropping_a_forked_copy_leaves_the_parent_in_line() {
     assert!(fixture.limit.try_acquire(1).unwrap().is_admitted());
     let mut waiting = Box::pin(fixture.limit.acquire(1).into_future());
     assert!(poll_once(waiting.as_mut()).is_none());
-    let before = fixture.limit.peek().unwrap().next_at;
+    let before = fixture.limit.status().unwrap().next_at;
     // The child has a copy of the parent's memory, so this drops only the child's copy of the future.
     assert!(in_forked_child(|| {
         drop(std::mem::replace(&mut waiting, Box::pin(fixture.limit.acquire(1).into_future())));
         true
     }));
-    assert_eq!(fixture.limit.peek().unwrap().next_at, before, "the parent's turn is still charged");
+    assert_eq!(fixture.limit.status().unwrap().next_at, before, "the parent's turn is still charged");
 }
 
 #[test]
@@ -93,14 +93,14 @@ fn polling_a_forked_copy_joins_the_line_anew() {
     assert!(fixture.limit.try_acquire(1).unwrap().is_admitted());
     let mut waiting = Box::pin(fixture.limit.acquire(1).into_future());
     assert!(poll_once(waiting.as_mut()).is_none());
-    let before = fixture.limit.peek().unwrap().next_at;
+    let before = fixture.limit.status().unwrap().next_at;
     assert!(in_forked_child(|| {
         let still_waits = poll_once(waiting.as_mut()).is_none();
         std::mem::forget(std::mem::replace(&mut waiting, Box::pin(fixture.limit.acquire(1).into_future())));
         still_waits
     }));
     // The child ended while it waited in line, and nothing stays charged for it.
-    assert_eq!(fixture.limit.peek().unwrap().next_at, before);
+    assert_eq!(fixture.limit.status().unwrap().next_at, before);
     while poll_once(waiting.as_mut()).is_none() {
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -13,7 +13,7 @@ async fn available_calls_are_admitted_immediately() {
         let admission = fixture.limit.acquire(n).await.unwrap();
         assert_eq!(admission.waited(), Duration::ZERO);
     }
-    assert_eq!(fixture.limit.peek().unwrap().available, 0);
+    assert_eq!(fixture.limit.status().unwrap().available, 0);
     assert_eq!((fixture.limit.stats().admitted, fixture.limit.stats().waited), (2, 0));
 }
 
@@ -21,7 +21,7 @@ async fn available_calls_are_admitted_immediately() {
 async fn nothing_is_charged_before_the_first_poll() {
     let fixture = Fixture::new(1, MINUTE);
     drop(fixture.limit.acquire(1));
-    assert_eq!(fixture.limit.peek().unwrap().available, 1);
+    assert_eq!(fixture.limit.status().unwrap().available, 1);
 }
 
 #[tokio::test]
@@ -67,14 +67,14 @@ async fn a_hundred_tasks_are_admitted_evenly() {
 async fn an_unreachable_timeout_is_denied_immediately_and_charges_nothing() {
     let fixture = Fixture::new(1, MINUTE);
     assert!(fixture.limit.acquire(1).timeout(SECOND).await.unwrap().is_admitted());
-    let before = fixture.limit.peek().unwrap();
+    let before = fixture.limit.status().unwrap();
     let begun = Instant::now();
     let Outcome::Denied(denial) = fixture.limit.acquire(1).timeout(30 * SECOND).await.unwrap() else {
         panic!("admitted a minute early");
     };
     assert!(begun.elapsed() < 10 * SECOND);
     assert!(denial.retry_after() > Some(30 * SECOND) && denial.retry_after() <= Some(MINUTE));
-    let after = fixture.limit.peek().unwrap();
+    let after = fixture.limit.status().unwrap();
     assert_eq!((after.next_at, after.queued), (before.next_at, before.queued));
     assert_eq!(fixture.limit.stats().denied, 1);
 }

@@ -11,7 +11,7 @@ async fn start_waiter(limit: &RateLimit) -> JoinHandle<Result<Duration>> {
     limit.acquire(1).await.unwrap();
     let waiting = limit.clone();
     let task = tokio::spawn(async move { waiting.acquire(1).await.map(|admission| admission.waited()) });
-    while limit.peek().unwrap().queued == 0 {
+    while limit.status().unwrap().queued == 0 {
         sleep(Duration::from_millis(1)).await;
     }
     task

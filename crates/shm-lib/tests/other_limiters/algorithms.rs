@@ -79,15 +79,15 @@ fn the_level_leaks_evenly() {
     let first = limit.try_acquire(4).unwrap().admission().unwrap().at();
     for _ in 0..5 {
         let earliest = shm_lib::now();
-        let level = limit.peek().unwrap().used;
+        let level = limit.status().unwrap().used;
         let latest = shm_lib::now();
         let level_at =
             |now: Nanos| (ms(200).saturating_sub(now.since(first))).as_nanos().div_ceil(50_000_000);
         assert!((level_at(latest)..=level_at(earliest)).contains(&u128::from(level)), "{level}");
         std::thread::sleep(ms(50));
     }
-    assert_eq!(limit.peek().unwrap().used, 0);
-    assert_eq!(limit.peek().unwrap().available, 4);
+    assert_eq!(limit.status().unwrap().used, 0);
+    assert_eq!(limit.status().unwrap().available, 4);
 }
 
 /// At 4 per 200 ms, a caller works 30 ms after each of 7 admissions; the bucket leaks meanwhile.
@@ -147,7 +147,7 @@ fn an_unreachable_timeout_charges_nothing_and_returns_immediately() {
     let asked = shm_lib::now();
     assert!(is_denied(&limit.acquire(1).timeout(Duration::from_secs(60)).wait().unwrap()));
     assert!(shm_lib::now().since(asked) < Duration::from_secs(30));
-    assert_eq!(limit.peek().unwrap().queued, 0);
+    assert_eq!(limit.status().unwrap().queued, 0);
 }
 
 /// The original's `reconcile(actual, estimated)`, for a model's tokens.
@@ -159,7 +159,7 @@ fn an_estimate_can_be_settled_up_and_down() {
     let limit = Limit::token_bucket(rate(1_000, hour)).unwrap().counting(tokens);
     let limit = fixture.policy("model", limit);
     let ask = |n| Cost::one().and(tokens, n);
-    let used = || limit.peek().unwrap().limits[0].used;
+    let used = || limit.status().unwrap().limits[0].used;
 
     let mut less = limit.acquire(ask(500)).wait().unwrap();
     limit.settle(&mut less, ask(200)).unwrap();

@@ -51,7 +51,7 @@ fn the_tightest_window_decides() {
     let retry_after = limit.try_acquire(1).unwrap().retry_after().unwrap();
     assert!(retry_after > Duration::ZERO && retry_after <= DAY);
     // The denied request charged nothing to the other limits.
-    let left: Vec<u64> = limit.peek().unwrap().limits.iter().map(|seen| seen.available).collect();
+    let left: Vec<u64> = limit.status().unwrap().limits.iter().map(|seen| seen.available).collect();
     assert_eq!(left, [97, 47, 0, 997]);
 }
 
@@ -130,7 +130,7 @@ fn non_blocking_denies_the_third_while_two_are_held() {
     drop(first);
     assert!(limit.try_acquire(1).unwrap().is_admitted());
     // A request denied for lack of a permit is not charged.
-    assert_eq!(limit.peek().unwrap().used, 3);
+    assert_eq!(limit.status().unwrap().used, 3);
 }
 
 #[test]
@@ -202,11 +202,11 @@ fn peek_returns_remaining_calls_and_wait_time() {
     let fixture = Fixture::new();
     let limit = fixture.policy("api", windows(&[(5, DAY), (7, YEAR)]));
     assert!(try_one(&limit).is_some());
-    let seen = limit.peek().unwrap();
+    let seen = limit.status().unwrap();
     assert_eq!((seen.limits[0].available, seen.limits[1].available), (4, 6));
     assert_eq!((seen.available, seen.next_in), (4, Duration::ZERO));
     take_all(&limit);
-    let seen = limit.peek().unwrap();
+    let seen = limit.status().unwrap();
     assert_eq!(seen.available, 0);
     assert!(seen.next_in > Duration::ZERO && seen.next_in <= DAY);
 }

@@ -49,7 +49,7 @@ fn the_history_is_never_forgotten() {
         assert!(limit.try_acquire(1_000).unwrap().is_admitted());
     }
     assert!(try_one(&limit).is_none());
-    assert_eq!(limit.peek().unwrap().used, 60_000);
+    assert_eq!(limit.status().unwrap().used, 60_000);
 }
 
 /// nekkar's lock can be stolen from a stalled holder, so that two executors hold it at once.

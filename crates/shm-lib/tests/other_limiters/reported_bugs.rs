@@ -58,7 +58,7 @@ fn several_limits_are_taken_all_or_none() {
     ]);
     let limit = fixture.policy("api", policy.unwrap().with_permits(5).unwrap());
     let ask = |n| Cost::one().and(bytes, n);
-    let left = || limit.peek().unwrap().limits.iter().map(|seen| seen.available).collect::<Vec<_>>();
+    let left = || limit.status().unwrap().limits.iter().map(|seen| seen.available).collect::<Vec<_>>();
     let held = limit.try_acquire(ask(900)).unwrap().admission().unwrap();
     assert!(is_denied(&limit.try_acquire(ask(101)).unwrap()));
     assert_eq!(left(), [9, 100, 99, 2]);

@@ -33,7 +33,7 @@ async fn poll_ready_charges_nothing() {
             service.ready().await.unwrap();
         }
         drop(service);
-        assert_eq!(fixture.limit.peek().unwrap().available, 1);
+        assert_eq!(fixture.limit.status().unwrap().available, 1);
     }
 }
 
@@ -53,10 +53,10 @@ async fn a_wait_beyond_the_maximum_returns_429_immediately() {
     let fixture = Fixture::with(|b| b, 1, MINUTE);
     let service = hello(&fixture.layer(Mode::WaitUpTo(30 * SECOND)));
     assert_eq!(get(&service).await.status(), StatusCode::OK);
-    let before = fixture.limit.peek().unwrap().next_at;
+    let before = fixture.limit.status().unwrap().next_at;
     let refused = get(&service).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(fixture.limit.peek().unwrap().next_at, before, "the denied request was charged");
+    assert_eq!(fixture.limit.status().unwrap().next_at, before, "the denied request was charged");
 
     let fixture = Fixture::with(|b| b, 20, SECOND);
     let service = hello(&fixture.layer(Mode::WaitUpTo(LONG)));
@@ -70,14 +70,14 @@ async fn a_dropped_request_gives_its_turn_back() {
     let fixture = Fixture::with(|b| b, 1, MINUTE);
     let service = hello(&fixture.layer(Mode::Wait));
     assert_eq!(get(&service).await.status(), StatusCode::OK);
-    let before = fixture.limit.peek().unwrap();
+    let before = fixture.limit.status().unwrap();
     let waiting = tokio::spawn(service.clone().oneshot(Request::new(())));
-    while fixture.limit.peek().unwrap().queued == 0 {
+    while fixture.limit.status().unwrap().queued == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     waiting.abort();
     let _ = tokio::time::timeout(LONG, waiting).await.expect("it ends");
-    let after = fixture.limit.peek().unwrap();
+    let after = fixture.limit.status().unwrap();
     assert_eq!((after.next_at, after.queued), (before.next_at, 0));
 }
 

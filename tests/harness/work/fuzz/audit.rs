@@ -25,7 +25,7 @@ pub(super) fn audit(progress: &Progress, dir: &Path, rng: &mut Rng) {
     }
     // A permit is one that is held, whatever is done to its word.
     let permits = spec.policy.permits().map_or(u64::MAX, u64::from);
-    for _ in 0..1 + rng.below(4) {
+    for _ in 0..=rng.below(4) {
         let (used, _) = all_of(&limit, &spec);
         assert!(used <= spec.most(), "{used} before anything was changed");
         let at = spoiler.spoil_state(rng);

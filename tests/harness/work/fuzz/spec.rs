@@ -69,6 +69,6 @@ impl Spec {
 
     /// The most that it admits at once; some number where there is no limit.
     pub(super) fn most(&self) -> u64 {
-        self.policy.limits().map(|limit| limit.burst()).min().unwrap_or(9)
+        self.policy.limits().map(shm_lib::Limit::burst).min().unwrap_or(9)
     }
 }

@@ -124,7 +124,7 @@ impl<'a> Spoiler<'a> {
                     }
                 }
             }
-            10 => (0..1 + rng.below(40)).for_each(|i| self.set(at + 8 * i, rng.below(u64::MAX))),
+            10 => (0..=rng.below(40)).for_each(|i| self.set(at + 8 * i, rng.below(u64::MAX))),
             _ => self.seal_generation(),
         }
         if rng.below(3) == 0 {
@@ -217,7 +217,7 @@ fn lie(rng: &mut Rng, bytes: &mut Vec<u8>, may_resize: bool) {
     if bytes.len() < offset::FIRST_SEAT as usize {
         return;
     }
-    for _ in 0..1 + rng.below(2) {
+    for _ in 0..=rng.below(2) {
         let small = [0, 1, 2, 4, 8, 64, 1_024, 4_096, 8_192][rng.below(9) as usize];
         let n = if rng.below(3) == 0 { value(rng, small, small) } else { small };
         let at = [offset::SEATS, offset::CELLS, offset::PERMITS, offset::RINGS + 8 * rng.below(4)];

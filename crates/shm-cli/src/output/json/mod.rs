@@ -163,7 +163,7 @@ impl Details {
             unordered: seen.unordered,
             paused_for_s: seen.paused_until.map(|until| seconds_f64(until.since(seen.now))),
             admitted: counts.admitted,
-            calls: counts.tokens,
+            calls: counts.calls,
             denied: counts.denied,
             waited: counts.waited,
             waited_total_s: counts.waited_time.as_secs_f64(),

@@ -2,7 +2,7 @@
 
 use crate::output::{duration::seconds_f64, usage};
 use serde::Serialize;
-use shm_lib::limit::{Description, KindName};
+use shm_lib::limit::{LimitKind, LimitSpec};
 use shm_lib::{Inspection, Start, Unit};
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) struct Limit {
     /// What the limit counts: `calls` or the unit's name.
     unit: Unit,
     /// How the limit counts, as in a policy file.
-    kind: KindName,
+    kind: LimitKind,
     /// Its rate.
     pub(super) rate: Rate,
     /// The most that may pass at one instant.
@@ -45,8 +45,8 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn all(seen: &Inspection) -> Vec<Limit> {
-        let one = |(limit, outlook): (shm_lib::Limit, &shm_lib::limit::Outlook)| {
-            let Description { rate, kind, start, .. } = limit.into();
+        let one = |(limit, status): (shm_lib::Limit, &shm_lib::limit::LimitStatus)| {
+            let LimitSpec { rate, kind, start, .. } = limit.into();
             Limit {
                 text: limit.to_string(),
                 unit: limit.unit(),
@@ -55,10 +55,10 @@ impl Limit {
                 burst: limit.burst(),
                 start,
                 guard_s: limit.guard().as_secs_f64(),
-                available: outlook.available,
-                used: outlook.used,
-                charged_ahead: outlook.queued,
-                next_in_s: seconds_f64(outlook.next_at.since(seen.now)),
+                available: status.available,
+                used: status.used,
+                charged_ahead: status.queued,
+                next_in_s: seconds_f64(status.next_at.since(seen.now)),
             }
         };
         usage::of(seen).map(one).collect()

@@ -82,7 +82,7 @@ fn no_copy_is_torn() {
         let reader = {
             let s = shared.clone();
             thread::spawn(move || {
-                let (seen, _) = s.records(2).outlook(&later).unwrap();
+                let (seen, _) = s.records(2).status(&later).unwrap();
                 assert_eq!(seen[0].available, seen[1].available);
             })
         };
@@ -91,7 +91,7 @@ fn no_copy_is_torn() {
             assert!(shared.take(1, at(0)).is_some());
         }
         reader.join().unwrap();
-        assert_eq!(shared.records(0).outlook(&later).unwrap().0[0].available, 6);
+        assert_eq!(shared.records(0).status(&later).unwrap().0[0].available, 6);
     });
 }
 
@@ -108,7 +108,7 @@ fn a_change_neither_loses_nor_invents_admissions() {
         changer.join().unwrap();
         assert_eq!(taken, 1);
         assert!(shared.take(2, at(0)).is_some());
-        let (seen, _) = shared.records(0).outlook(&later).unwrap();
+        let (seen, _) = shared.records(0).status(&later).unwrap();
         assert_eq!((seen[0].available, seen[1].available), (1, 1));
     });
 }
@@ -159,12 +159,12 @@ fn only_the_newest_turn_can_be_cancelled() {
         let reader = {
             let s = shared.clone();
             thread::spawn(move || {
-                let (seen, _) = s.records(2).outlook(&later).unwrap();
+                let (seen, _) = s.records(2).status(&later).unwrap();
                 assert_eq!((seen[0].available, seen[1].available), (7, 7));
             })
         };
         assert!(shared.records(1).cancel(epoch, state, &before).unwrap().is_none());
         reader.join().unwrap();
-        assert_eq!(shared.records(0).outlook(&later).unwrap().0[0].available, 7);
+        assert_eq!(shared.records(0).status(&later).unwrap().0[0].available, 7);
     });
 }

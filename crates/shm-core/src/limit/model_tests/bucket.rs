@@ -153,7 +153,7 @@ proptest! {
             if !reserve {
                 now = ready + more;
             }
-            taken.push(audit::Admission { at: ns(ours.take([cost, 0, 0, 0], now)), tokens: cost });
+            taken.push(audit::Admission { at: ns(ours.take([cost, 0, 0, 0], now)), calls: cost });
         }
         prop_assert_eq!(audit::check(limit, &mut taken), Ok(()));
     }

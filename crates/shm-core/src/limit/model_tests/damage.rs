@@ -59,7 +59,7 @@ proptest! {
         let look = |rules: &Rules, record: &Record| {
             rules.never(&costs);
             rules.ready(record, &costs, now, &memory);
-            rules.outlooks(record, ns(now), &memory);
+            rules.statuses(record, ns(now), &memory);
             rules.is_implausible(record, ns(now));
             rules.unwritten(record).for_each(drop);
             let mut charged = *record;

@@ -203,7 +203,7 @@ fn the_limit_holds_after_the_last_era() {
     let mut host = PlainLimiter::new(rules(spec), 4, UNIT);
     let (mut now, mut taken) = (UNIT, Vec::new());
     for round in 0..1_400 {
-        for _ in 0..1 + round % 6 {
+        for _ in 0..=(round % 6) {
             taken.push((host.take(one(1), now), 1, spec));
         }
         now += 30 * UNIT;

@@ -5,7 +5,7 @@ use super::mix::{CAPACITY, START, costs_of, mixes, rules, some_costs};
 use super::{Costs, PlainLimiter, SLACK, ns};
 use crate::limit::log::STEP_NS;
 use crate::limit::rule_set::Record;
-use crate::limit::{MAX_LIMITS, Outlook};
+use crate::limit::{LimitStatus, MAX_LIMITS};
 use proptest::prelude::*;
 
 const T: u64 = 1 << 20;
@@ -13,8 +13,8 @@ const T: u64 = 1 << 20;
 /// One turn, and its cost for each limit.
 type Turn = (u64, Costs);
 
-fn seen(host: &PlainLimiter, now: u64) -> [Outlook; MAX_LIMITS] {
-    host.rules.outlooks(&host.record, ns(now), &host.memory)
+fn seen(host: &PlainLimiter, now: u64) -> [LimitStatus; MAX_LIMITS] {
+    host.rules.statuses(&host.record, ns(now), &host.memory)
 }
 
 fn queued(turns: &[Turn], limit: usize, now: u64) -> u64 {
@@ -227,8 +227,8 @@ fn a_reset_after_a_pause_leaves_a_full_bucket() {
     let end = 1_000_000_000;
     for now in [ns(end), ns(end + 1), ns(end + 500_000_000)] {
         let (paused, without) = (Gcra::new(limit, Some(ns(end))), Gcra::new(limit, None));
-        assert!(paused.outlook(paused.unused(now), now).available < 100);
-        let seen = without.outlook(without.unused(now), now);
+        assert!(paused.status(paused.unused(now), now).available < 100);
+        let seen = without.status(without.unused(now), now);
         assert_eq!((seen.used, seen.available, seen.next_at), (0, 100, now));
     }
 }

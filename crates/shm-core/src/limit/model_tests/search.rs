@@ -104,7 +104,7 @@ impl World {
                 let tick = self.g.unused(ns(self.now));
                 for _ in 0..amount {
                     let at = self.g.ready_at(tat, 1).max(ns(self.now));
-                    self.charged.push(Admission { at, tokens: 1 });
+                    self.charged.push(Admission { at, calls: 1 });
                     tat = self.g.charge(tat, tick, 1);
                 }
                 let debt = self.g.debt(self.word, tick, amount);
@@ -120,10 +120,10 @@ impl World {
     /// Whether all that was used is within the limit, including anything that would be admitted now.
     fn is_within_the_limit(&self) -> bool {
         let used = self.receipts.iter().filter(|r| r.actual > 0);
-        let used = used.map(|r| Admission { at: ns(r.at), tokens: r.actual });
+        let used = used.map(|r| Admission { at: ns(r.at), calls: r.actual });
         let mut list: Vec<_> = used.chain(self.charged.iter().copied()).collect();
         let most = (1..=self.limit.burst()).rev().find(|&c| self.g.ready_at(self.word, c) <= ns(self.now));
-        list.extend(most.map(|tokens| Admission { at: ns(self.now), tokens }));
+        list.extend(most.map(|tokens| Admission { at: ns(self.now), calls: tokens }));
         audit::check(self.limit, &mut list).is_ok()
     }
 

@@ -204,7 +204,7 @@ fn raising_the_maximum_frees_the_rest_of_a_used_window() {
         assert_eq!(host.take(one(25), now), now);
         assert!(host.take(one(1), now) > now + S);
         host.carry(rules(spec.with_most(100)), now + S, true);
-        let seen = host.rules.outlooks(&host.record, super::ns(now + S + SLACK), &host.memory)[0];
+        let seen = host.rules.statuses(&host.record, super::ns(now + S + SLACK), &host.memory)[0];
         assert_eq!((seen.used, seen.available, seen.queued), (25, 75, 0), "{spec:?}");
         assert!(host.ready(one(75), now + S) <= now + S + SLACK, "{spec:?}");
         assert!(host.ready(one(76), now + S) > now + 2 * S, "{spec:?}");
@@ -223,7 +223,7 @@ fn raising_the_maximum_of_a_queued_window_frees_what_exceeds_the_old_one() {
         });
         let later = now + S + S / 2;
         host.carry(rules(spec.with_most(8)), later, true);
-        let seen = host.rules.outlooks(&host.record, super::ns(later + SLACK), &host.memory)[0];
+        let seen = host.rules.statuses(&host.record, super::ns(later + SLACK), &host.memory)[0];
         assert_eq!((seen.used, seen.available, seen.queued), (5, 3, 0), "{spec:?}");
     }
 }

@@ -13,7 +13,7 @@ impl Limiter {
     /// until `latest`. Otherwise nothing is taken, and [`admit_now`](Self::admit_now) decides.
     #[inline]
     pub fn admit_calls_now(&self, calls: u64, latest: Nanos) -> Option<Receipt> {
-        if self.is_waited_for() {
+        if self.has_awake_waiters() {
             return None;
         }
         match self.try_immediate(calls, wanted_now(latest), false) {
@@ -28,7 +28,7 @@ impl Limiter {
     /// # Errors
     /// Those of [`try_cost`](Limiter::try_cost).
     pub fn admit_now(&self, demand: &Demand) -> Result<Option<Granted>> {
-        if self.is_waited_for() {
+        if self.has_awake_waiters() {
             return Ok(None);
         }
         let (cost, wanted) = (demand.cost(), wanted_now(demand.latest));

@@ -1,7 +1,7 @@
 //! The admission of a waiting caller: it claims a turn, and a permit where the limiter has permits.
 
 use super::view::View;
-use super::{Granted, Step, Waiter};
+use super::{Granted, WaitStep, Waiter};
 use crate::clock::{self, Nanos};
 use crate::commit::CommitError;
 use crate::limit::{Costs, MAX_LIMITS};
@@ -25,7 +25,7 @@ impl Limiter {
             return Err(CommitError::NoSeat);
         }
         if now > waiter.demand.latest {
-            return Ok(Next::Done(Step::Denied(self.denial_of(callers, key, view)?)));
+            return Ok(Next::Done(WaitStep::Denied(self.denial_of(callers, key, view)?)));
         }
         let costs = callers.costs(key);
         let due = view.due();
@@ -37,7 +37,7 @@ impl Limiter {
             for (turn, charge) in exact.chain(larger) {
                 some = true;
                 if let Some(granted) = self.claim(waiter, &costs, turn, charge)? {
-                    return Ok(Next::Done(Step::Granted(granted)));
+                    return Ok(Next::Done(WaitStep::Granted(granted)));
                 }
             }
             if some {
@@ -103,7 +103,7 @@ impl Limiter {
 
 /// What a caller does after it has seen its view.
 pub(super) enum Next {
-    Done(Step),
+    Done(WaitStep),
     /// It looks once more.
     Again,
     /// It can sleep until this instant; `is_first`: as the first caller of its process.

@@ -26,7 +26,7 @@ mod tending;
 mod view;
 mod waking;
 
-pub use tending::Tended;
+pub use tending::TendStep;
 
 use super::Limiter;
 use super::receipt::{ChargeTotals, Receipt};
@@ -36,7 +36,7 @@ use crate::denied::Denied;
 use crate::error::Result;
 use crate::intervals::FOLLOWER_SLEEP;
 use crate::limit::{Cost, MAX_LIMITS};
-use crate::line::{Ask, Callers, Deferred, Key, Places, Rouse};
+use crate::line::{Ask, CallerWaker, Callers, Deferred, Key, Places};
 use crate::permit::PermitToken;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::futex;
@@ -130,7 +130,7 @@ pub struct Granted {
 
 /// What a caller does after a look.
 #[derive(Debug)]
-pub enum Step {
+pub enum WaitStep {
     /// It was admitted.
     Granted(Granted),
     /// It gives up.
@@ -141,17 +141,17 @@ pub enum Step {
     /// tends the tasks of this process yet, and the caller starts one.
     Sleep {
         /// For a thread.
-        nap: Nap,
+        plan: SleepPlan,
         /// For a task.
         start_tending: bool,
     },
     /// No place is free for its process. It sleeps until this instant, tries, and looks again.
-    Unordered(Nanos),
+    NoPlace(Nanos),
 }
 
 /// Until when to sleep, and on which futex word.
 #[derive(Clone, Copy, Debug)]
-pub struct Nap {
+pub struct SleepPlan {
     until: Nanos,
     /// The place on whose bell (a futex word) to sleep, and the value it had.
     bell: Option<(usize, u64)>,
@@ -159,11 +159,11 @@ pub struct Nap {
     own: u64,
 }
 
-impl Nap {
+impl SleepPlan {
     /// The same, but at most this long.
     #[must_use]
-    pub fn at_most(self, time: Duration) -> Nap {
-        Nap { until: self.until.min(clock::now().plus(time)), ..self }
+    pub fn at_most(self, time: Duration) -> SleepPlan {
+        SleepPlan { until: self.until.min(clock::now().plus(time)), ..self }
     }
 }
 
@@ -185,31 +185,31 @@ impl Limiter {
 
     /// Whether any process waits that is awake, or may be: then free turns and permits belong to the line.
     #[inline]
-    pub fn is_waited_for(&self) -> bool {
+    pub fn has_awake_waiters(&self) -> bool {
         let line = self.line();
         line.is_occupied() && line.has_awake_process(clock::now().as_nanos())
     }
 
     /// One look of a waiting caller: it is admitted, gives up, or sleeps and looks again. The first look joins the
-    /// line. `rouse` is how to wake the caller.
+    /// line. `waker` is how to wake the caller.
     ///
     /// In a forked child the caller joins the line as a new one.
     ///
     /// # Errors
     /// Those of [`try_cost`](Limiter::try_cost), and [`ErrorKind::TooFar`](crate::ErrorKind). The caller has then left
     /// the line.
-    pub fn look(&self, waiter: &mut Waiter, rouse: &Rouse) -> Result<Step> {
+    pub fn poll_turn(&self, waiter: &mut Waiter, waker: &CallerWaker) -> Result<WaitStep> {
         // Read before anything else: a waker that runs meanwhile changes the word.
-        let own = match rouse {
-            Rouse::Thread(word) => word.load(Ordering::Acquire),
-            Rouse::Task(_) => 0,
+        let own = match waker {
+            CallerWaker::Thread(word) => word.load(Ordering::Acquire),
+            CallerWaker::Task(_) => 0,
         };
         let mut callers = self.lock_callers();
         if waiter.process != callers.process {
             (waiter.process, waiter.key, waiter.since) = (callers.process, None, None);
         }
-        let step = self.look_locked(&mut callers, waiter, rouse, own);
-        if !matches!(step, Ok(Step::Sleep { .. })) {
+        let step = self.poll_turn_locked(&mut callers, waiter, waker, own);
+        if !matches!(step, Ok(WaitStep::Sleep { .. })) {
             self.leave_line(&mut callers, waiter);
         }
         // Callers far from the front do not check the file, so a caller that learns of the loss wakes the next one.
@@ -220,7 +220,7 @@ impl Limiter {
     }
 
     /// Removes a caller from the line, wherever it is. It takes no turn with it.
-    pub fn step_out(&self, waiter: &mut Waiter) {
+    pub fn cancel_wait(&self, waiter: &mut Waiter) {
         if waiter.key.is_none() {
             return;
         }
@@ -230,13 +230,13 @@ impl Limiter {
         }
     }
 
-    fn look_locked(
+    fn poll_turn_locked(
         &self,
         callers: &mut Callers,
         waiter: &mut Waiter,
-        rouse: &Rouse,
+        waker: &CallerWaker,
         own: u64,
-    ) -> Result<Step> {
+    ) -> Result<WaitStep> {
         let mut planned: Option<u64> = None;
         loop {
             // Read before the state: every process that changes the state rings the bell afterwards.
@@ -251,9 +251,9 @@ impl Limiter {
                 self.maybe_check_file(now)?;
             }
             if self.is_shadow() {
-                return Ok(Step::Shadow);
+                return Ok(WaitStep::Shadow);
             }
-            let key = match self.ensure_in_line(callers, waiter, rouse, now) {
+            let key = match self.ensure_in_line(callers, waiter, waker, now) {
                 Ok(Ok(key)) => key,
                 Ok(Err(step)) => return Ok(step),
                 Err(why) => {
@@ -274,11 +274,11 @@ impl Limiter {
                 Ok(Next::Sleep { until, is_first }) => {
                     let latest = waiter.demand.latest.plus(Duration::from_nanos(1)).as_nanos();
                     let sleep = |until: u64, bell, start_tending| {
-                        let nap = Nap { until: Nanos::from_nanos(until.min(latest)), bell, own };
-                        Ok(Step::Sleep { nap, start_tending })
+                        let plan = SleepPlan { until: Nanos::from_nanos(until.min(latest)), bell, own };
+                        Ok(WaitStep::Sleep { plan, start_tending })
                     };
                     let place = seen.filter(|_| is_first).map(|(place, _)| place);
-                    if rouse.is_task() {
+                    if waker.is_task() {
                         if let Some(place) = place {
                             self.advance_own_plan(place, until);
                         }
@@ -324,11 +324,11 @@ impl Limiter {
         }
     }
 
-    /// Puts a thread to sleep as this nap says.
-    pub fn nap(&self, nap: &Nap, own: &AtomicU64) {
-        match nap.bell.and_then(|(place, seen)| Some((self.line().bell(place)?, seen))) {
-            Some((bell, seen)) => futex::sleep(bell, seen, nap.until),
-            None => futex::sleep(own, nap.own, nap.until),
+    /// Puts a thread to sleep as this plan says.
+    pub fn sleep_by(&self, plan: &SleepPlan, own: &AtomicU64) {
+        match plan.bell.and_then(|(place, seen)| Some((self.line().bell(place)?, seen))) {
+            Some((bell, seen)) => futex::sleep(bell, seen, plan.until),
+            None => futex::sleep(own, plan.own, plan.until),
         }
     }
 }

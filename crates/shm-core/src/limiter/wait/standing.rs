@@ -1,12 +1,12 @@
 //! Joining the line, and leaving it.
 
-use super::{Step, Waiter};
+use super::{WaitStep, Waiter};
 use crate::clock::{self, Nanos};
 use crate::commit::CommitError;
 use crate::denied::{Denied, DeniedBy};
 use crate::limit::{Asked, Costs, MAX_LIMITS, MAX_WAIT};
 use crate::limiter::Limiter;
-use crate::line::{Caller, Callers, Key, Rouse};
+use crate::line::{Caller, CallerWaker, Callers, Key};
 use crate::sync::Ordering;
 
 impl Limiter {
@@ -15,20 +15,20 @@ impl Limiter {
         &self,
         callers: &mut Callers,
         waiter: &mut Waiter,
-        rouse: &Rouse,
+        waker: &CallerWaker,
         now: Nanos,
-    ) -> std::result::Result<std::result::Result<Key, Step>, CommitError> {
+    ) -> std::result::Result<std::result::Result<Key, WaitStep>, CommitError> {
         let epoch = self.refresh_epoch(callers, now.as_nanos());
         if waiter.key.is_none() {
             let Some(costs) = self.costs_in(epoch, waiter.demand.ask.asked())? else {
                 return Err(CommitError::Changed);
             };
-            if let Some(step) = self.join(callers, waiter, &costs, rouse, now)? {
+            if let Some(step) = self.join(callers, waiter, &costs, waker, now)? {
                 return Ok(Err(step));
             }
         }
         let Some(key) = waiter.key else { return Err(CommitError::Changed) };
-        callers.mark_awake(key, rouse);
+        callers.mark_awake(key, waker);
         if callers.costs(key) == [0; MAX_LIMITS] {
             // The limits were changed, and this request does not fit them: report why.
             self.costs_in(epoch, waiter.demand.ask.asked())?;
@@ -44,9 +44,9 @@ impl Limiter {
         callers: &mut Callers,
         waiter: &mut Waiter,
         costs: &Costs,
-        rouse: &Rouse,
+        waker: &CallerWaker,
         now: Nanos,
-    ) -> std::result::Result<Option<Step>, CommitError> {
+    ) -> std::result::Result<Option<WaitStep>, CommitError> {
         // A process attaches even if its caller gets nothing, so that `inspect` lists it.
         let _ = self.process.seat.counter(&self.segment);
         let is_new = waiter.since.is_none();
@@ -60,15 +60,15 @@ impl Limiter {
             refusal = self.refusal(callers, waiter, costs, since, now)?;
         }
         if let Some(denied) = refusal {
-            return Ok(Some(Step::Denied(denied)));
+            return Ok(Some(WaitStep::Denied(denied)));
         }
         if !matches!(self.process.place(&self.segment, callers), Ok(Some(_))) {
             // Counted once per caller: it looks again and again.
             self.segment.header().line.unordered.fetch_add(u64::from(is_new), Ordering::Relaxed);
-            return Ok(Some(Step::Unordered(now)));
+            return Ok(Some(WaitStep::NoPlace(now)));
         }
         let caller =
-            Caller::new(waiter.demand.ask.clone(), *costs, waiter.demand.latest.as_nanos(), rouse.clone());
+            Caller::new(waiter.demand.ask.clone(), *costs, waiter.demand.latest.as_nanos(), waker.clone());
         waiter.key = Some(callers.insert(since.as_nanos(), caller));
         self.publish_first(callers, at);
         Ok(None)
@@ -213,7 +213,7 @@ impl Limiter {
                 self.ring(place);
             }
         } else {
-            callers.rouse(first, now);
+            callers.wake(first, now);
         }
     }
 }

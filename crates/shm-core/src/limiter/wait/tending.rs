@@ -1,6 +1,6 @@
 //! Async tasks that wait: one thread per process sleeps for all of them, and wakes those whose turn has come.
 
-use super::Nap;
+use super::SleepPlan;
 use crate::clock::{self, Nanos};
 use crate::intervals::{FRONT_SLEEP, WAKE_GRACE};
 use crate::layout::TURNS;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 /// What the thread that tends a process's tasks does next.
 #[derive(Debug)]
-pub enum Tended {
+pub enum TendStep {
     /// Sleep, then tend the tasks again.
-    Nap(Nap),
+    Sleep(SleepPlan),
     /// No task waits. Sleep on this word, which had this value, without keeping the limiter open.
     Idle(Arc<AtomicU64>, u64),
 }
@@ -22,7 +22,7 @@ pub enum Tended {
 impl Limiter {
     /// Looks on behalf of the waiting tasks of this process, wakes those whose turn has come, and returns how long to
     /// sleep. For the one thread that tends them: see [`Step::Sleep`](super::Step::Sleep).
-    pub fn tend(&self) -> Tended {
+    pub fn tend(&self) -> TendStep {
         let mut callers = self.lock_callers();
         let mut planned: Option<u64> = None;
         loop {
@@ -33,23 +33,27 @@ impl Limiter {
                 self.wake_own_first(&mut callers, clock::now().as_nanos());
                 let word = Arc::clone(&callers.tasks_word);
                 let seen = word.load(Ordering::Acquire);
-                return Tended::Idle(word, seen);
+                return TendStep::Idle(word, seen);
             };
             let seen = self.bell_of(place);
             let now = clock::now();
             let at = now.as_nanos();
-            let nap = |until: u64| {
-                Tended::Nap(Nap { until: Nanos::from_nanos(until), bell: Some((place, seen)), own: 0 })
+            let plan = |until: u64| {
+                TendStep::Sleep(SleepPlan {
+                    until: Nanos::from_nanos(until),
+                    bell: Some((place, seen)),
+                    own: 0,
+                })
             };
             let valid = self.check_not_retired().and_then(|()| self.maybe_check_file(now));
             if valid.is_err() || self.is_shadow() {
-                callers.rouse_all(at);
+                callers.wake_all(at);
                 callers.tended_until = now.plus(FRONT_SLEEP).as_nanos();
-                return nap(callers.tended_until);
+                return plan(callers.tended_until);
             }
             let epoch = self.refresh_epoch(&mut callers, at);
             for key in callers.expired(at) {
-                callers.rouse(key, at);
+                callers.wake(key, at);
             }
             self.publish_first(&mut callers, at);
             let until = self.wake_due_callers(&mut callers, epoch);
@@ -57,7 +61,7 @@ impl Limiter {
             let until = until.min(callers.next_deadline(at).saturating_add(1));
             if let Some(until) = self.confirm_plan(place, until, &mut planned) {
                 callers.tended_until = until;
-                return nap(until);
+                return plan(until);
             }
         }
     }
@@ -75,7 +79,7 @@ impl Limiter {
         let waiting: Vec<Key> = callers.awake().take(TURNS).collect();
         for key in waiting {
             if callers.costs(key) == [0; MAX_LIMITS] {
-                callers.rouse(key, now);
+                callers.wake(key, now);
                 continue;
             }
             let view = self.view(callers, key, epoch).ok()?;
@@ -96,7 +100,7 @@ impl Limiter {
             if let Some(place) = callers.place_index().filter(|_| callers.is_on_bell(key)) {
                 self.ring(place);
             }
-            callers.rouse(key, now);
+            callers.wake(key, now);
         }
         Some(now + 2 * WAKE_GRACE.as_nanos() as u64)
     }

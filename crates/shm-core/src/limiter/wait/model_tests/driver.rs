@@ -14,9 +14,9 @@ use crate::intervals::WAKE_GRACE;
 use crate::layout::{PLACES, Place, TURNS};
 use crate::limit::{Cost, Limit, Policy, Unit};
 use crate::limiter::process::ProcessState;
-use crate::limiter::wait::{Demand, Nap, Step as Looked, Tended, Waiter};
+use crate::limiter::wait::{Demand, SleepPlan, TendStep, WaitStep as Looked, Waiter};
 use crate::limiter::{Decision, Limiter, Settings};
-use crate::line::{Charge, Rouse};
+use crate::line::{CallerWaker, Charge};
 use crate::name::Name;
 use crate::permit::PermitToken;
 use crate::seat::HolderId;
@@ -120,7 +120,7 @@ impl Wake for Woken {
 /// What a sleeper sleeps on.
 #[derive(Clone)]
 enum SleepsOn {
-    Nap(Nap),
+    Plan(SleepPlan),
     /// A thread that has just been started.
     Started,
     /// Until the word changes.
@@ -149,7 +149,7 @@ impl Sleep {
 
 struct Caller {
     waiter: Waiter,
-    rouse: Rouse,
+    waker: CallerWaker,
     woken: Arc<Woken>,
     word: Arc<AtomicU64>,
     is_task: bool,
@@ -225,8 +225,10 @@ impl Process {
     /// Whether what it sleeps on has changed.
     fn is_told(&self, sleeps_on: &SleepsOn, word: Option<&AtomicU64>) -> bool {
         match sleeps_on {
-            SleepsOn::Nap(Nap { bell: Some((place, seen)), .. }) => self.limiter.bell_of(*place) != *seen,
-            SleepsOn::Nap(nap) => word.is_some_and(|word| word.load(Ordering::Relaxed) != nap.own),
+            SleepsOn::Plan(SleepPlan { bell: Some((place, seen)), .. }) => {
+                self.limiter.bell_of(*place) != *seen
+            }
+            SleepsOn::Plan(plan) => word.is_some_and(|word| word.load(Ordering::Relaxed) != plan.own),
             SleepsOn::Started => true,
             SleepsOn::Word(word, seen) => word.load(Ordering::Relaxed) != *seen,
             SleepsOn::Task(woken, seen) => woken.0.load(Ordering::Relaxed) != *seen,
@@ -329,13 +331,13 @@ impl Driver {
     fn play(&mut self, step: Step) -> CheckResult {
         match step {
             Step::Arrives { process, cost, is_task, patience } => {
-                self.arrives(process, cost, is_task, patience)?
+                self.arrives(process, cost, is_task, patience)?;
             }
             Step::Leaves(n) => {
                 if let Some((process, id)) = self.pick(n) {
                     let charged = self.charged();
                     let mut caller = self.at_mut(process).callers.remove(&id).expect("picked");
-                    self.at(process).limiter.step_out(&mut caller.waiter);
+                    self.at(process).limiter.cancel_wait(&mut caller.waiter);
                     // It may have been about to wake up for a turn that has come, and is now open to others.
                     let since = self.promise.find(id).map_or(0, |caller| caller.arrived);
                     self.promise.leaves(id, now().saturating_sub(self.wakes_up_within()).max(since));
@@ -459,15 +461,15 @@ impl Driver {
         let id = self.next_id;
         self.next_id += 1;
         let (woken, word) = (Arc::<Woken>::default(), Arc::new(AtomicU64::new(0)));
-        let rouse = if is_task {
-            Rouse::Task(Waker::from(Arc::clone(&woken)))
+        let waker = if is_task {
+            CallerWaker::Task(Waker::from(Arc::clone(&woken)))
         } else {
-            Rouse::Thread(Arc::clone(&word))
+            CallerWaker::Thread(Arc::clone(&word))
         };
         let waiter = Waiter::new(Demand::new(&calls(cost)).until(Nanos::from_nanos(latest)));
         let sleeps_on = SleepsOn::Task(Arc::clone(&woken), 0);
         let sleep = Sleep { sleeps_on, due: 0, is_told: false, late: 0 };
-        let caller = Caller { waiter, rouse, woken, word, is_task, sleep };
+        let caller = Caller { waiter, waker, woken, word, is_task, sleep };
         self.promise.arrives(QueuedCaller { id, process, arrived, cost, latest });
         self.at_mut(process).callers.insert(id, caller);
         self.looks(process, id)
@@ -521,13 +523,13 @@ impl Driver {
         let caller = one.callers.get_mut(&id).expect("one that waits");
         let seen = caller.woken.0.load(Ordering::Relaxed);
         let slept = caller.sleep.clone();
-        match one.limiter.look(&mut caller.waiter, &caller.rouse).unwrap() {
-            Looked::Sleep { nap, start_tending } => {
+        match one.limiter.poll_turn(&mut caller.waiter, &caller.waker).unwrap() {
+            Looked::Sleep { plan, start_tending } => {
                 let (sleeps_on, due) = if caller.is_task {
                     (SleepsOn::Task(Arc::clone(&caller.woken), seen), u64::MAX)
                 } else {
-                    let nap = nap.at_most(ASK_EVERY);
-                    (SleepsOn::Nap(nap), nap.until.as_nanos())
+                    let plan = plan.at_most(ASK_EVERY);
+                    (SleepsOn::Plan(plan), plan.until.as_nanos())
                 };
                 caller.sleep = Sleep { sleeps_on, due, is_told: false, late };
                 if start_tending {
@@ -572,7 +574,7 @@ impl Driver {
                 self.promise.is_denied(id, now(), late, mine.latest.max(went_on) + late)?;
                 self.caller_left(charged);
             }
-            other @ (Looked::Shadow | Looked::Unordered(_)) => prop_assert!(false, "{other:?}"),
+            other @ (Looked::Shadow | Looked::NoPlace(_)) => prop_assert!(false, "{other:?}"),
         }
         Ok(())
     }
@@ -604,10 +606,10 @@ impl Driver {
             }
         }
         one.tender = Some(match one.limiter.tend() {
-            Tended::Nap(nap) => {
-                Sleep { sleeps_on: SleepsOn::Nap(nap), due: nap.until.as_nanos(), is_told: false, late }
+            TendStep::Sleep(plan) => {
+                Sleep { sleeps_on: SleepsOn::Plan(plan), due: plan.until.as_nanos(), is_told: false, late }
             }
-            Tended::Idle(word, seen) => {
+            TendStep::Idle(word, seen) => {
                 Sleep { sleeps_on: SleepsOn::Word(word, seen), due: now() + LINGER, is_told: false, late }
             }
         });
@@ -728,7 +730,9 @@ impl Driver {
             callers.into_iter().for_each(|id| wake(&mut process.callers.get_mut(&id).expect("told").sleep));
             process.tender.iter_mut().filter(|_| tender).for_each(wake);
             let sleeps = |sleep: &Sleep| match &sleep.sleeps_on {
-                SleepsOn::Nap(Nap { bell: Some((place, _)), .. }) if !sleep.is_told && sleep.due > now => {
+                SleepsOn::Plan(SleepPlan { bell: Some((place, _)), .. })
+                    if !sleep.is_told && sleep.due > now =>
+                {
                     Some(*place)
                 }
                 _ => None,

@@ -186,7 +186,7 @@ impl Promise {
             self.held += 1;
             prop_assert!(self.permits >= Some(self.held), "{} permits are held", self.held);
         }
-        self.admitted.push((epoch, Admission { at: Nanos::from_nanos(at), tokens: cost }));
+        self.admitted.push((epoch, Admission { at: Nanos::from_nanos(at), calls: cost }));
         // By a clock that may lag a little.
         let at = at.max(last.since);
         self.leaves(id, at);
@@ -243,7 +243,7 @@ impl Promise {
             return Ok(());
         }
         let ahead = self.line.iter().map(|caller| caller.cost).sum::<u64>();
-        let missing = (ahead + cost) as i128 * self.per() - self.level(now).0;
+        let missing = i128::from(ahead + cost) * self.per() - self.level(now).0;
         let ready = now + (missing.max(0) as u64).div_ceil(self.limit.rate().max());
         prop_assert!(
             ready.saturating_add(self.may_idle + slack) > latest,

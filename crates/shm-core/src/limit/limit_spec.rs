@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
-pub enum KindName {
+pub enum LimitKind {
     /// See [`Kind::Bucket`].
     #[default]
     Bucket,
@@ -24,11 +24,11 @@ pub enum KindName {
 
 /// A description of a limit. Converted by `Limit::try_from`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Description {
+pub struct LimitSpec {
     /// At most this many per period.
     pub rate: Rate,
     /// How it counts.
-    pub kind: KindName,
+    pub kind: LimitKind,
     /// For a bucket. Default: 1 for calls, which spaces them evenly; `max` for other units, of which one call takes
     /// many.
     pub burst: Option<u64>,
@@ -40,23 +40,23 @@ pub struct Description {
     pub unit: Unit,
 }
 
-impl Description {
+impl LimitSpec {
     /// A bucket of evenly spaced calls.
-    pub fn of(rate: Rate) -> Description {
-        Description { rate, kind: KindName::Bucket, burst: None, start: None, guard: None, unit: Unit::CALLS }
+    pub fn of(rate: Rate) -> LimitSpec {
+        LimitSpec { rate, kind: LimitKind::Bucket, burst: None, start: None, guard: None, unit: Unit::CALLS }
     }
 
     /// Whether it specifies how the limit counts. A bucket without a burst is the default.
     fn specifies_kind(self) -> bool {
-        self.kind != KindName::Bucket || self.burst.is_some()
+        self.kind != LimitKind::Bucket || self.burst.is_some()
     }
 
     /// Whether this limit matches every specified part. Rate and unit are always specified; an unspecified part may be
     /// anything.
     pub(super) fn is_met_by(self, limit: Limit) -> bool {
-        let existing = Description::from(limit);
+        let existing = LimitSpec::from(limit);
         let same_rate = match existing.kind {
-            KindName::Bucket => self.rate.same_ratio(existing.rate),
+            LimitKind::Bucket => self.rate.same_ratio(existing.rate),
             _ => self.rate == existing.rate,
         };
         same_rate
@@ -69,40 +69,40 @@ impl Description {
 
     /// This limit with every specified part applied. The other parts are kept, unless the kind or the unit changes.
     pub(super) fn applied_to(self, limit: Limit) -> Result<Limit> {
-        let existing = Description::from(limit);
+        let existing = LimitSpec::from(limit);
         if self.is_met_by(limit) {
             return Ok(limit);
         }
         if self.unit != existing.unit || self.specifies_kind() && self.kind != existing.kind {
             return self.try_into();
         }
-        Description {
+        LimitSpec {
             burst: self.burst.or(existing.burst),
             start: self.start.or(existing.start),
             guard: self.guard.or(existing.guard.map(|guard| guard.min(self.rate.per()))),
-            ..Description { rate: self.rate, ..existing }
+            ..LimitSpec { rate: self.rate, ..existing }
         }
         .try_into()
     }
 }
 
 /// The specified parts.
-impl fmt::Display for Description {
+impl fmt::Display for LimitSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.unit.is_calls() {
             write!(f, "{} ", self.unit)?;
         }
         write!(f, "{}", self.rate)?;
         match (self.kind, self.start) {
-            (KindName::Bucket, _) => match self.burst {
+            (LimitKind::Bucket, _) => match self.burst {
                 Some(1) => f.write_str(" with a burst of 1"),
                 Some(burst) => write!(f, " with bursts of {burst}"),
                 None => Ok(()),
             },
-            (KindName::Greedy, _) => f.write_str(" greedy"),
-            (KindName::FixedWindow, Some(Start::FirstUse)) => f.write_str(" in windows from first use"),
-            (KindName::FixedWindow, _) => f.write_str(" in fixed windows"),
-            (KindName::SlidingCounter, _) => f.write_str(" by a sliding counter"),
+            (LimitKind::Greedy, _) => f.write_str(" greedy"),
+            (LimitKind::FixedWindow, Some(Start::FirstUse)) => f.write_str(" in windows from first use"),
+            (LimitKind::FixedWindow, _) => f.write_str(" in fixed windows"),
+            (LimitKind::SlidingCounter, _) => f.write_str(" by a sliding counter"),
         }?;
         match self.guard {
             Some(guard) if !guard.is_zero() => write!(f, ", guarded by {}", format_span(guard)),
@@ -111,36 +111,36 @@ impl fmt::Display for Description {
     }
 }
 
-impl KindName {
+impl LimitKind {
     fn as_str(self) -> &'static str {
         match self {
-            KindName::Bucket => "bucket",
-            KindName::Greedy => "greedy",
-            KindName::FixedWindow => "fixed-window",
-            KindName::SlidingCounter => "sliding-counter",
+            LimitKind::Bucket => "bucket",
+            LimitKind::Greedy => "greedy",
+            LimitKind::FixedWindow => "fixed-window",
+            LimitKind::SlidingCounter => "sliding-counter",
         }
     }
 }
 
-impl fmt::Display for KindName {
+impl fmt::Display for LimitKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl From<Kind> for KindName {
-    fn from(kind: Kind) -> KindName {
+impl From<Kind> for LimitKind {
+    fn from(kind: Kind) -> LimitKind {
         match kind {
-            Kind::Bucket { .. } => KindName::Bucket,
-            Kind::Greedy => KindName::Greedy,
-            Kind::FixedWindow(_) => KindName::FixedWindow,
-            Kind::SlidingCounter => KindName::SlidingCounter,
+            Kind::Bucket { .. } => LimitKind::Bucket,
+            Kind::Greedy => LimitKind::Greedy,
+            Kind::FixedWindow(_) => LimitKind::FixedWindow,
+            Kind::SlidingCounter => LimitKind::SlidingCounter,
         }
     }
 }
 
-impl From<Limit> for Description {
-    fn from(limit: Limit) -> Description {
+impl From<Limit> for LimitSpec {
+    fn from(limit: Limit) -> LimitSpec {
         let (mut burst, mut start) = (None, None);
         match limit.kind() {
             Kind::Bucket { burst: b } => burst = Some(b.get()),
@@ -148,40 +148,40 @@ impl From<Limit> for Description {
             Kind::Greedy | Kind::SlidingCounter => {}
         }
         let guard = (limit.kind() == Kind::Greedy).then(|| limit.guard());
-        Description { rate: limit.rate(), kind: limit.kind().into(), burst, start, guard, unit: limit.unit() }
+        LimitSpec { rate: limit.rate(), kind: limit.kind().into(), burst, start, guard, unit: limit.unit() }
     }
 }
 
-impl TryFrom<Description> for Limit {
+impl TryFrom<LimitSpec> for Limit {
     type Error = Error;
 
-    fn try_from(d: Description) -> Result<Limit> {
+    fn try_from(d: LimitSpec) -> Result<Limit> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         let (rate, kind) = (d.rate, d.kind);
-        if d.burst.is_some() && kind != KindName::Bucket {
+        if d.burst.is_some() && kind != LimitKind::Bucket {
             return bad(format!(
                 "{rate}: only a bucket has a burst, and this is {kind}; omit one of the two"
             ));
         }
-        if d.start.is_some() && kind != KindName::FixedWindow {
+        if d.start.is_some() && kind != LimitKind::FixedWindow {
             return bad(format!("{rate}: only fixed windows have a start, and this is {kind}; omit it"));
         }
-        if d.guard.is_some() && kind != KindName::Greedy {
+        if d.guard.is_some() && kind != LimitKind::Greedy {
             return bad(format!(
                 "{rate}: a guard lengthens an exact window, which only a greedy limit has, and this is {kind}; omit the \
                  guard out, or make it greedy"
             ));
         }
         let limit = match kind {
-            KindName::Bucket => {
+            LimitKind::Bucket => {
                 let default = if d.unit.is_calls() { 1 } else { rate.max() };
                 Limit::with_burst(rate, d.burst.unwrap_or(default))
             }
-            KindName::Greedy => {
+            LimitKind::Greedy => {
                 Limit::greedy(rate).and_then(|limit| limit.guarded(d.guard.unwrap_or_default()))
             }
-            KindName::FixedWindow => Limit::fixed_window(rate, d.start.unwrap_or(Start::Epoch)),
-            KindName::SlidingCounter => Limit::sliding_counter(rate),
+            LimitKind::FixedWindow => Limit::fixed_window(rate, d.start.unwrap_or(Start::Epoch)),
+            LimitKind::SlidingCounter => Limit::sliding_counter(rate),
         }?;
         Ok(limit.counting(d.unit))
     }
@@ -191,16 +191,16 @@ impl TryFrom<Description> for Limit {
 mod tests {
     use super::*;
 
-    fn of(rate: &str) -> Description {
-        Description::of(rate.parse().unwrap())
+    fn of(rate: &str) -> LimitSpec {
+        LimitSpec::of(rate.parse().unwrap())
     }
 
     #[test]
     fn omitted_settings_get_defaults() {
         assert_eq!(Limit::try_from(of("5/s")).unwrap(), Limit::patient("5/s".parse().unwrap()));
-        let tokens = Description { unit: Unit::named("tokens").unwrap(), ..of("200000/m") };
+        let tokens = LimitSpec { unit: Unit::named("tokens").unwrap(), ..of("200000/m") };
         assert_eq!(Limit::try_from(tokens).unwrap().burst(), 200_000);
-        let window = Description { kind: KindName::FixedWindow, ..of("5/s") };
+        let window = LimitSpec { kind: LimitKind::FixedWindow, ..of("5/s") };
         assert_eq!(Limit::try_from(window).unwrap().kind(), Kind::FixedWindow(Start::Epoch));
     }
 
@@ -208,12 +208,12 @@ mod tests {
     fn incompatible_settings_are_rejected() {
         let guard = Some(Duration::from_millis(1));
         for d in [
-            Description { guard, ..of("5/s") },
-            Description { start: Some(Start::FirstUse), ..of("5/s") },
-            Description { kind: KindName::Greedy, burst: Some(2), ..of("5/s") },
-            Description { kind: KindName::SlidingCounter, guard, ..of("5/s") },
-            Description { kind: KindName::Greedy, start: Some(Start::Epoch), ..of("5/s") },
-            Description { burst: Some(0), ..of("5/s") },
+            LimitSpec { guard, ..of("5/s") },
+            LimitSpec { start: Some(Start::FirstUse), ..of("5/s") },
+            LimitSpec { kind: LimitKind::Greedy, burst: Some(2), ..of("5/s") },
+            LimitSpec { kind: LimitKind::SlidingCounter, guard, ..of("5/s") },
+            LimitSpec { kind: LimitKind::Greedy, start: Some(Start::Epoch), ..of("5/s") },
+            LimitSpec { burst: Some(0), ..of("5/s") },
         ] {
             let error = Limit::try_from(d).expect_err(&format!("{d:?}"));
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
