@@ -746,114 +746,160 @@ def is_locked(file, byte):
     return kind != fcntl.F_UNLCK
 
 
-def read_file(vectors, path, age_ns):
-    layout = Layout(vectors)
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
-        word = lambda at: struct.unpack_from("@Q", memory, at)[0]
-        at = lambda part, field: layout.at["file"][part] + layout.at[part][field]
-        identity, geometry = layout.at["file"]["identity"], layout.at["file"]["geometry"]
-        expect(memory[:8], b"SHMLIMIT", "the magic")
-        expect(word(at("identity", "version")), 1, "the version")
-        expect(word(at("identity", "layout")), layout.fingerprint, "the fingerprint")
-        get = lambda field: word(at("geometry", field))
-        seats, cells, permits = get("seats"), get("cells"), get("permits")
-        rings = [word(at("geometry", "rings") + 8 * i) for i in range(4)]
-        offsets, places = parts(seats, cells, rings, permits)
-        expect(len(memory), offsets["end"], "the size of the file")
-        expect(word(at("identity", "file_size")), len(memory), "the size in the file")
-        name_at = layout.at["file"]["name"]
-        summed = [word(identity + 8 * i) for i in range(7)] + [word(geometry + 8 * i) for i in range(11)]
-        summed += [word(name_at + 8 * i) for i in range(32)]
-        expect(word(at("identity", "checksum")), checksum(summed), "the header's checksum")
-        name = memory[name_at : name_at + get("name_len")].decode()
-        assert path.endswith("/" + name) and is_name(name), f"the name {name!r}"
+class Reader:
+    """One limiter's file, mapped. Nothing in it changes while it is read, apart from what does not matter here."""
 
-        now = get("created_ns") + age_ns
-        epoch = word(at("epoch_line", "epoch"))
+    def __init__(self, vectors, path, file, memory):
+        self.layout, self.path, self.file, self.memory = Layout(vectors), path, file, memory
+        self.seats, self.cells, self.permits = (self.of("geometry", name) for name in ("seats", "cells", "permits"))
+        self.rings = [self.of("geometry", "rings", i) for i in range(4)]
+        self.offsets, self.places = parts(self.seats, self.cells, self.rings, self.permits)
+
+    def word(self, at):
+        return struct.unpack_from("@Q", self.memory, at)[0]
+
+    def words(self, at, n):
+        return [self.word(at + 8 * i) for i in range(n)]
+
+    def of(self, part, field, i=0):
+        """A word of a part at the beginning of the file."""
+        return self.word(self.layout.at["file"][part] + self.layout.at[part][field] + 8 * i)
+
+    def check_header(self):
+        at = self.layout.at["file"]
+        expect(self.memory[:8], b"SHMLIMIT", "the magic")
+        expect(self.of("identity", "version"), 1, "the version")
+        expect(self.of("identity", "layout"), self.layout.fingerprint, "the fingerprint")
+        expect(len(self.memory), self.offsets["end"], "the size of the file")
+        expect(self.of("identity", "file_size"), len(self.memory), "the size in the file")
+        summed = self.words(at["identity"], 7) + self.words(at["geometry"], 11) + self.words(at["name"], 32)
+        expect(self.of("identity", "checksum"), checksum(summed), "the header's checksum")
+        name = self.memory[at["name"] : at["name"] + self.of("geometry", "name_len")].decode()
+        assert self.path.endswith("/" + name) and is_name(name), f"the name {name!r}"
+        return name
+
+    def generation(self):
+        """The current epoch, its configuration and rules, and the value of its state."""
+        epoch = self.of("epoch_line", "epoch")
         assert epoch < 2**63, "the limiter is retired"
-        start = layout.at["file"]["generations"] + epoch % 8 * layout.at["generation"]["size"]
-        config, limits = configuration(layout, lambda offset: word(start + offset), get("wall_ns"))
+        start = self.layout.at["file"]["generations"] + epoch % 8 * self.layout.at["generation"]["size"]
+        config, rules = configuration(self.layout, lambda at: self.word(start + at), self.of("geometry", "wall_ns"))
         expect(config["number"], epoch, "the number of the generation")
-        state, value = state_of(word(start + layout.generation("state", "word")))
+        state, value = state_of(self.word(start + self.layout.generation("state", "word")))
         expect(state, "live", "the state")
+        return epoch, config, rules, value
 
-        if cells:
-            record = Record(limits, rings)
-            cell = offsets["cells"] + 448 * (value & 0x3FFF)
-            words = [word(cell + 8 * i) for i in range(56)]
-            ring_starts = [offsets["slots"] + 8 * sum(rings[:i]) for i in range(4)]
-            all_rings = [[word(start + 8 * i) for i in range(n)] for start, n in zip(ring_starts, rings)]
-            usage = []
-            held_until = max(words[0], config["not_before_ns"] or 0)
-            assert words[0] <= now, "no turn lies ahead here"
-            for i, limit in enumerate(limits):
-                own = record.words_of(words, i)
-                if isinstance(limit, Bucket):
-                    seen = limit.usage(own[0], now)
-                else:
-                    used = limit.used(own, now, all_rings[i])
-                    seen = {"used": used, "available": limit.max - used, "queued": 0}
-                seen["next_at_ns"] = max(limit.instant(own, 1, all_rings[i]), held_until, now)
-                if held_until > now:
-                    seen["available"] = 0
-                usage.append(seen)
-        elif limits:
-            usage = [limits[0].usage(value, now)]
-        else:
-            expect(value, 0, "the state without a limit")
-            usage = []
+    def usage(self, config, rules, value, now):
+        if self.cells:
+            return self.usage_in_record(config, rules, value, now)
+        if rules:
+            return [rules[0].usage(value, now)]
+        expect(value, 0, "the state without a limit")
+        return []
 
-        def counters(where):
-            field = lambda name: word(where + layout.at["counters"][name])
-            admitted, denied, waited = field("admitted"), field("denied"), field("waited")
-            return [admitted, admitted + field("extra_calls"), denied, waited, field("waited_ns")]
+    def usage_in_record(self, config, rules, value, now):
+        record = Record(rules, self.rings)
+        words = self.words(self.offsets["cells"] + 448 * (value & 0x3FFF), 56)
+        assert words[0] <= now, "a turn lies ahead, of which this reader does not tell the usage"
+        starts = [self.offsets["slots"] + 8 * sum(self.rings[:i]) for i in range(4)]
+        rings = [self.words(start, n) for start, n in zip(starts, self.rings)]
+        held_until = max(words[0], config["not_before_ns"] or 0)
+        all_usage = []
+        for i, rule in enumerate(rules):
+            own = record.words_of(words, i)
+            if isinstance(rule, Bucket):
+                usage = rule.usage(own[0], now)
+            else:
+                used = rule.used(own, now, rings[i])
+                usage = {"used": used, "available": rule.max - used, "queued": 0}
+            usage["next_at_ns"] = max(rule.instant(own, 1, rings[i]), held_until, now)
+            if held_until > now:
+                usage["available"] = 0
+            all_usage.append(usage)
+        return all_usage
 
+    def counters(self, at):
+        get = lambda name: self.word(at + self.layout.at["counters"][name])
+        admitted = get("admitted")
+        return [admitted, admitted + get("extra_calls"), get("denied"), get("waited"), get("waited_ns")]
+
+    def holder(self, at):
+        """Tenure, PID, command, and since when, of a seat or place."""
+        get = lambda name: self.word(at + self.layout.at["holder"][name])
+        command = text_of(self.words(at + self.layout.at["holder"]["command"], 2))
+        return get("tenure"), {"pid": get("pid"), "command": command}, get("since_ns")
+
+    def processes(self, now):
+        """The sums of all counters, and the attached processes that live."""
         plus = lambda *all: [sum(values) & MAX for values in zip(*all)]
-        totals = counters(layout.at["file"]["seatless"])
-        held_words = [word(offsets["permits"] + 8 * i) for i in range(permits)]
-        attached, holders = [], {}
-        for i in range(seats):
-            seat = layout.at["file"]["size"] + layout.at["seat"]["size"] * i
-            part = lambda name: seat + layout.at["seat"][name]
-            holder = lambda name: word(part("holder") + layout.at["holder"][name])
-            tenure = holder("tenure")
-            counts = plus(counters(part("own")), counters(part("shared")))
+        totals = self.counters(self.layout.at["file"]["seatless"])
+        permits = self.words(self.offsets["permits"], self.permits)
+        attached = []
+        for i in range(self.seats):
+            seat = self.layout.at["file"]["size"] + self.layout.at["seat"]["size"] * i
+            part = lambda name: seat + self.layout.at["seat"][name]
+            counts = plus(self.counters(part("own")), self.counters(part("shared")))
             totals = plus(totals, counts)
-            if tenure % 2 == 0 or not is_locked(file, seat_byte(i, tenure)):
+            tenure, process, since = self.holder(part("holder"))
+            if tenure % 2 == 0 or not is_locked(self.file, seat_byte(i, tenure)):
                 continue
-            command = part("holder") + layout.at["holder"]["command"]
-            mine = [w for w in held_words if w >> 63 and w >> 51 & 0xFFF == i and w % 2**40 == tenure % 2**40]
-            if mine:
-                holders[i] = len(mine)
-            since = [a - b & MAX for a, b in zip(counts, counters(part("before")))]
+            is_mine = lambda w: w >> 63 and w >> 51 & 0xFFF == i and w % 2**40 == tenure % 2**40
+            counts = [a - b & MAX for a, b in zip(counts, self.counters(part("before")))]
             attached.append(
                 {
-                    "seat": i, "pid": holder("pid"), "command": text_of([word(command), word(command + 8)]),
-                    "since_ns": now - holder("since_ns"), "admitted": since[0], "denied": since[2], "waited": since[3],
-                    "permits": len(mine),
+                    "seat": i, **process, "since_ns": now - since, "admitted": counts[0], "denied": counts[2],
+                    "waited": counts[3], "permits": sum(1 for w in permits if is_mine(w)),
                 }
             )
-        standing = [word(at) for at in range(offsets["standing"], offsets["standing"] + places // 8, 8)]
+        return totals, attached
+
+    def line(self, epoch, units, now):
+        """The processes in line that live, in order."""
+        found = []
+        for p in range(self.places):
+            if not self.word(self.offsets["standing"] + p // 64 * 8) >> p % 64 & 1:
+                continue
+            place = self.offsets["places"] + self.layout.at["place"]["size"] * p
+            get = lambda name, i=0: self.word(place + self.layout.at["place"][name] + 8 * i)
+            tenure, process, _ = self.holder(place + self.layout.at["place"]["holder"])
+            if tenure % 2 == 0 or not is_locked(self.file, 2**41 + seat_byte(p, tenure)):
+                continue
+            # Where the state is one word, the first amount is the number of calls.
+            asks = {unit: get("costs", i if self.cells else 0) for i, unit in enumerate(units)}
+            process.update(callers=get("behind") + 1, since_ns=now - get("ticket"))
+            process["asks"] = asks if get("epoch") == epoch else {}
+            found.append(((get("ticket"), p), process))
+        ordered = [process for _, process in sorted(found, key=lambda entry: entry[0])]
+        return [{"position": i + 1, **process} for i, process in enumerate(ordered)]
+
+
+def read_file(vectors, path, age_ns):
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        reader = Reader(vectors, path, file, memory)
+        name = reader.check_header()
+        now = reader.of("geometry", "created_ns") + age_ns
+        epoch, config, rules, value = reader.generation()
+        usage = reader.usage(config, rules, value, now)
+        totals, attached = reader.processes(now)
+        units = [limit["unit"] or "calls" for limit in config["limits"]]
         end = config["not_before_ns"] or 0
+        holders = [{"seat": process["seat"], "held": process["permits"]} for process in attached if process["permits"]]
+        limits = [
+            {
+                **limit["numbers"], "kind": limit["kind"], "unit": unit, "used": seen["used"],
+                "available": seen["available"], "charged_ahead": seen["queued"], "next_in_ns": seen["next_at_ns"] - now,
+            }
+            for limit, unit, seen in zip(config["limits"], units, usage)
+        ]
+        permits = {"max": config["permits"], "held": sum(holder["held"] for holder in holders), "holders": holders}
         return {
-            "name": name, "bytes": len(memory), "seats": seats, "created_unix": get("created_unix"), "changes": epoch - 1,
-            "shadow": config["shadow"], "max_waiters": config["max_waiters"],
-            "paused_for_ns": end - now if end > now else None,
-            "limits": [
-                {
-                    **limit["numbers"], "kind": limit["kind"], "unit": limit["unit"] or "calls",
-                    "used": seen["used"], "available": seen["available"], "charged_ahead": seen["queued"],
-                    "next_in_ns": seen["next_at_ns"] - now,
-                }
-                for limit, seen in zip(config["limits"], usage)
-            ],
-            "permits": config["permits"] and {
-                "max": config["permits"], "held": sum(holders.values()),
-                "holders": [{"seat": seat, "held": held} for seat, held in holders.items()],
-            },
+            "name": name, "bytes": len(memory), "seats": reader.seats, "changes": epoch - 1, "shadow": config["shadow"],
+            "created_unix": reader.of("geometry", "created_unix"), "max_waiters": config["max_waiters"],
+            "paused_for_ns": end - now if end > now else None, "limits": limits,
+            "permits": permits if config["permits"] else 0,
             "admitted": totals[0], "calls": totals[1], "denied": totals[2], "waited": totals[3],
             "waited_total_ns": totals[4], "attached": attached,
-            "unordered": word(at("line", "unordered")), "processes_in_line": sum(bin(w).count("1") for w in standing),
+            "unordered": reader.of("line", "unordered"), "waiting": reader.line(epoch, units, now),
         }
 
 

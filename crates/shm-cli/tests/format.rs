@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::Sandbox;
+use common::{Sandbox, until};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -34,6 +34,7 @@ fn ns(seconds: &Value) -> Value {
 fn as_inspected(seen: &Value) -> Value {
     let limits: Vec<Value> = seen["limits"].as_array().unwrap().iter().map(limit).collect();
     let attached: Vec<Value> = seen["attached"].as_array().unwrap().iter().map(process).collect();
+    let waiting: Vec<Value> = seen["waiting"].as_array().unwrap().iter().map(in_line).collect();
     let mut permits = seen["permits"].clone();
     if permits.is_null() {
         permits = json!(0);
@@ -46,7 +47,7 @@ fn as_inspected(seen: &Value) -> Value {
         "limits": limits, "attached": attached, "permits": permits,
         "paused_for_ns": ns(&seen["paused_for_s"]),
         "waited_total_ns": ns(&seen["waited_total_s"]),
-        "processes_in_line": seen["waiting"].as_array().unwrap().len(),
+        "waiting": waiting,
     });
     let same = ["name", "bytes", "seats", "created_unix", "changes", "shadow", "max_waiters"];
     for key in same.into_iter().chain(["admitted", "calls", "denied", "waited", "unordered"]) {
@@ -73,6 +74,14 @@ fn limit(seen: &Value) -> Value {
 fn process(seen: &Value) -> Value {
     let mut process = json!({ "since_ns": ns(&seen["since_s"]) });
     for key in ["seat", "pid", "command", "admitted", "denied", "waited", "permits"] {
+        process[key] = seen[key].clone();
+    }
+    process
+}
+
+fn in_line(seen: &Value) -> Value {
+    let mut process = json!({ "since_ns": ns(&seen["since_s"]) });
+    for key in ["position", "pid", "command", "callers", "asks"] {
         process[key] = seen[key].clone();
     }
     process
@@ -193,6 +202,39 @@ fn the_reader_and_inspect_agree_on_several_limits() {
         sandbox.ok(&["run", kind, "--", "true"]);
         assert_eq!(sandbox.run(&["run", kind, "--try", "--", "true"]).status, 75);
         assert_eq!(compare(&sandbox, kind)["limits"][0]["used"], used, "{kind}");
+    }
+}
+
+#[test]
+fn the_reader_and_inspect_agree_on_the_line() {
+    if !has_reader() {
+        return;
+    }
+    let sandbox = sandbox("api", "--rate 1/h --burst 3");
+    sandbox.ok(&["acquire", "api", "--calls", "3"]);
+    let mut waiters: Vec<Child> = ["1", "2", "3"]
+        .into_iter()
+        .enumerate()
+        .map(|(before, calls)| {
+            let waiter =
+                sandbox.command(&["acquire", "api", "--calls", calls]).stdout(Stdio::null()).spawn().unwrap();
+            until(|| sandbox.json(&["inspect", "api", "--json"])["callers_waiting"] == before + 1);
+            waiter
+        })
+        .collect();
+    // The turn of the first is charged a moment after it has joined the line.
+    until(|| sandbox.json(&["inspect", "api", "--json"])["charged_ahead"] == 1);
+    let read = compare(&sandbox, "api");
+    let asks: Vec<&Value> =
+        read["waiting"].as_array().unwrap().iter().map(|process| &process["asks"]["calls"]).collect();
+    assert_eq!(asks, [1, 2, 3]);
+    // A dead one keeps its place until another process needs to know, but neither shows it.
+    waiters[1].kill().unwrap();
+    waiters[1].wait().unwrap();
+    assert_eq!(compare(&sandbox, "api")["waiting"].as_array().unwrap().len(), 2);
+    for mut waiter in waiters {
+        let _ = waiter.kill();
+        waiter.wait().unwrap();
     }
 }
 
