@@ -3,15 +3,18 @@
 
     format_reader.py vectors VECTORS               computes every vector of docs/format-vectors.json itself
     format_reader.py file VECTORS PATH AGE_NS      reads a limiter's file, as it was AGE_NS after its creation, as JSON
+    format_reader.py create VECTORS PATH POLICY    creates a limiter: {"limits": [...], "permits": N, "seats": N}
 
-It takes the offsets of words from the vectors and everything else from the page. It only reads: Python has no atomics.
+It takes the offsets of words from the vectors and everything else from the page. It decides nothing: Python has no atomics.
 """
 
 import fcntl
 import json
 import mmap
+import os
 import struct
 import sys
+import time
 import unicodedata
 
 MAX = 2**64 - 1
@@ -903,12 +906,104 @@ def read_file(vectors, path, age_ns):
         }
 
 
+# --- Creation ---
+
+
+def text_words(text, n):
+    return list(struct.unpack(f"<{n}Q", text.encode().ljust(8 * n, b"\0")))
+
+
+def namespace(kind):
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
+    except FileNotFoundError:
+        # The kernel has namespaces, but none of this kind.
+        return 1 if os.path.exists("/proc/self/ns/pid") else 0
+    except OSError:
+        return 0
+
+
+def configuration_words(layout, policy, rules, since, wall_ns):
+    """The words of a new file's first generation, by their offsets. No pause, no shadow mode, any number of waiters."""
+    limits, permits = policy["limits"], policy["permits"]
+    head = lambda field: layout.generation("generation_header", field)
+    words = {head("number"): 1, head("starts_empty"): 1, head("since_ns"): since}
+    words[head("shape")] = len(limits) | permits << 32 | permits << 48
+    for i, (limit, rule) in enumerate(zip(limits, rules)):
+        kind, numbers = limit["kind"], limit["numbers"]
+        put = lambda field, value: words.update({layout.limit(i, field): value})
+        unit = text_words(limit["unit"], 3)
+        words.update({layout.limit(i, "unit") + 8 * k: word for k, word in enumerate(unit)})
+        put("kind", KINDS.index(kind) << 8 | bool(limit["unit"]) << 16 | getattr(rule, "shift", 0))
+        put("ticks_per_ns", numbers["per_ns"] + numbers["guard_ns"])
+        for field in ("max", "per_ns", "guard_ns"):
+            put(field, numbers[field])
+        put("burst", numbers["burst"] if kind == "bucket" else numbers["max"])
+        if kind == "bucket":
+            put("ticks_per_ns", rule.ticks_per_ns)
+            put("ns_per_tick", rule.ns_per_tick)
+            is_fast = len(limits) == 1 and not permits and not limit["unit"]
+            put("fast_burst", rule.burst if is_fast else 0)
+        elif kind == "windows since 1970":
+            put("ns_per_tick", rule.y)
+    summed = [words.get(at, 0) for at in layout.numbers["summed_in_generation"]]
+    return {**words, head("checksum"): checksum(summed)}
+
+
+def create(vectors, path, policy):
+    layout, limits, seats = Layout(vectors), policy["limits"], policy["seats"]
+    directory, name = os.path.split(path)
+    assert is_name(name), name
+    cells, rings, permits = room(limits, policy["permits"], seats)
+    offsets, _ = parts(seats, cells, rings, permits)
+    since = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    wall_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot_id = int(file.read().strip().replace("-", ""), 16)
+
+    words = {}
+    at = lambda part, field, i=0: layout.at["file"][part] + layout.at[part][field] + 8 * i
+    identity = [text_words("SHMLIMIT", 1)[0], 1, layout.fingerprint, offsets["end"], boot_id >> 64, boot_id & MAX]
+    identity.append(namespace("time"))
+    geometry = [seats, len(name.encode()), since, time.time_ns() // 10**9, cells, permits, *rings, wall_ns]
+    name_words = text_words(name, 32)
+    for part, values in (("identity", identity), ("geometry", geometry), ("name", name_words)):
+        words.update({layout.at["file"][part] + 8 * i: value for i, value in enumerate(values)})
+    words[at("identity", "checksum")] = checksum(identity + geometry + name_words)
+    rules = [limit_of(limit["kind"], limit["numbers"], None, wall_ns) for limit in limits]
+    first = layout.at["file"]["generations"] + layout.at["generation"]["size"]
+    generation = configuration_words(layout, policy, rules, since, wall_ns)
+    words.update({first + offset: value for offset, value in generation.items()})
+    state = rules[0].tick(since) if limits and not cells else 0
+    if cells:
+        state = 1 << 14 | (cells - 1)
+        record = Record(rules, rings).zero_usage(since)
+        cell = offsets["cells"] + 448 * (cells - 1)
+        words.update({cell + 8 * i: value for i, value in enumerate(record)})
+    words[first + layout.generation("state", "word")] = state
+    words[at("epoch_line", "epoch")] = 1
+
+    temporary = os.path.join(directory, f".shm-limit-{os.getpid()}-{since}")
+    file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, offsets["end"])
+        for offset, value in words.items():
+            os.pwrite(file, struct.pack("@Q", value), offset)
+        os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
+        os.close(file)
+
+
 def main():
     command, vectors, *rest = sys.argv[1:]
     with open(vectors, encoding="utf-8") as file:
         vectors = numbers(json.load(file))
     if command == "vectors":
         check_vectors(vectors)
+    elif command == "create":
+        path, policy = rest
+        create(vectors, path, json.loads(policy))
     else:
         path, age_ns = rest
         print(json.dumps(read_file(vectors, path, int(age_ns))))

@@ -1,4 +1,4 @@
-//! Limiters' files as an independent implementation of `docs/format.md` reads them, compared with `shm-limit inspect --json`.
+//! Limiters' files as an independent implementation of `docs/format.md` reads and creates them, compared with `shm-limit inspect --json`.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::{Sandbox, until};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -24,6 +24,12 @@ fn has_reader() -> bool {
     };
     let _ = writeln!(std::io::stderr(), "SKIPPED {}: {why}", module_path!());
     false
+}
+
+fn reader(command: &str, file: &Path, argument: &str) -> Output {
+    let mut python = Command::new("python3");
+    python.arg(in_repository("tests/docs/format_reader.py")).arg(command);
+    python.arg(in_repository("docs/format-vectors.json")).arg(file).arg(argument).output().unwrap()
 }
 
 fn ns(seconds: &Value) -> Value {
@@ -91,14 +97,7 @@ fn in_line(seen: &Value) -> Value {
 fn both(sandbox: &Sandbox, name: &str) -> (Value, Value) {
     let seen = sandbox.json(&["inspect", name, "--json"]);
     assert_eq!(seen["health"], "ok", "{seen}");
-    let output = Command::new("python3")
-        .arg(in_repository("tests/docs/format_reader.py"))
-        .arg("file")
-        .arg(in_repository("docs/format-vectors.json"))
-        .arg(sandbox.path().join(name))
-        .arg(ns(&seen["age_s"]).to_string())
-        .output()
-        .unwrap();
+    let output = reader("file", &sandbox.path().join(name), &ns(&seen["age_s"]).to_string());
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     let mut read: Value = serde_json::from_slice(&output.stdout).unwrap();
     // The command rounds times until something up to microseconds.
@@ -251,16 +250,68 @@ fn the_reader_refuses_a_damaged_file() {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
         std::fs::write(&file, &damaged).unwrap();
-        let output = Command::new("python3")
-            .arg(in_repository("tests/docs/format_reader.py"))
-            .args([
-                "file",
-                in_repository("docs/format-vectors.json").to_str().unwrap(),
-                file.to_str().unwrap(),
-                "0",
-            ])
-            .output()
-            .unwrap();
+        let output = reader("file", &file, "0");
         assert!(!output.status.success(), "byte {at}");
+    }
+}
+
+/// A limiter that another implementation created.
+#[test]
+fn the_command_uses_a_limiter_that_the_reader_created() {
+    if !has_reader() {
+        return;
+    }
+    let limit = |kind: &str, max: u64, seconds: u64, burst: u64, guard_ns: u64, unit: &str| {
+        let numbers =
+            json!({"max": max, "per_ns": seconds * 1_000_000_000, "burst": burst, "guard_ns": guard_ns});
+        json!({"kind": kind, "numbers": numbers, "unit": unit})
+    };
+    let day = 86_400;
+    let bucket = || limit("bucket", 7, day, 4, 0, "");
+    for (name, limits, permits) in [
+        ("bucket", vec![bucket()], 0),
+        ("bucket and permits", vec![bucket()], 2),
+        ("permits", vec![], 70),
+        ("several", vec![bucket(), limit("greedy", 5, day, 5, 1_000, ""), bucket()], 0),
+        ("greedy", vec![limit("greedy", 2_000, day, 2_000, 0, "")], 1),
+        ("windows", vec![limit("windows since 1970", 9, 366 * day, 9, 0, "")], 0),
+        (
+            "others",
+            vec![
+                limit("windows from first use", 9, day, 9, 0, ""),
+                limit("sliding counter", 8, day, 8, 0, ""),
+            ],
+            0,
+        ),
+    ] {
+        let sandbox = Sandbox::new();
+        let policy = json!({"limits": limits, "permits": permits, "seats": 3});
+        let file = sandbox.path().join(name);
+        let output = reader("create", &file, &policy.to_string());
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        // It does not replace it.
+        assert!(!reader("create", &file, &policy.to_string()).status.success());
+        let new = compare(&sandbox, name);
+        assert_eq!(
+            (&new["changes"], &new["seats"], new["limits"].as_array().unwrap().len()),
+            (&json!(0), &json!(3), limits.len())
+        );
+        for used in 1..=2 {
+            sandbox.ok(&["run", name, "--", "true"]);
+            let read = compare(&sandbox, name);
+            assert!(
+                read["limits"].as_array().unwrap().iter().all(|limit| limit["used"] == used),
+                "{name}: {read}"
+            );
+        }
+        sandbox.ok(&["set", name, "--max-waiters", "5"]);
+        sandbox.ok(&["pause", name, "1h"]);
+        assert_eq!(sandbox.run(&["run", name, "--try", "--", "true"]).status, 75);
+        compare(&sandbox, name);
+        sandbox.ok(&["resume", name]);
+        sandbox.ok(&["run", name, "--", "true"]);
+        assert_eq!(compare(&sandbox, name)["changes"], 3);
+        sandbox.ok(&["remove", name]);
+        assert!(!file.exists());
     }
 }
