@@ -1,4 +1,5 @@
-//! Limiters' files as an independent implementation of `docs/format.md` reads and creates them, compared with `shm-limit inspect --json`.
+//! Limiters' files as an independent implementation of `docs/format.md` reads and creates them, compared with
+//! `shm-limit inspect --json`.
 
 mod common;
 
