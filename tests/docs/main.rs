@@ -1,6 +1,8 @@
 //! Whether the documentation is right about the sources: each test, module and file that the pages and the tables of modules
 //! name exists, each module of tests with real processes is named, and figures that are quoted are those of the benchmark.
 
+mod format;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -124,6 +126,21 @@ fn every_source_file_and_folder_that_a_page_names_exists() {
         let exists = |file: &str| PARTS.iter().any(|part| Path::new(ROOT).join(part).join(file).exists());
         let missing: Vec<&str> = files.filter(|file| !exists(file)).collect();
         assert!(missing.is_empty(), "{document} names files that do not exist: {missing:?}");
+    }
+}
+
+/// What keeps the page on the format true exists: tests, and the reader.
+#[test]
+fn every_test_that_the_page_on_the_format_names_exists() {
+    let sources = Sources::read();
+    let text = fs::read_to_string(Path::new(ROOT).join("docs/format.md")).expect("a document");
+    let names = || quoted(&text).filter(|name| !is_source(name));
+    let wrong: Vec<String> = names().filter_map(|name| wrong(name, &sources)).collect();
+    assert!(wrong.is_empty(), "docs/format.md:\n{}", wrong.join("\n"));
+    for named in
+        ["the_vectors_match_the_code", "the_reader_agrees_with_every_vector", "tests/docs/format_reader.py"]
+    {
+        assert!(names().any(|name| name == named), "docs/format.md does not name `{named}`");
     }
 }
 

@@ -28,8 +28,9 @@ cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
 cargo xtask check [PART...]  that the crates can be published and built elsewhere: package (each is complete by itself), musl (a
                              static command), deny (licences, sources, advisories), api (the public interface is the one in
-                             docs/api; --bless writes it), msrv, minimal (oldest dependencies), miri (pure code), aarch64 (by
-                             an emulator), coverage. What needs a tool that is missing is skipped, and says so
+                             docs/api; --bless writes it), vectors (those of the file format are in docs/format-vectors.json;
+                             --bless writes them), msrv, minimal (oldest dependencies), miri (pure code), aarch64 (by an
+                             emulator), coverage. What needs a tool that is missing is skipped, and says so
 cargo xtask bench [PART...]  the benchmark, each figure next to its baseline or a peer, in one run; --svg FILE also draws the plot";
 
 fn main() -> ExitCode {

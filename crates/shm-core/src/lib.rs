@@ -32,6 +32,8 @@ mod seat;
 #[cfg(all(shuttle, test))]
 mod shuttle_tests;
 mod sync;
+#[cfg(all(test, not(model)))]
+mod vectors;
 
 #[cfg(not(model))]
 mod directory;

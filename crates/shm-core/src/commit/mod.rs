@@ -31,3 +31,5 @@ pub(crate) use scratch::Scratch;
 #[cfg(not(model))]
 pub(crate) use word_state::{AttemptError, Decides};
 pub(crate) use word_state::{Wanted, WordState};
+#[cfg(all(test, not(model)))]
+pub(crate) use {config_words::in_memory, record_store::RecordPtr, state_word::StateWord};
