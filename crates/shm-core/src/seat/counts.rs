@@ -51,20 +51,20 @@ impl Counter<'_> {
     }
 }
 
-/// Counters of one process, or of all.
+/// Counters of one process, or of all, since the limiter was created or the process attached. They only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counts {
     /// Requests admitted.
     pub admitted: u64,
-    /// Calls that those took.
+    /// Calls that the admitted requests took.
     pub calls: u64,
     /// Requests denied or timed out.
     pub denied: u64,
     /// Admitted requests that had to wait.
     pub waited: u64,
-    /// The sum of their waiting times.
+    /// The total time for which those requests waited.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "waited_time_ns", serialize_with = "crate::limit::serde_impls::nanos")
