@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 const PUBLISHED: [&str; 4] = ["shm-core", "shm-lib", "shm-tower", "shm-cli"];
 /// The crates whose public interface is kept in `docs/api/`.
 const LISTED: [&str; 2] = ["shm-lib", "shm-tower"];
-const ALL: [&str; 9] = ["package", "musl", "deny", "api", "msrv", "minimal", "miri", "aarch64", "coverage"];
+const ALL: [&str; 10] =
+    ["package", "musl", "deny", "api", "vectors", "msrv", "minimal", "miri", "aarch64", "coverage"];
 
 /// Runs these checks, or all.
 pub(crate) fn check(parts: &[&str]) -> Result<(), String> {
@@ -26,6 +27,7 @@ pub(crate) fn check(parts: &[&str]) -> Result<(), String> {
             "musl" => musl()?,
             "deny" => deny()?,
             "api" => api(bless)?,
+            "vectors" => vectors(bless)?,
             "msrv" => msrv()?,
             "minimal" => minimal()?,
             "miri" => miri()?,
@@ -116,6 +118,12 @@ fn api(bless: bool) -> Result<(), String> {
         println!("== api: {name} is as in {file}");
     }
     Ok(())
+}
+
+/// The test vectors of the file format are those in `docs/format-vectors.json`; with `--bless` they are written anew.
+fn vectors(bless: bool) -> Result<(), String> {
+    let environment: &[(&str, &str)] = if bless { &[("SHM_LIMIT_BLESS", "1")] } else { &[] };
+    run("vectors", environment, &["test", "-p", "shm-core", "--lib", "vectors::"])
 }
 
 /// Everything is checked by the oldest toolchain that is promised, `rust-version`.

@@ -2,7 +2,7 @@
 
 use crate::{CORE, HELP, run};
 
-/// The large models, each in this many random interleavings.
+/// Runs the long scenarios, each in this many random interleavings.
 pub(crate) fn interleave(n: &str) -> Result<(), String> {
     let tests = ["--target-dir", "target/shuttle", "shuttle_tests"];
     let environment =

@@ -11,6 +11,7 @@ const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const KINDS: &str = include_str!("../../shm-core/src/error.rs");
 const HEALTH: &str = include_str!("../src/output/json/mod.rs");
 const STATE: &str = include_str!("../src/output/table.rs");
+const INSPECT: &str = include_str!("../src/output/human.rs");
 
 /// What stands between the two, which must be there.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
@@ -41,6 +42,12 @@ fn every_kind_of_error_has_a_heading() {
     assert!(kinds.len() >= 21, "{kinds:?}");
     let missing: Vec<&&str> = kinds.iter().filter(|kind| !has_heading(kind)).collect();
     assert!(missing.is_empty(), "docs/troubleshooting.md has no heading for {missing:?}");
+}
+
+#[test]
+fn the_page_quotes_what_inspect_says_of_a_late_process() {
+    let late = between(INSPECT, "const LATE: &str = \", ", " (");
+    assert!(PAGE.contains(&format!("`{late}`")), "docs/troubleshooting.md does not quote {late:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The file format. `docs/format.md` describes it for other languages.
+//! The file format. `docs/format.md` describes it for other languages, with test vectors (`vectors`).
 //!
 //! Everything is a 64-bit word in native byte order, accessed atomically. Cache lines are 64 bytes. What every decision
 //! reads, what every admission writes, and the seats are on separate lines.
@@ -81,7 +81,7 @@ pub(crate) struct TurnTable {
 pub(crate) struct TurnSlot {
     /// How many times the slot was filled: no two of its turns have the same number.
     pub(crate) number: AtomicU64,
-    /// The generation that was charged, and its state word right before (where the state is a record) and right after.
+    /// The generation that was charged, and its state word right before and right after.
     pub(crate) epoch: AtomicU64,
     pub(crate) before: AtomicU64,
     pub(crate) after: AtomicU64,
@@ -130,7 +130,7 @@ pub(crate) struct Geometry {
     pub(crate) _reserved: [AtomicU64; 5],
 }
 
-/// The word that every process reads with every decision and sleeps on.
+/// The word that every process reads with every decision, and on which a thread sleeps until its reserved turn.
 #[repr(C, align(64))]
 pub(crate) struct EpochLine {
     /// The number of the current generation; the top bit set means permanently retired. Its low half is the futex.
@@ -496,8 +496,9 @@ const _: () = {
     assert!(SEATS_OFFSET == 16_384);
 };
 
-/// Parts of the layout without a file, for models.
-#[cfg(all(model, test))]
+/// Parts of the layout without a file, for models and for the test vectors.
+#[cfg(test)]
+#[cfg_attr(not(model), allow(dead_code))]
 mod model {
     use super::*;
     use std::array::from_fn;

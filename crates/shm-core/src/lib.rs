@@ -39,6 +39,8 @@ mod seat;
 mod shuttle_tests;
 #[cfg(any(not(model), test))]
 mod sync;
+#[cfg(all(test, not(model)))]
+mod vectors;
 
 #[cfg(not(model))]
 mod directory;

@@ -1,7 +1,7 @@
-//! What must hold after a death, beside a stopped process and when that has gone on, for two processes that were one, and
-//! after the end of the limiter.
+//! What must hold after the process under test was killed at an instruction, while it is stopped there and after it has
+//! gone on, after it forked there, and after its limiter was retired meanwhile.
 //!
-//! | file | for what is cut off while it |
+//! | file | for a process that |
 //! |---|---|
 //! | `budget` | takes calls now or gives them back; takes its seat, or leaves |
 //! | `reservations` | takes a turn or gives it back |

@@ -357,3 +357,39 @@ fn max_waiters_in(word: u64) -> Option<u32> {
 pub(super) fn is_shadow(from: &Generation) -> bool {
     from.limits[0].params.kind.load(Ordering::Relaxed) & SHADOW != 0
 }
+
+/// For the test vectors: a configuration in memory instead of a file.
+#[cfg(all(test, not(model)))]
+pub(crate) mod in_memory {
+    use super::*;
+
+    /// The generation of this number, with its state unwritten.
+    pub(crate) fn generation(config: &Config, number: u64, wall_ns: u64) -> Generation {
+        let generation = Generation::model();
+        config.store(number, wall_ns, &generation);
+        generation
+    }
+
+    /// The offsets in a generation of the words that its checksum covers, in this order.
+    pub(crate) fn summed_offsets() -> Vec<usize> {
+        let generation = Generation::model();
+        let start = std::ptr::from_ref(&generation).addr();
+        let offset = |word: &AtomicU64| std::ptr::from_ref(word).addr() - start;
+        let limits = generation.limits.iter().flat_map(fields_of_limit);
+        header_fields(&generation).into_iter().chain(limits).map(offset).collect()
+    }
+
+    /// The word at this offset in a generation, if it is one that a configuration has.
+    pub(crate) fn word_at(generation: &Generation, at: usize) -> Option<&AtomicU64> {
+        let start = std::ptr::from_ref(generation).addr();
+        let limits = generation.limits.iter().flat_map(fields_of_limit);
+        let mut words =
+            header_fields(generation).into_iter().chain(limits).chain([&generation.header.checksum]);
+        words.find(|word| std::ptr::from_ref(*word).addr() == start + at)
+    }
+
+    /// The rules of this configuration, in a file whose limits have these rings.
+    pub(crate) fn rules_of(config: &Config, wall_ns: u64, ringed: [bool; RINGS]) -> Rules {
+        rules(&generation(config, 1, wall_ns), ringed)
+    }
+}

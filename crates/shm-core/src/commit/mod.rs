@@ -35,3 +35,5 @@ pub(crate) use scratch::Scratch;
 pub(crate) use word_state::WordState;
 #[cfg(not(model))]
 pub(crate) use word_state::{AttemptError, Decides, Wanted};
+#[cfg(all(test, not(model)))]
+pub(crate) use {config_words::in_memory, record_store::RecordPtr, state_word::StateWord};

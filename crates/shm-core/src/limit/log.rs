@@ -132,7 +132,7 @@ impl State {
 
     /// Whether these can be the words of a log. A count that cannot grow, or bounds ahead of it, would admit every
     /// request.
-    fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.implausible(u64::MAX).is_none()
     }
 

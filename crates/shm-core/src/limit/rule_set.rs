@@ -100,6 +100,15 @@ impl Size {
             Some(_) => self.with_queue.div_ceil(LINE),
         }
     }
+
+    /// The words of this record.
+    #[cfg(all(test, not(model)))]
+    pub(crate) fn words(self, record: &Record) -> &[u64] {
+        match record.queue_from() {
+            None => &record.0[..self.without_queue],
+            Some(_) => &record.0[..self.with_queue],
+        }
+    }
 }
 
 /// The rings of all limits.

@@ -65,8 +65,8 @@ impl Limiter {
     pub fn reset(&self) -> Result<()> {
         let now = clock::now();
         self.publish_with(true, |config| {
-            // An ended pause is dropped: all it still does is to keep the bucket from a burst of budget that was unused
-            // during the pause, and reset discards usage.
+            // An ended pause is dropped: its only remaining effect is that budget unused during the pause does not become a
+            // burst, and a reset discards usage anyway.
             Ok(Some(Config { starts_empty: true, not_before: config.paused_until(now), ..*config }))
         })?;
         self.reap_line();
@@ -77,7 +77,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Denies all requests, in every process, for `time`. Deferred the limits resume at their sustained rate: a pause
+    /// Denies all requests, in every process, for `time`. Afterwards buckets resume at their sustained rate: a pause
     /// does not build up a burst. Never shortens a pause; when pauses overlap, the one that ends last applies.
     ///
     /// # Errors
@@ -164,8 +164,8 @@ impl Limiter {
         // state.
         self.undo_turns(pair, |_| true);
         segment.publish(epoch, &next, pair).map_err(commit_error)?;
-        // The first process to meet the new generation would settle it; doing so now means that the fewest turns of the
-        // old queue count as used.
+        // Otherwise the first process to meet the new generation would settle it. The earlier it is settled, the fewer turns
+        // of the old queue have come and count as used.
         let _ = segment.settle(epoch + 1, pair);
         Ok(())
     }

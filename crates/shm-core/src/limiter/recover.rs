@@ -53,8 +53,8 @@ impl Limiter {
                 return Err(self.segment.commit_error(damage.unwrap_or(why), cost));
             }
         }
-        // A process that slept through a full ring cycle froze a state that it should have frozen long ago. See
-        // `generation`.
+        // A process that slept through a full ring cycle froze a state that it should have frozen long ago: see
+        // invariant 4 of `commit::generation`.
         self.publish(|config| {
             let epoch = self.segment.generations().epoch();
             let still = self.segment.settle(epoch, None) == Err(CommitError::Frozen);

@@ -8,6 +8,7 @@
 //! | `turns` | turns charged ahead, each claimed by one compare-and-swap |
 //! | `places` | which processes are in line, in which order, and which are awake |
 //! | `callers` | the callers of this process, behind its one place |
+//! | `loom_tests` | every interleaving of small scenarios |
 
 #[cfg(not(model))]
 mod callers;

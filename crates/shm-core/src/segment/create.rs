@@ -49,7 +49,7 @@ impl Drop for Unnamed<'_> {
 }
 
 /// The shape of a file for this policy.
-pub(super) fn shape_for(policy: &Policy, seats: usize) -> Shape {
+pub(crate) fn shape_for(policy: &Policy, seats: usize) -> Shape {
     let mut rings = [0; RINGS];
     for (ring, limit) in rings.iter_mut().zip(policy.limits()) {
         if limit.kind() == Kind::Greedy {

@@ -19,6 +19,8 @@ mod open;
 pub use crate::layout::MAX_SEATS;
 pub(crate) use control::{Control, unlink_if};
 pub use create::DEFAULT_SEATS;
+#[cfg(test)]
+pub(crate) use create::shape_for;
 
 use crate::clock;
 use crate::commit::{
