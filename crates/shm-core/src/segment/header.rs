@@ -141,10 +141,12 @@ fn is_possible(words: &[u64; COUNT], index: usize, size: usize, name: &Name) -> 
 
 /// An error for damage that cannot be repaired.
 pub(super) fn corrupt(what: &str, name: &Name, path: &Path) -> Error {
+    let remove = removal(name, path);
+    Error::new(ErrorKind::Corrupt, format!("damaged: {what}; run `{remove}`, then create it again"))
+}
+
+/// The command that removes a file that is not a usable limiter.
+pub(super) fn removal(name: &Name, path: &Path) -> String {
     let in_dir = path.parent().map(Directory::option_for).unwrap_or_default();
-    let name = name.shell_word();
-    Error::new(
-        ErrorKind::Corrupt,
-        format!("damaged: {what}; run `shm-limit remove --force {name}{in_dir}`, then create it again"),
-    )
+    format!("shm-limit remove --force {}{in_dir}", name.shell_word())
 }

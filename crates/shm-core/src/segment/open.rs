@@ -147,7 +147,7 @@ fn check_file(dir: &Directory, (name, path): (&Name, &Path), file: &File, meta: 
         let mut bytes = [0; 24];
         let _ = file.read_at(&mut bytes, 0);
         let word = |i: usize| u64::from_ne_bytes(std::array::from_fn(|k| bytes[i * 8 + k]));
-        check_format(word(0), word(1), word(2))?;
+        check_format(word(0), word(1), word(2), name, path)?;
         return Err(wrong_size(meta.size(), name, path));
     }
     Ok(())
@@ -161,18 +161,21 @@ fn wrong_size(size: u64, name: &Name, path: &Path) -> Error {
 fn shape_of(header: &Header, size: usize, name: &Name, path: &Path) -> Result<Shape> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let (id, r) = (&header.identity, &header.geometry);
-    check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
+    check_format(get(&id.magic), get(&id.version), get(&id.layout), name, path)?;
     Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get))
         .filter(|shape| shape.file_size() == size)
         .ok_or_else(|| wrong_size(size as u64, name, path))
 }
 
-fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
+fn check_format(magic: u64, version: u64, layout: u64, name: &Name, path: &Path) -> Result<()> {
     if magic != MAGIC {
         return Err(Error::new(
             ErrorKind::NotALimiter,
-            "another file is in its place; move that away (or run `shm-limit remove --force NAME`, which deletes it), or \
-             choose another name or directory",
+            format!(
+                "another file is in its place; move that away (or run `{}`, which deletes it), or choose another name or \
+                 directory",
+                header::removal(name, path)
+            ),
         ));
     }
     if version != VERSION || layout != FINGERPRINT {
@@ -191,7 +194,7 @@ fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
 fn check_header(header: &Header, shape: &Shape, name: &Name, path: &Path) -> Result<()> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let id = &header.identity;
-    check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
+    check_format(get(&id.magic), get(&id.version), get(&id.layout), name, path)?;
     let corrupt = |what: &str| Err(header::corrupt(what, name, path));
     if get(&id.checksum) != header::checksum(header) {
         return Err(header::wrong_checksum(header, name, path));
@@ -210,7 +213,7 @@ fn check_header(header: &Header, shape: &Shape, name: &Name, path: &Path) -> Res
         boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
         time_namespace: get(&id.time_namespace),
     };
-    check_clock(host::process_info().clock, made_under, get(&r.wall_ns), get(&r.created_ns))
+    check_clock(host::process_info().clock, made_under, get(&r.wall_ns), get(&r.created_ns), name, path)
 }
 
 /// How far the wall clock may be set without [`check_clock`] mistaking a file for one of another boot.
@@ -232,7 +235,11 @@ fn check_clock(
     made_under: host::ClockIdentity,
     wall_ns: u64,
     created_ns: u64,
+    name: &Name,
+    path: &Path,
 ) -> Result<()> {
+    let unless_in_use =
+        || format!("if no process uses it, run `{}` and open it again", header::removal(name, path));
     match here.compare(made_under) {
         host::ClockMatch::Yes => return Ok(()),
         host::ClockMatch::No => {
@@ -241,9 +248,13 @@ fn check_clock(
             let why = if same_boot {
                 "it was created in another time namespace, so its times have another meaning here; use it there, or choose \
                  another directory here (SHM_LIMIT_DIR)"
+                    .to_owned()
             } else {
-                "it was created before this machine was started, or in another time namespace, so its times have no meaning \
-                 here; if no process uses it, run `shm-limit remove --force NAME` and open it again"
+                format!(
+                    "it was created before this machine was started, or in another time namespace, so its times have no \
+                     meaning here; {}",
+                    unless_in_use()
+                )
             };
             return Err(Error::new(ErrorKind::OtherClock, why));
         }
@@ -254,12 +265,9 @@ fn check_clock(
         return Ok(());
     }
     let (reason, remedy) = if here.is_known() {
-        (
-            "the process that created it had no /proc",
-            "if no process uses it, run `shm-limit remove --force NAME` and open it again",
-        )
+        ("the process that created it had no /proc", unless_in_use())
     } else {
-        ("/proc is not mounted here", "mount /proc, then open it again")
+        ("/proc is not mounted here", "mount /proc, then open it again".to_owned())
     };
     Err(Error::new(
         ErrorKind::OtherClock,
