@@ -1,9 +1,11 @@
-//! What the documentation says about tests: each test, module and file that `docs/guarantees.md` and `docs/security.md` name
-//! exists, and each module of tests with real processes is named there.
+//! Whether the documentation is right about the sources: each test, module and file that the pages and the tables of modules
+//! name exists, each module of tests with real processes is named, and figures that are quoted are those of the benchmark.
+
+mod format;
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const DOCUMENTS: [&str; 2] = ["docs/guarantees.md", "docs/security.md"];
@@ -113,15 +115,101 @@ fn every_test_that_the_documentation_names_exists() {
 const PARTS: [&str; 5] =
     ["", "crates", "crates/shm-core/src", "crates/shm-core/src/limit", "crates/shm-core/src/limiter/wait"];
 
-/// A page that leads a newcomer to files must lead to files.
+/// A page that leads a newcomer to files and folders must lead to files and folders.
 #[test]
-fn every_source_file_that_a_page_names_exists() {
+fn every_source_file_and_folder_that_a_page_names_exists() {
     for document in ["docs/architecture.md", "docs/format.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(Path::new(ROOT).join(document)).expect("a document");
-        let files = quoted(&text).filter(|name| is_source(name) && !name.contains([' ', '*']));
+        let is_folder = |name: &str| name.ends_with('/');
+        let files =
+            quoted(&text).filter(|name| (is_source(name) || is_folder(name)) && !name.contains([' ', '*']));
         let exists = |file: &str| PARTS.iter().any(|part| Path::new(ROOT).join(part).join(file).exists());
         let missing: Vec<&str> = files.filter(|file| !exists(file)).collect();
         assert!(missing.is_empty(), "{document} names files that do not exist: {missing:?}");
+    }
+}
+
+/// What keeps the page on the format true exists: tests, and the reader.
+#[test]
+fn every_test_that_the_page_on_the_format_names_exists() {
+    let sources = Sources::read();
+    let text = fs::read_to_string(Path::new(ROOT).join("docs/format.md")).expect("a document");
+    let names = || quoted(&text).filter(|name| !is_source(name));
+    let wrong: Vec<String> = names().filter_map(|name| wrong(name, &sources)).collect();
+    assert!(wrong.is_empty(), "docs/format.md:\n{}", wrong.join("\n"));
+    for named in
+        ["the_vectors_match_the_code", "the_reader_agrees_with_every_vector", "tests/docs/format_reader.py"]
+    {
+        assert!(names().any(|name| name == named), "docs/format.md does not name `{named}`");
+    }
+}
+
+#[test]
+fn every_file_in_the_table_of_a_module_exists() {
+    let mut tables = 0;
+    for part in ["crates", "tests", "xtask", "benches"] {
+        for source in sources_below(&Path::new(ROOT).join(part)) {
+            let text = fs::read_to_string(&source).expect("a source");
+            let stem = source.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+            let parent = source.parent().expect("a folder");
+            let folder =
+                if ["mod", "lib", "main"].contains(&stem) { parent.to_owned() } else { parent.join(stem) };
+            let exists = |name: &str| {
+                name == stem
+                    || folder.join(format!("{name}.rs")).exists()
+                    || folder.join(name).join("mod.rs").exists()
+            };
+            let rows =
+                text.lines().filter_map(|line| line.strip_prefix("//! | `")).filter_map(row_of_a_table);
+            let rows: Vec<&str> = rows.flatten().collect();
+            let missing: Vec<&&str> = rows.iter().filter(|name| !exists(name)).collect();
+            assert!(missing.is_empty(), "{} lists files that do not exist: {missing:?}", source.display());
+            tables += usize::from(!rows.is_empty());
+        }
+    }
+    assert!(tables > 10, "only {tables} tables of files");
+}
+
+/// The names in the first cell of such a row, after its first backtick.
+fn row_of_a_table(rest: &str) -> Option<impl Iterator<Item = &str>> {
+    let (cell, _) = rest.split_once(" |")?;
+    Some(cell.split('`').step_by(2).filter(|name| !name.is_empty()))
+}
+
+fn sources_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            found.extend(sources_below(&path));
+        } else if is_source(&path.to_string_lossy()) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_comparison_quotes_the_benchmarks() {
+    let read = |page: &str| fs::read_to_string(Path::new(ROOT).join(page)).expect("a document");
+    let (benchmarks, comparison) = (read("docs/benchmarks.md"), read("docs/comparison.md"));
+    let (_, admitted) = benchmarks.split_once("| admitted | ns |").expect("a table of admitted calls");
+    let ns = |subject: &str| -> f64 {
+        let row = admitted.lines().find_map(|line| line.strip_prefix(&format!("| {subject} | ")));
+        let figure = row.and_then(|rest| rest.split(' ').next()?.parse().ok());
+        figure.unwrap_or_else(|| panic!("no figure for {subject}"))
+    };
+    let peers = ["governor, quanta clock", "governor, monotonic clock", "ratelimit", "leaky-bucket"].map(ns);
+    let (least, most) =
+        (peers.iter().copied().fold(f64::MAX, f64::min), peers.iter().copied().fold(0.0, f64::max));
+    for (row, figure) in [
+        ("| shm-limit |", format!("{:.0} ns", ns("shm-limit, admitted"))),
+        ("| governor, ", format!("{least:.0} to {most:.0} ns")),
+        ("| a bucket behind a robust ", format!("{:.0} ns", ns("robust mutex in shared memory, by hand"))),
+        ("| a bucket behind `flock` ", format!("{:.1} µs", ns("flock on a file, by hand") / 1e3)),
+    ] {
+        let line = comparison.lines().find(|line| line.starts_with(row)).expect("a row");
+        assert!(line.ends_with(&format!(": {figure} |")), "benchmarks.md says {figure}: {line}");
     }
 }
 

@@ -131,9 +131,7 @@ pub fn generation_checksum(place: u64, get: impl Fn(u64) -> u64) -> u64 {
         let numbers = start + 64 + 128 * i;
         (0..6).map(move |k| numbers + 8 * k).chain((0..6).map(move |k| numbers + 64 + 8 * k))
     };
-    let follows_wall_clock = |i: u64| matches!(get(start + 64 + 128 * i) >> 8 & 0xff, 2 | 5);
-    let words = if (0..4).any(follows_wall_clock) { 24 } else { 0 };
-    let calendar = (0..words).map(|i| start + offset::GENERATION_CALENDAR + 8 * i);
+    let calendar = (0..24).map(|i| start + offset::GENERATION_CALENDAR + 8 * i);
     hash(about.chain((0..4).flat_map(limit)).chain(calendar).map(get))
 }
 

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 const PUBLISHED: [&str; 4] = ["shm-core", "shm-lib", "shm-tower", "shm-cli"];
 /// The crates whose public interface is kept in `docs/api/`.
 const LISTED: [&str; 2] = ["shm-lib", "shm-tower"];
-const ALL: [&str; 9] = ["package", "musl", "deny", "api", "msrv", "minimal", "miri", "aarch64", "coverage"];
+const ALL: [&str; 10] =
+    ["package", "musl", "deny", "api", "vectors", "msrv", "minimal", "miri", "aarch64", "coverage"];
 
 /// Runs these checks, or all.
 pub(crate) fn check(parts: &[&str]) -> Result<(), String> {
@@ -26,6 +27,7 @@ pub(crate) fn check(parts: &[&str]) -> Result<(), String> {
             "musl" => musl()?,
             "deny" => deny()?,
             "api" => api(bless)?,
+            "vectors" => vectors(bless)?,
             "msrv" => msrv()?,
             "minimal" => minimal()?,
             "miri" => miri()?,
@@ -83,7 +85,7 @@ fn deny() -> Result<(), String> {
     run("deny", &[], &["deny", "check", "advisories"])
 }
 
-/// The public interface is the one in `docs/api/`; with `--bless` that is written anew.
+/// The public interface is the one in `docs/api/`; `--bless` rewrites that.
 fn api(bless: bool) -> Result<(), String> {
     if !is_there("cargo", &["public-api", "--version"]) || !is_there("cargo", &["+nightly", "--version"]) {
         return skip("api", "cargo install cargo-public-api --locked, and a nightly toolchain");
@@ -116,6 +118,12 @@ fn api(bless: bool) -> Result<(), String> {
         println!("== api: {name} is as in {file}");
     }
     Ok(())
+}
+
+/// The test vectors of the file format are those in `docs/format-vectors.json`; with `--bless` they are written anew.
+fn vectors(bless: bool) -> Result<(), String> {
+    let environment: &[(&str, &str)] = if bless { &[("SHM_LIMIT_BLESS", "1")] } else { &[] };
+    run("vectors", environment, &["test", "-p", "shm-core", "--lib", "vectors::"])
 }
 
 /// Everything is checked by the oldest toolchain that is promised, `rust-version`.
@@ -187,7 +195,15 @@ fn coverage() -> Result<(), String> {
     if !is_there("cargo", &["llvm-cov", "--version"]) {
         return skip("coverage", "cargo install cargo-llvm-cov --locked; rustup component add llvm-tools");
     }
-    run("coverage", &[], &[&["llvm-cov"][..], &UNIT].concat())
+    let result = run("coverage", &[], &[&["llvm-cov"][..], &UNIT].concat());
+    // Processes without an environment write their profile where they are.
+    for package in fs::read_dir("crates").map_err(|why| why.to_string())?.flatten() {
+        let files = fs::read_dir(package.path()).map_err(|why| why.to_string())?.flatten();
+        for file in files.filter(|file| file.path().extension().is_some_and(|end| end == "profraw")) {
+            fs::remove_file(file.path()).map_err(|why| why.to_string())?;
+        }
+    }
+    result
 }
 
 /// Another toolchain's cargo. The variables with which this one runs would lead it back here.

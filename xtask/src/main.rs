@@ -15,9 +15,9 @@ cargo xtask test [PART...]   run every test, or only these parts:
   unit        properties, doctests, README, futures, the tower layer, black-box tests of the command
   processes   real processes, by promise: fork, kill, stop, namespaces, a minute of storm, a sample of faults (optimised build)
   fuzz        hostile bytes in limiters' files (with overflow checks)
-  loom        every interleaving of the protocols in small scenes; random ones of long scenes (shuttle)
+  loom        every interleaving of the protocols in small scenarios; random ones of long scenarios (shuttle)
   examples    the examples, run as a user would
-cargo xtask interleave [N]   N random interleavings of each long scene (100000)
+cargo xtask interleave [N]   N random interleavings of each long scenario (100000)
 cargo xtask storm [SECONDS [DIR]]
                              64 processes that do everything at once, killed and stopped at random (600), with the limiters
                              in this directory (/dev/shm)
@@ -28,8 +28,9 @@ cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
 cargo xtask check [PART...]  that the crates can be published and built elsewhere: package (each is complete by itself), musl (a
                              static command), deny (licences, sources, advisories), api (the public interface is the one in
-                             docs/api; --bless writes it), msrv, minimal (oldest dependencies), miri (pure code), aarch64 (by
-                             an emulator), coverage. What needs a tool that is missing is skipped, and says so
+                             docs/api; --bless writes it), vectors (those of the file format are in docs/format-vectors.json;
+                             --bless writes them), msrv, minimal (oldest dependencies), miri (pure code), aarch64 (by an
+                             emulator), coverage. What needs a tool that is missing is skipped, and says so
 cargo xtask bench [PART...]  the benchmark, each figure next to its baseline or a peer, in one run; --svg FILE also draws the plot";
 
 fn main() -> ExitCode {
@@ -75,8 +76,8 @@ fn test(parts: &[&str]) -> Result<(), String> {
             )?,
             "fuzz" => fuzz(&["25"])?,
             "loom" => {
-                let scenes = ["--target-dir", "target/loom", "loom_tests"];
-                run(part, &[("RUSTFLAGS", "--cfg model")], &[&CORE[..], &scenes].concat())?;
+                let tests = ["--target-dir", "target/loom", "loom_tests"];
+                run(part, &[("RUSTFLAGS", "--cfg model -D warnings")], &[&CORE[..], &tests].concat())?;
                 interleave("2000")?;
             }
             _ => examples()?,
@@ -86,8 +87,7 @@ fn test(parts: &[&str]) -> Result<(), String> {
 }
 
 /// The packages that are tested without other processes than their own.
-const UNIT: [&str; 6] =
-    ["--workspace", "--all-features", "--exclude", "shm-limit-suite", "--exclude", "shm-limit-benches"];
+const UNIT: [&str; 4] = ["--workspace", "--all-features", "--exclude", "shm-limit-suite"];
 
 /// The tests inside the core alone: models compile nothing else.
 const CORE: [&str; 5] = ["test", "--release", "-p", "shm-core", "--lib"];

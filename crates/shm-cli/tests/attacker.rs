@@ -197,11 +197,14 @@ fn seal_first_generation(file: &File) {
     let limit =
         |i: u64| (0..6).map(move |k| 64 + 128 * i + 8 * k).chain((0..6).map(move |k| 128 + 128 * i + 8 * k));
     let header = (0..6).chain([7]).map(|i| 8 * i);
-    let sum = header.chain((0..4).flat_map(limit)).fold(0xcbf2_9ce4_8422_2325_u64, |hash, at| {
-        let mut bytes = [0; 8];
-        file.read_exact_at(&mut bytes, start + at).unwrap();
-        let mixed = (hash ^ u64::from_ne_bytes(bytes)).wrapping_mul(0x0000_0100_0000_01b3);
-        mixed ^ (mixed >> 29)
-    });
+    let sum = header.chain((0..4).flat_map(limit)).chain((0..24).map(|i| 576 + 8 * i)).fold(
+        0xcbf2_9ce4_8422_2325_u64,
+        |hash, at| {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, start + at).unwrap();
+            let mixed = (hash ^ u64::from_ne_bytes(bytes)).wrapping_mul(0x0000_0100_0000_01b3);
+            mixed ^ (mixed >> 29)
+        },
+    );
     file.write_all_at(&sum.to_ne_bytes(), start + 48).unwrap();
 }

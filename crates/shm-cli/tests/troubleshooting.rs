@@ -11,6 +11,7 @@ const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const KINDS: &str = include_str!("../../shm-core/src/error.rs");
 const HEALTH: &str = include_str!("../src/output/json/mod.rs");
 const STATE: &str = include_str!("../src/output/table.rs");
+const INSPECT: &str = include_str!("../src/output/human.rs");
 
 /// What stands between the two, which must be there.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
@@ -41,6 +42,12 @@ fn every_kind_of_error_has_a_heading() {
     assert!(kinds.len() >= 21, "{kinds:?}");
     let missing: Vec<&&str> = kinds.iter().filter(|kind| !has_heading(kind)).collect();
     assert!(missing.is_empty(), "docs/troubleshooting.md has no heading for {missing:?}");
+}
+
+#[test]
+fn the_page_quotes_what_inspect_says_of_a_late_process() {
+    let late = between(INSPECT, "const LATE: &str = \", ", " (");
+    assert!(PAGE.contains(&format!("`{late}`")), "docs/troubleshooting.md does not quote {late:?}");
 }
 
 #[test]
@@ -93,7 +100,8 @@ fn states_are_printed_as_the_page_names_them() {
     place.ok(&["pause", "paused", "1h"]);
     let open = |name: &str| OpenOptions::new().write(true).open(place.path().join(name)).unwrap();
     open("corrupt").set_len(10_000).unwrap();
-    open("incompatible").write_all_at(&[255], 8).unwrap();
+    // Version and layout. (If only one word differs, the checksum tells that it is damaged.)
+    open("incompatible").write_all_at(&[255; 16], 8).unwrap();
     for link in [".second", ".third"] {
         fs::hard_link(place.path().join("untrusted"), place.path().join(link)).unwrap();
     }

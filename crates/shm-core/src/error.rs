@@ -44,7 +44,7 @@ pub enum ErrorKind {
     NoSpace,
     /// The file system or the kernel lacks something that a limiter depends on, or denies it to this process.
     Unsupported,
-    /// No seat is free, and several limits or permits need one.
+    /// No seat is free, and this limiter needs one for each process (as all do but a single bucket of calls without permits).
     NoSeat,
     /// Another process is changing the limiter and has not finished.
     Busy,

@@ -1,4 +1,4 @@
-//! The file format. `docs/format.md` describes it for other languages.
+//! The file format. `docs/format.md` describes it for other languages, with test vectors (`vectors`).
 //!
 //! Everything is a 64-bit word in native byte order, accessed atomically. Cache lines are 64 bytes. What every decision
 //! reads, what every admission writes, and the seats are on separate lines.
@@ -44,8 +44,8 @@ pub(crate) struct Header {
     pub(crate) epoch_line: EpochLine,
     pub(crate) line: LineHeader,
     pub(crate) seatless: Counters,
-    /// Incremented while proving that all mappings of the file are the same memory (`sys::ground`). Only grows.
-    pub(crate) ground: AtomicU64,
+    /// Incremented while proving that all mappings of the file are the same memory (`sys::file_system_proof`). Only grows.
+    pub(crate) coherence_probe: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 239],
     pub(crate) generations: [Generation; GENERATIONS],
     pub(crate) turns: TurnTable,
@@ -81,7 +81,7 @@ pub(crate) struct TurnTable {
 pub(crate) struct TurnSlot {
     /// How many times the slot was filled: no two of its turns have the same number.
     pub(crate) number: AtomicU64,
-    /// The generation that was charged, and its state word right before (where the state is a record) and right after.
+    /// The generation that was charged, and its state word right before and right after.
     pub(crate) epoch: AtomicU64,
     pub(crate) before: AtomicU64,
     pub(crate) after: AtomicU64,
@@ -130,7 +130,7 @@ pub(crate) struct Geometry {
     pub(crate) _reserved: [AtomicU64; 5],
 }
 
-/// The word that every process reads with every decision and sleeps on.
+/// The word that every process reads with every decision, and on which a thread sleeps until its reserved turn.
 #[repr(C, align(64))]
 pub(crate) struct EpochLine {
     /// The number of the current generation; the top bit set means permanently retired. Its low half is the futex.
@@ -300,7 +300,7 @@ pub(crate) struct Cell {
 pub(crate) const SEATS_OFFSET: usize = size_of::<Header>();
 /// The byte of the file whose lock a changer holds. Beyond the end of the file, which locks allow.
 pub(crate) const CONTROL_LOCK: i64 = (1 << 40) - 1;
-/// Bytes that are locked briefly to prove that locks work (`sys::ground`): a random one each time, so that concurrent
+/// Bytes that are locked briefly to prove that locks work (`sys::file_system_proof`): a random one each time, so that concurrent
 /// proofs do not collide.
 pub(crate) const PROBE_LOCKS: std::ops::Range<i64> = 1 << 39..(1 << 39) + (1 << 32);
 /// The byte whose lock the holder of a seat has, in this tenure. A million successive tenures use different bytes.
@@ -411,7 +411,7 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Header, name),
         offset_of!(Header, epoch_line),
         offset_of!(Header, seatless),
-        offset_of!(Header, ground),
+        offset_of!(Header, coherence_probe),
         offset_of!(Header, generations),
         size_of::<Generation>(),
         offset_of!(Generation, limits),
@@ -473,6 +473,20 @@ impl Hash {
         // FNV alone never propagates high bits downwards.
         Hash(mixed ^ (mixed >> 29))
     }
+
+    /// The hash before `word` was added.
+    #[must_use]
+    pub(crate) const fn without_last(self, word: u64) -> Self {
+        let mixed = self.0 ^ (self.0 >> 29) ^ (self.0 >> 58);
+        Hash(mixed.wrapping_mul(0xce96_5057_aff6_957b) ^ word)
+    }
+
+    /// The value that word `index` must have for all words to have the hash `sum`.
+    pub(crate) fn expected_word(words: &[u64], index: usize, sum: u64) -> u64 {
+        let before = words[..index].iter().fold(Hash::new(), |hash, &word| hash.word(word));
+        let after = words[index + 1..].iter().rev().fold(Hash(sum), |hash, &word| hash.without_last(word));
+        after.without_last(before.0).0
+    }
 }
 
 #[cfg(not(model))]
@@ -484,7 +498,7 @@ const _: () = {
     assert!(offset_of!(Header, epoch_line) == 448);
     assert!(offset_of!(Header, line) == 512);
     assert!(offset_of!(Header, seatless) == 576);
-    assert!(offset_of!(Header, ground) == 640);
+    assert!(offset_of!(Header, coherence_probe) == 640);
     assert!(offset_of!(Header, generations) == 2_560);
     assert!(offset_of!(Header, turns) == 9_216);
     assert!(size_of::<TurnSlot>() == 96);
@@ -503,8 +517,9 @@ const _: () = {
     assert!(SEATS_OFFSET == 16_384);
 };
 
-/// Parts of the layout without a file, for models.
-#[cfg(all(model, test))]
+/// Parts of the layout without a file, for models and for the test vectors.
+#[cfg(test)]
+#[cfg_attr(not(model), allow(dead_code))]
 mod model {
     use super::*;
     use std::array::from_fn;
@@ -615,6 +630,24 @@ mod model {
     impl Cell {
         pub(crate) fn model() -> Cell {
             Cell { words: words() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_tells_any_single_word() {
+        let words = [0, 1, u64::MAX, 1 << 63, 0x0123_4567_89ab_cdef, 7];
+        let sum = words.iter().fold(Hash::new(), |hash, &word| hash.word(word)).0;
+        for index in 0..words.len() {
+            for damage in [0, 5, u64::MAX] {
+                let mut damaged = words;
+                damaged[index] = damage;
+                assert_eq!(Hash::expected_word(&damaged, index, sum), words[index]);
+            }
         }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) enum Charge {
     Shadowed(Box<Denied>),
 }
 
-/// What [`RateLimit::settle`](crate::RateLimit::settle) changed: its example shows one.
+/// What [`RateLimit::settle`](crate::RateLimit::settle) gave back or charged in addition. Its example shows one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settled {
     pub(crate) refund: Refund,
@@ -132,7 +132,7 @@ impl Outcome {
 }
 
 impl Admission {
-    /// The instant that the request is admitted for. These instants obey the limit in every window. The caller itself acts at
+    /// The instant for which the request is admitted. These instants obey the limit in every window. The caller itself acts at
     /// this instant or later, whenever the operating system schedules it.
     pub fn at(&self) -> Nanos {
         self.receipt.at

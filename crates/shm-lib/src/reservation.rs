@@ -53,7 +53,7 @@ impl Reservation {
         }
     }
 
-    /// The instant of the turn.
+    /// The instant of the turn. It never changes.
     pub fn at(&self) -> Nanos {
         self.receipt.at
     }

@@ -1,19 +1,19 @@
-//! What must hold after a death, beside a stopped process and when that has gone on, for two processes that were one, and
-//! after the end of the limiter.
+//! What must hold after the process under test was killed at an instruction, while it is stopped there and after it has
+//! gone on, after it forked there, and after its limiter was retired meanwhile.
 //!
-//! | file | for what is cut off while it |
+//! | file | for a process that |
 //! |---|---|
-//! | `budget` | takes tokens now or gives them back; takes its seat, or leaves |
+//! | `budget` | takes calls now or gives them back; takes its seat, or leaves |
 //! | `reservations` | takes a turn or gives it back |
 //! | `waiting` | waits for a turn |
 //! | `permits` | takes, gives back or reclaims permits |
 //! | `line` | stands in the line |
 //! | `waiter` | (a caller that stands in the line beside a victim) |
-//! | `patience` | waits there until its deadline, for a permit |
+//! | `deadline` | waits there until its deadline, for a permit |
 //! | `changed_line` | changes or resets the limiter while a caller stands in the line |
-//! | `terms` | changes, resets, pauses, resumes |
+//! | `control` | changes, resets, pauses, resumes |
 //! | `retirement` | retires the limiter |
-//! | `birth` | creates it |
+//! | `creation` | creates it |
 
 mod budget;
 mod changed_line;

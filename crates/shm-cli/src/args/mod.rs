@@ -21,7 +21,7 @@ use shm_lib::{Name, Rate};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One rate limit for every process on the host: create, use, see and change limiters by name.
+/// One rate limit for every process on the host: create, use, inspect and change limiters by name.
 #[derive(Parser)]
 #[command(name = "shm-limit", version, after_help = help::TOP, max_term_width = 80, disable_help_subcommand = true)]
 pub(crate) struct Args {
@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Change limits, permits or shadow mode at once, for every process and every waiting caller
     #[command(after_help = help::SET, override_usage = "shm-limit set [OPTIONS] <NAME>")]
     Set(Set),
-    /// Reset usage to zero; also repairs a damaged state
+    /// Reset usage to zero; also repairs damage, as far as possible
     #[command(after_help = help::RESET)]
     Reset(Named),
     /// Deny all requests for a while, in every process
@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// Take the next turns for several requests, and print when they are
     #[command(after_help = help::SCHEDULE)]
     Schedule(Schedule),
-    /// Let processes hammer one limiter, kill and stop some of them, and check every admission
+    /// Let processes compete for one limiter, kill one, stop another, and check every admission
     #[command(after_help = help::DEMO)]
     Demo(Demo),
     /// Print a completion script for a shell
@@ -160,7 +160,7 @@ pub(crate) struct Demo {
     /// The limiter's burst
     #[arg(short, long, value_name = "N", default_value_t = 10)]
     pub(crate) burst: u64,
-    /// Number of processes; half of them are forked, half executed
+    /// Number of processes; half of them are forked, half started as programs
     #[arg(short, long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(4..=64))]
     pub(crate) workers: u64,
 }

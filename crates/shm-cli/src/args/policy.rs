@@ -63,8 +63,8 @@ pub(crate) struct Create {
     /// directory that its group can write to]
     #[arg(short, long, value_name = "MODE", value_parser = octal)]
     pub(crate) mode: Option<u32>,
-    /// Number of processes that can be listed and counted separately, and that can use several limits or permits at a time
-    /// [default: 128]
+    /// Number of processes that can have a seat at a time. Without a seat, a process can use only a single bucket of calls
+    /// without permits [default: 128]
     #[arg(long, value_name = "N")]
     pub(crate) seats: Option<usize>,
 }

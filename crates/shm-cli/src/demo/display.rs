@@ -155,5 +155,5 @@ impl Display {
 }
 
 fn words(worker: &Worker) -> (&'static str, &'static str) {
-    (if worker.forked { "forked" } else { "executed" }, if worker.waits { "waits" } else { "tries" })
+    (if worker.forked { "forked" } else { "started" }, if worker.waits { "waits" } else { "tries" })
 }

@@ -1,4 +1,4 @@
-//! `shm-limit demo`: processes hammer one limiter, one of them is killed and one is stopped; then every admission is checked.
+//! `shm-limit demo`: processes compete for one limiter, one of them is killed and one is stopped; then every admission is checked.
 
 mod display;
 mod verdict;

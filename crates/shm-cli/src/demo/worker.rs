@@ -7,7 +7,7 @@ use shm_lib::{Nanos, Outcome, RateLimit, now};
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-/// How long a process pauses after a denial. Far shorter than necessary, to hammer the limiter.
+/// How long a process pauses after a denial. Far shorter than necessary, to keep the limiter busy.
 const RETRY_PAUSE: Duration = Duration::from_micros(200);
 /// Denials are reported together.
 const REPORT_EVERY: Duration = Duration::from_millis(50);

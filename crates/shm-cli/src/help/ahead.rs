@@ -26,7 +26,7 @@ turn comes after all turns that are charged already, and before those of
 callers that merely wait in the line.
 
 The turn is taken for good: later changes, pauses and resets do not move it,
-and it cannot be given back, because no other process has the receipt. If the
+and it cannot be given back, because this process has ended by then. If the
 script does not use it, it passes unused. To wait in the line instead, and to
 obey changes, use `shm-limit acquire` or `shm-limit run`.
 

@@ -23,7 +23,8 @@ nothing. Options of a limit stand after its --rate:
   --unit UNIT         counts not calls but the amounts of --take UNIT=AMOUNT
   --guard TIME        with --greedy: the limit is also kept if callers are
                       late by up to TIME
-With --permits N at most N run at once; without a --rate, any number in a row.
+With --permits N at most N run at once; without a --rate, nothing else limits
+them.
 With --max-waiters N at most N callers wait, in all processes together; with
 0 no caller waits.
 

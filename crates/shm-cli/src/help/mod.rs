@@ -78,9 +78,9 @@ Examples:
 /// `demo --help`.
 pub(crate) const DEMO: &str = "\
 The demo uses a temporary directory. Half of the processes are forked; the
-other half are executed and know only the name. On the way one process is
-killed and one is stopped for a while. In the end every admission is checked
-against the limit, over every window of every length.
+other half are started as programs and know only the limiter's name. One
+process is killed, and one is stopped for a while. Finally every admission is
+checked against the limit, over every window of every length.
 
 Exit status:
   0  the limit was kept

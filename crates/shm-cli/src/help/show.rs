@@ -100,7 +100,7 @@ With --json, an object with these fields. Fields are only ever added.
                    admitted requests, calls they were for, denied requests,
                    requests that waited, and for how many seconds altogether;
                    since the limiter was created
-  seats            number of processes that can be told apart
+  seats            number of processes that can be attached at a time
   attached         a list of {pid, foreign_pid, command, seat, since_s,
                    admitted, denied, waited, permits}: the living processes
                    that have the limiter open, and how many permits each holds

@@ -24,6 +24,9 @@ belongs to the limiter, not to this request.
 If the limiter has permits, this command takes one and gives it back when it
 exits, which is at once. To hold one, use `shm-limit run` or `shm-limit hold`.
 When a permit will be free is not known, so if all are held, 0.1 is printed.
+The same holds if no seat became free within --timeout (see --seats in
+`shm-limit create --help`). Without a timeout the command waits for a seat,
+and with --try it fails with status 1.
 
 If the limiter counts units, give the amount of each by --take.
 
@@ -42,7 +45,8 @@ added.
   waited_s         seconds waited for the turn; 0 if none, or denied
   denied_by        null, or \"limits\", \"pause\" (of a limiter without a rate),
                    \"permits\", \"line\" (as many requests wait as may wait) or
-                   \"unavailable\" (--fail-closed)
+                   \"unavailable\" (--fail-closed, or no seat became free within
+                   --timeout)
   retry_after_s    null, or after how many seconds to try again; null also
                    if denied by permits or by the line
   shadowed         whether the request was admitted only because the limiter
@@ -67,7 +71,7 @@ The command takes this process's place (exec), so exit status, signals and
 standard output are the command's own. If the request is denied or the turn
 would come too late, the command is not run, standard error says so (not with
 --quiet), and the exit status is 75. A command may exit with 75 itself: to
-tell the two apart, or to make a denial no failure, choose another status by
+tell the two apart, or to make a denial a success, choose another status by
 --denied-status. The status is 127 if there is no such command and 126 if it
 cannot be executed; the turn is used in both cases.
 
@@ -77,19 +81,19 @@ those behind it move up.
 
 If the limiter has permits, this process stays and holds one until the command
 ends, and then ends in the same way. It passes on every signal that it can
-catch, each once: those that were sent to it alone (except TSTP, TTIN, TTOU
-and CHLD, within 0.1 s), and not those that its process group got anyway, as
-by Ctrl-C or timeout(1). SIGKILL cannot be passed on: the permit is free
-again, and the command goes on without one. To end both, send TERM, or use
---kill-with-me, with which the kernel kills the command too (but not what the
-command started, nor a setuid command).
+catch and that was sent to it alone, once and within 0.1 s, except TSTP, TTIN,
+TTOU and CHLD. Signals to its whole process group, as by Ctrl-C or timeout(1),
+reach the command anyway and are not passed on. SIGKILL cannot be passed on:
+the permit is free again, and the command goes on without one. To end both,
+send TERM, or use --kill-with-me, with which the kernel kills the command too
+(but not what the command started, nor a setuid command).
 
 With --settle this process stays as well. The command writes what it really
 took to the file $SHM_LIMIT_ACTUAL, as UNIT=AMOUNT or calls=N; lines of the
 same unit add up. When the command has ended, the difference to the estimate
 (-n, --take) is given back or charged; --verbose reports it. A unit that the
 command does not write stays as estimated. If this process is killed, all of
-the estimate stays charged. To settle from another process is not possible.
+the estimate stays charged. No other process can settle.
 
 With --rate or --permits the limiter is created if it does not exist. If it
 exists, it must have the settings that are given; it may have others as well.

@@ -1,7 +1,8 @@
 //! A configuration as words of the file: writing, reading, and validating.
 
 use super::config::{Config, zone_tag};
-use crate::clock::Nanos;
+use super::damage::{CALENDAR_WORDS, CONFIG_WORDS, Damage, DamagedWord, Expected, HEADER_WORDS, Remedy};
+use crate::clock::{self, Nanos};
 use crate::layout::{CalendarWords, Generation, Hash, LIMITS, LimitWords, RINGS};
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::log::Log;
@@ -25,10 +26,9 @@ const STARTS_EMPTY: u64 = 1;
 const CLOCK_WAS_SET: u64 = 2;
 
 /// The words of a generation's header, those of one limit, and those of the calendar.
-type HeaderWords = [u64; 7];
+type HeaderWords = [u64; HEADER_WORDS];
 type LimitFields = [u64; 12];
 type CalendarFields = [u64; CALENDAR_WORDS];
-const CALENDAR_WORDS: usize = Zone::WORDS + Offsets::WORDS + 2;
 
 /// Flag in the word of `max_waiters`: the number is limited.
 const HAS_MAX_WAITERS: u64 = 1 << 32;
@@ -50,16 +50,16 @@ impl Config {
         ]
     }
 
-    /// The words for windows that follow the wall clock; `None` if there are none.
-    fn calendar_fields(&self) -> Option<CalendarFields> {
-        self.policy.follows_wall_clock().then(|| {
+    /// The words for windows that follow the wall clock; zeros if there are none.
+    fn calendar_fields(&self) -> CalendarFields {
+        let mut words = [0; CALENDAR_WORDS];
+        if self.policy.follows_wall_clock() {
             let zone = self.policy.zone().unwrap_or(Zone::UTC).words();
             let WallClock { local, earliest_ns, continuous_ns, .. } = &self.wall;
-            let mut words = [0; CALENDAR_WORDS];
             let all = zone.into_iter().chain(local.offsets.words()).chain([*earliest_ns, *continuous_ns]);
             words.iter_mut().zip(all).for_each(|(to, word)| *to = word);
-            words
-        })
+        }
+        words
     }
 
     /// The words of limit `i`: zeros beyond the last limit, except for the policy-wide flags in the first.
@@ -79,7 +79,11 @@ impl Config {
                 (u64::from(g.ticks.shift), g.ticks.per_ns, g.ticks.inverse, g.floor)
             }
             Kind::Greedy => (1 << 8, span, 0, 0),
-            Kind::FixedWindow(Start::Epoch) => (2 << 8, span, 0, 0),
+            // The clock reading, after boot, at which the wall time is a multiple of `per`.
+            Kind::FixedWindow(Start::Epoch) => {
+                let wall_ns = self.wall.local.wall_ns;
+                (2 << 8, span, (per - wall_ns % per) % per, 0)
+            }
             Kind::FixedWindow(Start::FirstUse) => (3 << 8, span, 0, 0),
             Kind::SlidingCounter => (4 << 8, span, 0, 0),
             Kind::CalendarWindow { period, .. } => (5 << 8, period.code(), 0, 0),
@@ -90,27 +94,34 @@ impl Config {
         [kind, limit.burst(), x, y, floor, fast_burst, max, per, guard, a, b, c]
     }
 
-    /// Writes the configuration to a slot that no process reads now.
-    pub(super) fn store(&self, number: u64, to: &Generation) {
-        let mut sum = Hash::new();
-        let mut put = |word: &AtomicU64, value: u64| {
-            word.store(value, Ordering::Relaxed);
-            sum = sum.word(value);
+    /// All words, with their checksum.
+    fn raw(&self, number: u64) -> RawConfig {
+        let mut raw = RawConfig {
+            about: self.header_words(number),
+            limits: std::array::from_fn(|i| self.limit_fields(i)),
+            calendar: self.calendar_fields(),
+            checksum: 0,
         };
-        for (word, value) in header_fields(to).into_iter().zip(self.header_words(number)) {
+        raw.checksum = raw.sum();
+        raw
+    }
+
+    /// Writes the configuration to a slot that no process reads now, or whose words are damaged.
+    pub(super) fn store(&self, number: u64, to: &Generation) {
+        let raw = self.raw(number);
+        let put = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
+        for (word, value) in header_fields(to).into_iter().zip(raw.about) {
             put(word, value);
         }
-        for (i, place) in to.limits.iter().enumerate() {
-            for (word, value) in fields_of_limit(place).into_iter().zip(self.limit_fields(i)) {
+        for (place, values) in to.limits.iter().zip(raw.limits) {
+            for (word, value) in fields_of_limit(place).into_iter().zip(values) {
                 put(word, value);
             }
         }
-        for (word, value) in
-            calendar_fields_of(&to.calendar).zip(self.calendar_fields().into_iter().flatten())
-        {
-            put(word, value);
+        if self.policy.follows_wall_clock() || ALWAYS_READS_CALENDAR {
+            calendar_fields_of(&to.calendar).zip(raw.calendar).for_each(|(word, value)| put(word, value));
         }
-        to.header.checksum.store(sum.0, Ordering::Relaxed);
+        put(&to.header.checksum, raw.checksum);
     }
 
     /// Reads a configuration, possibly while it is being written: the caller verifies that the slot was current
@@ -119,11 +130,13 @@ impl Config {
         let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
         let limits: [LimitFields; LIMITS] =
             std::array::from_fn(|i| fields_of_limit(&from.limits[i]).map(get));
-        let calendar = limits.iter().any(|words| follows_wall_clock(words[0])).then(|| {
-            let mut words = [0; CALENDAR_WORDS];
-            words.iter_mut().zip(calendar_fields_of(&from.calendar)).for_each(|(to, from)| *to = get(from));
-            words
-        });
+        let mut calendar = [0; CALENDAR_WORDS];
+        if ALWAYS_READS_CALENDAR || limits.iter().any(|words| follows_wall_clock(words[0])) {
+            calendar
+                .iter_mut()
+                .zip(calendar_fields_of(&from.calendar))
+                .for_each(|(to, from)| *to = get(from));
+        }
         RawConfig {
             about: header_fields(from).map(get),
             limits,
@@ -134,31 +147,67 @@ impl Config {
 }
 
 /// A configuration as read from the file, not yet validated.
+#[derive(Clone, Copy)]
 pub(super) struct RawConfig {
     about: HeaderWords,
     limits: [LimitFields; LIMITS],
-    calendar: Option<CalendarFields>,
+    /// Zeros if no windows follow the wall clock.
+    calendar: CalendarFields,
     checksum: u64,
 }
 
 impl RawConfig {
     /// The configuration, if it is that of generation `number` and one that can be requested.
-    pub(super) fn check(&self, number: u64) -> Result<Config, &'static str> {
+    pub(super) fn check(&self, number: u64) -> Result<Config, Damage> {
+        self.sound(number).ok_or_else(|| self.damage(number))
+    }
+
+    /// The same, without an explanation.
+    pub(super) fn sound(&self, number: u64) -> Option<Config> {
+        self.consistent(number).filter(|_| self.sum() == self.checksum)
+    }
+
+    /// The number of the generation, according to its words.
+    pub(super) fn number(&self) -> u64 {
+        self.about[0]
+    }
+
+    /// The words that the checksum covers, in its order.
+    fn words(&self) -> [u64; CONFIG_WORDS] {
         let words = self.about.into_iter().chain(self.limits.into_iter().flatten());
-        let sum = words.chain(self.calendar.into_iter().flatten()).fold(Hash::new(), Hash::word);
-        let [found, origin, since, not_before, shape, max_waiters, wall_ns] = self.about;
-        if found != number || sum.0 != self.checksum {
-            return Err("the configuration does not match its checksum");
-        }
-        let impossible = "the configuration is not one that can be requested";
+        let mut words = words.chain(self.calendar);
+        std::array::from_fn(|_| words.next().unwrap_or(0))
+    }
+
+    fn set_word(&mut self, index: usize, value: u64) {
+        let words = self.about.iter_mut().chain(self.limits.iter_mut().flatten()).chain(&mut self.calendar);
+        words.skip(index).take(1).for_each(|word| *word = value);
+    }
+
+    fn sum(&self) -> u64 {
+        self.words().into_iter().fold(Hash::new(), Hash::word).0
+    }
+
+    /// The configuration, if all words follow from what they state.
+    fn consistent(&self, number: u64) -> Option<Config> {
+        let config = self.stated()?;
+        let same = config.header_words(number) == self.about
+            && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i) == *words)
+            && config.calendar_fields() == self.calendar;
+        same.then_some(config)
+    }
+
+    /// The configuration that the words state, if it can be requested. Words that follow from others are not read.
+    fn stated(&self) -> Option<Config> {
+        let [_, origin, since, not_before, shape, max_waiters, wall_ns] = self.about;
         let mut limits = [Limit::patient(Rate::EVERY_SECOND); MAX_LIMITS];
         let count = (shape & 0xff) as usize;
         if count > LIMITS {
-            return Err(impossible);
+            return None;
         }
-        let (zone, wall) = wall_of(wall_ns, self.calendar.as_ref()).ok_or(impossible)?;
+        let (zone, wall) = wall_of(wall_ns, &self.calendar)?;
         for (limit, words) in limits.iter_mut().zip(&self.limits).take(count) {
-            *limit = limit_of(words, zone).ok_or(impossible)?;
+            *limit = limit_of(words, zone)?;
         }
         let permits = (shape >> 32 & 0xffff) as u32;
         let policy = match (count, permits) {
@@ -166,7 +215,7 @@ impl RawConfig {
             (_, 0) => Policy::new(&limits[..count]),
             (_, n) => Policy::new(&limits[..count]).and_then(|policy| policy.with_permits(n)),
         };
-        let mut policy = policy.map_err(|_| impossible)?;
+        let mut policy = policy.ok()?;
         if let Some(n) = max_waiters_in(max_waiters) {
             policy = policy.with_max_waiters(n);
         }
@@ -179,21 +228,63 @@ impl RawConfig {
             permits_ever: (shape >> 48) as u32,
             wall,
         };
-        // The precomputed parameters must be those that follow from the configuration.
         let pause_is_possible = config.not_before.is_none_or(|at| at <= config.since.plus(MAX_WAIT));
-        let same = config.header_words(number) == self.about
-            && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i) == *words)
-            && config.calendar_fields() == self.calendar;
-        if pause_is_possible && same { Ok(config) } else { Err(impossible) }
+        pause_is_possible.then_some(config)
+    }
+
+    /// The configuration of generation `number` before its words were damaged, if the checksum tells what it was: only
+    /// words that follow from others are damaged, or only one word, or the checksum itself.
+    #[cold]
+    pub(super) fn restored(&self, number: u64) -> Option<Config> {
+        let has_sum = |config: &Config| config.raw(number).checksum == self.checksum;
+        if let Some(config) = self.stated().filter(has_sum) {
+            return Some(config);
+        }
+        // For each word there is one value with which the checksum is right. For all but the damaged word that value is
+        // arbitrary, and hardly ever one that leaves the configuration consistent. (If few bits are damaged, the next
+        // word may have such a value, too, but it differs in more bits.)
+        let (words, now) = (self.words(), clock::now());
+        let with_expected = |index: usize| {
+            let expected = Hash::expected_word(&words, index, self.checksum);
+            let mut raw = *self;
+            raw.set_word(index, expected);
+            let config = raw.consistent(number).filter(|config| config.since <= now)?;
+            Some(((words[index] ^ expected).count_ones(), config))
+        };
+        let nearest = (0..CONFIG_WORDS).filter_map(with_expected).min_by_key(|&(bits, _)| bits);
+        nearest.map(|(_, config)| config).or_else(|| self.consistent(number))
+    }
+
+    /// What is damaged, given that the words are not those of a configuration of generation `number`.
+    #[cold]
+    fn damage(&self, number: u64) -> Damage {
+        let at = |index| DamagedWord::Config { epoch: number, index };
+        let (words, sum) = (self.words(), self.sum());
+        if let Some(config) = self.restored(number) {
+            let right = config.raw(number);
+            let differs = (0..CONFIG_WORDS).find(|&index| words[index] != right.words()[index]);
+            let (index, found, expected) = match differs {
+                Some(index) => (index, words[index], right.words()[index]),
+                None => (CONFIG_WORDS, self.checksum, right.checksum),
+            };
+            let expected = Expected::Value(expected);
+            return Damage { word: at(index), found, expected, remedy: Remedy::ResetRestores };
+        }
+        let (index, found, expected) = if self.number() != number {
+            (0, self.number(), Expected::Value(number))
+        } else if sum != self.checksum {
+            (CONFIG_WORDS, self.checksum, Expected::ChecksumOfWords(sum))
+        } else {
+            // Only something that computes checksums writes that.
+            let impossible = Expected::Any("a configuration that can be requested, beginning with this word");
+            (1, words[1], impossible)
+        };
+        Damage { word: at(index), found, expected, remedy: Remedy::Recreate }
     }
 }
 
 /// The zone of calendar windows, and the wall clock.
-fn wall_of(wall_ns: u64, words: Option<&CalendarFields>) -> Option<(Zone, WallClock)> {
-    let Some(words) = words else {
-        let local = LocalTime { wall_ns, offsets: Offsets::default() };
-        return Some((Zone::UTC, WallClock { local, ..WallClock::default() }));
-    };
+fn wall_of(wall_ns: u64, words: &CalendarFields) -> Option<(Zone, WallClock)> {
     let (zone, rest) = words.split_first_chunk()?;
     let (offsets, rest) = rest.split_first_chunk()?;
     let &[earliest_ns, continuous_ns] = rest else { return None };
@@ -219,7 +310,7 @@ fn limit_of(words: &LimitFields, zone: Zone) -> Option<Limit> {
     Some(limit.ok()?.guarded(Duration::from_nanos(guard_ns)).ok()?.counting(Unit::from_words([a, b, c])?))
 }
 
-fn header_fields(g: &Generation) -> [&AtomicU64; 7] {
+fn header_fields(g: &Generation) -> [&AtomicU64; HEADER_WORDS] {
     let a = &g.header;
     [&a.number, &a.origin, &a.since_ns, &a.not_before_ns, &a.shape, &a.max_waiters, &a.wall_ns]
 }
@@ -227,6 +318,9 @@ fn header_fields(g: &Generation) -> [&AtomicU64; 7] {
 fn calendar_fields_of(c: &CalendarWords) -> impl Iterator<Item = &AtomicU64> {
     c.zone.iter().chain(&c.offsets).chain([&c.earliest_ns, &c.continuous_ns])
 }
+
+/// Models skip the words of the calendar if no windows need them: each access would be one more step to interleave.
+const ALWAYS_READS_CALENDAR: bool = cfg!(not(model));
 
 /// Whether the windows of a limit of this kind follow the wall clock.
 fn follows_wall_clock(kind: u64) -> bool {
@@ -352,4 +446,42 @@ fn max_waiters_in(word: u64) -> Option<u32> {
 /// Whether shadow mode is on. Possibly garbage, as above.
 pub(super) fn is_shadow(from: &Generation) -> bool {
     from.limits[0].params.kind.load(Ordering::Relaxed) & SHADOW != 0
+}
+
+/// For the test vectors: a configuration in memory instead of a file.
+#[cfg(all(test, not(model)))]
+pub(crate) mod in_memory {
+    use super::*;
+
+    /// The generation of this number, with its state unwritten.
+    pub(crate) fn generation(config: &Config, number: u64) -> Generation {
+        let generation = Generation::model();
+        config.store(number, &generation);
+        generation
+    }
+
+    /// The offsets in a generation of the words that its checksum covers, in this order.
+    pub(crate) fn summed_offsets() -> Vec<usize> {
+        let generation = Generation::model();
+        let start = std::ptr::from_ref(&generation).addr();
+        let offset = |word: &AtomicU64| std::ptr::from_ref(word).addr() - start;
+        let limits = generation.limits.iter().flat_map(fields_of_limit);
+        let calendar = calendar_fields_of(&generation.calendar);
+        header_fields(&generation).into_iter().chain(limits).chain(calendar).map(offset).collect()
+    }
+
+    /// The word at this offset in a generation, if it is one that a configuration has.
+    pub(crate) fn word_at(generation: &Generation, at: usize) -> Option<&AtomicU64> {
+        let start = std::ptr::from_ref(generation).addr();
+        let limits = generation.limits.iter().flat_map(fields_of_limit);
+        let words = header_fields(generation).into_iter().chain(limits);
+        let calendar = calendar_fields_of(&generation.calendar);
+        let mut words = words.chain(calendar).chain([&generation.header.checksum]);
+        words.find(|word| std::ptr::from_ref(*word).addr() == start + at)
+    }
+
+    /// The rules of this configuration, in a file whose limits have these rings.
+    pub(crate) fn rules_of(config: &Config, ringed: [bool; RINGS]) -> Rules {
+        rules(&generation(config, 1), ringed)
+    }
 }

@@ -12,15 +12,15 @@ pub(super) const LIVE_END: u64 = crate::limit::gcra::TAT_END;
 
 /// The state word as a pointer: the index of the cell, and the version of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RecordPtr(pub(super) u64);
+pub(crate) struct RecordPtr(pub(crate) u64);
 
 impl RecordPtr {
-    pub(super) fn cell(self) -> usize {
+    pub(crate) fn cell(self) -> usize {
         (self.0 & ((1 << CELL_BITS) - 1)) as usize
     }
 
     /// The state word for the next record, in this cell.
-    pub(super) fn next(self, cell: usize) -> u64 {
+    pub(crate) fn next(self, cell: usize) -> u64 {
         let version = (self.0 & (LIVE_END - 1)) >> CELL_BITS;
         ((version + 1) << CELL_BITS | cell as u64) & (LIVE_END - 1)
     }

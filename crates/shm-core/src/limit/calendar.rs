@@ -108,6 +108,8 @@ struct Segment {
 
 impl Offsets {
     pub(crate) const WORDS: usize = 1 + TRANSITIONS / 2;
+    #[cfg(test)]
+    pub(crate) const UTC: Offsets = Offsets([0; Offsets::WORDS]);
 
     pub(crate) fn words(&self) -> [u64; Offsets::WORDS] {
         self.0

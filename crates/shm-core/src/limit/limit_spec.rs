@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::time::Duration;
 
-/// The kinds by name.
+/// The kind of a limit by its name in policy files and JSON: a [`Kind`] without its parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -24,7 +24,7 @@ pub enum LimitKind {
     SlidingCounter,
 }
 
-/// A description of a limit. Converted by `Limit::try_from`.
+/// A limit as a caller specified it: optional settings, with defaults for the rest. `Limit::try_from` checks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitSpec {
     /// At most this many per period.

@@ -5,7 +5,7 @@
 //! | `rate` | an amount per period |
 //! | `limit` | one validated limit: a rate, how it is counted, what it counts |
 //! | `unit` | what a limit counts |
-//! | `description` | one limit as in flags and files |
+//! | `limit_spec` | one limit as a caller specified it, in flags or files |
 //! | `serde_impls` | the same for serde (feature `serde`) |
 //! | `policy` | up to four limits applied together, and permits |
 //! | `policy_spec` | a policy as a caller specified it, for comparison with an existing limiter |
@@ -21,6 +21,7 @@
 //! | `rule` | one of several limits: its parameters, and its words of the record |
 //! | `rule_set` | several limits decided at once, and the record that is their state |
 //! | `audit` | an independent check of admissions against a limit |
+//! | `model_tests` | properties: every kind against its textbook definition |
 
 pub mod audit;
 pub(crate) mod calendar;
@@ -47,8 +48,10 @@ pub(crate) mod window;
 pub(crate) mod zone;
 
 pub use calendar::{Calendar, LocalDateTime};
+#[cfg(any(not(model), test))]
+pub(crate) use cost::Asked;
 pub use cost::Cost;
-pub(crate) use cost::{Asked, Costs};
+pub(crate) use cost::Costs;
 pub use gcra::{Gcra, LimitStatus, MAX_WAIT};
 pub use given::{Given, Refund};
 pub use limit::{Kind, Limit, MAX_ALIGNED, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start};

@@ -276,7 +276,7 @@ impl Policy {
         }
     }
 
-    /// The most that one request can take on the fast path: see `Numbers::fast_burst`.
+    /// The most that one request can take on the fast path: see `LimitParams::fast_burst`.
     pub(crate) fn fast_burst(&self) -> u64 {
         match self.limits[0] {
             Some(limit) if self.fits_a_word() && self.permits == 0 => limit.burst(),

@@ -57,16 +57,16 @@ impl Limiter {
         })
     }
 
-    /// Resets usage to zero. A pause that has not ended stays in force. This also clears corrupt state and frees the
-    /// permits of dead processes.
+    /// Resets usage to zero. A pause that has not ended stays in force. This also clears corrupt state, restores a
+    /// damaged configuration if its checksum tells what it was, and frees the permits of dead processes.
     ///
     /// # Errors
     /// Those of [`change`](Self::change).
     pub fn reset(&self) -> Result<()> {
         let now = clock::now();
-        self.publish(|config| {
-            // An ended pause is dropped: all it still does is to keep the bucket from a burst of budget that was unused
-            // during the pause, and reset discards usage.
+        self.publish_with(true, |config| {
+            // An ended pause is dropped: its only remaining effect is that budget unused during the pause does not become a
+            // burst, and a reset discards usage anyway.
             Ok(Some(Config { starts_empty: true, not_before: config.paused_until(now), ..*config }))
         })?;
         self.reap_line();
@@ -77,7 +77,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Denies all requests, in every process, for `time`. Deferred the limits resume at their sustained rate: a pause
+    /// Denies all requests, in every process, for `time`. Afterwards buckets resume at their sustained rate: a pause
     /// does not build up a burst. Never shortens a pause; when pauses overlap, the one that ends last applies.
     ///
     /// # Errors
@@ -117,7 +117,20 @@ impl Limiter {
     /// Publishes one change: `make` builds the new configuration from the current one (`None` leaves it), and every
     /// sleeper is woken. Needs no seat: records are prepared in cells that belong to the holder of the control lock.
     pub(super) fn publish(&self, make: impl FnOnce(&Config) -> Result<Option<Config>>) -> Result<()> {
+        self.publish_with(false, make)
+    }
+
+    /// The same; `restores`: a damaged configuration is restored first, if possible. Only for a change that drops usage:
+    /// processes may have decided by the damaged one.
+    fn publish_with(
+        &self,
+        restores: bool,
+        make: impl FnOnce(&Config) -> Result<Option<Config>>,
+    ) -> Result<()> {
         let control = self.segment.control()?;
+        if restores {
+            self.segment.generations().restore_config();
+        }
         let published = self.publish_under(&control, make);
         drop(control);
         // Also after a failure: an earlier changer may have died between its publication and its wake-up.
@@ -155,8 +168,8 @@ impl Limiter {
         // state.
         self.undo_turns(pair, |_| true);
         segment.publish(epoch, &next, pair).map_err(commit_error)?;
-        // The first process to meet the new generation would settle it; doing so now means that the fewest turns of the
-        // old queue count as used.
+        // Otherwise the first process to meet the new generation would settle it. The earlier it is settled, the fewer turns
+        // of the old queue have come and count as used.
         let _ = segment.settle(epoch + 1, pair);
         Ok(())
     }

@@ -138,7 +138,7 @@ impl Limiter {
     /// [`ErrorKind::InvalidInput`] if there is no limit, only permits.
     fn check_has_turns(&self) -> Result<()> {
         if self.segment.generations().is_unlimited() {
-            return Err(self.segment.commit_error(CommitError::Unlimited, 0));
+            return self.recover(CommitError::Unlimited, 0);
         }
         Ok(())
     }
@@ -217,6 +217,8 @@ impl Limiter {
         }
         self.segment.check_not_removed()?;
         self.check_wall_clock()?;
+        // The turns follow from parameters that are not validated where they are used.
+        self.config()?;
         // A child forked by a signal handler would get the same turns.
         let _no_handlers = NoHandlers::enter();
         loop {

@@ -14,8 +14,8 @@ impl Limiter {
         if self.file_check_due(now) { self.check_file_now(now) } else { Ok(()) }
     }
 
-    /// Check on every decision, not only on those that read the clock: a process that alternates between limiters may
-    /// always read the clock for the other one.
+    /// Whether it is time to check the file. Every decision asks, not only one that reads the clock: a process that
+    /// alternates between limiters may always read the clock for the other one.
     #[inline]
     pub(super) fn file_check_due(&self, now: Nanos) -> bool {
         now.as_nanos() >= self.next_file_check_ns.load(Ordering::Relaxed)
@@ -56,7 +56,8 @@ impl Limiter {
         }
     }
 
-    /// A short message, never shown to users: the handle reacts to it by switching to its new limiter.
+    /// Fails if the handle has already moved on to another limiter. The message is short because no user sees it: the
+    /// handle reacts by switching to its new limiter.
     pub(super) fn check_not_superseded(&self) -> Result<()> {
         if self.is_superseded.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Removed, "there is another one"));
@@ -86,7 +87,7 @@ impl Limiter {
         self.segment.check_not_removed()
     }
 
-    /// The same, without a look at the file.
+    /// Checks that the limiter is not retired, without checking the file.
     pub(super) fn check_not_retired(&self) -> Result<()> {
         if self.segment.is_retired() {
             return Err(self.segment.commit_error(CommitError::Retired, 0));

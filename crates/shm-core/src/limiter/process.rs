@@ -98,7 +98,7 @@ impl ProcessState {
     pub(crate) fn callers(&self) -> ProcessLockGuard<'_, Callers> {
         let mut callers = self.callers.lock();
         if callers.process != process_token() {
-            // A child's copy of its parent's callers. Not dropped here either: their places and locks are the parent's.
+            // A forked child's copy of its parent's callers. Not dropped: their place and its lock are the parent's.
             std::mem::forget(std::mem::take(&mut *callers));
             callers.process = process_token();
         }

@@ -28,7 +28,7 @@ pub struct Settings {
     /// Permission bits of a new file: read and write for the owner, and optionally for the group and for others.
     /// `None`: 0600, or 0660 in a directory that a group shares (setgid and group-writable).
     pub mode: Option<u32>,
-    /// How many processes can be listed and counted individually.
+    /// How many processes can have a seat at the same time.
     pub seats: usize,
     /// What to do when the limiter exists with another policy.
     pub on_mismatch: OnMismatch,

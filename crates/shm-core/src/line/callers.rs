@@ -274,8 +274,8 @@ impl Callers {
         self.awake.iter().copied()
     }
 
-    /// How many callers are before this one, and the sum of their costs. Late ones are not counted, unless all are
-    /// before it.
+    /// How many callers are before this one, and the sum of their costs. Late ones are not counted, unless every
+    /// caller of this process is before it.
     pub(crate) fn before(&self, key: Key) -> (u64, Costs) {
         if self.all.last_key_value().is_none_or(|(&last, _)| last < key) {
             return (self.all.len() as u64, self.costs);

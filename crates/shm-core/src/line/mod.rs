@@ -8,6 +8,7 @@
 //! | `turns` | turns charged ahead, each claimed by one compare-and-swap |
 //! | `places` | which processes are in line, in which order, and which are awake |
 //! | `callers` | the callers of this process, behind its one place |
+//! | `loom_tests` | every interleaving of small scenarios |
 
 #[cfg(not(model))]
 mod callers;
@@ -24,5 +25,7 @@ pub(crate) use callers::{Ask, Caller, Callers, Deferred, Key, difference, sum};
 pub(crate) use places::Front;
 #[cfg(not(model))]
 pub(crate) use places::LineEntry;
+#[cfg(any(not(model), shuttle))]
 pub(crate) use places::Places;
+#[cfg(any(not(model), shuttle))]
 pub(crate) use turns::{Charge, ReadyTurn};

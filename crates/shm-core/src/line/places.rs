@@ -184,8 +184,8 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Enters the line again if its bit is gone: a process that cleared this place for its dead former holder may have
-    /// been late. Only by its holder.
+    /// Enters the line again if its bit is gone: a slow process may have cleared it on behalf of the place's dead former
+    /// holder. Only by its holder.
     pub(crate) fn reenter(self, place: usize) {
         let bits = self.occupied.get(place / 64).map_or(0, |word| word.load(Ordering::Relaxed));
         if bits & 1 << (place % 64) == 0 {

@@ -25,11 +25,11 @@ impl Counter<'_> {
     }
 
     #[inline]
-    pub(crate) fn admitted(&self, tokens: u64) {
+    pub(crate) fn admitted(&self, calls: u64) {
         self.add(|counters| &counters.admitted, 1);
-        if tokens != 1 {
+        if calls != 1 {
             // 0 calls subtract one.
-            self.add(|counters| &counters.extra_calls, tokens.wrapping_sub(1));
+            self.add(|counters| &counters.extra_calls, calls.wrapping_sub(1));
         }
     }
 
@@ -51,20 +51,20 @@ impl Counter<'_> {
     }
 }
 
-/// Counters of one process, or of all.
+/// Counters of one process, or of all, since the limiter was created or the process attached. They only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counts {
     /// Requests admitted.
     pub admitted: u64,
-    /// Calls that those took.
+    /// Calls that the admitted requests took.
     pub calls: u64,
     /// Requests denied or timed out.
     pub denied: u64,
     /// Admitted requests that had to wait.
     pub waited: u64,
-    /// The sum of their waiting times.
+    /// The total time for which those requests waited.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "waited_time_ns", serialize_with = "crate::limit::serde_impls::nanos")

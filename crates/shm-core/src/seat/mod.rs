@@ -40,5 +40,5 @@ pub(crate) use process_seat::ProcessSeat;
 #[cfg(not(model))]
 pub(crate) use search::{Claimed, Search};
 pub(crate) use tenure::{HolderId, SeesLocks, TENURE_BITS, end, has_ended};
-#[cfg(all(model, test))]
+#[cfg(test)]
 pub(crate) use tenure::{TakesLocks, begin, claim};

@@ -346,10 +346,10 @@ impl Builder {
         self
     }
 
-    /// How many processes at a time have a seat if this call creates the limiter. A process needs one seat, however many
-    /// handles it has. Default: 128. Processes without a seat can still use a limiter of a single bucket of calls (they share
-    /// one set of counters); any other limiter, and one with permits, fails for them with
-    /// [`NoSeat`](crate::ErrorKind::NoSeat).
+    /// How many processes can have a seat at the same time, if this call creates the limiter. A process needs one seat, however
+    /// many handles it has. Default: 128. Processes without a seat can still use a limiter of a single bucket of calls without
+    /// permits (they share one set of counters). With any other limiter, their callers wait in line for a seat; a request that
+    /// does not wait, or whose deadline passes, fails with [`NoSeat`](crate::ErrorKind::NoSeat).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

@@ -39,8 +39,8 @@ impl RateLimit {
     /// - [`ErrorKind::Retired`] or [`ErrorKind::Removed`] if the limiter is lost and this handle does not reopen its name (see
     ///   [`OnLost`](crate::OnLost)), or has reopened it less than 100 ms ago. If reopening fails, its error.
     /// - [`ErrorKind::Corrupt`] if the file holds data that this library did not write.
-    /// - [`ErrorKind::NoSeat`] if the limiter has several limits or permits, and more processes use it than it has
-    ///   [seats](crate::Builder::seats).
+    /// - [`ErrorKind::NoSeat`] if more processes use the limiter than it has [seats](crate::Builder::seats). (A single bucket of
+    ///   calls without permits needs none.)
     ///
     /// [`Fallback`](crate::Fallback) turns failures of the limiter into an admission or a denial.
     #[inline]

@@ -33,7 +33,7 @@ impl RateLimit {
         self.with(|limiter| limiter.pause_for(time))
     }
 
-    /// Ends a pause now, and wakes every waiting caller.
+    /// Ends a pause now, for every process, and wakes every waiting caller. Does nothing if there is no pause.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -107,7 +107,8 @@ impl RateLimit {
     }
 
     /// Resets usage to zero. Waiting callers keep their places, held permits stay held, a pause stays in force, and the
-    /// [`stats`](Self::stats) keep counting.
+    /// [`stats`](Self::stats) keep counting. Also ends damage of the state, and of the settings where an error of
+    /// [`ErrorKind::Corrupt`] says so.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -152,8 +153,8 @@ impl RateLimit {
         retired
     }
 
-    /// Replaces the policy by `update(current policy)` in one atomic step: no concurrent change is lost. `update` runs under
-    /// the change lock, possibly more than once if the limiter is lost meanwhile.
+    /// Replaces the policy by `update(current policy)` in one atomic step: no concurrent change is lost. `update` runs
+    /// while this process holds the lock that excludes other changes, possibly more than once if the limiter is lost meanwhile.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

@@ -104,7 +104,8 @@ impl RateLimit {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] if it exists with another rate or burst; [`ErrorKind::InvalidName`] and
+    /// [`ErrorKind::Mismatch`] if it exists with another rate (its burst and other settings are not compared, unless a
+    /// [`Builder`] states them); [`ErrorKind::InvalidName`] and
     /// [`ErrorKind::InvalidInput`] for an invalid name or rate; and the errors of creating or opening its file, such as no
     /// space, no permission, another user's file, or a file that is damaged or not a limiter. On an error no file is created
     /// or changed.

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub struct Status {
     /// How many calls all limits that count calls would admit now; `u64::MAX` if no limit counts calls. Ignores permits.
     pub available: u64,
-    /// How much of the first limit's burst is used. During a pause `used + available` is less than the burst.
+    /// How much of the first limit's burst is used, in that limit's unit. During a pause `used + available` is less than the burst.
     pub used: u64,
     /// How long until one call would be admitted if no other request arrived.
     #[cfg_attr(feature = "serde", serde(rename = "next_in_ns", serialize_with = "nanos"))]
@@ -22,7 +22,7 @@ pub struct Status {
     /// The same as an instant.
     #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
-    /// How much is charged ahead, for turns that have not come yet.
+    /// How much is charged ahead, for turns that have not come yet: the largest such amount of any limit, in that limit's unit.
     pub queued: u64,
     /// How full each limit is, in the policy's order.
     pub limits: Vec<LimitStatus>,

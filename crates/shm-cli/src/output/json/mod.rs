@@ -78,7 +78,7 @@ struct Details {
     waited: u64,
     /// The time that they waited altogether.
     waited_total_s: f64,
-    /// The number of processes that can be told apart.
+    /// The number of processes that can be attached at a time.
     seats: usize,
     /// The living processes that have the limiter open; absent from `list`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,8 @@ use crate::limiter::process::CellAccess;
 use crate::line::{Charge, ReadyTurn};
 use crate::seat::HolderId;
 
-/// By when the next turn must come to be charged now, given the turns that are ready.
+/// By when the next turn must come to be charged now. If no future turn is ready yet, any turn is charged, however far away;
+/// otherwise only one that comes soon.
 pub(super) fn charge_deadline(ready: &[(ReadyTurn, Charge)], now: u64) -> Nanos {
     match ready.iter().filter(|(turn, _)| turn.at > now).count() {
         0 => Nanos::from_nanos(u64::MAX),
@@ -72,8 +73,8 @@ impl Limiter {
         }
     }
 
-    /// Uses the exact clock. With the quick clock, which may lag a little, the turn could come before the arrival of
-    /// the callers in line and belong to none of them.
+    /// Charges the limit for a turn in this slot, if it comes by `latest`. Uses the exact clock: with the quick clock, which
+    /// may lag a little, the turn could come before the arrival of the callers in line and belong to none of them.
     fn charge_turn(
         &self,
         slot: usize,
@@ -166,7 +167,7 @@ impl Limiter {
         if !self.turns().take(turn) {
             return None;
         }
-        // Undone, the word is what it was right after the previous turn.
+        // Once undone, the word is again what it was right after the previous turn, so the caller needs no replacement for it.
         if !words.undo(epoch, (charge.before, charge.after), cost) {
             self.refund_of(turn, charge, &charge.costs, None);
         }

@@ -21,7 +21,7 @@ pub enum TendStep {
 
 impl Limiter {
     /// Looks on behalf of the waiting tasks of this process, wakes those whose turn has come, and returns how long to
-    /// sleep. For the one thread that tends them: see [`Step::Sleep`](super::Step::Sleep).
+    /// sleep. For the one thread that tends them: see [`WaitStep::Sleep`](super::WaitStep::Sleep).
     pub fn tend(&self) -> TendStep {
         let mut callers = self.lock_callers();
         let mut planned: Option<u64> = None;

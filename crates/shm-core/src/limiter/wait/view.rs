@@ -2,7 +2,7 @@
 
 use super::charging::charge_deadline;
 use crate::clock::{self, Nanos};
-use crate::commit::CommitError;
+use crate::commit::{CommitError, Damage};
 use crate::denied::{Denied, DeniedBy};
 use crate::intervals::{
     FRONT_PROCESSES, FRONT_SLEEP, MAX_LINE_SLEEP, MIN_LINE_SLEEP, QUIET_FRONT_SLEEP, QUIET_REAR_SLEEP_EACH,
@@ -112,7 +112,7 @@ impl Limiter {
             match self.fill(id, &next, epoch, charge_deadline(&turns, now)) {
                 // Such a turn would belong to no caller, and so would every further one.
                 Ok(Some(at)) if at.plus(WAKE_GRACE).as_nanos() < now => {
-                    return Err(CommitError::Corrupt("a turn comes before it is charged"));
+                    return Err(CommitError::Corrupt(Damage::turn(at.as_nanos())));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break turns,
@@ -206,7 +206,7 @@ impl Limiter {
         }
     }
 
-    /// The same behind the callers before this one, less what is already charged for them as turns.
+    /// Like [`estimate`](Self::estimate), behind the callers before this one, less what is already charged for them as turns.
     pub(super) fn estimate_in_line(
         &self,
         epoch: u64,
@@ -220,7 +220,7 @@ impl Limiter {
 
     /// If more awake processes are before the first caller of this process than turns are ever charged ahead, returns
     /// until when it can sleep: none of those turns can be its own, and the processes before it do all the work. So
-    /// thousands can sleep.
+    /// thousands of processes can wait without using the CPU.
     pub(super) fn sleep_if_far_back(&self, callers: &Callers, key: Key, now: u64) -> Option<u64> {
         let place = callers.place_index().filter(|_| callers.first() == Some(key))?;
         let line = self.line();
@@ -243,8 +243,8 @@ impl Limiter {
             return Ok(watch);
         }
         if view.permits <= summary.before {
-            // What is free belongs to those before it. If they were woken for it and do not come, it soon belongs to
-            // this caller.
+            // The free permits belong to the callers before it. If those were woken and do not come, a permit soon belongs
+            // to this caller.
             let is_for_others =
                 view.permits > 0 && view.turns.first().is_some_and(|(turn, _)| turn.at <= view.now);
             return Ok(if is_for_others { watch.min(summary.next_late.saturating_add(1)) } else { watch });
@@ -258,7 +258,7 @@ impl Limiter {
                 .estimate_in_line(view.epoch, summary, &view.turns, costs)?
                 .map_or(watch, |(ready, _)| ready.as_nanos()),
         };
-        // Not immediately: a due turn may belong to others, which the estimate cannot tell.
+        // Sleep even if the estimate says now: a turn that has come may belong to others, which the estimate cannot tell.
         Ok(due.max(view.now.saturating_add(MIN_LINE_SLEEP.as_nanos() as u64)).min(watch))
     }
 

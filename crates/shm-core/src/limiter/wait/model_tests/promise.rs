@@ -41,7 +41,7 @@ enum Event {
     Limit(Limit),
     Reset,
     Pause,
-    /// Deferred the bucket resumes at its sustained rate, without a burst.
+    /// After it, the bucket resumes at its sustained rate, without a burst.
     PauseEnds,
 }
 
@@ -62,7 +62,7 @@ struct Epoch {
     is_new: bool,
 }
 
-/// QueuedCaller for a caller that was never in the line.
+/// Stands for a caller that was never in the line.
 pub(super) const NOT_IN_LINE: usize = usize::MAX;
 
 #[derive(Debug)]
