@@ -51,17 +51,18 @@ const HEADER: [(u64, &str); 43] = [
     (632, ""),
     (640, ""),
     (648, ""),
-    (4_088, ""),
+    (2_552, ""),
 ];
 /// The words of a generation's header, and of the two halves of a limit.
 const GENERATION: [&str; 8] =
-    ["number", "starts_empty", "since_ns", "not_before_ns", "shape", "max_waiters", "checksum", ""];
+    ["number", "origin", "since_ns", "not_before_ns", "shape", "max_waiters", "checksum", "wall_ns"];
 const PARAMS: [&str; 8] = ["kind", "burst", "ticks_per_ns", "ns_per_tick", "floor", "fast_burst", "", ""];
 const DETAILS: [&str; 8] = ["max", "per_ns", "guard_ns", "unit[0]", "unit[1]", "unit[2]", "", ""];
 
 /// The generation of epoch 1.
-const FIRST: u64 = 4_096 + 640;
-const STATE: u64 = FIRST + 576;
+const FIRST: u64 = 2_560 + 832;
+const CALENDAR: u64 = FIRST + 576;
+const STATE: u64 = FIRST + 768;
 
 /// Every word that is damaged, with its name; empty for a word whose damage changes no decision.
 fn words() -> Vec<(u64, String)> {
@@ -75,6 +76,9 @@ fn words() -> Vec<(u64, String)> {
             words.push((start + 8 * i, name));
         }
     }
+    let calendar = [("zone", 5), ("offsets", 17), ("earliest_ns", 1), ("continuous_ns", 1)];
+    let names = calendar.into_iter().flat_map(|(name, words)| std::iter::repeat_n(name, words));
+    words.extend(names.zip(0..).map(|(name, i)| (CALENDAR + 8 * i, name.to_owned())));
     words.push((STATE, "state".to_owned()));
     words.extend((1..8).map(|i| (STATE + 8 * i, String::new())));
     words
@@ -237,7 +241,7 @@ fn every_command_names_the_damaged_word() {
             let ended = specimen.run(args);
             assert_eq!(ended.status, 1, "{args:?}: {}", ended.err);
             assert!(
-                ended.err.contains("`ticks_per_ns` of limit 1 in generation 1 (offset 4816)"),
+                ended.err.contains("`ticks_per_ns` of limit 1 in generation 1 (offset 3472)"),
                 "{}",
                 ended.err
             );

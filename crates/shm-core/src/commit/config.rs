@@ -1,6 +1,6 @@
 //! A configuration: the policy of a limiter and its control state.
 
-use crate::clock::{Nanos, WallOffset};
+use crate::clock::{self, Nanos, WallOffset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intervals::{CLOCK_STEP, FAR_STEP};
 use crate::layout::Hash;
@@ -76,6 +76,18 @@ impl Config {
         wall.local.offsets = self.offsets_at(here, existing)?;
         wall.zone = zone_tag(self.policy.zone().unwrap_or(Zone::UTC).words());
         Ok(Config { wall, ..self })
+    }
+
+    /// Whether its words about the wall clock are not arbitrary ones: the clock was not set by a day since, and shows no
+    /// time from before the boot.
+    pub(super) fn has_plausible_clock(&self) -> bool {
+        let day = Calendar::Day.nominal().as_nanos() as u64;
+        let WallClock { local, earliest_ns, continuous_ns, .. } = self.wall;
+        let here = self.since.as_nanos().saturating_add(local.wall_ns);
+        let times = local.wall_ns.saturating_sub(day)..=here;
+        local.wall_ns.abs_diff(clock::wall_offset().ns) <= day
+            && (!self.policy.follows_wall_clock()
+                || times.contains(&earliest_ns) && times.contains(&continuous_ns))
     }
 
     /// When the window of this limit that contains `now` ends, if its windows follow the wall clock.

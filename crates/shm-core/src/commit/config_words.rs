@@ -248,7 +248,9 @@ impl RawConfig {
             let expected = Hash::expected_word(&words, index, self.checksum);
             let mut raw = *self;
             raw.set_word(index, expected);
-            let config = raw.consistent(number).filter(|config| config.since <= now)?;
+            let config = raw
+                .consistent(number)
+                .filter(|config| config.since <= now && config.has_plausible_clock())?;
             Some(((words[index] ^ expected).count_ones(), config))
         };
         let nearest = (0..CONFIG_WORDS).filter_map(with_expected).min_by_key(|&(bits, _)| bits);
@@ -291,7 +293,7 @@ fn wall_of(wall_ns: u64, words: &CalendarFields) -> Option<(Zone, WallClock)> {
     let local = LocalTime { wall_ns, offsets: Offsets::from_words(*offsets) };
     let zone = Zone::from_words(*zone)?;
     // UTC has no table.
-    (zone != Zone::UTC || local.offsets == Offsets::default())
+    (zone != Zone::UTC && local.offsets.is_sound() || local.offsets == Offsets::default())
         .then_some((zone, WallClock { local, zone: zone_tag(zone.words()), earliest_ns, continuous_ns }))
 }
 

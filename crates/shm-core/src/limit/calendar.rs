@@ -168,6 +168,26 @@ impl Offsets {
         self.segments().next().map_or(0, |s| s.offset.rem_euclid(HOUR))
     }
 
+    /// Whether [`pack`](Self::pack) can have packed it.
+    pub(crate) fn is_sound(&self) -> bool {
+        let count = (self.0[0] >> 16 & 0xffff) as usize;
+        let half = |i: usize| (self.0[1 + i / 2] >> (32 * (i % 2))) as u32;
+        let unused = |i: &usize| half(*i) == 0;
+        if count > TRANSITIONS || !(count..TRANSITIONS).all(|i| unused(&i)) {
+            return false;
+        }
+        let minutes = (0..count).map(|i| i64::from((half(i) << 20) as i32 >> 20));
+        let offsets = std::iter::once(i64::from(self.0[0] as u16 as i16)).chain(minutes);
+        let is_ordered = (1..count).all(|i| half(i - 1) >> 12 < half(i) >> 12);
+        let mut last = None;
+        is_ordered
+            && offsets.into_iter().all(|minutes| {
+                let before = last.replace(minutes);
+                minutes.abs() * 60 <= MAX_OFFSET
+                    && before.is_none_or(|before| minutes != before && (minutes - before).abs() * 60 < DAY)
+            })
+    }
+
     /// Whether windows of an hour are possible: the minutes of the offset never change.
     pub(crate) fn keep_minutes(&self) -> bool {
         self.segments().all(|s| s.offset.rem_euclid(HOUR) == self.phase())

@@ -35,7 +35,9 @@ fn tables() -> impl Strategy<Value = Offsets> {
         all.sort_unstable();
         all.dedup_by_key(|&mut (at, _)| at);
         let all = all.into_iter().map(|(quarters, minutes)| (base + quarters * 900, minutes * 60));
-        Offsets::pack(base, first * 60, all).expect("a table")
+        let table = Offsets::pack(base, first * 60, all).expect("a table");
+        assert!(table.is_sound());
+        table
     })
 }
 
@@ -194,6 +196,7 @@ fn every_zone_of_the_database_agrees_with_jiff() {
     for name in database.available() {
         let zone = database.get(name.as_str()).expect("a zone");
         let offsets = offsets_of(&zone, NOW).unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert!(offsets.is_sound(), "{name}");
         let local = local(0, offsets);
         let from = Timestamp::from_second(NOW - 35 * 86_400).unwrap();
         let changes: Vec<i64> = {
