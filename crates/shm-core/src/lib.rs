@@ -24,6 +24,11 @@ mod commit;
 mod denied;
 mod error;
 mod intervals;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the table in the file, which will use it, is not there yet")
+)]
+mod keyed;
 mod layout;
 pub mod limit;
 mod line;
