@@ -683,7 +683,7 @@ def check_record_changes(v):
 # The table of the page, to find where it differs from the code.
 PAGE = {
     "file": {
-        "identity": 0, "geometry": 64, "name": 192, "epoch_line": 448, "line": 512, "seatless": 576, "ground": 640,
+        "identity": 0, "geometry": 64, "name": 192, "epoch_line": 448, "line": 512, "seatless": 576, "coherence_probe": 640,
         "generations": 4096, "turns": 9216, "size": 16384,
     },
     "identity": {

@@ -99,7 +99,7 @@ impl Fixture {
         self.state = self.limit.as_ref().map_or(0, state);
     }
 
-    /// Whether anything was committed since. Only under the first terms.
+    /// Whether anything was committed since. Only for the first configuration.
     pub(crate) fn has_changed(&self) -> bool {
         state(&self.limit()) != self.state
     }

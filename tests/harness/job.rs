@@ -82,12 +82,12 @@ impl Job {
         self.words.get(key).map_or(otherwise, |n| n.parse().expect("a number"))
     }
 
-    /// `for=`: how long to work, in milliseconds; for ever if it is not said.
+    /// `for=`: how long to work, in milliseconds; 1,000 s if it is not given.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.number_or("for", 1_000_000))
     }
 
-    /// Opens the limiter that the words describe; with `as=it-is`, joins it whatever its limit is now.
+    /// Opens the limiter that the words describe; with `as=it-is`, attaches to it with its current settings.
     pub fn join(&self) -> shm_lib::Result<shm_lib::RateLimit> {
         if self.text_or("as", "") == "it-is" { self.attach() } else { self.open() }
     }
@@ -110,12 +110,13 @@ impl Job {
         }
     }
 
-    /// Joins the limiter of that name as it is.
+    /// Attaches to the limiter of that name with its current settings.
     pub fn attach(&self) -> shm_lib::Result<shm_lib::RateLimit> {
         self.handle().attach()
     }
 
-    /// Its name, and where it is. With `lost=reopen` a handle reopens its name; else a worker says what is lost.
+    /// The builder with the limiter's name and directory. With `lost=reopen` a handle that loses its limiter reopens the
+    /// name; otherwise it returns the error, and the worker reports it.
     fn handle(&self) -> shm_lib::Builder {
         let on_lost = match self.text_or("lost", "") {
             "reopen" => shm_lib::OnLost::Reopen,

@@ -1,4 +1,4 @@
-//! All that is unsafe: words shared by mapping, fork, and leaving without goodbye.
+//! Everything that needs `unsafe`: words in mapped files, fork, and exit without clean-up.
 
 #![allow(unsafe_code)]
 
@@ -54,7 +54,7 @@ pub fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
-/// Leaves the process at once: no destructors, no handlers, no flushing.
+/// Exits immediately: no destructors, no handlers, no flushing.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: never returns, touches nothing.
     unsafe { libc::_exit(code) }

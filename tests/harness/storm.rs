@@ -11,7 +11,7 @@ pub enum Trouble {
     KillsOnly,
     /// Changes to its current policy: checked as if there were no changes.
     NoOpChanges,
-    /// Changes between [`RATES`]: each window is checked by the most generous that may have been in force in it.
+    /// Changes between [`RATES`]: each window is checked by the most generous that may have applied in it.
     Rates,
     /// Resets, pauses and resumptions: a reset is worth a burst to the windows that it lies in; in a pause nothing may be.
     PauseReset,

@@ -48,7 +48,7 @@ fn a_settlement_reports_its_refund_and_its_charge() {
         let mut admission = limit.try_acquire(1).unwrap().admission().unwrap();
         limit.reset().unwrap();
         let settled = limit.settle(&mut admission, 0).unwrap();
-        assert!(settled.is_empty(), "it was taken under other terms: {settled:?}");
+        assert!(settled.is_empty(), "it was taken before the reset: {settled:?}");
     }
 }
 

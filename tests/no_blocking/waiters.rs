@@ -50,7 +50,7 @@ fn outcomes_of(sleepers: usize, pool: WorkerPool) -> Vec<(String, Vec<u64>)> {
 }
 
 /// An OS promises no wake-up time, so a slow round on a busy machine is repeated; a missing wake-up is slow each time
-/// (sleepers look around by themselves after a second at the earliest).
+/// (sleepers look by themselves after a second at the earliest).
 fn best_of(rounds: usize, within: Duration, mut round: impl FnMut() -> Duration, what: &str) {
     let mut best = Duration::MAX;
     for _ in 0..rounds {

@@ -274,7 +274,7 @@ fn changes_reach_permit_waiters() {
     assert!(begun >= until, "admitted in a pause");
     assert!(begun.since(until) < SURELY);
 
-    // Now the waiter holds the permit, and another worker waits; without permits in force it need not wait.
+    // Now the waiter holds the permit, and another worker waits; without permits it need not wait.
     let mut other = worker(&arena);
     other.tell("hold-wait");
     std::thread::sleep(Duration::from_millis(30));

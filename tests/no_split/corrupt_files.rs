@@ -147,14 +147,12 @@ fn reset_clears(from: u64, to: u64) {
         }
         limit.reset().unwrap_or_else(|e| panic!("round {round}: {e}"));
         assert_eq!(limit.inspect().unwrap().permits_held, 0, "round {round}");
-        let until = Instant::now() + Duration::from_millis(450);
-        let mut times = Vec::new();
-        while Instant::now() < until {
-            let outcome = limit.acquire(1).timeout(Duration::from_millis(50)).wait().unwrap();
-            times.extend(outcome.admission().map(|admission| (1, admission.at().as_nanos())));
-        }
+        let began = Instant::now();
+        let admitted = |_| (1, limit.acquire(1).wait().unwrap().at().as_nanos());
+        let times: Vec<_> = (0..300).map(admitted).collect();
+        // It takes 0.2 s where this process is not kept from running.
+        assert!(began.elapsed() < Duration::from_secs(20), "round {round}: {:?}", began.elapsed());
         arena.assert_all_kept(&times);
-        assert!(times.len() >= 300, "round {round}: only {} in 450 ms at 100/100ms", times.len());
     }
 }
 
@@ -226,23 +224,25 @@ fn a_reset_of_a_corrupt_log_admits_at_most_the_limit() {
     let _ = first.try_acquire(1).unwrap();
     let _ = first.try_acquire(1).unwrap();
     let limit = builder(dir.path()).attach().unwrap();
-    let all = || (0..5_000).filter(|_| limit.try_acquire(1).unwrap().is_admitted()).count();
+    let all = || (0..5_000).filter_map(|_| limit.try_acquire(1).unwrap().admission()).map(|a| a.at());
     // A few eras.
     for _ in 0..5 {
-        all();
+        all().for_each(drop);
         limit.reset().unwrap();
     }
-    all();
+    all().for_each(drop);
     std::thread::sleep(Duration::from_millis(850));
     let patch = Patch::of(limit.path());
     let generation = offset::GENERATIONS + offset::GENERATION_SIZE * (patch.get(offset::EPOCH) % 8);
     patch.set(generation + offset::GENERATION_STATE, 1 << 62);
     assert_eq!(limit.try_acquire(1).unwrap_err().kind(), ErrorKind::Corrupt);
-    let began = Instant::now();
     limit.reset().unwrap();
-    let mut admitted = 0;
+    let began = Instant::now();
+    let mut admitted = Vec::new();
     while began.elapsed() < Duration::from_millis(800) {
-        admitted += all();
+        admitted.extend(all());
     }
-    assert!(admitted <= 1_000, "{admitted}");
+    // On a busy machine, the last ones may belong to the next second.
+    let first_second = admitted.iter().filter(|at| at.since(admitted[0]) < SECOND).count();
+    assert!(first_second <= 1_000, "{first_second}");
 }

@@ -148,7 +148,7 @@ fn out_of_range_numbers_are_refused() {
     assert!(limit.try_acquire(10).unwrap().is_admitted());
 }
 
-/// What is in a limiter's place but is none is named, and left as it is.
+/// The error names what is in the limiter's place, and it is left unchanged.
 #[test]
 fn a_file_that_is_not_a_limiter_is_refused_and_unchanged() {
     let dir = shared_dir();
@@ -195,18 +195,21 @@ fn a_file_that_is_not_a_limiter_is_refused_and_unchanged() {
 fn a_tampered_limiter_is_refused_and_unchanged() {
     type Tamper = fn(&Patch);
     #[rustfmt::skip]
-    let cases: [(&str, Tamper, ErrorKind, &str); 11] = [
+    let cases: [(&str, Tamper, ErrorKind, &str); 14] = [
         ("another version", |p| { p.set(offset::VERSION, 99).seal(); }, ErrorKind::Incompatible, "format 99"),
         ("another layout", |p| { p.set(offset::LAYOUT, 7).seal(); }, ErrorKind::Incompatible, "the same version"),
-        ("another magic", |p| { p.set(offset::MAGIC, 7); }, ErrorKind::NotALimiter, "another file"),
-        ("a bad checksum", |p| { p.set(offset::CHECKSUM, 7); }, ErrorKind::Corrupt, "checksum"),
-        ("a bad name", |p| { p.set(offset::NAME, 7); }, ErrorKind::Corrupt, "checksum"),
+        ("another magic", |p| { p.set(offset::MAGIC, 7).seal(); }, ErrorKind::NotALimiter, "another file"),
+        ("a bad magic", |p| { p.set(offset::MAGIC, 7); }, ErrorKind::Corrupt, "`magic` (offset 0) is 0x7, expected 0x54494d494c4d4853"),
+        ("a bad version", |p| { p.set(offset::VERSION, 99); }, ErrorKind::Corrupt, "`version` (offset 8) is 0x63, expected 0x1"),
+        ("bad seats", |p| { p.set(offset::SEATS, 5_000); }, ErrorKind::Corrupt, "`seats` (offset 64) is 0x1388, expected 0x80"),
+        ("a bad checksum", |p| { p.set(offset::CHECKSUM, 7); }, ErrorKind::Corrupt, "`checksum` of the header (offset 56) is 0x7"),
+        ("a bad name", |p| { p.set(offset::NAME, 7); }, ErrorKind::Corrupt, "`name[0]` (offset 192) is 0x7"),
         ("another name", |p| { p.set(offset::NAME, u64::from_le_bytes(*b"brena\0\0\0")).seal(); }, ErrorKind::Corrupt, "renamed or copied"),
         ("too many seats", |p| { p.set(offset::SEATS, 5_000).seal(); }, ErrorKind::Corrupt, "size"),
         ("absurdly many seats", |p| { p.set(offset::SEATS, u64::MAX).seal(); }, ErrorKind::Corrupt, "size"),
         ("another size", |p| { p.set(offset::FILE_SIZE, 1 << 40).seal(); }, ErrorKind::Corrupt, "size"),
         ("another boot", |p| { p.set(offset::BOOT_ID, 7).seal(); }, ErrorKind::OtherClock, "before this machine was started"),
-        ("another boot, unsealed", |p| { p.set(offset::BOOT_ID, 7); }, ErrorKind::Corrupt, "checksum"),
+        ("a bad boot ID", |p| { p.set(offset::BOOT_ID, 7); }, ErrorKind::Corrupt, "`boot_id[0]` (offset 32) is 0x7"),
     ];
     for (what, tamper, kind, words) in cases {
         let arena = Arena::new("5/s", 1);

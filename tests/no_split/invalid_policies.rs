@@ -74,12 +74,12 @@ fn a_request_must_name_exactly_the_counted_units() {
     let dir = shared_dir();
     let limit = open_in(dir.path(), "bucket:10/366d:10+greedy:1000/366d@tokens", 2);
     let ask = |request: Cost| limit.try_acquire(request);
-    invalid(ask(Cost::one()), "state how many");
+    invalid(ask(Cost::one()), "state the amount");
     invalid(limit.try_acquire(1), "tokens");
     invalid(limit.wait(), "tokens");
     invalid(ask(Cost::one().and(tokens, 1).and(bytes, 1)), "no limit counts bytes");
     invalid(ask(Cost::from(0).and(tokens, 0)), "cannot acquire 0");
-    invalid(limit.reserve(1), "state how many");
+    invalid(limit.reserve(1), "state the amount");
     invalid(limit.schedule(1, 3), "tokens");
     invalid(limit.schedule(1, 0), "0 requests");
     for request in [Cost::from(11).and(tokens, 1), Cost::one().and(tokens, 1_001)] {

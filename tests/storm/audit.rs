@@ -11,7 +11,7 @@ pub(crate) struct Change {
     pub(crate) rate: u64,
 }
 
-/// The most generous rate that may have been in force at each instant.
+/// The most generous rate that may have applied at each instant.
 pub(crate) struct Generous {
     /// From when on, tokens times 1e9 earned until then, tokens a second from then on.
     steps: Vec<(u64, i128, u64)>,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// A removed limiter may be used for as long as its users look at most: sleepers look every second, others ten times that.
 const NOTICED: Duration = Duration::from_millis(1_500);
-/// From when on a change is in force, at the latest, after the call that made it returned.
+/// How long after its call returned a change applies, at the latest.
 const SLACK: u64 = 2_000;
 
 struct Used {

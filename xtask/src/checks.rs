@@ -85,7 +85,7 @@ fn deny() -> Result<(), String> {
     run("deny", &[], &["deny", "check", "advisories"])
 }
 
-/// The public interface is the one in `docs/api/`; with `--bless` that is written anew.
+/// The public interface is the one in `docs/api/`; `--bless` rewrites that.
 fn api(bless: bool) -> Result<(), String> {
     if !is_there("cargo", &["public-api", "--version"]) || !is_there("cargo", &["+nightly", "--version"]) {
         return skip("api", "cargo install cargo-public-api --locked, and a nightly toolchain");
@@ -195,7 +195,15 @@ fn coverage() -> Result<(), String> {
     if !is_there("cargo", &["llvm-cov", "--version"]) {
         return skip("coverage", "cargo install cargo-llvm-cov --locked; rustup component add llvm-tools");
     }
-    run("coverage", &[], &[&["llvm-cov"][..], &UNIT].concat())
+    let result = run("coverage", &[], &[&["llvm-cov"][..], &UNIT].concat());
+    // Processes without an environment write their profile where they are.
+    for package in fs::read_dir("crates").map_err(|why| why.to_string())?.flatten() {
+        let files = fs::read_dir(package.path()).map_err(|why| why.to_string())?.flatten();
+        for file in files.filter(|file| file.path().extension().is_some_and(|end| end == "profraw")) {
+            fs::remove_file(file.path()).map_err(|why| why.to_string())?;
+        }
+    }
+    result
 }
 
 /// Another toolchain's cargo. The variables with which this one runs would lead it back here.

@@ -4,9 +4,10 @@ use crate::{CORE, HELP, run};
 
 /// Runs the long scenarios, each in this many random interleavings.
 pub(crate) fn interleave(n: &str) -> Result<(), String> {
-    let scenes = ["--target-dir", "target/shuttle", "shuttle_tests"];
-    let environment = [("RUSTFLAGS", "--cfg model --cfg shuttle"), ("SHM_LIMIT_INTERLEAVINGS", n)];
-    run("interleave", &environment, &[&CORE[..], &scenes].concat())
+    let tests = ["--target-dir", "target/shuttle", "shuttle_tests"];
+    let environment =
+        [("RUSTFLAGS", "--cfg model --cfg shuttle -D warnings"), ("SHM_LIMIT_INTERLEAVINGS", n)];
+    run("interleave", &environment, &[&CORE[..], &tests].concat())
 }
 
 /// The report: one run, one table. It also measures the command.

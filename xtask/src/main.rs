@@ -76,8 +76,8 @@ fn test(parts: &[&str]) -> Result<(), String> {
             )?,
             "fuzz" => fuzz(&["25"])?,
             "loom" => {
-                let scenes = ["--target-dir", "target/loom", "loom_tests"];
-                run(part, &[("RUSTFLAGS", "--cfg model")], &[&CORE[..], &scenes].concat())?;
+                let tests = ["--target-dir", "target/loom", "loom_tests"];
+                run(part, &[("RUSTFLAGS", "--cfg model -D warnings")], &[&CORE[..], &tests].concat())?;
                 interleave("2000")?;
             }
             _ => examples()?,
@@ -87,8 +87,7 @@ fn test(parts: &[&str]) -> Result<(), String> {
 }
 
 /// The packages that are tested without other processes than their own.
-const UNIT: [&str; 6] =
-    ["--workspace", "--all-features", "--exclude", "shm-limit-suite", "--exclude", "shm-limit-benches"];
+const UNIT: [&str; 4] = ["--workspace", "--all-features", "--exclude", "shm-limit-suite"];
 
 /// The tests inside the core alone: models compile nothing else.
 const CORE: [&str; 5] = ["test", "--release", "-p", "shm-core", "--lib"];

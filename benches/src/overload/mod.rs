@@ -22,7 +22,10 @@ pub(crate) fn print(filters: &[&str]) {
         chosen.retain(|measurement| !measurement.needs_the_command());
     }
     let Some(first) = chosen.first() else {
-        return println!("\nNo measurement has all of these properties.");
+        return println!(
+            "\nNo measurement has all of these properties. The command is only measured with a load of 2x and without permits, \
+             and the limiter `fast` only with dropped futures."
+        );
     };
     println!(
         "\n## Overload\n\nClients arrive at random instants for {:?}, at a multiple of the limit (the load), and leave after \

@@ -18,38 +18,22 @@ const SYNONYMS: [(&[&str], &str); 10] = [
     (&["wait", "try", "request"], "acquire"),
     (&["settle", "refund"], "run --settle"),
 ];
-/// The commands that a misspelt word may mean.
-const COMMANDS: [&str; 17] = [
-    "create",
-    "list",
-    "inspect",
-    "set",
-    "reset",
-    "pause",
-    "resume",
-    "remove",
-    "acquire",
-    "run",
-    "hold",
-    "charge",
-    "reserve",
-    "schedule",
-    "demo",
-    "completions",
-    "help",
-];
 
 /// The command that this word may mean.
-pub(crate) fn command_for(word: &str) -> Option<&'static str> {
+pub(crate) fn command_for(word: &str) -> Option<String> {
     let word = word.to_lowercase();
     let synonym = SYNONYMS.iter().find(|(words, _)| words.contains(&word.as_str()));
-    let misspelt = || {
-        // A third of the word may be wrong; of a word of three letters one.
-        let near = COMMANDS.iter().map(|&command| (distance(&word, command), command));
-        let near = near.filter(|&(wrong, command)| wrong * 3 <= command.len());
-        near.min_by_key(|&(wrong, _)| wrong).map(|(_, command)| command)
-    };
-    synonym.map(|&(_, command)| command).or_else(misspelt)
+    synonym.map(|&(_, command)| command.to_owned()).or_else(|| similar_command(&word))
+}
+
+/// The visible command that differs least from a misspelt word: in at most a third of its letters.
+fn similar_command(word: &str) -> Option<String> {
+    let program = Args::command();
+    let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
+    let distances =
+        commands.map(|command| (strsim::osa_distance(word, command.get_name()), command.get_name()));
+    let similar = distances.filter(|&(wrong, command)| wrong * 3 <= command.len());
+    similar.min_by_key(|&(wrong, _)| wrong).map(|(_, command)| command.to_owned())
 }
 
 /// Replaces clap's guess, which goes by similar letters only: `status` would be `pause`.
@@ -59,31 +43,12 @@ pub(crate) fn improve(error: &mut clap::Error) {
     }
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return };
     if let Some(command) = command_for(word) {
-        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![command.to_owned()]));
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![command]));
         return;
     }
     let word = printable::word(word);
     let message = format!("unrecognized subcommand '{word}'\n\n  tip: `shm-limit help` lists the commands");
     *error = Args::command().error(ErrorKind::InvalidSubcommand, message);
-}
-
-/// The number of letters to insert, delete, replace or exchange with the next one.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -102,11 +67,27 @@ mod tests {
             ("rnu", Some("run")),
             ("shedule", Some("schedule")),
             ("inspekt", Some("inspect")),
+            ("mna", Some("man")),
+            ("hlep", Some("help")),
+            ("demo-worke", None),
             ("frobnicate", None),
             ("x", None),
             ("", None),
         ] {
-            assert_eq!(command_for(word), command, "{word}");
+            assert_eq!(command_for(word).as_deref(), command, "{word}");
+        }
+    }
+
+    #[test]
+    fn every_visible_command_is_suggested_for_a_misspelling_and_no_hidden_one() {
+        for command in Args::command().get_subcommands() {
+            // The last two letters exchanged, or the last one missing.
+            let name = command.get_name();
+            let (start, end) = name.split_at(name.len() - 2);
+            let exchanged: String = start.chars().chain(end.chars().rev()).collect();
+            let misspelt = if exchanged == name { name[..name.len() - 1].to_owned() } else { exchanged };
+            let expected = (!command.is_hide_set()).then(|| name.to_owned());
+            assert_eq!(command_for(&misspelt), expected, "{misspelt}");
         }
     }
 
@@ -118,6 +99,5 @@ mod tests {
             assert!(known(command), "{command}");
             assert!(words.iter().all(|word| !known(word)), "{words:?}");
         }
-        assert!(COMMANDS.iter().all(|command| known(command)));
     }
 }

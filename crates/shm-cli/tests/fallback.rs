@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Sandbox;
+use common::{Sandbox, end_of, until};
 
 #[test]
 fn without_a_choice_an_error_is_an_error() {
@@ -67,4 +67,43 @@ fn neither_hides_a_mistake_nor_a_denial() {
     }
     sandbox.ok(&["acquire", "api", "--fail-closed"]);
     assert_eq!(sandbox.run(&["run", "api", "--try", "--fail-open", "--", "echo", "ran"]).status, 75);
+}
+
+/// A seat becomes free when a process ends, as a turn comes: a caller that waited for one until its deadline is denied.
+#[test]
+fn a_timeout_without_a_free_seat_is_a_denial() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["create", "api", "--rate", "100/s", "--permits", "2", "--seats", "1"]);
+    let mut holder = sandbox.start(&["run", "api", "--", "sleep", "60"]);
+    until(|| sandbox.json(&["inspect", "api", "--json"])["permits"]["held"] == 1);
+    let ended = sandbox.run(&["acquire", "api", "--timeout", "100ms"]);
+    assert_eq!((ended.status, ended.out.as_str()), (75, "0.100000\n"), "{}", ended.err);
+    assert!(
+        ended.err.contains("all its seats are taken (1)") && ended.err.contains("is denied"),
+        "{}",
+        ended.err
+    );
+    let ended =
+        sandbox.run(&["run", "api", "--timeout", "100ms", "--denied-status", "9", "--", "echo", "ran"]);
+    assert_eq!((ended.status, ended.out.as_str()), (9, ""));
+    assert!(ended.err.contains("was not run"), "{}", ended.err);
+    let ended = sandbox.run(&["acquire", "api", "--timeout", "100ms", "--quiet"]);
+    assert_eq!((ended.status, ended.out.as_str(), ended.err.as_str()), (75, "", ""));
+    let json = sandbox.json(&["acquire", "api", "--timeout", "100ms", "--json"]);
+    assert_eq!(
+        (&json["outcome"], &json["denied_by"], &json["error"]),
+        (&"denied".into(), &"unavailable".into(), &"no_seat".into())
+    );
+    // Whoever says what to do without a decision gets that, and one that does not wait gets the error.
+    let ended = sandbox.run(&["run", "api", "--timeout", "100ms", "--fail-open", "--", "echo", "ran"]);
+    assert_eq!((ended.status, ended.out.as_str()), (0, "ran\n"), "{}", ended.err);
+    for at_once in [&["--try"][..], &["--timeout", "0s"]] {
+        let ended = sandbox.run(&[&["acquire", "api"], at_once].concat());
+        assert_eq!((ended.status, ended.out.as_str()), (1, ""), "{at_once:?}: {}", ended.err);
+    }
+    // A seat that becomes free in time is used.
+    let waiter = sandbox.start(&["acquire", "api", "--timeout", "30s"]);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert_eq!(end_of(waiter).status, 0);
 }

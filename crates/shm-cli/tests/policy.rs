@@ -215,7 +215,7 @@ fn conflicting_options_are_usage_errors() {
         (create(&["--from", "x", "--rate", "5/s"]), "cannot be used with"),
         (create(&["--from", "x", "--max-waiters", "5"]), "cannot be used with"),
         (create(&["--from", "x", "--permits", "2"]), "--permits"),
-        (vec!["acquire", "two"], "also counts tokens"),
+        (vec!["acquire", "two"], "also counts tokens; state the amount, which may be 0: --take tokens=N"),
         (vec!["acquire", "two", "--take", "bytes=1"], "no limit counts bytes"),
         (vec!["acquire", "two", "--take", "tokens"], "write UNIT=AMOUNT"),
         (vec!["acquire", "two", "--take", "tokens=-1"], "write UNIT=AMOUNT"),

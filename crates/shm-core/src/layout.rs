@@ -44,8 +44,8 @@ pub(crate) struct Header {
     pub(crate) epoch_line: EpochLine,
     pub(crate) line: LineHeader,
     pub(crate) seatless: Counters,
-    /// Incremented while proving that all mappings of the file are the same memory (`sys::ground`). Only grows.
-    pub(crate) ground: AtomicU64,
+    /// Incremented while proving that all mappings of the file are the same memory (`sys::file_system_proof`). Only grows.
+    pub(crate) coherence_probe: AtomicU64,
     pub(crate) _reserved: [AtomicU64; 431],
     pub(crate) generations: [Generation; GENERATIONS],
     pub(crate) turns: TurnTable,
@@ -284,7 +284,7 @@ pub(crate) struct Cell {
 pub(crate) const SEATS_OFFSET: usize = size_of::<Header>();
 /// The byte of the file whose lock a changer holds. Beyond the end of the file, which locks allow.
 pub(crate) const CONTROL_LOCK: i64 = (1 << 40) - 1;
-/// Bytes that are locked briefly to prove that locks work (`sys::ground`): a random one each time, so that concurrent
+/// Bytes that are locked briefly to prove that locks work (`sys::file_system_proof`): a random one each time, so that concurrent
 /// proofs do not collide.
 pub(crate) const PROBE_LOCKS: std::ops::Range<i64> = 1 << 39..(1 << 39) + (1 << 32);
 /// The byte whose lock the holder of a seat has, in this tenure. A million successive tenures use different bytes.
@@ -395,7 +395,7 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Header, name),
         offset_of!(Header, epoch_line),
         offset_of!(Header, seatless),
-        offset_of!(Header, ground),
+        offset_of!(Header, coherence_probe),
         offset_of!(Header, generations),
         size_of::<Generation>(),
         offset_of!(Generation, limits),
@@ -453,6 +453,20 @@ impl Hash {
         // FNV alone never propagates high bits downwards.
         Hash(mixed ^ (mixed >> 29))
     }
+
+    /// The hash before `word` was added.
+    #[must_use]
+    pub(crate) const fn without_last(self, word: u64) -> Self {
+        let mixed = self.0 ^ (self.0 >> 29) ^ (self.0 >> 58);
+        Hash(mixed.wrapping_mul(0xce96_5057_aff6_957b) ^ word)
+    }
+
+    /// The value that word `index` must have for all words to have the hash `sum`.
+    pub(crate) fn expected_word(words: &[u64], index: usize, sum: u64) -> u64 {
+        let before = words[..index].iter().fold(Hash::new(), |hash, &word| hash.word(word));
+        let after = words[index + 1..].iter().rev().fold(Hash(sum), |hash, &word| hash.without_last(word));
+        after.without_last(before.0).0
+    }
 }
 
 #[cfg(not(model))]
@@ -464,7 +478,7 @@ const _: () = {
     assert!(offset_of!(Header, epoch_line) == 448);
     assert!(offset_of!(Header, line) == 512);
     assert!(offset_of!(Header, seatless) == 576);
-    assert!(offset_of!(Header, ground) == 640);
+    assert!(offset_of!(Header, coherence_probe) == 640);
     assert!(offset_of!(Header, generations) == 4096);
     assert!(offset_of!(Header, turns) == 9_216);
     assert!(size_of::<TurnSlot>() == 96);
@@ -589,6 +603,24 @@ mod model {
     impl Cell {
         pub(crate) fn model() -> Cell {
             Cell { words: words() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_tells_any_single_word() {
+        let words = [0, 1, u64::MAX, 1 << 63, 0x0123_4567_89ab_cdef, 7];
+        let sum = words.iter().fold(Hash::new(), |hash, &word| hash.word(word)).0;
+        for index in 0..words.len() {
+            for damage in [0, 5, u64::MAX] {
+                let mut damaged = words;
+                damaged[index] = damage;
+                assert_eq!(Hash::expected_word(&damaged, index, sum), words[index]);
+            }
         }
     }
 }

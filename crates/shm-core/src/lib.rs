@@ -12,7 +12,8 @@
 //! - All users of a file must trust one another: any process that can write to it can use up the whole budget.
 
 #![deny(unsafe_code)]
-// Model checkers (loom, shuttle) compile the protocols without the modules that do I/O.
+// Model checkers (loom, shuttle) compile the protocols without the modules that do I/O, and their tests are what uses
+// the protocols.
 #![cfg_attr(model, allow(dead_code, unreachable_pub))]
 
 // Futexes, locks of open file descriptions and CLOCK_BOOTTIME are Linux's; words and sizes of 64 bits are cast to one another.
@@ -20,22 +21,29 @@
 compile_error!("shm-limit needs 64-bit Linux");
 
 pub mod clock;
+#[cfg(any(not(model), test))]
 mod commit;
 mod denied;
 mod error;
 mod intervals;
+#[cfg(any(not(model), test))]
 #[cfg_attr(
     not(test),
     expect(dead_code, reason = "the table in the file, which will use it, is not there yet")
 )]
 mod keyed;
+#[cfg(any(not(model), test))]
 mod layout;
 pub mod limit;
+#[cfg(any(not(model), test))]
 mod line;
+#[cfg(any(not(model), test))]
 mod permit;
+#[cfg(any(not(model), test))]
 mod seat;
 #[cfg(all(shuttle, test))]
 mod shuttle_tests;
+#[cfg(any(not(model), test))]
 mod sync;
 #[cfg(all(test, not(model)))]
 mod vectors;

@@ -46,7 +46,7 @@ impl Name {
     }
 
     /// The name quoted as one word of a shell command.
-    pub(crate) fn shell_word(&self) -> String {
+    pub fn shell_word(&self) -> String {
         shell_word(&self.0)
     }
 }

@@ -128,12 +128,16 @@ fn program() -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
+    let target = path.parent().expect("the target directory").to_owned();
     path.push("examples/axum_workers");
     if !path.exists() {
         let release: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "-p", "shm-tower", "--example", "axum_workers"])
             .args(release)
+            // This test's own, which is not the usual one where coverage is measured.
+            .arg("--target-dir")
+            .arg(target)
             .status()
             .expect("cargo");
         assert!(built.success(), "the example does not build");

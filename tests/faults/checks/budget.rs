@@ -1,4 +1,4 @@
-//! What takes tokens now or gives them back: all that is admitted is exactly the budget.
+//! What takes calls now or gives them back: all that is admitted is exactly the budget.
 
 use super::Checks;
 use crate::ending::{Finding, Pair, of_child};
@@ -17,9 +17,9 @@ const UNSET: u64 = 3 << 62;
 
 /// A budget that does not grow.
 pub(crate) struct Budget {
-    /// Tokens that are used up before.
+    /// Calls that are used up before.
     used: u64,
-    /// Tokens of the victim that are in force before its operation and after it.
+    /// Calls that count as used by the victim before its operation and after it.
     tokens: [u64; 2],
     /// Whether it takes them one by one.
     one_by_one: bool,

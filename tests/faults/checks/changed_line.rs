@@ -1,5 +1,5 @@
 //! A change or a reset while a caller stands in the line, for which a turn is charged ahead: it is served under the
-//! configuration that is in force then, whatever happens to the changer.
+//! current configuration, whatever happens to the changer.
 
 use super::Checks;
 use super::line::{AFTER_A_DEATH, BESIDE_A_STOPPED, HURRY, line_is_empty, turn};
@@ -34,7 +34,7 @@ impl ChangedLine {
         ChangedLine { resets: true, ..ChangedLine::by_change() }
     }
 
-    /// Whether the victim's change is in force.
+    /// Whether the victim's change was published.
     fn is_new(limit: &RateLimit) -> Result<bool> {
         let seen = limit.inspect().map_err(|e| format!("inspect: {e}"))?;
         ensure(seen.changes <= 1, || format!("{} changes", seen.changes))?;

@@ -47,7 +47,7 @@ impl Control {
         Control { what: What::Resume, ..Control::change() }
     }
 
-    /// Whether the terms are the new ones. They must be those, or the old ones, in all their parts.
+    /// Whether the configuration is the new one. All of it must be new, or all of it old.
     fn are_new(&self, limit: &RateLimit, seen: &Inspection) -> Result<bool> {
         let changes_before = u64::from(self.what == What::Resume);
         let new = match seen.changes.checked_sub(changes_before) {

@@ -270,8 +270,8 @@ impl WorkerThread<'_> {
         Ok(())
     }
 
-    /// Reserves a turn, and uses it at its instant, or cancels or drops it. A turn that a change made void is not used, as
-    /// `RateLimit::wait` would not.
+    /// Reserves a turn, and uses it at its instant, or cancels or drops it. A turn is not used if a change has cancelled it:
+    /// `RateLimit::wait` would not use it either.
     fn reserve(
         &mut self,
         limiter: usize,

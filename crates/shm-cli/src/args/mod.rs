@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Change limits, permits or shadow mode at once, for every process and every waiting caller
     #[command(after_help = help::SET, override_usage = "shm-limit set [OPTIONS] <NAME>")]
     Set(Set),
-    /// Reset usage to zero; also repairs a damaged state
+    /// Reset usage to zero; also repairs damage, as far as possible
     #[command(after_help = help::RESET)]
     Reset(Named),
     /// Deny all requests for a while, in every process

@@ -56,9 +56,12 @@ fn check_permits(dir: &Directory, args: &Hold) -> Result<(), Failure> {
     let name = args.take.target.name.as_str();
     let stated = args.take.target.flags.policy()?;
     let (permits, remedy) = match (attach(dir, &args.take.target.name), stated) {
-        (Ok(limiter), _) => (limiter.policy()?.permits(), "add permits by `shm-limit set NAME --permits N`"),
+        (Ok(limiter), _) => {
+            let name = args.take.target.name.shell_word();
+            (limiter.policy()?.permits(), format!("add permits by `shm-limit set {name} --permits N`"))
+        }
         (Err(e), Some(stated)) if e.kind() == ErrorKind::NotFound => {
-            (stated.policy().permits(), "give --permits N as well")
+            (stated.policy().permits(), "give --permits N as well".to_owned())
         }
         // Taking reports the error, or goes on without a limit.
         (Err(_), _) => return Ok(()),

@@ -4,9 +4,9 @@ use crate::args::Take;
 use crate::commands::open::{Reports, open};
 use crate::exit::{Failure, USAGE};
 use crate::output::notice::Notice;
-use crate::output::report;
+use crate::output::{denial, report};
 use crate::signals::SignalCatcher;
-use shm_lib::{Directory, Error, Fallback, Outcome, RateLimit, Result};
+use shm_lib::{Directory, Error, ErrorKind, Fallback, Outcome, RateLimit, Result};
 use std::time::Duration;
 
 /// The decision on a request. Signals are still caught until [`SignalCatcher::end`].
@@ -46,18 +46,28 @@ pub(crate) fn take(dir: &Directory, args: &Take) -> std::result::Result<Taken, F
         Err(e) => {
             // If a signal ended the wait, the process ends here by that signal.
             signals.end();
-            let outcome = fall_back(args, &e)?;
+            let outcome = fall_back(args, patience, &e)?;
             Ok(Taken { limiter: None, outcome, problem: Some(e), signals })
         }
     }
 }
 
 /// The decision by `--fail-open` or `--fail-closed` if the limiter failed. The error is reported in any case.
-fn fall_back(args: &Take, error: &Error) -> Result<Outcome> {
+///
+/// A request that waited until its deadline for a seat is denied like one that waited for its turn: a seat becomes free
+/// when another process ends.
+fn fall_back(args: &Take, patience: Option<Duration>, error: &Error) -> Result<Outcome> {
+    let waited_for_a_seat = error.kind() == ErrorKind::NoSeat && patience.is_some_and(|time| !time.is_zero());
     let (outcome, what) = if args.fail_open {
         (Err(error.clone()).fail_open()?, "going on without a limit (--fail-open)")
     } else if let Some(retry_after) = args.fail_closed {
         (Err(error.clone()).fail_closed(retry_after)?, "the request is denied (--fail-closed)")
+    } else if waited_for_a_seat {
+        let denied = Err(error.clone()).fail_closed(denial::TRY_AGAIN)?;
+        if args.quiet {
+            return Ok(denied);
+        }
+        (denied, "none became free in time, so the request is denied")
     } else {
         return Err(error.clone());
     };

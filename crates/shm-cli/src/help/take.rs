@@ -24,6 +24,9 @@ belongs to the limiter, not to this request.
 If the limiter has permits, this command takes one and gives it back when it
 exits, which is at once. To hold one, use `shm-limit run` or `shm-limit hold`.
 When a permit will be free is not known, so if all are held, 0.1 is printed.
+The same holds if no seat became free within --timeout (see --seats in
+`shm-limit create --help`). Without a timeout the command waits for a seat,
+and with --try it fails with status 1.
 
 If the limiter counts units, give the amount of each by --take.
 
@@ -42,7 +45,8 @@ added.
   waited_s         seconds waited for the turn; 0 if none, or denied
   denied_by        null, or \"limits\", \"pause\" (of a limiter without a rate),
                    \"permits\", \"line\" (as many requests wait as may wait) or
-                   \"unavailable\" (--fail-closed)
+                   \"unavailable\" (--fail-closed, or no seat became free within
+                   --timeout)
   retry_after_s    null, or after how many seconds to try again; null also
                    if denied by permits or by the line
   shadowed         whether the request was admitted only because the limiter

@@ -4,8 +4,8 @@ use crate::output::{count, duration};
 use shm_lib::{Denied, DeniedBy};
 use std::time::Duration;
 
-/// After how long a script may try again if it is not known when a permit or a place in the line will be free.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// After how long a script may try again if it is not known when a permit, a seat or a place in the line will be free.
+pub(crate) const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// After how long to try again, for a script that sleeps for it.
 pub(crate) fn for_sleep(denied: &Denied) -> String {

@@ -41,7 +41,8 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
     }
     page.line("admitted", admitted(counts.admitted, counts.calls));
     page.line("denied", counts.denied);
-    page.line("waited", waited(counts.waited, counts.waited_time));
+    let age = seen.now.since(seen.created);
+    page.line("waited", waited(counts.waited, counts.waited_time, age));
     page.line("attached", format_args!("{} of {}", seen.attached.len(), count(seen.seats as u64, "seat")));
     page.processes(seen);
     page.line("changed", times(seen.changes));
@@ -197,12 +198,14 @@ fn admitted(requests: u64, calls: u64) -> String {
     }
 }
 
-fn waited(requests: u64, time: Duration) -> String {
+/// How many requests waited, and for how long on average: never for longer than the age of the limiter, whatever damaged
+/// counters say.
+fn waited(requests: u64, time: Duration, age: Duration) -> String {
     if requests == 0 {
         return "0".to_owned();
     }
     let mean = Duration::from_nanos((time.as_nanos() / u128::from(requests)) as u64);
-    format!("{requests}, {} on average", duration::short(mean))
+    format!("{requests}, {} on average", duration::short(mean.min(age)))
 }
 
 fn times(n: u64) -> String {

@@ -1,7 +1,8 @@
 //! A configuration as words of the file: writing, reading, and validating.
 
 use super::config::Config;
-use crate::clock::Nanos;
+use super::damage::{CONFIG_WORDS, Damage, DamagedWord, Expected, Remedy};
+use crate::clock::{self, Nanos};
 use crate::layout::{Generation, Hash, LIMITS, LimitWords, RINGS};
 use crate::limit::log::Log;
 use crate::limit::rule::Rule;
@@ -67,22 +68,30 @@ impl Config {
         [kind, limit.burst(), x, y, floor, fast_burst, max, per, guard, a, b, c]
     }
 
-    /// Writes the configuration to a slot that no process reads now.
-    pub(super) fn store(&self, number: u64, wall_ns: u64, to: &Generation) {
-        let mut sum = Hash::new();
-        let mut put = |word: &AtomicU64, value: u64| {
-            word.store(value, Ordering::Relaxed);
-            sum = sum.word(value);
+    /// All words, with their checksum.
+    fn raw(&self, number: u64, wall_ns: u64) -> RawConfig {
+        let mut raw = RawConfig {
+            about: self.header_words(number),
+            limits: std::array::from_fn(|i| self.limit_fields(i, wall_ns)),
+            checksum: 0,
         };
-        for (word, value) in header_fields(to).into_iter().zip(self.header_words(number)) {
+        raw.checksum = raw.sum();
+        raw
+    }
+
+    /// Writes the configuration to a slot that no process reads now, or whose words are damaged.
+    pub(super) fn store(&self, number: u64, wall_ns: u64, to: &Generation) {
+        let raw = self.raw(number, wall_ns);
+        let put = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
+        for (word, value) in header_fields(to).into_iter().zip(raw.about) {
             put(word, value);
         }
-        for (i, place) in to.limits.iter().enumerate() {
-            for (word, value) in fields_of_limit(place).into_iter().zip(self.limit_fields(i, wall_ns)) {
+        for (place, values) in to.limits.iter().zip(raw.limits) {
+            for (word, value) in fields_of_limit(place).into_iter().zip(values) {
                 put(word, value);
             }
         }
-        to.header.checksum.store(sum.0, Ordering::Relaxed);
+        put(&to.header.checksum, raw.checksum);
     }
 
     /// Reads a configuration, possibly while it is being written: the caller verifies that the slot was current
@@ -98,6 +107,7 @@ impl Config {
 }
 
 /// A configuration as read from the file, not yet validated.
+#[derive(Clone, Copy)]
 pub(super) struct RawConfig {
     about: HeaderWords,
     limits: [LimitFields; LIMITS],
@@ -106,21 +116,53 @@ pub(super) struct RawConfig {
 
 impl RawConfig {
     /// The configuration, if it is that of generation `number` and one that can be requested.
-    pub(super) fn check(&self, number: u64, wall_ns: u64) -> Result<Config, &'static str> {
-        let sum =
-            self.about.into_iter().chain(self.limits.into_iter().flatten()).fold(Hash::new(), Hash::word);
-        let [found, forget, since, not_before, shape, max_waiters] = self.about;
-        if found != number || sum.0 != self.checksum {
-            return Err("the configuration does not match its checksum");
-        }
-        let impossible = "the configuration is not one that can be requested";
+    pub(super) fn check(&self, number: u64, wall_ns: u64) -> Result<Config, Damage> {
+        self.sound(number, wall_ns).ok_or_else(|| self.damage(number, wall_ns))
+    }
+
+    /// The same, without an explanation.
+    pub(super) fn sound(&self, number: u64, wall_ns: u64) -> Option<Config> {
+        self.consistent(number, wall_ns).filter(|_| self.sum() == self.checksum)
+    }
+
+    /// The number of the generation, according to its words.
+    pub(super) fn number(&self) -> u64 {
+        self.about[0]
+    }
+
+    /// The words that the checksum covers, in its order.
+    fn words(&self) -> [u64; CONFIG_WORDS] {
+        let mut words = self.about.into_iter().chain(self.limits.into_iter().flatten());
+        std::array::from_fn(|_| words.next().unwrap_or(0))
+    }
+
+    fn set_word(&mut self, index: usize, value: u64) {
+        let words = self.about.iter_mut().chain(self.limits.iter_mut().flatten());
+        words.skip(index).take(1).for_each(|word| *word = value);
+    }
+
+    fn sum(&self) -> u64 {
+        self.words().into_iter().fold(Hash::new(), Hash::word).0
+    }
+
+    /// The configuration, if all words follow from what they state.
+    fn consistent(&self, number: u64, wall_ns: u64) -> Option<Config> {
+        let config = self.stated()?;
+        let same = config.header_words(number) == self.about
+            && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i, wall_ns) == *words);
+        same.then_some(config)
+    }
+
+    /// The configuration that the words state, if it can be requested. Words that follow from others are not read.
+    fn stated(&self) -> Option<Config> {
+        let [_, forget, since, not_before, shape, max_waiters] = self.about;
         let mut limits = [Limit::patient(Rate::EVERY_SECOND); MAX_LIMITS];
         let count = (shape & 0xff) as usize;
         if count > LIMITS {
-            return Err(impossible);
+            return None;
         }
         for (limit, words) in limits.iter_mut().zip(&self.limits).take(count) {
-            *limit = limit_of(words).ok_or(impossible)?;
+            *limit = limit_of(words)?;
         }
         let permits = (shape >> 32 & 0xffff) as u32;
         let policy = match (count, permits) {
@@ -128,7 +170,7 @@ impl RawConfig {
             (_, 0) => Policy::new(&limits[..count]),
             (_, n) => Policy::new(&limits[..count]).and_then(|policy| policy.with_permits(n)),
         };
-        let mut policy = policy.map_err(|_| impossible)?;
+        let mut policy = policy.ok()?;
         if let Some(n) = max_waiters_in(max_waiters) {
             policy = policy.with_max_waiters(n);
         }
@@ -139,11 +181,58 @@ impl RawConfig {
             starts_empty: forget != 0,
             permits_ever: (shape >> 48) as u32,
         };
-        // The precomputed parameters must be those that follow from the configuration.
         let pause_is_possible = config.not_before.is_none_or(|at| at <= config.since.plus(MAX_WAIT));
-        let same = config.header_words(number) == self.about
-            && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i, wall_ns) == *words);
-        if pause_is_possible && same { Ok(config) } else { Err(impossible) }
+        pause_is_possible.then_some(config)
+    }
+
+    /// The configuration of generation `number` before its words were damaged, if the checksum tells what it was: only
+    /// words that follow from others are damaged, or only one word, or the checksum itself.
+    #[cold]
+    pub(super) fn restored(&self, number: u64, wall_ns: u64) -> Option<Config> {
+        let has_sum = |config: &Config| config.raw(number, wall_ns).checksum == self.checksum;
+        if let Some(config) = self.stated().filter(has_sum) {
+            return Some(config);
+        }
+        // For each word there is one value with which the checksum is right. For all but the damaged word that value is
+        // arbitrary, and hardly ever one that leaves the configuration consistent. (If few bits are damaged, the next
+        // word may have such a value, too, but it differs in more bits.)
+        let (words, now) = (self.words(), clock::now());
+        let with_expected = |index: usize| {
+            let expected = Hash::expected_word(&words, index, self.checksum);
+            let mut raw = *self;
+            raw.set_word(index, expected);
+            let config = raw.consistent(number, wall_ns).filter(|config| config.since <= now)?;
+            Some(((words[index] ^ expected).count_ones(), config))
+        };
+        let nearest = (0..CONFIG_WORDS).filter_map(with_expected).min_by_key(|&(bits, _)| bits);
+        nearest.map(|(_, config)| config).or_else(|| self.consistent(number, wall_ns))
+    }
+
+    /// What is damaged, given that the words are not those of a configuration of generation `number`.
+    #[cold]
+    fn damage(&self, number: u64, wall_ns: u64) -> Damage {
+        let at = |index| DamagedWord::Config { epoch: number, index };
+        let (words, sum) = (self.words(), self.sum());
+        if let Some(config) = self.restored(number, wall_ns) {
+            let right = config.raw(number, wall_ns);
+            let differs = (0..CONFIG_WORDS).find(|&index| words[index] != right.words()[index]);
+            let (index, found, expected) = match differs {
+                Some(index) => (index, words[index], right.words()[index]),
+                None => (CONFIG_WORDS, self.checksum, right.checksum),
+            };
+            let expected = Expected::Value(expected);
+            return Damage { word: at(index), found, expected, remedy: Remedy::ResetRestores };
+        }
+        let (index, found, expected) = if self.number() != number {
+            (0, self.number(), Expected::Value(number))
+        } else if sum != self.checksum {
+            (CONFIG_WORDS, self.checksum, Expected::ChecksumOfWords(sum))
+        } else {
+            // Only something that computes checksums writes that.
+            let impossible = Expected::Any("a configuration that can be requested, beginning with this word");
+            (1, words[1], impossible)
+        };
+        Damage { word: at(index), found, expected, remedy: Remedy::Recreate }
     }
 }
 

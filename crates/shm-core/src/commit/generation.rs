@@ -6,7 +6,7 @@
 //! nothing. Invariants:
 //!
 //! 1. A slot is written only while no current epoch names it, and only after the states of all earlier epochs are set.
-//!    So there is at most one unset state to help with.
+//!    So there is at most one unset state to help with. (A reset also restores damaged words of the current slot.)
 //! 2. Nothing is committed to a frozen state, and the frozen value contains everything that was committed before the
 //!    freeze.
 //! 3. `unset(e)` contains `e`, so it never occurs in another generation. A helper with a stale epoch swaps in nothing.
@@ -20,6 +20,7 @@
 
 use super::config::Config;
 use super::config_words;
+use super::damage::{Damage, Expected};
 use super::state_word::StateWord;
 use crate::clock::{Clock, Nanos, Reading};
 use crate::denied::Denied;
@@ -64,7 +65,7 @@ pub(crate) enum CommitError {
     Retired,
     /// The current state is frozen: the same configuration has to be published again.
     Frozen,
-    Corrupt(&'static str),
+    Corrupt(Damage),
     /// The request lacks a unit that the limits count, or has one that they do not count.
     WrongUnits,
     /// The operation needs a seat, and none is free.
@@ -229,9 +230,49 @@ impl<'a> Generations<'a> {
             let epoch = self.epoch();
             let words = Config::load(self.slot(epoch));
             if self.is_current(epoch) {
-                let config = words.check(epoch & !RETIRED, self.wall_ns()).map_err(CommitError::Corrupt)?;
-                return Ok((epoch, config));
+                return match words.check(epoch & !RETIRED, self.wall_ns()) {
+                    Ok(config) => Ok((epoch, config)),
+                    Err(damage) => Err(CommitError::Corrupt(self.wrong_epoch(epoch).unwrap_or(damage))),
+                };
             }
+        }
+    }
+
+    /// The damage of the epoch, if its slot does not hold the words of its generation, damaged or not.
+    #[cold]
+    fn wrong_epoch(&self, epoch: u64) -> Option<Damage> {
+        let (number, wall_ns) = (epoch & !RETIRED, self.wall_ns());
+        let words = Config::load(self.slot(number));
+        if number > 0 && (words.number() == number || words.restored(number, wall_ns).is_some()) {
+            return None;
+        }
+        let is_sound = |&n: &u64| Config::load(self.slot(n)).sound(n, wall_ns).is_some();
+        let newest = self.ring.iter().map(|slot| Config::load(slot).number()).filter(is_sound).max()?;
+        Some(Damage::epoch(epoch, Expected::Value(newest)))
+    }
+
+    /// Whether a retired limiter's epoch is the number of a generation; otherwise what is damaged.
+    pub(crate) fn check_retirement(&self) -> Result<(), CommitError> {
+        let epoch = self.epoch();
+        if self.slot(epoch & !RETIRED).header.number.load(Ordering::Relaxed) == epoch & !RETIRED {
+            return Ok(());
+        }
+        self.config().map(drop)
+    }
+
+    /// Before a reset: writes the configuration again if its words are damaged and their checksum tells what it was. The
+    /// caller holds the control lock.
+    ///
+    /// Processes that decide meanwhile read damaged parameters, as they did before; the reset drops what they take.
+    pub(crate) fn restore_config(&self) {
+        let epoch = self.epoch();
+        let slot = self.slot(epoch);
+        let words = Config::load(slot);
+        if epoch < RETIRED
+            && words.sound(epoch, self.wall_ns()).is_none()
+            && let Some(config) = words.restored(epoch, self.wall_ns())
+        {
+            config.store(epoch, self.wall_ns(), slot);
         }
     }
 
@@ -304,6 +345,9 @@ impl<'a> Generations<'a> {
     }
 }
 
+/// What a state word should be.
+pub(super) const STATE_OF_THIS_EPOCH: &str = "a state of this generation";
+
 /// How a generation keeps its state: in one word, or in a record to which the word points.
 pub(crate) trait GenerationState {
     fn generations(&self) -> Generations<'_>;
@@ -324,7 +368,7 @@ pub(crate) trait GenerationState {
             StateWord::Frozen(_) => Err(CommitError::Frozen),
             StateWord::Unset(e) if e == epoch && epoch > 1 => self.take_over(epoch, clock),
             StateWord::Unset(_) | StateWord::Invalid => {
-                Err(CommitError::Corrupt("the state word is invalid"))
+                Err(CommitError::Corrupt(Damage::state(epoch, word, STATE_OF_THIS_EPOCH)))
             }
         }
     }
@@ -337,7 +381,8 @@ pub(crate) trait GenerationState {
             return Err(CommitError::Retired);
         }
         if epoch + 1 == RETIRED {
-            return Err(CommitError::Corrupt("the epoch is out of range"));
+            let range = Expected::Any("a number that has a successor");
+            return Err(CommitError::Corrupt(Damage::epoch(epoch, range)));
         }
         match self.settle(epoch, clock) {
             Ok(()) | Err(CommitError::Frozen) => {}
@@ -356,8 +401,9 @@ pub(crate) trait GenerationState {
         // against swaps).
         g.slot(next).state.word.swap(StateWord::Unset(next).encode(), Ordering::AcqRel);
         // Release: pairs with the Acquire in `epoch`. A CAS, because a second changer here means that the lock failed.
-        if g.epoch.compare_exchange(epoch, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return Err(CommitError::Corrupt("two processes changed it at once, although one held the lock"));
+        if let Err(found) = g.epoch.compare_exchange(epoch, next, Ordering::AcqRel, Ordering::Relaxed) {
+            let expected = Expected::Any("the number that it had when this process took the control lock");
+            return Err(CommitError::Corrupt(Damage::epoch(found, expected)));
         }
         Ok(())
     }

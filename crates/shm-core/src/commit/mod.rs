@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `config` | a configuration |
 //! | `config_words` | the configuration as words of the file: written, read and checked |
+//! | `damage` | what an error says about a damaged word |
 //! | `generation` | successive configurations, each with its own state; the transition between them |
 //! | `state_word` | the word that tells whether a generation can be charged, and its value |
 //! | `word_state` | decisions by one compare-and-swap, where the state is one word |
@@ -14,6 +15,7 @@
 
 mod config;
 mod config_words;
+mod damage;
 mod generation;
 #[cfg(all(model, test))]
 pub(crate) mod loom_tests;
@@ -24,12 +26,14 @@ mod state_word;
 mod word_state;
 
 pub(crate) use config::Config;
+#[cfg(not(model))]
+pub(crate) use damage::{Damage, Remedy};
 pub(crate) use generation::{CommitError, GenerationState, Generations, Verdict};
 pub(crate) use record::{Pair, Records};
 pub(crate) use record_store::RecordStore;
 pub(crate) use scratch::Scratch;
+pub(crate) use word_state::WordState;
 #[cfg(not(model))]
-pub(crate) use word_state::{AttemptError, Decides};
-pub(crate) use word_state::{Wanted, WordState};
+pub(crate) use word_state::{AttemptError, Decides, Wanted};
 #[cfg(all(test, not(model)))]
 pub(crate) use {config_words::in_memory, record_store::RecordPtr, state_word::StateWord};

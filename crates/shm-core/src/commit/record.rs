@@ -17,7 +17,8 @@
 
 use super::config::Config;
 use super::config_words;
-use super::generation::{CommitError, GenerationState, Generations, Verdict};
+use super::damage::Damage;
+use super::generation::{CommitError, GenerationState, Generations, STATE_OF_THIS_EPOCH, Verdict};
 use super::record_store::{LIVE_END, RecordPtr, RecordStore, load, store};
 use super::scratch::{Scratch, possible};
 use super::state_word::StateWord;
@@ -26,7 +27,7 @@ use crate::clock::{Clock, Nanos, QUICK_LAG, Reading};
 use crate::denied::Denied;
 use crate::layout::{CELL_PAIR, Cell, LIMITS, RETIRED};
 use crate::limit::log::Ring;
-use crate::limit::rule_set::{Record, Rings, Rules, Size};
+use crate::limit::rule_set::{ImplausibleWord, Record, Rings, Rules, Size};
 use crate::limit::{Asked, Cost, Costs, LimitStatus, MAX_LIMITS, MAX_WAIT, Refund};
 use crate::sync::{Ordering, back_off, fence, this_process};
 
@@ -93,7 +94,11 @@ impl Records<'_> {
     #[inline]
     fn copy(&self, word: u64, epoch: u64, size: Size, to: &mut Record) -> Result<bool, CommitError> {
         let Some(cell) = self.table.cells.get(RecordPtr(word).cell()) else {
-            return Err(CommitError::Corrupt("the state word points to no cell"));
+            return Err(CommitError::Corrupt(Damage::state(
+                epoch,
+                word,
+                "a pointer to one of the file's cells",
+            )));
         };
         load(cell, to, size);
         // Pairs with the Release fence in `write_cell`.
@@ -133,7 +138,7 @@ impl Records<'_> {
             move |i: usize| i < LIMITS && a[i] == b[i]
         };
         if !readable && g.epoch() == epoch && !starts_empty {
-            return Err(CommitError::Corrupt("the previous state is not a record"));
+            return Err(CommitError::Corrupt(Damage::state(before, frozen, STATE_OF_THIS_EPOCH)));
         }
         let keeps_usage = |i| !starts_empty && same_unit(i);
         Ok((readable || starts_empty).then(|| from.carry(&record, now, &to, keeps_usage, &self.table)))
@@ -150,7 +155,7 @@ impl Records<'_> {
         let mine = pair.index * CELL_PAIR;
         let free = if current.cell() == mine { mine + 1 } else { mine };
         let Some(cell) = self.table.cells.get(free) else {
-            return Err(CommitError::Corrupt("the seat has no cells"));
+            return Err(CommitError::Corrupt(Damage::cells(self.table.cells.len())));
         };
         // Pairs with the Acquire fence in `copy`: a reader that saw a word of this record also sees that the cell is
         // not current.
@@ -162,11 +167,11 @@ impl Records<'_> {
 
     /// Writes the log slots of the newest admission, so that another can follow it.
     #[inline]
-    fn write_pending(&self, rules: &Rules, record: &Record) -> Result<(), CommitError> {
+    fn write_pending(&self, rules: &Rules, record: &Record, word: u64) -> Result<(), CommitError> {
         for (limit, range, value) in rules.unwritten(record) {
             let ring = self.table.ring(limit);
             if range.end.saturating_sub(range.start) > ring.capacity() {
-                return Err(CommitError::Corrupt("a log has more entries than its ring has slots"));
+                return Err(self.damaged_record(record, word, rules.too_many_pending(limit)));
             }
             for slot in range.filter_map(|index| ring.slot_ref(index)) {
                 // Release: pairs with the Acquire in `slot`.
@@ -205,7 +210,7 @@ impl Records<'_> {
                     continue;
                 }
                 if ready.since(now.at) > MAX_WAIT {
-                    self.check_max_wait(rules, record, now.at, ready, wanted.turn)?;
+                    self.check_max_wait(rules, (record, word), now.at, ready, wanted.turn)?;
                 }
                 if ready > wanted.turn {
                     let denied = self.denied_by(rules, record, &costs, now.at, ready);
@@ -217,7 +222,7 @@ impl Records<'_> {
                 return Ok(Verdict::Denied { denied, shadow: self.generations.is_shadow() });
             }
             let at = ready.max(now.at);
-            self.write_pending(rules, record)?;
+            self.write_pending(rules, record, word)?;
             if remember {
                 (*before, *from) = (*record, word);
             }
@@ -306,12 +311,12 @@ impl Records<'_> {
             if rules.len() == 0 {
                 return Err(CommitError::Unlimited);
             }
-            self.write_pending(rules, record)?;
+            self.write_pending(rules, record, word)?;
             for _ in 0..together {
                 let ready = rules.ready(record, &costs, now.as_nanos(), &self.table);
                 let at = Nanos::from_nanos(ready).max(now);
                 if at.since(now) > MAX_WAIT {
-                    self.check_max_wait(rules, record, now, at, Nanos::from_nanos(u64::MAX))?;
+                    self.check_max_wait(rules, (record, word), now, at, Nanos::from_nanos(u64::MAX))?;
                 }
                 rules.charge(record, &costs, at.as_nanos(), now.as_nanos());
                 turns.push(at);
@@ -341,13 +346,13 @@ impl Records<'_> {
                 return Ok(());
             }
             let before = *record;
-            self.write_pending(rules, record)?;
+            self.write_pending(rules, record, word)?;
             let now = clock.exact();
             let end = Nanos::from_nanos(u64::MAX);
             let last =
                 rules.debt(record, &amounts, now.as_nanos(), &self.table).map_or(end, Nanos::from_nanos);
             if last.since(now) > MAX_WAIT {
-                self.check_max_wait(rules, &before, now, last, end)?;
+                self.check_max_wait(rules, (&before, word), now, last, end)?;
             }
             if self.replace(*epoch, word, record, rules.size())? {
                 return Ok(());
@@ -420,15 +425,35 @@ impl Records<'_> {
     fn check_max_wait(
         &self,
         rules: &Rules,
-        record: &Record,
+        (record, word): (&Record, u64),
         now: Nanos,
         ready: Nanos,
         latest: Nanos,
     ) -> Result<(), CommitError> {
-        if rules.is_implausible(record, now) {
-            return Err(CommitError::Corrupt("the state is a time years ahead"));
-        }
+        // Such a time may follow from damaged parameters.
+        self.generations.config()?;
+        self.check_plausible(rules, record, word, now)?;
         if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
+    }
+
+    /// Checks that a sequence of calls can have led to the record that was copied from where `word` points.
+    fn check_plausible(
+        &self,
+        rules: &Rules,
+        record: &Record,
+        word: u64,
+        now: Nanos,
+    ) -> Result<(), CommitError> {
+        match rules.implausible(record, now) {
+            None => Ok(()),
+            Some(at) => Err(self.damaged_record(record, word, at)),
+        }
+    }
+
+    #[cold]
+    fn damaged_record(&self, record: &Record, word: u64, at: ImplausibleWord) -> CommitError {
+        let found = record.0.get(at.index).copied().unwrap_or(0);
+        CommitError::Corrupt(Damage::record(RecordPtr(word).cell(), self.table.cells.len(), at, found))
     }
 
     /// Undoes the admission that led to `state`, if nothing was committed after it. `before` is the record from before
@@ -477,7 +502,7 @@ impl Records<'_> {
             }
             let is_newest = word == state;
             if !is_newest {
-                self.write_pending(&rules, &record)?;
+                self.write_pending(&rules, &record, word)?;
             }
             let given = rules.refund(&mut record, &amounts, at.as_nanos(), charged, is_newest);
             if self.replace(epoch, word, &record, size)? {
@@ -613,16 +638,14 @@ impl Records<'_> {
                     }
                 }
                 StateWord::Frozen(_) => return Err(CommitError::Frozen),
-                _ => return Err(CommitError::Corrupt("the state word is invalid")),
+                _ => return Err(CommitError::Corrupt(Damage::state(epoch, word, STATE_OF_THIS_EPOCH))),
             };
             let seen = rules.statuses(&record, now, &self.table);
             let unchanged = self.generations.slot(epoch).state.word.load(Ordering::Acquire) == word;
             if !readable || !unchanged || !self.generations.is_current(epoch) {
                 continue;
             }
-            if rules.is_implausible(&record, now) {
-                return Err(CommitError::Corrupt("the state is a time years ahead"));
-            }
+            self.check_plausible(&rules, &record, word, now)?;
             return Ok((seen, now));
         }
     }

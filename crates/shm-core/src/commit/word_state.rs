@@ -2,11 +2,13 @@
 
 use super::config::Config;
 use super::config_words;
-use super::generation::{CommitError, GenerationState, Generations, Verdict};
+use super::damage::Damage;
+use super::generation::{CommitError, GenerationState, Generations, STATE_OF_THIS_EPOCH, Verdict};
 use super::state_word::StateWord;
 use crate::clock::{Clock, Nanos, QUICK_LAG, Reading};
 use crate::denied::Denied;
 use crate::layout::RETIRED;
+use crate::limit::gcra::REACHABLE_TIME;
 use crate::limit::{Given, LimitStatus, MAX_WAIT};
 use crate::sync::{Ordering, back_off};
 use std::time::Duration;
@@ -32,8 +34,8 @@ pub(crate) enum AttemptError {
     LostRace,
     /// The turn lies more than a year ahead.
     BeyondMaxWait { epoch: u64, tat: u64, ready: Nanos, now: Reading },
-    /// The state is a value that cannot be reached.
-    Corrupt,
+    /// The state is a time that cannot be reached.
+    Corrupt { epoch: u64, tat: u64 },
 }
 
 /// For which limiters an attempt may decide; all others give [`AttemptError::NotLive`].
@@ -100,7 +102,7 @@ impl GenerationState for WordState<'_> {
             StateWord::Live(tat) | StateWord::Frozen(tat) => from.carry(tat, now, &to),
             StateWord::Unset(_) | StateWord::Invalid if g.epoch() != epoch => return Ok(()),
             StateWord::Unset(_) | StateWord::Invalid => {
-                return Err(CommitError::Corrupt("the previous state is not a time"));
+                return Err(CommitError::Corrupt(Damage::state(epoch - 1, frozen, STATE_OF_THIS_EPOCH)));
             }
         };
         g.set(epoch, StateWord::live(start));
@@ -115,7 +117,7 @@ impl WordState<'_> {
         self.0.initialise(config, StateWord::live(start));
     }
 
-    /// Takes `cost` tokens for the first instant at which they conform, if that is `wanted`. `cancellable`:
+    /// Takes `cost` calls for the first instant at which they conform, if that is `wanted`. `cancellable`:
     /// [`cancel`](Self::cancel) may undo it.
     #[inline(always)]
     pub(crate) fn reserve(
@@ -128,7 +130,7 @@ impl WordState<'_> {
         self.decide(cost, wanted.into(), cancellable, Decides::Any, clock, |_| ())
     }
 
-    /// Charges `cost` tokens for a turn of the line, if it comes by `latest`. Also returns the state word right before,
+    /// Charges `cost` calls for a turn of the line, if it comes by `latest`. Also returns the state word right before,
     /// by which the charge can be [undone](Self::undo).
     pub(crate) fn charge_turn(
         &self,
@@ -141,7 +143,7 @@ impl WordState<'_> {
         Ok((decision, before))
     }
 
-    /// Takes `cost` tokens now or not at all. With permits: [`CommitError::PermitsInForce`].
+    /// Takes `cost` calls now or not at all. With permits: [`CommitError::PermitsInForce`].
     #[inline(always)]
     pub(crate) fn take_without_permit(&self, cost: u64, clock: &impl Clock) -> Result<Verdict, CommitError> {
         self.decide(cost, Wanted::NOW, false, Decides::WithoutPermits, clock, |_| ())
@@ -173,8 +175,8 @@ impl WordState<'_> {
                     self.check_max_wait(epoch, tat, now.at, ready, wanted.turn)?;
                     return Ok(Verdict::denied_by(0, ready, now.at, self.0.is_shadow()));
                 }
-                Err(AttemptError::Corrupt) => {
-                    return Err(CommitError::Corrupt("the state is a time decades ahead"));
+                Err(AttemptError::Corrupt { epoch, tat }) => {
+                    return Err(CommitError::Corrupt(Damage::state(epoch, tat, REACHABLE_TIME)));
                 }
             }
         }
@@ -231,7 +233,7 @@ impl WordState<'_> {
         };
         let tat = gcra.charge(word, tick, cost);
         if tat >= TAT_END {
-            return Err(AttemptError::Corrupt);
+            return Err(AttemptError::Corrupt { epoch, tat: word });
         }
         if cancellable {
             // Before the CAS: a process that reads the resulting state also reads this. Pairs with the load in
@@ -252,7 +254,7 @@ impl WordState<'_> {
         }
     }
 
-    /// Why `cost` tokens are denied now, or `None` if they are admitted. Takes nothing.
+    /// Why `cost` calls are denied now, or `None` if they are admitted. Takes nothing.
     pub(crate) fn denial(&self, cost: u64, clock: &impl Clock) -> Result<Option<Denied>, CommitError> {
         loop {
             let epoch = self.0.epoch();
@@ -271,7 +273,7 @@ impl WordState<'_> {
         }
     }
 
-    /// When `cost` tokens would be admitted after `ahead` others; `None` if the epoch is over. Takes nothing.
+    /// When `cost` calls would be admitted after `ahead` others; `None` if the epoch is over. Takes nothing.
     pub(crate) fn estimate(
         &self,
         epoch: u64,
@@ -380,8 +382,12 @@ impl WordState<'_> {
         }
         self.obstacle(epoch, cost, clock)?;
         if cost > burst && self.0.is_current(epoch) {
-            // Without permits, the fast burst equals the burst, unless the file is corrupt.
-            return Err(CommitError::Corrupt("the configuration has two different bursts"));
+            // Without permits, the fast burst equals the burst, unless the configuration is damaged, or one for a file with
+            // records.
+            self.0.config()?;
+            if self.0.is_current(epoch) {
+                return Err(CommitError::Corrupt(Damage::fast_burst(epoch, burst)));
+            }
         }
         Ok(None)
     }
@@ -396,13 +402,15 @@ impl WordState<'_> {
         ready: Nanos,
         latest: Nanos,
     ) -> Result<(), CommitError> {
+        // Such a time may follow from damaged parameters.
+        self.0.config()?;
         if self.0.gcra(epoch).is_implausible(tat, now) && self.0.is_current(epoch) {
-            return Err(CommitError::Corrupt("the state is a time years ahead"));
+            return Err(CommitError::Corrupt(Damage::state(epoch, tat, REACHABLE_TIME)));
         }
         if ready <= latest { Err(CommitError::TooFar { ready, now }) } else { Ok(()) }
     }
 
-    /// Takes turns for `k` requests of `cost` tokens each, in one commit; returns their instants.
+    /// Takes turns for `k` requests of `cost` calls each, in one commit; returns their instants.
     pub(crate) fn schedule(
         &self,
         cost: u64,
@@ -451,8 +459,8 @@ impl WordState<'_> {
         }
     }
 
-    /// Charges `tokens` unconditionally, in one step whatever the amount, as if single tokens had queued.
-    pub(crate) fn debt(&self, tokens: u64, clock: &impl Clock) -> Result<(), CommitError> {
+    /// Charges `calls` unconditionally, in one step however many they are, as if each had queued separately.
+    pub(crate) fn debt(&self, calls: u64, clock: &impl Clock) -> Result<(), CommitError> {
         loop {
             let epoch = self.0.epoch();
             let gcra = self.0.gcra(epoch);
@@ -467,7 +475,7 @@ impl WordState<'_> {
                 return Ok(());
             }
             let now = clock.exact();
-            let debt = gcra.debt(word, gcra.ticks.at(now.as_nanos()), tokens);
+            let debt = gcra.debt(word, gcra.ticks.at(now.as_nanos()), calls);
             let (tat, slot) = debt.unwrap_or((TAT_END, TAT_END));
             let last = Nanos::from_nanos(gcra.ticks.first_ns(slot));
             if tat >= TAT_END || last.since(now) > MAX_WAIT {
@@ -483,7 +491,7 @@ impl WordState<'_> {
         }
     }
 
-    /// Undoes a reservation if nothing was taken after it; `tat` is the state right after it. Otherwise the tokens are
+    /// Undoes a reservation if nothing was taken after it; `tat` is the state right after it. Otherwise the calls are
     /// forfeited, because later turns are already promised. Only for a reservation made as cancellable, and at most
     /// once.
     pub(crate) fn cancel(&self, epoch: u64, tat: u64, cost: u64) -> bool {
@@ -500,7 +508,7 @@ impl WordState<'_> {
         self.swap_in_place(epoch, tat, before)
     }
 
-    /// Refunds `tokens` of an admission for `at` under the configuration of `epoch`; after a change they stay used.
+    /// Refunds `calls` of an admission for `at` under the configuration of `epoch`; after a change they stay used.
     /// `reserved`: the state right after the admission, if it was a reservation. Returns how much was refunded.
     ///
     /// If nothing was taken after a reservation, the state from before it is correct, and so is any state between the
@@ -516,7 +524,7 @@ impl WordState<'_> {
         epoch: u64,
         at: Nanos,
         reserved: Option<u64>,
-        tokens: u64,
+        calls: u64,
         clock: &impl Clock,
     ) -> Given {
         let place = self.0.slot(epoch);
@@ -527,11 +535,11 @@ impl WordState<'_> {
                 return Given::default();
             }
             let less = if reserved == Some(word) {
-                gcra.refund(word, tokens)
+                gcra.refund(word, calls)
             } else {
                 // Read after the state: pairs with the `fetch_max` in `attempt`.
                 let least = place.state.reserved.load(Ordering::Acquire).saturating_add(1);
-                gcra.give_back(word, at, clock.exact(), tokens, least)
+                gcra.give_back(word, at, clock.exact(), calls, least)
             };
             if less == word {
                 return Given::default();
@@ -576,7 +584,7 @@ impl WordState<'_> {
             match StateWord::decode(word) {
                 StateWord::Live(_) if unlimited => return Ok((None, now)),
                 StateWord::Live(tat) if gcra.is_implausible(tat, now) => {
-                    return Err(CommitError::Corrupt("the state is a time years ahead"));
+                    return Err(CommitError::Corrupt(Damage::state(epoch, tat, REACHABLE_TIME)));
                 }
                 StateWord::Live(tat) => return Ok((Some(gcra.status(tat, now)), now)),
                 _ => self.settle(epoch, clock)?,

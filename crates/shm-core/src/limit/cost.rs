@@ -216,12 +216,21 @@ impl Cost {
             return bad(format!("no limit counts {unit}; the limits are: {policy}"));
         }
         match policy.limits().find(|limit| self.amount(limit.unit()).is_none()) {
-            Some(limit) => bad(format!(
-                "this limiter also counts {}; state how many the request takes (0 is allowed)",
-                limit.unit()
-            )),
+            Some(limit) => bad(self.missing_amount(limit.unit(), policy)),
             None => Ok(()),
         }
+    }
+
+    /// The message for a unit that the policy counts and this cost does not state.
+    fn missing_amount(&self, unit: Unit, policy: &Policy) -> String {
+        let states_another = policy.limits().any(|limit| self.amount(limit.unit()).is_some());
+        let (also, range) = if states_another { ("also ", ", which may be 0") } else { ("", "") };
+        let how = if unit.is_calls() {
+            "begin with Cost::one() or a number".to_owned()
+        } else {
+            format!("--take {unit}=N (a program: Cost::and)")
+        };
+        format!("this limiter {also}counts {unit}; state the amount{range}: {how}")
     }
 }
 
@@ -293,6 +302,35 @@ mod tests {
         assert_eq!((less.unwrap().amount(bytes), less.unwrap().amount(Unit::CALLS)), (Some(6), Some(0)));
         assert_eq!((more.unwrap().amount(words), more.unwrap().amount(bytes)), (Some(2), Some(0)));
         assert_eq!(estimate.differences(&Cost::of(pages, 1)), (None, None), "a unit without an estimate");
+    }
+
+    #[test]
+    fn a_missing_unit_is_named_with_the_way_to_state_it() {
+        let [words, bytes] = ["words", "bytes"].map(|name| Unit::named(name).unwrap());
+        let calls = Limit::patient("5/s".parse().unwrap());
+        let only_words = Policy::from(calls.counting(words));
+        let all = Policy::new(&[calls, calls.counting(words), calls.counting(bytes)]).unwrap();
+        for (cost, policy, expected) in [
+            (Cost::one(), &only_words, "this limiter counts words; state the amount: --take words=N"),
+            (
+                Cost::one(),
+                &all,
+                "this limiter also counts words; state the amount, which may be 0: --take words=N",
+            ),
+            (
+                Cost::from(1).and(words, 0),
+                &all,
+                "this limiter also counts bytes; state the amount, which may be 0",
+            ),
+            (
+                Cost::of(words, 1),
+                &all,
+                "this limiter also counts calls; state the amount, which may be 0: begin with",
+            ),
+        ] {
+            let e = cost.check(policy).unwrap_err();
+            assert!(e.to_string().starts_with(expected), "{e}");
+        }
     }
 
     #[test]

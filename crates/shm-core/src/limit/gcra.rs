@@ -4,6 +4,9 @@
 //! The state is one number, the theoretical arrival time (TAT): the instant at which the bucket would be empty again. A
 //! request of `cost` tokens at `now` conforms if `max(TAT, now) + cost·T ≤ now + burst·T`, with `T` the emission
 //! interval; it moves the TAT to `max(TAT, now) + cost·T`. A TAT beyond `now + burst·T` is a queue of reserved turns.
+//!
+//! *Tokens* here are those of the bucket: a request costs one token for each call, or for each one of the unit that the
+//! limit counts, and the bucket regains one token in each emission interval.
 
 use super::{Limit, Ticks};
 use crate::clock::Nanos;
@@ -14,6 +17,9 @@ pub const MAX_WAIT: Duration = Duration::from_secs(366 * 86_400);
 
 /// The upper bound of a TAT: 2^62 ticks, at least 73 years after boot.
 pub(crate) const TAT_END: u64 = 1 << 62;
+
+/// What a time in a state is at most, for messages: see [`Gcra::is_implausible`].
+pub(crate) const REACHABLE_TIME: &str = "a time at most 732 days ahead";
 
 /// When a queue is dropped, turns up to this long after the clock reading count as used: another CPU may have read a
 /// clock up to that much later before it saw the change.

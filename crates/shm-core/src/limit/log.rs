@@ -23,6 +23,8 @@ const LAST_ERA: u64 = (1 << (64 - TIME_BITS)) - 1;
 const COUNT_END: u64 = 1 << 62;
 /// Words of state.
 pub(crate) const WORDS: usize = 9;
+/// Which of them says how many of the newest admissions have no slots yet.
+pub(crate) const PENDING: usize = 1;
 
 /// What is known about a log's admissions later than some instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,10 +113,27 @@ impl State {
         State { count, era: self.era.max(latest), ..self }
     }
 
+    /// A word that cannot be that of a log in which no time is later than `far`: its index and name, and what it should
+    /// be.
+    pub(crate) fn implausible(&self, far: u64) -> Option<(usize, &'static str, &'static str)> {
+        let at_most_count = "at most the log's count";
+        if self.newest > far {
+            Some((2, "newest ns", super::gcra::REACHABLE_TIME))
+        } else if self.count >= COUNT_END {
+            Some((0, "count", "a count that can grow"))
+        } else if self.gap.1 > self.count {
+            Some((4, "gap to", at_most_count))
+        } else if self.floor_index > self.count {
+            Some((5, "floor index", at_most_count))
+        } else {
+            None
+        }
+    }
+
     /// Whether these can be the words of a log. A count that cannot grow, or bounds ahead of it, would admit every
     /// request.
     pub(crate) fn is_sound(&self) -> bool {
-        self.count < COUNT_END && self.gap.1 <= self.count && self.floor_index <= self.count
+        self.implausible(u64::MAX).is_none()
     }
 
     /// An upper bound of all slots until the next era begins.

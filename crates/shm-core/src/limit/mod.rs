@@ -43,8 +43,10 @@ mod ticks;
 mod unit;
 pub(crate) mod window;
 
+#[cfg(any(not(model), test))]
+pub(crate) use cost::Asked;
 pub use cost::Cost;
-pub(crate) use cost::{Asked, Costs};
+pub(crate) use cost::Costs;
 pub use gcra::{Gcra, LimitStatus, MAX_WAIT};
 pub use given::{Given, Refund};
 pub use limit::{Kind, Limit, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start};

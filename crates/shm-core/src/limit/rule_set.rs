@@ -9,7 +9,7 @@
 //! much was taken from each limit since. So as long as no turn of the queue has come, both the used and the queued
 //! amounts are known exactly, and the queue can be dropped without a trace. A record without a queue is shorter.
 
-use super::gcra::CLOCK_SLACK;
+use super::gcra::{CLOCK_SLACK, REACHABLE_TIME};
 use super::log::{self, Later, Log, Ring, State as LogState};
 use super::rule::{Rule, Unused, Words, edit};
 use super::window::SLIDING_WORDS;
@@ -595,20 +595,41 @@ impl Rules {
         }
     }
 
-    /// Whether no sequence of calls can have led to this record.
-    pub(crate) fn is_implausible(&self, record: &Record, now: Nanos) -> bool {
+    /// A word of the record to which no sequence of calls can have led, if there is one.
+    pub(crate) fn implausible(&self, record: &Record, now: Nanos) -> Option<ImplausibleWord> {
         let far = now.as_nanos().saturating_add(2 * super::MAX_WAIT.as_nanos() as u64);
-        record.last() > far
-            || self.entries().any(|p| {
-                let state = p.of(record);
-                match &p.rule {
-                    Rule::Bucket(g) => g.is_implausible(state[0], now),
-                    Rule::Log(_) => {
-                        let state = LogState::read(state);
-                        state.newest > far || !state.is_sound()
-                    }
-                    Rule::Fixed(_) | Rule::Sliding(_) => state[0] > far,
+        if record.last() > far {
+            let (name, expected) = ("last admission", REACHABLE_TIME);
+            return Some(ImplausibleWord { index: 0, name, limit: None, expected });
+        }
+        self.entries().find_map(|p| {
+            let state = p.of(record);
+            let (offset, name, expected) = match &p.rule {
+                Rule::Bucket(g) => g.is_implausible(state[0], now).then_some((0, "TAT", REACHABLE_TIME)),
+                Rule::Log(_) => LogState::read(state).implausible(far),
+                Rule::Fixed(_) | Rule::Sliding(_) => {
+                    (state[0] > far).then_some((0, "start ns", REACHABLE_TIME))
                 }
-            })
+            }?;
+            Some(ImplausibleWord { index: p.start() + offset, name, limit: Some(p.limit), expected })
+        })
     }
+
+    /// The word that says how many entries of a log are pending, where they are more than the log's ring has slots.
+    pub(crate) fn too_many_pending(&self, limit: usize) -> ImplausibleWord {
+        let index = self.starts[limit.min(MAX_LIMITS - 1)] + log::PENDING;
+        let expected = "at most as many as the limit's ring has slots";
+        ImplausibleWord { index, name: "pending", limit: Some(limit), expected }
+    }
+}
+
+/// A word of a record with a value that cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ImplausibleWord {
+    pub(crate) index: usize,
+    /// As in docs/format.md.
+    pub(crate) name: &'static str,
+    /// The limit to which it belongs, from 0; `None` for the words of the record as a whole.
+    pub(crate) limit: Option<usize>,
+    pub(crate) expected: &'static str,
 }

@@ -57,14 +57,14 @@ impl Limiter {
         })
     }
 
-    /// Resets usage to zero. A pause that has not ended stays in force. This also clears corrupt state and frees the
-    /// permits of dead processes.
+    /// Resets usage to zero. A pause that has not ended stays in force. This also clears corrupt state, restores a
+    /// damaged configuration if its checksum tells what it was, and frees the permits of dead processes.
     ///
     /// # Errors
     /// Those of [`change`](Self::change).
     pub fn reset(&self) -> Result<()> {
         let now = clock::now();
-        self.publish(|config| {
+        self.publish_with(true, |config| {
             // An ended pause is dropped: its only remaining effect is that budget unused during the pause does not become a
             // burst, and a reset discards usage anyway.
             Ok(Some(Config { starts_empty: true, not_before: config.paused_until(now), ..*config }))
@@ -117,7 +117,20 @@ impl Limiter {
     /// Publishes one change: `make` builds the new configuration from the current one (`None` leaves it), and every
     /// sleeper is woken. Needs no seat: records are prepared in cells that belong to the holder of the control lock.
     pub(super) fn publish(&self, make: impl FnOnce(&Config) -> Result<Option<Config>>) -> Result<()> {
+        self.publish_with(false, make)
+    }
+
+    /// The same; `restores`: a damaged configuration is restored first, if possible. Only for a change that drops usage:
+    /// processes may have decided by the damaged one.
+    fn publish_with(
+        &self,
+        restores: bool,
+        make: impl FnOnce(&Config) -> Result<Option<Config>>,
+    ) -> Result<()> {
         let control = self.segment.control()?;
+        if restores {
+            self.segment.generations().restore_config();
+        }
         let published = self.publish_under(&control, make);
         drop(control);
         // Also after a failure: an earlier changer may have died between its publication and its wake-up.

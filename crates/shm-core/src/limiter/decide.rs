@@ -137,7 +137,7 @@ impl Limiter {
     /// [`ErrorKind::InvalidInput`] if there is no limit, only permits.
     fn check_has_turns(&self) -> Result<()> {
         if self.segment.generations().is_unlimited() {
-            return Err(self.segment.commit_error(CommitError::Unlimited, 0));
+            return self.recover(CommitError::Unlimited, 0);
         }
         Ok(())
     }
@@ -215,6 +215,8 @@ impl Limiter {
             self.only_calls(cost)?;
         }
         self.segment.check_not_removed()?;
+        // The turns follow from parameters that are not validated where they are used.
+        self.config()?;
         // A child forked by a signal handler would get the same turns.
         let _no_handlers = NoHandlers::enter();
         loop {

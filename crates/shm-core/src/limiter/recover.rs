@@ -40,10 +40,17 @@ impl Limiter {
             CommitError::Frozen => {}
             why => {
                 self.check_not_superseded()?;
-                // State that looks corrupt may have been read with a corrupt configuration; report the cause.
-                let damage = self.segment.generations().config().err();
-                let why = if matches!(why, CommitError::Corrupt(_)) { damage.unwrap_or(why) } else { why };
-                return Err(self.segment.commit_error(why, cost));
+                // Decisions read the configuration without validating it, so each of these may follow from damage. Report
+                // the cause.
+                let is_about_limits = matches!(
+                    why,
+                    CommitError::Corrupt(_)
+                        | CommitError::NeverAdmissible { .. }
+                        | CommitError::TooFar { .. }
+                        | CommitError::Unlimited
+                );
+                let damage = if is_about_limits { self.segment.generations().config().err() } else { None };
+                return Err(self.segment.commit_error(damage.unwrap_or(why), cost));
             }
         }
         // A process that slept through a full ring cycle froze a state that it should have frozen long ago: see

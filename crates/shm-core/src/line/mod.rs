@@ -25,5 +25,7 @@ pub(crate) use callers::{Ask, Caller, Callers, Deferred, Key, difference, sum};
 pub(crate) use places::Front;
 #[cfg(not(model))]
 pub(crate) use places::LineEntry;
+#[cfg(any(not(model), shuttle))]
 pub(crate) use places::Places;
+#[cfg(any(not(model), shuttle))]
 pub(crate) use turns::{Charge, ReadyTurn};

@@ -2,14 +2,14 @@
 //! dies when.
 
 use super::access::{Access, Parent};
-use super::open::header_checksum;
+use super::header;
 use super::{Plan, Segment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{FINGERPRINT, Header, MAGIC, RINGS, Shape, VERSION};
 use crate::limit::{Kind, Policy};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::ground::Ground;
+use crate::sys::file_system_proof::FileSystem;
 use crate::sys::host;
 use crate::sys::map::Map;
 use crate::sys::signal::NoHandlers;
@@ -94,7 +94,7 @@ pub(super) fn replace(name: &Name, path: &Path, plan: &Plan, just_before: impl F
     let Some(temporary) = &hidden.temporary else { unreachable!("it was given a temporary name") };
     just_before();
     renameat(&parent, temporary.as_str(), &parent, name.as_str())
-        .map_err(|e| segment.ground.naming_refused(e))?;
+        .map_err(|e| segment.file_system.naming_refused(e))?;
     hidden.temporary = None;
     Ok(segment)
 }
@@ -136,14 +136,14 @@ fn finished(
         Err(Errno::EEXIST) => Ok(None),
         // The caller tries the other way.
         Err(e) if unnamed.temporary.is_none() => Err(Error::os("cannot link the file into place", e)),
-        Err(e) => Err(segment.ground.naming_refused(e)),
+        Err(e) => Err(segment.file_system.naming_refused(e)),
     }
 }
 
 /// Completes the limiter in the unnamed file.
 fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan: &Plan) -> Result<Segment> {
     let file = &unnamed.file;
-    let ground = Ground::of(file)?;
+    let file_system = FileSystem::of(file)?;
     let shape = shape_for(&plan.config.policy, plan.seats);
     let size = shape.file_size();
     // Allocated now, so that a full file system is not a SIGBUS later.
@@ -155,13 +155,13 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     };
     allocated.map_err(|e| Error::os(&format!("cannot allocate {size} bytes"), e))?;
     unnamed.parent.grant(file, access)?;
-    let map = Map::new(file, shape).map_err(|e| ground.map_refused(e))?;
+    let map = Map::new(file, shape).map_err(|e| file_system.map_refused(e))?;
     // Before the file has its name: a call refused to this process may be allowed to others, which would use the
     // limiter as soon as they can find it.
-    ground.check_calls(file, &map.header().ground)?;
+    file_system.check_calls(file, &map.header().coherence_probe)?;
     fill(map.header(), &shape, name, plan);
     let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
-    let segment = Segment::new(map, name, path, &meta, ground);
+    let segment = Segment::new(map, name, path, &meta, file_system);
     segment.initialise(&plan.config);
     Ok(segment)
 }
@@ -259,7 +259,7 @@ fn fill(header: &Header, shape: &Shape, name: &Name, plan: &Plan) {
         bytes[..chunk.len()].copy_from_slice(chunk);
         set(word, u64::from_le_bytes(bytes));
     }
-    set(&id.checksum, header_checksum(header));
+    set(&id.checksum, header::checksum(header));
 }
 
 #[cfg(test)]

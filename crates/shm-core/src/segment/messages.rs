@@ -1,7 +1,7 @@
 //! Error messages for limiters that cannot decide, each with a remedy.
 
 use super::Segment;
-use crate::commit::CommitError;
+use crate::commit::{CommitError, Remedy};
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind};
 use crate::limit::{Kind, format_span};
@@ -37,16 +37,18 @@ impl Segment {
             CommitError::Frozen | CommitError::Forked | CommitError::Changed => {
                 self.error(ErrorKind::Busy, "it is being repaired; try again")
             }
-            CommitError::Corrupt(what) if what.starts_with("the configuration") => self.error(
-                ErrorKind::Corrupt,
-                format!(
-                    "damaged: {what}; this cannot be repaired: run `shm-limit remove --force {name}{in_dir}`, then create it again"
-                ),
-            ),
-            CommitError::Corrupt(what) => self.error(
-                ErrorKind::Corrupt,
-                format!("damaged: {what}; run `shm-limit reset {name}{in_dir}`, which resets usage to zero"),
-            ),
+            CommitError::Corrupt(damage) => {
+                let remedy = match damage.remedy() {
+                    Remedy::Reset => format!("run `shm-limit reset {name}{in_dir}`, which resets usage to zero"),
+                    Remedy::ResetRestores => format!(
+                        "run `shm-limit reset {name}{in_dir}`, which restores the configuration and resets usage to zero"
+                    ),
+                    Remedy::Recreate => format!(
+                        "this cannot be repaired: run `shm-limit remove --force {name}{in_dir}`, then create it again"
+                    ),
+                };
+                self.error(ErrorKind::Corrupt, format!("damaged: {damage}; {remedy}"))
+            }
             CommitError::NeverAdmissible { limit, max } => self.error(
                 ErrorKind::NeverAdmissible,
                 format!(
@@ -68,7 +70,7 @@ impl Segment {
             CommitError::NoSeat => self.error(
                 ErrorKind::NoSeat,
                 format!(
-                    "all of its {} seats are taken, and several limits or permits need one; replace it with a limiter that \
+                    "all its seats are taken ({}), and several limits or permits need one; replace it with a limiter that \
                      has more seats: shm-limit create {name} --replace --seats N{in_dir}, and its other settings",
                     self.seats().len(),
                 ),

@@ -3,6 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `open` | opening an existing file, and validating it as untrusted input |
+//! | `header` | the checksum of the header, and which of its words is damaged |
 //! | `create` | creating a file, complete before it gets its name |
 //! | `access` | owner, group and mode of a new file |
 //! | `messages` | error messages for limiters that cannot decide |
@@ -11,6 +12,7 @@
 mod access;
 mod control;
 mod create;
+mod header;
 mod messages;
 mod open;
 
@@ -30,7 +32,7 @@ use crate::layout::{Cell, Header, Place, RETIRED, Seat};
 use crate::limit::{Kind, Policy};
 use crate::name::Name;
 use crate::sync::AtomicU64;
-use crate::sys::ground::Ground;
+use crate::sys::file_system_proof::FileSystem;
 use crate::sys::host;
 use crate::sys::map::Map;
 use crate::sys::mid_write::Extent;
@@ -53,18 +55,18 @@ pub(crate) struct Segment {
     path: PathBuf,
     device: u64,
     inode: u64,
-    ground: Ground,
+    file_system: FileSystem,
 }
 
 impl Segment {
-    fn new(map: Map, name: &Name, path: &Path, meta: &std::fs::Metadata, ground: Ground) -> Segment {
+    fn new(map: Map, name: &Name, path: &Path, meta: &std::fs::Metadata, file_system: FileSystem) -> Segment {
         Segment {
             map,
             name: name.clone(),
             path: path.to_owned(),
             device: meta.dev(),
             inode: meta.ino(),
-            ground,
+            file_system,
         }
     }
 
@@ -79,14 +81,16 @@ impl Segment {
         for _ in 0..1_000 {
             match open::existing(dir, name, &path) {
                 Ok(segment) if segment.is_retired() => {
-                    // The process that retired it died before it removed the name, or is about to remove it.
+                    // The process that retired it died before it removed the name, or is about to remove it. But a damaged
+                    // epoch is not a retirement.
+                    segment.generations().check_retirement().map_err(|why| segment.commit_error(why, 0))?;
                     segment.finish_removal()?;
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 other => {
                     let segment = other.map_err(|e| e.at(name.as_str(), &path))?;
-                    match segment.prove_ground() {
+                    match segment.prove_file_system() {
                         // The file was unlinked while it was being opened.
                         Err(e) if e.kind().is_lost() => continue,
                         proved => return proved.map(|()| (segment, false)),
@@ -98,7 +102,7 @@ impl Segment {
             };
             dir.check(true)?;
             match create::new(name, &path, plan) {
-                Ok(Some(segment)) => match segment.prove_ground() {
+                Ok(Some(segment)) => match segment.prove_file_system() {
                     Err(e) if e.kind().is_lost() => {}
                     proved => {
                         return proved.inspect_err(|e| segment.take_back(e)).map(|()| (segment, true));
@@ -113,9 +117,9 @@ impl Segment {
     }
 
     /// Proves that the file system has what a limiter depends on, unless this process has proved it before.
-    fn prove_ground(&self) -> Result<()> {
-        self.ground
-            .prove(|| self.reopen(), &self.header().ground)
+    fn prove_file_system(&self) -> Result<()> {
+        self.file_system
+            .prove(|| self.reopen(), &self.header().coherence_probe)
             .map_err(|e| e.at(self.name.as_str(), &self.path))
     }
 
@@ -129,7 +133,7 @@ impl Segment {
 
     /// The error for a lock that was refused although no other process holds it.
     pub(crate) fn lock_refused(&self, refusal: std::io::Error) -> Error {
-        self.ground.lock_refused(refusal).at(self.name.as_str(), &self.path)
+        self.file_system.lock_refused(refusal).at(self.name.as_str(), &self.path)
     }
 
     pub(crate) fn name(&self) -> &Name {

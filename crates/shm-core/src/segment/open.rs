@@ -1,14 +1,14 @@
 //! Opening an existing file. Nothing in it is trusted before it is validated.
 
-use super::Segment;
+use super::{Segment, header};
 use crate::clock;
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{FINGERPRINT, Hash, Header, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape, VERSION};
+use crate::layout::{FINGERPRINT, Header, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape, VERSION};
 use crate::limit::format_span;
 use crate::name::{MAX_NAME, Name};
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::ground::Ground;
+use crate::sys::file_system_proof::FileSystem;
 use crate::sys::host;
 use crate::sys::map::Whole;
 use nix::errno::Errno;
@@ -89,25 +89,28 @@ fn not_a_limiter(what: &str) -> Error {
 
 /// Opens, checks and maps the file.
 pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segment> {
-    let (file, meta) = settled_file(dir, path)?;
+    let (file, meta) = settled_file(dir, name, path)?;
     let size = usize::try_from(meta.size()).unwrap_or(usize::MAX);
     // Mapped first: the shape is in the file's own header.
-    let ground = Ground::of(&file)?;
-    let whole = Whole::of(&file, size).map_err(|e| ground.map_refused(e))?;
-    let shape = shape_of(whole.header(), size)?;
+    let file_system = FileSystem::of(&file)?;
+    let whole = Whole::of(&file, size).map_err(|e| file_system.map_refused(e))?;
+    // If something else is wrong because a word is damaged, the damage is the cause.
+    let damage = |words: &Header| header::damaged_word(words, size, name, path);
+    let shape =
+        shape_of(whole.header(), size, name, path).map_err(|e| damage(whole.header()).unwrap_or(e))?;
     let map = whole.shaped(shape);
-    check_header(map.header(), &shape, name)?;
-    ground.check_calls(&file, &map.header().ground)?;
-    Ok(Segment::new(map, name, path, &meta, ground))
+    check_header(map.header(), &shape, name, path).map_err(|e| damage(map.header()).unwrap_or(e))?;
+    file_system.check_calls(&file, &map.header().coherence_probe)?;
+    Ok(Segment::new(map, name, path, &meta, file_system))
 }
 
 /// The file, checked from outside, once it has exactly one link.
-fn settled_file(dir: &Directory, path: &Path) -> Result<(File, Metadata)> {
+fn settled_file(dir: &Directory, name: &Name, path: &Path) -> Result<(File, Metadata)> {
     for _ in 0..50 {
         let file = file(path)?;
         let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
         // First, so that callers do not wait for files that are refused anyway.
-        check_file(dir, &file, &meta)?;
+        check_file(dir, (name, path), &file, &meta)?;
         match meta.nlink() {
             1 => return Ok((file, meta)),
             // 0: just removed. 2: just created on a file system without O_TMPFILE, with the temporary name not yet
@@ -122,7 +125,7 @@ fn settled_file(dir: &Directory, path: &Path) -> Result<(File, Metadata)> {
     ))
 }
 
-fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<()> {
+fn check_file(dir: &Directory, (name, path): (&Name, &Path), file: &File, meta: &Metadata) -> Result<()> {
     if !meta.is_file() {
         let kind = meta.file_type();
         return Err(not_a_limiter(if kind.is_fifo() { "a FIFO" } else { "a device" }));
@@ -144,37 +147,35 @@ fn check_file(dir: &Directory, file: &File, meta: &Metadata) -> Result<()> {
         let mut bytes = [0; 24];
         let _ = file.read_at(&mut bytes, 0);
         let word = |i: usize| u64::from_ne_bytes(std::array::from_fn(|k| bytes[i * 8 + k]));
-        check_format(word(0), word(1), word(2))?;
-        return Err(wrong_size(meta.size()));
+        check_format(word(0), word(1), word(2), name, path)?;
+        return Err(wrong_size(meta.size(), name, path));
     }
     Ok(())
 }
 
-fn wrong_size(size: u64) -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        format!(
-            "damaged: its size, {size} bytes, does not match its header; run `shm-limit remove --force NAME`, then create it again"
-        ),
-    )
+fn wrong_size(size: u64, name: &Name, path: &Path) -> Error {
+    header::corrupt(&format!("its size, {size} bytes, does not match its header"), name, path)
 }
 
 /// The shape according to the header, if the file has the corresponding size.
-fn shape_of(header: &Header, size: usize) -> Result<Shape> {
+fn shape_of(header: &Header, size: usize, name: &Name, path: &Path) -> Result<Shape> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let (id, r) = (&header.identity, &header.geometry);
-    check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
+    check_format(get(&id.magic), get(&id.version), get(&id.layout), name, path)?;
     Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get))
         .filter(|shape| shape.file_size() == size)
-        .ok_or_else(|| wrong_size(size as u64))
+        .ok_or_else(|| wrong_size(size as u64, name, path))
 }
 
-fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
+fn check_format(magic: u64, version: u64, layout: u64, name: &Name, path: &Path) -> Result<()> {
     if magic != MAGIC {
         return Err(Error::new(
             ErrorKind::NotALimiter,
-            "another file is in its place; move that away (or run `shm-limit remove --force NAME`, which deletes it), or \
-             choose another name or directory",
+            format!(
+                "another file is in its place; move that away (or run `{}`, which deletes it), or choose another name or \
+                 directory",
+                header::removal(name, path)
+            ),
         ));
     }
     if version != VERSION || layout != FINGERPRINT {
@@ -190,18 +191,13 @@ fn check_format(magic: u64, version: u64, layout: u64) -> Result<()> {
     Ok(())
 }
 
-fn check_header(header: &Header, shape: &Shape, name: &Name) -> Result<()> {
+fn check_header(header: &Header, shape: &Shape, name: &Name, path: &Path) -> Result<()> {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let id = &header.identity;
-    check_format(get(&id.magic), get(&id.version), get(&id.layout))?;
-    let corrupt = |what: &str| {
-        Err(Error::new(
-            ErrorKind::Corrupt,
-            format!("damaged: {what}; run `shm-limit remove --force NAME`, then create it again"),
-        ))
-    };
-    if get(&id.checksum) != header_checksum(header) {
-        return corrupt("the header does not match its checksum");
+    check_format(get(&id.magic), get(&id.version), get(&id.layout), name, path)?;
+    let corrupt = |what: &str| Err(header::corrupt(what, name, path));
+    if get(&id.checksum) != header::checksum(header) {
+        return Err(header::wrong_checksum(header, name, path));
     }
     let r = &header.geometry;
     let now = Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get));
@@ -209,20 +205,15 @@ fn check_header(header: &Header, shape: &Shape, name: &Name) -> Result<()> {
         return corrupt("the file's size does not match its header");
     }
     if stored_name(header).as_deref() != Some(name.as_str().as_bytes()) {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!(
-                "its file is that of the limiter {:?}, renamed or copied; run `shm-limit remove --force NAME` with \
-                 its current name",
-                String::from_utf8_lossy(&stored_name(header).unwrap_or_default())
-            ),
-        ));
+        let stored = stored_name(header).unwrap_or_default();
+        let stored = String::from_utf8_lossy(&stored);
+        return corrupt(&format!("its file is that of the limiter {stored:?}, renamed or copied"));
     }
     let made_under = host::ClockIdentity {
         boot_id: [get(&id.boot_id[0]), get(&id.boot_id[1])],
         time_namespace: get(&id.time_namespace),
     };
-    check_clock(host::process_info().clock, made_under, get(&r.wall_ns), get(&r.created_ns))
+    check_clock(host::process_info().clock, made_under, get(&r.wall_ns), get(&r.created_ns), name, path)
 }
 
 /// How far the wall clock may be set without [`check_clock`] mistaking a file for one of another boot.
@@ -244,7 +235,11 @@ fn check_clock(
     made_under: host::ClockIdentity,
     wall_ns: u64,
     created_ns: u64,
+    name: &Name,
+    path: &Path,
 ) -> Result<()> {
+    let unless_in_use =
+        || format!("if no process uses it, run `{}` and open it again", header::removal(name, path));
     match here.compare(made_under) {
         host::ClockMatch::Yes => return Ok(()),
         host::ClockMatch::No => {
@@ -253,9 +248,13 @@ fn check_clock(
             let why = if same_boot {
                 "it was created in another time namespace, so its times have another meaning here; use it there, or choose \
                  another directory here (SHM_LIMIT_DIR)"
+                    .to_owned()
             } else {
-                "it was created before this machine was started, or in another time namespace, so its times have no meaning \
-                 here; if no process uses it, run `shm-limit remove --force NAME` and open it again"
+                format!(
+                    "it was created before this machine was started, or in another time namespace, so its times have no \
+                     meaning here; {}",
+                    unless_in_use()
+                )
             };
             return Err(Error::new(ErrorKind::OtherClock, why));
         }
@@ -266,12 +265,9 @@ fn check_clock(
         return Ok(());
     }
     let (reason, remedy) = if here.is_known() {
-        (
-            "the process that created it had no /proc",
-            "if no process uses it, run `shm-limit remove --force NAME` and open it again",
-        )
+        ("the process that created it had no /proc", unless_in_use())
     } else {
-        ("/proc is not mounted here", "mount /proc, then open it again")
+        ("/proc is not mounted here", "mount /proc, then open it again".to_owned())
     };
     Err(Error::new(
         ErrorKind::OtherClock,
@@ -282,19 +278,6 @@ fn check_clock(
             format_span(Duration::from_millis(difference.as_millis().try_into().unwrap_or(u64::MAX)))
         ),
     ))
-}
-
-pub(super) fn header_checksum(header: &Header) -> u64 {
-    let (id, geometry) = (&header.identity, &header.geometry);
-    [&id.magic, &id.version, &id.layout, &id.file_size, &id.boot_id[0], &id.boot_id[1], &id.time_namespace]
-        .into_iter()
-        .chain([&geometry.seats, &geometry.name_len, &geometry.created_ns, &geometry.created_unix])
-        .chain([&geometry.cells, &geometry.permits])
-        .chain(&geometry.rings)
-        .chain([&geometry.wall_ns])
-        .chain(&header.name)
-        .fold(Hash::new(), |hash, word| hash.word(word.load(Ordering::Relaxed)))
-        .0
 }
 
 fn stored_name(header: &Header) -> Option<Vec<u8>> {

@@ -13,17 +13,17 @@
 //! | `pair` | two words that are replaced by one swap |
 //! | `signal` | sections without signal handlers |
 //! | `process_lock` | a lock among the threads of one process |
-//! | `ground` | proofs that file system and kernel provide what a limiter depends on |
 //! | `file_system` | file system types by magic number |
+//! | `file_system_proof` | proofs that file system and kernel provide what a limiter depends on |
 //! | `host` | boot, clock, PID namespace |
 
 #![allow(unsafe_code)]
 
 pub(crate) mod descriptor;
 pub(crate) mod file_system;
+pub(crate) mod file_system_proof;
 pub(crate) mod fork_gate;
 pub(crate) mod futex;
-pub(crate) mod ground;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod map;

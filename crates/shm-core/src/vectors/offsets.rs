@@ -23,7 +23,7 @@ pub(super) fn add(table: &mut Table) {
     let parts = [
         (
             "file",
-            offsets!(Header; identity, geometry, name, epoch_line, line, seatless, ground, generations, turns),
+            offsets!(Header; identity, geometry, name, epoch_line, line, seatless, coherence_probe, generations, turns),
         ),
         (
             "identity",

@@ -107,7 +107,8 @@ impl RateLimit {
     }
 
     /// Resets usage to zero. Waiting callers keep their places, held permits stay held, a pause stays in force, and the
-    /// [`stats`](Self::stats) keep counting.
+    /// [`stats`](Self::stats) keep counting. Also ends damage of the state, and of the settings where an error of
+    /// [`ErrorKind::Corrupt`] says so.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

@@ -73,7 +73,7 @@ fn many(limit: &RateLimit, most: u64) -> (u64, Vec<Admission>, Option<ErrorKind>
     (most, held, None)
 }
 
-/// A reset mends what was changed, as long as the epoch still names the terms. Whether it goes on.
+/// A reset repairs what was changed, as long as the epoch is still the number of a generation. Returns whether it does.
 fn mended(progress: &Progress, limit: &RateLimit, at: u64) -> bool {
     let mut goes_on = false;
     Player::timed(progress, "mend", Duration::ZERO, || {

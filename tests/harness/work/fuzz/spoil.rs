@@ -132,22 +132,22 @@ impl<'a> Spoiler<'a> {
         }
     }
 
-    /// As if the present terms had been asked for.
+    /// Makes the checksum of the current generation match its words, as if that configuration had been requested.
     fn seal_generation(&self) {
         let place = self.generation();
         let start = offset::GENERATIONS + place * offset::GENERATION_SIZE;
         self.set(start + offset::GENERATION_CHECKSUM, generation_checksum(place, |at| self.get(at)));
     }
 
-    /// Changes one word that is not of any generation's terms; says where.
+    /// Changes one word that is not part of any generation's configuration; returns its offset.
     pub(super) fn spoil_state(&mut self, rng: &mut Rng) -> u64 {
-        let is_terms = |at: u64| {
+        let is_config = |at: u64| {
             (offset::GENERATIONS..offset::TURNS).contains(&at)
                 && (at - offset::GENERATIONS) % offset::GENERATION_SIZE < offset::GENERATION_STATE
         };
         loop {
             let (at, other) = (self.place(rng), self.place(rng));
-            if !is_terms(at) && at >= offset::EPOCH {
+            if !is_config(at) && at >= offset::EPOCH {
                 self.set(at, value(rng, self.get(at), self.get(other)));
                 return at;
             }

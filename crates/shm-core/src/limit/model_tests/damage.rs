@@ -60,7 +60,7 @@ proptest! {
             rules.never(&costs);
             rules.ready(record, &costs, now, &memory);
             rules.statuses(record, ns(now), &memory);
-            rules.is_implausible(record, ns(now));
+            rules.implausible(record, ns(now));
             rules.unwritten(record).for_each(drop);
             let mut charged = *record;
             rules.charge(&mut charged, &costs, at, now);

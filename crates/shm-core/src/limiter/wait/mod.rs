@@ -7,8 +7,8 @@
 //! | file | content |
 //! |---|---|
 //! | `mod` | the loop of a caller: look, sleep, until it is admitted or gives up |
-//! | `at_once` | admission without waiting |
-//! | `standing` | joining and leaving the line |
+//! | `immediate` | admission without waiting |
+//! | `joining` | joining and leaving the line |
 //! | `view` | what one caller sees: who is before it, which turns have come, how long it can sleep |
 //! | `charging` | charging turns ahead, and undoing that |
 //! | `claiming` | the admission |
@@ -16,12 +16,12 @@
 //! | `tending` | looking on behalf of async tasks |
 //! | `model_tests` | simulation of all of it against its documented guarantees |
 
-mod at_once;
 mod charging;
 mod claiming;
+mod immediate;
+mod joining;
 #[cfg(test)]
 mod model_tests;
-mod standing;
 mod tending;
 mod view;
 mod waking;

@@ -2,7 +2,7 @@
 
 use super::charging::charge_deadline;
 use crate::clock::{self, Nanos};
-use crate::commit::CommitError;
+use crate::commit::{CommitError, Damage};
 use crate::denied::{Denied, DeniedBy};
 use crate::intervals::{
     FRONT_PROCESSES, FRONT_SLEEP, MAX_LINE_SLEEP, MIN_LINE_SLEEP, QUIET_FRONT_SLEEP, QUIET_REAR_SLEEP_EACH,
@@ -112,7 +112,7 @@ impl Limiter {
             match self.fill(id, &next, epoch, charge_deadline(&turns, now)) {
                 // Such a turn would belong to no caller, and so would every further one.
                 Ok(Some(at)) if at.plus(WAKE_GRACE).as_nanos() < now => {
-                    return Err(CommitError::Corrupt("a turn comes before it is charged"));
+                    return Err(CommitError::Corrupt(Damage::turn(at.as_nanos())));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break turns,

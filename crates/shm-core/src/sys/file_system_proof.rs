@@ -45,31 +45,31 @@ static PROVED: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 
 /// The file system on which a limiter is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ground {
+pub(crate) struct FileSystem {
     /// Identifies the mounted file system. Not 0.
     key: u64,
     /// Its type according to `statfs`.
     kind: u64,
 }
 
-impl Ground {
+impl FileSystem {
     /// The file system of this file.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for types whose files may be cached elsewhere.
-    pub(crate) fn of(file: &File) -> Result<Ground> {
+    pub(crate) fn of(file: &File) -> Result<FileSystem> {
         let device = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?.dev();
         let kind =
             fstatfs(file).map_err(|e| Error::os("cannot query its file system", e))?.filesystem_type().0;
         // The field's type differs between architectures; the numbers have 32 bits.
         let kind = kind as u64 & 0xffff_ffff;
-        let ground = Ground { key: Hash::new().word(device).word(kind).0 | 1, kind };
+        let this = FileSystem { key: Hash::new().word(device).word(kind).0 | 1, kind };
         match file_system::reach(kind) {
-            Reach::Kernel => Ok(ground),
+            Reach::Kernel => Ok(this),
             Reach::Hosts => {
-                Err(ground.refused("it is a network file system, and other hosts do not see this host's memory"))
+                Err(this.refused("it is a network file system, and other hosts do not see this host's memory"))
             }
-            Reach::Program => Err(ground.refused(
+            Reach::Program => Err(this.refused(
                 "a program is behind it, and processes that access the same file another way would not see this memory",
             )),
         }
@@ -84,7 +84,7 @@ impl Ground {
     }
 
     /// Proves that this process may make the required calls, given any description of the file and any mapping of it.
-    /// `word` is the file's `ground` word.
+    /// `word` is the file's `coherence_probe`.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`].
@@ -108,7 +108,7 @@ impl Ground {
         lock::is_held(file, byte).map_err(|e| self.lock_refused(e)).map(drop)
     }
 
-    /// Proves the file system itself. `open` opens the file once more; `word` is its `ground` word, mapped through
+    /// Proves the file system itself. `open` opens the file once more; `word` is its `coherence_probe`, mapped through
     /// another description.
     ///
     /// # Errors
@@ -130,8 +130,8 @@ impl Ground {
             return Err(self
                 .refused("a lock there ends with its descriptor, although a mapping of the file lives on"));
         }
-        if !(is_shared(held.word(offset_of!(Header, ground)), word)
-            && is_shared(word, held.word(offset_of!(Header, ground))))
+        if !(is_shared(held.word(offset_of!(Header, coherence_probe)), word)
+            && is_shared(word, held.word(offset_of!(Header, coherence_probe))))
         {
             return Err(self.refused("two mappings of one file are not the same memory there"));
         }
