@@ -2,6 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
+//! | `key` | which row and tag a key has: a hash that is the same in every process and language |
 //! | `slot` | one key's two words: its state, and the tag that tells it from other keys of its row |
 //! | `key_limit` | pure: the kinds of limits per key, as functions of a state that only grows |
 //! | `row` | the protocol: find a key in its row of slots, admit it by one compare-and-swap, reset it |
@@ -23,6 +24,7 @@
 //! The price of a full table is paid in time: a new key inherits the least debt of its row, and may be denied until that has
 //! expired. `docs/decisions/15-limits-per-key.md` has the variants that fail.
 
+mod key;
 mod key_limit;
 #[cfg(all(model, not(shuttle), test))]
 mod loom_tests;
