@@ -12,6 +12,54 @@ pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering, fence};
 
+#[cfg(not(model))]
+pub(crate) use crate::sys::pair::AtomicPair;
+
+/// Two words that are replaced together, as a model checker sees them: the swap is one step for other swaps, and a reader
+/// that sees its first word sees its second word, too.
+#[cfg(model)]
+pub(crate) use mock::AtomicPair;
+
+#[cfg(model)]
+mod mock {
+    use super::{AtomicU64, Ordering};
+    #[cfg(not(shuttle))]
+    use loom::sync::Mutex;
+    #[cfg(shuttle)]
+    use shuttle::sync::Mutex;
+
+    pub(crate) struct AtomicPair {
+        first: AtomicU64,
+        second: AtomicU64,
+        swap: Mutex<()>,
+    }
+
+    impl AtomicPair {
+        pub(crate) fn new(first: u64, second: u64) -> AtomicPair {
+            AtomicPair { first: AtomicU64::new(first), second: AtomicU64::new(second), swap: Mutex::new(()) }
+        }
+
+        pub(crate) fn first(&self, order: Ordering) -> u64 {
+            self.first.load(order)
+        }
+
+        pub(crate) fn second(&self, order: Ordering) -> u64 {
+            self.second.load(order)
+        }
+
+        pub(crate) fn compare_exchange(&self, seen: (u64, u64), new: (u64, u64)) -> bool {
+            let _one_at_a_time = self.swap.lock().unwrap();
+            let is_unchanged =
+                (self.first.load(Ordering::Relaxed), self.second.load(Ordering::Relaxed)) == seen;
+            if is_unchanged {
+                self.second.store(new.1, Ordering::Relaxed);
+                self.first.store(new.0, Ordering::Release);
+            }
+            is_unchanged
+        }
+    }
+}
+
 /// The token of this process, which differs in a forked child. (Models do not fork.)
 #[inline]
 pub(crate) fn this_process() -> u64 {

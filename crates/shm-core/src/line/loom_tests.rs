@@ -8,9 +8,9 @@ use super::turns::{Charge, ReadyTurn};
 use crate::clock::Nanos;
 use crate::commit::loom_tests::{Ring, bucket, keep, now};
 use crate::commit::{GenerationState, Verdict, WordState};
-use crate::error::Result;
 use crate::layout::{Place, TURNS, TurnTable};
-use crate::seat::{HolderId, SeesLocks, TakesLocks, begin, claim, has_ended};
+use crate::seat::simulated_locks::SimulatedLocks;
+use crate::seat::{HolderId, TakesLocks, begin, claim, has_ended};
 use crate::sync::{AtomicU64, Ordering, fence};
 use loom::sync::Arc;
 use loom::thread;
@@ -27,35 +27,10 @@ struct Shared {
     occupied: [AtomicU64; 1],
     places: [Place; PLACES],
     permits: [AtomicU64; 1],
-    /// Simulated kernel locks of the first place's first two tenures: 1 while the holder lives.
-    locks: [AtomicU64; 2],
+    /// The locks of the first two tenures of each place.
+    locks: SimulatedLocks<PLACES, 2>,
     /// A clock that advances concurrently.
     time: AtomicU64,
-}
-
-/// The simulated kernel: its answer about a lock is true at that moment.
-struct Kernel<'a>(&'a Shared);
-
-impl Kernel<'_> {
-    fn lock(&self, of: HolderId) -> &AtomicU64 {
-        &self.0.locks[of.tenure as usize / 2]
-    }
-}
-
-impl SeesLocks for Kernel<'_> {
-    fn is_held(&mut self, by: HolderId) -> Result<bool> {
-        Ok(self.lock(by).fetch_or(0, Ordering::AcqRel) == 1)
-    }
-}
-
-impl TakesLocks for Kernel<'_> {
-    fn try_lock(&mut self, id: HolderId) -> Result<bool> {
-        Ok(self.lock(id).swap(1, Ordering::AcqRel) == 0)
-    }
-
-    fn unlock(&mut self, id: HolderId) {
-        self.lock(id).swap(0, Ordering::AcqRel);
-    }
 }
 
 impl Shared {
@@ -67,7 +42,7 @@ impl Shared {
             occupied: [AtomicU64::new(0)],
             places: std::array::from_fn(|_| Place::model()),
             permits: [AtomicU64::new(0)],
-            locks: std::array::from_fn(|_| AtomicU64::new(0)),
+            locks: SimulatedLocks::new(),
             time: AtomicU64::new(now().as_nanos()),
         };
         shared.words().initialise(&keep(bucket(burst)));
@@ -177,7 +152,7 @@ impl Shared {
     fn clear_if_dead(&self, place: usize) {
         let holder = &self.places[place].holder;
         let id = HolderId { seat: place, tenure: holder.tenure.load(Ordering::Acquire) };
-        if has_ended(holder, id, &mut Kernel(self)).unwrap() {
+        if has_ended(holder, id, &mut &self.locks).unwrap() {
             self.line().leave(place);
             self.turns.free_stuck(|filler| filler == id);
         }
@@ -490,16 +465,16 @@ fn the_next_holder_of_a_dead_place_joins_and_fills() {
     bounded(3, || {
         let shared = Shared::new(1);
         // Joined the line, and was killed while filling.
-        let dead = claim(0, &shared.places[0].holder, &mut Kernel(&shared)).unwrap().unwrap();
+        let dead = claim(0, &shared.places[0].holder, &mut &shared.locks).unwrap().unwrap();
         begin(&shared.places[0].holder, dead);
         shared.stand(0, 1);
         drop(shared.turns.begin(dead));
-        Kernel(&shared).unlock(dead);
+        (&shared.locks).unlock(dead);
         let slow = {
             let s = shared.clone();
             thread::spawn(move || s.clear_if_dead(0))
         };
-        let next = claim(0, &shared.places[0].holder, &mut Kernel(&shared)).unwrap().expect("it is dead");
+        let next = claim(0, &shared.places[0].holder, &mut &shared.locks).unwrap().expect("it is dead");
         begin(&shared.places[0].holder, next);
         shared.stand(0, 2);
         assert!(shared.publish(next, 5));

@@ -6,7 +6,8 @@ use super::*;
 use crate::commit::loom_tests::{Ring, bucket, keep, now};
 use crate::commit::{GenerationState, WordState};
 use crate::limit::Policy;
-use crate::seat::{SeesLocks, TakesLocks, begin, claim, end};
+use crate::seat::simulated_locks::SimulatedLocks;
+use crate::seat::{TakesLocks, begin, claim, end};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -19,32 +20,7 @@ struct Shared {
     slots: [AtomicU64; SLOTS],
     seats: [Seat; SEATS],
     /// For each seat, the locks of its first tenures: 1, 3.
-    locks: [[AtomicU64; TENURES]; SEATS],
-}
-
-/// The simulated kernel: its answer about a lock is true at that moment.
-struct Kernel<'a>(&'a Shared);
-
-impl Kernel<'_> {
-    fn lock(&self, of: HolderId) -> &AtomicU64 {
-        &self.0.locks[of.seat][of.tenure as usize / 2]
-    }
-}
-
-impl SeesLocks for Kernel<'_> {
-    fn is_held(&mut self, by: HolderId) -> Result<bool> {
-        Ok(self.lock(by).fetch_or(0, Ordering::AcqRel) == 1)
-    }
-}
-
-impl TakesLocks for Kernel<'_> {
-    fn try_lock(&mut self, id: HolderId) -> Result<bool> {
-        Ok(self.lock(id).swap(1, Ordering::AcqRel) == 0)
-    }
-
-    fn unlock(&mut self, id: HolderId) {
-        self.lock(id).swap(0, Ordering::AcqRel);
-    }
+    locks: SimulatedLocks<SEATS, TENURES>,
 }
 
 impl Shared {
@@ -54,7 +30,7 @@ impl Shared {
             ring: Ring::new(),
             slots: std::array::from_fn(|_| AtomicU64::new(0)),
             seats: std::array::from_fn(|_| Seat::model()),
-            locks: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
+            locks: SimulatedLocks::new(),
         };
         shared.words().initialise(&keep(policy(permits)));
         Arc::new(shared)
@@ -79,7 +55,7 @@ impl Shared {
 
     /// Locks the seat's next tenure, but does not begin it.
     fn claim(&self, seat: usize) -> Option<HolderId> {
-        claim(seat, &self.seats[seat].holder, &mut Kernel(self)).unwrap()
+        claim(seat, &self.seats[seat].holder, &mut &self.locks).unwrap()
     }
 
     fn take_seat(&self, seat: usize) -> Option<HolderId> {
@@ -88,7 +64,7 @@ impl Shared {
 
     /// Kills this process: the kernel releases its lock, and nothing else happens.
     fn kill(&self, id: HolderId) {
-        Kernel(self).unlock(id);
+        (&self.locks).unlock(id);
     }
 
     fn take(&self, hint: usize, id: HolderId) -> Option<PermitToken> {
@@ -98,7 +74,7 @@ impl Shared {
     /// Requests a permit as a process does: reclaims those of dead holders if none is free.
     fn ask(&self, id: HolderId) -> Option<PermitToken> {
         self.take(0, id).or_else(|| {
-            self.permits().reclaim(&mut Kernel(self)).unwrap();
+            self.permits().reclaim(&mut &self.locks).unwrap();
             self.take(0, id)
         })
     }

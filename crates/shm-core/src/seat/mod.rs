@@ -23,6 +23,8 @@ mod probe;
 mod process_seat;
 #[cfg(not(model))]
 mod search;
+#[cfg(all(model, test))]
+pub(crate) mod simulated_locks;
 mod tenure;
 
 #[cfg(not(model))]

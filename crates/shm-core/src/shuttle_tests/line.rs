@@ -7,16 +7,15 @@ use super::{Time, play, roll};
 use crate::clock::Nanos;
 use crate::commit::loom_tests::Ring;
 use crate::commit::{CommitError, Config, GenerationState, Verdict, WordState};
-use crate::error::Result;
 use crate::layout::{Place, TURNS, TurnTable};
 use crate::limit::audit::{self, Admission};
 use crate::limit::{Limit, Rate};
 use crate::line::{Charge, Front, Places, ReadyTurn};
-use crate::seat::{HolderId, SeesLocks, TakesLocks, begin, claim, end, has_ended};
+use crate::seat::simulated_locks::SimulatedLocks;
+use crate::seat::{HolderId, TakesLocks, begin, claim, end, has_ended};
 use crate::sync::{AtomicU64, Ordering};
 use shuttle::sync::Arc;
 use shuttle::thread;
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -43,28 +42,9 @@ struct Scene {
     turns: TurnTable,
     occupied: [AtomicU64; 1],
     places: [Place; PLACES],
-    locks: Mutex<BTreeSet<(usize, u64)>>,
+    locks: SimulatedLocks<PLACES, 64>,
     time: Time,
     used: Mutex<Vec<Admission>>,
-}
-
-impl SeesLocks for &Scene {
-    fn is_held(&mut self, by: HolderId) -> Result<bool> {
-        thread::yield_now();
-        Ok(self.locks.lock().unwrap().contains(&(by.seat, by.tenure)))
-    }
-}
-
-impl TakesLocks for &Scene {
-    fn try_lock(&mut self, id: HolderId) -> Result<bool> {
-        thread::yield_now();
-        Ok(self.locks.lock().unwrap().insert((id.seat, id.tenure)))
-    }
-
-    fn unlock(&mut self, id: HolderId) {
-        thread::yield_now();
-        self.locks.lock().unwrap().remove(&(id.seat, id.tenure));
-    }
 }
 
 /// The result of a look.
@@ -99,7 +79,7 @@ impl Scene {
     }
 
     fn take_a_place(&self) -> Option<HolderId> {
-        let mut locks = self;
+        let mut locks = &self.locks;
         let id =
             (0..PLACES).find_map(|place| claim(place, &self.places[place].holder, &mut locks).unwrap())?;
         begin(&self.places[id.seat].holder, id);
@@ -107,7 +87,7 @@ impl Scene {
     }
 
     fn has_ended(&self, id: HolderId) -> bool {
-        let mut locks = self;
+        let mut locks = &self.locks;
         has_ended(&self.places[id.seat].holder, id, &mut locks).unwrap()
     }
 
@@ -194,7 +174,7 @@ impl Scene {
             if lives {
                 end(&self.places[id.seat].holder, id.tenure);
             }
-            let mut locks = self;
+            let mut locks = &self.locks;
             locks.unlock(id);
         }
     }
@@ -352,7 +332,7 @@ fn the_line_keeps_the_limit_and_loses_no_slot() {
             turns: TurnTable::model(),
             occupied: [AtomicU64::new(0)],
             places: std::array::from_fn(|_| Place::model()),
-            locks: Mutex::default(),
+            locks: SimulatedLocks::new(),
             time: Time::new(),
             used: Mutex::default(),
         });

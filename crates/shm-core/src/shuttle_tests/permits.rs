@@ -3,15 +3,14 @@
 use super::{play, roll};
 use crate::commit::loom_tests::{Ring, bucket, keep, now};
 use crate::commit::{Config, GenerationState, WordState};
-use crate::error::Result;
 use crate::layout::Seat;
 use crate::limit::Policy;
 use crate::permit::{PermitToken, Permits, word_of};
-use crate::seat::{HolderId, SeesLocks, TakesLocks, begin, claim, end};
+use crate::seat::simulated_locks::SimulatedLocks;
+use crate::seat::{HolderId, TakesLocks, begin, claim, end};
 use crate::sync::{AtomicU64, Ordering};
 use shuttle::sync::Arc;
 use shuttle::thread;
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 const PROCESSES: u64 = 3;
@@ -24,28 +23,9 @@ struct Scene {
     places: [AtomicU64; MOST],
     seats: [Seat; SEATS],
     /// Simulated kernel: the locks that are held.
-    locks: Mutex<BTreeSet<(usize, u64)>>,
+    locks: SimulatedLocks<SEATS, 64>,
     /// Permits that living processes believe they hold.
     held: Mutex<u64>,
-}
-
-impl SeesLocks for &Scene {
-    fn is_held(&mut self, by: HolderId) -> Result<bool> {
-        thread::yield_now();
-        Ok(self.locks.lock().unwrap().contains(&(by.seat, by.tenure)))
-    }
-}
-
-impl TakesLocks for &Scene {
-    fn try_lock(&mut self, id: HolderId) -> Result<bool> {
-        thread::yield_now();
-        Ok(self.locks.lock().unwrap().insert((id.seat, id.tenure)))
-    }
-
-    fn unlock(&mut self, id: HolderId) {
-        thread::yield_now();
-        self.locks.lock().unwrap().remove(&(id.seat, id.tenure));
-    }
 }
 
 fn config(permits: u32) -> Config {
@@ -71,7 +51,7 @@ impl Scene {
     }
 
     fn born(&self, process: u64) -> Option<Life<'_>> {
-        let mut locks = self;
+        let mut locks = &self.locks;
         let id = (0..SEATS).find_map(|seat| claim(seat, &self.seats[seat].holder, &mut locks).unwrap())?;
         if roll(8) == 0 {
             // Dies before it writes its description.
@@ -90,7 +70,7 @@ impl Life<'_> {
             let word = word_of(self.id, roll(2));
             self.scene.permits().take(&generations, roll(3) as usize, word, self.process)
         };
-        let mut locks = self.scene;
+        let mut locks = &self.scene.locks;
         let taken = take().or_else(|| {
             self.scene.permits().reclaim(&mut locks).unwrap();
             take()
@@ -118,7 +98,7 @@ impl Life<'_> {
         if leaves {
             end(&self.scene.seats[self.id.seat].holder, self.id.tenure);
         }
-        let mut locks = self.scene;
+        let mut locks = &self.scene.locks;
         locks.unlock(self.id);
     }
 }
@@ -130,7 +110,7 @@ fn permits_are_never_exceeded_and_never_lost() {
             ring: Ring::new(),
             places: std::array::from_fn(|_| AtomicU64::new(0)),
             seats: std::array::from_fn(|_| Seat::model()),
-            locks: Mutex::default(),
+            locks: SimulatedLocks::new(),
             held: Mutex::default(),
         });
         scene.words().initialise(&config(2));

@@ -1,0 +1,304 @@
+//! The limit of each key of a table, as pure functions of the key's state: one word, which only grows.
+//!
+//! | kind | state |
+//! |---|---|
+//! | token bucket | its theoretical arrival time (TAT) |
+//! | fixed window | number of the window, then the count |
+//! | sliding counter | number of the window, its count, then the count of the window before it |
+//!
+//! An unused key, an expired one and one that is in no slot have the same state, [`KeyLimit::unused`]. States are ordered: of
+//! two keys of a table, the one with the greater state never has more left than the other one. (With one exception, which
+//! [`KeyLimit::inherited`] mends.)
+//!
+//! # The table's clock
+//! It is the clock of [`Nanos`] plus an *advance*, which only grows. A reset of the table advances it so far that every state
+//! expires. So a state never decreases, not even by a reset. A change of the rate leaves states as they are: a bucket's debt is
+//! a time, and stays that time.
+
+use crate::clock::{Nanos, QUICK_LAG};
+use crate::limit::window::{SlidingCounter, SlidingState};
+
+/// A bucket's time is counted in eighths of a nanosecond: 73 years fit into a word, and even at 1,000,000/s the interval is
+/// rounded up by less than one part in 8,000.
+const SHIFT: u32 = 3;
+
+/// The limit of each key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyLimit {
+    Bucket(Bucket),
+    Fixed(Windows),
+    Sliding(Windows),
+}
+
+/// A token bucket, by the generic cell rate algorithm (ITU-T I.371, virtual scheduling).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    /// What one call takes, rounded up.
+    interval: u64,
+    /// What the largest request takes.
+    tolerance: u64,
+    /// The earliest TAT after a pause; 0 without one.
+    floor: u64,
+    /// The advance of the table's clock.
+    advance: u64,
+}
+
+/// Consecutive windows of `per`, each with `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Windows {
+    max: u64,
+    per: u64,
+    /// What is added to a time for its window's number: the offset of the wall clock.
+    origin: u64,
+    /// The advance of the table's clock, in windows.
+    advance: u64,
+    /// Bits of one count.
+    bits: u32,
+}
+
+/// What a request for a key leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Charge {
+    /// The request conforms at this instant, and leads to this state.
+    Conforms { at: Nanos, state: u64 },
+    /// It would conform at this instant, which is too late.
+    TooEarly { ready: Nanos },
+}
+
+impl Bucket {
+    /// A bucket of `max` calls per `per` nanoseconds.
+    pub(crate) fn new(max: u64, per: u64, burst: u64, not_before: Option<Nanos>, advance: u64) -> Bucket {
+        let interval = (u128::from(per) << SHIFT).div_ceil(u128::from(max.max(1)));
+        let interval = u64::try_from(interval).unwrap_or(u64::MAX);
+        let tolerance = interval.saturating_mul(burst);
+        let mut bucket = Bucket { interval, tolerance, floor: 0, advance: advance << SHIFT };
+        // After a pause a key goes on at its sustained rate, without a burst.
+        let floor = |at: Nanos| bucket.time(at).saturating_add(tolerance - interval.min(tolerance));
+        bucket.floor = not_before.map_or(0, floor);
+        bucket
+    }
+
+    /// An instant on the table's clock.
+    #[inline(always)]
+    fn time(&self, at: Nanos) -> u64 {
+        (at.as_nanos() << SHIFT).saturating_add(self.advance)
+    }
+
+    /// The first instant at which the table's clock has reached `time`.
+    #[inline(always)]
+    fn instant(&self, time: u64) -> Nanos {
+        Nanos::from_nanos(time.saturating_sub(self.advance).div_ceil(1 << SHIFT))
+    }
+
+    /// Where a charge begins. A state in this nanosecond is as good as now, so that a key which is charged at the first
+    /// nanosecond possible, always, does not drift behind its rate. (Why no window of whole nanoseconds then has one admission
+    /// too many: see [`ticks`](crate::limit::ticks).)
+    #[inline(always)]
+    fn base(&self, state: u64, now: Nanos) -> u64 {
+        let time = self.time(now);
+        let state = state.max(self.floor);
+        if time.wrapping_sub(state) < 1 << SHIFT { state } else { state.max(time) }
+    }
+
+    #[inline(always)]
+    fn charge(&self, state: u64, now: Nanos, cost: u64, latest: Nanos) -> Charge {
+        let new = self.base(state, now).saturating_add(self.interval.saturating_mul(cost));
+        let ready = self.instant(new.saturating_sub(self.tolerance)).max(now);
+        if ready <= latest { Charge::Conforms { at: ready, state: new } } else { Charge::TooEarly { ready } }
+    }
+}
+
+impl Windows {
+    /// Windows of `per` nanoseconds that begin at multiples of `per` of the wall clock, which is `wall_ns` ahead of
+    /// [`Nanos`]. `counts`: how many counts a state holds, 1 or 2. `None` if a count of `max` does not fit.
+    pub(crate) fn new(max: u64, per: u64, wall_ns: u64, advance: u64, counts: u32) -> Option<Windows> {
+        let per = per.max(1);
+        // Numbers of windows up to the year 2116.
+        let numbers = 64 - ((1u64 << 62) / per).leading_zeros();
+        let bits = (64 - numbers) / counts;
+        let windows = Windows { max, per, origin: wall_ns, advance, bits };
+        (max <= windows.full()).then_some(windows)
+    }
+
+    /// The largest count.
+    fn full(&self) -> u64 {
+        (1 << (self.bits & 63)) - 1
+    }
+
+    fn number(&self, at: Nanos) -> u64 {
+        at.as_nanos().saturating_add(self.origin) / self.per.max(1) + self.advance
+    }
+
+    fn counter(&self) -> SlidingCounter {
+        SlidingCounter { max: self.max, per: self.per }
+    }
+
+    fn start(&self, number: u64) -> Nanos {
+        let start = number.saturating_sub(self.advance).saturating_mul(self.per);
+        Nanos::from_nanos(start.saturating_sub(self.origin))
+    }
+}
+
+/// A state of a fixed window.
+fn fixed(w: &Windows, state: u64) -> (u64, u64) {
+    (state >> w.bits, state & w.full())
+}
+
+/// A state of a sliding counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sliding {
+    number: u64,
+    used: u64,
+    before: u64,
+}
+
+impl Sliding {
+    fn of(w: &Windows, state: u64) -> Sliding {
+        let full = w.full();
+        Sliding { number: state >> (2 * w.bits), used: state >> w.bits & full, before: state & full }
+    }
+
+    fn word(self, w: &Windows) -> u64 {
+        let full = w.full();
+        self.number << (2 * w.bits) | self.used.min(full) << w.bits | self.before.min(full)
+    }
+
+    fn at(self, w: &Windows) -> SlidingState {
+        SlidingState { start: w.start(self.number).as_nanos(), used: self.used, before: self.before }
+    }
+
+    /// What it is in this window or its own, whichever is later.
+    fn advanced(self, number: u64) -> Sliding {
+        match number.saturating_sub(self.number) {
+            0 => self,
+            1 => Sliding { number, used: 0, before: self.used },
+            _ => Sliding { number, used: 0, before: 0 },
+        }
+    }
+}
+
+impl KeyLimit {
+    /// The state of an unused key.
+    pub(crate) fn unused(&self, now: Nanos) -> u64 {
+        match self {
+            KeyLimit::Bucket(b) => b.time(now),
+            KeyLimit::Fixed(w) => w.number(now) << w.bits,
+            KeyLimit::Sliding(w) => Sliding { number: w.number(now), used: 0, before: 0 }.word(w),
+        }
+    }
+
+    /// Whether a key in this state has anything less left than an unused one.
+    pub(crate) fn is_live(&self, state: u64, now: Nanos) -> bool {
+        match self {
+            KeyLimit::Sliding(w) => {
+                let s = Sliding::of(w, state).advanced(w.number(now));
+                s.number > w.number(now) || s.used > 0 || s.before > 0
+            }
+            _ => state > self.unused(now),
+        }
+    }
+
+    /// A request for `cost`, at most the burst, of a key in this state. It conforms if that is possible until `latest`; a sliding
+    /// counter only now.
+    #[inline(always)]
+    pub(crate) fn charge(&self, state: u64, now: Nanos, cost: u64, latest: Nanos) -> Charge {
+        match self {
+            KeyLimit::Bucket(b) => b.charge(state, now, cost, latest),
+            KeyLimit::Fixed(w) => {
+                let (number, used) = fixed(w, state.max(self.unused(now)));
+                let used = used.saturating_add(cost);
+                let (number, used) = if used <= w.max { (number, used) } else { (number + 1, cost) };
+                let ready = w.start(number).max(now);
+                if ready <= latest {
+                    Charge::Conforms { at: ready, state: number << w.bits | used }
+                } else {
+                    Charge::TooEarly { ready }
+                }
+            }
+            KeyLimit::Sliding(w) => {
+                let s = Sliding::of(w, state).advanced(w.number(now));
+                let ready = Nanos::from_nanos(w.counter().ready(&s.at(w), cost)).max(w.start(s.number));
+                if ready <= now {
+                    Charge::Conforms { at: now, state: Sliding { used: s.used + cost, ..s }.word(w) }
+                } else {
+                    Charge::TooEarly { ready }
+                }
+            }
+        }
+    }
+
+    /// The state after a charge that nothing denies: a debt, which later time or windows pay.
+    pub(crate) fn debt(&self, state: u64, now: Nanos, amount: u64) -> u64 {
+        match self {
+            KeyLimit::Bucket(b) => b.base(state, now).saturating_add(b.interval.saturating_mul(amount)),
+            KeyLimit::Fixed(w) => {
+                let (number, used) = fixed(w, state.max(self.unused(now)));
+                let (all, max) = (used.saturating_add(amount), w.max.max(1));
+                let windows = all.saturating_sub(1) / max;
+                let number = number.saturating_add(windows).min(u64::MAX >> w.bits);
+                number << w.bits | (all - windows * max).min(w.full())
+            }
+            KeyLimit::Sliding(w) => {
+                let s = Sliding::of(w, state).advanced(w.number(now));
+                let mut at = s.at(w);
+                if w.counter().debt(&mut at, now.as_nanos(), amount).is_none() {
+                    return u64::MAX;
+                }
+                let number = w.number(Nanos::from_nanos(at.start));
+                Sliding { number, used: at.used, before: at.before }.word(w)
+            }
+        }
+    }
+
+    /// The state with which a new key starts that takes the place of `least`, the least of `row`: at least the state of any key
+    /// that was ever forgotten in this row, as far as that has not expired.
+    ///
+    /// For a sliding counter this includes the count of the window before. A forgotten key's is at most the greatest in its row:
+    /// it was in the row, and what replaced it started with the greatest.
+    pub(crate) fn inherited(&self, least: u64, row: impl Iterator<Item = u64>, now: Nanos) -> u64 {
+        let KeyLimit::Sliding(w) = self else { return least };
+        if !self.is_live(least, now) {
+            return least;
+        }
+        let least = Sliding::of(w, least).advanced(w.number(now));
+        let before = row.map(|state| Sliding::of(w, state)).map(|s| {
+            let s = s.advanced(least.number);
+            // A key that is in a later window already (by another process's clock) had at most what is left of it.
+            if s.number > least.number { s.before.max(w.max) } else { s.before }
+        });
+        Sliding { before: before.max().unwrap_or(0), ..least }.word(w)
+    }
+
+    /// How much of the burst is used, and how much is left.
+    pub(crate) fn usage(&self, state: u64, now: Nanos) -> (u64, u64) {
+        match self {
+            KeyLimit::Bucket(b) => {
+                let interval = b.interval.max(1);
+                let level = |tat: u64| tat.saturating_sub(b.time(now)).min(b.tolerance);
+                (level(state).div_ceil(interval), (b.tolerance - level(state.max(b.floor))) / interval)
+            }
+            KeyLimit::Fixed(w) => {
+                let (number, used) = fixed(w, state.max(self.unused(now)));
+                let used = if number > w.number(now) { w.max } else { used.min(w.max) };
+                (used, w.max - used)
+            }
+            KeyLimit::Sliding(w) => {
+                let s = Sliding::of(w, state).advanced(w.number(now));
+                let used = w.counter().used(&s.at(w), now.as_nanos());
+                (used, w.max - used)
+            }
+        }
+    }
+
+    /// How far a reset must advance the table's clock so that each state up to `greatest` is expired at `now`, also by the clock
+    /// of a process that lags: in nanoseconds, or in windows.
+    pub(crate) fn advance_past(&self, greatest: u64, now: Nanos) -> u64 {
+        let now = now - QUICK_LAG;
+        match self {
+            KeyLimit::Bucket(b) => greatest.saturating_sub(b.time(now)).div_ceil(1 << SHIFT),
+            KeyLimit::Fixed(w) => ((greatest >> w.bits) + 1).saturating_sub(w.number(now)),
+            // The window before counts, too.
+            KeyLimit::Sliding(w) => ((greatest >> (2 * w.bits)) + 2).saturating_sub(w.number(now)),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Limits per key: a table of fixed size in which any process admits, denies and forgets keys without a lock.
+//!
+//! | file | content |
+//! |---|---|
+//! | `key` | which row and tag a key has: a hash that is the same in every process and language |
+//! | `slot` | one key's two words: its state, and the tag that tells it from other keys of its row |
+//! | `key_limit` | pure: the kinds of limits per key, as functions of a state that only grows |
+//! | `row` | the protocol: find a key in its row of slots, admit it by one compare-and-swap, reset it |
+//!
+//! # Why it is never over
+//! The keys of a table are distributed over rows of [`SLOTS`] slots. All that happens to a key happens in its row, by
+//! compare-and-swaps of one slot each, both words at once:
+//!
+//! 1. **A slot's state only grows.** So a slot never has the same content twice (no ABA), and the least state of a row only
+//!    grows.
+//! 2. **A key that is in no slot takes the place of the slot with the least state, and starts from that state**, if it has not
+//!    expired. So a key that was forgotten with state `s` returns with at least `s`: `s` was the least of its row then.
+//! 3. **No key has two slots.** Let two processes miss the same key and both insert it. They choose by the same order, so they
+//!    choose different slots only if one of them read a slot before it grew. What it read was less than what the other one
+//!    chose from, so it chooses that slot, or a lesser one; and its swap fails, since the slot has grown.
+//! 4. **An expired key is as good as an absent one.** Both start from the state of an unused key, so nothing has to be cleared.
+//!    A process that is killed anywhere leaves either nothing or a completed charge.
+//!
+//! The price of a full table is paid in time: a new key inherits the least debt of its row, and may be denied until that has
+//! expired. `docs/decisions/15-limits-per-key.md` has the variants that fail.
+
+mod key;
+mod key_limit;
+#[cfg(all(model, not(shuttle), test))]
+mod loom_tests;
+#[cfg(all(test, not(model)))]
+mod model_tests;
+mod row;
+mod slot;
+
+/// Slots of a row: four cache lines.
+pub(crate) const SLOTS: usize = 16;

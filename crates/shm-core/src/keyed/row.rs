@@ -1,0 +1,207 @@
+//! The protocol of one row: see [`keyed`](super) for why it is never over.
+
+use super::SLOTS;
+use super::key_limit::{Charge, KeyLimit};
+use super::slot::{Slot, Tag};
+use crate::clock::Nanos;
+use crate::sync::AtomicPair;
+
+/// A row of the table in the file. (Models use shorter rows.)
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'a, const N: usize = SLOTS>(pub(crate) &'a [AtomicPair; N]);
+
+/// A request for a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// The key's tag, in life 0.
+    pub(crate) key: Tag,
+    pub(crate) now: Nanos,
+    /// At most the burst.
+    pub(crate) cost: u64,
+    /// A bucket may be charged ahead, for an instant up to this one.
+    pub(crate) latest: Nanos,
+    /// Whether a new key may take the place of one that is not expired.
+    pub(crate) may_forget: bool,
+}
+
+/// What a request led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Admitted {
+        /// The instant for which it was charged.
+        at: Nanos,
+        /// Whether the place of a key that was not expired was taken: that key has been forgotten.
+        has_forgotten: bool,
+    },
+    /// Nothing was charged; it would conform at this instant.
+    TooEarly {
+        ready: Nanos,
+        /// Whether this is a new key, which inherited the debt of another one.
+        is_inherited: bool,
+    },
+    /// Nothing was charged. The row is full of keys that are not expired, and none may be forgotten.
+    Full,
+}
+
+/// What a reset of a key did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyReset {
+    /// The key is as if never used, as far as its row has room.
+    Done,
+    /// It was in no slot: there was nothing to reset.
+    Unknown,
+}
+
+/// A key in its row.
+struct Found {
+    index: usize,
+    slot: Slot,
+}
+
+/// A swap that admits a request.
+struct Plan {
+    index: usize,
+    seen: Slot,
+    by: Slot,
+    outcome: Decision,
+}
+
+/// Why a request was not admitted.
+enum Refused {
+    For(Decision),
+    /// Another process has changed the slot: decide again.
+    Changed,
+}
+
+/// Where the state of a key is counted.
+enum Place {
+    Here(Found),
+    /// It is in no slot. The one with the least state.
+    Nowhere(Found),
+}
+
+impl<const N: usize> Row<'_, N> {
+    /// Finds a tag, or the slot with the least state (of equal ones, the first).
+    #[inline(always)]
+    fn find(self, tag: Tag) -> Place {
+        let mut least = Found { index: 0, slot: Slot { state: u64::MAX, tag: Tag::default() } };
+        for (index, pair) in self.0.iter().enumerate() {
+            let slot = Slot::load(pair);
+            if slot.tag.is_same_key(tag) {
+                return Place::Here(Found { index, slot });
+            }
+            if slot.state < least.slot.state || index == 0 {
+                least = Found { index, slot };
+            }
+        }
+        Place::Nowhere(least)
+    }
+
+    fn states(self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|pair| Slot::load(pair).state)
+    }
+
+    /// Decides a request. Lock-free: it looks again only if another process has changed the slot meanwhile.
+    #[inline(always)]
+    pub(crate) fn admit(self, limit: &KeyLimit, request: &Request) -> Decision {
+        loop {
+            let decision = match self.find(request.key) {
+                Place::Here(own) if own.slot.tag.life() > 0 => self.admit_in_later_life(limit, request, &own),
+                place => {
+                    self.plan(limit, request, request.key, &place).and_then(|plan| self.carry_out(&plan))
+                }
+            };
+            match decision {
+                Ok(decision) | Err(Refused::For(decision)) => return decision,
+                Err(Refused::Changed) => {}
+            }
+        }
+    }
+
+    /// How a request would be admitted, for a key that is counted at this place under this tag.
+    #[inline(always)]
+    fn plan(self, limit: &KeyLimit, request: &Request, tag: Tag, place: &Place) -> Result<Plan, Refused> {
+        let (index, seen, base, is_live) = match *place {
+            Place::Here(Found { index, slot }) => (index, slot, slot.state, false),
+            Place::Nowhere(Found { index, slot }) => {
+                let is_live = limit.is_live(slot.state, request.now);
+                if is_live && !request.may_forget {
+                    return Err(Refused::For(Decision::Full));
+                }
+                (index, slot, limit.inherited(slot.state, self.states(), request.now), is_live)
+            }
+        };
+        match limit.charge(base, request.now, request.cost, request.latest) {
+            Charge::TooEarly { ready } => {
+                Err(Refused::For(Decision::TooEarly { ready, is_inherited: is_live }))
+            }
+            Charge::Conforms { at, state } => {
+                let by = Slot { state, tag };
+                Ok(Plan { index, seen, by, outcome: Decision::Admitted { at, has_forgotten: is_live } })
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn carry_out(self, plan: &Plan) -> Result<Decision, Refused> {
+        let done = Slot::replace(&self.0[plan.index % N], plan.seen, plan.by);
+        if done { Ok(plan.outcome) } else { Err(Refused::Changed) }
+    }
+
+    /// A request for a key that was reset while it was in use. Its later lives are counted in slots of their own. Its own slot
+    /// names the current one, and has at least its state: so it does not expire before that life does, and if it is forgotten,
+    /// the key returns with at least that state.
+    #[cold]
+    fn admit_in_later_life(
+        self,
+        limit: &KeyLimit,
+        request: &Request,
+        own: &Found,
+    ) -> Result<Decision, Refused> {
+        if !limit.is_live(own.slot.state, request.now) {
+            // Then all its lives have expired: it begins with the first one again.
+            let own = Place::Nowhere(Found { index: own.index, slot: own.slot });
+            return self.plan(limit, request, request.key, &own).and_then(|plan| self.carry_out(&plan));
+        }
+        let tag = own.slot.tag.of_life(own.slot.tag.life());
+        let place = self.find(tag);
+        let plan = self.plan(limit, request, tag, &place)?;
+        // Its own slot first: a process that is killed between the two leaves it greater than it has to be. (If its own slot was
+        // the least of the row, it is not any more, and the new life looks for another one.)
+        if own.slot.state < plan.by.state {
+            let by = Slot { state: plan.by.state, ..own.slot };
+            let raise = Plan { index: own.index, seen: own.slot, by, outcome: plan.outcome };
+            self.carry_out(&raise)?;
+        }
+        self.carry_out(&plan)
+    }
+
+    /// The state of a key, which counts what it inherits if it is in no slot.
+    pub(crate) fn state(self, limit: &KeyLimit, key: Tag, now: Nanos) -> u64 {
+        let place = match self.find(key) {
+            Place::Here(own) if own.slot.tag.life() > 0 => {
+                self.find(own.slot.tag.of_life(own.slot.tag.life()))
+            }
+            place => place,
+        };
+        match place {
+            Place::Here(own) => own.slot.state,
+            Place::Nowhere(least) => limit.inherited(least.slot.state, self.states(), now),
+        }
+    }
+
+    /// Resets a key that is in use: it begins a new life. (Its slot's state may not decrease: that would also lower what
+    /// forgotten keys return with.) Until its old debt has expired, it takes the room of one more key.
+    pub(crate) fn reset(self, limit: &KeyLimit, key: Tag, now: Nanos) -> KeyReset {
+        loop {
+            let Place::Here(own) = self.find(key) else { return KeyReset::Unknown };
+            if !limit.is_live(own.slot.state, now) {
+                return KeyReset::Done;
+            }
+            let tag = own.slot.tag.in_next_life();
+            if Slot::replace(&self.0[own.index % N], own.slot, Slot { tag, ..own.slot }) {
+                return KeyReset::Done;
+            }
+        }
+    }
+}
