@@ -122,7 +122,7 @@ fn a_damaged_record_is_named_with_its_limit_and_cleared_by_a_reset() {
         file.read_exact_at(&mut word, at).unwrap();
         u64::from_ne_bytes(word)
     };
-    let cell = word(4_096 + 640 + 576) & 0x3fff;
+    let cell = word(STATE) & 0x3fff;
     let record = 16_384 + 4 * 256 + 448 * cell;
     // The times of the record as a whole, the bucket's TAT, and the window's start.
     for (index, name) in
@@ -152,7 +152,7 @@ fn damage_after_changes_is_found_in_the_current_generation() {
     let limit = open(dir.path());
     for epoch in 2..20_u64 {
         limit.change(epoch, Duration::from_secs(60)).unwrap();
-        let burst = 4_096 + 640 * (epoch % 8) + 64 + 8;
+        let burst = 2_560 + 832 * (epoch % 8) + 64 + 8;
         let file = File::options().write(true).open(limit.path()).unwrap();
         file.write_all_at(&0_u64.to_ne_bytes(), burst).unwrap();
         let expected =
