@@ -10,13 +10,13 @@ nothing. Options of a limit stand after its --rate:
   --window fixed      at most MAX per window, one window after the other by
                       the host's wall clock: windows of 1m begin with the
                       minute, days at midnight UTC; at most a day
+  --window first-use  the same, but a window begins with the first call after
+                      the last window ended
   --window calendar   at most MAX per h, day, week (from Monday) or month of
                       the calendar, in the time zone of --zone
   --zone NAME         with --window calendar: a time zone, for example
                       Europe/Berlin, or local for this machine's; if left
                       out: UTC
-  --window first-use  the same, but a window begins with the first call after
-                      the last window ended
   --window sliding    an estimate over a sliding window, in a few bytes for
                       any MAX; admits at most MAX - 1 per PER under constant
                       demand, so not for a small MAX
@@ -49,9 +49,9 @@ The same in a file for --from (or as JSON, in a file that ends in .json):
   start = \"epoch\"                # fixed-window only: epoch (if left out),
                                  # first-use
   [[limit]]
-  rate = \"100000/month\"        # h, day, week or month
+  rate = \"100000/month\"          # h, day, week or month
   kind = \"calendar-window\"
-  zone = \"Europe/Berlin\"       # calendar-window only; UTC if left out
+  zone = \"Europe/Berlin\"         # calendar-window only; UTC if left out
 
 If the limiter exists, every setting that is given is compared with it, and
 none that is left out: `create api --rate 5/s` also succeeds if api has a
