@@ -269,6 +269,14 @@ impl KeyLimit {
         Sliding { before: before.max().unwrap_or(0), ..least }.word(w)
     }
 
+    /// How long it takes to recover from one call.
+    pub(crate) fn recovery_ns(&self) -> u64 {
+        match self {
+            KeyLimit::Bucket(b) => b.interval >> SHIFT,
+            KeyLimit::Fixed(w) | KeyLimit::Sliding(w) => w.per,
+        }
+    }
+
     /// How much of the burst is used, and how much is left.
     pub(crate) fn usage(&self, state: u64, now: Nanos) -> (u64, u64) {
         match self {

@@ -147,7 +147,7 @@ impl<const N: usize> World<N> {
     fn used(&self, key: u64) -> u64 {
         let (row, tag) = self.place(key);
         let now = Nanos::from_nanos(self.now);
-        self.limit.usage(row.state(&self.limit, tag, now), now).0
+        self.limit.usage(row.known(&self.limit, tag, now).state, now).0
     }
 
     /// A reset begins a new account.

@@ -52,6 +52,16 @@ pub(crate) enum KeyReset {
     Unknown,
 }
 
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Otherwise the state is what it would inherit.
+    pub(crate) is_in_a_slot: bool,
+    pub(crate) state: u64,
+    /// Whether it has less left than an unused key.
+    pub(crate) is_live: bool,
+}
+
 /// A key in its row.
 struct Found {
     index: usize,
@@ -176,18 +186,19 @@ impl<const N: usize> Row<'_, N> {
         self.carry_out(&plan)
     }
 
-    /// The state of a key, which counts what it inherits if it is in no slot.
-    pub(crate) fn state(self, limit: &KeyLimit, key: Tag, now: Nanos) -> u64 {
+    /// What is known of a key. It counts as inherited what it would inherit.
+    pub(crate) fn known(self, limit: &KeyLimit, key: Tag, now: Nanos) -> Known {
         let place = match self.find(key) {
             Place::Here(own) if own.slot.tag.life() > 0 => {
                 self.find(own.slot.tag.of_life(own.slot.tag.life()))
             }
             place => place,
         };
-        match place {
-            Place::Here(own) => own.slot.state,
-            Place::Nowhere(least) => limit.inherited(least.slot.state, self.states(), now),
-        }
+        let (is_in_a_slot, state) = match place {
+            Place::Here(own) => (true, own.slot.state),
+            Place::Nowhere(least) => (false, limit.inherited(least.slot.state, self.states(), now)),
+        };
+        Known { is_in_a_slot, state, is_live: limit.is_live(state, now) }
     }
 
     /// Resets a key that is in use: it begins a new life. (Its slot's state may not decrease: that would also lower what
