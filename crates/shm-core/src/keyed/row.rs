@@ -135,7 +135,7 @@ impl<const N: usize> Row<'_, N> {
             Place::Here(Found { index, slot }) => (index, slot, slot.state, false),
             Place::Nowhere(Found { index, slot }) => {
                 let is_live = limit.is_live(slot.state, request.now);
-                if is_live && !request.may_forget {
+                if is_live && !request.may_forget && !slot.tag.is_same_key(tag) {
                     return Err(Refused::For(Decision::Full));
                 }
                 (index, slot, limit.inherited(slot.state, self.states(), request.now), is_live)
@@ -143,6 +143,11 @@ impl<const N: usize> Row<'_, N> {
         };
         match limit.charge(base, request.now, request.cost, request.latest) {
             Charge::TooEarly { ready } => {
+                Err(Refused::For(Decision::TooEarly { ready, is_inherited: is_live }))
+            }
+            // With sound parameters a charge makes the state grow. With others it must not pass as a charge.
+            Charge::Conforms { state, .. } if state <= seen.state => {
+                let ready = Nanos::from_nanos(u64::MAX);
                 Err(Refused::For(Decision::TooEarly { ready, is_inherited: is_live }))
             }
             Charge::Conforms { at, state } => {
@@ -168,16 +173,17 @@ impl<const N: usize> Row<'_, N> {
         request: &Request,
         own: &Found,
     ) -> Result<Decision, Refused> {
-        if !limit.is_live(own.slot.state, request.now) {
-            // Then all its lives have expired: it begins with the first one again.
+        let tag = own.slot.tag.of_life(own.slot.tag.life());
+        let place = self.find(tag);
+        let is_least = matches!(&place, Place::Nowhere(least) if least.index == own.index);
+        if is_least || !limit.is_live(own.slot.state, request.now) {
+            // Its lives have all expired; or the row is full of debts of which its own is the least, so that a new life would have
+            // to take its place and inherit it. Either way it is counted in its own slot again.
             let own = Place::Nowhere(Found { index: own.index, slot: own.slot });
             return self.plan(limit, request, request.key, &own).and_then(|plan| self.carry_out(&plan));
         }
-        let tag = own.slot.tag.of_life(own.slot.tag.life());
-        let place = self.find(tag);
         let plan = self.plan(limit, request, tag, &place)?;
-        // Its own slot first: a process that is killed between the two leaves it greater than it has to be. (If its own slot was
-        // the least of the row, it is not any more, and the new life looks for another one.)
+        // Its own slot first: a process that is killed between the two leaves it greater than it has to be.
         if own.slot.state < plan.by.state {
             let by = Slot { state: plan.by.state, ..own.slot };
             let raise = Plan { index: own.index, seen: own.slot, by, outcome: plan.outcome };
