@@ -81,7 +81,7 @@ impl Bucket {
     /// An instant on the table's clock.
     #[inline(always)]
     fn time(&self, at: Nanos) -> u64 {
-        (at.as_nanos() << SHIFT).saturating_add(self.advance)
+        at.as_nanos().saturating_mul(1 << SHIFT).saturating_add(self.advance)
     }
 
     /// The first instant at which the table's clock has reached `time`.
@@ -125,8 +125,18 @@ impl Windows {
         (1 << (self.bits & 63)) - 1
     }
 
+    /// How far the number is shifted, in a state with this many counts. (Bounded, for parameters from corrupt memory.)
+    fn shift(&self, counts: u32) -> u32 {
+        self.bits.saturating_mul(counts) & 63
+    }
+
+    /// A state, with the greatest number that it can hold if this one is too great.
+    fn numbered(&self, number: u64, counts: u32) -> u64 {
+        number.min(u64::MAX >> self.shift(counts)) << self.shift(counts)
+    }
+
     fn number(&self, at: Nanos) -> u64 {
-        at.as_nanos().saturating_add(self.origin) / self.per.max(1) + self.advance
+        (at.as_nanos().saturating_add(self.origin) / self.per.max(1)).saturating_add(self.advance)
     }
 
     fn counter(&self) -> SlidingCounter {
@@ -141,7 +151,7 @@ impl Windows {
 
 /// A state of a fixed window.
 fn fixed(w: &Windows, state: u64) -> (u64, u64) {
-    (state >> w.bits, state & w.full())
+    (state >> w.shift(1), state & w.full())
 }
 
 /// A state of a sliding counter.
@@ -155,12 +165,12 @@ struct Sliding {
 impl Sliding {
     fn of(w: &Windows, state: u64) -> Sliding {
         let full = w.full();
-        Sliding { number: state >> (2 * w.bits), used: state >> w.bits & full, before: state & full }
+        Sliding { number: state >> w.shift(2), used: state >> w.shift(1) & full, before: state & full }
     }
 
     fn word(self, w: &Windows) -> u64 {
         let full = w.full();
-        self.number << (2 * w.bits) | self.used.min(full) << w.bits | self.before.min(full)
+        w.numbered(self.number, 2) | self.used.min(full) << w.shift(1) | self.before.min(full)
     }
 
     fn at(self, w: &Windows) -> SlidingState {
@@ -177,12 +187,32 @@ impl Sliding {
     }
 }
 
+#[cfg(all(test, not(model)))]
+impl KeyLimit {
+    /// Limits with parameters that none can have.
+    pub(super) fn from_garbage(
+        interval: u64,
+        max: u64,
+        per: u64,
+        origin: u64,
+        advance: u64,
+        bits: u32,
+    ) -> [KeyLimit; 3] {
+        let windows = Windows { max, per, origin, advance, bits };
+        [
+            KeyLimit::Bucket(Bucket { interval, tolerance: max, floor: per, advance }),
+            KeyLimit::Fixed(windows),
+            KeyLimit::Sliding(windows),
+        ]
+    }
+}
+
 impl KeyLimit {
     /// The state of an unused key.
     pub(crate) fn unused(&self, now: Nanos) -> u64 {
         match self {
             KeyLimit::Bucket(b) => b.time(now),
-            KeyLimit::Fixed(w) => w.number(now) << w.bits,
+            KeyLimit::Fixed(w) => w.numbered(w.number(now), 1),
             KeyLimit::Sliding(w) => Sliding { number: w.number(now), used: 0, before: 0 }.word(w),
         }
     }
@@ -207,10 +237,11 @@ impl KeyLimit {
             KeyLimit::Fixed(w) => {
                 let (number, used) = fixed(w, state.max(self.unused(now)));
                 let used = used.saturating_add(cost);
-                let (number, used) = if used <= w.max { (number, used) } else { (number + 1, cost) };
+                let (number, used) =
+                    if used <= w.max { (number, used) } else { (number.saturating_add(1), cost) };
                 let ready = w.start(number).max(now);
                 if ready <= latest {
-                    Charge::Conforms { at: ready, state: number << w.bits | used }
+                    Charge::Conforms { at: ready, state: w.numbered(number, 1) | used }
                 } else {
                     Charge::TooEarly { ready }
                 }
@@ -219,7 +250,10 @@ impl KeyLimit {
                 let s = Sliding::of(w, state).advanced(w.number(now));
                 let ready = Nanos::from_nanos(w.counter().ready(&s.at(w), cost)).max(w.start(s.number));
                 if ready <= now {
-                    Charge::Conforms { at: now, state: Sliding { used: s.used + cost, ..s }.word(w) }
+                    Charge::Conforms {
+                        at: now,
+                        state: Sliding { used: s.used.saturating_add(cost), ..s }.word(w),
+                    }
                 } else {
                     Charge::TooEarly { ready }
                 }
@@ -235,8 +269,8 @@ impl KeyLimit {
                 let (number, used) = fixed(w, state.max(self.unused(now)));
                 let (all, max) = (used.saturating_add(amount), w.max.max(1));
                 let windows = all.saturating_sub(1) / max;
-                let number = number.saturating_add(windows).min(u64::MAX >> w.bits);
-                number << w.bits | (all - windows * max).min(w.full())
+                let rest = all.saturating_sub(windows.saturating_mul(max)).min(w.full());
+                w.numbered(number.saturating_add(windows), 1) | rest
             }
             KeyLimit::Sliding(w) => {
                 let s = Sliding::of(w, state).advanced(w.number(now));
@@ -269,6 +303,14 @@ impl KeyLimit {
         Sliding { before: before.max().unwrap_or(0), ..least }.word(w)
     }
 
+    /// How long it takes to recover from one call.
+    pub(crate) fn recovery_ns(&self) -> u64 {
+        match self {
+            KeyLimit::Bucket(b) => b.interval >> SHIFT,
+            KeyLimit::Fixed(w) | KeyLimit::Sliding(w) => w.per,
+        }
+    }
+
     /// How much of the burst is used, and how much is left.
     pub(crate) fn usage(&self, state: u64, now: Nanos) -> (u64, u64) {
         match self {
@@ -280,12 +322,12 @@ impl KeyLimit {
             KeyLimit::Fixed(w) => {
                 let (number, used) = fixed(w, state.max(self.unused(now)));
                 let used = if number > w.number(now) { w.max } else { used.min(w.max) };
-                (used, w.max - used)
+                (used, w.max.saturating_sub(used))
             }
             KeyLimit::Sliding(w) => {
                 let s = Sliding::of(w, state).advanced(w.number(now));
                 let used = w.counter().used(&s.at(w), now.as_nanos());
-                (used, w.max - used)
+                (used, w.max.saturating_sub(used))
             }
         }
     }
@@ -296,9 +338,9 @@ impl KeyLimit {
         let now = now - QUICK_LAG;
         match self {
             KeyLimit::Bucket(b) => greatest.saturating_sub(b.time(now)).div_ceil(1 << SHIFT),
-            KeyLimit::Fixed(w) => ((greatest >> w.bits) + 1).saturating_sub(w.number(now)),
+            KeyLimit::Fixed(w) => (greatest >> w.shift(1)).saturating_add(1).saturating_sub(w.number(now)),
             // The window before counts, too.
-            KeyLimit::Sliding(w) => ((greatest >> (2 * w.bits)) + 2).saturating_sub(w.number(now)),
+            KeyLimit::Sliding(w) => (greatest >> w.shift(2)).saturating_add(2).saturating_sub(w.number(now)),
         }
     }
 }

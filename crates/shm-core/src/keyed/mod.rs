@@ -6,6 +6,7 @@
 //! | `slot` | one key's two words: its state, and the tag that tells it from other keys of its row |
 //! | `key_limit` | pure: the kinds of limits per key, as functions of a state that only grows |
 //! | `row` | the protocol: find a key in its row of slots, admit it by one compare-and-swap, reset it |
+//! | `table` | one table for each limit: all limits of a key or none, and many keys at once |
 //!
 //! # Why it is never over
 //! The keys of a table are distributed over rows of [`SLOTS`] slots. All that happens to a key happens in its row, by
@@ -32,6 +33,8 @@ mod loom_tests;
 mod model_tests;
 mod row;
 mod slot;
+#[cfg(not(model))]
+mod table;
 
 /// Slots of a row: four cache lines.
 pub(crate) const SLOTS: usize = 16;

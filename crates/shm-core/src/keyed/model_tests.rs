@@ -147,7 +147,7 @@ impl<const N: usize> World<N> {
     fn used(&self, key: u64) -> u64 {
         let (row, tag) = self.place(key);
         let now = Nanos::from_nanos(self.now);
-        self.limit.usage(row.state(&self.limit, tag, now), now).0
+        self.limit.usage(row.known(&self.limit, tag, now).state, now).0
     }
 
     /// A reset begins a new account.
@@ -195,6 +195,11 @@ fn specs() -> impl Strategy<Value = Spec> {
         Just(Kind::Sliding)
     ];
     (kind, 1u64..9).prop_map(|(kind, max)| Spec { kind, max })
+}
+
+/// Every magnitude, and the extremes.
+fn word() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(u64::MAX), any::<u64>(), (0u32..64).prop_map(|bit| 1 << bit)]
 }
 
 #[derive(Clone, Debug)]
@@ -313,6 +318,27 @@ proptest! {
             }
         } else {
             prop_assert!(debt + 2 <= spec.burst());
+        }
+    }
+
+    /// Any words in the file, and any parameters: some decision, no panic and no endless loop.
+    #[test]
+    fn garbage_leads_to_some_decision(
+        words in prop::collection::vec((word(), word()), 3),
+        (interval, max, per, wall, advance) in (word(), word(), word(), word(), word()),
+        (key, now, cost, amount) in (word(), word(), word(), word()),
+        bits in 0u32..80,
+    ) {
+        let slots: [AtomicPair; 3] = std::array::from_fn(|i| AtomicPair::default().with(words[i]));
+        let (row, tag, now) = (Row(&slots), Tag::of_key(key), Nanos::from_nanos(now));
+        for limit in KeyLimit::from_garbage(interval, max, per, wall, advance, bits) {
+            let request = Request { key: tag, now, cost, latest: now, may_forget: true };
+            let known = row.known(&limit, tag, now);
+            let _ = (limit.usage(known.state, now), limit.debt(known.state, now, amount), limit.recovery_ns());
+            let _ = (limit.advance_past(known.state, now), limit.charge(known.state, now, cost, Nanos::from_nanos(u64::MAX)));
+            let _ = row.admit(&limit, &request);
+            let _ = row.reset(&limit, tag, now);
+            let _ = row.admit(&limit, &request);
         }
     }
 

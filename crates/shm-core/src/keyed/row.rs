@@ -52,6 +52,16 @@ pub(crate) enum KeyReset {
     Unknown,
 }
 
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Otherwise the state is what it would inherit.
+    pub(crate) is_in_a_slot: bool,
+    pub(crate) state: u64,
+    /// Whether it has less left than an unused key.
+    pub(crate) is_live: bool,
+}
+
 /// A key in its row.
 struct Found {
     index: usize,
@@ -125,7 +135,7 @@ impl<const N: usize> Row<'_, N> {
             Place::Here(Found { index, slot }) => (index, slot, slot.state, false),
             Place::Nowhere(Found { index, slot }) => {
                 let is_live = limit.is_live(slot.state, request.now);
-                if is_live && !request.may_forget {
+                if is_live && !request.may_forget && !slot.tag.is_same_key(tag) {
                     return Err(Refused::For(Decision::Full));
                 }
                 (index, slot, limit.inherited(slot.state, self.states(), request.now), is_live)
@@ -133,6 +143,11 @@ impl<const N: usize> Row<'_, N> {
         };
         match limit.charge(base, request.now, request.cost, request.latest) {
             Charge::TooEarly { ready } => {
+                Err(Refused::For(Decision::TooEarly { ready, is_inherited: is_live }))
+            }
+            // With sound parameters a charge makes the state grow. With others it must not pass as a charge.
+            Charge::Conforms { state, .. } if state <= seen.state => {
+                let ready = Nanos::from_nanos(u64::MAX);
                 Err(Refused::For(Decision::TooEarly { ready, is_inherited: is_live }))
             }
             Charge::Conforms { at, state } => {
@@ -158,16 +173,17 @@ impl<const N: usize> Row<'_, N> {
         request: &Request,
         own: &Found,
     ) -> Result<Decision, Refused> {
-        if !limit.is_live(own.slot.state, request.now) {
-            // Then all its lives have expired: it begins with the first one again.
+        let tag = own.slot.tag.of_life(own.slot.tag.life());
+        let place = self.find(tag);
+        let is_least = matches!(&place, Place::Nowhere(least) if least.index == own.index);
+        if is_least || !limit.is_live(own.slot.state, request.now) {
+            // Its lives have all expired; or the row is full of debts of which its own is the least, so that a new life would have
+            // to take its place and inherit it. Either way it is counted in its own slot again.
             let own = Place::Nowhere(Found { index: own.index, slot: own.slot });
             return self.plan(limit, request, request.key, &own).and_then(|plan| self.carry_out(&plan));
         }
-        let tag = own.slot.tag.of_life(own.slot.tag.life());
-        let place = self.find(tag);
         let plan = self.plan(limit, request, tag, &place)?;
-        // Its own slot first: a process that is killed between the two leaves it greater than it has to be. (If its own slot was
-        // the least of the row, it is not any more, and the new life looks for another one.)
+        // Its own slot first: a process that is killed between the two leaves it greater than it has to be.
         if own.slot.state < plan.by.state {
             let by = Slot { state: plan.by.state, ..own.slot };
             let raise = Plan { index: own.index, seen: own.slot, by, outcome: plan.outcome };
@@ -176,18 +192,19 @@ impl<const N: usize> Row<'_, N> {
         self.carry_out(&plan)
     }
 
-    /// The state of a key, which counts what it inherits if it is in no slot.
-    pub(crate) fn state(self, limit: &KeyLimit, key: Tag, now: Nanos) -> u64 {
+    /// What is known of a key. It counts as inherited what it would inherit.
+    pub(crate) fn known(self, limit: &KeyLimit, key: Tag, now: Nanos) -> Known {
         let place = match self.find(key) {
             Place::Here(own) if own.slot.tag.life() > 0 => {
                 self.find(own.slot.tag.of_life(own.slot.tag.life()))
             }
             place => place,
         };
-        match place {
-            Place::Here(own) => own.slot.state,
-            Place::Nowhere(least) => limit.inherited(least.slot.state, self.states(), now),
-        }
+        let (is_in_a_slot, state) = match place {
+            Place::Here(own) => (true, own.slot.state),
+            Place::Nowhere(least) => (false, limit.inherited(least.slot.state, self.states(), now)),
+        };
+        Known { is_in_a_slot, state, is_live: limit.is_live(state, now) }
     }
 
     /// Resets a key that is in use: it begins a new life. (Its slot's state may not decrease: that would also lower what

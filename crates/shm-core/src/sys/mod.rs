@@ -11,6 +11,7 @@
 //! | `descriptor` | short-lived descriptors that a forked child does not keep |
 //! | `mid_write` | writes that a fork in a signal handler must not duplicate |
 //! | `pair` | two words that are replaced by one swap |
+//! | `prefetch` | asking the processor for memory that is needed soon |
 //! | `signal` | sections without signal handlers |
 //! | `process_lock` | a lock among the threads of one process |
 //! | `file_system` | file system types by magic number |
@@ -29,6 +30,7 @@ pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod mid_write;
 pub(crate) mod pair;
+pub(crate) mod prefetch;
 pub(crate) mod process_lock;
 pub(crate) mod process_token;
 pub(crate) mod signal;

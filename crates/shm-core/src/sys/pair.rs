@@ -22,6 +22,11 @@ impl AtomicPair {
         AtomicU128::is_lock_free()
     }
 
+    #[cfg(test)]
+    pub(crate) fn with(self, (first, second): (u64, u64)) -> AtomicPair {
+        AtomicPair(AtomicU128::new(u128::from(second) << 64 | u128::from(first)))
+    }
+
     #[inline(always)]
     pub(crate) fn first(&self, order: Ordering) -> u64 {
         self.words()[FIRST].load(order)
