@@ -325,7 +325,7 @@ fn a_process_beyond_the_seats_gets_no_seat_or_waits_for_one() {
         for order in ["try", "wait-ms 50", "hold"] {
             let answer = late.ask(order);
             assert!(answer.starts_with("error NoSeat"), "{order}: {answer}");
-            assert!(answer.contains("2 seats") && answer.contains("more seats"), "{answer}");
+            assert!(answer.contains("seats are taken (2)") && answer.contains("more seats"), "{answer}");
         }
         // Looking needs none.
         late.expect_ok("status");
