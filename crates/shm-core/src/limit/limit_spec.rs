@@ -189,21 +189,21 @@ impl TryFrom<LimitSpec> for Limit {
         let (rate, kind) = (d.rate, d.kind);
         if d.burst.is_some() && kind != LimitKind::Bucket {
             return bad(format!(
-                "{rate}: only a bucket has a burst, and this is {kind}; omit one of the two"
+                "{rate}: only a bucket has a burst, and the kind is {kind}; omit one of the two"
             ));
         }
         if d.start.is_some() && kind != LimitKind::FixedWindow {
-            return bad(format!("{rate}: only fixed windows have a start, and this is {kind}; omit it"));
+            return bad(format!("{rate}: only fixed windows have a start, and the kind is {kind}; omit it"));
         }
         if d.zone.is_some() && kind != LimitKind::CalendarWindow {
             return bad(format!(
-                "{rate}: only calendar windows have a time zone, and this is {kind}; omit the zone, or choose calendar windows \
+                "{rate}: only calendar windows have a time zone, and the kind is {kind}; omit the zone, or choose calendar windows \
                  (--window calendar)"
             ));
         }
         if d.guard.is_some() && kind != LimitKind::Greedy {
             return bad(format!(
-                "{rate}: a guard lengthens an exact window, which only a greedy limit has, and this is {kind}; omit the \
+                "{rate}: a guard lengthens an exact window, which only a greedy limit has, and the kind is {kind}; omit the \
                  guard out, or make it greedy"
             ));
         }
