@@ -181,3 +181,26 @@ fn the_time_of_day_decides_only_where_the_clock_is_unknown() {
     patch.set(offset::WALL, patch.get(offset::WALL) + hour).seal();
     drop(arena.job("open").attach().expect("the same time of day"));
 }
+
+/// Where a filter refuses the system call, the C library still reads the clocks, from memory. The windows begin as for all
+/// others, and the process does not take its ignorance for a clock that was set.
+#[test]
+fn a_filter_of_clock_calls_moves_no_window() {
+    let (theirs, ours) = (Arena::with_policy("fixed:10/1h", 0), Arena::with_policy("fixed:10/1h", 0));
+    let mut filtered = RemoteWorker::new(WORKER, &theirs.job("remote"));
+    filtered.expect_ok("refuse clock_gettime");
+    filtered.expect_ok("open");
+    assert!(filtered.ask("try").starts_with("admitted"));
+    let ends = |arena: &Arena| arena.open().inspect().unwrap().window_ends[0].unwrap().at;
+    let apart = |a: shm_lib::Nanos, b: shm_lib::Nanos| a.since(b).max(b.since(a));
+    // An hour may have ended in between.
+    let difference = apart(ends(&theirs), ends(&ours)).as_secs_f64() % 3_600.0;
+    assert!(!(1.0..3_599.0).contains(&difference), "{difference} s apart");
+    let epoch = || Patch::of(&theirs.file()).get(offset::EPOCH);
+    let before = epoch();
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(120));
+        assert!(filtered.ask("try").starts_with("admitted"));
+    }
+    assert_eq!(epoch(), before, "it published a change");
+}

@@ -59,6 +59,7 @@ fn refuse(what: &str) -> std::io::Result<()> {
         "locks" => raw::refuse(libc::SYS_fcntl, Some((1, &OFD_LOCKS)), libc::EPERM),
         "locks-as-unknown" => raw::refuse(libc::SYS_fcntl, Some((1, &OFD_LOCKS)), libc::EINVAL),
         "futex" => raw::refuse(libc::SYS_futex, None, libc::ENOSYS),
+        "clock_gettime" => raw::refuse(libc::SYS_clock_gettime, None, libc::EPERM),
         "linkat" => raw::refuse(libc::SYS_linkat, None, libc::EPERM),
         "renameat2" => raw::refuse(libc::SYS_renameat2, None, libc::ENOSYS),
         other => panic!("no such call: {other}"),

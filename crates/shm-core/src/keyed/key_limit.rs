@@ -92,7 +92,7 @@ impl Bucket {
 
     /// Where a charge begins. A state in this nanosecond is as good as now, so that a key which is charged at the first
     /// nanosecond possible, always, does not drift behind its rate. (Why no window of whole nanoseconds then has one admission
-    /// too many: see [`ticks`](crate::limit::ticks).)
+    /// too many: see `limit/ticks.rs`.)
     #[inline(always)]
     fn base(&self, state: u64, now: Nanos) -> u64 {
         let time = self.time(now);
