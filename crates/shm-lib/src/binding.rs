@@ -6,6 +6,7 @@
 use crate::lost::{Found, Lost, Observer, OnLost};
 use arc_swap::{ArcSwapOption, Guard};
 use shm_core::{Directory, Error, ErrorKind, Limiter, Name, ProcessLock, Result, Settings, without_handlers};
+use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -59,6 +60,27 @@ pub(crate) enum Lookup {
 pub(crate) enum Current<'a> {
     First(&'a Arc<Limiter>),
     Later(Guard<Option<Arc<Limiter>>>, &'a Arc<Limiter>),
+}
+
+/// Must be called before this thread uses an `ArcSwap`. The first use in a thread registers a destructor, for which the C library
+/// holds a lock of its own. If a signal handler forks there, the child ends in an assertion of the C library when it takes that
+/// lock next.
+#[inline]
+fn before_arc_swap() {
+    thread_local! {
+        static IS_REGISTERED: Cell<bool> = const { Cell::new(false) };
+    }
+    if !IS_REGISTERED.get() {
+        without_handlers(|| drop(ArcSwapOption::<()>::empty().load()));
+        IS_REGISTERED.set(true);
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        // The field is dropped after this.
+        before_arc_swap();
+    }
 }
 
 impl Deref for Current<'_> {
@@ -115,6 +137,7 @@ impl Binding {
     pub(crate) fn current<'a>(&'a self, first: &'a Arc<Limiter>) -> Current<'a> {
         // Acquire: pairs with the Release after `latest` was set.
         if self.has_moved.load(Ordering::Acquire) {
+            before_arc_swap();
             Current::Later(self.latest.load(), first)
         } else {
             Current::First(first)

@@ -16,9 +16,10 @@
 //!    grows.
 //! 2. **A key that is in no slot takes the place of the slot with the least state, and starts from that state**, if it has not
 //!    expired. So a key that was forgotten with state `s` returns with at least `s`: `s` was the least of its row then.
-//! 3. **No key has two slots.** Let two processes miss the same key and both insert it. They choose by the same order, so they
-//!    choose different slots only if one of them read a slot before it grew. What it read was less than what the other one
-//!    chose from, so it chooses that slot, or a lesser one; and its swap fails, since the slot has grown.
+//! 3. **No key has two slots.** Suppose that P inserts a key at slot i, and then Q the same key at slot j. Q did not see the
+//!    key at i, so it read i before P's swap: a state of at most what P replaced. P read j before Q's swap: a state of at
+//!    most what Q replaced. Both replaced what was the least for them, by state and then by index. So all four states are
+//!    equal, and i < j < i.
 //! 4. **An expired key is as good as an absent one.** Both start from the state of an unused key, so nothing has to be cleared.
 //!    A process that is killed anywhere leaves either nothing or a completed charge.
 //!
