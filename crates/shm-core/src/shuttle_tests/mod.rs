@@ -20,7 +20,8 @@ fn interleavings() -> usize {
 fn play(scene: impl Fn() + Send + Sync + Copy + 'static) {
     let mut config = Config::new();
     config.max_steps = shuttle::MaxSteps::None;
-    config.stack_size = 1 << 18;
+    // Each scene, with all its words, is built on the stack of the first task.
+    config.stack_size = 1 << 20;
     Runner::new(RandomScheduler::new(interleavings() / 2), config.clone()).run(scene);
     Runner::new(PctScheduler::new(4, interleavings() / 2), config).run(scene);
 }
