@@ -4,7 +4,7 @@
 use crate::{HELP, UNIT, finish, run};
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The crates that are published, in the order in which they depend on one another.
@@ -57,9 +57,30 @@ fn has_target(target: &str) -> bool {
 
 /// Each published crate is complete by itself: what `cargo publish` would upload builds.
 fn package() -> Result<(), String> {
+    forget_packages()?;
     let packages = PUBLISHED.iter().flat_map(|name| ["-p", name]);
     let args: Vec<&str> = ["package", "--allow-dirty"].into_iter().chain(packages).collect();
     run("package", &[], &args)
+}
+
+/// Removes what cargo has unpacked of these packages when they were packaged before, in a checkout at this path: it takes a
+/// package of the same version for the same package.
+fn forget_packages() -> Result<(), String> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let sources = home.ok_or("there is no home directory")?.join("registry/src");
+    for registry in fs::read_dir(sources).into_iter().flatten().flatten() {
+        // Registries in a directory have no name before the dash.
+        if !registry.file_name().to_string_lossy().starts_with('-') {
+            continue;
+        }
+        for unpacked in fs::read_dir(registry.path()).map_err(|why| why.to_string())?.flatten() {
+            let name = unpacked.file_name().to_string_lossy().into_owned();
+            if PUBLISHED.iter().any(|package| name.starts_with(&format!("{package}-"))) {
+                fs::remove_dir_all(unpacked.path()).map_err(|why| why.to_string())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The command as one static file, run once.
