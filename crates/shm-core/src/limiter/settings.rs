@@ -59,8 +59,8 @@ impl Settings {
                 format!("{} is not a valid number of seats; choose 1 to {MAX_SEATS}", self.seats),
             ));
         }
-        let config =
-            Config::new(self.policy.policy(), clock::now()).by_wall_clock(clock::wall_offset(), None)?;
-        Ok(Plan { config, mode: self.mode, seats: self.seats })
+        let policy = self.policy.policy();
+        policy.check_zones()?;
+        Ok(Plan { config: Config::new(policy, clock::now()), mode: self.mode, seats: self.seats })
     }
 }

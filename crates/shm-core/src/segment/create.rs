@@ -4,6 +4,8 @@
 use super::access::{Access, Parent};
 use super::header;
 use super::{Plan, Segment};
+use crate::clock;
+use crate::commit::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{FINGERPRINT, Header, MAGIC, RINGS, Shape, VERSION};
 use crate::limit::{Kind, Policy};
@@ -142,9 +144,11 @@ fn finished(
 
 /// Completes the limiter in the unnamed file.
 fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan: &Plan) -> Result<Segment> {
+    // Only now, because a process that joins a limiter needs neither the wall clock nor its zone.
+    let config = plan.config.by_wall_clock(clock::wall_offset(), None)?;
     let file = &unnamed.file;
     let file_system = FileSystem::of(file)?;
-    let shape = shape_for(&plan.config.policy, plan.seats);
+    let shape = shape_for(&config.policy, plan.seats);
     let size = shape.file_size();
     // Allocated now, so that a full file system is not a SIGBUS later.
     let allocated = loop {
@@ -159,10 +163,10 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     // Before the file has its name: a call refused to this process may be allowed to others, which would use the
     // limiter as soon as they can find it.
     file_system.check_calls(file, &map.header().coherence_probe)?;
-    fill(map.header(), &shape, name, plan);
+    fill(map.header(), &shape, name, &config);
     let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
     let segment = Segment::new(map, name, path, &meta, file_system);
-    segment.initialise(&plan.config);
+    segment.initialise(&config);
     Ok(segment)
 }
 
@@ -232,7 +236,7 @@ fn publish(unnamed: &Unnamed<'_>, name: &str) -> std::result::Result<(), Errno> 
     }
 }
 
-fn fill(header: &Header, shape: &Shape, name: &Name, plan: &Plan) {
+fn fill(header: &Header, shape: &Shape, name: &Name, config: &Config) {
     let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
     let (id, geometry) = (&header.identity, &header.geometry);
     let clock = host::process_info().clock;
@@ -250,10 +254,10 @@ fn fill(header: &Header, shape: &Shape, name: &Name, plan: &Plan) {
         set(word, slots as u64);
     }
     set(&geometry.name_len, name.as_str().len() as u64);
-    set(&geometry.created_ns, plan.config.since.as_nanos());
+    set(&geometry.created_ns, config.since.as_nanos());
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     set(&geometry.created_unix, since_1970.as_secs());
-    set(&geometry.wall_ns, plan.config.wall.local.wall_ns);
+    set(&geometry.wall_ns, config.wall.local.wall_ns);
     for (word, chunk) in header.name.iter().zip(name.as_str().as_bytes().chunks(8)) {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
