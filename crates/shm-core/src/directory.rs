@@ -124,7 +124,7 @@ impl Directory {
     /// What to do about a limiter that does not exist.
     pub(crate) fn how_to_create(&self, name: &Name) -> String {
         if self.private || self.path.is_dir() {
-            let (name, in_dir) = (name.shell_word(), Directory::option_for(&self.path));
+            let (name, in_dir) = Directory::in_shell(name, &self.path);
             return format!(
                 "it does not exist; open it with a rate to create it, or: shm-limit create {name} --rate 5/s{in_dir}"
             );
@@ -135,12 +135,12 @@ impl Directory {
         )
     }
 
-    /// The option that leads the command to this directory, with a space before it; nothing if the command finds it by itself.
-    pub(crate) fn option_for(path: &Path) -> String {
-        if Directory::from_env().path == path {
-            return String::new();
-        }
-        format!(" --dir {}", shell_word(&path.to_string_lossy()))
+    /// How the command names a limiter in this directory: its name as a word, and the option that leads to the directory, with a
+    /// space before it; nothing if the command finds it by itself.
+    pub(crate) fn in_shell(name: &Name, path: &Path) -> (String, String) {
+        let is_default = Directory::from_env().path == path;
+        let option = || format!(" --dir {}", shell_word(&path.to_string_lossy()));
+        (name.shell_word(), if is_default { String::new() } else { option() })
     }
 
     /// The names of all files here that could be limiters, sorted.

@@ -147,6 +147,6 @@ pub(super) fn corrupt(what: &str, name: &Name, path: &Path) -> Error {
 
 /// The command that removes a file that is not a usable limiter.
 pub(super) fn removal(name: &Name, path: &Path) -> String {
-    let in_dir = path.parent().map(Directory::option_for).unwrap_or_default();
-    format!("shm-limit remove --force {}{in_dir}", name.shell_word())
+    let (name, in_dir) = Directory::in_shell(name, path.parent().unwrap_or(path));
+    format!("shm-limit remove --force {name}{in_dir}")
 }

@@ -28,8 +28,8 @@ impl Segment {
 
     /// The message for a [`CommitError`]; `cost` is the size of the request.
     pub(crate) fn commit_error(&self, why: CommitError, cost: u64) -> Error {
-        let name = self.name.shell_word();
-        let in_dir = self.path.parent().map(Directory::option_for).unwrap_or_default();
+        // Not before it is needed: it reads the environment.
+        let in_shell = || Directory::in_shell(&self.name, self.path.parent().unwrap_or(&self.path));
         match why {
             CommitError::Retired => {
                 self.error(ErrorKind::Retired, "it was retired; open it again to create or join a new one")
@@ -38,8 +38,11 @@ impl Segment {
                 self.error(ErrorKind::Busy, "it is being repaired; try again")
             }
             CommitError::Corrupt(damage) => {
+                let (name, in_dir) = in_shell();
                 let remedy = match damage.remedy() {
-                    Remedy::Reset => format!("run `shm-limit reset {name}{in_dir}`, which resets usage to zero"),
+                    Remedy::Reset => {
+                        format!("run `shm-limit reset {name}{in_dir}`, which resets usage to zero")
+                    }
                     Remedy::ResetRestores => format!(
                         "run `shm-limit reset {name}{in_dir}`, which restores the configuration and resets usage to zero"
                     ),
@@ -56,28 +59,39 @@ impl Segment {
                     self.how_to_admit_more(limit)
                 ),
             ),
-            CommitError::PermitsInForce => self.error(ErrorKind::Busy, "permits were just added to it; try again"),
-            CommitError::Unlimited => self.error(
-                ErrorKind::InvalidInput,
-                format!(
-                    "it has only permits and no limit, so there are no turns to reserve; wait for a permit, or add a rate: \
-                     shm-limit set {name} --rate 5/s{in_dir}"
-                ),
-            ),
+            CommitError::PermitsInForce => {
+                self.error(ErrorKind::Busy, "permits were just added to it; try again")
+            }
+            CommitError::Unlimited => {
+                let (name, in_dir) = in_shell();
+                self.error(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "it has only permits and no limit, so there are no turns to reserve; wait for a permit, or add a rate: \
+                         shm-limit set {name} --rate 5/s{in_dir}"
+                    ),
+                )
+            }
             CommitError::WrongUnits => {
                 self.error(ErrorKind::InvalidInput, "the request's units do not match the limits")
             }
-            CommitError::NoSeat => self.error(
-                ErrorKind::NoSeat,
-                format!(
-                    "all its seats are taken ({}), and several limits or permits need one; replace it with a limiter that \
-                     has more seats: shm-limit create {name} --replace --seats N{in_dir}, and its other settings",
-                    self.seats().len(),
-                ),
-            ),
+            CommitError::NoSeat => {
+                let (name, in_dir) = in_shell();
+                self.error(
+                    ErrorKind::NoSeat,
+                    format!(
+                        "all its seats are taken ({}), and several limits or permits need one; replace it with a limiter that \
+                         has more seats: shm-limit create {name} --replace --seats N{in_dir}, and its other settings",
+                        self.seats().len(),
+                    ),
+                )
+            }
             CommitError::TooFar { ready, now } => self.error(
                 ErrorKind::TooFar,
-                format!("the wait would be {}, longer than a year; nothing was taken", format_span(ready.since(now))),
+                format!(
+                    "the wait would be {}, longer than a year; nothing was taken",
+                    format_span(ready.since(now))
+                ),
             ),
         }
     }
