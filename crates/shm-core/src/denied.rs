@@ -39,6 +39,19 @@ pub enum DeniedBy {
         /// nanosecond.
         retry_after: Duration,
     },
+    /// A limit per key: the turn of this key would come too late. With several limits, the one whose turn would come last.
+    KeyLimit {
+        /// The index of the limit among those per key, from 0.
+        index: usize,
+        /// After how long the same request would be admitted if no other request of the key came; never too short. For a new key
+        /// that inherited a debt (see `inherited`), other keys may make it longer.
+        retry_after: Duration,
+        /// Whether the key itself owes nothing: it is new, and inherited the debt of a key that was forgotten for it, because the
+        /// table is too full.
+        inherited: bool,
+    },
+    /// The table of keys is full for this key, which is new, and the limiter forgets no key to make room.
+    TableFull,
     /// A pause of a limiter that has permits and no limit.
     Paused {
         /// After how long the pause ends.
@@ -58,64 +71,90 @@ pub enum DeniedBy {
     },
 }
 
-/// [`DeniedBy`] without its values. One word, because a decision returns it by value: an enum with values of its own
-/// would be copied byte by byte (20 of 340 instructions on the fast path), and a `Duration` would cost a division.
-#[repr(u64)]
+/// [`DeniedBy`] without its values: a cause, and above the low byte the index of a limit. One word, because a decision returns it
+/// by value: an enum with values of its own would be copied byte by byte (20 of 340 instructions on the fast path), and a
+/// `Duration` would cost a division.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    FirstLimit,
-    SecondLimit,
-    ThirdLimit,
-    FourthLimit,
-    Pause,
-    Permits,
-    Line,
-    Unavailable,
+struct Cause(u64);
+
+impl Cause {
+    const LIMIT: u64 = 0;
+    const PAUSE: u64 = 1;
+    const PERMITS: u64 = 2;
+    const LINE: u64 = 3;
+    const UNAVAILABLE: u64 = 4;
+    const KEY_LIMIT: u64 = 5;
+    const INHERITED: u64 = 6;
+    const TABLE_FULL: u64 = 7;
+
+    /// A cause of this kind: of the limit with this index, if it is one of a limit.
+    const fn of(kind: u64, index: usize) -> Cause {
+        let last = crate::limit::MAX_LIMITS - 1;
+        Cause(kind | (if index < last { index } else { last } as u64) << 8)
+    }
+
+    const fn kind(self) -> u64 {
+        self.0 & 0xff
+    }
+
+    const fn index(self) -> usize {
+        (self.0 >> 8) as usize
+    }
 }
 
 impl Denied {
     /// A denial decided at the instant `at`, for programs that fake a limiter in tests. (An index beyond the maximum
     /// number of limits stands for the last limit.)
     pub fn new(by: DeniedBy, at: Nanos) -> Denied {
-        let known = |cause, time| Denied { cause, value: at.plus(time).as_nanos(), at };
+        let known = |kind, time| Denied { cause: Cause::of(kind, 0), value: at.plus(time).as_nanos(), at };
         match by {
             DeniedBy::Limit { index, retry_after } => Denied::by_limit(index, at.plus(retry_after), at),
-            DeniedBy::Paused { retry_after } => known(Cause::Pause, retry_after),
-            DeniedBy::Unavailable { retry_after } => known(Cause::Unavailable, retry_after),
-            DeniedBy::Permits => Denied { cause: Cause::Permits, value: 0, at },
-            DeniedBy::Line { waiting } => Denied { cause: Cause::Line, value: waiting, at },
+            DeniedBy::KeyLimit { index, retry_after, inherited } => {
+                Denied::by_key_limit(index, at.plus(retry_after), at, inherited)
+            }
+            DeniedBy::TableFull => Denied::by_full_table(at),
+            DeniedBy::Paused { retry_after } => known(Cause::PAUSE, retry_after),
+            DeniedBy::Unavailable { retry_after } => known(Cause::UNAVAILABLE, retry_after),
+            DeniedBy::Permits => Denied { cause: Cause::of(Cause::PERMITS, 0), value: 0, at },
+            DeniedBy::Line { waiting } => Denied { cause: Cause::of(Cause::LINE, 0), value: waiting, at },
         }
     }
 
     /// A denial by a limit that would admit the request at `retry_at`.
     #[inline(always)]
     pub(crate) const fn by_limit(index: usize, retry_at: Nanos, at: Nanos) -> Denied {
-        let cause = match index {
-            0 => Cause::FirstLimit,
-            1 => Cause::SecondLimit,
-            2 => Cause::ThirdLimit,
-            _ => Cause::FourthLimit,
-        };
-        Denied { cause, value: retry_at.as_nanos(), at }
+        Denied { cause: Cause::of(Cause::LIMIT, index), value: retry_at.as_nanos(), at }
+    }
+
+    /// A denial by a limit per key.
+    pub(crate) const fn by_key_limit(index: usize, retry_at: Nanos, at: Nanos, inherited: bool) -> Denied {
+        let kind = if inherited { Cause::INHERITED } else { Cause::KEY_LIMIT };
+        Denied { cause: Cause::of(kind, index), value: retry_at.as_nanos(), at }
+    }
+
+    /// A denial because a table of keys is full.
+    pub(crate) const fn by_full_table(at: Nanos) -> Denied {
+        Denied { cause: Cause::of(Cause::TABLE_FULL, 0), value: 0, at }
     }
 
     /// A denial by a pause that ends at `retry_at`.
     pub(crate) const fn by_pause(retry_at: Nanos, at: Nanos) -> Denied {
-        Denied { cause: Cause::Pause, value: retry_at.as_nanos(), at }
+        Denied { cause: Cause::of(Cause::PAUSE, 0), value: retry_at.as_nanos(), at }
     }
 
     /// What denied the request.
     pub const fn by(&self) -> DeniedBy {
         let retry_after = Nanos::from_nanos(self.value).since(self.at);
-        match self.cause {
-            Cause::FirstLimit => DeniedBy::Limit { index: 0, retry_after },
-            Cause::SecondLimit => DeniedBy::Limit { index: 1, retry_after },
-            Cause::ThirdLimit => DeniedBy::Limit { index: 2, retry_after },
-            Cause::FourthLimit => DeniedBy::Limit { index: 3, retry_after },
-            Cause::Pause => DeniedBy::Paused { retry_after },
-            Cause::Permits => DeniedBy::Permits,
-            Cause::Line => DeniedBy::Line { waiting: self.value },
-            Cause::Unavailable => DeniedBy::Unavailable { retry_after },
+        let index = self.cause.index();
+        match self.cause.kind() {
+            Cause::PAUSE => DeniedBy::Paused { retry_after },
+            Cause::PERMITS => DeniedBy::Permits,
+            Cause::LINE => DeniedBy::Line { waiting: self.value },
+            Cause::UNAVAILABLE => DeniedBy::Unavailable { retry_after },
+            Cause::KEY_LIMIT => DeniedBy::KeyLimit { index, retry_after, inherited: false },
+            Cause::INHERITED => DeniedBy::KeyLimit { index, retry_after, inherited: true },
+            Cause::TABLE_FULL => DeniedBy::TableFull,
+            _ => DeniedBy::Limit { index, retry_after },
         }
     }
 
@@ -126,10 +165,10 @@ impl Denied {
     }
 
     /// When the same request would be admitted if no other request came. `None` where that is not known: a permit or a
-    /// place in the line becomes free when another caller gives it up.
+    /// place in the line becomes free when another caller gives it up, and a slot of a full table when a key recovers.
     pub const fn retry_at(&self) -> Option<Nanos> {
-        match self.cause {
-            Cause::Permits | Cause::Line => None,
+        match self.cause.kind() {
+            Cause::PERMITS | Cause::LINE | Cause::TABLE_FULL => None,
             _ => Some(Nanos::from_nanos(self.value)),
         }
     }
@@ -171,6 +210,9 @@ mod tests {
             (DeniedBy::Limit { index: 1, retry_after: time }, true),
             (DeniedBy::Limit { index: 2, retry_after: time }, true),
             (DeniedBy::Limit { index: 3, retry_after: time }, true),
+            (DeniedBy::KeyLimit { index: 3, retry_after: time, inherited: false }, true),
+            (DeniedBy::KeyLimit { index: 1, retry_after: time, inherited: true }, true),
+            (DeniedBy::TableFull, false),
             (DeniedBy::Paused { retry_after: time }, true),
             (DeniedBy::Unavailable { retry_after: time }, true),
             (DeniedBy::Permits, false),

@@ -3,7 +3,7 @@
 //! Everything is a 64-bit word in native byte order, accessed atomically. Cache lines are 64 bytes. What every decision
 //! reads, what every admission writes, and the seats are on separate lines.
 
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicPair, AtomicU64};
 
 /// First word of every limiter: "SHMLIMIT" read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMLIMIT");
@@ -28,6 +28,22 @@ pub(crate) const TURNS: usize = if cfg!(shuttle) {
 /// The number of places in the line: twice the number of seats, within these bounds. (Where the state is one word, a
 /// waiting process needs a place but no seat.)
 pub(crate) const PLACES: std::ops::RangeInclusive<usize> = 64..=4_096;
+
+/// Slots of a row of a table of keys.
+pub(crate) const SLOTS: usize = 16;
+/// The maximum number of rows of a table of keys.
+pub(crate) const MAX_ROWS: u64 = 1 << 32;
+/// Tables get their memory in chunks of this many bytes, when they are first needed: a page of most machines, because keys are
+/// scattered, and a larger chunk would be mostly empty at first.
+pub(crate) const CHUNK: usize = 4_096;
+/// The alignment of tables, if they are so large: that of huge pages.
+const TABLE_ALIGN: usize = 1 << 21;
+const PAGE: usize = 4_096;
+/// Seconds for which events are counted. More than a minute, so that a minute is complete.
+pub(crate) const EVENT_SECONDS: usize = 64;
+/// Denied keys that are kept, and bytes of a key's name.
+pub(crate) const DENIED_KEYS: usize = 64;
+pub(crate) const DENIED_NAME: usize = 48;
 
 /// Words of a cell: room for the largest record.
 pub(crate) const CELL_WORDS: usize = 56;
@@ -127,7 +143,11 @@ pub(crate) struct Geometry {
     pub(crate) rings: [AtomicU64; RINGS],
     /// The offset from CLOCK_BOOTTIME to nanoseconds since the Unix epoch at creation: aligns windows.
     pub(crate) wall_ns: AtomicU64,
-    pub(crate) _reserved: [AtomicU64; 5],
+    /// Limits per key: the number of tables, the rows of each, and the random key of the hash. 0 without keys.
+    pub(crate) key_tables: AtomicU64,
+    pub(crate) key_rows: AtomicU64,
+    pub(crate) hash_key: [AtomicU64; 2],
+    pub(crate) _reserved: [AtomicU64; 1],
 }
 
 /// The word that every process reads with every decision, and on which a thread sleeps until its reserved turn.
@@ -143,6 +163,7 @@ pub(crate) struct EpochLine {
 pub(crate) struct Generation {
     pub(crate) header: GenerationHeader,
     pub(crate) limits: [LimitWords; LIMITS],
+    pub(crate) key_limits: [KeyLimitWords; LIMITS],
     pub(crate) calendar: CalendarWords,
     pub(crate) state: State,
 }
@@ -157,7 +178,8 @@ pub(crate) struct GenerationHeader {
     /// When it was published, and until when nothing is admitted (0: no pause). Nanoseconds of CLOCK_BOOTTIME.
     pub(crate) since_ns: AtomicU64,
     pub(crate) not_before_ns: AtomicU64,
-    /// Low byte: number of limits, 0 to 4. High half: permits.
+    /// Low byte: number of limits, 0 to 4. Next byte: number of limits per key. Bit 16: a new key is denied rather than that
+    /// one is forgotten. Bit 17: the names of denied keys are not kept. High half: permits, and the most that there ever were.
     pub(crate) shape: AtomicU64,
     /// 0: any number of requests may wait. Otherwise bit 32 is set, and the low half is the maximum.
     pub(crate) max_waiters: AtomicU64,
@@ -219,6 +241,87 @@ pub(crate) struct LimitDetails {
     pub(crate) unit: [AtomicU64; 3],
     pub(crate) _reserved: [AtomicU64; 2],
 }
+
+/// One limit of each key: the parameters that a decision needs, then the rest.
+#[repr(C, align(64))]
+pub(crate) struct KeyLimitWords {
+    pub(crate) params: KeyLimitParams,
+    pub(crate) details: KeyLimitDetails,
+}
+
+/// Read with every decision about a key. See `keyed::key_limit` for the meaning of these words.
+#[repr(C, align(64))]
+pub(crate) struct KeyLimitParams {
+    /// Low byte: the bits of a window's count. Next byte: kind, as in [`LimitParams`]: 0, 2 or 4. Bit 16: counts a unit other
+    /// than calls. Bit 17: shadow mode. Bit 18: a request takes more than from the limits of its key: from a limit of all keys,
+    /// or a permit. Bit 19: a new key is denied rather than that one is forgotten.
+    pub(crate) kind: AtomicU64,
+    /// The largest request: the burst, or `max`.
+    pub(crate) burst: AtomicU64,
+    /// Bucket: what one call takes, in eighths of a nanosecond. Windows: their length in nanoseconds.
+    pub(crate) interval: AtomicU64,
+    /// Bucket: what the largest request takes.
+    pub(crate) tolerance: AtomicU64,
+    /// Bucket: the minimum effective TAT. Windows: when a pause ends, in nanoseconds.
+    pub(crate) floor: AtomicU64,
+    /// How far the table's clock is ahead: in nanoseconds, or in windows. Only grows.
+    pub(crate) advance: AtomicU64,
+    pub(crate) _reserved: [AtomicU64; 2],
+}
+
+/// For display, comparisons, and requests that name units.
+#[repr(C, align(64))]
+pub(crate) struct KeyLimitDetails {
+    pub(crate) max: AtomicU64,
+    pub(crate) per_ns: AtomicU64,
+    /// The unit's name, padded with zeros; all zeros: calls.
+    pub(crate) unit: [AtomicU64; 3],
+    pub(crate) _reserved: [AtomicU64; 3],
+}
+
+/// What is counted about the keys of a limiter. Follows the other parts of a file with limits per key; then the bits of the
+/// chunks, then the tables.
+#[repr(C, align(64))]
+pub(crate) struct KeyStatsWords {
+    /// Keys that were forgotten while their debt had not expired.
+    pub(crate) forgotten: EventWords,
+    /// Denials of new keys because of the debt that they inherited.
+    pub(crate) inherited: EventWords,
+    /// Denials of new keys because their row was full.
+    pub(crate) refused: EventWords,
+    pub(crate) denied: [DeniedKeyWords; DENIED_KEYS],
+}
+
+/// How often something happened: in all, and in each of the last seconds.
+#[repr(C, align(64))]
+pub(crate) struct EventWords {
+    pub(crate) total: AtomicU64,
+    pub(crate) _reserved: [AtomicU64; 7],
+    /// High half: which second (since the boot) this is. Low half: how often.
+    pub(crate) seconds: [AtomicU64; EVENT_SECONDS],
+}
+
+/// A key that was denied: see `keyed::denied_keys`.
+#[repr(C, align(64))]
+pub(crate) struct DeniedKeyWords {
+    /// The key's tag in its first table; 0: free; 1: being written.
+    pub(crate) tag: AtomicU64,
+    /// High half: which minute (since the boot). Low half: denials in it.
+    pub(crate) recent: AtomicU64,
+    /// The same for the minute before.
+    pub(crate) before: AtomicU64,
+    /// The length of the key's name, cut.
+    pub(crate) name_len: AtomicU64,
+    /// A hash of tag and name.
+    pub(crate) check: AtomicU64,
+    pub(crate) name: [AtomicU64; DENIED_NAME / 8],
+    pub(crate) _reserved: [AtomicU64; 5],
+}
+
+/// A row of slots, of which each holds one key: see `keyed::row`. Four cache lines.
+#[repr(C, align(256))]
+#[cfg_attr(all(test, not(model)), derive(Default))]
+pub(crate) struct RowSlots(pub(crate) [AtomicPair; SLOTS]);
 
 /// Written with every admission.
 #[repr(C, align(64))]
@@ -321,27 +424,76 @@ pub(crate) const RETIRED: u64 = 1 << 63;
 pub const MAX_SEATS: usize = 4_096;
 
 /// The variable parts of a file. They follow the fixed part in this order: seats, cells, cells of turns, rings,
-/// permits, the bits of the line (one per place), the places.
+/// permits, the bits of the line (one per place), the places; then, with limits per key, [`KeyStatsWords`], the bits of the
+/// chunks, and the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) seats: usize,
     pub(crate) cells: usize,
     pub(crate) rings: [usize; RINGS],
     pub(crate) permits: usize,
+    pub(crate) keys: KeyShape,
+}
+
+/// The tables of keys: how many, and the rows of each. Both 0 without limits per key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyShape {
+    pub(crate) tables: usize,
+    pub(crate) rows: usize,
+}
+
+impl KeyShape {
+    /// The bytes of all tables.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tables * self.rows * size_of::<RowSlots>()
+    }
+
+    /// The number of chunks in which they get their memory.
+    pub(crate) fn chunks(&self) -> usize {
+        self.bytes().div_ceil(CHUNK)
+    }
+}
+
+/// The words of a header from which the shape follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShapeWords {
+    pub(crate) seats: u64,
+    pub(crate) cells: u64,
+    pub(crate) permits: u64,
+    pub(crate) rings: [u64; RINGS],
+    pub(crate) key_tables: u64,
+    pub(crate) key_rows: u64,
+}
+
+impl ShapeWords {
+    pub(crate) fn of(geometry: &Geometry) -> ShapeWords {
+        let get = |word: &AtomicU64| word.load(crate::sync::Ordering::Relaxed);
+        ShapeWords {
+            seats: get(&geometry.seats),
+            cells: get(&geometry.cells),
+            permits: get(&geometry.permits),
+            rings: geometry.rings.each_ref().map(get),
+            key_tables: get(&geometry.key_tables),
+            key_rows: get(&geometry.key_rows),
+        }
+    }
 }
 
 impl Shape {
     /// The shape according to a header, if it is valid.
-    pub(crate) fn checked(seats: u64, cells: u64, permits: u64, rings: [u64; RINGS]) -> Option<Shape> {
+    pub(crate) fn checked(words: &ShapeWords) -> Option<Shape> {
+        let &ShapeWords { seats, cells, permits, rings, key_tables, key_rows } = words;
         let at_most = |n: u64, max: u64| usize::try_from(n).ok().filter(|_| n <= max);
         let shape = Shape {
             seats: at_most(seats, MAX_SEATS as u64).filter(|&n| n > 0)?,
             cells: at_most(cells, Shape::cells_for(MAX_SEATS) as u64)?,
             permits: at_most(permits, u64::from(crate::limit::MAX_PERMITS).next_power_of_two())?,
             rings: rings.map(|n| at_most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
+            keys: KeyShape { tables: at_most(key_tables, LIMITS as u64)?, rows: at_most(key_rows, MAX_ROWS)? },
         };
         let is_ring = |&n: &usize| n == 0 || (n.is_power_of_two() && n <= crate::limit::MAX_GREEDY as usize);
         let sound = (shape.cells == 0 || shape.cells == Shape::cells_for(shape.seats))
+            && (shape.keys.tables == 0) == (shape.keys.rows == 0)
             && shape.rings.iter().all(is_ring);
         sound.then_some(shape)
     }
@@ -396,9 +548,42 @@ impl Shape {
         (self.occupied_at() + self.places() / 8).next_multiple_of(64)
     }
 
-    /// The size of the file, in whole cache lines.
-    pub(crate) fn file_size(&self) -> usize {
+    fn places_end(&self) -> usize {
         self.places_at() + self.places() * size_of::<Place>()
+    }
+
+    /// Where the counts about keys begin, if there are limits per key. (Places are whole cache lines.)
+    pub(crate) fn key_stats_at(&self) -> usize {
+        self.places_end()
+    }
+
+    /// Where the bits begin that tell which chunks of the tables have memory.
+    pub(crate) fn chunks_at(&self) -> usize {
+        self.key_stats_at() + size_of::<KeyStatsWords>()
+    }
+
+    /// Words for the bits of the chunks.
+    pub(crate) fn chunk_words(&self) -> usize {
+        self.keys.chunks().div_ceil(64)
+    }
+
+    /// Where the tables begin, one after the other.
+    pub(crate) fn tables_at(&self) -> usize {
+        let align = if self.keys.bytes() < 2 * TABLE_ALIGN { PAGE } else { TABLE_ALIGN };
+        (self.chunks_at() + 8 * self.chunk_words()).next_multiple_of(align)
+    }
+
+    /// The size of the part of the file that always has memory: all but the tables of keys.
+    pub(crate) fn fixed_size(&self) -> usize {
+        if self.keys.tables == 0 { self.places_end() } else { self.chunks_at() + 8 * self.chunk_words() }
+    }
+
+    /// The size of the file: in whole cache lines or, with limits per key, in whole pages.
+    pub(crate) fn file_size(&self) -> usize {
+        if self.keys.tables == 0 {
+            return self.places_end();
+        }
+        (self.tables_at() + self.keys.bytes()).next_multiple_of(PAGE)
     }
 }
 
@@ -415,6 +600,7 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(Header, generations),
         size_of::<Generation>(),
         offset_of!(Generation, limits),
+        offset_of!(Generation, key_limits),
         offset_of!(Generation, calendar),
         offset_of!(Generation, state),
         offset_of!(GenerationHeader, max_waiters),
@@ -422,6 +608,17 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(GenerationHeader, wall_ns),
         size_of::<CalendarWords>(),
         offset_of!(CalendarWords, earliest_ns),
+        size_of::<KeyLimitWords>(),
+        offset_of!(KeyLimitParams, advance),
+        offset_of!(KeyLimitDetails, unit),
+        size_of::<KeyStatsWords>(),
+        size_of::<EventWords>(),
+        size_of::<DeniedKeyWords>(),
+        offset_of!(DeniedKeyWords, name),
+        offset_of!(Geometry, hash_key),
+        SLOTS,
+        CHUNK,
+        TABLE_ALIGN,
         size_of::<LimitWords>(),
         offset_of!(LimitWords, details),
         offset_of!(LimitParams, floor),
@@ -500,7 +697,7 @@ const _: () = {
     assert!(offset_of!(Header, seatless) == 576);
     assert!(offset_of!(Header, coherence_probe) == 640);
     assert!(offset_of!(Header, generations) == 2_560);
-    assert!(offset_of!(Header, turns) == 9_216);
+    assert!(offset_of!(Header, turns) == 13_312);
     assert!(size_of::<TurnSlot>() == 96);
     assert!(size_of::<Place>() == 128);
     assert!(offset_of!(Place, holder) == 80);
@@ -508,13 +705,18 @@ const _: () = {
     assert!(size_of::<LimitWords>() == 128);
     assert!(size_of::<CalendarWords>() == 192);
     assert!(size_of::<State>() == 64);
-    assert!(size_of::<Generation>() == 832);
+    assert!(size_of::<KeyLimitWords>() == 128);
+    assert!(size_of::<EventWords>() == 576);
+    assert!(size_of::<DeniedKeyWords>() == 128);
+    assert!(size_of::<KeyStatsWords>() == 9_920);
+    assert!(size_of::<RowSlots>() == 256);
+    assert!(size_of::<Generation>() == 1_344);
     assert!(size_of::<Cell>() == 448);
     assert!(CELL_WORDS >= crate::limit::rule_set::RECORD_WORDS);
     assert!(size_of::<Holder>() == 48);
     assert!(size_of::<Counters>() == 64);
     assert!(size_of::<Seat>() == 256);
-    assert!(SEATS_OFFSET == 16_384);
+    assert!(SEATS_OFFSET == 20_480);
 };
 
 /// Parts of the layout without a file, for models and for the test vectors.
@@ -562,9 +764,22 @@ mod model {
                     _reserved: words(),
                 },
             };
+            let key_limit = || KeyLimitWords {
+                params: KeyLimitParams {
+                    kind: word(),
+                    burst: word(),
+                    interval: word(),
+                    tolerance: word(),
+                    floor: word(),
+                    advance: word(),
+                    _reserved: words(),
+                },
+                details: KeyLimitDetails { max: word(), per_ns: word(), unit: words(), _reserved: words() },
+            };
             Generation {
                 header,
                 limits: from_fn(|_| limit()),
+                key_limits: from_fn(|_| key_limit()),
                 calendar: CalendarWords {
                     zone: words(),
                     offsets: words(),

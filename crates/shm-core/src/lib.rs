@@ -1,7 +1,7 @@
 //! The state of a limiter in shared memory, and every way in which it changes. Internal: programs link `shm-lib`, which
 //! adds handles, blocking waits and futures.
 //!
-//! Imports run one way: `intervals`, `error`, `clock` → `denied` → `limit` → `layout` → `commit` → `segment` → `seat` →
+//! Imports run one way: `intervals`, `error`, `clock` → `denied` → `limit` → `layout` → `keyed` → `commit` → `segment` → `seat` →
 //! `permit`, `line` → `limiter`. `sys` holds everything that needs the kernel or `unsafe`.
 //!
 //! # Trade-offs
@@ -27,10 +27,6 @@ mod denied;
 mod error;
 mod intervals;
 #[cfg(any(not(model), test))]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the table in the file, which will use it, is not there yet")
-)]
 mod keyed;
 #[cfg(any(not(model), test))]
 mod layout;
@@ -65,10 +61,12 @@ pub use directory::{DIR_VARIABLE, Directory};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use limiter::{
-    ChargeTotals, Decision, Demand, Granted, Inspection, Limiter, OnMismatch, Receipt, ReservedTurn,
-    Settings, SleepPlan, TendStep, Undecided, WaitStep, Waiter, Waiting, WindowEnd, remove_by_force,
+    ChargeTotals, Decision, DeniedKey, Demand, Granted, Inspection, KeyAsk, KeyOf, KeyStatus, Limiter, OnMismatch, Receipt, ReservedTurn,
+    Settings, SleepPlan, TableStatus, TendStep, Undecided, WaitStep, Waiter, Waiting, WindowEnd, remove_by_force,
     sleep_on,
 };
+#[cfg(not(model))]
+pub use keyed::EventCount;
 #[cfg(not(model))]
 pub use line::CallerWaker;
 #[cfg(not(model))]
@@ -78,7 +76,7 @@ pub use permit::PermitToken;
 #[cfg(not(model))]
 pub use seat::{Attached, Counts};
 #[cfg(not(model))]
-pub use segment::{DEFAULT_SEATS, MAX_SEATS};
+pub use segment::{DEFAULT_CAPACITY, DEFAULT_SEATS, MAX_CAPACITY, MAX_SEATS};
 #[cfg(not(model))]
 pub use sys::process_lock::ProcessLock;
 #[cfg(not(model))]

@@ -2,11 +2,12 @@
 
 use crate::clock::{self, Nanos, WallOffset};
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::KeyClock;
 use crate::intervals::{CLOCK_STEP, FAR_STEP};
 use crate::layout::Hash;
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::window::{WallClock, Windows};
-use crate::limit::{Calendar, Gcra, Kind, Limit, LocalDateTime, Policy, Start, Zone};
+use crate::limit::{Calendar, Gcra, KeyPolicy, Kind, Limit, LocalDateTime, Policy, Start, Zone};
 
 /// Tells zones apart; the same for the same name.
 pub(super) fn zone_tag(words: [u64; Zone::WORDS]) -> u64 {
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) clock_was_set: bool,
     /// The wall clock that its windows follow. If none does, only its offset has a meaning.
     pub(crate) wall: WallClock,
+    /// The clock of the tables of keys. Without limits per key it has no meaning.
+    pub(crate) key_clock: KeyClock,
 }
 
 impl Config {
@@ -43,6 +46,7 @@ impl Config {
             permits_ever,
             clock_was_set: false,
             wall: WallClock::default(),
+            key_clock: KeyClock::default(),
         }
     }
 
@@ -75,7 +79,11 @@ impl Config {
         }
         wall.local.offsets = self.offsets_at(here, existing)?;
         wall.zone = zone_tag(self.policy.zone().unwrap_or(Zone::UTC).words());
-        Ok(Config { wall, ..self })
+        let mut key_clock = self.key_clock;
+        if existing.is_none() && self.policy.keys().is_some() {
+            key_clock.wall_ns = wall.local.wall_ns;
+        }
+        Ok(Config { wall, key_clock, ..self })
     }
 
     /// Whether its words about the wall clock are not arbitrary ones: the clock was not set by a day since, and shows no
@@ -135,7 +143,7 @@ impl Config {
     /// Whether a pause that ends at `at` still has an effect at `now`: after its end it still prevents a burst.
     pub(crate) fn pause_still_binds(&self, at: Nanos, now: Nanos) -> bool {
         at > now
-            || self.policy.limits().any(|limit| {
+            || self.policy.limits().chain(self.policy.keys().into_iter().flat_map(KeyPolicy::limits)).any(|limit| {
                 let gcra = Gcra::new(limit, Some(at));
                 matches!(limit.kind(), Kind::Bucket { .. }) && gcra.floor > gcra.unused(now)
             })

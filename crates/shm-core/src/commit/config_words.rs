@@ -1,16 +1,19 @@
 //! A configuration as words of the file: writing, reading, and validating.
 
 use super::config::{Config, zone_tag};
-use super::damage::{CALENDAR_WORDS, CONFIG_WORDS, Damage, DamagedWord, Expected, HEADER_WORDS, Remedy};
+use super::damage::{
+    CALENDAR_WORDS, CONFIG_WORDS, Damage, DamagedWord, Expected, HEADER_WORDS, KEY_LIMIT_WORDS, Remedy,
+};
 use crate::clock::{self, Nanos};
-use crate::layout::{CalendarWords, Generation, Hash, LIMITS, LimitWords, RINGS};
+use crate::keyed::{KeyClock, KeyLimit, KeyParams, KeyRules};
+use crate::layout::{CalendarWords, Generation, Hash, KeyLimitWords, LIMITS, LimitWords, RINGS};
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::log::Log;
 use crate::limit::rule::Rule;
 use crate::limit::rule_set::Rules;
 use crate::limit::window::{FixedWindow, SlidingCounter, WallClock, Windows};
 use crate::limit::{
-    Calendar, Gcra, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit, Zone,
+    Calendar, Gcra, KeyPolicy, Kind, Limit, MAX_LIMITS, MAX_WAIT, Policy, Rate, Start, Ticks, Unit, Zone,
 };
 use crate::sync::{AtomicU64, Ordering};
 use std::cell::Cell;
@@ -21,6 +24,15 @@ const COUNTS_A_UNIT: u64 = 1 << 16;
 /// Flag in the kind word of every limit: shadow mode.
 const SHADOW: u64 = 1 << 17;
 
+/// Flag in the kind word of a limit per key: a request also takes from a limit of all keys, or a permit.
+const TAKES_MORE: u64 = 1 << 18;
+/// Flag in the kind word of a limit per key: a new key is denied rather than that one is forgotten.
+const REFUSES_NEW: u64 = 1 << 19;
+
+/// Flags in the header's word `shape`.
+const SHAPE_REFUSES_NEW: u64 = 1 << 16;
+const SHAPE_HIDES_NAMES: u64 = 1 << 17;
+
 /// Flags in the header's word `origin`.
 const STARTS_EMPTY: u64 = 1;
 const CLOCK_WAS_SET: u64 = 2;
@@ -28,6 +40,7 @@ const CLOCK_WAS_SET: u64 = 2;
 /// The words of a generation's header, those of one limit, and those of the calendar.
 type HeaderWords = [u64; HEADER_WORDS];
 type LimitFields = [u64; 12];
+type KeyLimitFields = [u64; KEY_LIMIT_WORDS];
 type CalendarFields = [u64; CALENDAR_WORDS];
 
 /// Flag in the word of `max_waiters`: the number is limited.
@@ -36,8 +49,14 @@ const HAS_MAX_WAITERS: u64 = 1 << 32;
 impl Config {
     fn header_words(&self, number: u64) -> HeaderWords {
         let limits = self.policy.limits().count() as u64;
+        let keys = self.policy.keys().map_or(0, |keys| {
+            let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
+            (keys.limits().count() as u64) << 8
+                | flag(keys.refuses_new_keys(), SHAPE_REFUSES_NEW)
+                | flag(keys.hides_names(), SHAPE_HIDES_NAMES)
+        });
         let shape =
-            limits | u64::from(self.policy.permits().unwrap_or(0)) << 32 | u64::from(self.permits_ever) << 48;
+            limits | keys | u64::from(self.policy.permits().unwrap_or(0)) << 32 | u64::from(self.permits_ever) << 48;
         [
             number,
             if self.starts_empty { STARTS_EMPTY } else { 0 }
@@ -94,11 +113,32 @@ impl Config {
         [kind, limit.burst(), x, y, floor, fast_burst, max, per, guard, a, b, c]
     }
 
+    /// The words of limit `i` of each key: zeros beyond the last one.
+    fn key_limit_fields(&self, i: usize) -> KeyLimitFields {
+        let keys = self.policy.keys();
+        let Some((keys, limit)) = keys.and_then(|keys| Some((keys, keys.limits().nth(i)?))) else {
+            return [0; KEY_LIMIT_WORDS];
+        };
+        let KeyParams { kind, bits, burst, interval, tolerance, floor, advance } =
+            KeyLimit::params_of(limit, i, &self.key_clock, self.not_before);
+        let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
+        let kind = u64::from(bits)
+            | u64::from(kind) << 8
+            | flag(!limit.unit().is_calls(), COUNTS_A_UNIT)
+            | flag(self.policy.is_shadow(), SHADOW)
+            | flag(!self.policy.is_unlimited() || self.policy.permits().is_some(), TAKES_MORE)
+            | flag(keys.refuses_new_keys(), REFUSES_NEW);
+        let [a, b, c] = limit.unit().words();
+        let (max, per) = (limit.rate().max(), limit.rate().per_ns());
+        [kind, burst, interval, tolerance, floor, advance, max, per, a, b, c]
+    }
+
     /// All words, with their checksum.
     fn raw(&self, number: u64) -> RawConfig {
         let mut raw = RawConfig {
             about: self.header_words(number),
             limits: std::array::from_fn(|i| self.limit_fields(i)),
+            key_limits: std::array::from_fn(|i| self.key_limit_fields(i)),
             calendar: self.calendar_fields(),
             checksum: 0,
         };
@@ -118,7 +158,12 @@ impl Config {
                 put(word, value);
             }
         }
-        if self.policy.follows_wall_clock() || ALWAYS_READS_CALENDAR {
+        if self.policy.keys().is_some() || ALWAYS_READS_ALL {
+            for (place, values) in to.key_limits.iter().zip(raw.key_limits) {
+                key_limit_fields_of(place).into_iter().zip(values).for_each(|(word, value)| put(word, value));
+            }
+        }
+        if self.policy.follows_wall_clock() || ALWAYS_READS_ALL {
             calendar_fields_of(&to.calendar).zip(raw.calendar).for_each(|(word, value)| put(word, value));
         }
         put(&to.header.checksum, raw.checksum);
@@ -130,19 +175,19 @@ impl Config {
         let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
         let limits: [LimitFields; LIMITS] =
             std::array::from_fn(|i| fields_of_limit(&from.limits[i]).map(get));
+        let about = header_fields(from).map(get);
+        let mut key_limits = [[0; KEY_LIMIT_WORDS]; LIMITS];
+        if ALWAYS_READS_ALL || key_limits_in(about[SHAPE]) > 0 {
+            key_limits = std::array::from_fn(|i| key_limit_fields_of(&from.key_limits[i]).map(get));
+        }
         let mut calendar = [0; CALENDAR_WORDS];
-        if ALWAYS_READS_CALENDAR || limits.iter().any(|words| follows_wall_clock(words[0])) {
+        if ALWAYS_READS_ALL || limits.iter().any(|words| follows_wall_clock(words[0])) {
             calendar
                 .iter_mut()
                 .zip(calendar_fields_of(&from.calendar))
                 .for_each(|(to, from)| *to = get(from));
         }
-        RawConfig {
-            about: header_fields(from).map(get),
-            limits,
-            calendar,
-            checksum: get(&from.header.checksum),
-        }
+        RawConfig { about, limits, key_limits, calendar, checksum: get(&from.header.checksum) }
     }
 }
 
@@ -151,6 +196,7 @@ impl Config {
 pub(super) struct RawConfig {
     about: HeaderWords,
     limits: [LimitFields; LIMITS],
+    key_limits: [KeyLimitFields; LIMITS],
     /// Zeros if no windows follow the wall clock.
     calendar: CalendarFields,
     checksum: u64,
@@ -175,12 +221,13 @@ impl RawConfig {
     /// The words that the checksum covers, in its order.
     fn words(&self) -> [u64; CONFIG_WORDS] {
         let words = self.about.into_iter().chain(self.limits.into_iter().flatten());
-        let mut words = words.chain(self.calendar);
+        let mut words = words.chain(self.key_limits.into_iter().flatten()).chain(self.calendar);
         std::array::from_fn(|_| words.next().unwrap_or(0))
     }
 
     fn set_word(&mut self, index: usize, value: u64) {
-        let words = self.about.iter_mut().chain(self.limits.iter_mut().flatten()).chain(&mut self.calendar);
+        let words = self.about.iter_mut().chain(self.limits.iter_mut().flatten());
+        let words = words.chain(self.key_limits.iter_mut().flatten()).chain(&mut self.calendar);
         words.skip(index).take(1).for_each(|word| *word = value);
     }
 
@@ -193,6 +240,7 @@ impl RawConfig {
         let config = self.stated()?;
         let same = config.header_words(number) == self.about
             && self.limits.iter().enumerate().all(|(i, words)| config.limit_fields(i) == *words)
+            && self.key_limits.iter().enumerate().all(|(i, words)| config.key_limit_fields(i) == *words)
             && config.calendar_fields() == self.calendar;
         same.then_some(config)
     }
@@ -210,12 +258,17 @@ impl RawConfig {
             *limit = limit_of(words, zone)?;
         }
         let permits = (shape >> 32 & 0xffff) as u32;
-        let policy = match (count, permits) {
-            (0, n) => Policy::of_permits(n),
-            (_, 0) => Policy::new(&limits[..count]),
-            (_, n) => Policy::new(&limits[..count]).and_then(|policy| policy.with_permits(n)),
+        let (keys, key_clock) = self.keys()?;
+        let policy = match (count, permits, keys) {
+            (0, 0, Some(keys)) => Ok(Policy::of_keys(keys)),
+            (0, n, _) => Policy::of_permits(n),
+            (_, 0, _) => Policy::new(&limits[..count]),
+            (_, n, _) => Policy::new(&limits[..count]).and_then(|policy| policy.with_permits(n)),
         };
         let mut policy = policy.ok()?;
+        if let Some(keys) = keys {
+            policy = policy.with_keys(keys);
+        }
         if let Some(n) = max_waiters_in(max_waiters) {
             policy = policy.with_max_waiters(n);
         }
@@ -227,9 +280,42 @@ impl RawConfig {
             clock_was_set: origin & CLOCK_WAS_SET != 0,
             permits_ever: (shape >> 48) as u32,
             wall,
+            key_clock,
         };
         let pause_is_possible = config.not_before.is_none_or(|at| at <= config.since.plus(MAX_WAIT));
         pause_is_possible.then_some(config)
+    }
+
+    /// The limits per key that the words state, if they can be requested, and the clock of their tables.
+    fn keys(&self) -> Option<(Option<KeyPolicy>, KeyClock)> {
+        let shape = self.about[SHAPE];
+        let mut clock = KeyClock::default();
+        let count = (shape >> 8 & 0xff) as usize;
+        if count == 0 {
+            return Some((None, clock));
+        }
+        let mut limits = [Limit::patient(Rate::EVERY_SECOND); MAX_LIMITS];
+        for (i, (limit, words)) in limits.iter_mut().zip(self.key_limits.get(..count)?).enumerate() {
+            let [kind, burst, _, origin, _, advance, max, per_ns, a, b, c] = *words;
+            let rate = Rate::new(max, Duration::from_nanos(per_ns)).ok()?;
+            let kind = kind >> 8 & 0xff;
+            let of_kind = match kind {
+                0 => Limit::with_burst(rate, burst),
+                2 => Limit::fixed_window(rate, Start::Epoch),
+                4 => Limit::sliding_counter(rate),
+                _ => return None,
+            };
+            *limit = of_kind.ok()?.counting(Unit::from_words([a, b, c])?);
+            clock.advance[i] = advance;
+            if kind != 0 {
+                clock.wall_ns = origin;
+            }
+        }
+        let keys = KeyPolicy::new(&limits[..count]).ok()?;
+        let keys = keys
+            .refusing_new_keys(shape & SHAPE_REFUSES_NEW != 0)
+            .hiding_names(shape & SHAPE_HIDES_NAMES != 0);
+        Some((Some(keys), clock))
     }
 
     /// The configuration of generation `number` before its words were damaged, if the checksum tells what it was: only
@@ -321,8 +407,78 @@ fn calendar_fields_of(c: &CalendarWords) -> impl Iterator<Item = &AtomicU64> {
     c.zone.iter().chain(&c.offsets).chain([&c.earliest_ns, &c.continuous_ns])
 }
 
-/// Models skip the words of the calendar if no windows need them: each access would be one more step to interleave.
-const ALWAYS_READS_CALENDAR: bool = cfg!(not(model));
+/// Models skip the words of the calendar and of limits per key if there are none: each access would be one more step to
+/// interleave.
+const ALWAYS_READS_ALL: bool = cfg!(not(model));
+
+/// Where the word `shape` is among those of the header.
+const SHAPE: usize = 4;
+
+/// The number of limits per key.
+fn key_limits_in(shape: u64) -> usize {
+    ((shape >> 8 & 0xff) as usize).min(LIMITS)
+}
+
+fn key_limit_fields_of(l: &KeyLimitWords) -> [&AtomicU64; KEY_LIMIT_WORDS] {
+    let (n, w) = (&l.params, &l.details);
+    let [a, b, c] = &w.unit;
+    [&n.kind, &n.burst, &n.interval, &n.tolerance, &n.floor, &n.advance, &w.max, &w.per_ns, a, b, c]
+}
+
+/// The limits of each key; of at most `tables` limits. Possibly garbage, as below.
+#[inline]
+pub(super) fn key_rules(from: &Generation, tables: usize) -> KeyRules {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let first = get(&from.key_limits[0].params.kind);
+    // One limit, which most have, needs no other word.
+    let len = if tables <= 1 { tables } else { key_limits_in(get(&from.header.shape)).min(tables) };
+    let limit = |i: usize| {
+        let n = &from.key_limits[i % LIMITS].params;
+        let kind = get(&n.kind);
+        let params = KeyParams {
+            kind: (kind >> 8) as u8,
+            bits: kind as u8,
+            burst: get(&n.burst),
+            interval: get(&n.interval),
+            tolerance: get(&n.tolerance),
+            floor: get(&n.floor),
+            advance: get(&n.advance),
+        };
+        (KeyLimit::of(&params), params.burst, kind & COUNTS_A_UNIT != 0)
+    };
+    let mut rules = KeyRules {
+        limits: [None; MAX_LIMITS],
+        bursts: [0; MAX_LIMITS],
+        counts_units: false,
+        is_shadow: first & SHADOW != 0,
+        takes_more: first & TAKES_MORE != 0,
+        may_forget: first & REFUSES_NEW == 0,
+    };
+    for i in 0..len {
+        let (limit, burst, counts_a_unit) = limit(i);
+        (rules.limits[i], rules.bursts[i]) = (Some(limit), burst);
+        rules.counts_units |= counts_a_unit;
+    }
+    rules
+}
+
+/// Which unit each limit per key counts; `None` for calls. Possibly garbage, as below.
+pub(super) fn key_units(from: &Generation) -> [Option<[u64; 3]>; LIMITS] {
+    from.key_limits.each_ref().map(|l| {
+        let counts = l.params.kind.load(Ordering::Relaxed) & COUNTS_A_UNIT != 0;
+        counts.then(|| l.details.unit.each_ref().map(|w| w.load(Ordering::Relaxed)))
+    })
+}
+
+/// Whether the names of denied keys are not kept. Possibly garbage, as below.
+pub(super) fn hides_names(from: &Generation) -> bool {
+    from.header.shape.load(Ordering::Relaxed) & SHAPE_HIDES_NAMES != 0
+}
+
+/// Whether there is no limit of all requests: only permits, or only limits per key. Possibly garbage, as below.
+pub(super) fn has_no_limit(from: &Generation) -> bool {
+    from.header.shape.load(Ordering::Relaxed) & 0xff == 0
+}
 
 /// Whether the windows of a limit of this kind follow the wall clock.
 fn follows_wall_clock(kind: u64) -> bool {
@@ -363,8 +519,8 @@ pub(super) fn is_unlimited(from: &Generation) -> bool {
     limits_in(from.header.shape.load(Ordering::Relaxed)) == 0
 }
 
-/// The number of limits. A configuration without limits has permits: if both are 0, nothing was ever written, and the
-/// zero words act as a limit that admits nothing.
+/// The number of limits. A configuration without limits has permits. If both are 0, nothing was ever written, or there are only
+/// limits per key, and a request names no key: the zero words act as a limit that admits nothing.
 fn limits_in(shape: u64) -> usize {
     match (shape & 0xff, shape >> 32 & 0xffff) {
         (0, 0) => 1,
@@ -468,6 +624,7 @@ pub(crate) mod in_memory {
         let start = std::ptr::from_ref(&generation).addr();
         let offset = |word: &AtomicU64| std::ptr::from_ref(word).addr() - start;
         let limits = generation.limits.iter().flat_map(fields_of_limit);
+        let limits = limits.chain(generation.key_limits.iter().flat_map(key_limit_fields_of));
         let calendar = calendar_fields_of(&generation.calendar);
         header_fields(&generation).into_iter().chain(limits).chain(calendar).map(offset).collect()
     }
@@ -477,6 +634,7 @@ pub(crate) mod in_memory {
         let start = std::ptr::from_ref(generation).addr();
         let limits = generation.limits.iter().flat_map(fields_of_limit);
         let words = header_fields(generation).into_iter().chain(limits);
+        let words = words.chain(generation.key_limits.iter().flat_map(key_limit_fields_of));
         let calendar = calendar_fields_of(&generation.calendar);
         let mut words = words.chain(calendar).chain([&generation.header.checksum]);
         words.find(|word| std::ptr::from_ref(*word).addr() == start + at)

@@ -2,8 +2,8 @@
 //! docs/format.md do, with its offset, the value that was found, and what was expected.
 
 use crate::layout::{
-    Cell, EpochLine, GENERATIONS, Generation, GenerationHeader, Geometry, Header, LimitDetails, LimitParams,
-    LimitWords, SEATS_OFFSET, Seat, State,
+    Cell, EpochLine, GENERATIONS, Generation, GenerationHeader, Geometry, Header, KeyLimitDetails,
+    KeyLimitParams, KeyLimitWords, LimitDetails, LimitParams, LimitWords, SEATS_OFFSET, Seat, State,
 };
 use crate::limit::Zone;
 use crate::limit::calendar::Offsets;
@@ -42,6 +42,10 @@ pub(super) enum DamagedWord {
     Cells,
     /// The instant of a turn of the line.
     Turn,
+    /// The state of a key, in the row at this offset of the file.
+    Key {
+        row: usize,
+    },
 }
 
 /// What a damaged word should be.
@@ -88,11 +92,30 @@ const LIMIT_NAMES: [&str; 12] = [
 const FAST_BURST: usize = 5;
 /// Where a limit's parameters end and its details begin.
 const PARAMS: usize = 6;
+/// The words of one limit per key, in the order of the checksum.
+const KEY_LIMIT_NAMES: [&str; KEY_LIMIT_WORDS] = [
+    "kind",
+    "burst",
+    "interval",
+    "tolerance",
+    "floor",
+    "advance",
+    "max",
+    "per_ns",
+    "unit[0]",
+    "unit[1]",
+    "unit[2]",
+];
+pub(super) const KEY_LIMIT_WORDS: usize = 11;
+/// Where their details begin.
+const KEY_PARAMS: usize = 6;
 /// The words of the header and of each limit.
-const BEFORE_CALENDAR: usize = HEADER_NAMES.len() + LIMIT_NAMES.len() * crate::layout::LIMITS;
+const BEFORE_KEYS: usize = HEADER_NAMES.len() + LIMIT_NAMES.len() * crate::layout::LIMITS;
+/// The same, and those of each limit per key.
+const BEFORE_CALENDAR: usize = BEFORE_KEYS + KEY_LIMIT_WORDS * crate::layout::LIMITS;
 /// The words of the calendar: the zone's name, its offsets, and two times.
 pub(super) const CALENDAR_WORDS: usize = Zone::WORDS + Offsets::WORDS + 2;
-/// The words that the checksum covers: those of the header, those of each limit, those of the calendar.
+/// The words that the checksum covers: those of the header, of each limit, of each limit per key, of the calendar.
 pub(super) const CONFIG_WORDS: usize = BEFORE_CALENDAR + CALENDAR_WORDS;
 
 impl Damage {
@@ -132,6 +155,12 @@ impl Damage {
         Damage { word: DamagedWord::Turn, found, expected, remedy: Remedy::Reset }
     }
 
+    /// A key that would have to wait for longer than any request or debt can make it wait, until `found`.
+    pub(crate) fn key(row: usize, found: u64) -> Damage {
+        let expected = Expected::Any("a time that a key's requests and debts can lead to");
+        Damage { word: DamagedWord::Key { row }, found, expected, remedy: Remedy::Reset }
+    }
+
     /// What ends the damage.
     pub(crate) fn remedy(&self) -> Remedy {
         self.remedy
@@ -143,12 +172,20 @@ fn generation_offset(epoch: u64) -> usize {
     offset_of!(Header, generations) + slot * size_of::<Generation>()
 }
 
-/// The name of a word of a configuration, its limit from 1 (0: the header), and its offset in the generation.
-fn config_word(index: usize) -> (&'static str, usize, usize) {
+/// The limit that a word of a configuration belongs to, from 1.
+#[derive(Clone, Copy)]
+enum Of {
+    Header,
+    Limit(usize),
+    KeyLimit(usize),
+}
+
+/// The name of a word of a configuration, its limit, and its offset in the generation.
+fn config_word(index: usize) -> (&'static str, Of, usize) {
     if let Some(name) = HEADER_NAMES.get(index) {
         // The checksum is before the last of them.
         let place = if index + 1 < HEADER_NAMES.len() { index } else { index + 1 };
-        return (name, 0, offset_of!(GenerationHeader, number) + 8 * place);
+        return (name, Of::Header, offset_of!(GenerationHeader, number) + 8 * place);
     }
     if (BEFORE_CALENDAR..CONFIG_WORDS).contains(&index) {
         let word = index - BEFORE_CALENDAR;
@@ -158,12 +195,22 @@ fn config_word(index: usize) -> (&'static str, usize, usize) {
             Some(offset) if offset == Offsets::WORDS => "earliest_ns",
             Some(_) => "continuous_ns",
         };
-        return (name, 0, offset_of!(Generation, calendar) + 8 * word);
+        return (name, Of::Header, offset_of!(Generation, calendar) + 8 * word);
+    }
+    if (BEFORE_KEYS..BEFORE_CALENDAR).contains(&index) {
+        let (limit, word) = ((index - BEFORE_KEYS) / KEY_LIMIT_WORDS, (index - BEFORE_KEYS) % KEY_LIMIT_WORDS);
+        let in_limit = if word < KEY_PARAMS {
+            offset_of!(KeyLimitWords, params) + offset_of!(KeyLimitParams, kind) + 8 * word
+        } else {
+            offset_of!(KeyLimitWords, details) + offset_of!(KeyLimitDetails, max) + 8 * (word - KEY_PARAMS)
+        };
+        let offset = offset_of!(Generation, key_limits) + limit * size_of::<KeyLimitWords>() + in_limit;
+        return (KEY_LIMIT_NAMES[word], Of::KeyLimit(limit + 1), offset);
     }
     let of_limits = index - HEADER_NAMES.len();
     let (limit, word) = (of_limits / LIMIT_NAMES.len(), of_limits % LIMIT_NAMES.len());
     if index >= CONFIG_WORDS {
-        return ("checksum", 0, offset_of!(GenerationHeader, checksum));
+        return ("checksum", Of::Header, offset_of!(GenerationHeader, checksum));
     }
     let in_limit = if word < PARAMS {
         offset_of!(LimitWords, params) + offset_of!(LimitParams, kind) + 8 * word
@@ -172,7 +219,7 @@ fn config_word(index: usize) -> (&'static str, usize, usize) {
     };
     (
         LIMIT_NAMES[word],
-        limit + 1,
+        Of::Limit(limit + 1),
         offset_of!(Generation, limits) + limit * size_of::<LimitWords>() + in_limit,
     )
 }
@@ -187,8 +234,10 @@ impl fmt::Display for DamagedWord {
             DamagedWord::Config { epoch, index } => {
                 let (name, limit, offset) = config_word(index);
                 write!(f, "`{name}` of ")?;
-                if limit > 0 {
-                    write!(f, "limit {limit} in ")?;
+                match limit {
+                    Of::Header => {}
+                    Of::Limit(n) => write!(f, "limit {n} in ")?,
+                    Of::KeyLimit(n) => write!(f, "limit {n} per key in ")?,
                 }
                 write!(f, "generation {epoch} (offset {})", generation_offset(epoch) + offset)
             }
@@ -213,6 +262,9 @@ impl fmt::Display for DamagedWord {
                 write!(f, "`cells` (offset {offset})")
             }
             DamagedWord::Turn => write!(f, "the instant of a turn of the line"),
+            DamagedWord::Key { row } => {
+                write!(f, "when a key of the row at offset {row} will have recovered")
+            }
         }
     }
 }

@@ -24,7 +24,8 @@ use super::damage::{Damage, Expected};
 use super::state_word::StateWord;
 use crate::clock::{Clock, Nanos, Reading};
 use crate::denied::Denied;
-use crate::layout::{GENERATIONS, Generation, Header, RETIRED};
+use crate::keyed::KeyRules;
+use crate::layout::{GENERATIONS, Generation, Header, LIMITS, RETIRED};
 use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -135,6 +136,22 @@ impl<'a> Generations<'a> {
         config_words::gcra(self.slot(epoch))
     }
 
+    /// The limits of each key, where the file has this many tables. Possibly garbage, as above.
+    #[inline]
+    pub(crate) fn key_rules(&self, epoch: u64, tables: usize) -> KeyRules {
+        config_words::key_rules(self.slot(epoch), tables)
+    }
+
+    /// Which unit each of them counts; `None` for calls. Possibly garbage, as above.
+    pub(crate) fn key_units(&self, epoch: u64) -> [Option<[u64; 3]>; LIMITS] {
+        config_words::key_units(self.slot(epoch))
+    }
+
+    /// Whether the names of denied keys are not kept. Possibly garbage, as above.
+    pub(crate) fn hides_names(&self, epoch: u64) -> bool {
+        config_words::hides_names(self.slot(epoch))
+    }
+
     /// The state word in this epoch's slot, which may belong to a later generation by now.
     pub(crate) fn state_of(&self, epoch: u64) -> u64 {
         self.slot(epoch).state.word.load(Ordering::Acquire)
@@ -148,7 +165,7 @@ impl<'a> Generations<'a> {
 
     /// Whether everything read from `epoch`'s slot before this call belongs to that generation.
     #[inline]
-    pub(super) fn is_current(&self, epoch: u64) -> bool {
+    pub(crate) fn is_current(&self, epoch: u64) -> bool {
         // Pairs with the Release fence in `publish`: a reader that saw a word of the slot's next generation also sees
         // the epoch that was current when that word was written.
         fence(Ordering::Acquire);

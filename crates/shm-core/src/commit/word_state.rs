@@ -93,7 +93,7 @@ impl GenerationState for WordState<'_> {
         let g = self.0;
         let frozen = g.freeze_before(epoch);
         let (from, to) = (g.gcra(epoch - 1), g.gcra(epoch));
-        let unlimited = |epoch| config_words::is_unlimited(g.slot(epoch));
+        let unlimited = |epoch| config_words::has_no_limit(g.slot(epoch));
         // Read after the epoch: a process that acted on a turn before it saw the new epoch has an earlier time.
         let now = clock.exact();
         let start = match StateWord::decode(frozen) {
@@ -575,7 +575,7 @@ impl WordState<'_> {
                 return Err(CommitError::Retired);
             }
             let gcra = self.0.gcra(epoch);
-            let unlimited = config_words::is_unlimited(self.0.slot(epoch));
+            let unlimited = config_words::has_no_limit(self.0.slot(epoch));
             let word = self.0.slot(epoch).state.word.load(Ordering::Acquire);
             let now = clock.exact();
             if !self.0.is_current(epoch) {

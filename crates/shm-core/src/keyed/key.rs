@@ -14,7 +14,7 @@ use std::hash::Hasher;
 pub(crate) struct HashKey(pub(crate) [u64; 2]);
 
 /// Where a key is: its row, and its tag there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyHash {
     row: u64,
     pub(crate) tag: Tag,

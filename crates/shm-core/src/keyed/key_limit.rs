@@ -13,14 +13,27 @@
 //! # The table's clock
 //! It is the clock of [`Nanos`] plus an *advance*, which only grows. A reset of the table advances it so far that every state
 //! expires. So a state never decreases, not even by a reset. A change of the rate leaves states as they are: a bucket's debt is
-//! a time, and stays that time.
+//! a time, and stays that time. Windows do not follow when the wall clock is set: a window that ended earlier or later than the
+//! table's clock says would make numbers of windows repeat.
 
 use crate::clock::{Nanos, QUICK_LAG};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limit::key_policy::count_bits;
 use crate::limit::window::{SlidingCounter, SlidingState};
+use crate::limit::{Kind, Limit, MAX_LIMITS, MAX_WAIT, Rate, format_span};
+use std::time::Duration;
 
 /// A bucket's time is counted in eighths of a nanosecond: 73 years fit into a word, and even at 1,000,000/s the interval is
 /// rounded up by less than one part in 8,000.
 const SHIFT: u32 = 3;
+
+/// The kinds, as in the words of a limiter's other limits.
+const BUCKET: u8 = 0;
+const FIXED: u8 = 2;
+const SLIDING: u8 = 4;
+
+/// In one table, buckets may differ by this factor in the time that they take to fill.
+const MAX_RATIO: u64 = 8;
 
 /// The limit of each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +56,8 @@ pub(crate) struct Bucket {
     advance: u64,
 }
 
-/// Consecutive windows of `per`, each with `max`.
+/// Consecutive windows of `per` nanoseconds, each with `max`. They begin at multiples of `per` of the wall clock, as it was when
+/// the limiter was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Windows {
     max: u64,
@@ -52,8 +66,34 @@ pub(crate) struct Windows {
     origin: u64,
     /// The advance of the table's clock, in windows.
     advance: u64,
+    /// When a pause ends; 0 without one.
+    not_before: Nanos,
     /// Bits of one count.
     bits: u32,
+}
+
+/// The clock of a limiter's tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyClock {
+    /// The advance for each limit: in nanoseconds, or in windows.
+    pub(crate) advance: [u64; MAX_LIMITS],
+    /// How far the wall clock was ahead of [`Nanos`] when the limiter was created: aligns windows.
+    pub(crate) wall_ns: u64,
+}
+
+/// The parameters of a key's limit, as words of a configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyParams {
+    /// 0 bucket, 2 fixed window, 4 sliding counter.
+    pub(crate) kind: u8,
+    /// Bits of one count; 0 for a bucket.
+    pub(crate) bits: u8,
+    /// The largest request.
+    pub(crate) burst: u64,
+    pub(crate) interval: u64,
+    pub(crate) tolerance: u64,
+    pub(crate) floor: u64,
+    pub(crate) advance: u64,
 }
 
 /// What a request for a key leads to.
@@ -71,7 +111,7 @@ impl Bucket {
         let interval = (u128::from(per) << SHIFT).div_ceil(u128::from(max.max(1)));
         let interval = u64::try_from(interval).unwrap_or(u64::MAX);
         let tolerance = interval.saturating_mul(burst);
-        let mut bucket = Bucket { interval, tolerance, floor: 0, advance: advance << SHIFT };
+        let mut bucket = Bucket { interval, tolerance, floor: 0, advance: advance.saturating_mul(1 << SHIFT) };
         // After a pause a key goes on at its sustained rate, without a burst.
         let floor = |at: Nanos| bucket.time(at).saturating_add(tolerance - interval.min(tolerance));
         bucket.floor = not_before.map_or(0, floor);
@@ -109,15 +149,15 @@ impl Bucket {
 }
 
 impl Windows {
-    /// Windows of `per` nanoseconds that begin at multiples of `per` of the wall clock, which is `wall_ns` ahead of
-    /// [`Nanos`]. `counts`: how many counts a state holds, 1 or 2. `None` if a count of `max` does not fit.
-    pub(crate) fn new(max: u64, per: u64, wall_ns: u64, advance: u64, counts: u32) -> Option<Windows> {
-        let per = per.max(1);
-        // Numbers of windows up to the year 2116.
-        let numbers = 64 - ((1u64 << 62) / per).leading_zeros();
-        let bits = (64 - numbers) / counts;
-        let windows = Windows { max, per, origin: wall_ns, advance, bits };
-        (max <= windows.full()).then_some(windows)
+    fn of(params: &KeyParams) -> Windows {
+        Windows {
+            max: params.burst,
+            per: params.interval,
+            origin: params.tolerance,
+            advance: params.advance,
+            not_before: Nanos::from_nanos(params.floor),
+            bits: params.bits.into(),
+        }
     }
 
     /// The largest count.
@@ -198,7 +238,8 @@ impl KeyLimit {
         advance: u64,
         bits: u32,
     ) -> [KeyLimit; 3] {
-        let windows = Windows { max, per, origin, advance, bits };
+        let not_before = Nanos::from_nanos(interval);
+        let windows = Windows { max, per, origin, advance, not_before, bits };
         [
             KeyLimit::Bucket(Bucket { interval, tolerance: max, floor: per, advance }),
             KeyLimit::Fixed(windows),
@@ -208,6 +249,86 @@ impl KeyLimit {
 }
 
 impl KeyLimit {
+    /// The parameters of limit `index` of each key.
+    pub(crate) fn params_of(limit: Limit, index: usize, clock: &KeyClock, not_before: Option<Nanos>) -> KeyParams {
+        let (max, per) = (limit.rate().max(), limit.rate().per_ns());
+        let advance = clock.advance[index % MAX_LIMITS];
+        let windows = |kind, counts| KeyParams {
+            kind,
+            bits: count_bits(per, counts) as u8,
+            burst: max,
+            interval: per,
+            tolerance: clock.wall_ns,
+            floor: not_before.map_or(0, Nanos::as_nanos),
+            advance,
+        };
+        match limit.kind() {
+            Kind::FixedWindow(_) => windows(FIXED, 1),
+            Kind::SlidingCounter => windows(SLIDING, 2),
+            _ => {
+                let Bucket { interval, tolerance, floor, .. } =
+                    Bucket::new(max, per, limit.burst(), not_before, advance);
+                KeyParams { kind: BUCKET, bits: 0, burst: limit.burst(), interval, tolerance, floor, advance }
+            }
+        }
+    }
+
+    /// The limit with these parameters, which may be garbage: the arithmetic on them cannot fail.
+    #[inline]
+    pub(crate) fn of(params: &KeyParams) -> KeyLimit {
+        match params.kind {
+            FIXED => KeyLimit::Fixed(Windows::of(params)),
+            SLIDING => KeyLimit::Sliding(Windows::of(params)),
+            _ => KeyLimit::Bucket(Bucket {
+                interval: params.interval,
+                tolerance: params.tolerance,
+                floor: params.floor,
+                advance: params.advance.saturating_mul(1 << SHIFT),
+            }),
+        }
+    }
+
+    /// The same bucket at another rate, in the same table.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if this is no bucket, or if that one takes eight times as long to fill, or an eighth: what its
+    /// keys owe would fill the table for the others, or theirs for it.
+    pub(crate) fn at(&self, rate: Rate, burst: u64) -> Result<KeyLimit> {
+        let bad = |why: &str| Err(Error::new(ErrorKind::InvalidInput, why));
+        let KeyLimit::Bucket(own) = self else {
+            return bad("a rate can come with a request only where the limit per key is a bucket");
+        };
+        if burst == 0 {
+            return bad("a burst of 0 would admit nothing; the smallest burst is 1");
+        }
+        let per = Bucket::new(rate.max(), rate.per_ns(), burst, None, 0);
+        if per.tolerance / MAX_RATIO > own.tolerance || own.tolerance / MAX_RATIO > per.tolerance {
+            return bad(&format!(
+                "a key with {rate} and a burst of {burst} recovers in {}, one by the limiter's own limit in {}; in one table these                  may differ by at most a factor of {MAX_RATIO}: use two limiters",
+                format_span(Duration::from_nanos(per.tolerance >> SHIFT)),
+                format_span(Duration::from_nanos(own.tolerance >> SHIFT)),
+            ));
+        }
+        // A pause also delays a key at this rate: until its end, less what this burst allows.
+        let end = own.floor.saturating_sub(own.tolerance - own.interval.min(own.tolerance));
+        let rest = per.tolerance - per.interval.min(per.tolerance);
+        let floor = if own.floor == 0 { 0 } else { end.saturating_add(rest) };
+        Ok(KeyLimit::Bucket(Bucket { floor, advance: own.advance, ..per }))
+    }
+
+    /// The latest instant for which a key that no request and no debt has charged too far may have to wait.
+    pub(crate) fn latest_ready(&self, now: Nanos) -> Nanos {
+        let own = match self {
+            KeyLimit::Bucket(b) => Nanos::from_nanos(b.floor.saturating_sub(b.advance) >> SHIFT)
+                .max(now)
+                .plus(Duration::from_nanos((b.tolerance >> SHIFT).saturating_mul(MAX_RATIO))),
+            KeyLimit::Fixed(w) | KeyLimit::Sliding(w) => {
+                w.not_before.max(now).plus(Duration::from_nanos(w.per.saturating_mul(2)))
+            }
+        };
+        own.plus(MAX_WAIT).plus(Duration::from_secs(1))
+    }
+
     /// The state of an unused key.
     pub(crate) fn unused(&self, now: Nanos) -> u64 {
         match self {
@@ -239,8 +360,9 @@ impl KeyLimit {
                 let used = used.saturating_add(cost);
                 let (number, used) =
                     if used <= w.max { (number, used) } else { (number.saturating_add(1), cost) };
-                let ready = w.start(number).max(now);
-                if ready <= latest {
+                let ready = w.start(number).max(now).max(w.not_before);
+                // The turn is in the window that it is charged to: a pause may have ended later.
+                if ready <= latest && w.number(ready) <= number {
                     Charge::Conforms { at: ready, state: w.numbered(number, 1) | used }
                 } else {
                     Charge::TooEarly { ready }
@@ -249,6 +371,7 @@ impl KeyLimit {
             KeyLimit::Sliding(w) => {
                 let s = Sliding::of(w, state).advanced(w.number(now));
                 let ready = Nanos::from_nanos(w.counter().ready(&s.at(w), cost)).max(w.start(s.number));
+                let ready = ready.max(w.not_before);
                 if ready <= now {
                     Charge::Conforms {
                         at: now,
@@ -330,6 +453,28 @@ impl KeyLimit {
                 (used, w.max.saturating_sub(used))
             }
         }
+    }
+
+    /// When a request for one would be admitted.
+    pub(crate) fn next_at(&self, state: u64, now: Nanos) -> Nanos {
+        match self.charge(state, now, 1, now) {
+            Charge::Conforms { at, .. } => at,
+            Charge::TooEarly { ready } => ready,
+        }
+    }
+
+    /// Whether a reset may not advance the clock so far: less than half of its range would be left.
+    pub(crate) fn is_near_the_end(&self, advance: u64) -> bool {
+        match self {
+            KeyLimit::Bucket(_) => advance > u64::MAX >> (SHIFT + 1),
+            KeyLimit::Fixed(w) => advance > u64::MAX >> w.shift(1) >> 1,
+            KeyLimit::Sliding(w) => advance > u64::MAX >> w.shift(2) >> 1,
+        }
+    }
+
+    /// Whether requests and debts can have led to this state.
+    pub(crate) fn is_plausible(&self, state: u64, now: Nanos) -> bool {
+        self.next_at(state, now) <= self.latest_ready(now)
     }
 
     /// How far a reset must advance the table's clock so that each state up to `greatest` is expired at `now`, also by the clock

@@ -5,7 +5,10 @@
 //! | `key` | which row and tag a key has: a hash that is the same in every process and language |
 //! | `slot` | one key's two words: its state, and the tag that tells it from other keys of its row |
 //! | `key_limit` | pure: the kinds of limits per key, as functions of a state that only grows |
+//! | `rules` | the limits of each key, as a decision reads them |
 //! | `row` | the protocol: find a key in its row of slots, admit it by one compare-and-swap, reset it |
+//! | `events` | how often keys were forgotten, and at whose cost |
+//! | `denied_keys` | a sample of the keys that are denied most, with names |
 //! | `table` | one table for each limit: all limits of a key or none, and many keys at once |
 //!
 //! # Why it is never over
@@ -26,6 +29,10 @@
 //! The price of a full table is paid in time: a new key inherits the least debt of its row, and may be denied until that has
 //! expired. `docs/decisions/15-limits-per-key.md` has the variants that fail.
 
+#[cfg(not(model))]
+pub(crate) mod denied_keys;
+#[cfg(not(model))]
+pub(crate) mod events;
 mod key;
 mod key_limit;
 #[cfg(all(model, not(shuttle), test))]
@@ -33,9 +40,20 @@ mod loom_tests;
 #[cfg(all(test, not(model)))]
 mod model_tests;
 mod row;
+mod rules;
 mod slot;
 #[cfg(not(model))]
 mod table;
 
-/// Slots of a row: four cache lines.
-pub(crate) const SLOTS: usize = 16;
+pub(crate) use crate::layout::SLOTS;
+#[cfg(not(model))]
+pub use events::EventCount;
+pub(crate) use key::HashKey;
+#[cfg(not(model))]
+pub(crate) use key::KeyHash;
+pub(crate) use key_limit::{KeyClock, KeyLimit, KeyParams};
+pub(crate) use rules::KeyRules;
+#[cfg(not(model))]
+pub(crate) use row::{KeyReset, Row};
+#[cfg(not(model))]
+pub(crate) use table::{KeyDecision, KeyRequest, Table, Tables};

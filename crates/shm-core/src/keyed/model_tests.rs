@@ -2,11 +2,11 @@
 //! definition of the limit. Whatever is forgotten, no key may be over.
 
 use super::SLOTS;
-use super::key_limit::{Bucket, KeyLimit, Windows};
+use super::key_limit::{KeyClock, KeyLimit};
 use super::row::{Decision, KeyReset, Request, Row};
 use super::slot::{Slot, Tag};
 use crate::clock::Nanos;
-use crate::limit::{Limit, Rate, audit};
+use crate::limit::{Limit, MAX_LIMITS, Rate, Start, audit};
 use crate::sys::pair::AtomicPair;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -36,12 +36,14 @@ const PER: u64 = 100 * MS;
 impl Spec {
     /// With the table's clock advanced so far.
     fn limit(self, advance: u64) -> KeyLimit {
-        let windows = |counts| Windows::new(self.max, PER, 12_345, advance, counts).unwrap();
-        match self.kind {
-            Kind::Bucket { burst } => KeyLimit::Bucket(Bucket::new(self.max, PER, burst, None, advance)),
-            Kind::Fixed => KeyLimit::Fixed(windows(1)),
-            Kind::Sliding => KeyLimit::Sliding(windows(2)),
-        }
+        let rate = Rate::new(self.max, Duration::from_nanos(PER)).unwrap();
+        let limit = match self.kind {
+            Kind::Bucket { burst } => Limit::with_burst(rate, burst).unwrap(),
+            Kind::Fixed => Limit::fixed_window(rate, Start::Epoch).unwrap(),
+            Kind::Sliding => Limit::sliding_counter(rate).unwrap(),
+        };
+        let clock = KeyClock { advance: [advance; MAX_LIMITS], wall_ns: 12_345 };
+        KeyLimit::of(&KeyLimit::params_of(limit, 0, &clock, None))
     }
 
     fn burst(self) -> u64 {

@@ -192,6 +192,78 @@ impl<const N: usize> Row<'_, N> {
         self.carry_out(&plan)
     }
 
+    /// Charges what nothing denies, unless the key could then make no request until `latest`: the error says when it could.
+    pub(crate) fn charge(
+        self,
+        limit: &KeyLimit,
+        key: Tag,
+        now: Nanos,
+        amount: u64,
+        latest: Nanos,
+    ) -> Result<(), Nanos> {
+        loop {
+            let mut place = self.find(key);
+            let mut tag = key;
+            if let Place::Here(own) = &place
+                && own.slot.tag.life() > 0
+                && limit.is_live(own.slot.state, now)
+            {
+                // A later life. The debt goes to both: a key whose slots are forgotten returns with it.
+                tag = own.slot.tag.of_life(own.slot.tag.life());
+                let (index, slot) = (own.index, own.slot);
+                place = self.find(tag);
+                let base = self.base_at(limit, &place, now);
+                let state = limit.debt(base, now, amount);
+                if matches!(&place, Place::Nowhere(least) if least.index == index) {
+                    // The row is full of debts of which its own is the least.
+                    tag = key;
+                    place = Place::Here(Found { index, slot });
+                } else if slot.state < state
+                    && limit.next_at(state, now) <= latest
+                    && !Slot::replace(&self.0[index % N], slot, Slot { state, ..slot })
+                {
+                    continue;
+                }
+            }
+            let base = self.base_at(limit, &place, now);
+            let state = limit.debt(base, now, amount);
+            let ready = limit.next_at(state, now);
+            if ready > latest {
+                return Err(ready);
+            }
+            let (Place::Here(Found { index, slot }) | Place::Nowhere(Found { index, slot })) = place;
+            if state <= slot.state || Slot::replace(&self.0[index % N], slot, Slot { state, tag }) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The state from which a key at this place starts.
+    fn base_at(self, limit: &KeyLimit, place: &Place, now: Nanos) -> u64 {
+        match place {
+            Place::Here(own) => own.slot.state,
+            Place::Nowhere(least) => limit.inherited(least.slot.state, self.states(), now),
+        }
+    }
+
+    /// The greatest state that requests and debts can have led to. Others are damage, and cleared. For a reset.
+    pub(crate) fn greatest_plausible(self, limit: &KeyLimit, now: Nanos) -> u64 {
+        let plausible = |pair: &AtomicPair| {
+            let slot = Slot::load(pair);
+            if limit.is_plausible(slot.state, now) {
+                return slot.state;
+            }
+            Slot::clear(pair, slot);
+            0
+        };
+        self.0.iter().map(plausible).max().unwrap_or(0)
+    }
+
+    /// How many slots hold a key with a debt.
+    pub(crate) fn live_slots(self, limit: &KeyLimit, now: Nanos) -> u64 {
+        self.states().filter(|&state| limit.is_live(state, now)).count() as u64
+    }
+
     /// What is known of a key. It counts as inherited what it would inherit.
     pub(crate) fn known(self, limit: &KeyLimit, key: Tag, now: Nanos) -> Known {
         let place = match self.find(key) {

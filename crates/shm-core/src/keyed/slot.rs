@@ -47,6 +47,11 @@ impl Tag {
         Tag(self.0 & !LAST_LIFE | (self.life() % LAST_LIFE + 1))
     }
 
+    /// As a word.
+    pub(crate) fn word(self) -> u64 {
+        self.0
+    }
+
     /// Which life of the key is the current one.
     pub(crate) fn life(self) -> u64 {
         self.0 & LAST_LIFE
@@ -73,5 +78,10 @@ impl Slot {
     pub(crate) fn replace(at: &AtomicPair, seen: Slot, by: Slot) -> bool {
         debug_assert!(by.state > seen.state || by.state == seen.state && by.tag != seen.tag);
         at.compare_exchange((seen.state, seen.tag.0), (by.state, by.tag.0))
+    }
+
+    /// Clears a slot whose state is damaged, if it is still what was read.
+    pub(crate) fn clear(at: &AtomicPair, seen: Slot) {
+        at.compare_exchange((seen.state, seen.tag.0), (0, 0));
     }
 }

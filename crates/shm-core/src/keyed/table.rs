@@ -11,19 +11,13 @@
 //! requests of that key at the same time, once for each time that the slower limit runs out. A process that is killed between
 //! two charges loses what the first one took. No limit is ever over: a request is admitted only after all its charges.
 
-use super::SLOTS;
 use super::key::KeyHash;
 use super::key_limit::{Charge, KeyLimit};
 use super::row::{Decision, Request, Row};
 use crate::clock::Nanos;
 use crate::limit::MAX_LIMITS;
-use crate::sync::AtomicPair;
+use crate::layout::RowSlots;
 use crate::sys::prefetch::prefetch;
-
-/// One row in memory: four cache lines.
-#[repr(align(256))]
-#[derive(Default)]
-pub(crate) struct RowSlots(pub(crate) [AtomicPair; SLOTS]);
 
 /// One limit of all keys.
 #[derive(Clone, Copy)]
@@ -40,7 +34,8 @@ pub(crate) struct Tables<'a> {
 /// A request for a key, as in [`Request`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyRequest {
-    pub(crate) key: KeyHash,
+    /// For each limit, the key that it counts: in most cases the same.
+    pub(crate) keys: [KeyHash; MAX_LIMITS],
     pub(crate) now: Nanos,
     /// For each limit, at most its burst.
     pub(crate) costs: [u64; MAX_LIMITS],
@@ -58,15 +53,15 @@ pub(crate) enum KeyDecision {
 
 impl<'a> Table<'a> {
     #[inline(always)]
-    fn row(&self, key: KeyHash) -> Row<'a> {
+    pub(crate) fn row(&self, key: KeyHash) -> Row<'a> {
         Row(&self.rows[key.row(self.rows.len())].0)
     }
 
     #[inline(always)]
     fn admit(&self, index: usize, request: &KeyRequest) -> Decision {
-        let &KeyRequest { key, now, costs, latest, may_forget } = request;
-        self.row(key)
-            .admit(&self.limit, &Request { key: key.tag, now, cost: costs[index], latest, may_forget })
+        let &KeyRequest { keys, now, costs, latest, may_forget } = request;
+        self.row(keys[index])
+            .admit(&self.limit, &Request { key: keys[index].tag, now, cost: costs[index], latest, may_forget })
     }
 }
 
@@ -82,16 +77,22 @@ impl<'a> Tables<'a> {
         Tables { tables }
     }
 
+    /// The table of the only limit.
+    #[inline(always)]
+    pub(crate) fn one(table: Table<'a>) -> Tables<'a> {
+        Tables { tables: [Some((0, table)), None, None, None] }
+    }
+
     #[inline(always)]
     fn all(&self) -> impl Iterator<Item = &(usize, Table<'a>)> {
         self.tables.iter().map_while(Option::as_ref)
     }
 
-    /// Starts to load what a decision about this key needs.
+    /// Starts to load what a decision about these keys needs.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, key: KeyHash) {
-        for (_, table) in self.all() {
-            prefetch(&table.rows[key.row(table.rows.len())]);
+    pub(crate) fn prefetch(&self, keys: &[KeyHash; MAX_LIMITS]) {
+        for (index, table) in self.all() {
+            prefetch(&table.rows[keys[*index].row(table.rows.len())]);
         }
     }
 
@@ -122,11 +123,11 @@ impl<'a> Tables<'a> {
     }
 
     /// What refuses a request as things are: the limit that does so for longest.
-    fn refused(&self, request: &KeyRequest) -> Option<KeyDecision> {
+    pub(crate) fn refused(&self, request: &KeyRequest) -> Option<KeyDecision> {
         let mut longest: Option<(Nanos, KeyDecision)> = None;
         for (index, table) in self.all() {
-            let row = table.row(request.key);
-            let known = row.known(&table.limit, request.key.tag, request.now);
+            let key = request.keys[*index];
+            let known = table.row(key).known(&table.limit, key.tag, request.now);
             if !known.is_in_a_slot && known.is_live && !request.may_forget {
                 return Some(KeyDecision::Full { limit: *index });
             }
@@ -141,13 +142,25 @@ impl<'a> Tables<'a> {
         longest.map(|(_, refused)| refused)
     }
 
+    /// Charges what no limit denies. If a key could then make no request until `latest`, it is not charged; the error says when it
+    /// could. (Limits before that one have been charged.)
+    pub(crate) fn charge(&self, request: &KeyRequest, latest: Nanos) -> Result<(), Nanos> {
+        for (index, table) in self.all() {
+            let (key, amount) = (request.keys[*index], request.costs[*index]);
+            if amount > 0 {
+                table.row(key).charge(&table.limit, key.tag, request.now, amount, latest)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Decides several requests, in their order, and passes each decision on. All their rows are asked for first: where the
     /// tables are larger than the caches, this takes about half as long as one by one.
     pub(crate) fn admit_many(&self, requests: &[KeyRequest], mut decided: impl FnMut(usize, KeyDecision)) {
         // More than a processor loads at a time would push out what was loaded first.
         const AT_ONCE: usize = 16;
         for (part, requests) in requests.chunks(AT_ONCE).enumerate() {
-            requests.iter().for_each(|request| self.prefetch(request.key));
+            requests.iter().for_each(|request| self.prefetch(&request.keys));
             for (i, request) in requests.iter().enumerate() {
                 decided(part * AT_ONCE + i, self.admit(request));
             }
@@ -168,6 +181,7 @@ fn decision(limit: usize, decision: Decision) -> KeyDecision {
 mod tests {
     use super::*;
     use crate::keyed::key::HashKey;
+    use crate::keyed::SLOTS;
     use crate::keyed::key_limit::Bucket;
     use crate::limit::{Limit, Rate, audit};
     use proptest::prelude::*;
@@ -190,7 +204,7 @@ mod tests {
     fn request(key: u64, now: u64) -> KeyRequest {
         let now = Nanos::from_nanos(now);
         let key = HASH_KEY.hash(&[&key.to_le_bytes()]);
-        KeyRequest { key, now, costs: [1; MAX_LIMITS], latest: now, may_forget: true }
+        KeyRequest { keys: [key; MAX_LIMITS], now, costs: [1; MAX_LIMITS], latest: now, may_forget: true }
     }
 
     fn used(table: &Table<'_>, key: KeyHash, now: u64) -> u64 {
@@ -202,11 +216,6 @@ mod tests {
         let limit = Limit::with_burst(Rate::new(max, Duration::from_nanos(per)).unwrap(), burst).unwrap();
         audit::check(limit, &mut at.iter().map(|&at| audit::Admission { at, calls: 1 }).collect::<Vec<_>>())
             .is_ok()
-    }
-
-    #[test]
-    fn a_row_is_four_lines_of_its_own() {
-        assert_eq!((size_of::<RowSlots>(), align_of::<RowSlots>()), (256, 256));
     }
 
     proptest! {
@@ -224,12 +233,12 @@ mod tests {
             for (key, ns) in steps {
                 now += ns;
                 let request = request(key % 40, now);
-                let before = tables.each_ref().map(|table| used(table, request.key, now));
+                let before = tables.each_ref().map(|table| used(table, request.keys[0], now));
                 match all.admit(&request) {
                     KeyDecision::Admitted { at, .. } => admitted.entry(key % 40).or_default().push(at),
                     KeyDecision::TooEarly { ready, .. } => {
                         prop_assert!(ready > request.now);
-                        prop_assert_eq!(before, tables.each_ref().map(|table| used(table, request.key, now)));
+                        prop_assert_eq!(before, tables.each_ref().map(|table| used(table, request.keys[0], now)));
                     }
                     KeyDecision::Full { .. } => prop_assert!(false),
                 }
@@ -308,7 +317,7 @@ mod tests {
                 });
             }
         });
-        let key = request(1, START).key;
+        let key = request(1, START).keys[0];
         assert_eq!(admitted.into_inner().unwrap().len(), 100);
         let lost = used(&tables[0], key, START) - 100;
         assert!(lost < THREADS, "{lost}");

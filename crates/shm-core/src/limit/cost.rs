@@ -2,6 +2,7 @@
 
 use super::{Limit, MAX_LIMITS, Policy, Unit};
 use crate::error::{Error, ErrorKind, Result};
+use std::fmt;
 
 /// The cost of a request: a number of calls, amounts of other [units](Unit), or both.
 ///
@@ -138,7 +139,12 @@ impl Cost {
 
     /// This cost with an amount of 0 for every unit of the policy that it does not state.
     pub(crate) fn with_every_unit(self, policy: &Policy) -> Cost {
-        let missing = policy.limits().map(Limit::unit).filter(|&unit| self.amount(unit).is_none());
+        self.with_every_unit_of(policy.limits())
+    }
+
+    /// The same for these limits.
+    pub(crate) fn with_every_unit_of(self, limits: impl Iterator<Item = Limit>) -> Cost {
+        let missing = limits.map(Limit::unit).filter(|&unit| self.amount(unit).is_none());
         missing.collect::<Vec<_>>().into_iter().fold(self, |cost, unit| cost.and(unit, 0))
     }
 
@@ -206,24 +212,33 @@ impl Cost {
     /// [`ErrorKind::InvalidInput`] if the cost is zero, states a unit that no limit counts, or does not state a unit that a limit
     /// counts.
     pub(crate) fn check(&self, policy: &Policy) -> Result<()> {
+        self.check_against(policy.limits(), policy)
+    }
+
+    /// The same for these limits, which are called `all` in a message.
+    pub(crate) fn check_against(
+        &self,
+        limits: impl Iterator<Item = Limit> + Clone,
+        all: impl fmt::Display,
+    ) -> Result<()> {
         let bad = |why: String| Err(Error::new(ErrorKind::InvalidInput, why));
         if self.largest() == 0 {
             return bad("cannot acquire 0; the cost must be at least 1".into());
         }
-        let counts = |unit: Unit| policy.limits().any(|limit| limit.unit() == unit);
+        let counts = |unit: Unit| limits.clone().any(|limit| limit.unit() == unit);
         let mut named = self.amounts[..self.named].iter().map(|&(unit, _)| unit).chain(self.beyond);
         if let Some(unit) = named.find(|&unit| !counts(unit)) {
-            return bad(format!("no limit counts {unit}; the limits are: {policy}"));
+            return bad(format!("no limit counts {unit}; the limits are: {all}"));
         }
-        match policy.limits().find(|limit| self.amount(limit.unit()).is_none()) {
-            Some(limit) => bad(self.missing_amount(limit.unit(), policy)),
+        match limits.clone().find(|limit| self.amount(limit.unit()).is_none()) {
+            Some(limit) => bad(self.missing_amount(limit.unit(), limits)),
             None => Ok(()),
         }
     }
 
     /// The message for a unit that the policy counts and this cost does not state.
-    fn missing_amount(&self, unit: Unit, policy: &Policy) -> String {
-        let states_another = policy.limits().any(|limit| self.amount(limit.unit()).is_some());
+    fn missing_amount(&self, unit: Unit, mut limits: impl Iterator<Item = Limit>) -> String {
+        let states_another = limits.any(|limit| self.amount(limit.unit()).is_some());
         let (also, range) = if states_another { ("also ", ", which may be 0") } else { ("", "") };
         let how = if unit.is_calls() {
             "begin with Cost::one() or a number".to_owned()

@@ -8,6 +8,7 @@
 //! | `limit_spec` | one limit as a caller specified it, in flags or files |
 //! | `serde_impls` | the same for serde (feature `serde`) |
 //! | `policy` | up to four limits applied together, and permits |
+//! | `key_policy` | limits per key, and the same as a caller specified them |
 //! | `policy_spec` | a policy as a caller specified it, for comparison with an existing limiter |
 //! | `cost` | what a request takes from each limit |
 //! | `parse` | `5/s`, `30/1m30s`: text forms of rates and durations |
@@ -28,6 +29,7 @@ pub(crate) mod calendar;
 mod cost;
 pub(crate) mod gcra;
 mod given;
+pub(crate) mod key_policy;
 #[allow(clippy::module_inception)] // the limit itself, among its algorithms
 mod limit;
 mod limit_spec;
@@ -54,6 +56,7 @@ pub use cost::Cost;
 pub(crate) use cost::Costs;
 pub use gcra::{Gcra, LimitStatus, MAX_WAIT};
 pub use given::{Given, Refund};
+pub use key_policy::{KeyPolicy, KeySpec};
 pub use limit::{Kind, Limit, MAX_ALIGNED, MAX_GREEDY, MAX_REFILL, MAX_WINDOW, Start};
 pub use limit_spec::{LimitKind, LimitSpec};
 pub use parse::{format_span, parse_span};

@@ -1,6 +1,6 @@
 //! A policy: the limits and permits that one limiter enforces together.
 
-use super::{Kind, Limit, Start, Unit, Zone};
+use super::{KeyPolicy, Kind, Limit, Start, Unit, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
@@ -32,9 +32,14 @@ pub struct Policy {
     permits: u32,
     shadow: bool,
     max_waiters: Option<u32>,
+    keys: Option<KeyPolicy>,
 }
 
 impl Policy {
+    /// A policy that limits nothing yet.
+    const NOTHING: Policy =
+        Policy { limits: [None; MAX_LIMITS], permits: 0, shadow: false, max_waiters: None, keys: None };
+
     /// A policy of one to four limits. For a policy without limits see [`of_permits`](Self::of_permits).
     ///
     /// # Errors
@@ -56,7 +61,7 @@ impl Policy {
         for (slot, &limit) in all.iter_mut().zip(limits) {
             *slot = Some(limit);
         }
-        let policy = Policy { limits: all, permits: 0, shadow: false, max_waiters: None };
+        let policy = Policy { limits: all, ..Policy::NOTHING };
         policy.check_zones()?;
         Ok(policy)
     }
@@ -110,7 +115,32 @@ impl Policy {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for 0 and for more than [`MAX_PERMITS`].
     pub fn of_permits(n: u32) -> Result<Policy> {
-        Policy { limits: [None; MAX_LIMITS], permits: 0, shadow: false, max_waiters: None }.with_permits(n)
+        Policy::NOTHING.with_permits(n)
+    }
+
+    /// A policy of limits per key, without a limit of all keys together.
+    ///
+    /// ```
+    /// # use shm_core::limit::{KeyPolicy, Limit, Policy, Rate};
+    /// # fn main() -> shm_core::Result<()> {
+    /// let policy = Policy::of_keys(KeyPolicy::new(&[Limit::with_burst(Rate::per_second(5)?, 10)?])?);
+    /// assert_eq!(policy.to_string(), "5/s with bursts of 10 per key");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn of_keys(keys: KeyPolicy) -> Policy {
+        Policy { keys: Some(keys), ..Policy::NOTHING }
+    }
+
+    /// This policy with these limits per key. Its other limits are those of all keys together.
+    #[must_use]
+    pub fn with_keys(self, keys: KeyPolicy) -> Policy {
+        Policy { keys: Some(keys), ..self }
+    }
+
+    /// The limits per key; `None` if the policy has none.
+    pub fn keys(&self) -> Option<&KeyPolicy> {
+        self.keys.as_ref()
     }
 
     /// This policy with `n` permits.
@@ -171,9 +201,22 @@ impl Policy {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it has no permits.
+    /// [`ErrorKind::InvalidInput`] if it has neither permits nor limits per key.
     pub fn without_limits(self) -> Result<Policy> {
-        Policy { limits: [None; MAX_LIMITS], ..self }.with_permits(self.permits)
+        let rest = Policy { limits: [None; MAX_LIMITS], ..self };
+        if self.keys.is_some() { Ok(rest) } else { rest.with_permits(self.permits) }
+    }
+
+    /// This policy without permits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it has neither limits nor limits per key.
+    pub fn without_permits(self) -> Result<Policy> {
+        if self.is_unlimited() && self.keys.is_none() {
+            let why = "a limiter without limits needs its permits; give it a rate first";
+            return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
+        Ok(Policy { permits: 0, ..self })
     }
 
     /// This policy with shadow mode switched on or off. In shadow mode a limiter decides and counts, but denies no request.
@@ -222,16 +265,16 @@ impl Policy {
     }
 
     /// The limits, in order.
-    pub fn limits(&self) -> impl Iterator<Item = Limit> + '_ {
+    pub fn limits(&self) -> impl Iterator<Item = Limit> + Clone + '_ {
         self.limits.iter().map_while(|&limit| limit)
     }
 
-    /// The first limit, which is often the only one; `None` if the policy has permits and no limit.
+    /// The first limit, which is often the only one; `None` if the policy has only permits or limits per key.
     pub fn first(&self) -> Option<Limit> {
         self.limits[0]
     }
 
-    /// Whether the policy has permits and no limit.
+    /// Whether the policy has no limit of all its requests together: only permits, or only limits per key.
     pub fn is_unlimited(&self) -> bool {
         self.limits[0].is_none()
     }
@@ -302,17 +345,28 @@ impl Policy {
         self.limits.iter().zip(&other.limits).all(same)
             && (self.permits, self.shadow, self.max_waiters)
                 == (other.permits, other.shadow, other.max_waiters)
+            && match (&self.keys, &other.keys) {
+                (Some(a), Some(b)) => a.is_equivalent(b),
+                (a, b) => a.is_none() && b.is_none(),
+            }
     }
 }
 
 impl From<Limit> for Policy {
     fn from(limit: Limit) -> Policy {
-        Policy { limits: [Some(limit), None, None, None], permits: 0, shadow: false, max_waiters: None }
+        Policy { limits: [Some(limit), None, None, None], ..Policy::NOTHING }
     }
 }
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(keys) = &self.keys {
+            write!(f, "{keys}")?;
+            match (self.is_unlimited(), self.permits) {
+                (true, 0) => {}
+                _ => f.write_str("; of all keys: ")?,
+            }
+        }
         for (i, limit) in self.limits().enumerate() {
             write!(f, "{}{limit}", if i > 0 { " + " } else { "" })?;
         }

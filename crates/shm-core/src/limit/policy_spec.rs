@@ -1,6 +1,6 @@
 //! A policy as a caller specified it, for a limiter that may exist with additional settings.
 
-use super::{Limit, LimitSpec, MAX_LIMITS, Policy};
+use super::{KeySpec, Limit, LimitSpec, MAX_LIMITS, Policy};
 use crate::error::Result;
 use std::fmt;
 
@@ -18,6 +18,7 @@ use std::fmt;
 /// | maximum of waiting requests | its own setting | any |
 /// | shadow mode | its own setting | on or off |
 /// | further limits | a whole [`Policy`] | any, after the specified ones |
+/// | limits per key | their own setting, in the same way as limits | any, or none |
 ///
 /// Limits are compared in order. A [`Policy`] or [`Limit`] converted into a `PolicySpec` specifies all of its parts,
 /// including the absence of further limits, permits and shadow mode.
@@ -28,6 +29,7 @@ pub struct PolicySpec {
     permits: Option<u32>,
     max_waiters: Option<u32>,
     shadow: Option<bool>,
+    keys: Option<KeySpec>,
     /// Whether everything is specified: what is not in `policy` must not be in the limiter.
     is_whole: bool,
     /// The specified parts, and the defaults for the others.
@@ -53,9 +55,29 @@ impl PolicySpec {
             permits: None,
             max_waiters: None,
             shadow: None,
+            keys: None,
             is_whole: false,
             policy,
         })
+    }
+
+    /// Limits per key, and no limit of all keys together. A limiter that also has such a limit matches.
+    pub fn of_keys(keys: KeySpec) -> PolicySpec {
+        PolicySpec {
+            limits: [None; MAX_LIMITS],
+            permits: None,
+            max_waiters: None,
+            shadow: None,
+            keys: Some(keys),
+            is_whole: false,
+            policy: Policy::of_keys(keys.policy()),
+        }
+    }
+
+    /// The same, also specifying limits per key.
+    #[must_use]
+    pub fn with_keys(self, keys: KeySpec) -> PolicySpec {
+        PolicySpec { keys: Some(keys), policy: self.policy.with_keys(keys.policy()), ..self }
     }
 
     /// `n` permits and no limit. A limiter that also has a limit does not match.
@@ -64,7 +86,15 @@ impl PolicySpec {
     /// Those of [`Policy::of_permits`].
     pub fn of_permits(n: u32) -> Result<PolicySpec> {
         let (limits, policy) = ([None; MAX_LIMITS], Policy::of_permits(n)?);
-        Ok(PolicySpec { limits, permits: Some(n), max_waiters: None, shadow: None, is_whole: false, policy })
+        Ok(PolicySpec {
+            limits,
+            permits: Some(n),
+            max_waiters: None,
+            shadow: None,
+            keys: None,
+            is_whole: false,
+            policy,
+        })
     }
 
     /// The same, also specifying `n` permits.
@@ -97,7 +127,7 @@ impl PolicySpec {
         if self.is_whole {
             return self.policy.is_equivalent(existing);
         }
-        if self.limits[0].is_none() && !existing.is_unlimited() {
+        if self.limits[0].is_none() && self.keys.is_none() && !existing.is_unlimited() {
             return false;
         }
         let mut others = existing.limits();
@@ -105,6 +135,7 @@ impl PolicySpec {
             && self.permits.is_none_or(|n| existing.permits() == Some(n))
             && self.max_waiters.is_none_or(|n| existing.max_waiters() == Some(n))
             && self.shadow.is_none_or(|shadow| existing.is_shadow() == shadow)
+            && self.keys.is_none_or(|keys| existing.keys().is_some_and(|existing| keys.is_met_by(existing)))
     }
 
     /// `existing` with every specified part applied; the other parts are kept.
@@ -124,11 +155,21 @@ impl PolicySpec {
                 None => limits.push(Limit::try_from(specified)?),
             }
         }
-        let policy = match (self.limits[0], permits) {
-            (None, Some(n)) => Policy::of_permits(n)?,
-            (_, Some(n)) => Policy::new(&limits)?.with_permits(n)?,
-            (_, None) => Policy::new(&limits)?,
+        let keys = match (&self.keys, existing.keys()) {
+            (Some(keys), Some(existing)) => Some(keys.applied_to(existing)?),
+            (Some(keys), None) => Some(keys.policy()),
+            (None, existing) => existing.copied(),
         };
+        if self.limits[0].is_none() && self.keys.is_none() {
+            limits.clear();
+        }
+        let policy = match (limits.is_empty(), permits, keys) {
+            (true, None, Some(keys)) => Policy::of_keys(keys),
+            (true, Some(n), _) => Policy::of_permits(n)?,
+            (_, Some(n), _) => Policy::new(&limits)?.with_permits(n)?,
+            (_, None, _) => Policy::new(&limits)?,
+        };
+        let policy = keys.map_or(policy, |keys| policy.with_keys(keys));
         let policy = policy.in_shadow(self.shadow.unwrap_or(existing.is_shadow()));
         let max_waiters = self.max_waiters.or(existing.max_waiters());
         Ok(max_waiters.map_or(policy, |n| policy.with_max_waiters(n)))
@@ -147,7 +188,8 @@ impl From<Policy> for PolicySpec {
         }
         let (permits, max_waiters, shadow) =
             (policy.permits(), policy.max_waiters(), Some(policy.is_shadow()));
-        PolicySpec { limits, permits, max_waiters, shadow, is_whole: true, policy }
+        let keys = policy.keys().map(|&keys| keys.into());
+        PolicySpec { limits, permits, max_waiters, shadow, keys, is_whole: true, policy }
     }
 }
 
@@ -163,10 +205,19 @@ impl fmt::Display for PolicySpec {
         if self.is_whole {
             return self.policy.fmt(f);
         }
+        if let Some(keys) = &self.keys {
+            write!(f, "{keys}")?;
+            if self.limits[0].is_some() || self.permits.is_some() {
+                f.write_str("; of all keys: ")?;
+            }
+        }
         for (i, limit) in self.specified_limits().enumerate() {
             write!(f, "{}{limit}", if i > 0 { " + " } else { "" })?;
         }
         match self.permits {
+            Some(n) if self.limits[0].is_none() && self.keys.is_some() => {
+                write!(f, "{n} permit{}", if n == 1 { "" } else { "s" })?;
+            }
             Some(n) if self.limits[0].is_none() => {
                 write!(f, "{n} permit{} and no rate", if n == 1 { "" } else { "s" })?;
             }

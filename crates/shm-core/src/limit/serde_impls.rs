@@ -22,10 +22,19 @@
 //! zone = "Europe/Berlin"       # calendar-window only: a time zone; omitted: UTC
 //! ```
 //!
-//! With `permits`, a `[[limit]]` is optional.
+//! With `permits`, a `[[limit]]` is optional. So it is with limits per key:
+//!
+//! ```toml
+//! [keys]
+//! refuse_new = false   # true: when a row is full, new keys are denied, and none is forgotten
+//! hide_names = false   # true: the names of denied keys are not kept
+//! [[keys.limit]]
+//! rate = "5/s"
+//! burst = 10
+//! ```
 
 use super::{
-    Calendar, Kind, Limit, LimitKind, LimitSpec, LocalDateTime, Policy, Rate, Start, Unit, Zone, format_span,
+    Calendar, KeyPolicy, Kind, Limit, LimitKind, LimitSpec, LocalDateTime, Policy, Rate, Start, Unit, Zone, format_span,
     parse_span,
 };
 use crate::clock::Nanos;
@@ -78,6 +87,19 @@ struct PolicyText {
     max_waiters: Option<u32>,
     #[serde(default, alias = "limits")]
     limit: Vec<Limit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<KeyPolicy>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyPolicyText {
+    #[serde(default)]
+    refuse_new: bool,
+    #[serde(default)]
+    hide_names: bool,
+    #[serde(alias = "limits")]
+    limit: Vec<Limit>,
 }
 
 impl From<Limit> for LimitText {
@@ -129,7 +151,27 @@ impl From<Policy> for PolicyText {
             shadow: policy.is_shadow(),
             max_waiters: policy.max_waiters(),
             limit: policy.limits().collect(),
+            keys: policy.keys().copied(),
         }
+    }
+}
+
+impl From<KeyPolicy> for KeyPolicyText {
+    fn from(keys: KeyPolicy) -> KeyPolicyText {
+        KeyPolicyText {
+            refuse_new: keys.refuses_new_keys(),
+            hide_names: keys.hides_names(),
+            limit: keys.limits().collect(),
+        }
+    }
+}
+
+impl TryFrom<KeyPolicyText> for KeyPolicy {
+    type Error = Error;
+
+    fn try_from(text: KeyPolicyText) -> Result<KeyPolicy> {
+        let keys = KeyPolicy::new(&text.limit)?;
+        Ok(keys.refusing_new_keys(text.refuse_new).hiding_names(text.hide_names))
     }
 }
 
@@ -137,11 +179,13 @@ impl TryFrom<PolicyText> for Policy {
     type Error = Error;
 
     fn try_from(text: PolicyText) -> Result<Policy> {
-        let policy = match text.permits {
-            Some(n) if text.limit.is_empty() => Policy::of_permits(n)?,
-            Some(n) => Policy::new(&text.limit)?.with_permits(n)?,
-            None => Policy::new(&text.limit)?,
+        let policy = match (text.permits, text.keys) {
+            (None, Some(keys)) if text.limit.is_empty() => Policy::of_keys(keys),
+            (Some(n), _) if text.limit.is_empty() => Policy::of_permits(n)?,
+            (Some(n), _) => Policy::new(&text.limit)?.with_permits(n)?,
+            (None, _) => Policy::new(&text.limit)?,
         };
+        let policy = text.keys.map_or(policy, |keys| policy.with_keys(keys));
         let policy = text.max_waiters.map_or(policy, |n| policy.with_max_waiters(n));
         Ok(policy.in_shadow(text.shadow))
     }
@@ -182,7 +226,7 @@ macro_rules! by_string {
     )*};
 }
 
-by_description!(Limit by LimitText, Kind by KindText, Policy by PolicyText);
+by_description!(Limit by LimitText, Kind by KindText, Policy by PolicyText, KeyPolicy by KeyPolicyText);
 by_string!(Rate read by str::parse::<Rate>, Unit read by unit, Zone read by Zone::named);
 
 fn bad(why: &str) -> Error {

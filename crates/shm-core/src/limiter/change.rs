@@ -28,12 +28,17 @@ impl Limiter {
     pub fn change_from(&self, make: impl FnOnce(Policy) -> Result<Policy>) -> Result<()> {
         self.publish(|config| {
             let policy = make(config.policy)?;
-            self.segment.has_room_for(&policy).map_err(|why| {
+            let room = self.segment.has_room_for(&policy);
+            let obstacle = match (config.policy.keys(), policy.keys()) {
+                (Some(existing), Some(next)) => existing.obstacle_to(next).map_or(Ok(()), Err),
+                _ => Ok(()),
+            };
+            room.and(obstacle).map_err(|why| {
                 self.segment.error(
                     ErrorKind::InvalidInput,
                     format!(
-                        "{policy} needs more room than the file has: {why}; replace the limiter: shm-limit create {} \
-                         --replace, with all its settings",
+                        "its file cannot be used for {policy}: {why}; replace the limiter: shm-limit create {} --replace, with \
+                         all its settings",
                         self.name().shell_word()
                     ),
                 )
@@ -67,7 +72,13 @@ impl Limiter {
         self.publish_with(true, |config| {
             // An ended pause is dropped: its only remaining effect is that budget unused during the pause does not become a
             // burst, and a reset discards usage anyway.
-            Ok(Some(Config { starts_empty: true, not_before: config.paused_until(now), ..*config }))
+            let key_clock = if self.has_keys() { self.advanced_key_clock(config)? } else { config.key_clock };
+            Ok(Some(Config {
+                starts_empty: true,
+                not_before: config.paused_until(now),
+                key_clock,
+                ..*config
+            }))
         })?;
         self.reap_line();
         // Also frees the permits of dead holders: when all living processes wait, none of them would reclaim those.

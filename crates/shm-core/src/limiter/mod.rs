@@ -10,6 +10,7 @@
 //! | `liveness` | whether the limiter is still the one that its name refers to |
 //! | `give_back` | cancel, settle, charge afterwards |
 //! | `permits` | concurrency permits |
+//! | `keys` | requests for keys, each of which has limits of its own |
 //! | `wait` | waiting in line |
 //! | `process` | per-process state of a limiter: seat, scratch, waiting callers |
 //! | `change` | changes for all processes, and the end of a limiter |
@@ -23,6 +24,7 @@ mod clock_tests;
 mod decide;
 mod give_back;
 mod inspect;
+mod keys;
 mod liveness;
 mod mismatch;
 mod permits;
@@ -34,6 +36,7 @@ mod settings;
 mod wait;
 
 pub use inspect::{Inspection, Waiting, WindowEnd};
+pub use keys::{DeniedKey, KeyAsk, KeyOf, KeyStatus, TableStatus};
 use process::ProcessState;
 pub use receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 pub use remove::remove_by_force;

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::commit::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::PolicySpec;
-use crate::segment::{DEFAULT_SEATS, MAX_SEATS, Plan};
+use crate::segment::{DEFAULT_CAPACITY, DEFAULT_SEATS, MAX_CAPACITY, MAX_SEATS, Plan};
 
 /// What to do when the limiter exists and differs from what the caller specified; see [`PolicySpec`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub struct Settings {
     pub mode: Option<u32>,
     /// How many processes can have a seat at the same time.
     pub seats: usize,
+    /// How many keys can have a debt at the same time before new keys begin to inherit one, if the policy has limits per key. If
+    /// the limiter exists, it may have any.
+    pub capacity: u64,
     /// What to do when the limiter exists with another policy.
     pub on_mismatch: OnMismatch,
 }
@@ -37,7 +40,13 @@ pub struct Settings {
 impl Settings {
     /// This limit or policy, with defaults for the rest.
     pub fn new(policy: impl Into<PolicySpec>) -> Settings {
-        Settings { policy: policy.into(), mode: None, seats: DEFAULT_SEATS, on_mismatch: OnMismatch::Error }
+        Settings {
+            policy: policy.into(),
+            mode: None,
+            seats: DEFAULT_SEATS,
+            capacity: DEFAULT_CAPACITY,
+            on_mismatch: OnMismatch::Error,
+        }
     }
 
     pub(super) fn plan(&self) -> Result<Plan> {
@@ -59,8 +68,19 @@ impl Settings {
                 format!("{} is not a valid number of seats; choose 1 to {MAX_SEATS}", self.seats),
             ));
         }
+        if !(1..=MAX_CAPACITY).contains(&self.capacity) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} is not a valid capacity; choose 1 to {MAX_CAPACITY} keys", self.capacity),
+            ));
+        }
         let policy = self.policy.policy();
         policy.check_zones()?;
-        Ok(Plan { config: Config::new(policy, clock::now()), mode: self.mode, seats: self.seats })
+        Ok(Plan {
+            config: Config::new(policy, clock::now()),
+            mode: self.mode,
+            seats: self.seats,
+            capacity: self.capacity,
+        })
     }
 }

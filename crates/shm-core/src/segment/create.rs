@@ -3,11 +3,12 @@
 
 use super::access::{Access, Parent};
 use super::header;
+use super::open::check_processor;
 use super::{Plan, Segment};
 use crate::clock;
 use crate::commit::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{FINGERPRINT, Header, MAGIC, RINGS, Shape, VERSION};
+use crate::layout::{FINGERPRINT, Header, KeyShape, MAGIC, MAX_ROWS, RINGS, SLOTS, Shape, VERSION};
 use crate::limit::{Kind, Policy};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering};
@@ -50,8 +51,28 @@ impl Drop for Unnamed<'_> {
     }
 }
 
+/// The default capacity of a limiter with limits per key, in keys.
+pub const DEFAULT_CAPACITY: u64 = 100_000;
+/// The largest capacity.
+pub const MAX_CAPACITY: u64 = 1_000_000_000;
+/// Slots for each key of the capacity: 40 bytes. See docs/benchmarks.md for what more and fewer would do.
+const SLOTS_PER_KEY: (u64, u64) = (5, 2);
+/// The fewest rows of a table: a key that is new to a row should find one that has expired.
+const MIN_ROWS: u64 = 16;
+
+/// The rows of each table for so many keys.
+fn rows_for(capacity: u64) -> u64 {
+    let slots = capacity.saturating_mul(SLOTS_PER_KEY.0) / SLOTS_PER_KEY.1;
+    slots.div_ceil(SLOTS as u64).clamp(MIN_ROWS, MAX_ROWS)
+}
+
+/// How many keys a table of so many rows is meant for.
+pub(crate) fn capacity_of(rows: usize) -> u64 {
+    (rows * SLOTS) as u64 * SLOTS_PER_KEY.1 / SLOTS_PER_KEY.0
+}
+
 /// The shape of a file for this policy.
-pub(crate) fn shape_for(policy: &Policy, seats: usize) -> Shape {
+pub(crate) fn shape_for(policy: &Policy, seats: usize, capacity: u64) -> Shape {
     let mut rings = [0; RINGS];
     for (ring, limit) in rings.iter_mut().zip(policy.limits()) {
         if limit.kind() == Kind::Greedy {
@@ -60,7 +81,11 @@ pub(crate) fn shape_for(policy: &Policy, seats: usize) -> Shape {
     }
     let permits = (policy.permits().unwrap_or(0) as usize).next_power_of_two().max(MIN_PERMITS);
     let cells = if policy.fits_a_word() { 0 } else { Shape::cells_for(seats) };
-    Shape { seats, cells, rings, permits }
+    let keys = policy.keys().map_or(KeyShape::default(), |keys| KeyShape {
+        tables: keys.limits().count(),
+        rows: rows_for(capacity) as usize,
+    });
+    Shape { seats, cells, rings, permits, keys }
 }
 
 /// Creates the limiter; `None` if the name was taken in the meantime.
@@ -148,21 +173,27 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     let config = plan.config.by_wall_clock(clock::wall_offset(), None)?;
     let file = &unnamed.file;
     let file_system = FileSystem::of(file)?;
-    let shape = shape_for(&config.policy, plan.seats);
-    let size = shape.file_size();
-    // Allocated now, so that a full file system is not a SIGBUS later.
+    let shape = shape_for(&config.policy, plan.seats, plan.capacity);
+    check_processor(&shape)?;
+    let (size, fixed) = (shape.file_size() as u64, shape.fixed_size() as u64);
+    // The part that every process uses is allocated now, so that a full file system is not a SIGBUS later. Tables of keys get
+    // their memory when it is needed (`Segment::ensure_memory`).
+    if size > fixed {
+        file.set_len(size).map_err(|e| Error::os(&format!("cannot make a file of {size} bytes"), e))?;
+    }
     let allocated = loop {
-        match posix_fallocate(file, 0, size as i64) {
+        match posix_fallocate(file, 0, fixed as i64) {
             Err(Errno::EINTR) => {}
             other => break other,
         }
     };
-    allocated.map_err(|e| Error::os(&format!("cannot allocate {size} bytes"), e))?;
+    allocated.map_err(|e| Error::os(&format!("cannot allocate {fixed} bytes"), e))?;
     unnamed.parent.grant(file, access)?;
     let map = Map::new(file, shape).map_err(|e| file_system.map_refused(e))?;
     // Before the file has its name: a call refused to this process may be allowed to others, which would use the
     // limiter as soon as they can find it.
     file_system.check_calls(file, &map.header().coherence_probe)?;
+    map.ask_for_huge_pages();
     fill(map.header(), &shape, name, &config);
     let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
     let segment = Segment::new(map, name, path, &meta, file_system);
@@ -250,6 +281,13 @@ fn fill(header: &Header, shape: &Shape, name: &Name, config: &Config) {
     set(&geometry.seats, shape.seats as u64);
     set(&geometry.cells, shape.cells as u64);
     set(&geometry.permits, shape.permits as u64);
+    set(&geometry.key_tables, shape.keys.tables as u64);
+    set(&geometry.key_rows, shape.keys.rows as u64);
+    if shape.keys.tables > 0 {
+        let [first, second] = host::random_words();
+        set(&geometry.hash_key[0], first);
+        set(&geometry.hash_key[1], second);
+    }
     for (word, &slots) in geometry.rings.iter().zip(&shape.rings) {
         set(word, slots as u64);
     }

@@ -3,7 +3,7 @@
 use crate::clock::{self, Nanos};
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind};
-use crate::layout::{FINGERPRINT, Hash, Header, MAGIC, NAME_WORDS, Shape, VERSION};
+use crate::layout::{FINGERPRINT, Hash, Header, MAGIC, NAME_WORDS, Shape, ShapeWords, VERSION};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::host;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The words that the checksum covers, in its order: their number.
 const COUNT: usize = NAMES.len() + NAME_WORDS;
 /// All but those of the name, as they are named in `layout`.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 22] = [
     "magic",
     "version",
     "layout",
@@ -33,6 +33,10 @@ const NAMES: [&str; 18] = [
     "rings[2]",
     "rings[3]",
     "wall_ns",
+    "key_tables",
+    "key_rows",
+    "hash_key[0]",
+    "hash_key[1]",
 ];
 /// How long it may take to create a file, from one reading of a clock to another.
 const CREATION: Duration = Duration::from_secs(60);
@@ -41,6 +45,7 @@ fn fields(header: &Header) -> [&AtomicU64; COUNT] {
     let (id, geometry) = (&header.identity, &header.geometry);
     let [boot_high, boot_low] = &id.boot_id;
     let [a, b, c, d] = &geometry.rings;
+    let [hash_first, hash_second] = &geometry.hash_key;
     let first: [&AtomicU64; NAMES.len()] = [
         &id.magic,
         &id.version,
@@ -60,6 +65,10 @@ fn fields(header: &Header) -> [&AtomicU64; COUNT] {
         c,
         d,
         &geometry.wall_ns,
+        &geometry.key_tables,
+        &geometry.key_rows,
+        hash_first,
+        hash_second,
     ];
     std::array::from_fn(|i| if i < first.len() { first[i] } else { &header.name[i - first.len()] })
 }
@@ -115,8 +124,10 @@ fn offset(header: &Header, word: &AtomicU64) -> usize {
 fn is_possible(words: &[u64; COUNT], index: usize, size: usize, name: &Name) -> bool {
     let [magic, version, layout, file_size, boot_high, boot_low, time_namespace, ..] = *words;
     let [_, _, _, _, _, _, _, seats, name_len, created_ns, created_unix, cells, permits, ..] = *words;
-    let [.., a, b, c, d, wall_ns] = *words.first_chunk::<{ NAMES.len() }>().expect("more words than that");
-    let shape = Shape::checked(seats, cells, permits, [a, b, c, d]);
+    let [.., a, b, c, d, wall_ns, key_tables, key_rows, _, _] =
+        *words.first_chunk::<{ NAMES.len() }>().expect("more words than that");
+    let rings = [a, b, c, d];
+    let shape = Shape::checked(&ShapeWords { seats, cells, permits, rings, key_tables, key_rows });
     let bytes = words[NAMES.len()..].iter().flat_map(|word| word.to_le_bytes());
     let padded = name.as_str().bytes().chain(std::iter::repeat(0));
     // The creation is recorded by two clocks and by their difference.

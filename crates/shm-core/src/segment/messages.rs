@@ -52,6 +52,10 @@ impl Segment {
                 };
                 self.error(ErrorKind::Corrupt, format!("damaged: {damage}; {remedy}"))
             }
+            CommitError::NeverAdmissible { .. } if self.limits_only_keys() => self.error(
+                ErrorKind::InvalidInput,
+                "it has only limits per key, and the request names no key; name one (--key KEY; a program: KeyedRateLimit)",
+            ),
             CommitError::NeverAdmissible { limit, max } => self.error(
                 ErrorKind::NeverAdmissible,
                 format!(
@@ -94,6 +98,13 @@ impl Segment {
                 ),
             ),
         }
+    }
+
+    fn limits_only_keys(&self) -> bool {
+        self.key_shape().tables > 0
+            && self.generations().config().is_ok_and(|(_, config)| {
+                config.policy.is_unlimited() && config.policy.permits().is_none()
+            })
     }
 
     fn how_to_admit_more(&self, limit: usize) -> &'static str {

@@ -6,6 +6,7 @@
 //! | `header` | the checksum of the header, and which of its words is damaged |
 //! | `create` | creating a file, complete before it gets its name |
 //! | `access` | owner, group and mode of a new file |
+//! | `key_tables` | the tables of limits per key, and their memory |
 //! | `messages` | error messages for limiters that cannot decide |
 //! | `control` | the lock for changes, and removal |
 
@@ -13,12 +14,14 @@ mod access;
 mod control;
 mod create;
 mod header;
+mod key_tables;
 mod messages;
 mod open;
 
 pub use crate::layout::MAX_SEATS;
 pub(crate) use control::{Control, unlink_if};
-pub use create::DEFAULT_SEATS;
+pub(crate) use create::capacity_of;
+pub use create::{DEFAULT_CAPACITY, DEFAULT_SEATS, MAX_CAPACITY};
 #[cfg(test)]
 pub(crate) use create::shape_for;
 
@@ -46,6 +49,8 @@ pub(crate) struct Plan {
     /// `None`: the default of its directory.
     pub(crate) mode: Option<u32>,
     pub(crate) seats: usize,
+    /// How many keys its tables are made for, if it has limits per key.
+    pub(crate) capacity: u64,
 }
 
 /// A validated, mapped limiter file, shared with all other processes that have it mapped.
@@ -253,6 +258,15 @@ impl Segment {
                     i + 1,
                     shape.rings[i]
                 ));
+            }
+        }
+        match (policy.keys().map(|keys| keys.limits().count()), shape.keys.tables) {
+            (None, 0) => {}
+            (Some(limits), tables) if limits == tables => {}
+            (None, _) => return Err("it has tables of keys, so it needs limits per key".into()),
+            (Some(_), 0) => return Err("it was created without limits per key".into()),
+            (Some(limits), tables) => {
+                return Err(format!("it has room for {tables} limits per key, not for {limits}"));
             }
         }
         if policy.permits().unwrap_or(0) as usize > shape.permits {

@@ -4,10 +4,10 @@ use super::{Segment, header};
 use crate::clock;
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{FINGERPRINT, Header, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape, VERSION};
+use crate::layout::{FINGERPRINT, Header, MAGIC, NAME_WORDS, SEATS_OFFSET, Shape, ShapeWords, VERSION};
 use crate::limit::format_span;
 use crate::name::{MAX_NAME, Name};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicPair, AtomicU64, Ordering};
 use crate::sys::file_system_proof::FileSystem;
 use crate::sys::host;
 use crate::sys::map::Whole;
@@ -101,7 +101,21 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
     let map = whole.shaped(shape);
     check_header(map.header(), &shape, name, path).map_err(|e| damage(map.header()).unwrap_or(e))?;
     file_system.check_calls(&file, &map.header().coherence_probe)?;
+    check_processor(&shape)?;
+    map.ask_for_huge_pages();
     Ok(Segment::new(map, name, path, &meta, file_system))
+}
+
+/// Checks that this processor has what a table of keys needs.
+pub(super) fn check_processor(shape: &Shape) -> Result<()> {
+    if shape.keys.tables == 0 || AtomicPair::is_lock_free() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "limits per key need a processor that replaces 16 bytes in one step (x86-64 with cmpxchg16b, or aarch64), and this one \
+         does not; limits of all keys together work here",
+    ))
 }
 
 /// The file, checked from outside, once it has exactly one link.
@@ -162,7 +176,7 @@ fn shape_of(header: &Header, size: usize, name: &Name, path: &Path) -> Result<Sh
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let (id, r) = (&header.identity, &header.geometry);
     check_format(get(&id.magic), get(&id.version), get(&id.layout), name, path)?;
-    Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get))
+    Shape::checked(&ShapeWords::of(r))
         .filter(|shape| shape.file_size() == size)
         .ok_or_else(|| wrong_size(size as u64, name, path))
 }
@@ -200,7 +214,7 @@ fn check_header(header: &Header, shape: &Shape, name: &Name, path: &Path) -> Res
         return Err(header::wrong_checksum(header, name, path));
     }
     let r = &header.geometry;
-    let now = Shape::checked(get(&r.seats), get(&r.cells), get(&r.permits), r.rings.each_ref().map(get));
+    let now = Shape::checked(&ShapeWords::of(r));
     if get(&id.file_size) != shape.file_size() as u64 || now != Some(*shape) {
         return corrupt("the file's size does not match its header");
     }

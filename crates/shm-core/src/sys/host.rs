@@ -2,6 +2,7 @@
 
 use super::process_token::process_token;
 use nix::errno::Errno;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The clock under which the times in a segment have a meaning. A word is 0 if the kernel does not provide it, for
@@ -102,6 +103,18 @@ pub(crate) fn is_without_process(pid: u64) -> bool {
     i32::try_from(pid).is_ok_and(|pid| {
         pid > 0 && asked(pid) != 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
     })
+}
+
+/// Two words that nobody can predict.
+pub(crate) fn random_words() -> [u64; 2] {
+    let mut words = [0u64; 2];
+    // SAFETY: the buffer is valid for its size, and any bytes are valid words.
+    let got = unsafe { libc::getrandom(words.as_mut_ptr().cast(), size_of_val(&words), 0) };
+    if got == size_of_val(&words) as isize {
+        return words;
+    }
+    // Where a security policy denies the call, the standard library has another source.
+    [(); 2].map(|()| RandomState::new().hash_one(process_token()))
 }
 
 /// The inode of one of this process's namespaces (`pid`, `time`).

@@ -1,11 +1,14 @@
 //! A mapped limiter file, as typed atomics.
 
 use super::mid_write::Extent;
-use crate::layout::{Cell, Header, Place, SEATS_OFFSET, Seat, Shape};
+use crate::layout::{CHUNK, Cell, Header, KeyStatsWords, Place, RowSlots, SEATS_OFFSET, Seat, Shape};
 use crate::sync::AtomicU64;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
+
+/// Since Linux 5.14. (Not every C library's headers have it.)
+const MADV_POPULATE_WRITE: libc::c_int = 23;
 
 /// A shared mapping of a whole limiter. Inherited by `fork`; gone after `exec`.
 ///
@@ -24,6 +27,9 @@ pub(crate) struct Map {
     occupied_at: usize,
     places_at: usize,
     places: usize,
+    chunks_at: usize,
+    chunk_words: usize,
+    tables_at: usize,
 }
 
 impl Map {
@@ -92,6 +98,67 @@ impl Map {
         unsafe { self.part(self.places_at, self.places) }
     }
 
+    /// What is counted about keys, if there are tables of keys.
+    pub(crate) fn key_stats(&self) -> Option<&KeyStatsWords> {
+        if self.shape.keys.tables == 0 {
+            return None;
+        }
+        // SAFETY: with tables, the shape places one of these at this offset.
+        unsafe { self.part::<KeyStatsWords>(self.shape.key_stats_at(), 1) }.first()
+    }
+
+    /// One bit per chunk of the tables: whether it has memory.
+    #[inline]
+    pub(crate) fn chunks(&self) -> &[AtomicU64] {
+        // SAFETY: the shape places this many words at this offset.
+        unsafe { self.part(self.chunks_at, self.chunk_words) }
+    }
+
+    /// Table `index` of keys. A row may be accessed only after its chunk has got memory: see [`chunks`](Self::chunks).
+    #[inline]
+    pub(crate) fn table(&self, index: usize) -> &[RowSlots] {
+        let rows = if index < self.shape.keys.tables { self.shape.keys.rows } else { 0 };
+        // SAFETY: the shape places `tables` tables of `rows` rows each at this offset, one after the other.
+        unsafe { self.part(self.tables_at + index * rows * size_of::<RowSlots>(), rows) }
+    }
+
+    /// Where the tables begin in the file.
+    pub(crate) fn tables_at(&self) -> usize {
+        self.tables_at
+    }
+
+    /// Gives memory to a chunk of the tables, all zeros unless it has some already. Without this, the first access would end in
+    /// SIGBUS on a full file system.
+    pub(crate) fn allocate_chunk(&self, index: usize) -> io::Result<()> {
+        let chunk = self.tables_at + (index * CHUNK).min(self.shape.keys.bytes());
+        let end = (chunk + CHUNK).min(self.raw.len());
+        // SAFETY: reads a constant of the system.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize;
+        let start = chunk / page * page;
+        let len = end - start;
+        let at = self.raw.as_mut_ptr().wrapping_add(start).cast::<libc::c_void>();
+        loop {
+            // SAFETY: the range is within the mapping and begins on a page boundary (as the mapping does). The call changes no
+            // content: it only makes pages present.
+            if unsafe { libc::madvise(at, len, MADV_POPULATE_WRITE) } == 0 {
+                return Ok(());
+            }
+            match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err(e),
+            }
+        }
+    }
+
+    /// Asks for huge pages for the tables. Has an effect where the file system gives them.
+    pub(crate) fn ask_for_huge_pages(&self) {
+        if self.shape.keys.bytes() >= 1 << 22 {
+            let at = self.raw.as_mut_ptr().wrapping_add(self.tables_at).cast::<libc::c_void>();
+            // SAFETY: as above. The advice changes no content.
+            unsafe { libc::madvise(at, self.shape.keys.bytes(), libc::MADV_HUGEPAGE) };
+        }
+    }
+
     /// `count` values of `T`, starting at byte `at`.
     ///
     /// # Safety
@@ -140,6 +207,9 @@ impl Whole {
             occupied_at: shape.occupied_at(),
             places_at: shape.places_at(),
             places: shape.places(),
+            chunks_at: shape.chunks_at(),
+            chunk_words: shape.chunk_words(),
+            tables_at: shape.tables_at(),
         }
     }
 }

@@ -14,10 +14,6 @@ const FIRST: usize = if cfg!(target_endian = "little") { 0 } else { 1 };
 impl AtomicPair {
     /// Whether the processor replaces both words in one step. Otherwise the library would use a lock in this process's memory,
     /// which excludes no other process.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the table in the file, which will ask, is not there yet")
-    )]
     pub(crate) fn is_lock_free() -> bool {
         AtomicU128::is_lock_free()
     }

@@ -285,7 +285,7 @@ fn configurations() -> Vec<Row> {
 fn files() -> Vec<Row> {
     let row = |(i, policy): (usize, Policy)| {
         let seats = [128, 1, 2, 33, 4_096][i % 5];
-        let shape = shape_for(&policy, seats);
+        let shape = shape_for(&policy, seats, crate::segment::DEFAULT_CAPACITY);
         let limits: Vec<Row> = policy.limits().map(requested).collect();
         let parts = row! {
             cells: shape.cells_at(), turn_cells: shape.turn_cells_at(), slots: shape.slots_at(), permits: shape.permits_at(),

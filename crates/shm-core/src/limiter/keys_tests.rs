@@ -1,0 +1,311 @@
+//! Limits per key in a file, through the limiter.
+
+use super::super::{Settings, *};
+use super::{KeyAsk, KeyOf};
+use crate::limit::Cost;
+use std::time::Duration;
+use crate::limit::{KeyPolicy, Limit, Rate, Unit};
+use tempfile::TempDir;
+
+fn rate(text: &str) -> Rate {
+    text.parse().unwrap()
+}
+
+fn bucket(text: &str, burst: u64) -> Limit {
+    Limit::with_burst(rate(text), burst).unwrap()
+}
+
+fn keys(limits: &[Limit]) -> KeyPolicy {
+    KeyPolicy::new(limits).unwrap()
+}
+
+struct Scene {
+    dir: TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn open(&self, policy: impl Into<Policy>, capacity: u64) -> Limiter {
+        let settings = Settings { capacity, ..Settings::new(policy.into()) };
+        Limiter::open(&Directory::at(self.dir.path()), &Name::new("api").unwrap(), &settings).unwrap()
+    }
+
+    fn per_key(&self, limits: &[Limit]) -> Limiter {
+        self.open(Policy::of_keys(keys(limits)), 1_000)
+    }
+}
+
+fn ask<'a>(parts: &'a [&'a [u8]], cost: &'a Cost) -> KeyAsk<'a> {
+    KeyAsk { key: KeyOf::All(parts), cost, at: None }
+}
+
+fn is_admitted(limiter: &Limiter, key: &str) -> bool {
+    matches!(limiter.try_key(&ask(&[key.as_bytes()], &Cost::one())).unwrap(), Decision::Admitted(_))
+}
+
+fn admitted(limiter: &Limiter, key: &str, times: usize) -> usize {
+    (0..times).filter(|_| is_admitted(limiter, key)).count()
+}
+
+#[test]
+fn each_key_has_its_own_budget_in_all_handles() {
+    let scene = Scene::new();
+    let one = scene.per_key(&[bucket("5/h", 5)]);
+    let two = scene.per_key(&[bucket("5/h", 5)]);
+    assert_eq!((admitted(&one, "alice", 3), admitted(&two, "alice", 3)), (3, 2));
+    assert_eq!(admitted(&one, "bob", 9), 5);
+    let denied = match one.try_key(&ask(&[b"alice"], &Cost::one())).unwrap() {
+        Decision::Denied { denied, shadow: false } => denied,
+        other => panic!("{other:?}"),
+    };
+    let crate::DeniedBy::KeyLimit { index: 0, retry_after, inherited: false } = denied.by() else {
+        panic!("{denied:?}")
+    };
+    assert!((700..=720).contains(&retry_after.as_secs()), "{retry_after:?}");
+    let (status, _) = one.key_status(KeyOf::All(&[b"bob"])).unwrap();
+    assert_eq!((status[0].known, status[0].available, status[0].used), (true, 0, 5));
+    assert!(!one.key_status(KeyOf::All(&[b"carol"])).unwrap().0[0].known);
+    let counts = one.counts();
+    assert_eq!((counts.admitted, counts.denied), (10, 6));
+    assert_eq!(one.most_denied(9).into_iter().map(|key| key.key.concat()).collect::<Vec<_>>(), ["bob", "alice"]);
+}
+
+#[test]
+fn a_limiter_of_keys_only_refuses_requests_without_one() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("5/h", 5)]);
+    for error in [
+        limiter.try_acquire(1).unwrap_err(),
+        limiter.try_cost(&Cost::one()).unwrap_err(),
+        limiter.reserve(&Cost::one()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("--key"), "{error}");
+    }
+    assert_eq!(limiter.status().unwrap().0, []);
+    assert_eq!(limiter.inspect().unwrap().limits, []);
+    let plain = Limiter::open(
+        &Directory::at(scene.dir.path()),
+        &Name::new("plain").unwrap(),
+        &Settings::new(Policy::from(bucket("5/h", 5))),
+    );
+    let e = plain.unwrap().try_key(&ask(&[b"x"], &Cost::one())).unwrap_err();
+    assert!(e.to_string().contains("--keyed"), "{e}");
+}
+
+#[test]
+fn settings_survive_in_the_file() {
+    let scene = Scene::new();
+    let policy = Policy::new(&[bucket("2000/s", 100), Limit::greedy(rate("9/s")).unwrap()])
+        .unwrap()
+        .with_keys(
+            keys(&[
+                bucket("5/s", 10),
+                Limit::fixed_window(rate("100/m"), crate::limit::Start::Epoch).unwrap(),
+                Limit::sliding_counter(rate("1000/h")).unwrap(),
+                bucket("1000000/day", 1_000_000).counting(Unit::named("tokens").unwrap()),
+            ])
+            .refusing_new_keys(true)
+            .hiding_names(true),
+        )
+        .with_permits(7)
+        .unwrap()
+        .in_shadow(true);
+    scene.open(policy, 10_000);
+    let again = Limiter::attach(&Directory::at(scene.dir.path()), &Name::new("api").unwrap()).unwrap();
+    assert_eq!(again.policy().unwrap(), policy);
+    again.reset().unwrap();
+    again.pause_for(Duration::from_secs(5)).unwrap();
+    assert_eq!(again.policy().unwrap(), policy);
+}
+
+/// The memory of a table comes with its keys, and its capacity is what was asked for.
+#[test]
+fn a_large_table_takes_no_memory_before_it_is_used() {
+    let scene = Scene::new();
+    let limiter = scene.open(Policy::of_keys(keys(&[bucket("1/h", 1)])), 10_000_000);
+    let status = || limiter.table_status().unwrap().unwrap();
+    assert_eq!((status().capacity, status().bytes, status().allocated), (10_000_000, 400_000_000, 0));
+    use std::os::unix::fs::MetadataExt;
+    let blocks = || std::fs::metadata(limiter.path()).unwrap().blocks() * 512;
+    let before = blocks();
+    assert!(before < 300_000, "{before}");
+    for key in 0..1_000 {
+        assert!(is_admitted(&limiter, &key.to_string()));
+    }
+    let grown = blocks() - before;
+    assert!((3_000_000..=4_200_000).contains(&grown), "{grown}: a page for most keys");
+    assert_eq!(status().allocated, grown);
+}
+
+#[test]
+fn live_keys_are_estimated_from_a_sample() {
+    let scene = Scene::new();
+    let limiter = scene.open(Policy::of_keys(keys(&[bucket("1/h", 1)])), 100_000);
+    (0..50_000).for_each(|key| drop(is_admitted(&limiter, &key.to_string())));
+    let live = limiter.table_status().unwrap().unwrap().live;
+    assert!((45_000..55_000).contains(&live), "{live}");
+    limiter.reset().unwrap();
+    assert_eq!(limiter.table_status().unwrap().unwrap().live, 0);
+}
+
+#[test]
+fn a_reset_gives_all_keys_their_budget_back() {
+    for limit in [
+        bucket("5/h", 5),
+        Limit::fixed_window(rate("5/h"), crate::limit::Start::Epoch).unwrap(),
+        Limit::sliding_counter(rate("5/h")).unwrap(),
+    ] {
+        let scene = Scene::new();
+        let limiter = scene.per_key(&[limit]);
+        for _ in 0..4 {
+            assert_eq!((admitted(&limiter, "alice", 7), admitted(&limiter, "bob", 7)), (5, 5), "{limit}");
+            limiter.reset().unwrap();
+        }
+        assert_eq!(admitted(&limiter, "alice", 7), 5);
+        assert!(limiter.reset_key(KeyOf::All(&[b"alice"])).unwrap());
+        assert!(!limiter.reset_key(KeyOf::All(&[b"nobody"])).unwrap());
+        assert_eq!(admitted(&limiter, "alice", 7), 5, "{limit}");
+    }
+}
+
+#[test]
+fn a_change_applies_to_all_keys_and_keeps_what_they_used() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("6/h", 3)]);
+    assert_eq!(admitted(&limiter, "alice", 9), 3);
+    let set = |limit| limiter.change_from(|policy| Ok(policy.with_keys(keys(&[limit]))));
+    set(bucket("3600/h", 3_600)).unwrap();
+    // Half an hour of debt is half of the new burst.
+    let (status, _) = limiter.key_status(KeyOf::All(&[b"alice"])).unwrap();
+    assert!((1_799..=1_801).contains(&status[0].available), "{status:?}");
+    let e = set(Limit::sliding_counter(rate("9/h")).unwrap()).unwrap_err();
+    assert!(e.kind() == ErrorKind::InvalidInput && e.to_string().contains("--replace"), "{e}");
+    let e = limiter.change(bucket("5/s", 1)).unwrap_err();
+    assert!(e.to_string().contains("limits per key"), "{e}");
+}
+
+#[test]
+fn a_pause_denies_all_keys() {
+    for limit in [bucket("5/s", 5), Limit::sliding_counter(rate("5/s")).unwrap()] {
+        let scene = Scene::new();
+        let limiter = scene.per_key(&[limit]);
+        limiter.pause_for(Duration::from_secs(60)).unwrap();
+        let Decision::Denied { denied, .. } = limiter.try_key(&ask(&[b"x"], &Cost::one())).unwrap() else {
+            panic!("{limit}")
+        };
+        assert!((59..=60).contains(&denied.retry_after().unwrap().as_secs()), "{denied:?}");
+        limiter.resume().unwrap();
+        assert!(is_admitted(&limiter, "x"));
+    }
+}
+
+#[test]
+fn a_debt_is_paid_by_later_time() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("1/m", 2)]);
+    limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::from(5)).unwrap();
+    let denied = limiter.key_denial(&ask(&[b"x"], &Cost::one())).unwrap().unwrap();
+    assert!((239..=240).contains(&denied.retry_after().unwrap().as_secs()), "{denied:?}");
+    let e = limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::from(1_000_000)).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::TooFar);
+    assert_eq!(limiter.key_denial(&ask(&[b"y"], &Cost::one())).unwrap(), None);
+    // After a reset the debt counts to the key's next life.
+    limiter.reset_key(KeyOf::All(&[b"x"])).unwrap();
+    limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::one()).unwrap();
+    assert_eq!(admitted(&limiter, "x", 3), 1);
+}
+
+#[test]
+fn a_request_can_bring_its_rate() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("10/m", 10)]);
+    let with = |rate_: &str, burst, key: &'static [u8]| {
+        limiter.try_key(&KeyAsk { at: Some((rate(rate_), burst)), ..ask(&[key], &Cost::from(30)) })
+    };
+    assert!(matches!(with("60/m", 60, b"paid").unwrap(), Decision::Admitted(_)));
+    assert!(matches!(with("60/m", 60, b"paid").unwrap(), Decision::Admitted(_)));
+    assert!(matches!(with("60/m", 60, b"paid").unwrap(), Decision::Denied { .. }));
+    assert_eq!(with("10/m", 10, b"free").unwrap_err().kind(), ErrorKind::NeverAdmissible);
+    assert_eq!(with("60/day", 60, b"slow").unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn each_limit_can_have_a_key_of_its_own() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("2/h", 2), bucket("3/h", 3)]);
+    let from = |host: &[u8]| {
+        let decision = limiter.try_key(&KeyAsk {
+            key: KeyOf::Each(&[&[host], &[b"net"]]),
+            cost: &Cost::one(),
+            at: None,
+        });
+        matches!(decision.unwrap(), Decision::Admitted(_))
+    };
+    assert_eq!([from(b"a"), from(b"a"), from(b"a"), from(b"b"), from(b"b")], [true, true, false, true, false]);
+}
+
+#[test]
+fn a_batch_is_decided_like_single_requests() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("2/h", 2), bucket("20/day", 9)]);
+    let cost = Cost::one();
+    let keys: Vec<Vec<u8>> = (0..50).map(|i| vec![b'0' + (i % 20) as u8]).collect();
+    let parts: Vec<[&[u8]; 1]> = keys.iter().map(|key| [key.as_slice()]).collect();
+    let asks: Vec<KeyAsk<'_>> = parts.iter().map(|parts| ask(parts, &cost)).collect();
+    let mut admitted = vec![0; 20];
+    limiter
+        .try_keys(&asks, |i, decision| {
+            admitted[i % 20] += usize::from(matches!(decision, Decision::Admitted(_)));
+        })
+        .unwrap();
+    assert_eq!(admitted, vec![2; 20]);
+}
+
+/// Garbage in every word of a table: no panic, and a reset repairs it.
+#[test]
+fn a_damaged_key_is_reported_and_repaired() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("5/s", 5)]);
+    assert!(is_admitted(&limiter, "x"));
+    let rows = limiter.segment.table(0);
+    for row in rows {
+        if limiter.segment.has_memory(0, 0) {
+            for pair in &row.0 {
+                let seen = (pair.first(crate::sync::Ordering::Relaxed), pair.second(crate::sync::Ordering::Relaxed));
+                pair.compare_exchange(seen, (u64::MAX - 5, 77));
+            }
+        }
+    }
+    let e = limiter.try_key(&ask(&[b"y"], &Cost::one())).unwrap_err();
+    assert!(e.kind() == ErrorKind::Corrupt && e.to_string().contains("shm-limit reset"), "{e}");
+    limiter.reset().unwrap();
+    assert_eq!(admitted(&limiter, "y", 9), 5);
+}
+
+#[test]
+fn a_retired_limiter_decides_for_no_key() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("5/s", 5)]);
+    limiter.retire().unwrap();
+    assert_eq!(limiter.try_key(&ask(&[b"y"], &Cost::one())).unwrap_err().kind(), ErrorKind::Retired);
+}
+
+#[test]
+fn a_full_table_forgets_or_refuses() {
+    for refuses in [false, true] {
+        let scene = Scene::new();
+        let policy = Policy::of_keys(keys(&[bucket("1/h", 1)]).refusing_new_keys(refuses));
+        let limiter = scene.open(policy, 1);
+        let all: Vec<_> = (0..2_000).map(|key| is_admitted(&limiter, &key.to_string())).collect();
+        let status = limiter.table_status().unwrap().unwrap();
+        assert_eq!(status.slots, 256);
+        let admitted = all.iter().filter(|&&admitted| admitted).count() as u64;
+        assert_eq!((admitted, status.live), (256, 256), "each newcomer inherits an hour");
+        let (inherited, refused) = (status.inherited.last_minute, status.refused.last_minute);
+        assert_eq!((inherited, refused), if refuses { (0, 1_744) } else { (1_744, 0) });
+    }
+}
