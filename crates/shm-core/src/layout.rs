@@ -36,7 +36,7 @@ pub(crate) const MAX_ROWS: u64 = 1 << 32;
 /// Tables get their memory in chunks of this many bytes, when they are first needed: a page of most machines, because keys are
 /// scattered, and a larger chunk would be mostly empty at first.
 pub(crate) const CHUNK: usize = 4_096;
-/// The alignment of tables, if they are so large: that of huge pages.
+/// The alignment of large tables: that of huge pages, for a file system that gives them (a tmpfs mounted with `huge=`).
 const TABLE_ALIGN: usize = 1 << 21;
 const PAGE: usize = 4_096;
 /// Seconds for which events are counted. More than a minute, so that a minute is complete.

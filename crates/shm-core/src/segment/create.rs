@@ -193,7 +193,6 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     // Before the file has its name: a call refused to this process may be allowed to others, which would use the
     // limiter as soon as they can find it.
     file_system.check_calls(file, &map.header().coherence_probe)?;
-    map.ask_for_huge_pages();
     fill(map.header(), &shape, name, &config);
     let meta = file.metadata().map_err(|e| Error::os("cannot stat the file", e))?;
     let segment = Segment::new(map, name, path, &meta, file_system);

@@ -102,7 +102,6 @@ pub(super) fn existing(dir: &Directory, name: &Name, path: &Path) -> Result<Segm
     check_header(map.header(), &shape, name, path).map_err(|e| damage(map.header()).unwrap_or(e))?;
     file_system.check_calls(&file, &map.header().coherence_probe)?;
     check_processor(&shape)?;
-    map.ask_for_huge_pages();
     Ok(Segment::new(map, name, path, &meta, file_system))
 }
 

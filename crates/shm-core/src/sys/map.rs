@@ -150,15 +150,6 @@ impl Map {
         }
     }
 
-    /// Asks for huge pages for the tables. Has an effect where the file system gives them.
-    pub(crate) fn ask_for_huge_pages(&self) {
-        if self.shape.keys.bytes() >= 1 << 22 {
-            let at = self.raw.as_mut_ptr().wrapping_add(self.tables_at).cast::<libc::c_void>();
-            // SAFETY: as above. The advice changes no content.
-            unsafe { libc::madvise(at, self.shape.keys.bytes(), libc::MADV_HUGEPAGE) };
-        }
-    }
-
     /// `count` values of `T`, starting at byte `at`.
     ///
     /// # Safety
