@@ -55,8 +55,10 @@ impl Config {
                 | flag(keys.refuses_new_keys(), SHAPE_REFUSES_NEW)
                 | flag(keys.hides_names(), SHAPE_HIDES_NAMES)
         });
-        let shape =
-            limits | keys | u64::from(self.policy.permits().unwrap_or(0)) << 32 | u64::from(self.permits_ever) << 48;
+        let shape = limits
+            | keys
+            | u64::from(self.policy.permits().unwrap_or(0)) << 32
+            | u64::from(self.permits_ever) << 48;
         [
             number,
             if self.starts_empty { STARTS_EMPTY } else { 0 }
@@ -477,7 +479,7 @@ pub(super) fn hides_names(from: &Generation) -> bool {
 
 /// Whether there is no limit of all requests: only permits, or only limits per key. Possibly garbage, as below.
 pub(super) fn has_no_limit(from: &Generation) -> bool {
-    from.header.shape.load(Ordering::Relaxed) & 0xff == 0
+    from.header.shape.load(Ordering::Relaxed) as u8 == 0
 }
 
 /// Whether the windows of a limit of this kind follow the wall clock.

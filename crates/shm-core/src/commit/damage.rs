@@ -198,7 +198,8 @@ fn config_word(index: usize) -> (&'static str, Of, usize) {
         return (name, Of::Header, offset_of!(Generation, calendar) + 8 * word);
     }
     if (BEFORE_KEYS..BEFORE_CALENDAR).contains(&index) {
-        let (limit, word) = ((index - BEFORE_KEYS) / KEY_LIMIT_WORDS, (index - BEFORE_KEYS) % KEY_LIMIT_WORDS);
+        let (limit, word) =
+            ((index - BEFORE_KEYS) / KEY_LIMIT_WORDS, (index - BEFORE_KEYS) % KEY_LIMIT_WORDS);
         let in_limit = if word < KEY_PARAMS {
             offset_of!(KeyLimitWords, params) + offset_of!(KeyLimitParams, kind) + 8 * word
         } else {

@@ -111,7 +111,8 @@ impl Bucket {
         let interval = (u128::from(per) << SHIFT).div_ceil(u128::from(max.max(1)));
         let interval = u64::try_from(interval).unwrap_or(u64::MAX);
         let tolerance = interval.saturating_mul(burst);
-        let mut bucket = Bucket { interval, tolerance, floor: 0, advance: advance.saturating_mul(1 << SHIFT) };
+        let mut bucket =
+            Bucket { interval, tolerance, floor: 0, advance: advance.saturating_mul(1 << SHIFT) };
         // After a pause a key goes on at its sustained rate, without a burst.
         let floor = |at: Nanos| bucket.time(at).saturating_add(tolerance - interval.min(tolerance));
         bucket.floor = not_before.map_or(0, floor);
@@ -250,7 +251,12 @@ impl KeyLimit {
 
 impl KeyLimit {
     /// The parameters of limit `index` of each key.
-    pub(crate) fn params_of(limit: Limit, index: usize, clock: &KeyClock, not_before: Option<Nanos>) -> KeyParams {
+    pub(crate) fn params_of(
+        limit: Limit,
+        index: usize,
+        clock: &KeyClock,
+        not_before: Option<Nanos>,
+    ) -> KeyParams {
         let (max, per) = (limit.rate().max(), limit.rate().per_ns());
         let advance = clock.advance[index % MAX_LIMITS];
         let windows = |kind, counts| KeyParams {

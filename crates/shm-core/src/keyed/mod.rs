@@ -52,8 +52,8 @@ pub(crate) use key::HashKey;
 #[cfg(not(model))]
 pub(crate) use key::KeyHash;
 pub(crate) use key_limit::{KeyClock, KeyLimit, KeyParams};
-pub(crate) use rules::KeyRules;
 #[cfg(not(model))]
 pub(crate) use row::{KeyReset, Row};
+pub(crate) use rules::KeyRules;
 #[cfg(not(model))]
 pub(crate) use table::{KeyDecision, KeyRequest, Table, Tables};

@@ -15,8 +15,8 @@ use super::key::KeyHash;
 use super::key_limit::{Charge, KeyLimit};
 use super::row::{Decision, Request, Row};
 use crate::clock::Nanos;
-use crate::limit::MAX_LIMITS;
 use crate::layout::RowSlots;
+use crate::limit::MAX_LIMITS;
 use crate::sys::prefetch::prefetch;
 
 /// One limit of all keys.
@@ -60,8 +60,10 @@ impl<'a> Table<'a> {
     #[inline(always)]
     fn admit(&self, index: usize, request: &KeyRequest) -> Decision {
         let &KeyRequest { keys, now, costs, latest, may_forget } = request;
-        self.row(keys[index])
-            .admit(&self.limit, &Request { key: keys[index].tag, now, cost: costs[index], latest, may_forget })
+        self.row(keys[index]).admit(
+            &self.limit,
+            &Request { key: keys[index].tag, now, cost: costs[index], latest, may_forget },
+        )
     }
 }
 
@@ -180,8 +182,8 @@ fn decision(limit: usize, decision: Decision) -> KeyDecision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyed::key::HashKey;
     use crate::keyed::SLOTS;
+    use crate::keyed::key::HashKey;
     use crate::keyed::key_limit::Bucket;
     use crate::limit::{Limit, Rate, audit};
     use proptest::prelude::*;
