@@ -47,6 +47,23 @@ impl Limiter {
         self.decide_key(ask, Mode { ahead: Duration::ZERO, counts_denials: true })
     }
 
+    /// The same as [`book_key`](Self::book_key), after the limits of all keys have admitted the request with this receipt. `None` if
+    /// that is not this process's: a signal handler has forked, and this is the child, which begins anew.
+    ///
+    /// # Errors
+    /// Those of [`try_key`](Self::try_key).
+    pub fn book_key_beside(
+        &self,
+        ask: &KeyAsk<'_>,
+        ahead: Duration,
+        of_all: &Receipt,
+    ) -> Result<Option<Decision>> {
+        let is_ours = || self.belongs_to_this_process(of_all);
+        let decision = self.decide_key_while(ask, Mode { ahead, counts_denials: false }, is_ours)?;
+        // Once more, for a child that was forked at the very end of the decision.
+        Ok(decision.filter(|_| is_ours()))
+    }
+
     /// The same, but takes a turn that comes within `ahead`, and does not count a denial.
     ///
     /// # Errors
@@ -57,9 +74,27 @@ impl Limiter {
 
     #[inline]
     fn decide_key(&self, ask: &KeyAsk<'_>, mode: Mode) -> Result<Decision> {
+        loop {
+            if let Some(decision) = self.decide_key_while(ask, mode, || true)? {
+                return Ok(decision);
+            }
+        }
+    }
+
+    /// `None` if `holds` does not hold before the decision, or before it is made again.
+    #[inline]
+    fn decide_key_while(
+        &self,
+        ask: &KeyAsk<'_>,
+        mode: Mode,
+        holds: impl Fn() -> bool,
+    ) -> Result<Option<Decision>> {
         let mut is_exact = false;
         loop {
             let process = process_token();
+            if !holds() {
+                return Ok(None);
+            }
             let (epoch, rules) = self.key_rules()?;
             let now =
                 if is_exact { Reading::exact(clock::SystemClock.exact()) } else { clock::SystemClock.read() };
@@ -78,7 +113,7 @@ impl Limiter {
                 continue;
             }
             let decided = Decided { decision, now, epoch, is_shadow: rules.is_shadow };
-            return self.conclude(ask, &request, &limits, decided, mode);
+            return self.conclude(ask, &request, &limits, decided, mode).map(Some);
         }
     }
 

@@ -15,6 +15,7 @@ mod timer;
 
 use super::{LimitOfKey, OwnedKey, decide};
 use crate::{Admission, DeniedBy, Error, ErrorKind, Outcome, Result};
+use decide::KeyCharged;
 use queues::{Place, Queues};
 use shm_core::clock::{self, Nanos};
 use shm_core::limit::Cost;
@@ -64,6 +65,11 @@ impl<'l, 'k> Request<'l, 'k> {
         denied.retry_at().is_some_and(|at| at > self.latest) || clock::now() >= self.latest
     }
 
+    /// Whether the limiter is lost, and this handle looks its name up again.
+    fn can_reopen_after(&self, e: &Error) -> bool {
+        e.kind().is_lost() && self.of.limit.all.binding.reopens()
+    }
+
     /// The maximum number of callers that wait for the key in this process.
     fn max_waiters(&self) -> Result<Option<u64>> {
         let policy = self.of.limit.all.policy()?.max_waiters().map(u64::from);
@@ -97,7 +103,7 @@ pub(super) fn immediately(request: &Request<'_, '_>) -> Result<Option<Outcome>> 
         }
         Ok(Some(Attempt::RetryAt(_)) | None) => Ok(None),
         // Lost again right after it was reopened: a caller that may wait retries.
-        Err(e) if e.kind().is_lost() && request.latest > clock::now() => Ok(None),
+        Err(e) if request.can_reopen_after(&e) && request.latest > clock::now() => Ok(None),
         Err(e) => Err(e),
     }
 }
@@ -150,8 +156,11 @@ async fn attempt_in_line(request: &Request<'_, '_>) -> Result<Attempt> {
         decide::charge_key(&limiter, &ask, &for_all, of_all, AHEAD)
     });
     match charged {
-        Ok(Ok(admission)) => Ok(Attempt::Booked(admission)),
-        Ok(Err((denied, shadow))) => Ok(concluded(request, &limiter, Decision::Denied { denied, shadow })),
+        Ok(KeyCharged::Whole(admission)) => Ok(Attempt::Booked(admission)),
+        Ok(KeyCharged::Denied { denied, shadow }) => {
+            Ok(concluded(request, &limiter, Decision::Denied { denied, shadow }))
+        }
+        Ok(KeyCharged::NotOurs) => Ok(Attempt::RetryAt(clock::now())),
         // The limiter was lost in between: again, with the next one.
         Err(e) if e.kind().is_lost() => Ok(Attempt::RetryAt(clock::now())),
         Err(e) => Err(e),
@@ -243,7 +252,7 @@ async fn stand<S: Sleep>(
             Ok(Attempt::Done(outcome)) => return Ok(Err(outcome)),
             Ok(Attempt::RetryAt(at)) => at,
             // Lost again right after it was reopened; the name is looked up again soon.
-            Err(e) if e.kind().is_lost() && clock::now().plus(RETRY) < request.latest => {
+            Err(e) if request.can_reopen_after(&e) && clock::now().plus(RETRY) < request.latest => {
                 clock::now().plus(RETRY)
             }
             Err(e) => return Err(e),
