@@ -14,6 +14,7 @@ mod work {
     pub(crate) mod fuzz;
     pub(crate) mod hammer;
     pub(crate) mod holding;
+    pub(crate) mod key_storm;
     pub(crate) mod mixed;
     pub(crate) mod race;
     pub(crate) mod repl;
@@ -75,6 +76,7 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "fork-by-timer" => work::copies::by_timer(job, &limit()),
         "fork-beside-future" => work::copies::beside_future(job),
         "storm" => work::storm::run(job),
+        "key-storm" => work::key_storm::run(job),
         "controller" => work::controller::run(job),
         #[cfg(target_arch = "x86_64")]
         "victim" => work::victim::run(job),
