@@ -192,28 +192,37 @@ pub(super) fn in_thread(
 async fn wait<S: Sleep>(request: &Request<'_, '_>, timer: &S) -> Result<Outcome> {
     let began = clock::now();
     let key: OwnedKey = request.of.key.clone().into_owned();
-    let place = match request.queues().join(key, request.max_waiters()?) {
-        Ok(place) => place,
-        Err(waiting) => {
-            request.of.limit.all.limiter().count_denied();
-            return Ok(Outcome::Denied(Denied::new(DeniedBy::Line { waiting }, clock::now())));
+    let all = &request.of.limit.all;
+    loop {
+        let place = match request.queues().join(key.clone(), request.max_waiters()?) {
+            Ok(place) => place,
+            Err(waiting) => {
+                all.limiter().count_denied();
+                return Ok(Outcome::Denied(Denied::new(DeniedBy::Line { waiting }, clock::now())));
+            }
+        };
+        let booked = match stand(request, timer, &place).await? {
+            Ok(booked) => booked,
+            Err(outcome) => return Ok(outcome),
+        };
+        let receipt = booked.receipt;
+        let turn = place.leave_with(booked);
+        timer.sleep_until(receipt.at).await;
+        let limiter = Arc::clone(&all.limiter());
+        // The turn is charged, so a change of the rate leaves it as it is. But a pause may have begun meanwhile.
+        if limiter.is_stale(&receipt) && limiter.paused_until(clock::now())?.is_some() {
+            continue;
         }
-    };
-    let booked = match stand(request, timer, &place).await? {
-        Ok(booked) => booked,
-        Err(outcome) => return Ok(outcome),
-    };
-    let at = booked.at();
-    let turn = place.leave_with(booked);
-    timer.sleep_until(at).await;
-    let mut admission = turn.take();
-    let waited = clock::now().since(began);
-    if !admission.is_of_all_keys() {
-        // Otherwise it was counted in the line of the limits of all keys.
-        request.of.limit.all.limiter().count_admitted(request.cost.call_count(), waited);
+        // In a child that was forked meanwhile, the turn is the parent's.
+        let Some(mut admission) = turn.take() else { continue };
+        let waited = clock::now().since(began);
+        if !admission.is_of_all_keys() {
+            // Otherwise it was counted in the line of the limits of all keys.
+            limiter.count_admitted(request.cost.call_count(), waited);
+        }
+        admission.waited_ns = waited.as_nanos() as u64;
+        return Ok(Outcome::Admitted(admission));
     }
-    admission.waited_ns = waited.as_nanos() as u64;
-    Ok(Outcome::Admitted(admission))
 }
 
 /// Stands in the queue of the key until its turn is charged; or the outcome without one.

@@ -186,18 +186,25 @@ impl Drop for Place {
 }
 
 impl Turn {
-    /// The admission, once its instant has come.
-    pub(super) fn take(mut self) -> Admission {
-        self.admission.take().expect("it is taken once")
+    /// The admission, once its instant has come; `None` in a forked child, whose copy it is.
+    pub(super) fn take(mut self) -> Option<Admission> {
+        let admission = self.admission.take();
+        if self.process == ProcessToken::current() {
+            return admission;
+        }
+        // Not dropped: its permit is the parent's.
+        std::mem::forget(admission);
+        None
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(admission) = self.admission.take()
-            && self.process == ProcessToken::current()
-        {
+        let Some(admission) = self.admission.take() else { return };
+        if self.process == ProcessToken::current() {
             self.queues.pass_on(&self.key, admission);
+        } else {
+            std::mem::forget(admission);
         }
     }
 }
