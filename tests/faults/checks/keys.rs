@@ -16,7 +16,7 @@ const OTHERS: u64 = 5;
 /// How much of the victim's key others take beside it.
 const BESIDE: u64 = 50;
 /// Far more than the table has slots, and what each of them uses.
-const CROWD: usize = 1_000;
+const CROWD: usize = 600;
 const EACH: u64 = 3;
 
 /// How the victim's key is when the operation begins.
