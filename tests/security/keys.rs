@@ -91,7 +91,7 @@ fn bits_of_chunks_without_memory_are_a_sigbus_at_most() {
     let arena = Arena::with_policy("key-bucket:1/1h:1", 0);
     let dir = arena.dir().display().to_string();
     let mut owner = RemoteWorker::new(WORKER, &arena.job("remote").set("capacity", 100_000));
-    owner.expect_ok(&format!("tmpfs {dir} 1m"));
+    owner.expect_ok(&format!("tmpfs {dir} 16m"));
     owner.expect_ok("keys-open");
     owner.expect_ok(&format!("fill {dir}"));
     let mounts = |mode: &str| arena.job(mode).set("capacity", 100_000).set("mounts-of", owner.pid());

@@ -5,7 +5,7 @@
 //! A few seconds of it, or as `SHM_LIMIT_KEY_STORM` says: seconds, keys, processes, limiters (`cargo xtask storm keys`, `cargo xtask
 //! storm ten-million`).
 
-use crate::audit::{Change, Generous, kept};
+use crate::audit::{Change, Generous, kept, spaced};
 use crate::disruptor::PATIENCE;
 use harness::check::{self, Origins};
 use harness::file::{Patch, offset};
@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 /// A reset that its process may have died in happened before this.
 const CUT_OFF: u64 = 2_000_000_000;
+/// A caller that waits charges its turn so many nanoseconds ahead, and the quick clock lags a little.
+const AHEAD: u64 = 21_000_000;
 /// What a worker may have of memory of its own, in kB. Its journals are files.
 const MEMORY_KB: u64 = 64 << 10;
 
@@ -295,7 +297,7 @@ impl Verdict {
             let policy = policy::parse(what.policy, 0);
             for limit in policy.keys().expect("limits per key").limits() {
                 let kept = match what.trouble {
-                    KeyTrouble::Rates => kept(limit.burst(), &rates, &[], &mut list),
+                    KeyTrouble::Rates => spaced(&rates, AHEAD, &mut list),
                     KeyTrouble::Resets => {
                         let mut own = resets.get(&key).unwrap_or(&none).clone();
                         own.extend(&record.resets);

@@ -2,12 +2,14 @@
 //!
 //! With limits of all keys (or permits), the order is: look at the key; take from the limits of all keys; charge the key. A
 //! request that its key denies takes nothing, so one busy key costs the others nothing. If another request of the key comes in
-//! between and takes its last call, what was taken from all keys is given back.
+//! between and takes its last call, what was taken from all keys is given back. The key is charged for the instant at which the
+//! limits of all keys admitted the request, so that the admission has one instant, at which all limits are kept.
 
 use super::Key;
 use crate::outcome::{Charge, KeyCharge};
 use crate::rate_limit::{denied_or_shadowed, try_cost};
 use crate::{Admission, Outcome};
+use shm_core::clock;
 use shm_core::limit::{Cost, Rate};
 use shm_core::{Decision, Denied, KeyAsk, KeyOf, Limiter, Receipt, Result};
 use std::sync::Arc;
@@ -59,13 +61,13 @@ fn from_all(limiter: &Arc<Limiter>, key: KeyOf<'_>, cost: &Cost, at: Option<(Rat
             Outcome::Admitted(admission) => admission,
             denied @ Outcome::Denied(_) => return Ok(denied),
         };
-        match charge_key(limiter, &ask, &for_all, of_all, Duration::ZERO)? {
+        match charge_key(limiter, &ask, &for_all, of_all)? {
             KeyCharged::Whole(admission) => return Ok(Outcome::Admitted(admission)),
             KeyCharged::Denied { denied, shadow } => {
                 limiter.count_denied();
                 return Ok(denied_or_shadowed(denied, shadow, None));
             }
-            KeyCharged::NotOurs => {}
+            KeyCharged::Again => {}
         }
     }
 }
@@ -78,31 +80,34 @@ pub(super) enum KeyCharged {
         denied: Denied,
         shadow: bool,
     },
-    /// What was taken from all keys was not taken by this process, which a signal handler has forked since, or not from this
-    /// limiter. The request begins anew.
-    NotOurs,
+    /// The request begins anew: the limits of all keys admitted it at an instant at which the key did not have its turn yet, and has
+    /// it now; or what was taken from them was not taken by this process, which a signal handler has forked since, or not from this
+    /// limiter.
+    Again,
 }
 
-/// Charges the key, after the limits of all keys have admitted the request; a turn that comes within `ahead` will do.
+/// Charges the key, after the limits of all keys have admitted the request, for the instant of that.
 pub(super) fn charge_key(
     limiter: &Arc<Limiter>,
     ask: &KeyAsk<'_>,
     for_all: &Cost,
     of_all: Admission,
-    ahead: Duration,
 ) -> Result<KeyCharged> {
     let decision = match of_all.charge {
         // Nothing was taken.
-        Charge::FailedOpen | Charge::Shadowed(_) => limiter.book_key(ask, ahead).map(Some),
-        _ => limiter.book_key_beside(ask, ahead, &of_all.receipt),
+        Charge::FailedOpen | Charge::Shadowed(_) => limiter.book_key(ask, Duration::ZERO).map(Some),
+        _ => limiter.try_key_beside(ask, &of_all.receipt),
     };
     Ok(match decision {
         Ok(Some(Decision::Admitted(receipt))) => KeyCharged::Whole(whole(receipt, ask.cost, of_all)),
         Ok(Some(Decision::Denied { denied, shadow })) => {
             give_back(limiter, for_all, of_all);
-            KeyCharged::Denied { denied, shadow }
+            match denied.retry_at() {
+                Some(at) if at <= clock::now() => KeyCharged::Again,
+                _ => KeyCharged::Denied { denied, shadow },
+            }
         }
-        Ok(None) => KeyCharged::NotOurs,
+        Ok(None) => KeyCharged::Again,
         Err(e) => {
             give_back(limiter, for_all, of_all);
             return Err(e);

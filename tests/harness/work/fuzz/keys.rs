@@ -53,7 +53,8 @@ pub(super) fn play(progress: &Progress, dir: &Path, rng: &mut Rng, corpus: &[Vec
         }
         1 => {
             let Ok(words) = MappedWords::map_all(&file) else { return };
-            let vandal = Corruptor::start_with(&words, rng.below(u64::MAX), Spoiler::spoil_keys);
+            let vandal =
+                Corruptor::start_with(&words, rng.below(u64::MAX), |spoiler, rng| spoiler.spoil_keys(rng));
             (0..20 + rng.below(200)).for_each(|_| user.act(rng, false));
             drop(vandal);
         }

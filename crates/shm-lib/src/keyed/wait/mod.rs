@@ -142,7 +142,7 @@ async fn attempt_in_line(request: &Request<'_, '_>) -> Result<Attempt> {
     let key_denial = all.with(|limiter| {
         of.key.with(|key| limiter.key_denial(&KeyAsk { key, cost: &for_key, at: of.at }, false))
     })?;
-    if let Some(denied) = key_denial.filter(|denied| denied.retry_after().is_none_or(|time| time > AHEAD)) {
+    if let Some(denied) = key_denial {
         let limiter = all.limiter();
         return Ok(concluded(request, &limiter, Decision::Denied { denied, shadow: limiter.is_shadow() }));
     }
@@ -153,14 +153,14 @@ async fn attempt_in_line(request: &Request<'_, '_>) -> Result<Attempt> {
     let limiter = Arc::clone(&all.limiter());
     let charged = of.key.with(|key| {
         let ask = KeyAsk { key, cost: &for_key, at: of.at };
-        decide::charge_key(&limiter, &ask, &for_all, of_all, AHEAD)
+        decide::charge_key(&limiter, &ask, &for_all, of_all)
     });
     match charged {
         Ok(KeyCharged::Whole(admission)) => Ok(Attempt::Booked(admission)),
         Ok(KeyCharged::Denied { denied, shadow }) => {
             Ok(concluded(request, &limiter, Decision::Denied { denied, shadow }))
         }
-        Ok(KeyCharged::NotOurs) => Ok(Attempt::RetryAt(clock::now())),
+        Ok(KeyCharged::Again) => Ok(Attempt::RetryAt(clock::now())),
         // The limiter was lost in between: again, with the next one.
         Err(e) if e.kind().is_lost() => Ok(Attempt::RetryAt(clock::now())),
         Err(e) => Err(e),
@@ -251,6 +251,8 @@ async fn stand<S: Sleep>(
             return Ok(Ok(booked));
         }
         let takes_more = request.of.limit.all.with(|limiter| limiter.takes_more_than_keys());
+        // Where there are limits of all keys, both are charged for one instant, which must have come.
+        let early = if takes_more.as_ref().is_ok_and(|more| *more) { Duration::ZERO } else { AHEAD / 2 };
         let attempt = match takes_more {
             Ok(true) => attempt_in_line(request).await,
             Ok(false) => request.of.limit.all.with(|limiter| try_key(request, limiter, AHEAD)),
@@ -268,7 +270,7 @@ async fn stand<S: Sleep>(
         };
         let now = clock::now();
         // Early enough to charge the turn ahead, and never in a tight loop.
-        let next = (retry_at - AHEAD / 2).max(now.plus(Duration::from_micros(50)));
+        let next = (retry_at - early).max(now.plus(Duration::from_micros(50)));
         timer.sleep_until(next.min(now.plus(LOOK)).min(request.latest.max(now))).await;
     }
 }
