@@ -85,8 +85,8 @@ impl WorkerThread<'_> {
         let Some(admission) = admission else { return };
         self.shared.counts[limiter].all()[key as usize].fetch_add(1, Ordering::Relaxed);
         if is_recorded(limiter, key, self.shared.keys) {
-            let a = admission.at().as_nanos();
-            self.journal.push(Entry { kind: EntryKind::Admitted, limiter, extra: key, a, b: 0, c: 0 });
+            let (a, b) = (admission.at().as_nanos(), shm_lib::now().as_nanos());
+            self.journal.push(Entry { kind: EntryKind::Admitted, limiter, extra: key, a, b, c: 0 });
         }
     }
 
