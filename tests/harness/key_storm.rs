@@ -37,7 +37,7 @@ const fn limiter(name: &'static str, policy: &'static str, trouble: KeyTrouble) 
 
 /// All of them. The first one alone is that of the run with ten million keys.
 pub const KEY_LIMITERS: [KeyStormLimiter; 6] = [
-    limiter("keys", "key-bucket:1/s:3", KeyTrouble::KillsOnly),
+    limiter("keys", "key-bucket:1/10s:3", KeyTrouble::KillsOnly),
     KeyStormLimiter { crowd: 8, ..limiter("crowded", "key-bucket:1/s:3", KeyTrouble::KillsOnly) },
     limiter("rates", "key-bucket:2/s:1", KeyTrouble::Rates),
     limiter("resets", "key-bucket:1/s:3", KeyTrouble::Resets),

@@ -14,6 +14,10 @@ use std::time::Duration;
 /// Keys of a batch.
 const BATCH: usize = 24;
 
+/// How long a thread rests at most after [`WORK`] calls, for each thread of the storm.
+const REST: Duration = Duration::from_millis(1);
+const WORK: u64 = 200;
+
 /// What the threads of the process share.
 struct Shared {
     handles: Vec<KeyedRateLimit>,
@@ -21,6 +25,8 @@ struct Shared {
     counts: Vec<MappedWords>,
     board: Board,
     keys: u64,
+    /// How long a thread sleeps at most, now and then: so long that all threads together leave time for those that kill them.
+    rest: Duration,
 }
 
 /// `slot=`: which of the workers' places this is; journals, counts and the board are in `logs=`. Works until killed.
@@ -32,8 +38,9 @@ pub(crate) fn run(job: &Job) {
         MappedWords::map(&logs.join(format!("counts-{}", limiter.name)), keys as usize).expect("counts")
     };
     let counts = limiters.iter().map(counts).collect();
-    let board = Board::map(&logs, job.number("places") as usize);
-    let shared = Shared { handles, counts, board, keys };
+    let places = job.number("places");
+    let board = Board::map(&logs, places as usize);
+    let shared = Shared { handles, counts, board, keys, rest: REST * places as u32 };
     crate::ready();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -58,6 +65,10 @@ impl WorkerThread<'_> {
             let limiter = self.rng.below(self.shared.handles.len() as u64) as usize;
             let done = self.act(limiter);
             self.shared.board.end(self.place);
+            if self.rng.below(WORK) == 0 {
+                let rest = self.rng.below(self.shared.rest.as_nanos() as u64);
+                std::thread::sleep(Duration::from_nanos(rest));
+            }
             match done {
                 Ok(()) => {}
                 // Its place in the line of all keys may be taken by those who died, for a moment.
