@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// What is done to a limiter.
-pub const OPS: [&str; 49] = [
+pub const OPS: [&str; 51] = [
     "make",
     "spoil",
     "attach",
@@ -56,6 +56,8 @@ pub const OPS: [&str; 49] = [
     "key inspect",
     "key settle",
     "key fork",
+    "key audit",
+    "key mend",
 ];
 
 /// How it ends: an answer, or a kind of error.

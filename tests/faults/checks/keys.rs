@@ -285,7 +285,9 @@ impl Checks for Keys {
         }
         let childs = pair.child_goes_on()?;
         let copied = childs.at == parents.at && childs.at > 0;
-        taken += if copied { 0 } else { childs.tokens };
+        // A debt has no instant by which a copy can be told.
+        let is_counted = !copied && parents.at > 0;
+        taken += if is_counted { childs.tokens } else { 0 };
         if self.holds {
             let held = fixture.limit().inspect().map_err(|e| e.to_string())?.permits_held;
             let expected = 1 + u64::from(!copied);

@@ -26,8 +26,46 @@ const POLICIES: [(&str, u64); 9] = [
     ("key-bucket:100/s:5+key-bucket:100/s:20@tokens", 2),
 ];
 
+/// A single hostile word in a table, in the bits of its chunks or in what is counted about keys costs at most the burst of one key, and
+/// a reset repairs it.
+fn audit(progress: &Progress, dir: &Path, rng: &mut Rng) {
+    const KEYS: u64 = 30;
+    const BURST: u64 = 10;
+    let text = ["key-bucket:10/366d:10", "key-sliding:10/366d"][rng.below(2) as usize];
+    let limit = KeyedRateLimit::builder("f").directory(dir).capacity(KEYS);
+    let limit = limit.open_policy(policy::parse(text, 0)).expect("a limiter");
+    let words = MappedWords::map_all(limit.path()).expect("its file");
+    let mut spoiler = Spoiler::new(&words);
+    let all = || {
+        let one = |key: u64| {
+            // What it admits until it denies, or until the damage is found.
+            (0..3 * BURST)
+                .take_while(|_| limit.key(key).try_acquire(1).is_ok_and(|o| o.is_admitted()))
+                .count()
+        };
+        (0..KEYS).map(one).sum::<usize>() as u64
+    };
+    assert_eq!(all(), KEYS * BURST);
+    for _ in 0..1 + rng.below(4) {
+        let at = spoiler.spoil_word_of_keys(rng);
+        Player::timed(progress, "key audit", Duration::ZERO, || {
+            let got = all();
+            assert!(got <= BURST, "{got} admitted after the word at {at} was changed: {text}");
+            Ok(got > 0)
+        });
+        Player::timed(progress, "key mend", Duration::ZERO, || {
+            limit.all_keys().reset().unwrap_or_else(|e| panic!("after the word at {at} was changed: {e}"));
+            assert_eq!(all(), KEYS * BURST, "after the word at {at} was changed, and a reset: {text}");
+            Ok(true)
+        });
+    }
+}
+
 /// A limiter of keys, its users, and what is done to its bytes.
 pub(super) fn play(progress: &Progress, dir: &Path, rng: &mut Rng, corpus: &[Vec<u8>]) {
+    if rng.below(5) == 0 {
+        return audit(progress, dir, rng);
+    }
     let (text, permits) = POLICIES[rng.below(POLICIES.len() as u64) as usize];
     let capacity = [10, 100, 5_000, 200_000][rng.below(4) as usize];
     let opened = KeyedRateLimit::builder("f").directory(dir).seats(4).capacity(capacity);

@@ -132,6 +132,19 @@ impl<'a> Spoiler<'a> {
         }
     }
 
+    /// Changes one word of a row, of the bits of the chunks, or of what is counted about keys; returns its offset.
+    pub(super) fn spoil_word_of_keys(&mut self, rng: &mut Rng) -> u64 {
+        let Parts { key_stats, chunks, tables, .. } = self.parts;
+        let (from, to) = match rng.below(8) {
+            0 => (key_stats, chunks),
+            1 => (chunks, chunks + 8),
+            _ => (tables, self.len()),
+        };
+        let (at, other) = (from + 8 * word_between(rng, from, to), from + 8 * word_between(rng, from, to));
+        self.set(at, value(rng, self.get(at), self.get(other)));
+        at
+    }
+
     /// Spoils a word of a row, of the bits of the chunks, or of what is counted about keys.
     pub(super) fn spoil_keys(&mut self, rng: &mut Rng) {
         let Parts { key_stats, chunks, tables, .. } = self.parts;

@@ -47,8 +47,8 @@ impl Limiter {
         self.decide_key(ask, Mode { ahead: Duration::ZERO, counts_denials: true })
     }
 
-    /// The same, after the limits of all keys have admitted the request with this receipt, and for the instant of that: so the
-    /// admission has one instant, at which all of its limits are kept. `None` if the receipt is not this process's: a signal handler
+    /// As [`try_key`](Self::try_key), after the limits of all keys have admitted the request with this receipt, and for the instant of
+    /// that: so the admission has one instant, at which all of its limits are kept. `None` if the receipt is not this process's: a signal handler
     /// has forked, and this is the child, which begins anew. Does not count a denial.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Limiter {
         Ok(decision.filter(|_| is_ours()))
     }
 
-    /// The same, but takes a turn that comes within `ahead`, and does not count a denial.
+    /// As [`try_key`](Self::try_key), but takes a turn that comes within `ahead`, and does not count a denial.
     ///
     /// # Errors
     /// Those of [`try_key`](Self::try_key).
