@@ -115,7 +115,7 @@ impl Storm<'_> {
             let from = shm_lib::now().as_nanos();
             match limiter.trouble {
                 KeyTrouble::Rates => {
-                    let rate = KEY_RATES[self.record.rates.len() % 2 ^ 1];
+                    let rate = KEY_RATES[(self.record.rates.len() + 1) % 2];
                     limit.change(rate, Duration::from_secs(1)).expect("a change");
                     self.record.rates.push(Change { from, to: shm_lib::now().as_nanos(), rate });
                 }

@@ -223,8 +223,8 @@ impl Checks for Keys {
                 ensure(now[0].used == 0, || format!("{} are used after the next reset", now[0].used))?;
             }
             _ => {
-                for at in 0..self.keys {
-                    let admitted = attempt_key(&newcomer, KEYS[at])?;
+                for (at, key) in self.own().enumerate() {
+                    let admitted = attempt_key(&newcomer, key)?;
                     ensure(admitted == (self.cost > 0), || format!("the next try is admitted: {admitted}"))?;
                     self.sum_up(&keys, at, u64::from(admitted), self.cost)?;
                 }
