@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 /// Offsets and names of the words before the generations: see docs/format.md.
-const HEADER: [(u64, &str); 43] = [
+const HEADER: [(u64, &str); 46] = [
     (0, "magic"),
     (8, "version"),
     (16, "layout"),
@@ -27,7 +27,10 @@ const HEADER: [(u64, &str); 43] = [
     (128, "rings[2]"),
     (136, "rings[3]"),
     (144, "wall_ns"),
-    (152, ""),
+    (152, "key_tables"),
+    (160, "key_rows"),
+    (168, "hash_key[0]"),
+    (176, "hash_key[1]"),
     (184, ""),
     (192, "name[0]"),
     (200, "name[1]"),
@@ -57,23 +60,28 @@ const HEADER: [(u64, &str); 43] = [
 const GENERATION: [&str; 8] =
     ["number", "origin", "since_ns", "not_before_ns", "shape", "max_waiters", "checksum", "wall_ns"];
 const PARAMS: [&str; 8] = ["kind", "burst", "ticks_per_ns", "ns_per_tick", "floor", "fast_burst", "", ""];
+const KEY_PARAMS: [&str; 8] = ["kind", "burst", "interval", "tolerance", "floor", "advance", "", ""];
+const KEY_DETAILS: [&str; 8] = ["max", "per_ns", "unit[0]", "unit[1]", "unit[2]", "", "", ""];
 const DETAILS: [&str; 8] = ["max", "per_ns", "guard_ns", "unit[0]", "unit[1]", "unit[2]", "", ""];
 
 /// The generation of epoch 1.
-const FIRST: u64 = 2_560 + 832;
-const CALENDAR: u64 = FIRST + 576;
-const STATE: u64 = FIRST + 768;
+const FIRST: u64 = 2_560 + 1_344;
+const CALENDAR: u64 = FIRST + 1_088;
+const STATE: u64 = FIRST + 1_280;
 
 /// Every word that is damaged, with its name; empty for a word whose damage changes no decision.
 fn words() -> Vec<(u64, String)> {
     let mut words: Vec<_> = HEADER.map(|(at, name)| (at, name.to_owned())).into();
     words.extend(GENERATION.iter().zip(0..).map(|(name, i)| (FIRST + 8 * i, (*name).to_owned())));
-    for limit in 0..4 {
-        let start = FIRST + 64 + 128 * limit;
-        for (name, i) in PARAMS.iter().chain(&DETAILS).zip(0..) {
-            let name =
-                if name.is_empty() { String::new() } else { format!("{name}` of limit {}", limit + 1) };
-            words.push((start + 8 * i, name));
+    for (first, params, details, per_key) in
+        [(FIRST + 64, PARAMS, DETAILS, ""), (FIRST + 576, KEY_PARAMS, KEY_DETAILS, " per key")]
+    {
+        for limit in 0..4 {
+            let start = first + 128 * limit;
+            for (name, i) in params.iter().chain(&details).zip(0..) {
+                let of_limit = format!("{name}` of limit {}{per_key} in ", limit + 1);
+                words.push((start + 8 * i, if name.is_empty() { String::new() } else { of_limit }));
+            }
         }
     }
     let calendar = [("zone", 5), ("offsets", 17), ("earliest_ns", 1), ("continuous_ns", 1)];
@@ -241,7 +249,7 @@ fn every_command_names_the_damaged_word() {
             let ended = specimen.run(args);
             assert_eq!(ended.status, 1, "{args:?}: {}", ended.err);
             assert!(
-                ended.err.contains("`ticks_per_ns` of limit 1 in generation 1 (offset 3472)"),
+                ended.err.contains("`ticks_per_ns` of limit 1 in generation 1 (offset 3984)"),
                 "{}",
                 ended.err
             );

@@ -2,8 +2,8 @@
 
 use crate::clock::{self, Nanos, WallOffset};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyed::KeyClock;
 use crate::intervals::{CLOCK_STEP, FAR_STEP};
+use crate::keyed::KeyClock;
 use crate::layout::Hash;
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::window::{WallClock, Windows};
@@ -98,6 +98,12 @@ impl Config {
                 || times.contains(&earliest_ns) && times.contains(&continuous_ns))
     }
 
+    /// The same for the offset by which windows per key are aligned: the clock was not set by a day since the creation.
+    pub(super) fn has_plausible_key_origin(&self) -> bool {
+        let day = Calendar::Day.nominal().as_nanos() as u64;
+        self.key_clock.wall_ns.abs_diff(clock::wall_offset().ns) <= day
+    }
+
     /// When the window of this limit that contains `now` ends, if its windows follow the wall clock.
     pub(crate) fn window_end(&self, limit: Limit, now: Nanos) -> Option<(Nanos, LocalDateTime)> {
         let (windows, local) = match limit.kind() {
@@ -143,10 +149,12 @@ impl Config {
     /// Whether a pause that ends at `at` still has an effect at `now`: after its end it still prevents a burst.
     pub(crate) fn pause_still_binds(&self, at: Nanos, now: Nanos) -> bool {
         at > now
-            || self.policy.limits().chain(self.policy.keys().into_iter().flat_map(KeyPolicy::limits)).any(|limit| {
-                let gcra = Gcra::new(limit, Some(at));
-                matches!(limit.kind(), Kind::Bucket { .. }) && gcra.floor > gcra.unused(now)
-            })
+            || self.policy.limits().chain(self.policy.keys().into_iter().flat_map(KeyPolicy::limits)).any(
+                |limit| {
+                    let gcra = Gcra::new(limit, Some(at));
+                    matches!(limit.kind(), Kind::Bucket { .. }) && gcra.floor > gcra.unused(now)
+                },
+            )
     }
 
     /// The parameters of its only limit, if that is a bucket; `None` without a limit.

@@ -2,7 +2,8 @@
 
 use super::config::{Config, zone_tag};
 use super::damage::{
-    CALENDAR_WORDS, CONFIG_WORDS, Damage, DamagedWord, Expected, HEADER_WORDS, KEY_LIMIT_WORDS, Remedy,
+    ADVANCE, BEFORE_CALENDAR, BEFORE_KEYS, CALENDAR_WORDS, CONFIG_WORDS, Damage, DamagedWord, Expected,
+    HEADER_WORDS, KEY_LIMIT_WORDS, Remedy,
 };
 use crate::clock::{self, Nanos};
 use crate::keyed::{KeyClock, KeyLimit, KeyParams, KeyRules};
@@ -55,8 +56,10 @@ impl Config {
                 | flag(keys.refuses_new_keys(), SHAPE_REFUSES_NEW)
                 | flag(keys.hides_names(), SHAPE_HIDES_NAMES)
         });
-        let shape =
-            limits | keys | u64::from(self.policy.permits().unwrap_or(0)) << 32 | u64::from(self.permits_ever) << 48;
+        let shape = limits
+            | keys
+            | u64::from(self.policy.permits().unwrap_or(0)) << 32
+            | u64::from(self.permits_ever) << 48;
         [
             number,
             if self.starts_empty { STARTS_EMPTY } else { 0 }
@@ -131,6 +134,13 @@ impl Config {
         let [a, b, c] = limit.unit().words();
         let (max, per) = (limit.rate().max(), limit.rate().per_ns());
         [kind, burst, interval, tolerance, floor, advance, max, per, a, b, c]
+    }
+
+    /// The limits of each key, in order.
+    fn key_limits(&self) -> impl Iterator<Item = KeyLimit> {
+        let limits = self.policy.keys().into_iter().flat_map(KeyPolicy::limits).enumerate();
+        limits
+            .map(|(i, limit)| KeyLimit::of(&KeyLimit::params_of(limit, i, &self.key_clock, self.not_before)))
     }
 
     /// All words, with their checksum.
@@ -328,7 +338,8 @@ impl RawConfig {
         }
         // For each word there is one value with which the checksum is right. For all but the damaged word that value is
         // arbitrary, and hardly ever one that leaves the configuration consistent. (If few bits are damaged, the next
-        // word may have such a value, too, but it differs in more bits.)
+        // word may have such a value, too, but it differs in more bits.) An advance of the tables' clock is consistent
+        // whatever it is: only a usual one is believed, and the least of several.
         let (words, now) = (self.words(), clock::now());
         let with_expected = |index: usize| {
             let expected = Hash::expected_word(&words, index, self.checksum);
@@ -337,9 +348,15 @@ impl RawConfig {
             let config = raw
                 .consistent(number)
                 .filter(|config| config.since <= now && config.has_plausible_clock())?;
-            Some(((words[index] ^ expected).count_ones(), config))
+            let Some(limit) = advance_at(index) else {
+                let is_possible = !is_key_origin(index) || config.has_plausible_key_origin();
+                return is_possible.then_some(((words[index] ^ expected).count_ones(), config));
+            };
+            let is_usual =
+                config.key_limits().nth(limit).is_some_and(|own| own.is_usual_advance(expected, number));
+            is_usual.then_some((2 * u64::BITS - expected.leading_zeros(), config))
         };
-        let nearest = (0..CONFIG_WORDS).filter_map(with_expected).min_by_key(|&(bits, _)| bits);
+        let nearest = (0..CONFIG_WORDS).filter_map(with_expected).min_by_key(|&(distance, _)| distance);
         nearest.map(|(_, config)| config).or_else(|| self.consistent(number))
     }
 
@@ -413,6 +430,17 @@ const ALWAYS_READS_ALL: bool = cfg!(not(model));
 
 /// Where the word `shape` is among those of the header.
 const SHAPE: usize = 4;
+
+/// The limit per key whose `advance` this word of a configuration is.
+fn advance_at(index: usize) -> Option<usize> {
+    let word = index.checked_sub(BEFORE_KEYS)?;
+    (index < BEFORE_CALENDAR && word % KEY_LIMIT_WORDS == ADVANCE).then_some(word / KEY_LIMIT_WORDS)
+}
+
+/// Whether this word of a configuration is `tolerance`, for windows per key their offset of the wall clock.
+fn is_key_origin(index: usize) -> bool {
+    (BEFORE_KEYS..BEFORE_CALENDAR).contains(&index) && (index - BEFORE_KEYS) % KEY_LIMIT_WORDS == ADVANCE - 2
+}
 
 /// The number of limits per key.
 fn key_limits_in(shape: u64) -> usize {

@@ -107,12 +107,14 @@ const KEY_LIMIT_NAMES: [&str; KEY_LIMIT_WORDS] = [
     "unit[2]",
 ];
 pub(super) const KEY_LIMIT_WORDS: usize = 11;
+/// Which of them is the advance.
+pub(super) const ADVANCE: usize = 5;
 /// Where their details begin.
 const KEY_PARAMS: usize = 6;
 /// The words of the header and of each limit.
-const BEFORE_KEYS: usize = HEADER_NAMES.len() + LIMIT_NAMES.len() * crate::layout::LIMITS;
+pub(super) const BEFORE_KEYS: usize = HEADER_NAMES.len() + LIMIT_NAMES.len() * crate::layout::LIMITS;
 /// The same, and those of each limit per key.
-const BEFORE_CALENDAR: usize = BEFORE_KEYS + KEY_LIMIT_WORDS * crate::layout::LIMITS;
+pub(super) const BEFORE_CALENDAR: usize = BEFORE_KEYS + KEY_LIMIT_WORDS * crate::layout::LIMITS;
 /// The words of the calendar: the zone's name, its offsets, and two times.
 pub(super) const CALENDAR_WORDS: usize = Zone::WORDS + Offsets::WORDS + 2;
 /// The words that the checksum covers: those of the header, of each limit, of each limit per key, of the calendar.
@@ -198,7 +200,8 @@ fn config_word(index: usize) -> (&'static str, Of, usize) {
         return (name, Of::Header, offset_of!(Generation, calendar) + 8 * word);
     }
     if (BEFORE_KEYS..BEFORE_CALENDAR).contains(&index) {
-        let (limit, word) = ((index - BEFORE_KEYS) / KEY_LIMIT_WORDS, (index - BEFORE_KEYS) % KEY_LIMIT_WORDS);
+        let (limit, word) =
+            ((index - BEFORE_KEYS) / KEY_LIMIT_WORDS, (index - BEFORE_KEYS) % KEY_LIMIT_WORDS);
         let in_limit = if word < KEY_PARAMS {
             offset_of!(KeyLimitWords, params) + offset_of!(KeyLimitParams, kind) + 8 * word
         } else {

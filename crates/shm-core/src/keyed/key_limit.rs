@@ -111,7 +111,8 @@ impl Bucket {
         let interval = (u128::from(per) << SHIFT).div_ceil(u128::from(max.max(1)));
         let interval = u64::try_from(interval).unwrap_or(u64::MAX);
         let tolerance = interval.saturating_mul(burst);
-        let mut bucket = Bucket { interval, tolerance, floor: 0, advance: advance.saturating_mul(1 << SHIFT) };
+        let mut bucket =
+            Bucket { interval, tolerance, floor: 0, advance: advance.saturating_mul(1 << SHIFT) };
         // After a pause a key goes on at its sustained rate, without a burst.
         let floor = |at: Nanos| bucket.time(at).saturating_add(tolerance - interval.min(tolerance));
         bucket.floor = not_before.map_or(0, floor);
@@ -250,7 +251,12 @@ impl KeyLimit {
 
 impl KeyLimit {
     /// The parameters of limit `index` of each key.
-    pub(crate) fn params_of(limit: Limit, index: usize, clock: &KeyClock, not_before: Option<Nanos>) -> KeyParams {
+    pub(crate) fn params_of(
+        limit: Limit,
+        index: usize,
+        clock: &KeyClock,
+        not_before: Option<Nanos>,
+    ) -> KeyParams {
         let (max, per) = (limit.rate().max(), limit.rate().per_ns());
         let advance = clock.advance[index % MAX_LIMITS];
         let windows = |kind, counts| KeyParams {
@@ -470,6 +476,19 @@ impl KeyLimit {
             KeyLimit::Fixed(w) => advance > u64::MAX >> w.shift(1) >> 1,
             KeyLimit::Sliding(w) => advance > u64::MAX >> w.shift(2) >> 1,
         }
+    }
+
+    /// Whether requests alone can have made resets advance the clock so far, in this generation: each advances it by what keys
+    /// recover in, at most.
+    pub(crate) fn is_usual_advance(&self, advance: u64, generation: u64) -> bool {
+        let recovery = match self {
+            // Requests that bring their rate have more: see `at`.
+            KeyLimit::Bucket(b) => {
+                (b.tolerance >> SHIFT).saturating_mul(2 * MAX_RATIO).saturating_add(1_000_000)
+            }
+            KeyLimit::Fixed(_) | KeyLimit::Sliding(_) => 4,
+        };
+        advance <= generation.saturating_sub(1).saturating_mul(recovery)
     }
 
     /// Whether requests and debts can have led to this state.

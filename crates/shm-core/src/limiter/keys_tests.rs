@@ -3,8 +3,8 @@
 use super::super::{Settings, *};
 use super::{KeyAsk, KeyOf};
 use crate::limit::Cost;
-use std::time::Duration;
 use crate::limit::{KeyPolicy, Limit, Rate, Unit};
+use std::time::Duration;
 use tempfile::TempDir;
 
 fn rate(text: &str) -> Rate {
@@ -70,7 +70,10 @@ fn each_key_has_its_own_budget_in_all_handles() {
     assert!(!one.key_status(KeyOf::All(&[b"carol"])).unwrap().0[0].known);
     let counts = one.counts();
     assert_eq!((counts.admitted, counts.denied), (10, 6));
-    assert_eq!(one.most_denied(9).into_iter().map(|key| key.key.concat()).collect::<Vec<_>>(), ["bob", "alice"]);
+    assert_eq!(
+        one.most_denied(9).into_iter().map(|key| key.key.concat()).collect::<Vec<_>>(),
+        ["bob", "alice"]
+    );
 }
 
 #[test]
@@ -246,7 +249,10 @@ fn each_limit_can_have_a_key_of_its_own() {
         });
         matches!(decision.unwrap(), Decision::Admitted(_))
     };
-    assert_eq!([from(b"a"), from(b"a"), from(b"a"), from(b"b"), from(b"b")], [true, true, false, true, false]);
+    assert_eq!(
+        [from(b"a"), from(b"a"), from(b"a"), from(b"b"), from(b"b")],
+        [true, true, false, true, false]
+    );
 }
 
 #[test]
@@ -272,13 +278,12 @@ fn a_damaged_key_is_reported_and_repaired() {
     let scene = Scene::new();
     let limiter = scene.per_key(&[bucket("5/s", 5)]);
     assert!(is_admitted(&limiter, "x"));
-    let rows = limiter.segment.table(0);
-    for row in rows {
-        if limiter.segment.has_memory(0, 0) {
-            for pair in &row.0 {
-                let seen = (pair.first(crate::sync::Ordering::Relaxed), pair.second(crate::sync::Ordering::Relaxed));
-                pair.compare_exchange(seen, (u64::MAX - 5, 77));
-            }
+    for (index, row) in limiter.segment.table(0).iter().enumerate() {
+        limiter.segment.ensure_memory(0, index).unwrap();
+        for pair in &row.0 {
+            let seen =
+                (pair.first(crate::sync::Ordering::Relaxed), pair.second(crate::sync::Ordering::Relaxed));
+            assert!(pair.compare_exchange(seen, (u64::MAX - 5, 77)));
         }
     }
     let e = limiter.try_key(&ask(&[b"y"], &Cost::one())).unwrap_err();

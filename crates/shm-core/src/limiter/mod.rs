@@ -16,6 +16,7 @@
 //! | `change` | changes for all processes, and the end of a limiter |
 //! | `inspect` | read-only views |
 //! | `clock_tests` | what happens when the wall clock is set |
+//! | `key_damage_tests` | damaged words of a limiter with limits per key |
 //! | `remove` | removing files that cannot be retired |
 
 mod change;
@@ -24,6 +25,8 @@ mod clock_tests;
 mod decide;
 mod give_back;
 mod inspect;
+#[cfg(test)]
+mod key_damage_tests;
 mod keys;
 mod liveness;
 mod mismatch;
