@@ -440,8 +440,9 @@ impl KeyLimit {
         }
     }
 
-    /// How much of the burst is used, and how much is left.
+    /// How much of the burst is used, and how much is left. During a pause nothing is.
     pub(crate) fn usage(&self, state: u64, now: Nanos) -> (u64, u64) {
+        let left = |w: &Windows, used: u64| if now < w.not_before { 0 } else { w.max.saturating_sub(used) };
         match self {
             KeyLimit::Bucket(b) => {
                 let interval = b.interval.max(1);
@@ -451,12 +452,12 @@ impl KeyLimit {
             KeyLimit::Fixed(w) => {
                 let (number, used) = fixed(w, state.max(self.unused(now)));
                 let used = if number > w.number(now) { w.max } else { used.min(w.max) };
-                (used, w.max.saturating_sub(used))
+                (used, left(w, used))
             }
             KeyLimit::Sliding(w) => {
                 let s = Sliding::of(w, state).advanced(w.number(now));
                 let used = w.counter().used(&s.at(w), now.as_nanos());
-                (used, w.max.saturating_sub(used))
+                (used, left(w, used))
             }
         }
     }

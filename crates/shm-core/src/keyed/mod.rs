@@ -51,9 +51,11 @@ pub use events::EventCount;
 pub(crate) use key::HashKey;
 #[cfg(not(model))]
 pub(crate) use key::KeyHash;
+#[cfg(all(test, not(model)))]
+pub(crate) use key_limit::Charge;
 pub(crate) use key_limit::{KeyClock, KeyLimit, KeyParams};
-pub(crate) use rules::KeyRules;
 #[cfg(not(model))]
 pub(crate) use row::{KeyReset, Row};
+pub(crate) use rules::KeyRules;
 #[cfg(not(model))]
 pub(crate) use table::{KeyDecision, KeyRequest, Table, Tables};

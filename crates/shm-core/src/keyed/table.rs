@@ -15,8 +15,8 @@ use super::key::KeyHash;
 use super::key_limit::{Charge, KeyLimit};
 use super::row::{Decision, Request, Row};
 use crate::clock::Nanos;
-use crate::limit::MAX_LIMITS;
 use crate::layout::RowSlots;
+use crate::limit::MAX_LIMITS;
 use crate::sys::prefetch::prefetch;
 
 /// One limit of all keys.
@@ -37,7 +37,7 @@ pub(crate) struct KeyRequest {
     /// For each limit, the key that it counts: in most cases the same.
     pub(crate) keys: [KeyHash; MAX_LIMITS],
     pub(crate) now: Nanos,
-    /// For each limit, at most its burst.
+    /// For each limit, at most its burst. A limit of which a request takes nothing is left out.
     pub(crate) costs: [u64; MAX_LIMITS],
     pub(crate) latest: Nanos,
     pub(crate) may_forget: bool,
@@ -60,8 +60,14 @@ impl<'a> Table<'a> {
     #[inline(always)]
     fn admit(&self, index: usize, request: &KeyRequest) -> Decision {
         let &KeyRequest { keys, now, costs, latest, may_forget } = request;
-        self.row(keys[index])
-            .admit(&self.limit, &Request { key: keys[index].tag, now, cost: costs[index], latest, may_forget })
+        // It takes nothing from this limit, so this limit has no say.
+        if costs[index] == 0 {
+            return Decision::Admitted { at: now, has_forgotten: false };
+        }
+        self.row(keys[index]).admit(
+            &self.limit,
+            &Request { key: keys[index].tag, now, cost: costs[index], latest, may_forget },
+        )
     }
 }
 
@@ -125,7 +131,7 @@ impl<'a> Tables<'a> {
     /// What refuses a request as things are: the limit that does so for longest.
     pub(crate) fn refused(&self, request: &KeyRequest) -> Option<KeyDecision> {
         let mut longest: Option<(Nanos, KeyDecision)> = None;
-        for (index, table) in self.all() {
+        for (index, table) in self.all().filter(|(index, _)| request.costs[*index] > 0) {
             let key = request.keys[*index];
             let known = table.row(key).known(&table.limit, key.tag, request.now);
             if !known.is_in_a_slot && known.is_live && !request.may_forget {
@@ -180,8 +186,8 @@ fn decision(limit: usize, decision: Decision) -> KeyDecision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyed::key::HashKey;
     use crate::keyed::SLOTS;
+    use crate::keyed::key::HashKey;
     use crate::keyed::key_limit::Bucket;
     use crate::limit::{Limit, Rate, audit};
     use proptest::prelude::*;
@@ -272,6 +278,24 @@ mod tests {
         let ready = Nanos::from_nanos(START + 60 * SECOND);
         let refused = KeyDecision::TooEarly { limit: 1, ready, is_inherited: false };
         assert_eq!(all.admit(&request(1, START)), refused);
+    }
+
+    /// Tokens, of which a request may need none.
+    #[test]
+    fn a_request_that_takes_nothing_from_a_limit_is_not_denied_by_it() {
+        let (calls, tokens) = (rows(1), rows(1));
+        let limit = bucket(1, SECOND, 2);
+        let tables = [Table { limit, rows: &calls }, Table { limit, rows: &tokens }];
+        let all = Tables::new(&tables);
+        let costs = |calls, tokens| KeyRequest { costs: [calls, tokens, 0, 0], ..request(1, START) };
+        let (used_up, one) = (costs(0, 2), costs(1, 0));
+        for tables in [&all, &Tables::one(tables[0])] {
+            assert!(matches!(tables.admit(&used_up), KeyDecision::Admitted { .. }));
+        }
+        assert!(matches!(all.admit(&costs(1, 1)), KeyDecision::TooEarly { limit: 1, .. }));
+        assert_eq!(all.refused(&one), None);
+        assert!(matches!(all.admit(&one), KeyDecision::Admitted { .. }));
+        assert_eq!([used(&tables[0], one.keys[0], START), used(&tables[1], one.keys[0], START)], [1, 2]);
     }
 
     /// A full row refuses new keys, if it may forget none; those that it has go on.

@@ -202,6 +202,7 @@ fn a_pause_denies_all_keys() {
             panic!("{limit}")
         };
         assert!((59..=60).contains(&denied.retry_after().unwrap().as_secs()), "{denied:?}");
+        assert_eq!(limiter.key_status(KeyOf::All(&[b"x"])).unwrap().0[0].available, 0, "{limit}");
         limiter.resume().unwrap();
         assert!(is_admitted(&limiter, "x"));
     }
