@@ -240,7 +240,9 @@ fn advances() -> Vec<Row> {
 fn rates() -> Vec<Row> {
     let mut rows = Vec::new();
     for own in all_kinds().into_iter().take(4) {
-        for (max, per, burst) in [(5, SECOND, 9), (1, MINUTE, 1), (700, 3 * SECOND, 100), (10, SECOND, 40)] {
+        for (max, per, burst) in
+            [(5, SECOND, 7), (5, SECOND, 9), (1, MINUTE, 1), (700, 3 * SECOND, 100), (10, SECOND, 40)]
+        {
             let (limit, state) = (own.limit(), own.limit().unused(ns(NOW)));
             let other = limit.at(rate(max, per), burst).ok();
             let charged = other.map(|other| match other.charge(state, ns(NOW), 1, ns(NOW + DAY)) {

@@ -51,10 +51,10 @@ fn state_words() -> Vec<Row> {
         assert!(state == StateWord::Invalid || StateWord::decode(word) == state);
         let row = row! { word: word };
         match state {
-            StateWord::Live(value) => row.text("state", "live").number("value", value),
-            StateWord::Frozen(value) => row.text("state", "frozen").number("value", value),
-            StateWord::Unset(epoch) => row.text("state", "unset").number("value", epoch),
-            StateWord::Invalid => row.text("state", "damaged"),
+            StateWord::Live(value) => row.text("kind", "live").number("value", value),
+            StateWord::Frozen(value) => row.text("kind", "frozen").number("value", value),
+            StateWord::Unset(epoch) => row.text("kind", "unset").number("value", epoch),
+            StateWord::Invalid => row.text("kind", "damaged"),
         }
     };
     states.chain([StateWord::Invalid]).map(row).collect()

@@ -1,0 +1,576 @@
+"""Limits per key, as docs/format.md describes them: a part of format_reader.py.
+
+It decides on rows in its own memory, to compute the vectors. It writes no slots of a file: Python has no 16-byte swap.
+"""
+
+import struct
+
+MAX = 2**64 - 1
+US = 1_000
+SECOND = 10**9
+MINUTE = 60 * SECOND
+YEAR = 366 * 86_400 * SECOND
+SLOTS = 16
+ROW = 256
+CHUNK = 4096
+
+
+def add(*terms):
+    return min(sum(terms), MAX)
+
+
+def sub(a, b):
+    return max(a - b, 0)
+
+
+def mul(a, b):
+    return min(a * b, MAX)
+
+
+def ceil_div(a, b):
+    return -(-a // b)
+
+
+# --- The hash ---
+
+
+def siphash_1_3_128(first, second, data):
+    v0, v1 = first ^ 0x736F6D6570736575, second ^ 0x646F72616E646F6D ^ 0xEE
+    v2, v3 = first ^ 0x6C7967656E657261, second ^ 0x7465646279746573
+    turn = lambda x, by: (x << by | x >> (64 - by)) & MAX
+
+    def rounds(n):
+        nonlocal v0, v1, v2, v3
+        for _ in range(n):
+            v0 = v0 + v1 & MAX
+            v1 = turn(v1, 13) ^ v0
+            v0 = turn(v0, 32)
+            v2 = v2 + v3 & MAX
+            v3 = turn(v3, 16) ^ v2
+            v0 = v0 + v3 & MAX
+            v3 = turn(v3, 21) ^ v0
+            v2 = v2 + v1 & MAX
+            v1 = turn(v1, 17) ^ v2
+            v2 = turn(v2, 32)
+
+    whole = len(data) // 8 * 8
+    blocks = list(struct.unpack(f"<{whole // 8}Q", data[:whole]))
+    blocks.append((len(data) & 0xFF) << 56 | int.from_bytes(data[whole:], "little"))
+    for block in blocks:
+        v3 ^= block
+        rounds(1)
+        v0 ^= block
+    v2 ^= 0xEE
+    rounds(3)
+    half = v0 ^ v1 ^ v2 ^ v3
+    v1 ^= 0xDD
+    rounds(3)
+    return half, v0 ^ v1 ^ v2 ^ v3
+
+
+def hash_of(hash_key, parts):
+    """What leads to the row of a key, and its tag in life 0."""
+    first, second = hash_key
+    number = lambda n: n.to_bytes(8, "little")
+    if len(parts) == 1:
+        data = parts[0]
+    else:
+        second ^= MAX
+        data = number(len(parts)) + b"".join(number(len(part)) + part for part in parts)
+    row, tag = siphash_1_3_128(first, second, data)
+    return row, tag_of(tag)
+
+
+def tag_of(word):
+    return word & ~0xFF or 256
+
+
+def row_of(hashed, rows):
+    return hashed * rows >> 64
+
+
+def life(tag):
+    return tag & 0xFF
+
+
+def next_life(tag):
+    return tag & ~0xFF | (life(tag) % 255 + 1)
+
+
+def counted_in(tag):
+    """The tag under which a key is counted, from the tag of its own slot."""
+    if life(tag) == 0:
+        return tag
+    x = tag & ~0xFF ^ life(tag)
+    x = (x ^ x >> 33) * 0xFF51AFD7ED558CCD & MAX
+    x = (x ^ x >> 33) * 0xC4CEB9FE1A85EC53 & MAX
+    return tag_of(x ^ x >> 33)
+
+
+# --- States ---
+
+
+class KeyBucket:
+    kind, code, bits = "bucket", 0, 0
+
+    def __init__(self, max, per, burst, advance, not_before):
+        self.max, self.per, self.burst, self.advance = max, per, burst, advance
+        self.interval = ceil_div(8 * per, max)
+        self.tolerance = mul(self.interval, burst)
+        self.floor = 0
+        if not_before:
+            self.floor = add(self.time(not_before), sub(self.tolerance, self.interval))
+        self.recovery = self.interval // 8
+
+    def params(self):
+        return [self.burst, self.interval, self.tolerance, self.floor, self.advance]
+
+    def time(self, ns):
+        return add(mul(8, ns), mul(8, self.advance))
+
+    def unused(self, now):
+        return self.time(now)
+
+    def is_live(self, state, now):
+        return state > self.unused(now)
+
+    def base(self, state, now):
+        t, u = self.time(now), max(state, self.floor)
+        return u if u > t - 8 else t
+
+    def asked(self, state, now, cost, latest):
+        """When a request is admitted, and the new state, or None if it is denied until then."""
+        new = add(self.base(state, now), mul(self.interval, cost))
+        at = max(now, ceil_div(sub(sub(new, self.tolerance), mul(8, self.advance)), 8))
+        return at, new if at <= latest else None
+
+    def debt(self, state, now, amount):
+        return add(self.base(state, now), mul(self.interval, amount))
+
+    def inherited(self, least, _states, _now):
+        return least
+
+    def usage(self, state, now):
+        level = lambda x: min(sub(x, self.time(now)), self.tolerance)
+        return ceil_div(level(state), self.interval), (self.tolerance - level(max(state, self.floor))) // self.interval
+
+    def grown_advance(self, greatest, now):
+        return add(self.advance, ceil_div(sub(greatest, self.time(now - 4 * US)), 8))
+
+    def last_possible(self, now):
+        return max(now, sub(self.floor, mul(8, self.advance)) // 8) + 8 * (self.tolerance // 8) + YEAR + SECOND
+
+    def at_rate(self, max, per, burst):
+        other = KeyBucket(max, per, burst, self.advance, None)
+        if other.tolerance < self.tolerance // 8 or self.tolerance < other.tolerance // 8:
+            return None
+        if self.floor:
+            other.floor = add(sub(self.floor, sub(self.tolerance, self.interval)), sub(other.tolerance, other.interval))
+        return other
+
+
+class KeyWindows:
+    """What fixed windows and sliding counters have in common."""
+
+    counts = 1
+
+    def __init__(self, max, per, advance, not_before, wall_ns):
+        self.max = self.burst = max
+        self.per, self.advance, self.not_before, self.wall_ns = per, advance, not_before or 0, wall_ns
+        self.bits = (64 - (2**62 // per).bit_length()) // self.counts
+        self.full = 2**self.bits - 1
+        self.recovery = per
+
+    def params(self):
+        return [self.max, self.per, self.wall_ns, self.not_before, self.advance]
+
+    def number(self, ns):
+        return add(add(ns, self.wall_ns) // self.per, self.advance)
+
+    def start(self, number):
+        return sub(mul(sub(number, self.advance), self.per), self.wall_ns)
+
+    def packed(self, number, *counts):
+        word = min(number, MAX >> self.bits * self.counts)
+        for count in counts:
+            word = word << self.bits | min(count, self.full)
+        return word
+
+    def last_possible(self, now):
+        return max(now, self.not_before) + 2 * self.per + YEAR + SECOND
+
+    def left(self, used, now):
+        return 0 if now < self.not_before else sub(self.max, used)
+
+    def grown_advance(self, greatest, now):
+        number = greatest >> self.bits * self.counts
+        return add(self.advance, sub(number + self.counts, self.number(now - 4 * US)))
+
+
+class KeyFixed(KeyWindows):
+    kind, code = "windows since 1970", 2
+
+    def unused(self, now):
+        return self.packed(self.number(now), 0)
+
+    def is_live(self, state, now):
+        return state > self.unused(now)
+
+    def parts(self, state, now):
+        state = max(state, self.unused(now))
+        return state >> self.bits, state & self.full
+
+    def asked(self, state, now, cost, latest):
+        number, count = self.parts(state, now)
+        number, count = (number, count + cost) if count + cost <= self.max else (number + 1, cost)
+        at = max(self.start(number), now, self.not_before)
+        is_admitted = at <= latest and self.number(at) <= number
+        return at, self.packed(number, count) if is_admitted else None
+
+    def debt(self, state, now, amount):
+        number, count = self.parts(state, now)
+        windows = (count + amount - 1) // self.max
+        return self.packed(number + windows, count + amount - windows * self.max)
+
+    def inherited(self, least, _states, _now):
+        return least
+
+    def usage(self, state, now):
+        number, count = self.parts(state, now)
+        used = self.max if number > self.number(now) else min(count, self.max)
+        return used, self.left(used, now)
+
+
+class KeySliding(KeyWindows):
+    kind, code, counts = "sliding counter", 4, 2
+
+    def unused(self, now):
+        return self.packed(self.number(now), 0, 0)
+
+    def moved(self, state, number):
+        own, count, before = state >> 2 * self.bits, state >> self.bits & self.full, state & self.full
+        if number <= own:
+            return own, count, before
+        return number, 0, count if number == own + 1 else 0
+
+    def is_live(self, state, now):
+        number, count, before = self.moved(state, self.number(now))
+        return number > self.number(now) or count > 0 or before > 0
+
+    def asked(self, state, now, cost, _latest):
+        number, count, before = self.moved(state, self.number(now))
+        start = self.start(number)
+        wait = lambda p, room: 0 if p <= room else self.per - room * self.per // p
+        if count + cost <= self.max:
+            own = wait(before, self.max - count - cost)
+            at = start + own if own else 0
+        else:
+            at = start + self.per + wait(count, sub(self.max, cost))
+        at = max(at, now, self.not_before, start)
+        return at, self.packed(number, count + cost, before) if at <= now else None
+
+    def debt(self, state, now, amount):
+        number, count, before = self.moved(state, self.number(now))
+        while True:
+            here = min(amount, sub(sub(self.max, ceil_div(before, self.per)), count))
+            count, amount = count + here, amount - here
+            if amount == 0:
+                return self.packed(number, count, before)
+            number, count, before = number + 1, 0, count
+
+    def inherited(self, least, states, now):
+        if not self.is_live(least, now):
+            return least
+        number, count, _ = self.moved(least, self.number(now))
+        moved = [self.moved(state, number) for state in states]
+        before = max(max(own, self.max) if later > number else own for later, _, own in moved)
+        return self.packed(number, count, before)
+
+    def usage(self, state, now):
+        number, count, before = self.moved(state, self.number(now))
+        used = self.max
+        if self.start(number) <= now:
+            used = min(count + ceil_div(before * (self.start(number) + self.per - now), self.per), self.max)
+        return used, self.left(used, now)
+
+
+def key_limit(kind, numbers, advance, not_before, wall_ns):
+    max, per = numbers["max"], numbers["per_ns"]
+    if kind == "bucket":
+        return KeyBucket(max, per, numbers["burst"], advance, not_before)
+    return {"windows since 1970": KeyFixed, "sliding counter": KeySliding}[kind](max, per, advance, not_before, wall_ns)
+
+
+def next_at(limit, state, now):
+    return limit.asked(state, now, 1, now)[0]
+
+
+# --- Rows ---
+
+
+class Row:
+    """The slots of one row, as [state, tag]. No other process changes them."""
+
+    def __init__(self, slots):
+        self.slots = [list(slot) for slot in slots]
+
+    def find(self, tag):
+        """The index of the slot of a key, or None and the index of the slot with the least state."""
+        for i, (_, own) in enumerate(self.slots):
+            if own & ~0xFF == tag & ~0xFF:
+                return i, None
+        return None, min(range(SLOTS), key=lambda i: self.slots[i][0])
+
+    def states(self):
+        return [state for state, _ in self.slots]
+
+    def known(self, limit, tag, now):
+        """Whether a key is in a slot, and its state."""
+        own, least = self.find(tag)
+        if own is not None:
+            own, least = self.find(counted_in(self.slots[own][1]))
+        if own is not None:
+            return True, self.slots[own][0]
+        return False, limit.inherited(self.slots[least][0], self.states(), now)
+
+    def place(self, limit, tag, now):
+        """Where a key is counted: its slot (None: it has none), the slot to be written, the tag, and its own slot if that is
+        another one."""
+        own, least = self.find(tag)
+        if own is None or life(self.slots[own][1]) == 0:
+            return own, least if own is None else own, tag, None
+        own_state, own_tag = self.slots[own]
+        current = counted_in(own_tag)
+        found, least = self.find(current)
+        if not limit.is_live(own_state, now) or (found is None and least == own):
+            return None, own, tag, None
+        return found, least if found is None else found, current, own
+
+    def ask(self, limit, tag, now, cost, latest, may_forget, writes=True):
+        found, at, counted, own = self.place(limit, tag, now)
+        state, has_forgotten = self.slots[at][0], False
+        if found is None:
+            has_forgotten = limit.is_live(state, now)
+            is_own = self.slots[at][1] & ~0xFF == counted & ~0xFF
+            if has_forgotten and not may_forget and not is_own:
+                return {"outcome": "full"}
+            state = limit.inherited(state, self.states(), now)
+        instant, new = limit.asked(state, now, cost, latest)
+        if new is None or new <= self.slots[at][0]:
+            return {"outcome": "too early", "at_ns": instant if new is None else MAX, "is_inherited": has_forgotten}
+        if writes:
+            self.write(at, new, counted, own)
+        return {"outcome": "admitted", "at_ns": instant, "has_forgotten": has_forgotten}
+
+    def write(self, at, new, tag, own):
+        if own is not None:
+            self.slots[own][0] = max(self.slots[own][0], new)
+        self.slots[at] = [new, tag]
+
+    def charge(self, limit, tag, now, amount):
+        found, at, counted, own = self.place(limit, tag, now)
+        state = self.slots[at][0]
+        if found is None and self.slots[at][1] & ~0xFF != counted & ~0xFF:
+            state = limit.inherited(state, self.states(), now)
+        new = limit.debt(state, now, amount)
+        if own is not None:
+            self.slots[own][0] = max(self.slots[own][0], new)
+        if new > self.slots[at][0]:
+            self.slots[at] = [new, counted]
+
+    def reset(self, limit, tag, now):
+        own, _ = self.find(tag)
+        if own is None:
+            return False
+        state, own_tag = self.slots[own]
+        if limit.is_live(state, now):
+            self.slots[own][1] = next_life(own_tag)
+        return True
+
+
+def ask_all(limits, rows, tag, now, costs):
+    """A request of a key with several limits, whose key has these rows."""
+    order = [i for i in sorted(range(len(limits)), key=lambda i: limits[i].recovery) if costs[i]]
+    denied = []
+    for i in order:
+        seen = rows[i].ask(limits[i], tag, now, costs[i], now, True, writes=False)
+        if seen["outcome"] != "admitted":
+            denied.append({**seen, "by": i})
+    if denied:
+        return max(denied, key=lambda seen: seen["at_ns"])
+    all_seen = [rows[i].ask(limits[i], tag, now, costs[i], now, True) for i in order]
+    return {
+        "outcome": "admitted", "at_ns": max([now, *[seen["at_ns"] for seen in all_seen]]),
+        "has_forgotten": any(seen["has_forgotten"] for seen in all_seen),
+    }
+
+
+# --- What is counted ---
+
+
+def count_event(words, now):
+    total, *seconds = words
+    second = now // SECOND
+    i = second % 64
+    same = seconds[i] >> 32 == second % 2**32
+    seconds[i] = seconds[i] + 1 if same else second % 2**32 << 32 | 1
+    return [total + 1, *seconds]
+
+
+def events(words, now):
+    """In all, and in the last minute."""
+    second = now // SECOND % 2**32
+    recent = [word & 0xFFFFFFFF for word in words[1:] if 0 <= second - (word >> 32) <= 59]
+    return words[0], sum(recent)
+
+
+def minute_of(now):
+    return now // MINUTE % 2**32
+
+
+def count_within(word, minute):
+    return word & 0xFFFFFFFF if minute - (word >> 32) in (0, 1) else 0
+
+
+def name_words(parts):
+    name = b"\x1f".join(parts)[:48]
+    return len(name), list(struct.unpack("<6Q", name.ljust(48, b"\0")))
+
+
+def count_denial(places, tag, parts, now, checksum):
+    """Counts a denial in the group of places of a key."""
+    minute = minute_of(now)
+    for place in places:
+        if place[0] != tag:
+            continue
+        if place[1] >> 32 != minute:
+            place[1], place[2] = minute << 32 | 1, place[1]
+        elif place[1] & 0xFFFFFFFF < 64:
+            place[1] += 1
+        elif now // 64 % 16 == 0 and place[1] & 0xFFFFFFFF < 4294901760:
+            place[1] += 16
+        return
+    weight = lambda place: count_within(place[1], minute) + count_within(place[2], minute)
+    place = min(places, key=weight)
+    if weight(place) > 0:
+        place[1 if count_within(place[1], minute) else 2] -= 1
+        return
+    length, name = name_words(parts)
+    place[:] = [tag, minute << 32 | 1, 0, length, checksum([tag, length, *name]), *name]
+
+
+def most_denied(places, now, checksum):
+    minute, left, keys = minute_of(now), MINUTE - now % MINUTE, []
+    for tag, recent, before, length, check, *name in places:
+        if tag < 2 or length > 48 or check != checksum([tag, length, *name]):
+            continue
+        part = lambda word: (word & 0xFFFFFFFF) * left // MINUTE
+        ago = minute - (recent >> 32)
+        count = {0: recent & 0xFFFFFFFF, 1: part(recent)}.get(ago, 0)
+        if ago == 0 and (before >> 32) + 1 == minute:
+            count += part(before)
+        if count:
+            keys.append({"last_minute": count, "name": struct.pack("<6Q", *name)[:length].decode(errors="replace")})
+    return sorted(keys, key=lambda key: (-key["last_minute"], key["name"]))
+
+
+# --- Vectors ---
+
+
+def limit_in(v):
+    return key_limit(v["kind"], v["numbers"], v["advance"], v["not_before_ns"], v["wall_ns"])
+
+
+def check_key_hashes(v, expect):
+    row, tag = hash_of(v["hash_key"], [bytes.fromhex(part) for part in v["parts_hex"]])
+    expect([[rows, row_of(row, rows)] for rows, _ in v["row_of_rows"]], v["row_of_rows"], "the rows")
+    for expected in v["lives"]:
+        own = tag
+        for _ in range(expected["resets"]):
+            own = next_life(own)
+        expect((own, counted_in(own)), (expected["own_tag"], expected["counted_in"]), f"tags after {expected['resets']} resets")
+
+
+def check_key_charges(v, expect):
+    limit, state, now = limit_in(v), v["state"], v["now_ns"]
+    expect(limit.unused(now), v["unused"], "the state of an unused key")
+    expect(limit.is_live(state, now), v["is_live"], "whether it is live")
+    at, new = limit.asked(state, now, v["cost"], v["latest_ns"])
+    expect((at, None) if new is None else (at, new), (v.get("ready_ns", v.get("admitted_at_ns")), v.get("state_after")), "the request")
+    expect(limit.usage(state, now), (v["used"], v["left"]), "used and left")
+    expect(next_at(limit, state, now), v["next_at_ns"], "the next one")
+    expect(v["next_at_ns"] <= limit.last_possible(now), v["is_possible"], "whether it is no damage")
+
+
+def check_key_debts(v, expect):
+    limit = limit_in(v)
+    after = limit.debt(v["state"], v["now_ns"], v["amount"])
+    expect(after, v["state_after"], "the debt")
+    expect(next_at(limit, after, v["now_ns"]), v["next_at_ns"], "the next one")
+
+
+def check_key_inheritances(v, expect):
+    found = limit_in(v).inherited(min(v["states"]), v["states"], v["now_ns"])
+    expect(found, v["inherited"], "what a new key starts from")
+
+
+def check_key_clock_advances(v, expect):
+    expect(limit_in(v).grown_advance(v["greatest"], v["now_ns"]), v["advance_after"], "the advance")
+
+
+def check_key_rates(v, expect):
+    brought = v["brought"]
+    limit = limit_in(v).at_rate(brought["max"], brought["per_ns"], brought["burst"])
+    expect(limit is not None, v["is_possible"], "whether a request may bring this rate")
+    if limit:
+        found = limit.asked(v["state"], v["now_ns"], 1, MAX)
+        expect(found, (v["admitted_at_ns"], v["state_after"]), "the request")
+
+
+# Under which the vectors place their keys.
+HASH_KEY = [0x0706050403020100, 0x0F0E0D0C0B0A0908]
+
+
+def check_key_rows(v, expect):
+    limit, now, row = limit_in(v), v["now_ns"], Row(v["slots"])
+    _, tag = hash_of(HASH_KEY, [v["key"].encode()])
+    expect(row.known(limit, tag, now), (v["is_known"], v["known_state"]), "what is known of the key")
+    if "request" in v:
+        wanted = dict(v["request"])
+        cost, latest, may_forget = (wanted.pop(name) for name in ("cost", "latest_ns", "may_forget"))
+        wanted.pop("by", None)
+        expect(row.ask(limit, tag, now, cost, latest, may_forget), wanted, "the request")
+    elif "debt" in v:
+        row.charge(limit, tag, now, v["debt"]["amount"])
+    else:
+        expect(row.reset(limit, tag, now), v["reset"]["was_known"], "the reset")
+    pairs = enumerate(zip(row.slots, v["slots"]))
+    changed = [{"slot": i, "state": after[0], "tag": after[1]} for i, (after, before) in pairs if after != before]
+    expect(changed, v["changed_slots"], "the changed slots")
+
+
+def check_key_requests(v, expect):
+    limits, now = [limit_in(limit) for limit in v["limits"]], v["now_ns"]
+    rows = [Row(v["slots"][str(i)]) for i in range(len(limits))]
+    _, tag = hash_of(HASH_KEY, [v["key"].encode()])
+    expect(ask_all(limits, rows, tag, now, v["costs"]), v["request"], "the request")
+    expect([row.slots for row in rows], [v["slots_after"][str(i)] for i in range(len(limits))], "the slots after it")
+
+
+def check_key_events(v, expect):
+    expect(count_event(v["words"], v["now_ns"]), v["words_after"], "the words after an event")
+    expect(events(v["words_after"], v["now_ns"]), (v["total"], v["last_minute"]), "events")
+
+
+def check_denied_keys(v, expect, checksum):
+    parts = [part.encode() for part in v["parts"]]
+    _, tag = hash_of(HASH_KEY, parts)
+    expect((tag, 8 * (tag // 256 % 8)), (v["tag"], v["group"]), "tag and group")
+    places = [v["words"][i : i + 11] for i in range(0, 88, 11)]
+    count_denial(places, tag, parts, v["now_ns"], checksum)
+    expect(sum(places, []), v["words_after"], "the words after a denial")
+
+
+def check_most_denied(v, expect, checksum):
+    found = most_denied([place["words"] for place in v["places"]], v["now_ns"], checksum)
+    expect(found, v["keys"], "the keys denied most")
