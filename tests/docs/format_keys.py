@@ -326,12 +326,11 @@ class Row:
 
     def known(self, limit, tag, now):
         """Whether a key is in a slot, and its state."""
-        own, least = self.find(tag)
-        if own is not None:
-            own, least = self.find(counted_in(self.slots[own][1]))
-        if own is not None:
-            return True, self.slots[own][0]
-        return False, limit.inherited(self.slots[least][0], self.states(), now)
+        found, at, counted, _ = self.place(limit, tag, now)
+        state, own_tag = self.slots[at]
+        if found is not None:
+            return True, state
+        return own_tag & ~0xFF == counted & ~0xFF, limit.inherited(state, self.states(), now)
 
     def place(self, limit, tag, now):
         """Where a key is counted: its slot (None: it has none), the slot to be written, the tag, and its own slot if that is
@@ -396,6 +395,9 @@ def ask_all(limits, rows, tag, now, costs):
         seen = rows[i].ask(limits[i], tag, now, costs[i], now, True, writes=False)
         if seen["outcome"] != "admitted":
             denied.append({**seen, "by": i})
+    full = [seen for seen in denied if seen["outcome"] == "full"]
+    if full:
+        return full[0]
     if denied:
         return max(denied, key=lambda seen: seen["at_ns"])
     all_seen = [rows[i].ask(limits[i], tag, now, costs[i], now, True) for i in order]
@@ -475,6 +477,27 @@ def most_denied(places, now, checksum):
 
 
 # --- Vectors ---
+
+
+def check_examples(expect):
+    """The examples on the page."""
+    numbers = lambda max, per, burst=0: {"max": max, "per_ns": per, "burst": burst}
+    bucket = key_limit("bucket", numbers(5, SECOND, 10), 0, None, 0)
+    fixed = key_limit("windows since 1970", numbers(100, MINUTE), 0, None, 0)
+    sliding = key_limit("sliding counter", numbers(10, MINUTE), 0, None, 0)
+    now = 1000 * SECOND
+    expect([bucket.interval, bucket.tolerance, bucket.unused(now)], [1600000000, 16000000000, 8000000000000], "a bucket")
+    expect(bucket.asked(8000000000000, now, 3, now), (now, 8004800000000), "its first request")
+    expect(bucket.asked(8004800000000, now, 8, now), (1000 * SECOND + SECOND // 5, None), "its second one")
+    expect((fixed.bits, fixed.unused(now)), (37, 2199023255552), "fixed windows")
+    expect(fixed.asked(2199023255552, now, 3, now), (now, 2199023255555), "their first request")
+    late = 1020 * SECOND
+    expect(fixed.asked(2199023255552 + 98, now, 3, now), (late, None), "a full one")
+    expect(fixed.asked(2199023255552 + 98, now, 3, late), (late, 17 * 2**37 + 3), "a turn")
+    expect(sliding.bits, 18, "a sliding counter")
+    expect(sliding.asked(1099512676358, now, 2, now), (now, 1099513200646), "its request")
+    state = 15 * 2**36 + 9 * 2**18 + 5
+    expect(sliding.asked(state, now, 2, now), (now, 16 * 2**36 + 2 * 2**18 + 9), "one in the next window")
 
 
 def limit_in(v):

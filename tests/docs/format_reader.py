@@ -822,6 +822,7 @@ def check_page(vectors):
             expect(at, vectors["offsets"][part][field], f"the offset of {part}.{field}")
     expect(int.from_bytes(b"SHMLIMIT", "little"), vectors["magic"], "the magic")
     expect(1, vectors["version"], "the version")
+    format_keys.check_examples(expect)
 
 
 def check_vectors(vectors):

@@ -318,6 +318,30 @@ mod tests {
         }
     }
 
+    /// After a reset the key has no room for a new life, as all others of its row have greater debts.
+    #[test]
+    fn a_key_that_was_reset_is_not_a_new_one() {
+        let (one, two) = (rows(1), rows(1));
+        let limit = bucket(1, SECOND, 4);
+        let tables = [Table { limit, rows: &one }, Table { limit, rows: &two }];
+        let all = Tables::new(&tables);
+        let strict =
+            |key, calls| KeyRequest { costs: [calls; MAX_LIMITS], may_forget: false, ..request(key, START) };
+        for key in 0..SLOTS as u64 {
+            assert!(matches!(
+                all.admit(&strict(key, if key == 3 { 1 } else { 4 })),
+                KeyDecision::Admitted { .. }
+            ));
+        }
+        let (key, now) = (strict(3, 1).keys[0], strict(3, 1).now);
+        for table in &tables {
+            table.row(key).reset(&limit, key.tag, now);
+            assert!(table.row(key).known(&limit, key.tag, now).is_in_a_slot);
+        }
+        assert!(matches!(all.admit(&strict(99, 1)), KeyDecision::Full { .. }));
+        assert!(matches!(all.admit(&strict(3, 3)), KeyDecision::Admitted { .. }));
+    }
+
     /// Threads race for a key's last calls: neither limit is over, and little of the fast one is lost.
     #[test]
     fn racing_requests_lose_no_more_than_they_are_many() {
