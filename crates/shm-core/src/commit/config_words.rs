@@ -505,7 +505,7 @@ pub(super) fn hides_names(from: &Generation) -> bool {
 
 /// Whether there is no limit of all requests: only permits, or only limits per key. Possibly garbage, as below.
 pub(super) fn has_no_limit(from: &Generation) -> bool {
-    from.header.shape.load(Ordering::Relaxed) & 0xff == 0
+    from.header.shape.load(Ordering::Relaxed) as u8 == 0
 }
 
 /// Whether the windows of a limit of this kind follow the wall clock.

@@ -55,7 +55,7 @@ impl MinuteCount {
 }
 
 fn minute_of(now: Nanos) -> u64 {
-    now.as_nanos() / MINUTE & 0xffff_ffff
+    (now.as_nanos() / MINUTE) & 0xffff_ffff
 }
 
 /// The parts of a key as its name, cut.
@@ -130,7 +130,7 @@ fn count_at(place: &DeniedKeyWords, minute: u64, now: Nanos) {
         }
     } else if recent.count < SAMPLE_FROM {
         place.recent.fetch_add(1, Ordering::Relaxed);
-    } else if (now.as_nanos() >> 6) % SAMPLE == 0 && recent.count < 0xffff_0000 {
+    } else if (now.as_nanos() >> 6).is_multiple_of(SAMPLE) && recent.count < 0xffff_0000 {
         place.recent.fetch_add(SAMPLE, Ordering::Relaxed);
     }
 }

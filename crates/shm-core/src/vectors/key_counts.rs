@@ -55,7 +55,7 @@ fn place_words(place: &DeniedKeyWords) -> Vec<u64> {
 /// One denial after the other: of keys that come again, and of others that take places from each other. Then which keys were
 /// denied most.
 fn denied() -> (Vec<Row>, Vec<Row>) {
-    let places: [DeniedKeyWords; DENIED_KEYS] = from_fn(|_| DeniedKeyWords {
+    let place = |_| DeniedKeyWords {
         tag: AtomicU64::new(0),
         recent: AtomicU64::new(0),
         before: AtomicU64::new(0),
@@ -63,7 +63,8 @@ fn denied() -> (Vec<Row>, Vec<Row>) {
         check: AtomicU64::new(0),
         name: words(),
         _reserved: words(),
-    });
+    };
+    let places: Box<[DeniedKeyWords; DENIED_KEYS]> = Box::new(from_fn(place));
     let long = "x".repeat(60);
     let mut all: Vec<(Vec<String>, u64)> = vec![
         (vec!["alice".into()], 0),
