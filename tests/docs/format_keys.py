@@ -455,7 +455,9 @@ def count_denial(places, tag, parts, now, checksum):
     weight = lambda place: count_within(place[1], minute) + count_within(place[2], minute)
     place = min(places, key=weight)
     if weight(place) > 0:
-        place[1 if count_within(place[1], minute) else 2] -= 1
+        if now // 64 % 16 == 0:
+            i = 1 if count_within(place[1], minute) else 2
+            place[i] -= min(place[i] & 0xFFFFFFFF, 16)
         return
     length, name = name_words(parts)
     place[:] = [tag, minute << 32 | 1, 0, length, checksum([tag, length, *name]), *name]

@@ -489,7 +489,10 @@ impl Shape {
             cells: at_most(cells, Shape::cells_for(MAX_SEATS) as u64)?,
             permits: at_most(permits, u64::from(crate::limit::MAX_PERMITS).next_power_of_two())?,
             rings: rings.map(|n| at_most(n, crate::limit::MAX_GREEDY).unwrap_or(usize::MAX)),
-            keys: KeyShape { tables: at_most(key_tables, LIMITS as u64)?, rows: at_most(key_rows, MAX_ROWS)? },
+            keys: KeyShape {
+                tables: at_most(key_tables, LIMITS as u64)?,
+                rows: at_most(key_rows, MAX_ROWS)?,
+            },
         };
         let is_ring = |&n: &usize| n == 0 || (n.is_power_of_two() && n <= crate::limit::MAX_GREEDY as usize);
         let sound = (shape.cells == 0 || shape.cells == Shape::cells_for(shape.seats))

@@ -60,13 +60,13 @@ pub use denied::{Denied, DeniedBy};
 pub use directory::{DIR_VARIABLE, Directory};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
-pub use limiter::{
-    ChargeTotals, Decision, DeniedKey, Demand, Granted, Inspection, KeyAsk, KeyOf, KeyStatus, Limiter, OnMismatch, Receipt, ReservedTurn,
-    Settings, SleepPlan, TableStatus, TendStep, Undecided, WaitStep, Waiter, Waiting, WindowEnd, remove_by_force,
-    sleep_on,
-};
-#[cfg(not(model))]
 pub use keyed::EventCount;
+#[cfg(not(model))]
+pub use limiter::{
+    ChargeTotals, Decision, Demand, DeniedKey, Granted, Inspection, KeyAsk, KeyOf, KeyStatus, Limiter,
+    OnMismatch, Receipt, ReservedTurn, Settings, SleepPlan, TableStatus, TendStep, Undecided, WaitStep,
+    Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
+};
 #[cfg(not(model))]
 pub use line::CallerWaker;
 #[cfg(not(model))]

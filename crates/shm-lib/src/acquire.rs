@@ -158,7 +158,7 @@ impl<'a, T: AcquireOutput> Acquire<'a, T> {
         self.until(wait::deadline_after(deadline.saturating_duration_since(Instant::now())))
     }
 
-    fn until(self, latest: Nanos) -> Acquire<'a, Outcome> {
+    pub(crate) fn until(self, latest: Nanos) -> Acquire<'a, Outcome> {
         let with_outcome = self.with_outcome();
         Acquire { demand: with_outcome.demand.until(latest), ..with_outcome }
     }

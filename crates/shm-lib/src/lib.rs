@@ -48,6 +48,16 @@
 //! | [`Permit`] | a held permit |
 //! | [`Fallback`] | fail open or fail closed when the limiter cannot decide |
 //!
+//! **Limit each key of many**: users, addresses, tokens
+//!
+//! | | |
+//! |---|---|
+//! | [`KeyedRateLimit::open`], [`attach`](KeyedRateLimit::attach), [`builder`](KeyedRateLimit::builder), [`KeyedBuilder`] | join a limiter that limits each key, or create it |
+//! | [`KeyedRateLimit::key`], [`Key`], [`LimitOfKey`] | one key's budget: decide, wait, charge, reset, status |
+//! | [`KeyedRateLimit::try_acquire_many`] | decide for many keys at once |
+//! | [`KeyAcquire`], [`KeyAcquiring`] | wait for a key's turn, in a thread or a task |
+//! | [`KeyPolicy`], [`KeyStatus`], [`TableStatus`], [`EventCount`], [`DeniedKey`] | the limits of each key, how full the table is, and which keys are denied most |
+//!
 //! **Inspect and control**
 //!
 //! | | |
@@ -67,6 +77,7 @@ mod acquire;
 mod binding;
 mod builder;
 mod fallback;
+mod keyed;
 mod lost;
 mod outcome;
 mod permit;
@@ -78,15 +89,18 @@ mod wait;
 pub use acquire::{Acquire, AcquireOutput, StoppableAcquire};
 pub use builder::Builder;
 pub use fallback::Fallback;
+pub use keyed::{Key, KeyAcquire, KeyAcquiring, KeyedBuilder, KeyedRateLimit, LimitOfKey, OwnedKey};
 pub use lost::{Found, Lost, OnLost};
 pub use outcome::{Admission, Outcome, Settled};
 pub use permit::Permit;
 pub use rate_limit::{Changing, RateLimit, Status};
 pub use reservation::Reservation;
 pub use shm_core::clock::{Nanos, now};
-pub use shm_core::limit::{self, Calendar, Cost, Kind, Limit, Policy, PolicySpec, Rate, Start, Unit, Zone};
+pub use shm_core::limit::{
+    self, Calendar, Cost, KeyPolicy, Kind, Limit, Policy, PolicySpec, Rate, Start, Unit, Zone,
+};
 pub use shm_core::{
-    Attached, Counts as Stats, DIR_VARIABLE, Denied, DeniedBy, Directory, Error, ErrorKind, Inspection, Name,
-    OnMismatch, Result, Waiting, WindowEnd,
+    Attached, Counts as Stats, DIR_VARIABLE, Denied, DeniedBy, DeniedKey, Directory, Error, ErrorKind,
+    EventCount, Inspection, KeyStatus, Name, OnMismatch, Result, TableStatus, Waiting, WindowEnd,
 };
 pub use wait::Acquiring;

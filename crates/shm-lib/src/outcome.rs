@@ -68,12 +68,25 @@ pub struct Admission {
 pub(crate) enum Charge {
     Calls(u64),
     Units(Box<(Cost, ChargeTotals)>),
+    /// To a key, and to nothing else.
+    KeyCalls(u64),
+    /// To a key, and to the limits of all keys.
+    Key(Box<KeyCharge>),
     /// The admission was settled.
     Settled,
     /// Not charged: the limiter could not decide, and the caller chose to fail open.
     FailedOpen,
     /// Not charged: the limiter is in shadow mode and would have denied the request.
     Shadowed(Box<Denied>),
+}
+
+/// What was charged for an admission of a key.
+#[derive(Debug)]
+pub(crate) struct KeyCharge {
+    /// To the limits per key.
+    pub(crate) cost: Cost,
+    /// To the limits of all keys; `None` if there are none. Its permit is in the whole admission.
+    pub(crate) all: Option<Admission>,
 }
 
 /// What [`RateLimit::settle`](crate::RateLimit::settle) gave back or charged in addition. Its example shows one.
@@ -164,6 +177,11 @@ impl Admission {
     #[inline]
     pub(crate) fn immediate(receipt: Receipt, permit: Option<Permit>, charge: Charge) -> Admission {
         Admission { receipt, waited_ns: 0, permit, charge }
+    }
+
+    /// Whether it is that of a key, and the limits of all keys were charged, too.
+    pub(crate) fn is_of_all_keys(&self) -> bool {
+        matches!(&self.charge, Charge::Key(charge) if charge.all.is_some())
     }
 
     /// Admitted without being charged.

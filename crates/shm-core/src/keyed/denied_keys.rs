@@ -13,8 +13,8 @@ use crate::sync::Ordering;
 const MINUTE: u64 = 60_000_000_000;
 /// Places of one group.
 const GROUP: usize = 8;
-/// A key that has been denied so often within a minute is counted only at one denial in [`SAMPLE`], so that its place does not
-/// become what all processes wait for.
+/// A key that has been denied so often within a minute is counted only at one denial in [`SAMPLE`], and one that has no place is
+/// noticed so rarely, so that a place does not become what all processes wait for.
 const SAMPLE_FROM: u64 = 64;
 const SAMPLE: u64 = 16;
 /// Between the parts of a key's name: the unit separator of ASCII.
@@ -58,6 +58,11 @@ fn minute_of(now: Nanos) -> u64 {
     (now.as_nanos() / MINUTE) & 0xffff_ffff
 }
 
+/// Whether a denial at this instant is one of those that stand for [`SAMPLE`].
+fn is_sampled(now: Nanos) -> bool {
+    (now.as_nanos() >> 6).is_multiple_of(SAMPLE)
+}
+
 /// The parts of a key as its name, cut.
 fn name_of(parts: &[&[u8]]) -> ([u8; DENIED_NAME], usize) {
     let (mut name, mut len) = ([0; DENIED_NAME], 0);
@@ -95,10 +100,13 @@ pub(crate) fn count(places: &[DeniedKeyWords; DENIED_KEYS], key: Tag, parts: &[&
     let recent = MinuteCount::of(seen);
     if weight(least) > 0 {
         // It gives way step by step.
+        if !is_sampled(now) {
+            return;
+        }
         let step = if recent.within(minute) > 0 { &least.recent } else { &least.before };
         let _ = step.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             let of = MinuteCount::of(word);
-            (of.count > 0).then(|| MinuteCount { count: of.count - 1, ..of }.word())
+            (of.count > 0).then(|| MinuteCount { count: of.count.saturating_sub(SAMPLE), ..of }.word())
         });
         return;
     }
@@ -130,7 +138,7 @@ fn count_at(place: &DeniedKeyWords, minute: u64, now: Nanos) {
         }
     } else if recent.count < SAMPLE_FROM {
         place.recent.fetch_add(1, Ordering::Relaxed);
-    } else if (now.as_nanos() >> 6).is_multiple_of(SAMPLE) && recent.count < 0xffff_0000 {
+    } else if is_sampled(now) && recent.count < 0xffff_0000 {
         place.recent.fetch_add(SAMPLE, Ordering::Relaxed);
     }
 }

@@ -169,17 +169,18 @@ impl<const N: usize> World<N> {
         self.admitted.clear();
     }
 
-    /// A debt, which nothing denies: as a row would charge it to a key that it has.
+    /// A debt, which nothing denies.
     fn charge(&mut self, key: u64, amount: u64) {
         let now = Nanos::from_nanos(self.now);
+        let before = self.used(key);
         let (row, tag) = self.place(key);
-        for pair in row.0 {
-            let slot = Slot::load(pair);
-            if slot.tag.is_same_key(tag) {
-                let state = self.limit.debt(slot.state, now, amount);
-                assert!(Slot::replace(pair, slot, Slot { state, ..slot }));
-            }
-        }
+        row.charge(&self.limit, tag, now, amount, Nanos::from_nanos(u64::MAX)).unwrap();
+        let most = match self.spec.kind {
+            Kind::Bucket { burst } => burst,
+            _ => self.spec.max,
+        };
+        let used = self.used(key);
+        assert!(used >= most.min(before + amount), "{amount} charged: {before} were used, then {used}");
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
@@ -207,6 +208,7 @@ fn word() -> impl Strategy<Value = u64> {
 #[derive(Clone, Debug)]
 enum Step {
     Admit { key: u64, cost: u64, lag: u64 },
+    Charge { key: u64, amount: u64 },
     Reset { key: u64 },
     Pass { ns: u64 },
 }
@@ -216,6 +218,7 @@ fn steps(keys: u64) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => (0..keys, prop_oneof![4 => Just(1u64), 1 => 1u64..4], lag)
             .prop_map(|(key, cost, lag)| Step::Admit { key, cost, lag }),
+        1 => (0..keys, 1u64..4).prop_map(|(key, amount)| Step::Charge { key, amount }),
         1 => (0..keys).prop_map(|key| Step::Reset { key }),
         4 => prop_oneof![0..20_000u64, 0..5 * MS, 0..PER / 4].prop_map(|ns| Step::Pass { ns }),
     ];
@@ -231,6 +234,7 @@ fn tell<const N: usize>(spec: Spec, steps: &[Step]) -> Result<(), TestCaseError>
                 let lag = if matches!(spec.kind, Kind::Sliding) { 0 } else { lag };
                 world.admit(key, cost.min(spec.burst()), lag);
             }
+            Step::Charge { key, amount } => world.charge(key, amount),
             Step::Reset { key } => world.reset(key),
             Step::Pass { ns } => world.now += ns,
         }
@@ -272,7 +276,7 @@ proptest! {
                     let admitted = matches!(world.admit(key, cost, lag), Decision::Admitted { .. });
                     prop_assert_eq!(admitted, conforms);
                 }
-                Step::Reset { .. } => {}
+                Step::Charge { .. } | Step::Reset { .. } => {}
                 Step::Pass { ns } => world.now += ns,
             }
         }
@@ -286,7 +290,7 @@ proptest! {
         for step in &steps {
             match *step {
                 Step::Admit { key, cost, .. } => drop(world.admit(key, cost.min(spec.burst()), 0)),
-                Step::Reset { key } => world.charge(key, debt),
+                Step::Charge { key, .. } | Step::Reset { key } => world.charge(key, debt),
                 Step::Pass { ns } => world.now += ns,
             }
         }

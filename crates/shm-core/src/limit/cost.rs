@@ -148,6 +148,14 @@ impl Cost {
         missing.collect::<Vec<_>>().into_iter().fold(self, |cost, unit| cost.and(unit, 0))
     }
 
+    /// What of this cost these limits count: its calls, and the units that they count.
+    pub(crate) fn part_for(&self, limits: impl Iterator<Item = Limit> + Clone) -> Cost {
+        let calls = Cost { calls: self.calls, names_calls: self.names_calls, ..Cost::calls(0) };
+        let amounts = self.amounts[..self.named].iter();
+        let counted = amounts.filter(|(unit, _)| limits.clone().any(|limit| limit.unit() == *unit));
+        counted.fold(calls, |cost, &(unit, amount)| cost.and(unit, amount))
+    }
+
     /// The number of calls if the cost states nothing else; otherwise `None`.
     ///
     /// ```

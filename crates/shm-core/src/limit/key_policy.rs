@@ -87,7 +87,9 @@ impl KeyPolicy {
             ));
         }
         if max > room {
-            return bad(format!("{limit}: a window per key counts at most {room}; use a bucket (--burst {max})"));
+            return bad(format!(
+                "{limit}: a window per key counts at most {room}; use a bucket (--burst {max})"
+            ));
         }
         Ok(())
     }
@@ -182,14 +184,13 @@ fn write_per_key<L: fmt::Display>(
         write!(f, "{}{limit}", if i > 0 { " + " } else { "" })?;
     }
     f.write_str(" per key")?;
-    match refuses_new {
-        Some(true) => f.write_str(", new keys denied when full")?,
-        Some(false) | None => {}
+    if refuses_new == Some(true) {
+        f.write_str(", new keys denied when full")?;
     }
-    match hides_names {
-        Some(true) => f.write_str(", names hidden"),
-        Some(false) | None => Ok(()),
+    if hides_names == Some(true) {
+        f.write_str(", names hidden")?;
     }
+    Ok(())
 }
 
 /// Limits per key as a caller specified them: see [`PolicySpec`](super::PolicySpec).

@@ -307,7 +307,7 @@ mod tests {
     fn permits_shadow_and_further_limits_are_compared_if_specified() {
         let two = policy(&[rate("5/s"), rate("9/m")]).with_permits(3).unwrap().in_shadow(true);
         let five = spec(&[rate("5/s")]);
-        for (specified, met) in [
+        for (specified, met) in vec![
             (five, true),
             (spec(&[rate("5/s"), rate("9/m")]), true),
             (spec(&[rate("9/m")]), false),
@@ -368,7 +368,7 @@ mod tests {
         };
         let tokens = LimitSpec { unit: Unit::named("tokens").unwrap(), ..rate("100/m") };
         let two = policy(&[bucket, tokens]).with_permits(3).unwrap().in_shadow(true);
-        for (specified, existing, expected) in [
+        for (specified, existing, expected) in vec![
             (spec(&[rate("7/s")]), policy(&[bucket]), "7/s with bursts of 20"),
             (spec(&[LimitSpec { burst: Some(1), ..rate("7/s") }]), policy(&[bucket]), "7/s evenly spaced"),
             (spec(&[greedy("7/s")]), policy(&[bucket]), "7/s greedy"),

@@ -34,8 +34,8 @@
 //! ```
 
 use super::{
-    Calendar, KeyPolicy, Kind, Limit, LimitKind, LimitSpec, LocalDateTime, Policy, Rate, Start, Unit, Zone, format_span,
-    parse_span,
+    Calendar, KeyPolicy, Kind, Limit, LimitKind, LimitSpec, LocalDateTime, Policy, Rate, Start, Unit, Zone,
+    format_span, parse_span,
 };
 use crate::clock::Nanos;
 use crate::error::{Error, ErrorKind, Result};

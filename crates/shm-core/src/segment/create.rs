@@ -21,6 +21,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate, renameat};
 #[cfg(target_env = "gnu")]
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -179,6 +180,7 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     // The part that every process uses is allocated now, so that a full file system is not a SIGBUS later. Tables of keys get
     // their memory when it is needed (`Segment::ensure_memory`).
     if size > fixed {
+        check_room(file, size)?;
         file.set_len(size).map_err(|e| Error::os(&format!("cannot make a file of {size} bytes"), e))?;
     }
     let allocated = loop {
@@ -198,6 +200,26 @@ fn filled(unnamed: &Unnamed<'_>, access: Access, name: &Name, path: &Path, plan:
     let segment = Segment::new(map, name, path, &meta, file_system);
     segment.initialise(&config);
     Ok(segment)
+}
+
+/// Checks that the file system is large enough for the whole file, however much of it is in use.
+fn check_room(file: &File, size: u64) -> Result<()> {
+    let Ok(stat) = fstatvfs(file) else { return Ok(()) };
+    let total = stat.blocks().saturating_mul(stat.fragment_size());
+    // 0: a tmpfs without a bound.
+    if total == 0 || total >= size {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::NoSpace,
+        format!(
+            "its table of keys may grow to {} MB, and its file system has {} MB in all; choose a smaller capacity, or a directory on \
+             a larger file system (--dir, {}; for /dev/shm in Docker: --shm-size)",
+            size >> 20,
+            total >> 20,
+            crate::directory::DIR_VARIABLE,
+        ),
+    ))
 }
 
 /// Creates a file without a name.

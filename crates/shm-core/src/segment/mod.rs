@@ -21,9 +21,9 @@ mod open;
 pub use crate::layout::MAX_SEATS;
 pub(crate) use control::{Control, unlink_if};
 pub(crate) use create::capacity_of;
-pub use create::{DEFAULT_CAPACITY, DEFAULT_SEATS, MAX_CAPACITY};
 #[cfg(test)]
 pub(crate) use create::shape_for;
+pub use create::{DEFAULT_CAPACITY, DEFAULT_SEATS, MAX_CAPACITY};
 
 use crate::clock;
 use crate::commit::{

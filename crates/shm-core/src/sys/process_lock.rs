@@ -45,6 +45,12 @@ impl<T> ProcessLock<T> {
     }
 }
 
+impl<T: Default> Default for ProcessLock<T> {
+    fn default() -> ProcessLock<T> {
+        ProcessLock::new(T::default())
+    }
+}
+
 impl<T: Default> ProcessLock<T> {
     /// Takes the lock. Waits only for other threads of this process.
     #[inline]

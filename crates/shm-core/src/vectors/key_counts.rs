@@ -75,7 +75,7 @@ fn denied() -> (Vec<Row>, Vec<Row>) {
         (vec!["alice".into()], 3 * MINUTE),
     ];
     // Many for few places, a minute later.
-    all.extend((0..90).map(|i| (vec![format!("key {i}")], 3 * MINUTE + i)));
+    all.extend((0..90).map(|i| (vec![format!("key {i}")], 3 * MINUTE + i * 37)));
     all.extend((0..20).map(|i| (vec![format!("late key {i}")], 4 * MINUTE + i)));
     // So often that only one in 16 is counted.
     all.extend((0..90).map(|i| (vec!["alice".into()], 4 * MINUTE + i * 37)));
@@ -88,7 +88,8 @@ fn denied() -> (Vec<Row>, Vec<Row>) {
         let of_group = || places[group..group + 8].iter().flat_map(place_words).collect::<Vec<u64>>();
         let before = of_group();
         denied_keys::count(&places, tag, &bytes, now);
-        if i < 8 || i + 3 > count || i % 16 == 0 {
+        let is_sampled = (now.as_nanos() >> 6).is_multiple_of(16);
+        if i < 8 || i + 3 > count || i % 16 == 0 || is_sampled && i % 2 == 0 {
             rows.push(
                 row! { tag: tag.word(), group: group, now_ns: now.as_nanos() }
                     .texts("parts", &parts)

@@ -58,6 +58,8 @@ pub struct Builder {
     directory: Option<Directory>,
     mode: Option<u32>,
     seats: Option<usize>,
+    /// Only for a limiter of keys.
+    capacity: Option<u64>,
     on_mismatch: Option<OnMismatch>,
     replace: bool,
     on_lost: OnLost,
@@ -81,6 +83,7 @@ impl Builder {
             directory: None,
             mode: None,
             seats: None,
+            capacity: None,
             on_mismatch: None,
             replace: false,
             on_lost: OnLost::default(),
@@ -364,6 +367,11 @@ impl Builder {
     /// ```
     pub fn seats(mut self, seats: usize) -> Self {
         self.seats = Some(seats);
+        self
+    }
+
+    pub(crate) fn capacity(mut self, keys: u64) -> Self {
+        self.capacity = Some(keys);
         self
     }
 

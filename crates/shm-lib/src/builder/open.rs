@@ -53,6 +53,13 @@ impl Builder {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_rate(self, rate: Rate) -> Result<RateLimit> {
+        let policy = PolicySpec::new(&self.limits_at(rate)?)?;
+        let policy = self.permits.map_or(Ok(policy), |n| policy.with_permits(n))?;
+        self.open_with_settings(policy)
+    }
+
+    /// The limits that the builder's settings and this rate specify.
+    pub(crate) fn limits_at(&self, rate: Rate) -> Result<Vec<LimitSpec>> {
         self.refuse_contradictions()?;
         let (burst, start, zone, guard) = (self.burst, self.fixed_window, self.calendar_window, self.guard);
         let rate = LimitSpec { burst, start, zone, guard, ..LimitSpec::of(rate) };
@@ -64,9 +71,18 @@ impl Builder {
             _ => rate,
         };
         let more = self.more.iter().map(|&limit| limit.into());
-        let policy = PolicySpec::new(&std::iter::once(first).chain(more).collect::<Vec<_>>())?;
+        Ok(std::iter::once(first).chain(more).collect())
+    }
+
+    /// Opens with this policy and the builder's settings of the whole policy.
+    pub(crate) fn open_keys(self, policy: PolicySpec) -> Result<RateLimit> {
         let policy = self.permits.map_or(Ok(policy), |n| policy.with_permits(n))?;
         self.open_with_settings(policy)
+    }
+
+    /// An error if a setting of a rate was made.
+    pub(crate) fn refuse_rate_settings(&self, method: &str, instead: &str) -> Result<()> {
+        self.refuse(&self.rate_settings(), method, instead)
     }
 
     /// Joins the limiter, or creates it with [`permits`](Self::permits) and no rate: it limits concurrency only.
@@ -124,8 +140,9 @@ impl Builder {
     }
 
     /// The settings for creating or joining the file, and whether each was set.
-    fn file_settings(&self) -> [(&'static str, bool); 4] {
+    fn file_settings(&self) -> [(&'static str, bool); 5] {
         [
+            ("capacity", self.capacity.is_some()),
             ("replace", self.replace),
             ("mode", self.mode.is_some()),
             ("seats", self.seats.is_some()),
@@ -134,7 +151,7 @@ impl Builder {
     }
 
     /// An error if one of these settings was made, since the completing method cannot use it.
-    fn refuse(&self, settings: &[(&str, bool)], method: &str, instead: &str) -> Result<()> {
+    pub(crate) fn refuse(&self, settings: &[(&str, bool)], method: &str, instead: &str) -> Result<()> {
         match settings.iter().find(|(_, was_set)| *was_set) {
             None => Ok(()),
             Some((setting, _)) => {
@@ -166,7 +183,7 @@ impl Builder {
         self.refuse(&self.file_settings(), method, instead)
     }
 
-    fn invalid(&self, why: impl Into<String>) -> Error {
+    pub(crate) fn invalid(&self, why: impl Into<String>) -> Error {
         Error::new(ErrorKind::InvalidInput, format!("limiter {:?}: {}", self.name, why.into()))
     }
 
@@ -213,6 +230,7 @@ impl Builder {
         let settings = Settings {
             mode: self.mode,
             seats: self.seats.unwrap_or(shm_core::DEFAULT_SEATS),
+            capacity: self.capacity.unwrap_or(shm_core::DEFAULT_CAPACITY),
             on_mismatch: self.on_mismatch.unwrap_or(OnMismatch::Error),
             ..Settings::new(policy)
         };

@@ -173,7 +173,7 @@ fn try_with_permit(limiter: &Arc<Limiter>, n: u64) -> Result<Outcome> {
 
 /// Decides a request of any cost.
 #[inline(never)]
-fn try_cost(limiter: &Arc<Limiter>, cost: &Cost) -> Result<Outcome> {
+pub(crate) fn try_cost(limiter: &Arc<Limiter>, cost: &Cost) -> Result<Outcome> {
     Ok(match limiter.permit_and(cost, || limiter.try_cost(cost))? {
         Ok(((decision, charged), held)) => {
             outcome(decision, permit(limiter, held), || Charge::of(cost, charged))
@@ -202,7 +202,7 @@ fn outcome(decision: Decision, permit: Option<Permit>, charge: impl FnOnce() -> 
 
 /// Turns a denial into the caller's outcome: shadow mode admits the request instead.
 #[inline]
-fn denied_or_shadowed(denied: Denied, shadow: bool, permit: Option<Permit>) -> Outcome {
+pub(crate) fn denied_or_shadowed(denied: Denied, shadow: bool, permit: Option<Permit>) -> Outcome {
     if shadow {
         let charge = Charge::Shadowed(Box::new(denied));
         return Outcome::Admitted(Admission::uncharged(denied.at(), permit, charge));

@@ -17,6 +17,7 @@ mod reserve;
 mod settle;
 mod status;
 
+pub(crate) use acquire::{denied_or_shadowed, try_cost};
 pub use asynchronous::Changing;
 pub use status::Status;
 

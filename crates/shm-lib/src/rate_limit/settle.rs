@@ -46,6 +46,11 @@ impl RateLimit {
                 )
                 .at(self.name(), self.path()));
             }
+            of_a_key @ (Charge::KeyCalls(_) | Charge::Key(_)) => {
+                admission.charge = of_a_key;
+                let why = "this admission is one of a key; settle it with `limit.key(key).settle(…)`";
+                return Err(Error::new(ErrorKind::InvalidInput, why).at(self.name(), self.path()));
+            }
             // Never charged.
             uncharged @ (Charge::FailedOpen | Charge::Shadowed(_)) => {
                 admission.charge = uncharged;

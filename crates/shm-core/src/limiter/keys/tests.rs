@@ -1,6 +1,6 @@
 //! Limits per key in a file, through the limiter.
 
-use super::super::{Settings, *};
+use super::super::*;
 use super::{KeyAsk, KeyOf};
 use crate::limit::Cost;
 use crate::limit::{KeyPolicy, Limit, Rate, Unit};
@@ -213,11 +213,11 @@ fn a_debt_is_paid_by_later_time() {
     let scene = Scene::new();
     let limiter = scene.per_key(&[bucket("1/m", 2)]);
     limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::from(5)).unwrap();
-    let denied = limiter.key_denial(&ask(&[b"x"], &Cost::one())).unwrap().unwrap();
+    let denied = limiter.key_denial(&ask(&[b"x"], &Cost::one()), false).unwrap().unwrap();
     assert!((239..=240).contains(&denied.retry_after().unwrap().as_secs()), "{denied:?}");
     let e = limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::from(1_000_000)).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::TooFar);
-    assert_eq!(limiter.key_denial(&ask(&[b"y"], &Cost::one())).unwrap(), None);
+    assert_eq!(limiter.key_denial(&ask(&[b"y"], &Cost::one()), true).unwrap(), None);
     // After a reset the debt counts to the key's next life.
     limiter.reset_key(KeyOf::All(&[b"x"])).unwrap();
     limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::one()).unwrap();
@@ -278,13 +278,11 @@ fn a_batch_is_decided_like_single_requests() {
 fn a_damaged_key_is_reported_and_repaired() {
     let scene = Scene::new();
     let limiter = scene.per_key(&[bucket("5/s", 5)]);
-    assert!(is_admitted(&limiter, "x"));
-    for (index, row) in limiter.segment.table(0).iter().enumerate() {
-        limiter.segment.ensure_memory(0, index).unwrap();
+    assert!(is_admitted(&limiter, "y"));
+    for (_, row) in limiter.segment.rows_in_use(0) {
         for pair in &row.0 {
-            let seen =
-                (pair.first(crate::sync::Ordering::Relaxed), pair.second(crate::sync::Ordering::Relaxed));
-            assert!(pair.compare_exchange(seen, (u64::MAX - 5, 77)));
+            let seen = (pair.first(Ordering::Relaxed), pair.second(Ordering::Relaxed));
+            pair.compare_exchange(seen, (u64::MAX - 5, 77));
         }
     }
     let e = limiter.try_key(&ask(&[b"y"], &Cost::one())).unwrap_err();

@@ -1,0 +1,98 @@
+//! Debts and resets of keys, and of all keys.
+
+use super::super::Limiter;
+use super::{KeyAsk, KeyOf};
+use crate::clock::{self, Clock};
+use crate::commit::{CommitError, Config};
+use crate::error::{ErrorKind, Result};
+use crate::keyed::{KeyClock, KeyReset, Row, Table};
+use crate::limit::{Cost, KeyPolicy, MAX_WAIT};
+use crate::sys::signal::NoHandlers;
+use std::time::Duration;
+
+impl Limiter {
+    /// Charges this amount to the key unconditionally: a debt, which later time pays. Units that are not named are not charged.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooFar`] if the key could not make a request for more than a year, and those of [`try_key`](Self::try_key).
+    pub fn charge_key(&self, key: KeyOf<'_>, what: &Cost) -> Result<()> {
+        // A child forked by a handler would charge it a second time.
+        let _no_handlers = NoHandlers::enter();
+        loop {
+            let (epoch, rules) = self.key_rules()?;
+            let what =
+                what.with_every_unit_of(self.config()?.policy.keys().into_iter().flat_map(KeyPolicy::limits));
+            if what.largest() == 0 {
+                return Ok(());
+            }
+            let ask = KeyAsk { key, cost: &what, at: None };
+            let now = clock::SystemClock.exact();
+            let mut request = self.hashed_request(&ask, &rules, now, Duration::ZERO);
+            request.costs = self.key_costs(&what, &rules, epoch)?;
+            self.allocate(&request, &rules)?;
+            if !self.segment.generations().is_current(epoch) {
+                continue;
+            }
+            let latest = now.plus(MAX_WAIT);
+            let charged = self.with_tables(&rules.limits, |tables| tables.charge(&request, latest));
+            if let Err(ready) = charged {
+                let cost = what.largest();
+                return Err(self.segment.commit_error(CommitError::TooFar { ready, now }, cost));
+            }
+            // Not charged again if a change came meanwhile: a debt stays.
+            return self.maybe_check_file(now);
+        }
+    }
+
+    /// Resets a key: it is as if it had never been used. Returns whether it was in the table.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`], [`ErrorKind::InvalidInput`] if the limiter has no
+    /// limits per key.
+    pub fn reset_key(&self, key: KeyOf<'_>) -> Result<bool> {
+        let (_, rules) = self.key_rules()?;
+        let cost = Cost::one();
+        let now = clock::SystemClock.exact();
+        let request =
+            self.hashed_request(&KeyAsk { key, cost: &cost, at: None }, &rules, now, Duration::ZERO);
+        let mut was_known = false;
+        for (index, limit) in rules.limits.iter().map_while(Option::as_ref).enumerate() {
+            let (rows, key) = (self.segment.table(index), request.keys[index]);
+            if self.segment.has_memory(index, key.row(rows.len())) {
+                let table = Table { limit: *limit, rows };
+                was_known |= table.row(key).reset(limit, key.tag, now) == KeyReset::Done;
+            }
+        }
+        self.maybe_check_file(now)?;
+        // Those who wait for it try again.
+        self.wake_everybody();
+        Ok(was_known)
+    }
+
+    /// For a reset: how far the clock of each table has to be so that all of its states are expired. Clears states that nothing
+    /// can have led to. By the holder of the control lock.
+    pub(in crate::limiter) fn advanced_key_clock(&self, config: &Config) -> Result<KeyClock> {
+        let mut clock = config.key_clock;
+        let (_, rules) = self.key_rules()?;
+        for (index, limit) in rules.limits.iter().map_while(Option::as_ref).enumerate() {
+            let mut greatest = 0;
+            let now = clock::SystemClock.exact();
+            for (_, row) in self.segment.rows_in_use(index) {
+                greatest = greatest.max(Row(&row.0).greatest_plausible(limit, now));
+            }
+            let advance = &mut clock.advance[index];
+            *advance = advance.saturating_add(limit.advance_past(greatest, now));
+            if limit.is_near_the_end(*advance) {
+                return Err(self.segment.error(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "it was reset so often that its clock is at its end; replace it: shm-limit create {} --replace, with all \
+                         its settings",
+                        self.name().shell_word()
+                    ),
+                ));
+            }
+        }
+        Ok(clock)
+    }
+}

@@ -1,0 +1,112 @@
+//! A request of a key: decided now, from the limits of the key and those of all keys, or none.
+//!
+//! With limits of all keys (or permits), the order is: look at the key; take from the limits of all keys; charge the key. A
+//! request that its key denies takes nothing, so one busy key costs the others nothing. If another request of the key comes in
+//! between and takes its last call, what was taken from all keys is given back.
+
+use super::Key;
+use crate::outcome::{Charge, KeyCharge};
+use crate::rate_limit::{denied_or_shadowed, try_cost};
+use crate::{Admission, Outcome};
+use shm_core::limit::{Cost, Rate};
+use shm_core::{Decision, Denied, KeyAsk, KeyOf, Limiter, Receipt, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Decides a request now.
+#[inline]
+pub(super) fn now(
+    limiter: &Arc<Limiter>,
+    key: &Key<'_>,
+    cost: &Cost,
+    at: Option<(Rate, u64)>,
+) -> Result<Outcome> {
+    key.with(|key| {
+        if limiter.takes_more_than_keys()? {
+            return from_all(limiter, key, cost, at);
+        }
+        let decision = limiter.try_key(&KeyAsk { key, cost, at })?;
+        Ok(outcome(decision, cost))
+    })
+}
+
+/// The outcome of a request that takes only from the limits of its key.
+#[inline]
+pub(super) fn outcome(decision: Decision, cost: &Cost) -> Outcome {
+    match decision {
+        Decision::Admitted(receipt) => Outcome::Admitted(Admission::immediate(receipt, None, charge(cost))),
+        Decision::Denied { denied, shadow } => denied_or_shadowed(denied, shadow, None),
+    }
+}
+
+#[inline]
+fn charge(cost: &Cost) -> Charge {
+    match cost.only_calls() {
+        Some(n) => Charge::KeyCalls(n),
+        None => Charge::Key(Box::new(KeyCharge { cost: *cost, all: None })),
+    }
+}
+
+#[inline(never)]
+fn from_all(limiter: &Arc<Limiter>, key: KeyOf<'_>, cost: &Cost, at: Option<(Rate, u64)>) -> Result<Outcome> {
+    let (for_all, for_key) = limiter.split_cost(cost)?;
+    let ask = KeyAsk { key, cost: &for_key, at };
+    if let Some(denied) = limiter.key_denial(&ask, true)? {
+        return Ok(denied_or_shadowed(denied, limiter.is_shadow(), None));
+    }
+    let of_all = match try_cost(limiter, &for_all)? {
+        Outcome::Admitted(admission) => admission,
+        denied @ Outcome::Denied(_) => return Ok(denied),
+    };
+    Ok(match charge_key(limiter, &ask, &for_all, of_all, Duration::ZERO)? {
+        Ok(admission) => Outcome::Admitted(admission),
+        Err((denied, shadow)) => {
+            limiter.count_denied();
+            denied_or_shadowed(denied, shadow, None)
+        }
+    })
+}
+
+/// Charges the key, after the limits of all keys have admitted the request; a turn that comes within `ahead` will do. If the key
+/// denies it, what was taken from all keys is given back: returns the denial, and whether shadow mode suppresses it.
+pub(super) fn charge_key(
+    limiter: &Arc<Limiter>,
+    ask: &KeyAsk<'_>,
+    for_all: &Cost,
+    of_all: Admission,
+    ahead: Duration,
+) -> Result<std::result::Result<Admission, (Denied, bool)>> {
+    let decision = limiter.book_key(ask, ahead);
+    let receipt = match decision {
+        Ok(Decision::Admitted(receipt)) => receipt,
+        Ok(Decision::Denied { denied, shadow }) => {
+            give_back(limiter, for_all, of_all);
+            return Ok(Err((denied, shadow)));
+        }
+        Err(e) => {
+            give_back(limiter, for_all, of_all);
+            return Err(e);
+        }
+    };
+    Ok(Ok(whole(receipt, ask.cost, of_all)))
+}
+
+/// The admission by the key and by the limits of all keys.
+fn whole(receipt: Receipt, cost: &Cost, mut of_all: Admission) -> Admission {
+    let permit = of_all.take_permit();
+    let waited_ns = of_all.waited_ns;
+    let charge = Charge::Key(Box::new(KeyCharge { cost: *cost, all: Some(of_all) }));
+    Admission { waited_ns, ..Admission::immediate(receipt, permit, charge) }
+}
+
+/// Gives back what was taken from the limits of all keys. Its permit is released, too.
+fn give_back(limiter: &Limiter, for_all: &Cost, of_all: Admission) {
+    let charged = match &of_all.charge {
+        Charge::Units(units) => units.1,
+        Charge::Calls(_) => shm_core::ChargeTotals::default(),
+        // Nothing was charged.
+        _ => return,
+    };
+    // If it cannot be given back, it counts as used.
+    let _ = limiter.settle(&of_all.receipt, &charged, Some(for_all), None);
+}

@@ -1,0 +1,248 @@
+//! One key's budget.
+
+use super::{Key, KeyAcquire, KeyedRateLimit, decide};
+use crate::outcome::{Charge, KeyCharge};
+use crate::{Admission, Outcome, Settled};
+#[cfg(doc)]
+use crate::{ErrorKind, Limit, RateLimit};
+use shm_core::limit::{Cost, Rate};
+use shm_core::{Error, KeyStatus, Result};
+
+/// The budget of one key, made by [`KeyedRateLimit::key`]. It gives for the key what a [`RateLimit`] gives for a limiter.
+///
+/// A request takes from all limits of the key and, if the limiter has limits of all keys or permits, from those; or it takes from
+/// none, and is denied. What can be taken although the request is denied, or by a process that is killed during it:
+///
+/// - Where several requests of one key race for its last call, one that loses may have taken from those limits that recover
+///   faster than the one that denied it: at most one call for each racing request. Of the limits of all keys it gives back what it
+///   took (see [`RateLimit::settle`] for what a greedy limit can give back).
+/// - A process that is killed during a request leaves at most this one request charged, in some of the limits.
+#[derive(Clone, Debug)]
+pub struct LimitOfKey<'l, 'k> {
+    pub(super) limit: &'l KeyedRateLimit,
+    pub(super) key: Key<'k>,
+    pub(super) at: Option<(Rate, u64)>,
+}
+
+impl<'l, 'k> LimitOfKey<'l, 'k> {
+    #[inline]
+    pub(super) fn new(limit: &'l KeyedRateLimit, key: Key<'k>) -> LimitOfKey<'l, 'k> {
+        LimitOfKey { limit, key, at: None }
+    }
+
+    /// Decides by this rate and burst instead of those of the first limit per key: paid users beside free ones, in one table. The
+    /// caller says each time which rate a key has. The first limit must be a bucket, and both must take about as long to recover
+    /// from a full burst (`burst / rate`): up to eight times as long, or an eighth.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{KeyedRateLimit, Rate};
+    ///
+    /// let limit = KeyedRateLimit::builder("users").burst(10).directory(dir.path()).open_rate(Rate::per_minute(10)?)?;
+    /// let paid = (Rate::per_minute(100)?, 100);
+    /// assert!(!limit.key("free").try_acquire(10)?.retry_after().is_some());
+    /// assert!(limit.key("paid").at(paid.0, paid.1).try_acquire(50)?.is_admitted());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn at(self, rate: Rate, burst: u64) -> LimitOfKey<'l, 'k> {
+        LimitOfKey { at: Some((rate, burst)), ..self }
+    }
+
+    /// Charges the whole cost now, or denies the request. Never waits.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{DeniedBy, KeyedRateLimit, Rate};
+    ///
+    /// let limit = KeyedRateLimit::builder("users").burst(5).directory(dir.path()).open_rate(Rate::per_second(1)?)?;
+    /// assert!(limit.key("alice").try_acquire(4)?.is_admitted());
+    /// let denied = limit.key("alice").try_acquire(4)?.denied().unwrap();
+    /// assert!(matches!(denied.by(), DeniedBy::KeyLimit { index: 0, inherited: false, .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// - [`ErrorKind::NeverAdmissible`] if the cost is more than the burst.
+    /// - [`ErrorKind::InvalidInput`] if the cost is zero, or its units do not match the limits; if the rate of
+    ///   [`at`](Self::at) does not fit; if the limiter has no limits per key.
+    /// - [`ErrorKind::NoSpace`] if the table needs memory for the key, and its file system is full. Keys whose part of the table
+    ///   has memory go on.
+    /// - Otherwise as [`RateLimit::try_acquire`]. [`ErrorKind::NoSeat`] can occur only with limits of all keys, or permits.
+    #[inline]
+    pub fn try_acquire(&self, cost: impl Into<Cost>) -> Result<Outcome> {
+        let cost = cost.into();
+        self.limit.all.with(|limiter| decide::now(limiter, &self.key, &cost, self.at))
+    }
+
+    /// Prepares a request that waits for its turn: [`wait`](KeyAcquire::wait) for it in a thread, or `.await` it in a task.
+    /// [`KeyAcquire`] explains who is served first.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// use shm_lib::{KeyedRateLimit, Rate};
+    /// use std::time::Duration;
+    ///
+    /// let limit = KeyedRateLimit::builder("users").directory(dir.path()).open_rate(Rate::per_second(20)?)?;
+    /// limit.key("alice").acquire(1).wait()?; // in a thread
+    /// # runtime.block_on(async {
+    /// limit.key("alice").acquire(1).await?; // in a task of any runtime
+    /// let outcome = limit.key("alice").acquire(1).timeout(Duration::from_millis(10)).await?;
+    /// assert!(!outcome.is_admitted());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub fn acquire(&self, cost: impl Into<Cost>) -> KeyAcquire<'l, 'k> {
+        KeyAcquire::new(self.clone(), cost.into())
+    }
+
+    /// Blocks this thread until one call is admitted: short for `acquire(1).wait()`.
+    ///
+    /// # Errors
+    /// As [`KeyAcquire::wait`].
+    pub fn wait(&self) -> Result<Admission> {
+        self.acquire(1).wait()
+    }
+
+    /// What is known of the key: for each limit per key, in order. Charges nothing. (For limits of all keys see
+    /// [`KeyedRateLimit::all_keys`].)
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{KeyedRateLimit, Rate};
+    ///
+    /// let limit = KeyedRateLimit::builder("users").burst(5).directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// let _ = limit.key("alice").try_acquire(2)?;
+    /// let status = limit.key("alice").status()?[0];
+    /// assert_eq!((status.known, status.used, status.available), (true, 2, 3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    pub fn status(&self) -> Result<Vec<KeyStatus>> {
+        self.limit.all.with(|limiter| self.key.with(|key| limiter.key_status(key))).map(|(status, _)| status)
+    }
+
+    /// Resets the key: it is as if it had never been used. Returns whether it was in the table.
+    ///
+    /// Until the key has recovered from what it owed, it takes the room of one more key in the table. So a program that would reset
+    /// a key at each success (a login, say) had better [`charge`](Self::charge) only failures.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{KeyedRateLimit, Rate};
+    ///
+    /// let limit = KeyedRateLimit::builder("users").directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// let alice = limit.key("alice");
+    /// assert!(alice.try_acquire(1)?.is_admitted() && !alice.try_acquire(1)?.is_admitted());
+    /// assert!(alice.reset()?);
+    /// assert!(alice.try_acquire(1)?.is_admitted());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    pub fn reset(&self) -> Result<bool> {
+        self.limit.all.with(|limiter| self.key.with(|key| limiter.reset_key(key)))
+    }
+
+    /// Charges this cost to the key unconditionally, as a penalty or a debt, in one step per limit. It delays later requests of the
+    /// key; it denies nothing now, and takes nothing from the limits of all keys. The amount may be larger than the burst. Units
+    /// that the cost does not name are not charged.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{KeyedRateLimit, Rate};
+    /// use std::time::Duration;
+    ///
+    /// let limit = KeyedRateLimit::builder("logins").burst(5).directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// limit.key("alice").charge(7)?; // a wrong password
+    /// assert!(limit.key("alice").try_acquire(1)?.retry_after() > Some(Duration::from_secs(150)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire), but no cost is too large for the burst; [`ErrorKind::TooFar`](crate::ErrorKind::TooFar)
+    /// if the key could then make no request for more than a year.
+    pub fn charge(&self, cost: impl Into<Cost>) -> Result<()> {
+        let cost = cost.into();
+        self.limit.all.with(|limiter| {
+            let (_, of_key) = limiter.split_cost(&cost)?;
+            self.key.with(|key| limiter.charge_key(key, &of_key))
+        })
+    }
+
+    /// Corrects the cost of an admission of this key that was charged an estimate. An excess is charged to the key, and delays its
+    /// later requests. **What was charged too much is not given back to the key**: the state of a key cannot decrease, or keys that
+    /// were forgotten would return with less than they owed. So estimate low, and charge the rest. The limits of all keys get back
+    /// what they can give back, as by [`RateLimit::settle`]; what is returned tells what that was.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{Cost, KeyedRateLimit, Limit, Rate, Unit};
+    ///
+    /// let tokens = Unit::named("tokens")?;
+    /// let limit = Limit::token_bucket(Rate::per_hour(10_000)?)?.counting(tokens);
+    /// let limit = KeyedRateLimit::builder("model").directory(dir.path()).open_limits(&[limit])?;
+    /// let mut admission = limit.key("alice").acquire(Cost::of(tokens, 1_000)).wait()?; // an estimate
+    /// limit.key("alice").settle(&mut admission, Cost::of(tokens, 1_400))?; // the actual cost
+    /// assert_eq!(limit.key("alice").status()?[0].used, 1_400);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`charge`](Self::charge); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the admission was already settled,
+    /// or is not one of a key.
+    pub fn settle(&self, admission: &mut Admission, actual: impl Into<Cost>) -> Result<Settled> {
+        let actual = actual.into();
+        let all = &self.limit.all;
+        let invalid = |why: &str| {
+            Err(Error::new(crate::ErrorKind::InvalidInput, why).at(self.limit.name(), self.limit.path()))
+        };
+        let KeyCharge { cost, all: of_all } = match std::mem::replace(&mut admission.charge, Charge::Settled)
+        {
+            Charge::KeyCalls(n) => KeyCharge { cost: Cost::from(n), all: None },
+            Charge::Key(charge) => *charge,
+            Charge::Settled => {
+                return invalid("this admission is already settled; an admission can be settled once");
+            }
+            // Never charged.
+            uncharged @ (Charge::FailedOpen | Charge::Shadowed(_)) => {
+                admission.charge = uncharged;
+                return Ok(Settled::default());
+            }
+            other => {
+                admission.charge = other;
+                return invalid("this admission is not one of a key; settle it with `RateLimit::settle`");
+            }
+        };
+        let receipt = admission.receipt;
+        let (for_all, for_key) = all.with(|limiter| limiter.split_cost(&actual))?;
+        let debt = cost.differences(&for_key).1;
+        if let Some(debt) = &debt {
+            all.with(|limiter| match limiter.belongs_to_this_process(&receipt) {
+                true => self.key.with(|key| limiter.charge_key(key, debt)),
+                false => Ok(()),
+            })?;
+        }
+        let of_all =
+            of_all.map(|mut of_all| all.settle(&mut of_all, for_all)).transpose()?.unwrap_or_default();
+        Ok(Settled { debt: debt.or(of_all.debt), ..of_all })
+    }
+}
