@@ -48,9 +48,8 @@ mod table;
 pub(crate) use crate::layout::SLOTS;
 #[cfg(not(model))]
 pub use events::EventCount;
-pub(crate) use key::HashKey;
 #[cfg(not(model))]
-pub(crate) use key::KeyHash;
+pub(crate) use key::{HashKey, KeyHash};
 #[cfg(all(test, not(model)))]
 pub(crate) use key_limit::Charge;
 pub(crate) use key_limit::{KeyClock, KeyLimit, KeyParams};

@@ -82,7 +82,7 @@ fn denied() -> (Vec<Row>, Vec<Row>) {
     let count = all.len();
     let mut rows = Vec::new();
     for (i, (parts, after)) in all.into_iter().enumerate() {
-        let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        let bytes: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
         let (tag, now) = (HASH_KEY.hash(&bytes).tag, Nanos::from_nanos(NOW + after));
         let group = (tag.word() >> 8) as usize % 8 * 8;
         let of_group = || places[group..group + 8].iter().flat_map(place_words).collect::<Vec<u64>>();
