@@ -140,7 +140,7 @@ fn threads_wait_for_a_key_in_their_order() {
     order.sort_unstable();
     assert_eq!(order.iter().map(|&(_, i)| i).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7]);
     for pair in order.windows(2) {
-        assert_eq!(pair[1].0.since(pair[0].0), Duration::from_millis(20));
+        assert!(pair[1].0.since(pair[0].0) >= Duration::from_millis(20));
     }
     assert_eq!(limit.all_keys().stats().admitted, 9);
 }
@@ -208,16 +208,17 @@ async fn a_dropped_future_leaves_its_place_to_the_next() {
 #[tokio::test]
 async fn waiting_with_limits_of_all_keys_stands_in_their_line() {
     let dir = tempfile::tempdir().unwrap();
-    let limit = builder(&dir).burst(5).in_all(bucket("20/s", 1)).open_rate(rate("100/s")).unwrap();
+    let limit = builder(&dir).burst(5).in_all(bucket("20/s", 1)).open_rate(rate("5/day")).unwrap();
     let mut at = Vec::new();
     for key in ["a", "b", "c", "d", "a", "b"] {
         at.push(limit.key(key).acquire(1).await.unwrap().at());
     }
     assert!(at[5].since(at[0]) >= Duration::from_millis(200));
     assert_eq!(limit.all_keys().stats().admitted, 6);
+    limit.all_keys().charge(20).unwrap();
     let denied = limit.key("a").acquire(1).timeout(Duration::from_millis(1)).await.unwrap();
     assert!(!denied.is_admitted());
-    assert_eq!(limit.key("a").status().unwrap()[0].used.min(1), 0, "the denial took nothing of the key");
+    assert_eq!(limit.key("a").status().unwrap()[0].used, 2, "the denial took nothing of the key");
 }
 
 #[test]

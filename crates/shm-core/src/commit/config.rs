@@ -79,10 +79,11 @@ impl Config {
         }
         wall.local.offsets = self.offsets_at(here, existing)?;
         wall.zone = zone_tag(self.policy.zone().unwrap_or(Zone::UTC).words());
-        let mut key_clock = self.key_clock;
-        if existing.is_none() && self.policy.keys().is_some() {
-            key_clock.wall_ns = wall.local.wall_ns;
-        }
+        let key_clock = match (existing.and_then(|old| old.policy.keys()), self.policy.keys()) {
+            (Some(from), Some(to)) => self.key_clock.changed(from, to, self.since),
+            (None, Some(keys)) => KeyClock::new(keys, self.since, wall.local.wall_ns),
+            (_, None) => self.key_clock,
+        };
         Ok(Config { wall, key_clock, ..self })
     }
 

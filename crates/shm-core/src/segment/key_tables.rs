@@ -68,7 +68,12 @@ impl Segment {
     fn allocate(&self, chunk: usize) -> Result<()> {
         let allocated = match self.map.allocate_chunk(chunk) {
             // Before Linux 5.14, or denied by a security policy.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EPERM | libc::EACCES | libc::ENOSYS)) => {
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::EINVAL | libc::EPERM | libc::EACCES | libc::ENOSYS)
+                ) =>
+            {
                 let (start, len) = (self.map.tables_at() + chunk * CHUNK, CHUNK);
                 let file = self.reopen()?;
                 let end = (start + len).min(self.map.shape().file_size());
