@@ -2,7 +2,7 @@
 //!
 //! | kind | state |
 //! |---|---|
-//! | token bucket | its theoretical arrival time (TAT) |
+//! | token bucket | its theoretical arrival time (TAT), in ticks of the table's clock |
 //! | fixed window | number of the window, then the count |
 //! | sliding counter | number of the window, its count, then the count of the window before it |
 //!
