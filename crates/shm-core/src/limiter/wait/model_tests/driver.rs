@@ -276,12 +276,23 @@ impl Driver {
     /// Runs a whole scenario.
     pub(super) fn run(world: &World, steps: &[Step]) -> CheckResult {
         let mut driver = Driver::new(world);
-        for step in steps {
-            driver.play(*step)?;
-            driver.wake_notified()?;
-            driver.check_queue()?;
-        }
+        driver.play_all(steps)?;
         driver.ends()
+    }
+
+    /// Runs the beginning of a scenario.
+    pub(super) fn play_all(&mut self, steps: &[Step]) -> CheckResult {
+        for step in steps {
+            self.play(*step)?;
+            self.wake_notified()?;
+            self.check_queue()?;
+        }
+        Ok(())
+    }
+
+    /// The processes of the waiting callers, in order of arrival.
+    pub(super) fn waiting(&self) -> Vec<usize> {
+        self.promise.line.iter().map(|caller| caller.process).collect()
     }
 
     fn late(&mut self) -> u64 {
@@ -506,7 +517,11 @@ impl Driver {
             soon += CHARGE_AHEAD_NS + self.promise.time_for(self.promise.max_cost());
         }
         let processes = &self.processes;
-        let awake = |caller: &QueuedCaller| is_awake(processes, caller, now);
+        // A stopped process may be passed as soon as it is needed: whoever needs it moves its plan to the present.
+        let is_running = |process: &Process| process.stopped.is_none();
+        let awake = |caller: &QueuedCaller| {
+            processes[caller.process].as_ref().is_some_and(is_running) && is_awake(processes, caller, now)
+        };
         self.promise.is_admitted(id, (cost, epoch), (at.as_nanos(), now), soon, awake)?;
         if self.world.permits.is_some() {
             // The next caller is woken, and charges its turn when a permit is free for it.
@@ -678,8 +693,8 @@ impl Driver {
         for (at, tokens) in charged.into_iter().filter(|&(at, _)| at <= now()) {
             if self.promise.line.iter().filter(|caller| caller.arrived <= at).count() > had_one {
                 had_one += 1;
-            } else if self.given_up.insert(at) {
-                self.promise.may_lose(tokens, at);
+            } else {
+                self.loses_turn(at, tokens);
             }
         }
     }
@@ -696,9 +711,16 @@ impl Driver {
     fn lose_turns_before(&mut self, oldest: u64, age: u64) {
         let is_lost = |&(at, _): &(u64, u64)| at < oldest && (age == 0 || at + age < now());
         for (at, tokens) in self.charged().into_iter().filter(is_lost) {
-            if self.given_up.insert(at) {
-                self.promise.may_lose(tokens, at);
-            }
+            self.loses_turn(at, tokens);
+        }
+    }
+
+    /// No caller may claim this turn any more.
+    fn loses_turn(&mut self, at: u64, tokens: u64) {
+        if self.given_up.insert(at) {
+            self.promise.may_lose(tokens, at);
+            // Its refund replaces a record, after which later turns cannot be undone exactly.
+            self.is_disturbed |= self.world.is_record;
         }
     }
 

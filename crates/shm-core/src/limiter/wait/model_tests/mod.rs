@@ -257,4 +257,109 @@ mod regressions {
         let steps = [&before[..], &[thread(0), Step::Passes(400 * MS)]].concat();
         Driver::run(&world(2, 1, None, US), &steps).unwrap();
     }
+
+    /// Three turns have come, and two callers are before the one that looks. One of them is of a stopped process, which is
+    /// not late yet. It keeps its turn, but does not come for it.
+    #[test]
+    fn a_stopped_process_may_be_passed_before_it_is_late() {
+        let arrive = [thread(0), thread(0), thread(0), thread(0), thread(2), thread(0)];
+        let leave = [Step::Leaves(1), Step::Leaves(1), Step::Stops(2)];
+        let rest = [Step::Passes(30_500 * US), Step::Looks(1), Step::Passes(400 * MS)];
+        let steps = [&arrive[..], &leave[..], &rest[..]].concat();
+        Driver::run(&world(100, 1, None, 25 * MS), &steps).unwrap();
+    }
+
+    /// The same, after a dead process in front of the stopped one was cleared.
+    #[test]
+    fn a_stopped_process_behind_a_dead_one_may_be_passed() {
+        let late = vec![10_601_542, 14_094_410, 440_975, 6_900_480, 6_900_329];
+        let world = World { late, ..world(2, 1, None, US) };
+        let steps = [
+            Step::ChangesRate(100),
+            task(1),
+            thread(0),
+            Step::Leaves(1),
+            Step::Tries { process: 0, cost: 1 },
+            thread(1),
+            Step::Looks(1),
+            Step::Looks(0),
+            thread(1),
+            thread(1),
+            thread(1),
+            thread(2),
+            Step::Leaves(14),
+            Step::Tries { process: 0, cost: 1 },
+            thread(0),
+            Step::DiesFilling { process: 1, after_charging: false },
+            thread(0),
+            Step::Stops(2),
+            thread(0),
+            Step::Passes(248_288_481),
+        ];
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// A caller is passed. Then another one, which is before it and was late, gets the last permit.
+    #[test]
+    fn a_passed_caller_may_have_to_wait_for_a_permit() {
+        let arrives = |process, cost, is_task| Step::Arrives { process, cost, is_task, patience: None };
+        let world =
+            World { is_record: true, late: vec![1_098_907, 12_219_720], ..world(100, 3, Some(2), US) };
+        let steps = [
+            thread(0),
+            arrives(4, 3, true),
+            arrives(4, 2, true),
+            Step::Passes(39_009_004),
+            Step::Passes(25_627_910),
+            arrives(1, 3, false),
+            task(2),
+            thread(1),
+            thread(0),
+            Step::GivesPermitBack(0),
+            Step::Leaves(15),
+            thread(0),
+            Step::Leaves(32),
+            Step::GivesPermitBack(0),
+            Step::Passes(77_637_439),
+        ];
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// The caller that left cannot undo its turn exactly, since something else was charged. The turn stays, and the next
+    /// caller, for which it is too small, comes after it.
+    #[test]
+    fn a_turn_that_is_left_behind_may_cause_a_refusal() {
+        let steps = [
+            Step::Tries { process: 0, cost: 1 },
+            Step::Tries { process: 0, cost: 1 },
+            Step::ChangesRate(20),
+            thread(0),
+            Step::Charges { process: 0, tokens: 2 },
+            Step::Leaves(0),
+            Step::Arrives { process: 0, cost: 2, is_task: false, patience: Some(200_201_660) },
+        ];
+        Driver::run(&world(2, 2, None, US), &steps).unwrap();
+    }
+
+    /// A turn came for a caller that left. It is refunded after a while, which replaces the record, so the next turn,
+    /// which was charged for a large request that left, cannot be charged again for the small one behind it.
+    #[test]
+    fn a_refunded_turn_of_a_record_keeps_later_turns_as_they_are() {
+        let two = |process| Step::Arrives { process, cost: 2, is_task: false, patience: None };
+        let steps = [
+            thread(0),
+            two(0),
+            task(0),
+            Step::Leaves(44),
+            Step::Looks(0),
+            two(0),
+            Step::Leaves(12),
+            thread(0),
+            Step::Passes(100_000_880),
+            Step::Leaves(0),
+            thread(0),
+        ];
+        let world = World { is_record: true, ..world(2, 2, None, US) };
+        Driver::run(&world, &steps).unwrap();
+    }
 }
