@@ -299,6 +299,35 @@ mod regressions {
         Driver::run(&world, &steps).unwrap();
     }
 
+    /// The bucket is in debt, so the first turn is further away than a process may be late. The caller that sleeps until
+    /// then wakes up when the second turn has come, too.
+    #[test]
+    fn a_caller_that_wakes_late_after_a_long_sleep_wastes_nothing() {
+        let world = World { late: vec![1_000, 10_101_971], ..world(100, 1, None, US) };
+        let steps =
+            [thread(0), Step::Charges { process: 0, tokens: 1 }, thread(0), thread(0), thread(1), thread(0)];
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// The same, with a burst.
+    #[test]
+    fn a_caller_that_wakes_late_after_a_long_sleep_wastes_nothing_of_a_burst() {
+        let world = World { late: vec![1_000, 10_134_961, 125_971], ..world(100, 2, None, US) };
+        let steps = [
+            thread(0),
+            thread(0),
+            Step::Charges { process: 0, tokens: 1 },
+            thread(0),
+            thread(0),
+            thread(0),
+            thread(0),
+            thread(0),
+            thread(1),
+            thread(1),
+        ];
+        Driver::run(&world, &steps).unwrap();
+    }
+
     /// A caller is passed. Then another one, which is before it and was late, gets the last permit.
     #[test]
     fn a_passed_caller_may_have_to_wait_for_a_permit() {
