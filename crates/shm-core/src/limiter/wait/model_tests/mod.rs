@@ -391,4 +391,22 @@ mod regressions {
         let world = World { is_record: true, ..world(2, 2, None, US) };
         Driver::run(&world, &steps).unwrap();
     }
+
+    /// Two turns came while the only caller slept. The first newcomer can use neither, though one is left over, so the
+    /// second newcomer needs a turn beyond the one that is charged for the first.
+    #[test]
+    fn a_turn_that_is_left_over_does_not_count_for_newcomers() {
+        let steps = [
+            thread(0),
+            thread(0),
+            task(2),
+            Step::Leaves(6),
+            Step::Passes(23_417_241),
+            thread(0),
+            thread(3),
+            Step::Passes(0),
+        ];
+        let world = World { late: vec![1_000, 13_417_701], ..world(100, 1, None, US) };
+        Driver::run(&world, &steps).unwrap();
+    }
 }
