@@ -370,6 +370,30 @@ mod regressions {
         Driver::run(&world(2, 2, None, US), &steps).unwrap();
     }
 
+    /// The second process sleeps longer than the first would have. The process that clears the dead first one wakes it.
+    #[test]
+    fn the_next_process_is_woken_when_a_dead_one_is_cleared() {
+        let mut driver = Driver::new(&world(50, 1, None, US));
+        let steps = [thread(0), thread(1), thread(2), Step::Dies(1), Step::Passes(23 * MS), thread(0)];
+        driver.play_all(&steps).unwrap();
+        assert_eq!(driver.waiting(), [2, 0]);
+        driver.play_all(&[Step::Passes(MS)]).unwrap();
+        assert_eq!(driver.waiting(), [0]);
+    }
+
+    /// The same, where a caller that is refused probes the whole line.
+    #[test]
+    fn the_next_process_is_woken_when_a_refused_caller_clears_a_dead_one() {
+        let mut driver = Driver::new(&world(50, 1, None, US));
+        let refused = Step::Arrives { process: 0, cost: 1, is_task: false, patience: Some(MS) };
+        let before = [thread(0), thread(1), thread(2), Step::Passes(15 * MS), thread(0), Step::Dies(1)];
+        driver.play_all(&before).unwrap();
+        driver.play_all(&[Step::Passes(8 * MS), refused]).unwrap();
+        assert_eq!(driver.waiting(), [2, 0]);
+        driver.play_all(&[Step::Passes(MS)]).unwrap();
+        assert_eq!(driver.waiting(), [0]);
+    }
+
     /// A turn came for a caller that left. It is refunded after a while, which replaces the record, so the next turn,
     /// which was charged for a large request that left, cannot be charged again for the small one behind it.
     #[test]
