@@ -184,6 +184,8 @@ pub(super) struct Driver {
     next_late: usize,
     /// When sleepers were last checked.
     settled: u64,
+    /// The first caller in line, and since when it is the first.
+    first: (Option<usize>, u64),
     /// Turns already counted as possibly lost.
     given_up: BTreeSet<u64>,
     gives_back_at_once: bool,
@@ -264,6 +266,7 @@ impl Driver {
             next_id: 0,
             next_late: 0,
             settled: START,
+            first: (None, START),
             given_up: BTreeSet::new(),
             gives_back_at_once: false,
             is_disturbed: false,
@@ -734,6 +737,10 @@ impl Driver {
         self.lose_turns_before_all_arrivals();
         let now = now();
         self.settled = now;
+        let first = self.promise.line.first().map(|caller| caller.id);
+        if self.first.0 != first {
+            self.first = (first, now);
+        }
         let mut asleep = BTreeSet::new();
         for process in self.processes.iter_mut().flatten() {
             let told = |process: &Process, sleep: &Sleep, word: Option<&AtomicU64>| {
@@ -822,10 +829,12 @@ impl Driver {
             prop_assert_eq!(&seen, &total);
         }
         prop_assert_eq!(seen.len(), total.len());
-        // A caller that has waited for a while has undone the turns from before all arrivals.
+        // A caller that has waited for a while, since an earlier one left, has undone the turns from before all arrivals.
         let (now, oldest) = (now(), self.promise.line.first().map_or(0, |caller| caller.arrived));
         let awake = self.promise.line.iter().find(|caller| is_awake(&self.processes, caller, now));
-        if awake.is_some_and(|caller| caller.arrived + FOUND_WITHIN < now) && now > self.unsure_until {
+        if awake.is_some_and(|caller| caller.arrived.max(self.first.1) + FOUND_WITHIN < now)
+            && now > self.unsure_until
+        {
             let is_old = |&(at, _): &(u64, u64)| at < oldest && at + FOUND_WITHIN < now;
             prop_assert_eq!(self.charged().into_iter().filter(is_old).collect::<Vec<_>>(), []);
         }

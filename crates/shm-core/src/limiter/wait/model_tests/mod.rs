@@ -433,4 +433,28 @@ mod regressions {
         let world = World { late: vec![1_000, 13_417_701], ..world(100, 1, None, US) };
         Driver::run(&world, &steps).unwrap();
     }
+
+    /// No permit is free. Until the first caller left, a little while ago, the turn that has come was its own.
+    #[test]
+    fn a_turn_from_before_all_arrivals_is_not_undone_at_once() {
+        let world = World {
+            late: vec![12_129_221, 7_905_192, 1_000, 1_000, 8_893_830],
+            ..world(100, 1, Some(2), US)
+        };
+        let steps = [
+            Step::Tries { process: 0, cost: 1 },
+            Step::Passes(9_999_850),
+            thread(1),
+            Step::Charges { process: 0, tokens: 2 },
+            Step::GivesPermitBack(0),
+            Step::Arrives { process: 0, cost: 1, is_task: true, patience: Some(236_363_300) },
+            Step::Passes(46_126_354),
+            thread(0),
+            Step::Passes(672_268),
+            thread(1),
+            Step::Passes(212_119_453),
+            Step::Passes(7_880_208),
+        ];
+        Driver::run(&world, &steps).unwrap();
+    }
 }
