@@ -471,7 +471,12 @@ impl Driver {
             self.permits.extend(granted.permit.map(|permit| (process, permit)));
             return self.is_admitted(NOT_IN_LINE, cost, receipt.epoch, receipt.at);
         }
-        self.is_mixed |= self.promise.line.iter().any(|other| other.cost != cost);
+        if !self.is_mixed && self.promise.line.iter().any(|other| other.cost != cost) {
+            self.is_mixed = true;
+            let stopped = self.processes.iter().flatten().filter(|process| process.stopped.is_some());
+            let waiting = stopped.filter(|process| !process.callers.is_empty()).count() as u64;
+            self.may_idle_behind_stopped(waiting);
+        }
         let id = self.next_id;
         self.next_id += 1;
         let (woken, word) = (Arc::<Woken>::default(), Arc::new(AtomicU64::new(0)));
@@ -670,10 +675,14 @@ impl Driver {
         self.promise.may_idle(FOUND_WITHIN + self.soon());
         self.unsure_until = now() + FOUND_WITHIN;
         if self.is_mixed {
-            // A turn for a large request of a stopped process is not charged again for smaller ones.
-            self.promise.may_idle(self.promise.time_for(self.promise.max_cost()));
+            self.may_idle_behind_stopped(1);
         }
         self.is_disturbed = true;
+    }
+
+    /// A turn for a large request of a stopped process is not charged again for smaller ones.
+    fn may_idle_behind_stopped(&mut self, processes: u64) {
+        self.promise.may_idle(processes * self.promise.time_for(self.promise.max_cost()));
     }
 
     /// A caller has left the line, in whatever way. `charged`: the turns that were charged before it did.

@@ -457,4 +457,12 @@ mod regressions {
         ];
         Driver::run(&world, &steps).unwrap();
     }
+
+    /// The turn of a large request stays while its process is stopped, also where the small one arrives after the stop.
+    #[test]
+    fn a_small_request_waits_for_the_turn_of_a_stopped_large_one() {
+        let large = Step::Arrives { process: 2, cost: 2, is_task: true, patience: None };
+        let steps = [thread(0), large, Step::Stops(2), thread(0), Step::Passes(491_999_946)];
+        Driver::run(&world(2, 2, None, 2_000_001), &steps).unwrap();
+    }
 }
