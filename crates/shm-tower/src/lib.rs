@@ -24,6 +24,8 @@
 //! | | |
 //! |---|---|
 //! | [`RateLimitLayer`] | the layer: limiter, cost of a request, name of the policy; the table of responses |
+//! | [`RateLimitLayer::per_key`], [`KeyExtractor`], [`RequestKey`] | limit each client, user or path |
+//! | [`ClientIp`], [`PeerIp`], [`ProxyHeader`], [`HeaderKey`], [`OnMissing`], [`PathKey`] | the crate's extractors of keys |
 //! | [`Mode`] | reject requests over the limit, or let them wait |
 //! | [`OnError`] | fail open or fail closed when the limiter cannot decide |
 //! | [`Admitted`], [`Undecided`] | in the extensions of requests and responses: when a request was admitted, or why the limiter could not decide |
@@ -45,9 +47,11 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod budget;
 mod config;
 mod fields;
 mod future;
+mod keys;
 mod layer;
 mod service;
 mod verdict;
@@ -55,6 +59,7 @@ mod verdict;
 pub use body::LimitedBody;
 pub use config::{Mode, OnError};
 pub use future::ResponseFuture;
+pub use keys::{ClientIp, HeaderKey, KeyExtractor, OnMissing, PathKey, PeerIp, ProxyHeader, RequestKey};
 pub use layer::RateLimitLayer;
 pub use service::Limited;
 pub use verdict::{Admitted, Undecided};
