@@ -12,7 +12,7 @@
 use crate::budget::Budget;
 use crate::config::LayerConfig;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use shm_lib::{Denied, DeniedBy, KeyedRateLimit, Limit, OwnedKey, Policy, Result, Status};
+use shm_lib::{Denied, DeniedBy, KeyPolicy, KeyedRateLimit, Limit, OwnedKey, Policy, Result, Status};
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ fn of_key(names: &Names, keyed: &KeyedRateLimit, key: &OwnedKey, policy: &Policy
     let of_key = keyed.key(key);
     let (status, fingerprints) = (of_key.status()?, of_key.fingerprints()?);
     let now = shm_lib::now();
-    let limits = policy.keys().into_iter().flat_map(|keys| keys.limits());
+    let limits = policy.keys().into_iter().flat_map(KeyPolicy::limits);
     let mut reported = Vec::new();
     for (index, ((limit, status), fingerprint)) in limits.zip(status).zip(fingerprints).enumerate() {
         if limit.unit().is_calls() {

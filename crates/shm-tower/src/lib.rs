@@ -35,9 +35,10 @@
 //! - A denied request gets `429 Too Many Requests` with `Retry-After`; see [`RateLimitLayer`].
 //! - Responses have the fields `RateLimit` and `RateLimit-Policy` of
 //!   [draft-ietf-httpapi-ratelimit-headers-11](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/).
+//! - A limit per key has the parameter `pk` in these fields, which stands for the key and does not reveal it.
 //! - If the limiter has permits, a request holds one until the response's body has ended or is dropped.
 //! - When a client disconnects while its request waits, the server drops the future: the request leaves the line, and nothing
-//!   stays charged ([`Acquire`](shm_lib::Acquire#who-waits)).
+//!   stays charged ([`Acquire`](shm_lib::Acquire#who-waits); for a key see [`KeyAcquire`](shm_lib::KeyAcquire#who-waits)).
 //! - A killed worker leaves nothing behind. Workers may be forked before or after the layer is made.
 //! - A worker that starts after an operator has changed the limiter fails with [`Mismatch`](shm_lib::ErrorKind::Mismatch),
 //!   unless it opens the limiter with [`OnMismatch::Keep`](shm_lib::OnMismatch::Keep).

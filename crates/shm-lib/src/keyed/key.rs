@@ -111,9 +111,14 @@ impl<'a> Key<'a> {
         Key::each(prefixes.iter().map(|&prefix| Key::network(address, prefix)))
     }
 
-    /// A key for each limit per key of the limiter, in order. If the limiter has more limits, the last key counts for the rest.
+    /// A key for each limit per key of the limiter, in order. If the limiter has more limits, the last key counts for the rest. A
+    /// key that is itself one for each limit counts for its place.
     pub fn each(keys: impl IntoIterator<Item = Key<'a>>) -> Key<'a> {
-        Key(Content::Each(keys.into_iter().collect()))
+        let of_place = |(index, key): (usize, Key<'a>)| match &key.0 {
+            Content::Each(_) => key.of_limit(index).clone(),
+            _ => key,
+        };
+        Key(Content::Each(keys.into_iter().enumerate().map(of_place).collect()))
     }
 
     /// A key of these parts. If a part is a key for each limit ([`each`](Self::each), [`networks`](Self::networks)), so is the
@@ -351,6 +356,13 @@ mod tests {
         let owned = networks.clone().into_owned();
         assert_eq!(parts(&Key::from(&owned)), parts(&networks));
         assert_ne!(owned, key.into_owned());
+    }
+
+    #[test]
+    fn a_key_for_each_limit_within_another_counts_for_its_place() {
+        let networks = Key::networks("2001:db8:1:2ff::9".parse().unwrap(), &[64, 48]);
+        let key = Key::each([Key::from("a"), networks.clone(), networks]);
+        assert_eq!(parts(&key), [["a"], ["2001:db8:1::/48"], ["2001:db8:1::/48"]]);
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub enum ProxyHeader {
 ///
 /// - If the peer is not trusted, it is the client, and its headers are ignored.
 /// - Otherwise the addresses in the header are read from the right, and the first one that is not trusted is the client.
-/// - If there is none, the client is the leftmost address. If an entry is not an address (`unknown`, an obfuscated name,
-///   garbage), the client is the address to its right: the proxy that reported it.
+/// - If all of them are trusted, the leftmost one is the client; without the header, the peer is. If an entry is not an address
+///   (`unknown`, an obfuscated name, garbage), the client is the address to its right: the proxy that reported it.
 ///
 /// So a client cannot choose its key: what it sends in the header is to the left of the address that a trusted proxy added. This
 /// requires that
@@ -56,12 +56,14 @@ pub enum ProxyHeader {
 /// ```
 #[derive(Clone)]
 pub struct ClientIp {
-    peer: Arc<dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync>,
+    peer: Arc<FindPeer>,
     extension: &'static str,
     header: ProxyHeader,
     trusted: Networks,
     prefixes: Vec<u8>,
 }
+
+type FindPeer = dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync;
 
 impl ClientIp {
     /// The peer's address is in the request's extension [`PeerIp`].
@@ -201,7 +203,7 @@ impl fmt::Debug for ClientIp {
             .field("header", &self.header)
             .field("trusted", &self.trusted)
             .field("prefixes", &self.prefixes)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

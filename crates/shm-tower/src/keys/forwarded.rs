@@ -15,7 +15,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let fields = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let entries = fields.flat_map(|field| field.as_bytes().rsplit(|&byte| byte == b','));
-    entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()).map(|entry| node(entry))
+    entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()).map(node)
 }
 
 /// The parameter `for` of each element of all `Forwarded` fields.

@@ -18,7 +18,7 @@ const USER: HeaderName = HeaderName::from_static("x-user");
 const MODES: [Mode; 3] = [Mode::Reject, Mode::Wait, Mode::WaitUpTo(SECOND)];
 
 struct Fixture {
-    _dir: TempDir,
+    dir: TempDir,
     limit: KeyedRateLimit,
 }
 
@@ -27,7 +27,7 @@ impl Fixture {
         let dir = tempfile::tempdir().expect("a directory to work in");
         let builder = KeyedRateLimit::builder("fixture").directory(dir.path());
         let limit = choose(builder).open(max, per).expect("a limiter");
-        Fixture { _dir: dir, limit }
+        Fixture { dir, limit }
     }
 
     fn layer(&self, keys: impl KeyExtractor, mode: Mode) -> RateLimitLayer {
@@ -76,7 +76,7 @@ fn partition<'a>(field: &'a str, name: &str) -> Option<&'a str> {
 fn without_pk(answer: &Answer) -> [String; 2] {
     ["ratelimit-policy", "ratelimit"].map(|name| {
         let items = field(answer, name).unwrap_or("-").split(", ");
-        let shortened = items.map(|item| item.split(":").next().unwrap().to_owned());
+        let shortened = items.map(|item| item.split(':').next().unwrap().to_owned());
         shortened.collect::<Vec<_>>().join(", ")
     })
 }
@@ -328,7 +328,7 @@ async fn both_policies_are_listed() {
 #[tokio::test]
 async fn the_partition_key_is_opaque_and_the_same_in_every_worker() {
     let fixture = Fixture::with(|b| b.burst(9), 9, MINUTE);
-    let other = KeyedRateLimit::builder("fixture").directory(fixture._dir.path()).attach().unwrap();
+    let other = KeyedRateLimit::builder("fixture").directory(fixture.dir.path()).attach().unwrap();
     let keys = per_user(OnMissing::ShareKey);
     let other = hello(&RateLimitLayer::per_key(other, keys, Mode::Wait, OnError::FailClosed));
     let service = hello(&fixture.per_user(Mode::Reject));
