@@ -101,14 +101,13 @@ where
                 }
                 StateProjection::Calling { future, permit, report } => {
                     let (mut head, body) = ready!(future.poll(context))?.into_parts();
-                    match report.take() {
-                        Some(Report::Undecided(undecided)) => {
+                    match report.take().expect("polled after it was ready") {
+                        Report::Undecided(undecided) => {
                             head.extensions.insert(undecided);
                         }
-                        Some(Report::Fields(budget)) => {
+                        Report::Fields(budget) => {
                             fields::add(this.config, &budget, None, &mut head.headers);
                         }
-                        None => {}
                     }
                     return Poll::Ready(Ok(Response::from_parts(
                         head,

@@ -83,8 +83,7 @@ impl ClientIp {
     /// # let _ = client;
     /// ```
     ///
-    /// A request without the extension gets `500 Internal Server Error`
-    /// ([`RequestKey::Misconfigured`](RequestKey::Misconfigured)).
+    /// A request without the extension gets `500 Internal Server Error` ([`RequestKey::Misconfigured`]).
     pub fn from_extension<T: Send + Sync + 'static>(
         ip: impl Fn(&T) -> IpAddr + Send + Sync + 'static,
     ) -> ClientIp {
