@@ -33,11 +33,7 @@ impl Example {
         example.workers = workers.map(|pid| pid.parse().expect("a process")).collect();
         example.address = address.strip_prefix("http://").unwrap().parse().unwrap();
         assert_eq!(example.workers.len(), WORKERS);
-        let soon = Instant::now() + Duration::from_secs(20);
-        while example.listening() < WORKERS {
-            assert!(Instant::now() < soon, "not all workers listen");
-            thread::sleep(Duration::from_millis(10));
-        }
+        example.await_listening(WORKERS);
         example
     }
 
@@ -53,19 +49,19 @@ impl Example {
         sockets.lines().skip(1).filter(is_listening).count()
     }
 
-    /// Kills a worker, and returns when its socket is closed.
+    /// Kills a worker, and returns when its socket is closed: no later connection is lost.
     fn kill_worker(&mut self) {
         let pid = self.workers.pop().expect("a worker");
         assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+        self.await_listening(self.workers.len());
+    }
+
+    /// Waits until so many workers listen.
+    fn await_listening(&self, workers: usize) {
         let soon = Instant::now() + Duration::from_secs(20);
-        // A zombie has closed its files; the supervisor may reap it at any time.
-        let has_ended = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(stat) => stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('Z')),
-            Err(_) => true,
-        };
-        while !has_ended() {
-            assert!(Instant::now() < soon, "worker {pid} does not end");
-            thread::sleep(Duration::from_millis(1));
+        while self.listening() != workers {
+            assert!(Instant::now() < soon, "{} workers listen, not {workers}", self.listening());
+            thread::sleep(Duration::from_millis(10));
         }
     }
 
