@@ -1,8 +1,8 @@
 //! Limits per key, as a program uses them.
 
 use shm_lib::{
-    Cost, DeniedBy, ErrorKind, Fallback, Key, KeyedBuilder, KeyedRateLimit, Limit, OnMismatch, Outcome, Rate,
-    RateLimit, Unit,
+    Cost, DeniedBy, ErrorKind, Fallback, Key, KeyedBuilder, KeyedRateLimit, Limit, OnLost, OnMismatch,
+    Outcome, Rate, RateLimit, Unit,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -86,6 +86,22 @@ fn a_lost_limiter_is_found_again() {
     std::fs::write(limit.path(), "not a limiter").unwrap();
     thread::sleep(Duration::from_millis(1_200));
     assert!(limit.key("a").try_acquire(1).fail_open().unwrap().is_admitted());
+}
+
+#[test]
+fn a_wait_ends_if_the_handle_does_not_reopen_its_limiter() {
+    for on_lost in [OnLost::Error, OnLost::Reopen] {
+        let dir = tempfile::tempdir().unwrap();
+        let limit = builder(&dir).on_lost(on_lost).open_rate(rate("1/h")).unwrap();
+        // A handle that has retired its limiter itself does not reopen it, whatever it does otherwise.
+        match on_lost {
+            OnLost::Error => builder(&dir).attach().unwrap().all_keys().retire().unwrap(),
+            _ => limit.all_keys().retire().unwrap(),
+        }
+        let soon = Instant::now() + Duration::from_secs(20);
+        let ended = limit.key("a").acquire(1).wait_unless(|| Instant::now() > soon);
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::Retired);
+    }
 }
 
 #[test]
