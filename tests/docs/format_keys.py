@@ -34,7 +34,8 @@ def ceil_div(a, b):
 # --- The hash ---
 
 
-def siphash_1_3_128(first, second, data):
+def siphash_128(first, second, data, each=1, last=3):
+    """SipHash with so many rounds for each block, and so many at the end."""
     v0, v1 = first ^ 0x736F6D6570736575, second ^ 0x646F72616E646F6D ^ 0xEE
     v2, v3 = first ^ 0x6C7967656E657261, second ^ 0x7465646279746573
     turn = lambda x, by: (x << by | x >> (64 - by)) & MAX
@@ -58,27 +59,34 @@ def siphash_1_3_128(first, second, data):
     blocks.append((len(data) & 0xFF) << 56 | int.from_bytes(data[whole:], "little"))
     for block in blocks:
         v3 ^= block
-        rounds(1)
+        rounds(each)
         v0 ^= block
     v2 ^= 0xEE
-    rounds(3)
+    rounds(last)
     half = v0 ^ v1 ^ v2 ^ v3
     v1 ^= 0xDD
-    rounds(3)
+    rounds(last)
     return half, v0 ^ v1 ^ v2 ^ v3
 
 
 def hash_of(hash_key, parts):
     """What leads to the row of a key, and its tag in life 0."""
     first, second = hash_key
-    number = lambda n: n.to_bytes(8, "little")
     if len(parts) == 1:
-        data = parts[0]
+        row, tag = siphash_128(first, second, parts[0])
     else:
-        second ^= MAX
-        data = number(len(parts)) + b"".join(number(len(part)) + part for part in parts)
-    row, tag = siphash_1_3_128(first, second, data)
+        row, tag = siphash_128(first, second ^ MAX, in_parts(parts))
     return row, tag_of(tag)
+
+
+def in_parts(parts):
+    number = lambda n: n.to_bytes(8, "little")
+    return number(len(parts)) + b"".join(number(len(part)) + part for part in parts)
+
+
+def fingerprint(hash_key, parts):
+    first, second = hash_key
+    return siphash_128(first ^ MAX, second, in_parts(parts), 2, 4)[0]
 
 
 def tag_of(word):
@@ -110,39 +118,91 @@ def counted_in(tag):
 # --- States ---
 
 
-class KeyBucket:
-    kind, code, bits = "bucket", 0, 0
+def ratio(numerator, denominator):
+    """Mantissa and shift: the mantissa has 64 bits, and is rounded down."""
+    shift = 0
+    while (numerator << shift) // denominator < 2**63:
+        shift += 1
+    return (numerator << shift) // denominator, shift
 
-    def __init__(self, max, per, burst, advance, not_before):
-        self.max, self.per, self.burst, self.advance = max, per, burst, advance
-        self.interval = ceil_div(8 * per, max)
+
+def call_bits(max, per):
+    bits = 0
+    while max << bits < per:
+        bits += 1
+    return bits
+
+
+class TableClock:
+    """The clock of a table of buckets, which counts ticks."""
+
+    def __init__(self, max, per, anchor):
+        self.anchor = anchor
+        self.speed = ratio(max << anchor["call_bits"], per)
+        self.inverse = ratio(per, max << anchor["call_bits"])
+
+    def times(self, by, n):
+        mantissa, shift = by
+        return min(n * mantissa >> shift, MAX)
+
+    def at(self, ns):
+        since = ns - self.anchor["ns"]
+        if since >= 0:
+            return add(self.anchor["ticks"], self.times(self.speed, since))
+        return sub(self.anchor["ticks"], self.times(self.speed, -since) + 1)
+
+    def charged_at(self, ns):
+        return add(self.at(ns), 1 if self.speed[1] > 63 else 0)
+
+    def instant(self, tick):
+        """The first nanosecond at which this tick has been reached."""
+        ahead = tick - self.anchor["ticks"]
+        if ahead < 0:
+            return sub(self.anchor["ns"], self.times(self.inverse, -ahead))
+        mantissa, shift = self.speed
+        return add(self.anchor["ns"], ceil_div(ahead << shift, mantissa))
+
+    def moved(self, ns):
+        return {**self.anchor, "ns": ns, "ticks": self.at(ns)}
+
+
+class KeyBucket:
+    kind, code = "bucket", 0
+
+    def __init__(self, max, per, burst, anchor, not_before):
+        self.max, self.per, self.burst, self.anchor = max, per, burst, anchor
+        self.bits, self.clock = anchor["call_bits"], TableClock(max, per, anchor)
+        self.interval = 2**self.bits
         self.tolerance = mul(self.interval, burst)
         self.floor = 0
         if not_before:
-            self.floor = add(self.time(not_before), sub(self.tolerance, self.interval))
-        self.recovery = self.interval // 8
+            self.floor = add(self.clock.charged_at(not_before), sub(self.tolerance, self.interval))
+        self.recovery = self.clock.times(self.clock.inverse, self.interval) + 1
 
     def params(self):
-        return [self.burst, self.interval, self.tolerance, self.floor, self.advance]
+        return [self.burst, self.clock.speed[0], self.clock.inverse[0], self.floor, self.anchor["ns"], self.anchor["ticks"]]
 
-    def time(self, ns):
-        return add(mul(8, ns), mul(8, self.advance))
+    def shifts(self):
+        return self.clock.speed[1] << 32 | self.clock.inverse[1] << 40
 
     def unused(self, now):
-        return self.time(now)
+        return self.clock.at(now)
 
     def is_live(self, state, now):
         return state > self.unused(now)
 
     def base(self, state, now):
-        t, u = self.time(now), max(state, self.floor)
-        return u if u > t - 8 else t
+        u = max(state, self.floor)
+        return u if u > self.clock.at(sub(now, 1)) else self.clock.charged_at(now)
 
     def asked(self, state, now, cost, latest):
         """When a request is admitted, and the new state, or None if it is denied until then."""
-        new = add(self.base(state, now), mul(self.interval, cost))
-        at = max(now, ceil_div(sub(sub(new, self.tolerance), mul(8, self.advance)), 8))
-        return at, new if at <= latest else None
+        taken, u = mul(self.interval, cost), max(state, self.floor)
+        needed = sub(add(max(u, self.clock.at(now)), taken), self.tolerance)
+        if needed <= self.clock.at(now):
+            return now, add(self.base(state, now), taken)
+        at = max(self.clock.instant(needed), now)
+        return at, add(u, taken) if at <= latest else None
 
     def debt(self, state, now, amount):
         return add(self.base(state, now), mul(self.interval, amount))
@@ -151,17 +211,20 @@ class KeyBucket:
         return least
 
     def usage(self, state, now):
-        level = lambda x: min(sub(x, self.time(now)), self.tolerance)
+        level = lambda x: min(sub(x, self.clock.at(now)), self.tolerance)
         return ceil_div(level(state), self.interval), (self.tolerance - level(max(state, self.floor))) // self.interval
 
     def grown_advance(self, greatest, now):
-        return add(self.advance, ceil_div(sub(greatest, self.time(now - 4 * US)), 8))
+        return add(self.anchor["ticks"], sub(greatest, self.clock.at(now - 4 * US)))
 
     def last_possible(self, now):
-        return max(now, sub(self.floor, mul(8, self.advance)) // 8) + 8 * (self.tolerance // 8) + YEAR + SECOND
+        last = self.clock.instant(add(max(self.floor, self.clock.at(now)), mul(8, self.tolerance)))
+        return add(last, YEAR, SECOND)
 
     def at_rate(self, max, per, burst):
-        other = KeyBucket(max, per, burst, self.advance, None)
+        other = KeyBucket(self.max, self.per, burst, self.anchor, None)
+        other.interval = ceil_div(self.clock.times(self.clock.speed, per) + 1, max)
+        other.tolerance = mul(other.interval, burst)
         if other.tolerance < self.tolerance // 8 or self.tolerance < other.tolerance // 8:
             return None
         if self.floor:
@@ -174,15 +237,19 @@ class KeyWindows:
 
     counts = 1
 
-    def __init__(self, max, per, advance, not_before, wall_ns):
+    def __init__(self, max, per, anchor, not_before, wall_ns):
         self.max = self.burst = max
-        self.per, self.advance, self.not_before, self.wall_ns = per, advance, not_before or 0, wall_ns
+        self.per, self.not_before, self.wall_ns = per, not_before or 0, wall_ns
+        self.anchor, self.advance = anchor, anchor["ticks"]
         self.bits = (64 - (2**62 // per).bit_length()) // self.counts
         self.full = 2**self.bits - 1
         self.recovery = per
 
     def params(self):
-        return [self.max, self.per, self.wall_ns, self.not_before, self.advance]
+        return [self.max, self.per, self.wall_ns, self.not_before, 0, self.advance]
+
+    def shifts(self):
+        return 0
 
     def number(self, ns):
         return add(add(ns, self.wall_ns) // self.per, self.advance)
@@ -294,11 +361,17 @@ class KeySliding(KeyWindows):
         return used, self.left(used, now)
 
 
-def key_limit(kind, numbers, advance, not_before, wall_ns):
+def key_limit(kind, numbers, anchor, not_before, wall_ns):
     max, per = numbers["max"], numbers["per_ns"]
     if kind == "bucket":
-        return KeyBucket(max, per, numbers["burst"], advance, not_before)
-    return {"windows since 1970": KeyFixed, "sliding counter": KeySliding}[kind](max, per, advance, not_before, wall_ns)
+        return KeyBucket(max, per, numbers["burst"], anchor, not_before)
+    return {"windows since 1970": KeyFixed, "sliding counter": KeySliding}[kind](max, per, anchor, not_before, wall_ns)
+
+
+def new_anchor(kind, numbers, now):
+    """The clock of a new table."""
+    bits = call_bits(numbers["max"], numbers["per_ns"]) if kind == "bucket" else 0
+    return {"ns": now if kind == "bucket" else 0, "ticks": 0, "call_bits": bits}
 
 
 def next_at(limit, state, now):
@@ -484,13 +557,15 @@ def most_denied(places, now, checksum):
 def check_examples(expect):
     """The examples on the page."""
     numbers = lambda max, per, burst=0: {"max": max, "per_ns": per, "burst": burst}
-    bucket = key_limit("bucket", numbers(5, SECOND, 10), 0, None, 0)
-    fixed = key_limit("windows since 1970", numbers(100, MINUTE), 0, None, 0)
-    sliding = key_limit("sliding counter", numbers(10, MINUTE), 0, None, 0)
+    new = lambda kind, numbers: key_limit(kind, numbers, new_anchor(kind, numbers, 900 * SECOND), None, 0)
+    bucket = new("bucket", numbers(5, SECOND, 10))
+    fixed = new("windows since 1970", numbers(100, MINUTE))
+    sliding = new("sliding counter", numbers(10, MINUTE))
     now = 1000 * SECOND
-    expect([bucket.interval, bucket.tolerance, bucket.unused(now)], [1600000000, 16000000000, 8000000000000], "a bucket")
-    expect(bucket.asked(8000000000000, now, 3, now), (now, 8004800000000), "its first request")
-    expect(bucket.asked(8004800000000, now, 8, now), (1000 * SECOND + SECOND // 5, None), "its second one")
+    expect(bucket.clock.speed, (12379400392853802748, 63), "the speed of a clock")
+    expect([bucket.interval, bucket.tolerance, bucket.unused(now)], [268435456, 2684354560, 134217727999], "a bucket")
+    expect(bucket.asked(134217727999, now, 3, now), (now, 135023034367), "its first request")
+    expect(bucket.asked(135023034367, now, 8, now), (1000 * SECOND + SECOND // 5, None), "its second one")
     expect((fixed.bits, fixed.unused(now)), (37, 2199023255552), "fixed windows")
     expect(fixed.asked(2199023255552, now, 3, now), (now, 2199023255555), "their first request")
     late = 1020 * SECOND
@@ -503,17 +578,28 @@ def check_examples(expect):
 
 
 def limit_in(v):
-    return key_limit(v["kind"], v["numbers"], v["advance"], v["not_before_ns"], v["wall_ns"])
+    return key_limit(v["kind"], v["numbers"], v["anchor"], v["not_before_ns"], v["wall_ns"])
 
 
 def check_key_hashes(v, expect):
-    row, tag = hash_of(v["hash_key"], [bytes.fromhex(part) for part in v["parts_hex"]])
+    parts = [bytes.fromhex(part) for part in v["parts_hex"]]
+    row, tag = hash_of(v["hash_key"], parts)
+    expect(fingerprint(v["hash_key"], parts), v["fingerprint"], "the fingerprint")
     expect([[rows, row_of(row, rows)] for rows, _ in v["row_of_rows"]], v["row_of_rows"], "the rows")
     for expected in v["lives"]:
         own = tag
         for _ in range(expected["resets"]):
             own = next_life(own)
         expect((own, counted_in(own)), (expected["own_tag"], expected["counted_in"]), f"tags after {expected['resets']} resets")
+
+
+def check_key_clocks(v, expect):
+    clock = limit_in(v).clock
+    found = [*clock.speed, *clock.inverse]
+    expect(found, [v[name] for name in ("speed", "speed_shift", "inverse", "inverse_shift")], "speed and inverse")
+    expect([[ns, clock.at(ns)] for ns, _ in v["ticks_at"]], v["ticks_at"], "ticks")
+    expect([[tick, clock.instant(tick)] for tick, _ in v["reached_at"]], v["reached_at"], "instants")
+    expect(clock.moved(v["changed_at_ns"]), v["anchor_after"], "the anchor after a change")
 
 
 def check_key_charges(v, expect):
@@ -540,7 +626,7 @@ def check_key_inheritances(v, expect):
 
 
 def check_key_clock_advances(v, expect):
-    expect(limit_in(v).grown_advance(v["greatest"], v["now_ns"]), v["advance_after"], "the advance")
+    expect(limit_in(v).grown_advance(v["greatest"], v["now_ns"]), v["ticks_after"], "the clock after a reset")
 
 
 def check_key_rates(v, expect):

@@ -493,12 +493,12 @@ class Layout:
         raise KeyError(field)
 
 
-KEY_FIELDS = ("kind", "burst", "interval", "tolerance", "floor", "advance", "max", "per_ns")
+KEY_FIELDS = ("kind", "burst", "speed", "inverse", "floor", "anchor_ns", "anchor_ticks", "max", "per_ns")
 
 
 def key_limit_words(limit, rule, flags):
     """The words of a limit per key, in the order of KEY_FIELDS and then of the unit."""
-    kind = rule.bits | rule.code << 8 | bool(limit["unit"]) << 16 | flags
+    kind = rule.bits | rule.code << 8 | bool(limit["unit"]) << 16 | flags | rule.shifts()
     return [kind, *rule.params(), rule.max, rule.per, *text_words(limit["unit"], 3)]
 
 
@@ -508,7 +508,7 @@ def key_flags(shadow, takes_more, refuses_new):
 
 def key_configuration(layout, word, shape, not_before, shadow):
     """What was requested for each key, and its rules. Fails if a word does not follow from it."""
-    count, limits, rules, advances, walls = shape >> 8 & 0xFF, [], [], [], []
+    count, limits, rules, anchors, walls = shape >> 8 & 0xFF, [], [], [], []
     assert count <= 4 and (count or shape >> 16 & 3 == 0), "the shape"
     keys = {"refuses_new": bool(shape >> 16 & 1), "hides_names": bool(shape >> 17 & 1)}
     flags = key_flags(shadow, bool(shape & 0xFF or shape >> 32 & 0xFFFF), keys["refuses_new"])
@@ -520,21 +520,26 @@ def key_configuration(layout, word, shape, not_before, shadow):
             continue
         kind = KINDS[found[0] >> 8 & 0xFF]
         numbers = {"max": get("max"), "per_ns": get("per_ns"), "burst": get("burst"), "guard_ns": 0}
-        wall_ns = 0 if kind == "bucket" else get("tolerance")
-        rule = format_keys.key_limit(kind, numbers, get("advance"), not_before, wall_ns)
-        limit = {"kind": kind, "numbers": numbers, "unit": text_of(found[8:])}
+        wall_ns = 0 if kind == "bucket" else get("inverse")
+        call_bits = found[0] & 0xFF if kind == "bucket" else 0
+        anchor = {"ns": get("anchor_ns"), "ticks": get("anchor_ticks"), "call_bits": call_bits}
+        assert call_bits <= 55, "the ticks of a call"
+        rule = format_keys.key_limit(kind, numbers, anchor, not_before, wall_ns)
+        limit = {"kind": kind, "numbers": numbers, "unit": text_of(found[9:])}
         expect(key_limit_words(limit, rule, flags), found, f"the words of limit {i} per key")
         assert 1 <= numbers["max"] <= numbers["per_ns"] <= 366 * DAY, "the rate"
         if kind != "bucket":
             assert numbers["per_ns"] >= 10**9 and numbers["max"] <= rule.full, "the window"
             walls.append(wall_ns)
+        else:
+            assert rule.clock.times(rule.clock.speed, 1) <= 256, "the speed of the clock"
         limits.append(limit)
         rules.append(rule)
-        advances.append(get("advance"))
+        anchors.append(anchor)
     assert len(set(walls)) <= 1, "the offset of the wall clock"
     if not count:
         return None, []
-    return {"limits": limits, **keys, "advance": advances, "wall_ns": walls[0] if walls else 0}, rules
+    return {"limits": limits, **keys, "anchors": anchors, "wall_ns": walls[0] if walls else 0}, rules
 
 
 def configuration(layout, word):
@@ -796,7 +801,9 @@ PAGE = {
     "limit_params": {"kind": 0, "burst": 8, "ticks_per_ns": 16, "ns_per_tick": 24, "floor": 32, "fast_burst": 40},
     "limit_details": {"max": 0, "per_ns": 8, "guard_ns": 16, "unit": 24},
     "key_limit": {"size": 128, "params": 0, "details": 64},
-    "key_limit_params": {"kind": 0, "burst": 8, "interval": 16, "tolerance": 24, "floor": 32, "advance": 40},
+    "key_limit_params": {
+        "kind": 0, "burst": 8, "speed": 16, "inverse": 24, "floor": 32, "anchor_ns": 40, "anchor_ticks": 48,
+    },
     "key_limit_details": {"max": 0, "per_ns": 8, "unit": 16},
     "calendar": {"size": 192, "zone": 0, "offsets": 40, "earliest_ns": 176, "continuous_ns": 184},
     "state": {"word": 0, "reserved": 8},
@@ -1101,7 +1108,8 @@ def configuration_words(layout, policy, rules, since, wall_ns):
         words[head("shape")] |= len(keys["limits"]) << 8 | refuses_new << 16 | hides_names << 17
         flags = key_flags(False, bool(limits or permits), refuses_new)
         for i, limit in enumerate(keys["limits"]):
-            rule = format_keys.key_limit(limit["kind"], limit["numbers"], 0, None, wall_ns)
+            anchor = format_keys.new_anchor(limit["kind"], limit["numbers"], since)
+            rule = format_keys.key_limit(limit["kind"], limit["numbers"], anchor, None, wall_ns)
             own = key_limit_words(limit, rule, flags)
             places = [layout.key_limit(i, field) for field in KEY_FIELDS]
             places += [layout.key_limit(i, "unit") + 8 * k for k in range(3)]

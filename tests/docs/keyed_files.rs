@@ -185,7 +185,7 @@ fn the_reader_and_the_limiter_agree_on_keys() {
         assert!(specimen.admitted(KEYS[0], 10) && !specimen.admitted(KEYS[0], 1));
         assert_eq!(specimen.compare("after a reset"), [0, 10, 10, 10, 10], "{policy}");
         assert_eq!(
-            specimen.file()["keys"]["advance"].as_array().map(Vec::len),
+            specimen.file()["keys"]["anchors"].as_array().map(Vec::len),
             policy.keys().map(|keys| keys.limits().count())
         );
     }

@@ -134,7 +134,7 @@ pub fn generation_checksum(place: u64, get: impl Fn(u64) -> u64) -> u64 {
     };
     let key_limit = |i: u64| {
         let params = start + offset::GENERATION_KEY_LIMITS + 128 * i;
-        (0..6).map(move |k| params + 8 * k).chain((0..5).map(move |k| params + 64 + 8 * k))
+        (0..7).map(move |k| params + 8 * k).chain((0..5).map(move |k| params + 64 + 8 * k))
     };
     let calendar = (0..24).map(|i| start + offset::GENERATION_CALENDAR + 8 * i);
     hash(about.chain((0..4).flat_map(limit)).chain((0..4).flat_map(key_limit)).chain(calendar).map(get))

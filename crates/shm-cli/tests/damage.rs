@@ -60,7 +60,7 @@ const HEADER: [(u64, &str); 46] = [
 const GENERATION: [&str; 8] =
     ["number", "origin", "since_ns", "not_before_ns", "shape", "max_waiters", "checksum", "wall_ns"];
 const PARAMS: [&str; 8] = ["kind", "burst", "ticks_per_ns", "ns_per_tick", "floor", "fast_burst", "", ""];
-const KEY_PARAMS: [&str; 8] = ["kind", "burst", "interval", "tolerance", "floor", "advance", "", ""];
+const KEY_PARAMS: [&str; 8] = ["kind", "burst", "speed", "inverse", "floor", "anchor_ns", "anchor_ticks", ""];
 const KEY_DETAILS: [&str; 8] = ["max", "per_ns", "unit[0]", "unit[1]", "unit[2]", "", "", ""];
 const DETAILS: [&str; 8] = ["max", "per_ns", "guard_ns", "unit[0]", "unit[1]", "unit[2]", "", ""];
 

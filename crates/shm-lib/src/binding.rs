@@ -211,6 +211,11 @@ impl Binding {
         self.is_retired_here.store(true, Ordering::Relaxed);
     }
 
+    /// Whether this handle reopens its name when its limiter is lost.
+    pub(crate) fn reopens(&self) -> bool {
+        self.on_lost != OnLost::Error && !self.is_retired_here.load(Ordering::Relaxed)
+    }
+
     /// Looks the name up after limiter `lost` failed with `why`.
     ///
     /// # Errors
@@ -218,7 +223,7 @@ impl Binding {
     #[cold]
     #[inline(never)]
     pub(crate) fn reopen(&self, lost: &Arc<Limiter>, why: Error) -> Result<Lookup> {
-        if self.on_lost == OnLost::Error || self.is_retired_here.load(Ordering::Relaxed) {
+        if !self.reopens() {
             return Err(why);
         }
         let kind = why.kind();

@@ -79,21 +79,23 @@ impl Config {
         }
         wall.local.offsets = self.offsets_at(here, existing)?;
         wall.zone = zone_tag(self.policy.zone().unwrap_or(Zone::UTC).words());
-        let mut key_clock = self.key_clock;
-        if existing.is_none() && self.policy.keys().is_some() {
-            key_clock.wall_ns = wall.local.wall_ns;
-        }
+        let key_clock = match (existing.and_then(|old| old.policy.keys()), self.policy.keys()) {
+            (Some(from), Some(to)) => self.key_clock.changed(from, to, self.since),
+            (None, Some(keys)) => KeyClock::new(keys, self.since, wall.local.wall_ns),
+            (_, None) => self.key_clock,
+        };
         Ok(Config { wall, key_clock, ..self })
     }
 
     /// Whether its words about the wall clock are not arbitrary ones: the clock was not set by a day since, and shows no
-    /// time from before the boot.
+    /// time from before the boot; and no table's clock has an anchor in the future.
     pub(super) fn has_plausible_clock(&self) -> bool {
         let day = Calendar::Day.nominal().as_nanos() as u64;
         let WallClock { local, earliest_ns, continuous_ns, .. } = self.wall;
         let here = self.since.as_nanos().saturating_add(local.wall_ns);
         let times = local.wall_ns.saturating_sub(day)..=here;
         local.wall_ns.abs_diff(clock::wall_offset().ns) <= day
+            && self.key_clock.anchors.iter().all(|anchor| anchor.ns <= self.since.as_nanos())
             && (!self.policy.follows_wall_clock()
                 || times.contains(&earliest_ns) && times.contains(&continuous_ns))
     }

@@ -96,21 +96,22 @@ const PARAMS: usize = 6;
 const KEY_LIMIT_NAMES: [&str; KEY_LIMIT_WORDS] = [
     "kind",
     "burst",
-    "interval",
-    "tolerance",
+    "speed",
+    "inverse",
     "floor",
-    "advance",
+    "anchor_ns",
+    "anchor_ticks",
     "max",
     "per_ns",
     "unit[0]",
     "unit[1]",
     "unit[2]",
 ];
-pub(super) const KEY_LIMIT_WORDS: usize = 11;
-/// Which of them is the advance.
-pub(super) const ADVANCE: usize = 5;
+pub(super) const KEY_LIMIT_WORDS: usize = 12;
+/// Which of them is the tick of the anchor, or the advance.
+pub(super) const ANCHOR_TICKS: usize = 6;
 /// Where their details begin.
-const KEY_PARAMS: usize = 6;
+const KEY_PARAMS: usize = 7;
 /// The words of the header and of each limit.
 pub(super) const BEFORE_KEYS: usize = HEADER_NAMES.len() + LIMIT_NAMES.len() * crate::layout::LIMITS;
 /// The same, and those of each limit per key.

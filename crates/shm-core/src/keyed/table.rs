@@ -94,6 +94,11 @@ impl<'a> Tables<'a> {
         self.tables.iter().map_while(Option::as_ref)
     }
 
+    /// The tables that this request takes something of.
+    fn charged<'r>(&'r self, request: &'r KeyRequest) -> impl Iterator<Item = &'r (usize, Table<'a>)> {
+        self.all().filter(|(index, _)| request.costs[*index] > 0)
+    }
+
     /// Starts to load what a decision about these keys needs.
     #[inline(always)]
     pub(crate) fn prefetch(&self, keys: &[KeyHash; MAX_LIMITS]) {
@@ -116,7 +121,7 @@ impl<'a> Tables<'a> {
             return refused;
         }
         let (mut admitted_at, mut any_forgotten) = (request.now, false);
-        for (index, table) in self.all() {
+        for (index, table) in self.charged(request) {
             match decision(*index, table.admit(*index, request)) {
                 KeyDecision::Admitted { at, has_forgotten } => {
                     admitted_at = admitted_at.max(at);
@@ -131,7 +136,7 @@ impl<'a> Tables<'a> {
     /// What refuses a request as things are: the limit that does so for longest.
     pub(crate) fn refused(&self, request: &KeyRequest) -> Option<KeyDecision> {
         let mut longest: Option<(Nanos, KeyDecision)> = None;
-        for (index, table) in self.all().filter(|(index, _)| request.costs[*index] > 0) {
+        for (index, table) in self.charged(request) {
             let key = request.keys[*index];
             let known = table.row(key).known(&table.limit, key.tag, request.now);
             if !known.is_in_a_slot && known.is_live && !request.may_forget {
@@ -151,11 +156,9 @@ impl<'a> Tables<'a> {
     /// Charges what no limit denies. If a key could then make no request until `latest`, it is not charged; the error says when it
     /// could. (Limits before that one have been charged.)
     pub(crate) fn charge(&self, request: &KeyRequest, latest: Nanos) -> Result<(), Nanos> {
-        for (index, table) in self.all() {
+        for (index, table) in self.charged(request) {
             let (key, amount) = (request.keys[*index], request.costs[*index]);
-            if amount > 0 {
-                table.row(key).charge(&table.limit, key.tag, request.now, amount, latest)?;
-            }
+            table.row(key).charge(&table.limit, key.tag, request.now, amount, latest)?;
         }
         Ok(())
     }
@@ -188,8 +191,8 @@ mod tests {
     use super::*;
     use crate::keyed::SLOTS;
     use crate::keyed::key::HashKey;
-    use crate::keyed::key_limit::Bucket;
-    use crate::limit::{Limit, Rate, audit};
+    use crate::keyed::key_limit::KeyClock;
+    use crate::limit::{KeyPolicy, Limit, Rate, audit};
     use proptest::prelude::*;
     use std::collections::HashMap;
     use std::sync::Mutex;
@@ -200,7 +203,9 @@ mod tests {
     const HASH_KEY: HashKey = HashKey([3, 4]);
 
     fn bucket(max: u64, per: u64, burst: u64) -> KeyLimit {
-        KeyLimit::Bucket(Bucket::new(max, per, burst, None, 0))
+        let limit = Limit::with_burst(Rate::new(max, Duration::from_nanos(per)).unwrap(), burst).unwrap();
+        let clock = KeyClock::new(&KeyPolicy::new(&[limit]).unwrap(), Nanos::from_nanos(SECOND), 0);
+        KeyLimit::of(&KeyLimit::params_of(limit, 0, &clock, None))
     }
 
     fn rows(n: usize) -> Vec<RowSlots> {

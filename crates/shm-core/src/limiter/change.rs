@@ -30,7 +30,9 @@ impl Limiter {
             let policy = make(config.policy)?;
             let room = self.segment.has_room_for(&policy);
             let obstacle = match (config.policy.keys(), policy.keys()) {
-                (Some(existing), Some(next)) => existing.obstacle_to(next).map_or(Ok(()), Err),
+                (Some(existing), Some(next)) => {
+                    existing.obstacle_to(next).or(config.key_clock.obstacle_to(next)).map_or(Ok(()), Err)
+                }
                 _ => Ok(()),
             };
             room.and(obstacle).map_err(|why| {

@@ -63,11 +63,11 @@ const LIMIT: [&str; 16] = [
 const KEY_LIMIT: [&str; 16] = [
     "kind",
     "burst",
-    "interval",
-    "tolerance",
+    "speed",
+    "inverse",
     "floor",
-    "advance",
-    "",
+    "anchor_ns",
+    "anchor_ticks",
     "",
     "max",
     "per_ns",
@@ -163,7 +163,7 @@ impl Specimen {
     fn check(&self) {
         let epoch = self.word(EPOCH);
         let words = self.config_words();
-        assert_eq!(words.len(), 8 + 4 * 12 + 4 * 11 + 24);
+        assert_eq!(words.len(), 8 + 4 * 12 + 4 * 12 + 24);
         for (at, name) in words {
             for damage in self.damages(at) {
                 self.set(at, damage);
@@ -225,7 +225,7 @@ fn every_damaged_word_of_several_limits_per_key_is_named_and_restored() {
     Specimen::new(policy.with_keys(keys.refusing_new_keys(true).hiding_names(true)), Duration::ZERO).check();
 }
 
-/// Then a floor follows from the pause and from the advance of the tables' clock.
+/// Then a floor follows from the pause and from the table's clock.
 #[test]
 fn every_damaged_word_of_a_paused_limit_per_key_is_named_and_restored() {
     let keys = KeyPolicy::new(&[Limit::sliding_counter(rate("3/366day")).unwrap(), three_an_hour()]).unwrap();

@@ -2,14 +2,14 @@
 //! row.
 
 use super::table::{Row, Table, row};
-use super::words::{bucket, counter, rate, requested, windows};
+use super::words::{anchored, bucket, counter, rate, requested, windows};
 use crate::clock::Nanos;
 use crate::keyed::{
-    Charge, HashKey, KeyClock, KeyDecision, KeyHash, KeyLimit, KeyRequest, KeyReset, Table as KeyTable,
-    Tables,
+    Anchor, Charge, HashKey, KeyClock, KeyDecision, KeyHash, KeyLimit, KeyRequest, KeyReset,
+    Table as KeyTable, TableClock, Tables,
 };
 use crate::layout::{MAX_ROWS, RowSlots};
-use crate::limit::{Limit, MAX_LIMITS, Start};
+use crate::limit::{Limit, MAX_LIMITS, Rate, Start};
 use crate::sync::Ordering;
 
 const SECOND: u64 = 1_000_000_000;
@@ -23,6 +23,7 @@ const HASH_KEY: HashKey = HashKey([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]
 
 pub(super) fn add(table: &mut Table) {
     table.section("key_hashes", &hashes());
+    table.section("key_clocks", &clocks());
     table.section("key_charges", &charges());
     table.section("key_debts", &debts());
     table.section("key_inheritances", &inheritances());
@@ -76,6 +77,7 @@ fn hashes() -> Vec<Row> {
             .list("hash_key", key.0)
             .texts("parts_hex", parts.iter().map(|part| hex(part)))
             .pairs("row_of_rows", counts.map(|rows| (rows, hash.row(rows as usize) as u64)))
+            .number("fingerprint", key.fingerprint(parts))
             .rows("lives", &lives)
     };
     all.into_iter().enumerate().map(|(i, parts)| row((keys[if i < 7 { 0 } else { i % 3 }], parts))).collect()
@@ -85,44 +87,82 @@ fn hashes() -> Vec<Row> {
 #[derive(Clone, Copy)]
 struct InForce {
     limit: Limit,
-    advance: u64,
+    anchor: Anchor,
     not_before: Option<u64>,
 }
 
 impl InForce {
     fn limit(&self) -> KeyLimit {
-        let clock = KeyClock { advance: [self.advance; MAX_LIMITS], wall_ns: WALL };
+        let clock = KeyClock { anchors: [self.anchor; MAX_LIMITS], wall_ns: WALL };
         KeyLimit::of(&KeyLimit::params_of(self.limit, 0, &clock, self.not_before.map(ns)))
     }
 
     fn row(&self) -> Row {
         requested(self.limit)
-            .number("advance", self.advance)
+            .row("anchor", &anchored(&self.anchor))
             .number("wall_ns", WALL)
             .maybe("not_before_ns", self.not_before)
     }
 }
 
-fn in_force(limit: Limit, advance: u64, not_before: Option<u64>) -> InForce {
-    InForce { limit, advance, not_before }
+/// Windows, whose clock is so many windows ahead.
+fn ahead(limit: Limit, advance: u64, not_before: Option<u64>) -> InForce {
+    InForce { limit, anchor: Anchor { ticks: advance, ..Anchor::default() }, not_before }
+}
+
+/// A bucket in a table that was made for its rate, whose clock was at this tick then.
+fn since(limit: Limit, at: u64, ticks: u64, not_before: Option<u64>) -> InForce {
+    made_for(limit, limit.rate(), at, ticks, not_before)
+}
+
+/// The same in a table that was made for another rate.
+fn made_for(limit: Limit, rate: Rate, at: u64, ticks: u64, not_before: Option<u64>) -> InForce {
+    InForce { limit, anchor: Anchor { ticks, ..Anchor::new(rate, ns(at)) }, not_before }
 }
 
 fn all_kinds() -> Vec<InForce> {
     let soon = Some(NOW + SECOND / 2);
     let minute = |max| windows(max, MINUTE, Start::Epoch);
+    let seven = bucket(7, 3 * SECOND, 10);
     vec![
-        in_force(bucket(5, SECOND, 1), 0, None),
-        in_force(bucket(7, 3 * SECOND, 10), 123_456_789, None),
-        in_force(bucket(1_000_003, SECOND, 1_000), 0, soon),
-        in_force(bucket(7, 3 * SECOND, 10), 5, Some(NOW - SECOND / 4)),
-        in_force(bucket(1, 366 * DAY, 3), 0, None),
-        in_force(minute(10), 0, None),
-        in_force(minute(3), 1_000, Some(NOW + 90 * SECOND)),
-        in_force(windows(1_000_000_000, SECOND, Start::Epoch), 7, None),
-        in_force(counter(10, MINUTE), 0, None),
-        in_force(counter(1, SECOND), 40, soon),
-        in_force(counter(1 << 20, DAY), 2, None),
+        since(bucket(5, SECOND, 1), NOW - 100 * SECOND, 0, None),
+        since(seven, NOW - 123_456_789, 5_000_000_000, None),
+        since(bucket(1_000_003, SECOND, 1_000), 5, 0, soon),
+        made_for(seven, rate(1_000, SECOND), NOW - 50 * SECOND, 1 << 32, Some(NOW - SECOND / 4)),
+        made_for(seven, rate(1, 10 * SECOND), NOW - 50 * SECOND, 1 << 40, soon),
+        since(bucket(1, 366 * DAY, 3), NOW - DAY / 24, 0, None),
+        // A process that lags, right after a change.
+        since(bucket(2, SECOND, 2), NOW + 700, 1 << 50, None),
+        ahead(minute(10), 0, None),
+        ahead(minute(3), 1_000, Some(NOW + 90 * SECOND)),
+        ahead(windows(1_000_000_000, SECOND, Start::Epoch), 7, None),
+        ahead(counter(10, MINUTE), 0, None),
+        ahead(counter(1, SECOND), 40, soon),
+        ahead(counter(1 << 20, DAY), 2, None),
     ]
+}
+
+/// Ticks of clocks, and where these go on after a change of the rate.
+fn clocks() -> Vec<Row> {
+    let buckets = all_kinds().into_iter().filter(|own| own.anchor.call_bits > 0);
+    let row = |own: InForce| {
+        let clock = TableClock::new(own.limit.rate(), &own.anchor);
+        let instants = [0, NOW - 1, NOW, NOW + 1, NOW + 1_000, NOW + 3_600 * SECOND, 1 << 60];
+        let near = clock.at(ns(NOW));
+        let ticks =
+            [0, near, near + 1, near + 1_000, near + (1 << 40), own.anchor.ticks, own.anchor.ticks + 1];
+        let moved = own.anchor.moved(own.limit.rate(), ns(NOW + 12_345));
+        own.row()
+            .number("speed", clock.speed.mantissa)
+            .number("speed_shift", clock.speed.shift)
+            .number("inverse", clock.inverse.mantissa)
+            .number("inverse_shift", clock.inverse.shift)
+            .pairs("ticks_at", instants.map(|at| (at, clock.at(ns(at)))))
+            .pairs("reached_at", ticks.map(|tick| (tick, clock.instant(tick).as_nanos())))
+            .number("changed_at_ns", NOW + 12_345)
+            .row("anchor_after", &anchored(&moved))
+    };
+    buckets.map(row).collect()
 }
 
 /// States around the present one: never used, unused, used in part, full, ahead.
@@ -144,8 +184,8 @@ fn states(limit: &KeyLimit, burst: u64, now: Nanos) -> Vec<u64> {
         earlier(DAY),
     ];
     if matches!(limit, KeyLimit::Bucket(_)) {
-        // Within the nanosecond of now, and right before it.
-        all.extend([unused - 7, unused - 8, unused + 1, unused + 7, unused + 8]);
+        // Around the nanosecond of now.
+        all.extend([unused.saturating_sub(1), unused.saturating_sub(2), unused + 1, unused + 2, unused + 60]);
     }
     all
 }
@@ -204,7 +244,7 @@ fn debts() -> Vec<Row> {
 /// What a new key starts from, in a row with these states.
 fn inheritances() -> Vec<Row> {
     let mut rows = Vec::new();
-    for own in all_kinds().into_iter().skip(3).step_by(2) {
+    for own in all_kinds().into_iter().skip(3).step_by(3) {
         let (limit, now) = (own.limit(), ns(NOW));
         let all = states(&limit, own.limit.burst(), now);
         for from in [0, 1, 2, 4] {
@@ -227,9 +267,9 @@ fn advances() -> Vec<Row> {
     for own in all_kinds() {
         let (limit, now) = (own.limit(), ns(NOW));
         for greatest in states(&limit, own.limit.burst(), now) {
-            let next = own.advance.saturating_add(limit.advance_past(greatest, now));
+            let next = own.anchor.ticks.saturating_add(limit.advance_past(greatest, now));
             rows.push(
-                own.row().number("now_ns", NOW).number("greatest", greatest).number("advance_after", next),
+                own.row().number("now_ns", NOW).number("greatest", greatest).number("ticks_after", next),
             );
         }
     }
@@ -239,7 +279,7 @@ fn advances() -> Vec<Row> {
 /// A request that brings its rate.
 fn rates() -> Vec<Row> {
     let mut rows = Vec::new();
-    for own in all_kinds().into_iter().take(4) {
+    for own in all_kinds().into_iter().take(5) {
         for (max, per, burst) in
             [(5, SECOND, 7), (5, SECOND, 9), (1, MINUTE, 1), (700, 3 * SECOND, 100), (10, SECOND, 40)]
         {
@@ -306,9 +346,9 @@ enum Step {
 /// Requests of many keys that meet in one row.
 fn rows() -> Vec<Row> {
     let kinds = [
-        in_force(bucket(2, SECOND, 4), 9, None),
-        in_force(windows(3, MINUTE, Start::Epoch), 0, None),
-        in_force(counter(5, MINUTE), 0, None),
+        since(bucket(2, SECOND, 4), NOW - SECOND, 9_000_000_000, None),
+        ahead(windows(3, MINUTE, Start::Epoch), 0, None),
+        ahead(counter(5, MINUTE), 0, None),
     ];
     let mut rows = Vec::new();
     for own in kinds {
@@ -400,9 +440,9 @@ fn rows() -> Vec<Row> {
 /// Requests of keys with several limits.
 fn requests() -> Vec<Row> {
     let all = [
-        in_force(counter(6, MINUTE), 0, None),
-        in_force(bucket(5, SECOND, 3), 0, None),
-        in_force(windows(5, 30 * SECOND, Start::Epoch), 3, None),
+        ahead(counter(6, MINUTE), 0, None),
+        since(bucket(5, SECOND, 3), NOW - MINUTE, 0, None),
+        ahead(windows(5, 30 * SECOND, Start::Epoch), 3, None),
     ];
     let memory = all.map(|_| empty_rows(2));
     let tables: Vec<KeyTable<'_>> =

@@ -52,7 +52,10 @@ pub(super) fn add(table: &mut Table) {
         ("limit_params", offsets!(LimitParams; kind, burst, ticks_per_ns, ns_per_tick, floor, fast_burst)),
         ("limit_details", offsets!(LimitDetails; max, per_ns, guard_ns, unit)),
         ("key_limit", offsets!(KeyLimitWords; params, details)),
-        ("key_limit_params", offsets!(KeyLimitParams; kind, burst, interval, tolerance, floor, advance)),
+        (
+            "key_limit_params",
+            offsets!(KeyLimitParams; kind, burst, speed, inverse, floor, anchor_ns, anchor_ticks),
+        ),
         ("key_limit_details", offsets!(KeyLimitDetails; max, per_ns, unit)),
         ("calendar", offsets!(CalendarWords; zone, offsets, earliest_ns, continuous_ns)),
         ("state", offsets!(State; word, reserved)),

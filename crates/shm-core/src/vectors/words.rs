@@ -6,7 +6,7 @@ use crate::clock::{Nanos, WallOffset};
 use crate::commit::{Config, RecordPtr, StateWord, in_memory};
 use crate::directory::Directory;
 use crate::error::Result;
-use crate::keyed::KeyClock;
+use crate::keyed::{Anchor, KeyClock};
 use crate::layout::{Generation, Hash, Holder, Seat, TurnTable, place_lock, seat_lock};
 use crate::limit::{KeyPolicy, Kind, Limit, Policy, Rate, Start, Unit};
 use crate::line::Charge;
@@ -235,34 +235,43 @@ pub(super) fn policies() -> Vec<Policy> {
 /// Limits per key: of each kind, several, and with limits of all keys. Their clocks, and for how many keys they have room.
 fn keyed_policies() -> Vec<(Policy, KeyClock, u64)> {
     let keys = |limits: &[Limit]| KeyPolicy::new(limits).expect("limits per key");
-    let clock = |advance: [u64; 4], wall_ns| KeyClock { advance, wall_ns };
     // Another offset than that of the generation: the wall clock was set since the creation.
     let then = 1_740_000_000_000_000_007;
+    let clock = |policy: Policy, ticks: [u64; 4], wall_ns, capacity| {
+        let keys = policy.keys().expect("limits per key");
+        let mut clock = KeyClock::new(keys, Nanos::from_nanos(6_000 * SECOND + 7), wall_ns);
+        clock.anchors.iter_mut().zip(ticks).for_each(|(anchor, ticks)| anchor.ticks = ticks);
+        (policy, clock, capacity)
+    };
     let minute = || windows(100, 60 * SECOND, Start::Epoch);
-    vec![
-        (Policy::of_keys(keys(&[bucket(5, SECOND, 10)])), KeyClock::default(), 1),
-        (
+    let three_a_day = Policy::of_permits(70).expect("permits").with_keys(keys(&[bucket(3, DAY, 3)]));
+    let mut all = vec![
+        clock(Policy::of_keys(keys(&[bucket(5, SECOND, 10)])), [0; 4], 0, 1),
+        clock(
             Policy::of_keys(keys(&[bucket(7, 3 * SECOND, 4)])).in_shadow(true),
-            clock([SECOND + 5, 0, 0, 0], 0),
+            [SECOND + 5, 0, 0, 0],
+            0,
             100_000,
         ),
-        (Policy::of_keys(keys(&[minute()]).refusing_new_keys(true)), clock([0; 4], then), 110_000),
-        (
+        clock(Policy::of_keys(keys(&[minute()]).refusing_new_keys(true)), [0; 4], then, 110_000),
+        clock(
             Policy::of_keys(keys(&[counter(1_000, 3_600 * SECOND)]).hiding_names(true)),
-            clock([12, 0, 0, 0], then),
+            [12, 0, 0, 0],
+            then,
             1_000,
         ),
-        (
+        clock(
             policy(&[bucket(2_000, SECOND, 100)]).with_keys(keys(&[
                 bucket(1_000_003, 60 * SECOND, 1_000_003).counting(unit("tokens")),
                 windows(1_000_000_000, SECOND, Start::Epoch),
                 counter(1 << 20, DAY),
                 bucket(1, 366 * DAY, 9),
             ])),
-            clock([1 << 50, 3, 0, 99], then),
+            [1 << 50, 3, 0, 99],
+            then,
             1_000_000_000,
         ),
-        (
+        clock(
             policy(&[greedy(5, SECOND, 0), bucket(1, SECOND, 1)])
                 .with_permits(3)
                 .expect("permits")
@@ -271,18 +280,32 @@ fn keyed_policies() -> Vec<(Policy, KeyClock, u64)> {
                         .refusing_new_keys(true)
                         .hiding_names(true),
                 ),
-            clock([0, 2, 0, 0], then),
+            [0, 2, 0, 0],
+            then,
             30_000,
         ),
-        (
-            Policy::of_permits(70)
-                .expect("permits")
-                .with_keys(keys(&[bucket(3, DAY, 3)]))
-                .with_max_waiters(2),
-            KeyClock::default(),
-            250,
-        ),
-    ]
+        clock(three_a_day.with_max_waiters(2), [0; 4], 0, 250),
+        clock(three_a_day, [7; 4], 0, 250),
+        clock(three_a_day, [1 << 40; 4], 0, 250),
+    ];
+    // The tables of the last two were made for other rates: a tick is longer than a nanosecond, or much shorter.
+    let made_for = [rate(1_000, SECOND), rate(1, 20 * DAY)];
+    let last = all.len() - made_for.len();
+    for ((_, clock, _), rate) in all[last..].iter_mut().zip(made_for) {
+        let anchor = &mut clock.anchors[0];
+        *anchor = Anchor { ticks: anchor.ticks, ..Anchor::new(rate, Nanos::from_nanos(anchor.ns)) };
+    }
+    all
+}
+
+/// Where the clock of a table was.
+pub(super) fn anchored(anchor: &Anchor) -> Row {
+    row! { ns: anchor.ns, ticks: anchor.ticks, call_bits: anchor.call_bits }
+}
+
+fn anchors(policy: &Policy, clock: &KeyClock) -> Vec<Row> {
+    let limits = policy.keys().into_iter().flat_map(KeyPolicy::limits);
+    clock.anchors.iter().zip(limits).map(|(anchor, _)| anchored(anchor)).collect()
 }
 
 /// All of them.
@@ -348,12 +371,7 @@ fn configurations() -> Vec<Row> {
         let row = match requested_keys(&policy) {
             Some(keys) => row.row(
                 "keys",
-                &keys
-                    .list(
-                        "advance",
-                        &key_clock.advance[..policy.keys().map_or(0, |keys| keys.limits().count())],
-                    )
-                    .number("wall_ns", key_clock.wall_ns),
+                &keys.rows("anchors", &anchors(&policy, &key_clock)).number("wall_ns", key_clock.wall_ns),
             ),
             None => row.maybe("keys", None),
         };

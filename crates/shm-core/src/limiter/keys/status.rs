@@ -96,6 +96,17 @@ impl Limiter {
         }
     }
 
+    /// For each limit per key, in order, a number that stands for the key where strangers see it: the same in every process, and
+    /// no information about the key, because it is a hash under the random key of the file.
+    ///
+    /// # Errors
+    /// As [`reset_key`](Self::reset_key).
+    pub fn key_fingerprints(&self, key: KeyOf<'_>) -> Result<Vec<u64>> {
+        let (_, rules) = self.key_rules()?;
+        let hash_key = self.segment.hash_key();
+        Ok((0..rules.len()).map(|index| hash_key.fingerprint(key.parts(index))).collect())
+    }
+
     /// How full the tables of keys are; `None` without limits per key.
     ///
     /// # Errors

@@ -182,10 +182,18 @@ fn a_change_applies_to_all_keys_and_keeps_what_they_used() {
     let limiter = scene.per_key(&[bucket("6/h", 3)]);
     assert_eq!(admitted(&limiter, "alice", 9), 3);
     let set = |limit| limiter.change_from(|policy| Ok(policy.with_keys(keys(&[limit]))));
-    set(bucket("3600/h", 3_600)).unwrap();
-    // Half an hour of debt is half of the new burst.
-    let (status, _) = limiter.key_status(KeyOf::All(&[b"alice"])).unwrap();
-    assert!((1_799..=1_801).contains(&status[0].available), "{status:?}");
+    set(bucket("600/h", 600)).unwrap();
+    let available = || limiter.key_status(KeyOf::All(&[b"alice"])).unwrap().0[0].available;
+    assert!((597..=600).contains(&available()), "{}", available());
+    // A debt of calls is one of calls, at whichever rate it is paid.
+    limiter.charge_key(KeyOf::All(&[b"mallory"]), &Cost::from(660)).unwrap();
+    set(bucket("1/h", 2)).unwrap();
+    let denied = limiter.key_denial(&ask(&[b"mallory"], &Cost::one()), false).unwrap().unwrap();
+    let hours = denied.retry_after().unwrap().as_secs_f64() / 3_600.0;
+    assert!((600.0..660.0).contains(&hours), "{hours}");
+    assert!(is_admitted(&limiter, "bob") && is_admitted(&limiter, "bob") && !is_admitted(&limiter, "bob"));
+    let e = set(bucket("1000000/s", 3)).unwrap_err();
+    assert!(e.to_string().contains("128 times") && e.to_string().contains("--replace"), "{e}");
     let e = set(Limit::sliding_counter(rate("9/h")).unwrap()).unwrap_err();
     assert!(e.kind() == ErrorKind::InvalidInput && e.to_string().contains("--replace"), "{e}");
     let e = limiter.change(bucket("5/s", 1)).unwrap_err();

@@ -252,7 +252,11 @@ async fn stand<S: Sleep>(
             Ok(Attempt::Done(outcome)) => return Ok(Err(outcome)),
             Ok(Attempt::RetryAt(at)) => at,
             // Lost again right after it was reopened; the name is looked up again soon.
-            Err(e) if e.kind().is_lost() && clock::now().plus(RETRY) < request.latest => {
+            Err(e)
+                if e.kind().is_lost()
+                    && request.of.limit.all.binding.reopens()
+                    && clock::now().plus(RETRY) < request.latest =>
+            {
                 clock::now().plus(RETRY)
             }
             Err(e) => return Err(e),
