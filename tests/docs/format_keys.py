@@ -442,7 +442,7 @@ class Row:
     def charge(self, limit, tag, now, amount):
         found, at, counted, own = self.place(limit, tag, now)
         state = self.slots[at][0]
-        if found is None and self.slots[at][1] & ~0xFF != counted & ~0xFF:
+        if found is None:
             state = limit.inherited(state, self.states(), now)
         new = limit.debt(state, now, amount)
         if own is not None:

@@ -443,6 +443,22 @@ fn a_key_whose_new_life_has_no_room_is_counted_in_its_own_slot() {
     world.check().unwrap();
 }
 
+/// A life that was forgotten may have had more in the window before than the key's own slot has.
+#[test]
+fn a_debt_of_a_key_whose_new_life_has_no_room_keeps_what_it_inherits() {
+    let mut world = World::<2>::new(Spec { kind: Kind::Sliding, max: 7 }, 1);
+    for (key, first, second) in [(1, 2, 1), (2, 5, 2)] {
+        world.now = START;
+        world.admit(key, first, 0);
+        world.now = START + PER;
+        assert!(matches!(world.admit(key, second, 0), Decision::Admitted { .. }));
+    }
+    world.reset(1);
+    assert_eq!(world.used(1), 6);
+    world.charge(1, 1);
+    assert_eq!(world.used(1), 7);
+}
+
 /// A flood of strangers, each with one request: nobody is forgotten for less than its debt, whoever denies or admits.
 #[test]
 fn a_flood_of_new_keys_forgets_no_debt() {

@@ -215,9 +215,9 @@ impl<const N: usize> Row<'_, N> {
                 let base = self.base_at(limit, &place, now);
                 let state = limit.debt(base, now, amount);
                 if matches!(&place, Place::Nowhere(least) if least.index == index) {
-                    // The row is full of debts of which its own is the least.
+                    // The row is full of debts of which its own is the least: as in `admit_in_later_life`.
                     tag = key;
-                    place = Place::Here(Found { index, slot });
+                    place = Place::Nowhere(Found { index, slot });
                 } else if slot.state < state
                     && limit.next_at(state, now) <= latest
                     && !Slot::replace(&self.0[index % N], slot, Slot { state, ..slot })
