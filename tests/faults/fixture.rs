@@ -2,9 +2,9 @@
 
 use crate::operation::Operation;
 use crate::victim::Result;
-use harness::Job;
 use harness::file::{Patch, offset};
-use shm_lib::{Outcome, Policy, RateLimit};
+use harness::{Job, policy};
+use shm_lib::{KeyedRateLimit, Outcome, Policy, RateLimit};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub(crate) struct Fixture {
     dir: std::path::PathBuf,
     /// None before it is created.
     limit: Option<RateLimit>,
+    /// The same, if it is one of keys.
+    keys: Option<KeyedRateLimit>,
     /// Varies from one instruction to the next: which of two orders things are done in.
     pub(crate) odd: bool,
     /// The state when the victim was about to begin.
@@ -48,12 +50,16 @@ impl Fixture {
             job,
             dir: dir.to_owned(),
             limit: None,
+            keys: None,
             odd: false,
             state: 0,
             slowest: Duration::ZERO,
             late: None,
         };
-        if operation.act != "create" {
+        if policy::has_keys(operation.policy) {
+            fixture.keys = Some(fixture.open_keys()?);
+            fixture.limit = fixture.keys.as_ref().map(|keys| keys.all_keys().clone());
+        } else if operation.act != "create" {
             fixture.limit = Some(fixture.open()?);
         }
         Ok(fixture)
@@ -67,6 +73,30 @@ impl Fixture {
     /// This process's handle.
     pub(crate) fn limit(&self) -> RateLimit {
         self.limit.clone().expect("a limiter that is there before the victim")
+    }
+
+    /// This process's handle of a limiter of keys.
+    pub(crate) fn keys(&self) -> KeyedRateLimit {
+        self.keys.clone().expect("a limiter of keys")
+    }
+
+    /// Opens a limiter of keys once more, as another process would.
+    pub(crate) fn open_keys(&self) -> Result<KeyedRateLimit> {
+        self.job.open_keys().map_err(|e| e.to_string())
+    }
+
+    /// Opens the limiter that now has the name, and takes `n` times from it, of one key if it is one of keys. Returns it, and how
+    /// often it admitted.
+    pub(crate) fn open_and_take(&self, n: u64) -> Result<(RateLimit, u64)> {
+        if self.keys.is_some() {
+            let keys = self.open_keys()?;
+            let got =
+                (0..n).try_fold(0, |got, _| Ok::<_, String>(got + u64::from(attempt_key(&keys, "new")?)))?;
+            return Ok((keys.all_keys().clone(), got));
+        }
+        let limit = self.open()?;
+        let got = (0..n).try_fold(0, |got, _| Ok::<_, String>(got + u64::from(attempt(&limit)?)))?;
+        Ok((limit, got))
     }
 
     /// Whether there is one.
@@ -141,6 +171,11 @@ fn state(limit: &RateLimit) -> u64 {
 /// One try.
 pub(crate) fn attempt(limit: &RateLimit) -> Result<bool> {
     limit.try_acquire(1).map(|outcome| outcome.is_admitted()).map_err(|e| e.to_string())
+}
+
+/// One try for a key.
+pub(crate) fn attempt_key(keys: &KeyedRateLimit, key: &str) -> Result<bool> {
+    keys.key(key).try_acquire(1).map(|outcome| outcome.is_admitted()).map_err(|e| e.to_string())
 }
 
 /// Takes `n`, which must be there.

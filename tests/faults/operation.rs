@@ -1,8 +1,8 @@
 //! All operations into which faults are injected.
 
 use crate::checks::{
-    Budget, ChangedLine, Checks, Control, Creation, Deadline, Line, PERMITS, Permits, Reservations,
-    Retirement, Waiting,
+    Budget, ChangedLine, Checks, Control, Creation, Deadline, KeyControl, KeyWaiting, Keys, Line, PERMITS,
+    Permits, Reservations, Retirement, Waiting,
 };
 
 /// One of them, on one kind of limiter.
@@ -52,9 +52,30 @@ const NEXT: [(&str, &str); 3] = [
 const NEVER: [(&str, &str); 2] =
     [("word", "bucket:10/366d:10"), ("record", "bucket:10/366d:10+bucket:20/366d:20")];
 
+/// Budgets of keys that do not grow, of one limit per key or of several, alone or beside limits of all keys.
+const KEY: [(&str, &str); 2] =
+    [("bucket", "key-bucket:1000/366d:1000"), ("sliding", "key-sliding:1000/366d")];
+const KEY_LIMITS: [(&str, &str); 2] = [
+    ("two", "key-bucket:1000/366d:1000+key-bucket:2000/366d:2000"),
+    (
+        "four",
+        "key-bucket:1000/366d:1000+key-bucket:2000/366d:2000+key-bucket:3000/366d:3000+key-sliding:1500/366d",
+    ),
+];
+const KEY_AND_ALL: [(&str, &str); 3] = [
+    ("word", "bucket:1000/366d:1000+key-bucket:500/366d:500"),
+    ("scarce", "bucket:400/366d:400+key-bucket:2000/366d:2000"),
+    ("greedy", "greedy:1000/366d+key-bucket:500/366d:500"),
+];
+const KEY_AND_PERMIT: [(&str, &str); 1] = [("permit", "key-bucket:1000/366d:1000")];
+const KEY_SOON: [(&str, &str); 2] =
+    [("alone", "key-bucket:50/s"), ("in-line", "bucket:100/s+key-bucket:50/s")];
+
 /// How many instructions of each operation are tried where not all are; and of those that take tens of milliseconds.
 const SAMPLE: usize = 100;
 const FEW: usize = 5;
+/// Operations on keys are many, and much alike.
+const SOME: usize = 12;
 
 type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], fn() -> Box<dyn Checks>);
 
@@ -90,14 +111,33 @@ const ROWS: &[Row] = &[
     ("resume", "resume", &BUDGETS, || Box::new(Control::resume())),
     ("retire", "retire", &BUDGETS, || Box::new(Retirement)),
     ("leave", "drop", &BUDGETS, || Box::new(Budget::of_victim(1, 1))),
+    ("key-known", "key-try", &KEY, || Box::new(Keys::known())),
+    ("key-fresh", "key-try", &KEY, || Box::new(Keys::fresh())),
+    ("key-touch", "key-touch", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::untouched())),
+    ("key-forgets", "key-try", &KEY, || Box::new(Keys::full())),
+    ("key-life", "key-try", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::later_life())),
+    ("key-denied", "key-try", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::used_up(1_000))),
+    ("key-limits", "key-try", &KEY_LIMITS, || Box::new(Keys::known())),
+    ("key-and-all", "key-try", &KEY_AND_ALL, || Box::new(Keys::known())),
+    ("key-permit", "key-permit", &KEY_AND_PERMIT, || Box::new(Keys::holding())),
+    ("key-batch", "key-batch", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::batch())),
+    ("key-charge", "key-charge", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::charged())),
+    ("key-wait", "key-wait", &KEY_SOON, || Box::new(KeyWaiting::default())),
+    ("key-reset-one", "key-reset-one", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::reset())),
+    ("key-reset-all", "key-reset", KEY.first_chunk::<1>().unwrap(), || Box::new(KeyControl::reset())),
+    ("key-change", "key-change", KEY.first_chunk::<1>().unwrap(), || Box::new(KeyControl::change())),
+    ("key-pause", "key-pause", KEY.first_chunk::<1>().unwrap(), || Box::new(KeyControl::pause())),
 ];
 
 impl Operation {
     /// All whose name contains `part`.
     pub(crate) fn matching(part: &str) -> Vec<Operation> {
         let one = |&(name, act, limiters, checks): &Row| {
-            let has_permits =
-                move |limiter| limiter == "permits" || name.starts_with("permit") || name == "line-deadline";
+            let has_permits = move |limiter| {
+                matches!(limiter, "permits" | "permit")
+                    || name.starts_with("permit")
+                    || name == "line-deadline"
+            };
             // One for the victim and one for the others; and one for a process that died before, where there is one.
             let seats = if name == "permit-reclaim" { 3 } else { 2 };
             limiters.iter().map(move |&(limiter, policy)| Operation {
@@ -107,8 +147,13 @@ impl Operation {
                 permits: if has_permits(limiter) { PERMITS } else { 0 },
                 seats,
                 has_threads: matches!(name, "line-task" | "line-drop"),
-                sleeps: matches!(act, "stand" | "quit"),
-                sample: if name.starts_with("line") { FEW } else { SAMPLE },
+                sleeps: matches!(act, "stand" | "quit" | "key-wait"),
+                sample: match name {
+                    "key-wait" => FEW,
+                    _ if name.starts_with("line") => FEW,
+                    _ if name.starts_with("key") => SOME,
+                    _ => SAMPLE,
+                },
                 checks,
             })
         };

@@ -21,6 +21,8 @@ pub mod offset {
     pub const RINGS: u64 = 112;
     pub const CREATED: u64 = 80;
     pub const WALL: u64 = 144;
+    pub const KEY_TABLES: u64 = 152;
+    pub const KEY_ROWS: u64 = 160;
     pub const REGIONS_END: u64 = 184;
     pub const NAME: u64 = 192;
     pub const EPOCH: u64 = 448;
@@ -40,6 +42,11 @@ pub mod offset {
 
 /// The byte whose lock a changer holds.
 const CONTROL_LOCK: i64 = (1 << 40) - 1;
+
+/// Bytes of what is counted about keys, and of a chunk of their tables.
+const KEY_STATS: u64 = 9_920;
+/// See [`KEY_STATS`].
+pub const CHUNK: u64 = 4_096;
 
 /// Set in the epoch of a retired limiter.
 pub const RETIRED: u64 = 1 << 63;
@@ -162,6 +169,13 @@ pub struct Parts {
     pub standing: u64,
     /// Where the places of the line begin.
     pub places: u64,
+    /// With limits per key: where the counts about keys begin, the bits of the chunks of the tables, and the tables; otherwise the
+    /// end of the places.
+    pub key_stats: u64,
+    /// See `key_stats`.
+    pub chunks: u64,
+    /// See `key_stats`.
+    pub tables: u64,
     /// The size of the file.
     pub size: u64,
 }
@@ -179,7 +193,28 @@ impl Parts {
         let standing = line(permits.saturating_add(times(offset::PERMITS, 8)));
         let n = line(times(offset::SEATS, 2)).clamp(64, 4_096);
         let places = line(standing.saturating_add(n / 8));
-        let size = places.saturating_add(n * 128);
-        Parts { cells, turn_cells, slots, permits, standing, places, size }
+        let key_stats = places.saturating_add(n * 128);
+        let mut parts = Parts {
+            cells,
+            turn_cells,
+            slots,
+            permits,
+            standing,
+            places,
+            key_stats,
+            chunks: key_stats,
+            tables: key_stats,
+            size: key_stats,
+        };
+        let bytes = times(offset::KEY_TABLES, 256).saturating_mul(get(offset::KEY_ROWS));
+        if get(offset::KEY_TABLES) > 0 {
+            let to = |end: u64, align: u64| end.checked_next_multiple_of(align).unwrap_or(u64::MAX);
+            parts.chunks = key_stats.saturating_add(KEY_STATS);
+            let bits = 8 * bytes.div_ceil(CHUNK).div_ceil(64);
+            let align = if bytes < 4 << 20 { 4_096 } else { 2 << 20 };
+            parts.tables = to(parts.chunks.saturating_add(bits), align);
+            parts.size = to(parts.tables.saturating_add(bytes), 4_096);
+        }
+        parts
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// What is done to a limiter.
-pub const OPS: [&str; 33] = [
+pub const OPS: [&str; 49] = [
     "make",
     "spoil",
     "attach",
@@ -40,6 +40,22 @@ pub const OPS: [&str; 33] = [
     "audit",
     "mend",
     "drop",
+    "key try",
+    "key many",
+    "key wait",
+    "key task",
+    "key charge",
+    "key reset",
+    "key status",
+    "key table",
+    "key denied",
+    "key change",
+    "key reset all",
+    "key pause",
+    "key at",
+    "key inspect",
+    "key settle",
+    "key fork",
 ];
 
 /// How it ends: an answer, or a kind of error.

@@ -6,6 +6,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The capacity of a limiter of keys where none is given: its table is a page.
+const SOME_KEYS: u64 = 100;
+
 /// A worker's orders.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -102,12 +105,26 @@ impl Job {
     /// Opens it, and nothing more.
     pub fn open_only(&self) -> shm_lib::Result<shm_lib::RateLimit> {
         match self.text_or("policy", "") {
+            text if policy::has_keys(text) => self.open_keys().map(|keys| keys.all_keys().clone()),
             "" => {
                 let builder = self.builder().burst(self.number_or("burst", 1));
                 builder.open(self.number("max"), Duration::from_nanos(self.number("per")))
             }
             text => self.builder().open_policy(policy::parse(text, self.number_or("permits", 0))),
         }
+    }
+
+    /// Opens the limiter of keys that the words describe; with `as=it-is`, attaches to it with its current settings.
+    pub fn open_keys(&self) -> shm_lib::Result<shm_lib::KeyedRateLimit> {
+        let builder = shm_lib::KeyedRateLimit::builder(self.text("name"))
+            .directory(self.path("dir"))
+            .on_lost(self.on_lost());
+        if self.text_or("as", "") == "it-is" {
+            return builder.attach();
+        }
+        let policy = policy::parse(self.text("policy"), self.number_or("permits", 0));
+        let seats = self.number_or("seats", shm_core::DEFAULT_SEATS as u64) as usize;
+        builder.seats(seats).capacity(self.number_or("capacity", SOME_KEYS)).open_policy(policy)
     }
 
     /// Attaches to the limiter of that name with its current settings.
@@ -118,11 +135,14 @@ impl Job {
     /// The builder with the limiter's name and directory. With `lost=reopen` a handle that loses its limiter reopens the
     /// name; otherwise it returns the error, and the worker reports it.
     fn handle(&self) -> shm_lib::Builder {
-        let on_lost = match self.text_or("lost", "") {
+        shm_lib::RateLimit::builder(self.text("name")).directory(self.path("dir")).on_lost(self.on_lost())
+    }
+
+    fn on_lost(&self) -> shm_lib::OnLost {
+        match self.text_or("lost", "") {
             "reopen" => shm_lib::OnLost::Reopen,
             _ => shm_lib::OnLost::Error,
-        };
-        shm_lib::RateLimit::builder(self.text("name")).directory(self.path("dir")).on_lost(on_lost)
+        }
     }
 
     /// The builder for the limiter that the words describe, without its limit.

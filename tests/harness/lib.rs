@@ -10,6 +10,7 @@
 //! | [`worker_pool`] | many workers that start together and never outlive the test |
 //! | [`remote_worker`] | one worker that executes orders, line by line |
 //! | [`storm`] | the storm's limiters, and what each has to bear |
+//! | [`key_storm`] | the limiters of the storm of keys |
 //! | [`load`] | clients that overload a limiter and leave, and askers that ask again at once |
 //! | [`journal`] | what its threads write down |
 //! | [`mark`] | what a traced worker and its tracer tell each other |
@@ -31,6 +32,7 @@ pub mod file;
 pub mod fuzz_progress;
 pub mod job;
 pub mod journal;
+pub mod key_storm;
 pub mod load;
 pub mod log;
 pub mod mark;

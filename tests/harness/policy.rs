@@ -1,9 +1,10 @@
 //! A policy as one word of a job: `greedy:200/100ms+bucket:3000/s:50+fixed:800/500ms`.
 
-use shm_lib::{Calendar, Limit, Policy, Rate, Start, Unit, Zone};
+use shm_lib::{Calendar, KeyPolicy, Limit, Policy, Rate, Start, Unit, Zone};
 
 /// Reads limits joined by `+`, each `KIND:RATE[:BURST][@UNIT][~GUARD]`, where the kind is `bucket`, `greedy`, `fixed`
-/// (since 1970), `first` (use), `calendar` (of UTC) or `sliding`; or `none`, with permits.
+/// (since 1970), `first` (use), `calendar` (of UTC) or `sliding`; or `none`, with permits. A kind after `key-` is that of a limit
+/// per key.
 ///
 /// # Panics
 /// If it is not a valid policy.
@@ -11,9 +12,27 @@ pub fn parse(text: &str, permits: u64) -> Policy {
     if text == "none" {
         return Policy::of_permits(permits as u32).expect("permits");
     }
-    let limits: Vec<Limit> = text.split('+').map(one).collect();
-    let policy = Policy::new(&limits).expect("a policy");
+    let (of_key, of_all): (Vec<&str>, Vec<&str>) =
+        text.split('+').partition(|limit| limit.starts_with(PER_KEY));
+    let limits: Vec<Limit> = of_all.into_iter().map(one).collect();
+    let of_key: Vec<Limit> = of_key.into_iter().map(|limit| one(&limit[PER_KEY.len()..])).collect();
+    let keys = (!of_key.is_empty()).then(|| KeyPolicy::new(&of_key).expect("limits per key"));
+    let policy = match (limits.is_empty(), keys) {
+        (true, Some(keys)) => Policy::of_keys(keys),
+        (_, keys) => {
+            let policy = Policy::new(&limits).expect("a policy");
+            keys.map_or(policy, |keys| policy.with_keys(keys))
+        }
+    };
     if permits > 0 { policy.with_permits(permits as u32).expect("permits") } else { policy }
+}
+
+/// What a limit per key begins with.
+const PER_KEY: &str = "key-";
+
+/// Whether these are limits per key, or some of them.
+pub fn has_keys(text: &str) -> bool {
+    text.split('+').any(|limit| limit.starts_with(PER_KEY))
 }
 
 fn one(text: &str) -> Limit {

@@ -14,6 +14,9 @@ mod work {
     pub(crate) mod fuzz;
     pub(crate) mod hammer;
     pub(crate) mod holding;
+    pub(crate) mod key_orders;
+    pub(crate) mod key_storm;
+    pub(crate) mod keys;
     pub(crate) mod mixed;
     pub(crate) mod race;
     pub(crate) mod repl;
@@ -75,6 +78,11 @@ fn run(job: &Job, inherited: Option<RateLimit>) {
         "fork-by-timer" => work::copies::by_timer(job, &limit()),
         "fork-beside-future" => work::copies::beside_future(job),
         "storm" => work::storm::run(job),
+        "key-hammer" => work::keys::hammer(job),
+        "key-share" => work::keys::share(job),
+        "key-fork-in-handler" => work::keys::fork_in_handler(job),
+        "key-fork-beside-waiters" => work::keys::fork_beside_waiters(job),
+        "key-storm" => work::key_storm::run(job),
         "controller" => work::controller::run(job),
         #[cfg(target_arch = "x86_64")]
         "victim" => work::victim::run(job),

@@ -9,9 +9,11 @@
 //! | `late_callers` | make their calls late, to a server that counts what arrives |
 //! | `idle_time` | leave the limiter idle, or poll it slowly |
 //! | `refunds_and_resets` | give back, charge, reset, pause: by values |
+//! | `keys` | share the budgets of keys, also of more keys than the table has room for |
 
 mod changes;
 mod idle_time;
+mod keys;
 mod late_callers;
 mod many_processes;
 mod refunds_and_resets;

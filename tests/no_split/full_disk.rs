@@ -88,3 +88,41 @@ fn a_limiter_larger_than_the_disk_is_no_space_and_leaves_no_file() {
     }
     worker.expect_ok("open");
 }
+
+/// A table of keys gets its memory as keys come. On a full file system keys whose part of the table has none are refused, and the
+/// others go on; with space again, all go on.
+#[test]
+fn keys_without_memory_are_no_space_on_a_full_disk_and_go_on_with_space() {
+    if !is_root() {
+        skip!("only root can mount a small tmpfs");
+    }
+    for policy in ["key-bucket:3/366d:3", "bucket:100000/366d:100000+key-bucket:3/366d:3+key-sliding:5/366d"]
+    {
+        let arena = Arena::with_policy(policy, 0);
+        let dir = arena.dir().display().to_string();
+        let mut worker = RemoteWorker::new(WORKER, &arena.job("remote"));
+        worker.expect_ok(&format!("tmpfs {dir} 16m"));
+        worker.expect_ok("keys-open capacity=100000");
+        assert_eq!(worker.numbers("key-many 0 10"), [10, 0, 0], "{policy}");
+        worker.expect_ok(&format!("fill {dir}"));
+        let came = worker.numbers("key-many 1000 500");
+        assert!(came[2] > 400 && came[1] == 0, "{policy}: {came:?}");
+        let denied = worker.ask(&format!("key-take {} 1", 1_000 + came[0]));
+        assert!(denied.starts_with("error NoSpace") || denied == "1", "{policy}: {denied}");
+        if denied.starts_with("error") {
+            assert!(denied.contains("free some space"), "{denied}");
+        }
+        // Those that have memory go on, in a forked child, too, and so does control.
+        assert_eq!(worker.numbers("key-many 0 10"), [10, 0, 0], "{policy}");
+        worker.ask("fork");
+        assert_eq!(worker.numbers("child key-many 0 10"), [10, 0, 0], "{policy}");
+        assert_eq!(worker.numbers("key-many 0 10"), [0, 10, 0], "{policy}");
+        worker.expect_ok("keys-change 4 31622400000000000");
+        assert_eq!(worker.ask("key-reset 3"), "true", "{policy}");
+        worker.expect_ok("keys-reset");
+        assert_eq!(worker.numbers("key-many 0 10"), [10, 0, 0], "{policy}");
+
+        worker.expect_ok(&format!("rm {dir}/ballast"));
+        assert_eq!(worker.numbers("key-many 1000 500"), [500, 0, 0], "{policy}");
+    }
+}

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `overload` | callers that leave the line, in whatever way, take nothing with them |
 //! | `fairness` | callers that ask again at once all get the same share |
+//! | `keys` | callers that wait for a key get its limit in full |
 
 mod fairness;
+mod keys;
 mod overload;

@@ -7,13 +7,14 @@
 
 mod audit;
 mod disruptor;
+mod keys;
 mod line;
 mod verdict;
 
 use disruptor::{Disruptor, PROCESSES};
 use harness::journal::Board;
 use harness::storm::{LIMITERS, StormLimiter, THREADS, Trouble};
-use harness::{eventually, log_uncaptured, shared_dir};
+use harness::{alone, eventually, log_uncaptured, shared_dir};
 use shm_lib::{Cost, Outcome, RateLimit, Unit};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ const CALM: Duration = Duration::from_millis(2_500);
 
 #[test]
 fn a_storm_breaks_no_promise() {
+    let _alone = alone();
     let seconds = std::env::var("SHM_LIMIT_STORM").ok().map_or(60, |s| s.parse().expect("seconds"));
     let end = Instant::now() + Duration::from_secs(seconds);
     let (dir, logs) = (shared_dir(), shared_dir());

@@ -45,9 +45,30 @@ pub(crate) fn storm(seconds: &str, dir: &str) -> Result<(), String> {
     run(
         "storm",
         &[("SHM_LIMIT_STORM", seconds), ("SHM_LIMIT_TEST_DIR", dir)],
-        &["test", "--profile", "suite", "-p", "shm-limit-suite", "--test", "storm"],
+        &[
+            "test",
+            "--profile",
+            "suite",
+            "-p",
+            "shm-limit-suite",
+            "--test",
+            "storm",
+            "a_storm_breaks_no_promise",
+        ],
     )
 }
+
+/// The storm of keys: so many seconds, keys, processes and limiters.
+pub(crate) fn storm_of_keys(seconds: &str, rest: &str) -> Result<(), String> {
+    let plan = format!("{seconds} {rest}");
+    let test = ["test", "--profile", "suite", "-p", "shm-limit-suite", "--test", "storm", "a_storm_of_keys"];
+    run("storm of keys", &[("SHM_LIMIT_KEY_STORM", plan.as_str())], &test)
+}
+
+/// 64 processes, a million keys, all limiters.
+pub(crate) const MANY_PROCESSES: &str = "1000000 64 6";
+/// 8 processes, ten million keys, one limiter.
+pub(crate) const TEN_MILLION: &str = "10000000 8 1";
 
 /// All of `tests/faults`, a sample of which is a part of `processes`.
 pub(crate) fn faults(options: &[&str]) -> Result<(), String> {

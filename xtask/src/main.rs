@@ -4,7 +4,7 @@ mod checks;
 mod long;
 
 use checks::check;
-use long::{bench, faults, fuzz, interleave, storm};
+use long::{MANY_PROCESSES, TEN_MILLION, bench, faults, fuzz, interleave, storm, storm_of_keys};
 use std::env;
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -21,6 +21,10 @@ cargo xtask interleave [N]   N random interleavings of each long scenario (10000
 cargo xtask storm [SECONDS [DIR]]
                              64 processes that do everything at once, killed and stopped at random (600), with the limiters
                              in this directory (/dev/shm)
+cargo xtask storm keys [SECONDS]
+                             the same with a million keys, on limiters that are changed and reset, or have too little room (600)
+cargo xtask storm ten-million [SECONDS]
+                             ten million keys, asked for by 8 processes that are killed: never over, and memory stays flat (600)
 cargo xtask faults [--op NAME] [--end killed|stopped|forked|retired] [--every N]
                              every public operation interrupted at each of its instructions: by a kill, by a stop, by a fork
                              in a signal handler, by the retirement of its limiter
@@ -39,6 +43,14 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         ["test", parts @ ..] => test(parts),
         ["faults", options @ ..] => faults(options),
+        ["storm", "keys"] => storm_of_keys("600", MANY_PROCESSES),
+        ["storm", "keys", seconds] if seconds.parse::<u64>().is_ok() => {
+            storm_of_keys(seconds, MANY_PROCESSES)
+        }
+        ["storm", "ten-million"] => storm_of_keys("600", TEN_MILLION),
+        ["storm", "ten-million", seconds] if seconds.parse::<u64>().is_ok() => {
+            storm_of_keys(seconds, TEN_MILLION)
+        }
         ["storm"] => storm("600", "/dev/shm"),
         ["storm", seconds] if seconds.parse::<u64>().is_ok() => storm(seconds, "/dev/shm"),
         ["storm", seconds, dir] if seconds.parse::<u64>().is_ok() => storm(seconds, dir),

@@ -12,6 +12,9 @@
 //! | `deadline` | waits there until its deadline, for a permit |
 //! | `changed_line` | changes or resets the limiter while a caller stands in the line |
 //! | `control` | changes, resets, pauses, resumes |
+//! | `keys` | takes from keys, charges or resets one |
+//! | `key_waiting` | waits for a key's turn |
+//! | `key_control` | changes, resets or pauses a limiter of keys |
 //! | `retirement` | retires the limiter |
 //! | `creation` | creates it |
 
@@ -20,6 +23,9 @@ mod changed_line;
 mod control;
 mod creation;
 mod deadline;
+mod key_control;
+mod key_waiting;
+mod keys;
 mod line;
 mod permits;
 mod reservations;
@@ -32,6 +38,9 @@ pub(crate) use changed_line::ChangedLine;
 pub(crate) use control::Control;
 pub(crate) use creation::Creation;
 pub(crate) use deadline::Deadline;
+pub(crate) use key_control::KeyControl;
+pub(crate) use key_waiting::KeyWaiting;
+pub(crate) use keys::Keys;
 pub(crate) use line::Line;
 pub(crate) use permits::{PERMITS, Permits};
 pub(crate) use reservations::Reservations;

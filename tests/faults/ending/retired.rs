@@ -3,7 +3,7 @@
 
 use super::Finding;
 use crate::checks::Checks;
-use crate::fixture::{Fixture, attempt, ensure};
+use crate::fixture::{Fixture, ensure};
 use crate::victim::{Result, Victim};
 use harness::file::Patch;
 use harness::mark::{Order, Said};
@@ -33,8 +33,7 @@ pub(super) fn apply(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: 
         _ => {}
     }
     checks.after_retirement(fixture)?;
-    let new = fixture.open()?;
-    let taken = take_some(&new)?;
+    let (new, taken) = fixture.open_and_take(ASKED)?;
     ensure(taken > 0, || "the new limiter admits nothing".into())?;
     let before = Patch::of(new.path()).bytes();
     victim.finish_operation()?;
@@ -57,12 +56,8 @@ pub(super) fn apply(fixture: &mut Fixture, checks: &mut dyn Checks, mut victim: 
         ensure(Patch::of(new.path()).bytes() == before, || "it wrote into the new limiter".into())?;
     }
     ensure(fixture.files() == ["arena"], || format!("{:?} in the directory", fixture.files()))?;
-    take_some(&new)?;
+    fixture.open_and_take(ASKED)?;
     Ok(Finding::default())
-}
-
-fn take_some(limit: &RateLimit) -> Result<u64> {
-    (0..ASKED).try_fold(0, |taken, _| Ok(taken + u64::from(attempt(limit)?)))
 }
 
 /// A limiter that is in the middle of a change is retired after it, or the retirement is refused in time.

@@ -3,6 +3,8 @@
 use super::constrained;
 use super::hammer::named;
 use super::holding::Holding;
+use super::key_orders::KeyOrders;
+use harness::file::{CHUNK, Parts, Patch};
 use harness::{Job, raw};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -19,8 +21,14 @@ pub(crate) fn run(job: &Job) {
         // The answer to `exec`.
         println!("ok");
     }
-    Interpreter { job: job.clone(), limit: None, child: None, holding: Holding::default() }
-        .obey(std::io::stdin().lock(), std::io::stdout());
+    Interpreter {
+        job: job.clone(),
+        limit: None,
+        child: None,
+        holding: Holding::default(),
+        keys: KeyOrders::default(),
+    }
+    .obey(std::io::stdin().lock(), std::io::stdout());
 }
 
 /// The same as the first process of a new PID namespace, and of others if the job says so. Reports `contained`, or why that is
@@ -47,6 +55,7 @@ struct Interpreter {
     limit: Option<RateLimit>,
     child: Option<Child>,
     holding: Holding,
+    keys: KeyOrders,
 }
 
 /// A worker forked by this one, with the same handle.
@@ -76,6 +85,9 @@ impl Interpreter {
         let words: Vec<&str> = rest.split(' ').filter(|w| !w.is_empty()).collect();
         let number = |i: usize| words[i].parse::<u64>().expect("a number");
         if let Some(answer) = self.holding.act(self.limit.as_ref(), order, number) {
+            return answer;
+        }
+        if let Some(answer) = self.keys.act(&self.job, order, &words) {
             return answer;
         }
         if let Some(answer) = constrained::act(order, &words) {
@@ -112,6 +124,8 @@ impl Interpreter {
                 return Ok(constrained::leave(&job).err().unwrap_or_else(|| "ok".to_owned()));
             }
             "fill" => fill(words[0]),
+            // As a process does that can write to the file.
+            "set-chunk-bits" => set_chunk_bits(words[0]),
             "rm" => std::fs::remove_file(words[0]).expect("to remove it"),
             "ls" => return Ok(list(words[0])),
             "now" => return Ok(shm_lib::now().as_nanos().to_string()),
@@ -178,6 +192,7 @@ impl Interpreter {
                     limit: self.limit.take(),
                     child: None,
                     holding: std::mem::take(&mut self.holding),
+                    keys: self.keys.clone(),
                 };
                 me.obey(BufReader::new(input), output);
                 std::process::exit(0)
@@ -226,6 +241,15 @@ fn orphan() -> String {
 fn fill(dir: &str) {
     let mut file = std::fs::File::create(format!("{dir}/ballast")).expect("ballast");
     while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+fn set_chunk_bits(file: &str) {
+    let file = Patch::of(std::path::Path::new(file));
+    let parts = Parts::of(|at| file.get(at));
+    let words = (parts.size - parts.tables).div_ceil(CHUNK).div_ceil(64);
+    for word in 0..words {
+        file.set(parts.chunks + 8 * word, u64::MAX);
+    }
 }
 
 fn list(dir: &str) -> String {

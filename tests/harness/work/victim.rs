@@ -3,6 +3,8 @@
 //!
 //! At the marks after that it reports what it has, and obeys the tracer.
 
+mod keys;
+
 use harness::mark::{Order, Said};
 use harness::{Job, raw};
 use nix::sys::ptrace;
@@ -27,13 +29,14 @@ pub(crate) fn run(job: &Job) {
     ptrace::traceme().expect("a parent that traces");
     nix::unistd::alarm::set(PATIENCE_S);
     raw::fork_on(Signal::SIGUSR1, 0, &FORKS).expect("a signal handler");
-    let mut work = Work { job, limit: None, held: Vec::new() };
+    let mut work = Work { job, limit: None, keys: None, held: Vec::new() };
     let mut said = told(work.first());
     loop {
         match Order::from_word(raw::mark(said.words())) {
             Order::Leave => return,
             Order::GiveBack => {
                 work.held.clear();
+                work.keys.iter_mut().for_each(keys::Keys::give_back);
                 said = Said::Has { tokens: 0, at: 0 };
             }
             Order::Repeat(n) => said = told(work.again(n)),
@@ -63,6 +66,7 @@ fn told(result: Result<Taken>) -> Said {
 struct Work<'a> {
     job: &'a Job,
     limit: Option<RateLimit>,
+    keys: Option<keys::Keys>,
     /// Permits.
     held: Vec<Admission>,
 }
@@ -71,6 +75,10 @@ impl Work<'_> {
     /// The operation, and what comes before and after it.
     fn first(&mut self) -> Result<Taken> {
         match self.job.text("do") {
+            what if keys::is_of_keys(what) => {
+                let (limit, turns) = (self.job.open_keys()?, self.turns());
+                self.keys.insert(keys::Keys::new(limit)).first(what, turns)
+            }
             "open" | "create" => {
                 self.limit = Some(observed(|| self.job.open_only())?);
                 self.take()
@@ -170,6 +178,9 @@ impl Work<'_> {
 
     fn once_more(&mut self) -> Result<Taken> {
         let what = self.job.text("do");
+        if let Some(keys) = &mut self.keys {
+            return keys.act(what);
+        }
         if matches!(what, "open" | "create" | "drop" | "retire") {
             self.limit = None;
             self.limit = Some(self.job.open_only()?);

@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 ///   that waits for the key, and is lost if there is none. The same holds for a **killed** process.
 /// - **Fork**: a copy of a waiting future in the child begins anew when it is polled.
 /// - **Changed**: a change, pause or reset is noticed within a second, and immediately by those whose turn comes.
-/// - **Limits of all keys**: the caller that is first for its key then stands in the line of the limiter, with the callers of all
-///   processes. There the order is by arrival.
+/// - **Limits of all keys**: when the key has a turn, the caller that is first for it stands in the line of the limiter, with the
+///   callers of all processes. There the order is by arrival. Both are charged for the instant of the turn in that line, so a key's
+///   turn is not charged ahead: a caller that wakes up late delays the key's next turn by as much.
 #[must_use = "a request does nothing until `wait` or `.await`"]
 pub struct KeyAcquire<'l, 'k, T = Admission> {
     request: Request<'l, 'k>,

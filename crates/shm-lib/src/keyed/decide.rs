@@ -2,12 +2,14 @@
 //!
 //! With limits of all keys (or permits), the order is: look at the key; take from the limits of all keys; charge the key. A
 //! request that its key denies takes nothing, so one busy key costs the others nothing. If another request of the key comes in
-//! between and takes its last call, what was taken from all keys is given back.
+//! between and takes its last call, what was taken from all keys is given back. The key is charged for the instant at which the
+//! limits of all keys admitted the request, so that the admission has one instant, at which all limits are kept.
 
 use super::Key;
 use crate::outcome::{Charge, KeyCharge};
 use crate::rate_limit::{denied_or_shadowed, try_cost};
 use crate::{Admission, Outcome};
+use shm_core::clock;
 use shm_core::limit::{Cost, Rate};
 use shm_core::{Decision, Denied, KeyAsk, KeyOf, Limiter, Receipt, Result};
 use std::sync::Arc;
@@ -51,44 +53,66 @@ fn charge(cost: &Cost) -> Charge {
 fn from_all(limiter: &Arc<Limiter>, key: KeyOf<'_>, cost: &Cost, at: Option<(Rate, u64)>) -> Result<Outcome> {
     let (for_all, for_key) = limiter.split_cost(cost)?;
     let ask = KeyAsk { key, cost: &for_key, at };
-    if let Some(denied) = limiter.key_denial(&ask, true)? {
-        return Ok(denied_or_shadowed(denied, limiter.is_shadow(), None));
-    }
-    let of_all = match try_cost(limiter, &for_all)? {
-        Outcome::Admitted(admission) => admission,
-        denied @ Outcome::Denied(_) => return Ok(denied),
-    };
-    Ok(match charge_key(limiter, &ask, &for_all, of_all, Duration::ZERO)? {
-        Ok(admission) => Outcome::Admitted(admission),
-        Err((denied, shadow)) => {
-            limiter.count_denied();
-            denied_or_shadowed(denied, shadow, None)
+    loop {
+        if let Some(denied) = limiter.key_denial(&ask, true)? {
+            return Ok(denied_or_shadowed(denied, limiter.is_shadow(), None));
         }
-    })
+        let of_all = match try_cost(limiter, &for_all)? {
+            Outcome::Admitted(admission) => admission,
+            denied @ Outcome::Denied(_) => return Ok(denied),
+        };
+        match charge_key(limiter, &ask, &for_all, of_all)? {
+            KeyCharged::Whole(admission) => return Ok(Outcome::Admitted(admission)),
+            KeyCharged::Denied { denied, shadow } => {
+                limiter.count_denied();
+                return Ok(denied_or_shadowed(denied, shadow, None));
+            }
+            KeyCharged::Again => {}
+        }
+    }
 }
 
-/// Charges the key, after the limits of all keys have admitted the request; a turn that comes within `ahead` will do. If the key
-/// denies it, what was taken from all keys is given back: returns the denial, and whether shadow mode suppresses it.
+/// The end of a request that the limits of all keys have admitted.
+pub(super) enum KeyCharged {
+    Whole(Admission),
+    /// The key denies it, and what was taken from all keys was given back. `shadow`: whether shadow mode suppresses the denial.
+    Denied {
+        denied: Denied,
+        shadow: bool,
+    },
+    /// The request begins anew: the limits of all keys admitted it at an instant at which the key did not have its turn yet, and has
+    /// it now; or what was taken from them was not taken by this process, which a signal handler has forked since, or not from this
+    /// limiter.
+    Again,
+}
+
+/// Charges the key, after the limits of all keys have admitted the request, for the instant of that.
 pub(super) fn charge_key(
     limiter: &Arc<Limiter>,
     ask: &KeyAsk<'_>,
     for_all: &Cost,
     of_all: Admission,
-    ahead: Duration,
-) -> Result<std::result::Result<Admission, (Denied, bool)>> {
-    let decision = limiter.book_key(ask, ahead);
-    let receipt = match decision {
-        Ok(Decision::Admitted(receipt)) => receipt,
-        Ok(Decision::Denied { denied, shadow }) => {
+) -> Result<KeyCharged> {
+    let decision = match of_all.charge {
+        // Nothing was taken.
+        Charge::FailedOpen | Charge::Shadowed(_) => limiter.book_key(ask, Duration::ZERO).map(Some),
+        _ => limiter.try_key_beside(ask, &of_all.receipt),
+    };
+    Ok(match decision {
+        Ok(Some(Decision::Admitted(receipt))) => KeyCharged::Whole(whole(receipt, ask.cost, of_all)),
+        Ok(Some(Decision::Denied { denied, shadow })) => {
             give_back(limiter, for_all, of_all);
-            return Ok(Err((denied, shadow)));
+            match denied.retry_at() {
+                Some(at) if at <= clock::now() => KeyCharged::Again,
+                _ => KeyCharged::Denied { denied, shadow },
+            }
         }
+        Ok(None) => KeyCharged::Again,
         Err(e) => {
             give_back(limiter, for_all, of_all);
             return Err(e);
         }
-    };
-    Ok(Ok(whole(receipt, ask.cost, of_all)))
+    })
 }
 
 /// The admission by the key and by the limits of all keys.

@@ -5,10 +5,12 @@
 //! | `spec` | limiters of all kinds |
 //! | `spoil` | what is done to their bytes |
 //! | `act` | what is then asked of them |
+//! | `keys` | the same for limiters of keys |
 //! | `audit` | that a single hostile word never costs more than a burst |
 
 mod act;
 mod audit;
+mod keys;
 mod spec;
 mod spoil;
 
@@ -53,7 +55,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn play(mut self) {
-        match self.rng.below(10) {
+        match self.rng.below(14) {
+            10.. => keys::play(self.progress, self.dir, &mut self.rng, self.corpus),
             0..=3 => self.spoiled_before(),
             4..=6 => self.spoiled_between(),
             7 => self.spoiled_meanwhile(),
@@ -141,6 +144,10 @@ struct Corruptor(Pid);
 
 impl Corruptor {
     fn start(words: &MappedWords, seed: u64) -> Corruptor {
+        Corruptor::start_with(words, seed, |spoiler, rng| spoiler.spoil(rng))
+    }
+
+    fn start_with(words: &MappedWords, seed: u64, spoil: fn(&mut Spoiler<'_>, &mut Rng)) -> Corruptor {
         if let Some(pid) = raw::fork().expect("a vandal") {
             return Corruptor(pid);
         }
@@ -150,7 +157,7 @@ impl Corruptor {
         let pause = Duration::from_micros(rng.below(200));
         loop {
             for _ in 0..rng.below(8) {
-                spoiler.spoil(&mut rng);
+                spoil(&mut spoiler, &mut rng);
             }
             std::thread::sleep(pause);
         }

@@ -132,6 +132,39 @@ impl<'a> Spoiler<'a> {
         }
     }
 
+    /// Spoils a word of a row, of the bits of the chunks, or of what is counted about keys.
+    pub(super) fn spoil_keys(&mut self, rng: &mut Rng) {
+        let Parts { key_stats, chunks, tables, .. } = self.parts;
+        let (from, to) = match rng.below(8) {
+            0 => (key_stats, chunks),
+            1 => (chunks, tables),
+            // The first rows, which are all of a small table.
+            2..=5 => (tables, tables + 4_096),
+            _ => (tables, self.len()),
+        };
+        let (to, last) = (to.min(self.len()), self.len() - 8);
+        let at = (from + 8 * word_between(rng, from, to)).min(last);
+        let other = (from + 8 * word_between(rng, from, to)).min(last);
+        match rng.below(8) {
+            0 => {
+                // Two slots change places.
+                for i in 0..2 {
+                    let (a, b) = ((at / 16 * 16 + 8 * i).min(last), (other / 16 * 16 + 8 * i).min(last));
+                    let (x, y) = (self.get(a), self.get(b));
+                    self.set(a, y);
+                    self.set(b, x);
+                }
+            }
+            1 => {
+                (0..32).for_each(|i| self.set(at + 8 * i, value(rng, self.get(at + 8 * i), self.get(other))))
+            }
+            _ => self.set(at, value(rng, self.get(at), self.get(other))),
+        }
+        if rng.below(4) == 0 {
+            self.seal_generation();
+        }
+    }
+
     /// Makes the checksum of the current generation match its words, as if that configuration had been requested.
     fn seal_generation(&self) {
         let place = self.generation();
@@ -220,8 +253,15 @@ fn lie(rng: &mut Rng, bytes: &mut Vec<u8>, may_resize: bool) {
     for _ in 0..=rng.below(2) {
         let small = [0, 1, 2, 4, 8, 64, 1_024, 4_096, 8_192][rng.below(9) as usize];
         let n = if rng.below(3) == 0 { value(rng, small, small) } else { small };
-        let at = [offset::SEATS, offset::CELLS, offset::PERMITS, offset::RINGS + 8 * rng.below(4)];
-        put(bytes, at[rng.below(4) as usize] as usize, n);
+        let at = [
+            offset::SEATS,
+            offset::CELLS,
+            offset::PERMITS,
+            offset::RINGS + 8 * rng.below(4),
+            offset::KEY_TABLES,
+            offset::KEY_ROWS,
+        ];
+        put(bytes, at[rng.below(6) as usize] as usize, n);
     }
     if rng.below(2) == 0 {
         let twice = word(bytes, offset::SEATS as usize).wrapping_mul(2);

@@ -47,6 +47,20 @@ impl Limiter {
         self.decide_key(ask, Mode { ahead: Duration::ZERO, counts_denials: true })
     }
 
+    /// The same, after the limits of all keys have admitted the request with this receipt, and for the instant of that: so the
+    /// admission has one instant, at which all of its limits are kept. `None` if the receipt is not this process's: a signal handler
+    /// has forked, and this is the child, which begins anew. Does not count a denial.
+    ///
+    /// # Errors
+    /// Those of [`try_key`](Self::try_key).
+    pub fn try_key_beside(&self, ask: &KeyAsk<'_>, of_all: &Receipt) -> Result<Option<Decision>> {
+        let is_ours = || self.belongs_to_this_process(of_all);
+        let mode = Mode { ahead: Duration::ZERO, counts_denials: false };
+        let decision = self.decide_key_while(ask, mode, Some(of_all.at), is_ours)?;
+        // Once more, for a child that was forked at the very end of the decision.
+        Ok(decision.filter(|_| is_ours()))
+    }
+
     /// The same, but takes a turn that comes within `ahead`, and does not count a denial.
     ///
     /// # Errors
@@ -57,12 +71,35 @@ impl Limiter {
 
     #[inline]
     fn decide_key(&self, ask: &KeyAsk<'_>, mode: Mode) -> Result<Decision> {
+        loop {
+            if let Some(decision) = self.decide_key_while(ask, mode, None, || true)? {
+                return Ok(decision);
+            }
+        }
+    }
+
+    /// For the instant `at`, which has come, or for now. `None` if `holds` does not hold before the decision, or before it is made
+    /// again.
+    #[inline]
+    fn decide_key_while(
+        &self,
+        ask: &KeyAsk<'_>,
+        mode: Mode,
+        at: Option<Nanos>,
+        holds: impl Fn() -> bool,
+    ) -> Result<Option<Decision>> {
         let mut is_exact = false;
         loop {
             let process = process_token();
+            if !holds() {
+                return Ok(None);
+            }
             let (epoch, rules) = self.key_rules()?;
-            let now =
-                if is_exact { Reading::exact(clock::SystemClock.exact()) } else { clock::SystemClock.read() };
+            let now = match at {
+                Some(at) => Reading::exact(at),
+                None if is_exact => Reading::exact(clock::SystemClock.exact()),
+                None => clock::SystemClock.read(),
+            };
             let request = self.key_request(ask, &rules, epoch, now.at, mode.ahead)?;
             let limits = limits_for(ask, &rules).map_err(|e| self.named(e))?;
             let decision = self.with_tables(&limits, |tables| tables.admit(&request));
@@ -78,7 +115,7 @@ impl Limiter {
                 continue;
             }
             let decided = Decided { decision, now, epoch, is_shadow: rules.is_shadow };
-            return self.conclude(ask, &request, &limits, decided, mode);
+            return self.conclude(ask, &request, &limits, decided, mode).map(Some);
         }
     }
 
@@ -151,6 +188,8 @@ impl Limiter {
                 let now = Reading::exact(now);
                 let decided = Decided { decision, now, epoch, is_shadow: rules.is_shadow };
                 self.deny(ask, &request, &limits, decided, counts)?;
+                // A caller that is always denied has to notice, too, that the file is gone.
+                self.maybe_check_file(now.at)?;
                 return Ok(denied_by(decision, now.at));
             }
         }

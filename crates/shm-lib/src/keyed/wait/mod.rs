@@ -15,6 +15,7 @@ mod timer;
 
 use super::{LimitOfKey, OwnedKey, decide};
 use crate::{Admission, DeniedBy, Error, ErrorKind, Outcome, Result};
+use decide::KeyCharged;
 use queues::{Place, Queues};
 use shm_core::clock::{self, Nanos};
 use shm_core::limit::Cost;
@@ -64,6 +65,11 @@ impl<'l, 'k> Request<'l, 'k> {
         denied.retry_at().is_some_and(|at| at > self.latest) || clock::now() >= self.latest
     }
 
+    /// Whether the limiter is lost, and this handle looks its name up again.
+    fn can_reopen_after(&self, e: &Error) -> bool {
+        e.kind().is_lost() && self.of.limit.all.binding.reopens()
+    }
+
     /// The maximum number of callers that wait for the key in this process.
     fn max_waiters(&self) -> Result<Option<u64>> {
         let policy = self.of.limit.all.policy()?.max_waiters().map(u64::from);
@@ -97,7 +103,7 @@ pub(super) fn immediately(request: &Request<'_, '_>) -> Result<Option<Outcome>> 
         }
         Ok(Some(Attempt::RetryAt(_)) | None) => Ok(None),
         // Lost again right after it was reopened: a caller that may wait retries.
-        Err(e) if e.kind().is_lost() && request.latest > clock::now() => Ok(None),
+        Err(e) if request.can_reopen_after(&e) && request.latest > clock::now() => Ok(None),
         Err(e) => Err(e),
     }
 }
@@ -136,7 +142,7 @@ async fn attempt_in_line(request: &Request<'_, '_>) -> Result<Attempt> {
     let key_denial = all.with(|limiter| {
         of.key.with(|key| limiter.key_denial(&KeyAsk { key, cost: &for_key, at: of.at }, false))
     })?;
-    if let Some(denied) = key_denial.filter(|denied| denied.retry_after().is_none_or(|time| time > AHEAD)) {
+    if let Some(denied) = key_denial {
         let limiter = all.limiter();
         return Ok(concluded(request, &limiter, Decision::Denied { denied, shadow: limiter.is_shadow() }));
     }
@@ -147,11 +153,14 @@ async fn attempt_in_line(request: &Request<'_, '_>) -> Result<Attempt> {
     let limiter = Arc::clone(&all.limiter());
     let charged = of.key.with(|key| {
         let ask = KeyAsk { key, cost: &for_key, at: of.at };
-        decide::charge_key(&limiter, &ask, &for_all, of_all, AHEAD)
+        decide::charge_key(&limiter, &ask, &for_all, of_all)
     });
     match charged {
-        Ok(Ok(admission)) => Ok(Attempt::Booked(admission)),
-        Ok(Err((denied, shadow))) => Ok(concluded(request, &limiter, Decision::Denied { denied, shadow })),
+        Ok(KeyCharged::Whole(admission)) => Ok(Attempt::Booked(admission)),
+        Ok(KeyCharged::Denied { denied, shadow }) => {
+            Ok(concluded(request, &limiter, Decision::Denied { denied, shadow }))
+        }
+        Ok(KeyCharged::Again) => Ok(Attempt::RetryAt(clock::now())),
         // The limiter was lost in between: again, with the next one.
         Err(e) if e.kind().is_lost() => Ok(Attempt::RetryAt(clock::now())),
         Err(e) => Err(e),
@@ -242,6 +251,8 @@ async fn stand<S: Sleep>(
             return Ok(Ok(booked));
         }
         let takes_more = request.of.limit.all.with(|limiter| limiter.takes_more_than_keys());
+        // Where there are limits of all keys, both are charged for one instant, which must have come.
+        let early = if takes_more.as_ref().is_ok_and(|more| *more) { Duration::ZERO } else { AHEAD / 2 };
         let attempt = match takes_more {
             Ok(true) => attempt_in_line(request).await,
             Ok(false) => request.of.limit.all.with(|limiter| try_key(request, limiter, AHEAD)),
@@ -252,18 +263,14 @@ async fn stand<S: Sleep>(
             Ok(Attempt::Done(outcome)) => return Ok(Err(outcome)),
             Ok(Attempt::RetryAt(at)) => at,
             // Lost again right after it was reopened; the name is looked up again soon.
-            Err(e)
-                if e.kind().is_lost()
-                    && request.of.limit.all.binding.reopens()
-                    && clock::now().plus(RETRY) < request.latest =>
-            {
+            Err(e) if request.can_reopen_after(&e) && clock::now().plus(RETRY) < request.latest => {
                 clock::now().plus(RETRY)
             }
             Err(e) => return Err(e),
         };
         let now = clock::now();
         // Early enough to charge the turn ahead, and never in a tight loop.
-        let next = (retry_at - AHEAD / 2).max(now.plus(Duration::from_micros(50)));
+        let next = (retry_at - early).max(now.plus(Duration::from_micros(50)));
         timer.sleep_until(next.min(now.plus(LOOK)).min(request.latest.max(now))).await;
     }
 }
