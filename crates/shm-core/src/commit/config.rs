@@ -3,7 +3,7 @@
 use crate::clock::{self, Nanos, WallOffset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intervals::{CLOCK_STEP, FAR_STEP};
-use crate::keyed::KeyClock;
+use crate::keyed::{KeyClock, KeyLimit};
 use crate::layout::Hash;
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::window::{WallClock, Windows};
@@ -150,13 +150,15 @@ impl Config {
 
     /// Whether a pause that ends at `at` still has an effect at `now`: after its end it still prevents a burst.
     pub(crate) fn pause_still_binds(&self, at: Nanos, now: Nanos) -> bool {
-        at > now
-            || self.policy.limits().chain(self.policy.keys().into_iter().flat_map(KeyPolicy::limits)).any(
-                |limit| {
-                    let gcra = Gcra::new(limit, Some(at));
-                    matches!(limit.kind(), Kind::Bucket { .. }) && gcra.floor > gcra.unused(now)
-                },
-            )
+        let binds = |limit: Limit| {
+            let gcra = Gcra::new(limit, Some(at));
+            matches!(limit.kind(), Kind::Bucket { .. }) && gcra.floor > gcra.unused(now)
+        };
+        let binds_keys = |(index, limit): (usize, Limit)| {
+            KeyLimit::of(&KeyLimit::params_of(limit, index, &self.key_clock, Some(at))).is_held_back(now)
+        };
+        let mut of_keys = self.policy.keys().into_iter().flat_map(KeyPolicy::limits).enumerate();
+        at > now || self.policy.limits().any(binds) || of_keys.any(binds_keys)
     }
 
     /// The parameters of its only limit, if that is a bucket; `None` without a limit.

@@ -390,6 +390,14 @@ impl KeyLimit {
         own.plus(MAX_WAIT).plus(Duration::from_secs(1))
     }
 
+    /// Whether a pause, which may have ended, still leaves an unused key less than its burst.
+    pub(crate) fn is_held_back(&self, now: Nanos) -> bool {
+        match self {
+            KeyLimit::Bucket(b) => b.floor > b.clock.at(now),
+            KeyLimit::Fixed(w) | KeyLimit::Sliding(w) => w.not_before > now,
+        }
+    }
+
     /// The state of an unused key.
     pub(crate) fn unused(&self, now: Nanos) -> u64 {
         match self {

@@ -141,7 +141,8 @@ fn a_large_table_takes_no_memory_before_it_is_used() {
     }
     let grown = blocks() - before;
     assert!((3_000_000..=4_200_000).contains(&grown), "{grown}: a page for most keys");
-    assert_eq!(status().allocated, grown);
+    // The file system's own tables may have grown, too.
+    assert!(status().allocated.abs_diff(grown) < 200_000, "{} and {grown}", status().allocated);
 }
 
 #[test]
@@ -214,6 +215,17 @@ fn a_pause_denies_all_keys() {
         limiter.resume().unwrap();
         assert!(is_admitted(&limiter, "x"));
     }
+}
+
+/// After a pause there is no burst, also if the limiter is changed meanwhile.
+#[test]
+fn a_pause_that_has_ended_outlasts_a_change() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("1/h", 5)]);
+    limiter.pause_for(Duration::from_millis(5)).unwrap();
+    std::thread::sleep(Duration::from_millis(10));
+    limiter.change_from(|policy| Ok(policy.in_shadow(false))).unwrap();
+    assert_eq!(admitted(&limiter, "x", 5), 1);
 }
 
 #[test]
