@@ -1,14 +1,19 @@
 //! A sliding counter with a small maximum admits much less than its rate. Said once, when a limiter gets one.
 
-use shm_lib::{Kind, Limit, Policy};
+use shm_lib::{KeyPolicy, Kind, Limit, Policy};
 
 /// Below this part of its rate (in percent), a limit deserves a note.
 const ENOUGH: u128 = 90;
 
 /// The notes about the limits of `policy` that `before` did not have.
 pub(crate) fn notes(policy: &Policy, before: Option<&Policy>) -> Vec<String> {
-    let is_new = |limit: &Limit| before.is_none_or(|before| before.limits().all(|other| other != *limit));
-    policy.limits().filter(is_new).filter_map(note).collect()
+    let is_new = |limit: &Limit| before.is_none_or(|before| all(before).all(|other| other != *limit));
+    all(policy).filter(is_new).filter_map(note).collect()
+}
+
+/// The limits of all requests, and those per key.
+fn all(policy: &Policy) -> impl Iterator<Item = Limit> + '_ {
+    policy.limits().chain(policy.keys().into_iter().flat_map(KeyPolicy::limits))
 }
 
 fn note(limit: Limit) -> Option<String> {
@@ -42,6 +47,8 @@ mod tests {
         }
         assert!(notes(&sliding("5/s"), Some(&sliding("5/s"))).is_empty());
         assert_eq!(notes(&sliding("5/s"), Some(&sliding("50/s"))).len(), 1);
+        let per_key = KeyPolicy::new(&[Limit::sliding_counter("5/s".parse().unwrap()).unwrap()]).unwrap();
+        assert_eq!(notes(&Policy::of_keys(per_key), None).len(), 1);
         assert!(notes(&Limit::greedy("5/s".parse().unwrap()).unwrap().into(), None).is_empty());
     }
 }

@@ -1,8 +1,9 @@
 //! `inspect` for humans.
 
-use crate::output::{BAD, STRONG, WEAK, amount, count, duration, paint, printable, table, usage};
-use shm_lib::limit::LimitStatus;
-use shm_lib::{Attached, Inspection, Limit, Name, Unit, Waiting};
+use crate::output::{
+    BAD, STRONG, WARNING, WEAK, amount, count, duration, keys, paint, printable, size, table, usage,
+};
+use shm_lib::{Attached, Inspection, KeyInspection, KeyStatus, Limit, Name, Unit, Waiting};
 use std::cmp::Reverse;
 use std::fmt::Write;
 use std::path::Path;
@@ -14,18 +15,14 @@ const LAST_DAY: u64 = 253_402_214_400;
 /// The remark on a process that is passed over.
 const LATE: &str = ", late: did not wake up in time (stopped?), passed over";
 
-/// A page about one limiter.
-pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
+/// A page about one limiter. Of the keys that are denied most, it shows `top`.
+pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection, top: usize) -> String {
     let counts = &seen.counts;
     let (state, style) = table::state(seen);
     let mut page =
         Page(format!("{}  {}\n", paint(STRONG, printable::word(name.as_str())), paint(style, state)));
-    if seen.policy.is_shadow() {
-        page.line(
-            "shadow",
-            "it decides and counts, and denies no request (end it by shm-limit set --no-shadow)",
-        );
-    }
+    page.shadow(seen);
+    page.limits_per_key(seen, &[]);
     page.limits(seen);
     if let Some(n) = seen.policy.permits() {
         let held = format!("{} of {n} held", seen.permits_held);
@@ -35,12 +32,13 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
         page.line("waiters", format_args!("at most {n}; a further caller that would have to wait is denied"));
     }
     page.waiting(seen);
-    if let Some(until) = seen.paused_until {
-        let left = duration::short(until.since(seen.now));
-        page.line("paused", format_args!("for another {left} (end it by shm-limit resume)"));
-    }
+    page.paused(seen);
     page.line("admitted", admitted(counts.admitted, counts.calls));
     page.line("denied", counts.denied);
+    if let Some(table) = &seen.keys {
+        page.keys(seen, table, name, path);
+        page.most_denied(seen, table, top);
+    }
     let age = seen.now.since(seen.created);
     page.line("waited", waited(counts.waited, counts.waited_time, age));
     page.line("attached", format_args!("{} of {}", seen.attached.len(), count(seen.seats as u64, "seat")));
@@ -75,6 +73,31 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
     page.0
 }
 
+/// A page about one key.
+pub(crate) fn describe_key(
+    name: &Name,
+    key_parts: &[String],
+    seen: &Inspection,
+    status: &[KeyStatus],
+) -> String {
+    let name = paint(STRONG, printable::word(name.as_str()));
+    let mut page = Page(format!("{name}  key {}\n", paint(STRONG, key(key_parts))));
+    page.shadow(seen);
+    if status.iter().all(|status| !status.known) {
+        page.line("state", "not in the table: it has used nothing, or has recovered");
+    }
+    page.limits_per_key(seen, status);
+    page.limits(seen);
+    page.paused(seen);
+    page.0
+}
+
+/// A key, by its parts.
+pub(crate) fn key(parts: &[String]) -> String {
+    let part = |part: &String| if part.is_empty() { "\"\"".to_owned() } else { printable::word(part) };
+    parts.iter().map(part).collect::<Vec<_>>().join(" + ")
+}
+
 struct Page(String);
 
 impl Page {
@@ -83,18 +106,114 @@ impl Page {
         let _ = writeln!(self.0, "  {} {value}", paint(WEAK, label));
     }
 
-    /// Each limit, and below it its usage. Numbered if there are several.
+    fn shadow(&mut self, seen: &Inspection) {
+        if seen.policy.is_shadow() {
+            self.line(
+                "shadow",
+                "it decides and counts, and denies no request (end it by shm-limit set --no-shadow)",
+            );
+        }
+    }
+
+    fn paused(&mut self, seen: &Inspection) {
+        if let Some(until) = seen.paused_until {
+            let left = duration::short(until.since(seen.now));
+            self.line("paused", format_args!("for another {left} (end it by shm-limit resume)"));
+        }
+    }
+
+    /// Each limit per key, and below it the usage of a key if there is one. Numbered if there are several.
+    fn limits_per_key(&mut self, seen: &Inspection, status: &[KeyStatus]) {
+        let Some(keys) = seen.policy.keys() else { return };
+        let many = keys.limits().count() > 1;
+        for (index, limit) in keys.limits().enumerate() {
+            let label = if many { format!("per key {}", index + 1) } else { "per key".to_owned() };
+            self.line(&label, limit);
+            if let Some(status) = status.get(index) {
+                self.line("", free(limit, status.available, status.used, status.next_at.since(seen.now)));
+            }
+        }
+    }
+
+    /// How full the table of keys is, what that leads to, and what to do about it.
+    fn keys(&mut self, seen: &Inspection, keys: &KeyInspection, name: &Name, path: &Path) {
+        let table = &keys.table;
+        let percent = keys::percent(table);
+        let fill = format!("{} of {} in use ({percent}%, estimated)", table.live, table.capacity);
+        let warning = keys::warning(table);
+        self.line("keys", if warning.is_some() { paint(WARNING, fill) } else { fill });
+        let (recent, all) = (table.forgotten.last_minute, table.forgotten.total);
+        self.line("", format_args!("forgotten early: {recent} in the last minute, {all} in all"));
+        let (recent, all) = keys::new_keys_denied(table);
+        self.line("", format_args!("new keys denied: {recent} in the last minute, {all} in all"));
+        self.line("memory", format_args!("{} of {}", size(table.allocated), size(table.bytes)));
+        let Some(warning) = warning else { return };
+        let refuses = seen.policy.keys().is_some_and(|keys| keys.refuses_new_keys());
+        let what = match (warning, refuses) {
+            (keys::Warning::NearCapacity, _) => {
+                "the table is nearly full; soon new keys are denied, although they used nothing"
+            }
+            (keys::Warning::ForgettingKeys, true) => {
+                "the table is too full: new keys are denied, although they used nothing"
+            }
+            (keys::Warning::ForgettingKeys, false) => {
+                "the table is too full: new keys take the places of others, owe what those owed,"
+            }
+        };
+        self.line("warning", paint(WARNING, what));
+        if (warning, refuses) == (keys::Warning::ForgettingKeys, false) {
+            self.line("", paint(WARNING, "and are denied for it"));
+        }
+        let capacity = keys::advised_capacity(table);
+        self.line(
+            "",
+            format_args!(
+                "choose a capacity of {capacity}. All keys then start unused, and processes go over to it:"
+            ),
+        );
+        let command = keys::command_for(capacity, name, path, seen);
+        self.line("", command);
+    }
+
+    /// The keys that are denied most.
+    fn most_denied(&mut self, seen: &Inspection, keys: &KeyInspection, n: usize) {
+        if seen.policy.keys().is_some_and(|keys| keys.hides_names()) {
+            self.line("top", "the names of denied keys are not kept (--hide-names)");
+            return;
+        }
+        let top = keys::top(keys, n);
+        if top.is_empty() {
+            return;
+        }
+        self.line("top", "keys by denials in the last minute, a sample:");
+        let width = top.iter().map(|denied| denied.last_minute.to_string().len()).max().unwrap_or(0);
+        for denied in top {
+            let _ = writeln!(self.0, "    {:>width$}  {}", denied.last_minute, key(&denied.key));
+        }
+    }
+
+    /// Each limit of all requests, and below it its usage. Numbered if there are several.
     fn limits(&mut self, seen: &Inspection) {
-        if seen.limits.is_empty() {
+        let keyed = seen.policy.keys().is_some();
+        if seen.limits.is_empty() && !keyed {
             self.line("limit", "none, only permits");
         }
         let many = seen.limits.len() > 1;
         for (index, (limit, outlook)) in usage::of(seen).enumerate() {
-            let label = if many { format!("limit {}", index + 1) } else { "limit".to_owned() };
+            let label = match (keyed, many) {
+                (false, false) => "limit".to_owned(),
+                (false, true) => format!("limit {}", index + 1),
+                (true, false) => "all keys".to_owned(),
+                (true, true) => format!("all {}", index + 1),
+            };
             self.line(&label, limit);
             self.line(
                 "",
-                format_args!("{}, {}", free(limit, outlook, seen), ahead(limit.unit(), outlook.queued)),
+                format_args!(
+                    "{}, {}",
+                    free(limit, outlook.available, outlook.used, outlook.next_at.since(seen.now)),
+                    ahead(limit.unit(), outlook.queued)
+                ),
             );
             if let Some(end) = usage::window_end(seen, index) {
                 let left = duration::short(end.at.since(seen.now));
@@ -105,6 +224,12 @@ impl Page {
 
     /// The waiting processes, in the order in which their first callers are served.
     fn waiting(&mut self, seen: &Inspection) {
+        let keyed_only =
+            seen.policy.keys().is_some() && seen.limits.is_empty() && seen.policy.permits().is_none();
+        if keyed_only {
+            // Callers that wait for keys stand in no line.
+            return;
+        }
         self.line("queue", queue(seen));
         let width = seen.waiting.len().to_string().len();
         for (index, process) in seen.waiting.iter().enumerate() {
@@ -157,12 +282,11 @@ impl Page {
     }
 }
 
-fn free(limit: Limit, outlook: &LimitStatus, seen: &Inspection) -> String {
-    let next = outlook.next_at.since(seen.now);
+fn free(limit: Limit, available: u64, used: u64, next: Duration) -> String {
     let next = if next.is_zero() { "now".to_owned() } else { format!("in {}", duration::short(next)) };
-    let free = format!("{} of {} free", outlook.available, limit.burst());
-    let free = if outlook.available == 0 { paint(BAD, free) } else { free };
-    format!("{free}, {} used, next {next}", outlook.used)
+    let free = format!("{available} of {} free", limit.burst());
+    let free = if available == 0 { paint(BAD, free) } else { free };
+    format!("{free}, {used} used, next {next}")
 }
 
 fn ahead(unit: Unit, charged: u64) -> String {

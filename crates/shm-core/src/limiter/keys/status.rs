@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::keyed::{KeyLimit, Row, Table, denied_keys, events};
 use crate::layout::SLOTS;
 use crate::limit::Cost;
-use crate::segment::capacity_of;
+use crate::segment::{capacity_of, rows_for};
 use std::time::Duration;
 
 /// Rows of a table that are counted to estimate how full it is.
@@ -52,6 +52,13 @@ pub struct TableStatus {
     pub inherited: events::EventCount,
     /// Denials of new keys whose row was full.
     pub refused: events::EventCount,
+}
+
+impl TableStatus {
+    /// Whether a new limiter of this capacity would have tables of this size.
+    pub fn is_made_for(&self, capacity: u64) -> bool {
+        rows_for(capacity).saturating_mul(SLOTS as u64) == self.slots
+    }
 }
 
 /// A key of the sample of those that are denied most.
@@ -133,9 +140,15 @@ impl Limiter {
         }))
     }
 
-    /// The keys that were denied most in the last minute, as far as the sample in the file has them; at most `n`.
+    /// The keys that were denied most in the last minute, as far as the sample in the file has them; at most `n`. None if names are
+    /// hidden.
     pub fn most_denied(&self, n: usize) -> Vec<DeniedKey> {
         let Some(stats) = self.segment.key_stats() else { return Vec::new() };
+        // Also of those whose names were kept before they were hidden.
+        let generations = self.segment.generations();
+        if generations.hides_names(generations.epoch()) {
+            return Vec::new();
+        }
         let keys = denied_keys::most_denied(&stats.denied, clock::SystemClock.exact());
         let parts = |name: &[u8]| {
             let parts = name.split(|&byte| byte == denied_keys::SEPARATOR);
