@@ -8,7 +8,9 @@ const ENOUGH: u128 = 90;
 /// The notes about the limits of `policy` that `before` did not have.
 pub(crate) fn notes(policy: &Policy, before: Option<&Policy>) -> Vec<String> {
     let is_new = |limit: &Limit| before.is_none_or(|before| all(before).all(|other| other != *limit));
-    all(policy).filter(is_new).filter_map(note).collect()
+    // A limit per key cannot be greedy.
+    let instead = if policy.keys().is_some() { "a bucket" } else { "--greedy or a bucket" };
+    all(policy).filter(is_new).filter_map(|limit| note(limit, instead)).collect()
 }
 
 /// The limits of all requests, and those per key.
@@ -16,14 +18,14 @@ fn all(policy: &Policy) -> impl Iterator<Item = Limit> + '_ {
     policy.limits().chain(policy.keys().into_iter().flat_map(KeyPolicy::limits))
 }
 
-fn note(limit: Limit) -> Option<String> {
+fn note(limit: Limit, instead: &str) -> Option<String> {
     let (rate, sustained) = (limit.rate(), limit.sustained_rate());
     let all = u128::from(rate.max()) * sustained.per().as_nanos();
     let is_small = u128::from(sustained.max()) * rate.per().as_nanos() * 100 < all * ENOUGH;
     (is_small && limit.kind() == Kind::SlidingCounter).then(|| {
         format!(
             "note: {limit} admits only {sustained} of single calls under constant demand, because its estimate counts part of \
-             the previous window to the end of this one; to use {rate} in full take --greedy or a bucket (no --window)"
+             the previous window to the end of this one; to use {rate} in full take {instead} (no --window)"
         )
     })
 }
@@ -48,7 +50,8 @@ mod tests {
         assert!(notes(&sliding("5/s"), Some(&sliding("5/s"))).is_empty());
         assert_eq!(notes(&sliding("5/s"), Some(&sliding("50/s"))).len(), 1);
         let per_key = KeyPolicy::new(&[Limit::sliding_counter("5/s".parse().unwrap()).unwrap()]).unwrap();
-        assert_eq!(notes(&Policy::of_keys(per_key), None).len(), 1);
+        let notes = notes(&Policy::of_keys(per_key), None);
+        assert!(notes.len() == 1 && !notes[0].contains("--greedy"), "{notes:?}");
         assert!(notes(&Limit::greedy("5/s".parse().unwrap()).unwrap().into(), None).is_empty());
     }
 }

@@ -7,7 +7,7 @@ use clap::CommandFactory;
 
 /// Prints the help of this program, or of one of its commands: the same as `--help`; or of a topic.
 pub(crate) fn help(of: Option<&str>) -> Result<u8, Failure> {
-    if of == Some("keys") {
+    if of == Some(help::KEYS_TOPIC) {
         output::print_line(help::KEYS)?;
         return Ok(DONE);
     }

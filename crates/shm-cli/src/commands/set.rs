@@ -81,6 +81,8 @@ struct Change {
     /// What the limit is called, and the flag that sets its rate.
     limit: &'static str,
     flag: &'static str,
+    /// How to get another number of limits, if not by this command.
+    to_add: &'static str,
 }
 
 /// The limits per key.
@@ -92,11 +94,9 @@ fn changed_keys(there: KeyPolicy, args: &Set) -> Result<KeyPolicy> {
         )));
     }
     let change = Change {
-        rate: args.rate,
-        burst: args.burst,
-        number: args.limit,
         limit: "limit per key",
-        flag: "--rate",
+        to_add: "; to add one, put a new limiter in its place: `shm-limit create --replace --keyed`, with all its settings",
+        ..Change::of_rate(args)
     };
     let mut limits: Vec<Limit> = there.limits().collect();
     change.apply(&mut limits, &there)?;
@@ -110,10 +110,10 @@ fn changed_limits(there: &Policy, args: &Set) -> Result<Vec<Limit>> {
     let mut limits: Vec<Limit> = there.limits().collect();
     let change = if there.keys().is_some() {
         let (rate, burst, number) = (args.all_rate, args.all_burst, args.all_limit);
-        Change { rate, burst, number, limit: "limit of all keys", flag: "--all-rate" }
+        Change { rate, burst, number, limit: "limit of all keys", flag: "--all-rate", to_add: "" }
     } else {
         refuse_flags_of_keys(there, args)?;
-        Change { rate: args.rate, burst: args.burst, number: args.limit, limit: "limit", flag: "--rate" }
+        Change::of_rate(args)
     };
     if args.no_rate || args.no_all_rate {
         return Ok(Vec::new());
@@ -153,13 +153,25 @@ fn refuse_flags_of_keys(there: &Policy, args: &Set) -> Result<()> {
     ];
     match flags.iter().find(|(_, is_given)| *is_given) {
         Some((flag, _)) => Err(invalid(format!(
-            "it has no limits per key ({there}), so {flag} has no meaning; its limits are changed by --rate and --burst"
+            "it has no limits per key ({there}), so {flag} has no meaning; its limits are changed by --rate and --burst, and \
+             `shm-limit create --replace --keyed` puts a limiter with limits per key in its place"
         ))),
         None => Ok(()),
     }
 }
 
 impl Change {
+    fn of_rate(args: &Set) -> Change {
+        Change {
+            rate: args.rate,
+            burst: args.burst,
+            number: args.limit,
+            limit: "limit",
+            flag: "--rate",
+            to_add: "",
+        }
+    }
+
     /// Changes the limit, which must exist.
     fn apply(self, limits: &mut [Limit], there: &impl Display) -> Result<()> {
         if self.rate.is_none() && self.burst.is_none() {
@@ -175,9 +187,9 @@ impl Change {
                 )));
             }
             None => {
-                let (what, number) = (self.limit, self.number);
+                let Change { limit, number, to_add, .. } = self;
                 return Err(invalid(format!(
-                    "{what} {number} does not exist; the number of limits is {how_many}: {there}"
+                    "{limit} {number} does not exist; the number of limits is {how_many}: {there}{to_add}"
                 )));
             }
         }

@@ -1,5 +1,8 @@
 //! Limits per key: the topic `help keys`.
 
+/// Its name.
+pub(crate) const KEYS_TOPIC: &str = "keys";
+
 /// `help keys`.
 pub(crate) const KEYS: &str = "\
 Limits per key
@@ -25,7 +28,7 @@ all of them or from none. --permits is such a limit, too.
 The table of keys has a fixed size. Its --capacity is how many keys can owe
 something at the same time: those that come within the time in which a key
 recovers from a full burst (of 5/s with bursts of 10: within 2 s; of windows
-of an hour: within two hours). With more keys than that no key gets more than
+of an hour: within the hour). With more keys than that no key gets more than
 its limit, but new keys begin to be denied: a new key takes the place of the
 one that recovers first, and owes what that one owed. `shm-limit list` and
 `shm-limit inspect` warn from 85% of the capacity on, and say which capacity to

@@ -8,7 +8,7 @@ mod show;
 mod take;
 
 pub(crate) use ahead::{CHARGE, RESERVE, SCHEDULE};
-pub(crate) use keys::KEYS;
+pub(crate) use keys::{KEYS, KEYS_TOPIC};
 pub(crate) use limits::{CREATE, SET};
 pub(crate) use show::{INSPECT, LIST};
 pub(crate) use take::{ACQUIRE, HOLD, RUN};
@@ -114,8 +114,8 @@ Examples:
 
 /// `man --help`.
 pub(crate) const MAN: &str = "\
-Writes shm-limit.1 and one page for each command, such as shm-limit-run.1, and
-prints their paths. Existing files of these names are overwritten.
+Writes shm-limit.1, one page for each command, such as shm-limit-run.1, and
+shm-limit-keys.7, and prints their paths. Existing files of these names are overwritten.
 
 Examples:
   mkdir -p ~/.local/share/man/man1

@@ -150,6 +150,9 @@ impl Page {
         let Some(warning) = warning else { return };
         let refuses = seen.policy.keys().is_some_and(|keys| keys.refuses_new_keys());
         let what = match (warning, refuses) {
+            (keys::Warning::NearCapacity, _) if percent >= 100 => {
+                "more keys are in use than the capacity; new keys are denied at times, although they used nothing"
+            }
             (keys::Warning::NearCapacity, _) => {
                 "the table is nearly full; soon new keys are denied, although they used nothing"
             }

@@ -21,7 +21,7 @@ pub(super) fn remedy(
     if let Err(why) = room(&wanted) {
         let keyed = if wanted.keys().is_some() { " --keyed" } else { "" };
         return format!(
-            "its file has no room for the requested policy ({why}); to get that policy, replace the limiter: shm-limit \
+            "its file cannot be used for the requested policy ({why}); to get that policy, replace the limiter: shm-limit \
              create {name} --replace{keyed}{in_dir}, with all its settings"
         );
     }
@@ -198,7 +198,7 @@ mod tests {
         }
         let message = remedy(("x", ""), &one, &greedy.into(), |_| Err("it is small".into()));
         assert!(
-            message.contains("no room")
+            message.contains("cannot be used")
                 && message.contains("it is small")
                 && message.contains("create x --replace"),
             "{message}"

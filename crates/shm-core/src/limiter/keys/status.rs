@@ -7,13 +7,17 @@ use crate::clock::{self, Clock, Nanos};
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::keyed::{KeyLimit, Row, Table, denied_keys, events};
-use crate::layout::SLOTS;
+use crate::layout::{RowSlots, SLOTS};
 use crate::limit::Cost;
 use crate::segment::{capacity_of, rows_for};
 use std::time::Duration;
 
 /// Rows of a table that are counted to estimate how full it is.
 const SAMPLED_ROWS: usize = 4_096;
+
+/// Of a table of at most so many rows, those in use are counted exactly if they are no more than [`SAMPLED_ROWS`]: which rows are
+/// in use has to be looked up for each.
+const SMALL_TABLE: usize = 1 << 20;
 
 /// What is known of a key and one of its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +117,16 @@ impl Limiter {
         };
         let (_, rules) = self.key_rules()?;
         let now = clock::SystemClock.exact();
+        let few_rows = SAMPLED_ROWS * size_of::<RowSlots>();
+        let counts_all = shape.rows <= SMALL_TABLE && self.segment.allocated_bytes() <= few_rows as u64;
         let live = |(index, limit): (usize, &KeyLimit)| {
+            if counts_all {
+                return self
+                    .segment
+                    .rows_in_use(index)
+                    .map(|(_, row)| Row(&row.0).live_slots(limit, now))
+                    .sum();
+            }
             let step = shape.rows.div_ceil(SAMPLED_ROWS).max(1);
             // An odd step, so that the sample does not follow the chunks.
             let sampled = (0..shape.rows).step_by(step | 1);
