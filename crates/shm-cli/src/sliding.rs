@@ -50,8 +50,8 @@ mod tests {
         assert!(notes(&sliding("5/s"), Some(&sliding("5/s"))).is_empty());
         assert_eq!(notes(&sliding("5/s"), Some(&sliding("50/s"))).len(), 1);
         let per_key = KeyPolicy::new(&[Limit::sliding_counter("5/s".parse().unwrap()).unwrap()]).unwrap();
-        let notes = notes(&Policy::of_keys(per_key), None);
-        assert!(notes.len() == 1 && !notes[0].contains("--greedy"), "{notes:?}");
+        let of_keys = notes(&Policy::of_keys(per_key), None);
+        assert!(of_keys.len() == 1 && !of_keys[0].contains("--greedy"), "{of_keys:?}");
         assert!(notes(&Limit::greedy("5/s".parse().unwrap()).unwrap().into(), None).is_empty());
     }
 }

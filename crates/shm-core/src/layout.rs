@@ -147,7 +147,9 @@ pub(crate) struct Geometry {
     pub(crate) key_tables: AtomicU64,
     pub(crate) key_rows: AtomicU64,
     pub(crate) hash_key: [AtomicU64; 2],
-    pub(crate) _reserved: [AtomicU64; 1],
+    /// A checksum of the two: without it, the checksum of the header could not tell damage of these random words from that of
+    /// other words.
+    pub(crate) hash_key_checksum: AtomicU64,
 }
 
 /// The word that every process reads with every decision, and on which a thread sleeps until its reserved turn.
@@ -619,6 +621,7 @@ pub(crate) const FINGERPRINT: u64 = {
         size_of::<DeniedKeyWords>(),
         offset_of!(DeniedKeyWords, name),
         offset_of!(Geometry, hash_key),
+        offset_of!(Geometry, hash_key_checksum),
         SLOTS,
         CHUNK,
         TABLE_ALIGN,

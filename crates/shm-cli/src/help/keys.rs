@@ -31,8 +31,8 @@ recovers from a full burst (of 5/s with bursts of 10: within 2 s; of windows
 of an hour: within the hour). With more keys than that no key gets more than
 its limit, but new keys begin to be denied: a new key takes the place of the
 one that recovers first, and owes what that one owed. `shm-limit list` and
-`shm-limit inspect` warn from 85% of the capacity on, and say which capacity to
-choose.
+`shm-limit inspect` warn from 85% of the capacity on, and say which capacity
+to choose.
 
 What a key took cannot be given back, so a key has no reservations, and `run
 --settle` only charges it more. There are no permits per key. Callers that

@@ -115,7 +115,8 @@ Examples:
 /// `man --help`.
 pub(crate) const MAN: &str = "\
 Writes shm-limit.1, one page for each command, such as shm-limit-run.1, and
-shm-limit-keys.7, and prints their paths. Existing files of these names are overwritten.
+shm-limit-keys.7, and prints their paths. Existing files of these names are
+overwritten.
 
 Examples:
   mkdir -p ~/.local/share/man/man1

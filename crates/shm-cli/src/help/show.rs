@@ -27,8 +27,8 @@ If a limiter cannot be read, it is shown with what is wrong, and the exit
 status is 0 all the same.
 
 With --json: an array of the objects that `shm-limit inspect --json` prints,
-without `attached`, `waiting` and `most_denied`. If the directory cannot be read, nothing is
-printed on standard output, and the exit status is 1.
+without `attached`, `waiting` and `most_denied`. If the directory cannot be
+read, nothing is printed on standard output, and the exit status is 1.
 
 Examples:
   shm-limit list

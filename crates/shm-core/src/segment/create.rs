@@ -286,6 +286,7 @@ fn fill(header: &Header, shape: &Shape, name: &Name, config: &Config) {
         let [first, second] = host::random_words();
         set(&geometry.hash_key[0], first);
         set(&geometry.hash_key[1], second);
+        set(&geometry.hash_key_checksum, header::hash_key_checksum([first, second]));
     }
     for (word, &slots) in geometry.rings.iter().zip(&shape.rings) {
         set(word, slots as u64);

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The words that the checksum covers, in its order: their number.
 const COUNT: usize = NAMES.len() + NAME_WORDS;
 /// All but those of the name, as they are named in `layout`.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "magic",
     "version",
     "layout",
@@ -37,6 +37,7 @@ const NAMES: [&str; 22] = [
     "key_rows",
     "hash_key[0]",
     "hash_key[1]",
+    "hash_key_checksum",
 ];
 /// How long it may take to create a file, from one reading of a clock to another.
 const CREATION: Duration = Duration::from_secs(60);
@@ -69,6 +70,7 @@ fn fields(header: &Header) -> [&AtomicU64; COUNT] {
         &geometry.key_rows,
         hash_first,
         hash_second,
+        &geometry.hash_key_checksum,
     ];
     std::array::from_fn(|i| if i < first.len() { first[i] } else { &header.name[i - first.len()] })
 }
@@ -79,6 +81,10 @@ fn words(header: &Header) -> [u64; COUNT] {
 
 pub(super) fn checksum(header: &Header) -> u64 {
     words(header).into_iter().fold(Hash::new(), Hash::word).0
+}
+
+pub(super) fn hash_key_checksum(hash_key: [u64; 2]) -> u64 {
+    hash_key.into_iter().fold(Hash::new(), Hash::word).0
 }
 
 /// The error for a header of which one word is damaged; `None` if it matches its checksum, or if more is damaged.
@@ -124,10 +130,15 @@ fn offset(header: &Header, word: &AtomicU64) -> usize {
 fn is_possible(words: &[u64; COUNT], index: usize, size: usize, name: &Name) -> bool {
     let [magic, version, layout, file_size, boot_high, boot_low, time_namespace, ..] = *words;
     let [_, _, _, _, _, _, _, seats, name_len, created_ns, created_unix, cells, permits, ..] = *words;
-    let [.., a, b, c, d, wall_ns, key_tables, key_rows, _, _] =
+    let [.., a, b, c, d, wall_ns, key_tables, key_rows, hash_first, hash_second, hash_sum] =
         *words.first_chunk::<{ NAMES.len() }>().expect("more words than that");
     let rings = [a, b, c, d];
     let shape = Shape::checked(&ShapeWords { seats, cells, permits, rings, key_tables, key_rows });
+    let hash_key = [hash_first, hash_second];
+    let has_hash_key = match key_tables {
+        0 => hash_key == [0; 2] && hash_sum == 0,
+        _ => hash_sum == hash_key_checksum(hash_key),
+    };
     let bytes = words[NAMES.len()..].iter().flat_map(|word| word.to_le_bytes());
     let padded = name.as_str().bytes().chain(std::iter::repeat(0));
     // The creation is recorded by two clocks and by their difference.
@@ -138,6 +149,7 @@ fn is_possible(words: &[u64; COUNT], index: usize, size: usize, name: &Name) -> 
         && layout == FINGERPRINT
         && file_size == size as u64
         && shape.is_some_and(|shape| shape.file_size() == size)
+        && has_hash_key
         && name_len == name.as_str().len() as u64
         && bytes.zip(padded).all(|(found, expected)| found == expected)
         && Nanos::from_nanos(created_ns) <= clock::now()
