@@ -197,7 +197,7 @@ fn seal_first_generation(file: &File) {
     let limit =
         |i: u64| (0..6).map(move |k| 64 + 128 * i + 8 * k).chain((0..6).map(move |k| 128 + 128 * i + 8 * k));
     let per_key =
-        |i: u64| (0..6).map(move |k| 576 + 128 * i + 8 * k).chain((0..5).map(move |k| 640 + 128 * i + 8 * k));
+        |i: u64| (0..7).map(move |k| 576 + 128 * i + 8 * k).chain((0..5).map(move |k| 640 + 128 * i + 8 * k));
     let header = (0..6).chain([7]).map(|i| 8 * i);
     let limits = (0..4).flat_map(limit).chain((0..4).flat_map(per_key));
     let sum = header.chain(limits).chain((0..24).map(|i| 1_088 + 8 * i)).fold(

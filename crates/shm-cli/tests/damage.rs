@@ -63,7 +63,8 @@ const PARAMS: [&str; 8] = ["kind", "burst", "ticks_per_ns", "ns_per_tick", "floo
 const DETAILS: [&str; 8] = ["max", "per_ns", "guard_ns", "unit[0]", "unit[1]", "unit[2]", "", ""];
 
 /// The same of a limit per key.
-const KEY_PARAMS: [&str; 8] = ["kind", "burst", "interval", "tolerance", "floor", "advance", "", ""];
+const KEY_PARAMS: [&str; 8] =
+    ["kind", "burst", "interval", "tolerance", "floor", "advance", "advance_inverted", ""];
 const KEY_DETAILS: [&str; 8] = ["max", "per_ns", "unit[0]", "unit[1]", "unit[2]", "", "", ""];
 
 /// The generation of epoch 1.
@@ -98,7 +99,7 @@ fn words() -> Vec<(u64, String)> {
 fn damages(at: u64, word: u64) -> Vec<u64> {
     let mut damages = vec![!word, word ^ 1 << 62];
     if at != STATE {
-        damages.extend([word + 1, 0, u64::MAX]);
+        damages.extend([word.wrapping_add(1), 0, u64::MAX]);
         damages.retain(|&damage| damage != word);
     }
     damages.sort_unstable();
@@ -113,6 +114,8 @@ struct Specimen {
     /// The flags of a request.
     key: &'static [&'static str],
     bytes: Vec<u8>,
+    /// The words to be damaged.
+    words: Vec<(u64, String)>,
 }
 
 impl Specimen {
@@ -125,7 +128,7 @@ impl Specimen {
         sandbox.ok(&[&["create", "x"], settings].concat());
         sandbox.ok(&[&["acquire", "x"], key].concat());
         let bytes = fs::read(sandbox.path().join("x")).unwrap();
-        Specimen { sandbox, settings, key, bytes }
+        Specimen { sandbox, settings, key, bytes, words: words() }
     }
 
     /// A request.
@@ -169,7 +172,8 @@ impl Specimen {
 
     /// Damages every word, runs every kind of command, and follows the advice.
     fn check(&self) {
-        for (at, name) in words() {
+        for (at, name) in &self.words {
+            let at = *at;
             for value in damages(at, self.word(at)) {
                 let case = format!("{name} (offset {at}) is {value:#x}, was {:#x}", self.word(at));
                 self.damage(at, value);
@@ -256,6 +260,16 @@ fn every_damaged_word_of_limits_per_key_is_named_and_its_remedy_works() {
         "1",
     ];
     Specimen::of_key(settings, &["--key", "alice"]).check();
+}
+
+/// Only the words that say when windows begin are others: those of the configuration are damaged.
+#[test]
+fn every_damaged_word_of_windows_per_key_is_named_and_its_remedy_works() {
+    let settings = &["--keyed", "--rate", "3/h", "--window", "fixed", "--permits", "2", "--capacity", "1"];
+    let mut specimen = Specimen::of_key(settings, &["--key", "alice"]);
+    specimen.words.retain(|(at, _)| (KEY_LIMITS..KEY_LIMITS + 128).contains(at));
+    assert_eq!(specimen.words.len(), 16);
+    specimen.check();
 }
 
 /// Where the file has the slots of the keys: after everything else, each with the state and the tag.

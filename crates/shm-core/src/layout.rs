@@ -147,7 +147,7 @@ pub(crate) struct Geometry {
     pub(crate) key_tables: AtomicU64,
     pub(crate) key_rows: AtomicU64,
     pub(crate) hash_key: [AtomicU64; 2],
-    /// A checksum of the two: without it, the checksum of the header could not tell damage of these random words from that of
+    /// A checksum of the two, `!(first ^ rotate_left(second, 32))`: without it, the checksum of the header could not tell damage of these random words from that of
     /// other words.
     pub(crate) hash_key_checksum: AtomicU64,
 }
@@ -268,7 +268,10 @@ pub(crate) struct KeyLimitParams {
     pub(crate) floor: AtomicU64,
     /// How far the table's clock is ahead: in nanoseconds, or in windows. Only grows.
     pub(crate) advance: AtomicU64,
-    pub(crate) _reserved: [AtomicU64; 2],
+    /// The same with all bits inverted; 0 if there is no such limit. No other word says what `advance` is, so that without this
+    /// one, damage of any word could be taken for damage of `advance`.
+    pub(crate) advance_inverted: AtomicU64,
+    pub(crate) _reserved: [AtomicU64; 1],
 }
 
 /// For display, comparisons, and requests that name units.
@@ -615,6 +618,7 @@ pub(crate) const FINGERPRINT: u64 = {
         offset_of!(CalendarWords, earliest_ns),
         size_of::<KeyLimitWords>(),
         offset_of!(KeyLimitParams, advance),
+        offset_of!(KeyLimitParams, advance_inverted),
         offset_of!(KeyLimitDetails, unit),
         size_of::<KeyStatsWords>(),
         size_of::<EventWords>(),
@@ -778,6 +782,7 @@ mod model {
                     tolerance: word(),
                     floor: word(),
                     advance: word(),
+                    advance_inverted: word(),
                     _reserved: words(),
                 },
                 details: KeyLimitDetails { max: word(), per_ns: word(), unit: words(), _reserved: words() },

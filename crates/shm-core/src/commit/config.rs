@@ -93,7 +93,11 @@ impl Config {
         let WallClock { local, earliest_ns, continuous_ns, .. } = self.wall;
         let here = self.since.as_nanos().saturating_add(local.wall_ns);
         let times = local.wall_ns.saturating_sub(day)..=here;
-        local.wall_ns.abs_diff(clock::wall_offset().ns) <= day
+        let wall_ns = clock::wall_offset().ns;
+        // Without windows per key, their clock has no such word.
+        let keys_ns = self.key_clock.wall_ns;
+        local.wall_ns.abs_diff(wall_ns) <= day
+            && (keys_ns == 0 || keys_ns.abs_diff(wall_ns) <= day)
             && (!self.policy.follows_wall_clock()
                 || times.contains(&earliest_ns) && times.contains(&continuous_ns))
     }

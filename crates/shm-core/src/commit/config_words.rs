@@ -132,7 +132,7 @@ impl Config {
             | flag(keys.refuses_new_keys(), REFUSES_NEW);
         let [a, b, c] = limit.unit().words();
         let (max, per) = (limit.rate().max(), limit.rate().per_ns());
-        [kind, burst, interval, tolerance, floor, advance, max, per, a, b, c]
+        [kind, burst, interval, tolerance, floor, advance, !advance, max, per, a, b, c]
     }
 
     /// All words, with their checksum.
@@ -298,7 +298,7 @@ impl RawConfig {
         }
         let mut limits = [Limit::patient(Rate::EVERY_SECOND); MAX_LIMITS];
         for (i, (limit, words)) in limits.iter_mut().zip(self.key_limits.get(..count)?).enumerate() {
-            let [kind, burst, _, origin, _, advance, max, per_ns, a, b, c] = *words;
+            let [kind, burst, _, origin, _, advance, _, max, per_ns, a, b, c] = *words;
             let rate = Rate::new(max, Duration::from_nanos(per_ns)).ok()?;
             let kind = kind >> 8 & 0xff;
             let of_kind = match kind {
@@ -424,7 +424,8 @@ fn key_limits_in(shape: u64) -> usize {
 fn key_limit_fields_of(l: &KeyLimitWords) -> [&AtomicU64; KEY_LIMIT_WORDS] {
     let (n, w) = (&l.params, &l.details);
     let [a, b, c] = &w.unit;
-    [&n.kind, &n.burst, &n.interval, &n.tolerance, &n.floor, &n.advance, &w.max, &w.per_ns, a, b, c]
+    let (advance, inverted) = (&n.advance, &n.advance_inverted);
+    [&n.kind, &n.burst, &n.interval, &n.tolerance, &n.floor, advance, inverted, &w.max, &w.per_ns, a, b, c]
 }
 
 /// The limits of each key; of at most `tables` limits. Possibly garbage, as below.

@@ -100,15 +100,16 @@ const KEY_LIMIT_NAMES: [&str; KEY_LIMIT_WORDS] = [
     "tolerance",
     "floor",
     "advance",
+    "advance_inverted",
     "max",
     "per_ns",
     "unit[0]",
     "unit[1]",
     "unit[2]",
 ];
-pub(super) const KEY_LIMIT_WORDS: usize = 11;
+pub(super) const KEY_LIMIT_WORDS: usize = 12;
 /// Where their details begin.
-const KEY_PARAMS: usize = 6;
+const KEY_PARAMS: usize = 7;
 /// The words of the header and of each limit.
 const BEFORE_KEYS: usize = HEADER_NAMES.len() + LIMIT_NAMES.len() * crate::layout::LIMITS;
 /// The same, and those of each limit per key.
