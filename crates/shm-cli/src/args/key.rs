@@ -102,7 +102,7 @@ fn resolve(matches: &ArgMatches) -> Result<Option<NamedKey>, String> {
         return Ok(Some(NamedKey { key: Key::each(networks).into_owned(), parts }));
     }
     let texts = texts.into_iter().map(|text| Key::from(text.as_bytes()));
-    let addresses = addresses.into_iter().map(|address| address.key());
+    let addresses = addresses.into_iter().map(Address::key);
     let mut parts: Vec<(usize, Key<'_>)> =
         places("key").zip(texts).chain(places("key_ip").zip(addresses)).collect();
     parts.sort_by_key(|&(place, _)| place);

@@ -90,8 +90,8 @@ With --json, an object with these fields. Fields are only ever added.
   next_in_s        of the tightest limit; without a limit, seconds until a
                    pause ends, or 0
   keys             null, or of a limiter with limits per key an object:
-    limits         a list of {text, unit, kind, rate, burst, start}: the limits
-                   per key. (`limits` above are those of all keys)
+    limits         the limits per key: a list of {text, unit, kind, rate,
+                   burst, start}. (`limits` above are those of all keys)
     capacity       how many keys can owe something at a time
     live           how many do, estimated
     fill           live/capacity: more than 1 if there are too many

@@ -3,7 +3,7 @@
 use crate::output::{
     BAD, STRONG, WARNING, WEAK, amount, count, duration, keys, paint, printable, size, table, usage,
 };
-use shm_lib::{Attached, Inspection, KeyInspection, KeyStatus, Limit, Name, Unit, Waiting};
+use shm_lib::{Attached, Inspection, KeyInspection, KeyPolicy, KeyStatus, Limit, Name, Unit, Waiting};
 use std::cmp::Reverse;
 use std::fmt::Write;
 use std::path::Path;
@@ -148,7 +148,7 @@ impl Page {
         self.line("", format_args!("new keys denied: {recent} in the last minute, {all} in all"));
         self.line("memory", format_args!("{} of {}", size(table.allocated), size(table.bytes)));
         let Some(warning) = warning else { return };
-        let refuses = seen.policy.keys().is_some_and(|keys| keys.refuses_new_keys());
+        let refuses = seen.policy.keys().is_some_and(KeyPolicy::refuses_new_keys);
         let what = match (warning, refuses) {
             (keys::Warning::NearCapacity, _) if percent >= 100 => {
                 "more keys are in use than the capacity; new keys are denied at times, although they used nothing"
@@ -180,7 +180,7 @@ impl Page {
 
     /// The keys that are denied most.
     fn most_denied(&mut self, seen: &Inspection, keys: &KeyInspection, n: usize) {
-        if seen.policy.keys().is_some_and(|keys| keys.hides_names()) {
+        if seen.policy.keys().is_some_and(KeyPolicy::hides_names) {
             self.line("top", "the names of denied keys are not kept (--hide-names)");
             return;
         }

@@ -79,7 +79,7 @@ fn changed_limit(pairs: impl Iterator<Item = (Limit, Limit)>, names: &Names) -> 
     let Some((index, (existing, wanted))) = different.next() else { return Some(String::new()) };
     let mut flags = pace(existing, wanted, names)?;
     // A zone is one of the limiter, and needs no number.
-    if index > 0 && flags.contains(names.rate) || index > 0 && flags.contains(names.burst) {
+    if index > 0 && [names.rate, names.burst].iter().any(|flag| flags.contains(flag)) {
         flags += &format!(" {} {}", names.limit, index + 1);
     }
     different.next().is_none().then_some(flags)

@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::output::{duration::seconds_f64, json, keys};
 use serde::Serialize;
 use shm_lib::limit::{LimitKind, LimitSpec};
-use shm_lib::{Directory, EventCount, Inspection, KeyInspection, KeyStatus, Name, Start, Unit};
+use shm_lib::{Directory, EventCount, Inspection, KeyInspection, KeyPolicy, KeyStatus, Name, Start, Unit};
 use std::path::PathBuf;
 
 /// The limits per key of a limiter, and its table of keys.
@@ -101,7 +101,7 @@ impl KeyLimit {
                 }),
             }
         };
-        seen.policy.keys().into_iter().flat_map(|keys| keys.limits()).enumerate().map(one).collect()
+        seen.policy.keys().into_iter().flat_map(KeyPolicy::limits).enumerate().map(one).collect()
     }
 }
 
