@@ -415,7 +415,7 @@ def parts(seats, cells, rings, permits):
     """Where the parts of a file are, and where it ends."""
     line = lambda at: ceil_div(at, 64) * 64
     places = min(max(line(2 * seats), 64), 4096)
-    at = {"cells": 16384 + 256 * seats}
+    at = {"cells": 20480 + 256 * seats}
     at["turn_cells"] = at["cells"] + 448 * cells
     at["slots"] = at["turn_cells"] + (448 * 64 if cells else 0)
     at["permits"] = at["slots"] + 8 * sum(rings)
@@ -692,7 +692,7 @@ def check_record_changes(v):
 PAGE = {
     "file": {
         "identity": 0, "geometry": 64, "name": 192, "epoch_line": 448, "line": 512, "seatless": 576, "coherence_probe": 640,
-        "generations": 2560, "turns": 9216, "size": 16384,
+        "generations": 2560, "turns": 13312, "size": 20480,
     },
     "identity": {
         "magic": 0, "version": 8, "layout": 16, "file_size": 24, "boot_id": 32, "time_namespace": 48, "checksum": 56,
@@ -703,7 +703,7 @@ PAGE = {
     },
     "epoch_line": {"epoch": 0},
     "line": {"probed_ns": 0, "unordered": 8, "probed_all_ns": 16, "dead_found_ns": 24},
-    "generation": {"size": 832, "header": 0, "limits": 64, "calendar": 576, "state": 768},
+    "generation": {"size": 1344, "header": 0, "limits": 64, "calendar": 1088, "state": 1280},
     "generation_header": {
         "number": 0, "origin": 8, "since_ns": 16, "not_before_ns": 24, "shape": 32, "max_waiters": 40, "checksum": 48,
         "wall_ns": 56,
@@ -713,7 +713,7 @@ PAGE = {
     "limit_details": {"max": 0, "per_ns": 8, "guard_ns": 16, "unit": 24},
     "calendar": {"size": 192, "zone": 0, "offsets": 40, "earliest_ns": 176, "continuous_ns": 184},
     "state": {"word": 0, "reserved": 8},
-    "turns": {"states": 0, "instants": 9728 - 9216, "turns": 10240 - 9216},
+    "turns": {"states": 0, "instants": 13824 - 13312, "turns": 14336 - 13312},
     "turn": {"size": 96, "number": 0, "epoch": 8, "before": 16, "after": 24, "costs": 32, "charged": 64},
     "seat": {"size": 256, "holder": 0, "before": 64, "own": 128, "shared": 192},
     "holder": {"tenure": 0, "pid": 8, "pid_namespace": 16, "since_ns": 24, "command": 32},
@@ -785,7 +785,7 @@ class Reader:
         expect(self.of("identity", "layout"), self.layout.fingerprint, "the fingerprint")
         expect(len(self.memory), self.offsets["end"], "the size of the file")
         expect(self.of("identity", "file_size"), len(self.memory), "the size in the file")
-        summed = self.words(at["identity"], 7) + self.words(at["geometry"], 11) + self.words(at["name"], 32)
+        summed = self.words(at["identity"], 7) + self.words(at["geometry"], 16) + self.words(at["name"], 32)
         expect(self.of("identity", "checksum"), checksum(summed), "the header's checksum")
         name = self.memory[at["name"] : at["name"] + self.of("geometry", "name_len")].decode()
         assert self.path.endswith("/" + name) and is_name(name), f"the name {name!r}"
@@ -978,7 +978,7 @@ def create(vectors, path, policy):
     at = lambda part, field, i=0: layout.at["file"][part] + layout.at[part][field] + 8 * i
     identity = [text_words("SHMLIMIT", 1)[0], 1, layout.fingerprint, offsets["end"], boot_id >> 64, boot_id & MAX]
     identity.append(namespace("time"))
-    geometry = [seats, len(name.encode()), since, time.time_ns() // 10**9, cells, permits, *rings, wall_ns]
+    geometry = [seats, len(name.encode()), since, time.time_ns() // 10**9, cells, permits, *rings, wall_ns, *[0] * 5]
     name_words = text_words(name, 32)
     for part, values in (("identity", identity), ("geometry", geometry), ("name", name_words)):
         words.update({layout.at["file"][part] + 8 * i: value for i, value in enumerate(values)})
