@@ -21,20 +21,20 @@ pub mod offset {
     pub const RINGS: u64 = 112;
     pub const CREATED: u64 = 80;
     pub const WALL: u64 = 144;
-    pub const REGIONS_END: u64 = 152;
     pub const NAME: u64 = 192;
     pub const EPOCH: u64 = 448;
     pub const PROBED: u64 = 512;
     pub const SEATLESS: u64 = 576;
     pub const GENERATIONS: u64 = 2_560;
-    pub const GENERATION_SIZE: u64 = 832;
+    pub const GENERATION_SIZE: u64 = 1_344;
     pub const GENERATION_CHECKSUM: u64 = 48;
-    pub const GENERATION_CALENDAR: u64 = 576;
-    pub const GENERATION_STATE: u64 = 768;
-    pub const TURNS: u64 = 9_216;
-    pub const TURN_INSTANTS: u64 = 9_728;
-    pub const TURN_CHARGES: u64 = 10_240;
-    pub const FIRST_SEAT: u64 = 16_384;
+    pub const GENERATION_KEY_LIMITS: u64 = 576;
+    pub const GENERATION_CALENDAR: u64 = 1_088;
+    pub const GENERATION_STATE: u64 = 1_280;
+    pub const TURNS: u64 = 13_312;
+    pub const TURN_INSTANTS: u64 = 13_824;
+    pub const TURN_CHARGES: u64 = 14_336;
+    pub const FIRST_SEAT: u64 = 20_480;
 }
 
 /// The byte whose lock a changer holds.
@@ -119,7 +119,7 @@ pub struct InLine {
 
 /// The header's checksum, from its words.
 pub fn header_checksum(get: impl Fn(u64) -> u64) -> u64 {
-    let summed = |at: &u64| *at != offset::CHECKSUM && !(offset::REGIONS_END..offset::NAME).contains(at);
+    let summed = |at: &u64| *at != offset::CHECKSUM;
     hash((0..offset::EPOCH / 8).map(|i| 8 * i).filter(summed).map(get))
 }
 
@@ -131,8 +131,13 @@ pub fn generation_checksum(place: u64, get: impl Fn(u64) -> u64) -> u64 {
         let numbers = start + 64 + 128 * i;
         (0..6).map(move |k| numbers + 8 * k).chain((0..6).map(move |k| numbers + 64 + 8 * k))
     };
+    let per_key = |i: u64| {
+        let numbers = start + offset::GENERATION_KEY_LIMITS + 128 * i;
+        (0..7).map(move |k| numbers + 8 * k).chain((0..5).map(move |k| numbers + 64 + 8 * k))
+    };
     let calendar = (0..24).map(|i| start + offset::GENERATION_CALENDAR + 8 * i);
-    hash(about.chain((0..4).flat_map(limit)).chain(calendar).map(get))
+    let limits = (0..4).flat_map(limit).chain((0..4).flat_map(per_key));
+    hash(about.chain(limits).chain(calendar).map(get))
 }
 
 fn hash(words: impl Iterator<Item = u64>) -> u64 {

@@ -542,6 +542,40 @@ fn a_table_that_is_nearly_full_is_a_warning_whose_advice_works() {
     assert!(follow(&sandbox, &refused.err).contains("room for 5"), "{}", refused.err);
 }
 
+/// An operator copies the command into a shell that knows nothing of the directory.
+#[test]
+fn the_advised_command_names_the_directory_and_quotes_the_name() {
+    let (sandbox, elsewhere) = (Sandbox::new(), Sandbox::new());
+    let dir = elsewhere.path().to_str().unwrap();
+    let flags = [
+        "--keyed",
+        "--rate",
+        "5/h",
+        "--window",
+        "sliding",
+        "--unit",
+        "tokens",
+        "--permits",
+        "2",
+        "--mode",
+        "660",
+    ];
+    sandbox.ok(&[&["--dir", dir, "create", "my users"], &flags[..]].concat());
+    let refused = sandbox.run(&["--dir", dir, "set", "my users", "--capacity", "5000"]);
+    let (_, command) = refused.err.split_once(": shm-limit ").unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_shm-limit"));
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("shm-limit {command}")]).env("SHM_LIMIT_DIR", sandbox.path());
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let output = shell.env("PATH", path).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", refused.err);
+    let policy = "tokens 5/h by a sliding counter per key; of all keys: 2 permits";
+    assert!(said.starts_with(&format!("my users: replaced, {policy}; room for 5")), "{said}");
+    let seen = sandbox.json(&["--dir", dir, "inspect", "my users", "--json"]);
+    assert_eq!(seen["mode"], "660");
+}
+
 #[test]
 fn a_table_that_forgets_keys_is_shown_and_a_new_key_is_told_why_it_is_denied() {
     for refuses in [false, true] {

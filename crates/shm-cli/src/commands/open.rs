@@ -102,7 +102,8 @@ pub(crate) fn open(dir: &Directory, target: &Target, reports: Reports) -> Result
             Err(invalid("--keyed limits each key, and the request names no key; name one by --key KEY".into()))
         }
         (Some(_), Some(_)) if !target.flags.keyed => Err(invalid(
-            "without --keyed, a --rate limits all requests together, and --key has no meaning; add --keyed to limit each key"
+            "--key names a key, but --rate and --permits without --keyed limit all requests together; add --keyed to limit \
+             each key, or leave them out to use the limiter as it is"
                 .into(),
         )),
         (None, stated) => open_whole(dir, target, stated, reports).map(Opened::Whole),
