@@ -158,6 +158,27 @@ fn live_keys_are_estimated_from_a_sample() {
 }
 
 #[test]
+fn a_few_live_keys_are_counted_exactly() {
+    let scene = Scene::new();
+    let limiter = scene.open(Policy::of_keys(keys(&[bucket("1/h", 1)])), 1_000_000);
+    for count in 1..=20 {
+        assert!(is_admitted(&limiter, &count.to_string()));
+        assert_eq!(limiter.table_status().unwrap().unwrap().live, count);
+    }
+}
+
+#[test]
+fn hidden_names_are_not_shown_although_they_were_kept() {
+    let scene = Scene::new();
+    let policy = keys(&[bucket("1/h", 1)]);
+    let limiter = scene.open(Policy::of_keys(policy), 1_000);
+    assert!(is_admitted(&limiter, "alice") && !is_admitted(&limiter, "alice"));
+    assert_eq!(limiter.most_denied(9).len(), 1);
+    limiter.change(Policy::of_keys(policy.hiding_names(true))).unwrap();
+    assert!(limiter.most_denied(9).is_empty());
+}
+
+#[test]
 fn a_reset_gives_all_keys_their_budget_back() {
     for limit in [
         bucket("5/h", 5),
