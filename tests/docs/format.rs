@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const READER: &str = "tests/docs/format_reader.py";
+pub(super) const READER: &str = "tests/docs/format_reader.py";
 
 fn vectors() -> PathBuf {
     Path::new(ROOT).join("docs/format-vectors.json")

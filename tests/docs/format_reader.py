@@ -3,9 +3,14 @@
 
     format_reader.py vectors VECTORS               computes every vector of docs/format-vectors.json itself
     format_reader.py file VECTORS PATH AGE_NS      reads a limiter's file, as it was AGE_NS after its creation, as JSON
-    format_reader.py create VECTORS PATH POLICY    creates a limiter: {"limits": [...], "permits": N, "seats": N}
+    format_reader.py keys VECTORS PATH QUERIES     what is known of keys, [{"parts": [...], "age_ns": N}, ...], in the file of
+                                                   a limiter with limits per key
+    format_reader.py create VECTORS PATH POLICY    creates a limiter: {"limits": [...], "permits": N, "seats": N}, and
+                                                   perhaps {"keys": {"limits": [...], "refuses_new": false,
+                                                   "hides_names": false, "capacity": N}}
 
 It takes the offsets of words from the vectors and everything else from the page. It decides nothing: Python has no atomics.
+Limits per key are in format_keys.py.
 """
 
 import fcntl
@@ -16,6 +21,9 @@ import struct
 import sys
 import time
 import unicodedata
+
+sys.dont_write_bytecode = True
+import format_keys
 
 MAX = 2**64 - 1
 TAT_END = 2**62
@@ -411,17 +419,25 @@ def is_name(name):
     return 1 <= len(name.encode()) <= 200 and "/" not in name and not control and not name.startswith(".")
 
 
-def parts(seats, cells, rings, permits):
+def parts(seats, cells, rings, permits, tables=0, rows=0):
     """Where the parts of a file are, and where it ends."""
-    line = lambda at: ceil_div(at, 64) * 64
+    up_to = lambda at, unit: ceil_div(at, unit) * unit
+    line = lambda at: up_to(at, 64)
     places = min(max(line(2 * seats), 64), 4096)
-    at = {"cells": 16384 + 256 * seats}
+    at = {"cells": 20480 + 256 * seats}
     at["turn_cells"] = at["cells"] + 448 * cells
     at["slots"] = at["turn_cells"] + (448 * 64 if cells else 0)
     at["permits"] = at["slots"] + 8 * sum(rings)
     at["standing"] = line(at["permits"] + 8 * permits)
     at["places"] = line(at["standing"] + places // 8)
     at["end"] = at["places"] + 128 * places
+    if tables:
+        size = 256 * rows * tables
+        at["key_stats"] = at["end"]
+        at["chunks"] = at["key_stats"] + 9920
+        at["fixed_end"] = at["chunks"] + 8 * ceil_div(ceil_div(size, 4096), 64)
+        at["tables"] = up_to(at["fixed_end"], 4096 if size < 2**22 else 2**21)
+        at["end"] = up_to(at["tables"] + size, 4096)
     return at, places
 
 
@@ -435,6 +451,13 @@ def room(limits, permits, seats):
     slots = lambda limit: max(power_of_two(limit["numbers"]["max"]), 1024) if limit["kind"] == "greedy" else 0
     rings = [slots(limit) for limit in limits] + [0] * (4 - len(limits))
     return 0 if one_word else 2 * seats + 2, rings, max(power_of_two(permits), 64)
+
+
+def room_for_keys(keys):
+    """Tables, and rows of each."""
+    if not keys:
+        return 0, 0
+    return len(keys["limits"]), min(max(ceil_div(5 * keys["capacity"] // 2, 16), 16), 2**32)
 
 
 # --- Configurations ---
@@ -462,6 +485,62 @@ class Layout:
                 return base + self.at["limit"][part] + self.at["limit_" + part][field]
         raise KeyError(field)
 
+    def key_limit(self, i, field):
+        base = self.at["generation"]["key_limits"] + i * self.at["key_limit"]["size"]
+        for part in ("params", "details"):
+            if field in self.at["key_limit_" + part]:
+                return base + self.at["key_limit"][part] + self.at["key_limit_" + part][field]
+        raise KeyError(field)
+
+
+KEY_FIELDS = ("kind", "burst", "speed", "inverse", "floor", "anchor_ns", "anchor_ticks", "max", "per_ns")
+
+
+def key_limit_words(limit, rule, flags):
+    """The words of a limit per key, in the order of KEY_FIELDS and then of the unit."""
+    kind = rule.bits | rule.code << 8 | bool(limit["unit"]) << 16 | flags | rule.shifts()
+    return [kind, *rule.params(), rule.max, rule.per, *text_words(limit["unit"], 3)]
+
+
+def key_flags(shadow, takes_more, refuses_new):
+    return shadow << 17 | takes_more << 18 | refuses_new << 19
+
+
+def key_configuration(layout, word, shape, not_before, shadow):
+    """What was requested for each key, and its rules. Fails if a word does not follow from it."""
+    count, limits, rules, anchors, walls = shape >> 8 & 0xFF, [], [], [], []
+    assert count <= 4 and (count or shape >> 16 & 3 == 0), "the shape"
+    keys = {"refuses_new": bool(shape >> 16 & 1), "hides_names": bool(shape >> 17 & 1)}
+    flags = key_flags(shadow, bool(shape & 0xFF or shape >> 32 & 0xFFFF), keys["refuses_new"])
+    for i in range(4):
+        get = lambda field: word(layout.key_limit(i, field))
+        found = [get(field) for field in KEY_FIELDS] + [word(layout.key_limit(i, "unit") + 8 * k) for k in range(3)]
+        if i >= count:
+            assert not any(found), "the words of no limit per key"
+            continue
+        kind = KINDS[found[0] >> 8 & 0xFF]
+        numbers = {"max": get("max"), "per_ns": get("per_ns"), "burst": get("burst"), "guard_ns": 0}
+        wall_ns = 0 if kind == "bucket" else get("inverse")
+        call_bits = found[0] & 0xFF if kind == "bucket" else 0
+        anchor = {"ns": get("anchor_ns"), "ticks": get("anchor_ticks"), "call_bits": call_bits}
+        assert call_bits <= 55, "the ticks of a call"
+        rule = format_keys.key_limit(kind, numbers, anchor, not_before, wall_ns)
+        limit = {"kind": kind, "numbers": numbers, "unit": text_of(found[9:])}
+        expect(key_limit_words(limit, rule, flags), found, f"the words of limit {i} per key")
+        assert 1 <= numbers["max"] <= numbers["per_ns"] <= 366 * DAY, "the rate"
+        if kind != "bucket":
+            assert numbers["per_ns"] >= 10**9 and numbers["max"] <= rule.full, "the window"
+            walls.append(wall_ns)
+        else:
+            assert rule.clock.times(rule.clock.speed, 1) <= 256, "the speed of the clock"
+        limits.append(limit)
+        rules.append(rule)
+        anchors.append(anchor)
+    assert len(set(walls)) <= 1, "the offset of the wall clock"
+    if not count:
+        return None, []
+    return {"limits": limits, **keys, "anchors": anchors, "wall_ns": walls[0] if walls else 0}, rules
+
 
 def configuration(layout, word):
     """What was requested, from the words of a generation. Fails if a word does not follow from it."""
@@ -472,7 +551,7 @@ def configuration(layout, word):
     assert checksum(summed) == head("checksum"), "the configuration's checksum"
     shape, waiters = head("shape"), head("max_waiters")
     count, permits = shape & 0xFF, shape >> 32 & 0xFFFF
-    assert count <= 4 and shape >> 8 & 0xFFFFFF == 0 and (count or permits), "the shape"
+    assert count <= 4 and shape >> 18 & 0x3FFF == 0 and (count or permits or shape >> 8 & 0xFF), "the shape"
     assert waiters == 0 or waiters >> 32 == 1, "max waiters"
     flag = lambda i, bit: word(layout.limit(i, "kind")) >> bit & 1
     shadow = bool(flag(0, 17))
@@ -510,6 +589,7 @@ def configuration(layout, word):
     if not any(rule.kind == "windows since 1970" for rule in rules if not isinstance(rule, Bucket)):
         start, end = layout.at["generation"]["calendar"], layout.at["generation"]["state"]
         assert not any(word(at) for at in range(start, end, 8)), "the words of no calendar"
+    keys, key_rules = key_configuration(layout, word, shape, head("not_before_ns"), shadow)
     return {
         "number": head("number"),
         "starts_empty": bool(origin & 1),
@@ -520,19 +600,23 @@ def configuration(layout, word):
         "max_waiters": waiters & 0xFFFFFFFF if waiters else None,
         "shadow": shadow,
         "limits": limits,
-    }, rules
+        "keys": keys,
+    }, rules, key_rules
 
 
 # --- Vectors ---
 
 
-TEXTS = ("about", "name", "path", "directory", "kind", "unit", "state")
+TEXTS = ("about", "name", "path", "directory", "kind", "unit", "outcome", "key")
+
+
+LISTS_OF_TEXTS = ("parts", "parts_hex")
 
 
 def numbers(value, texts=TEXTS):
     """The vectors, with numbers in place of their digits. Texts, except among the offsets, keep their digits."""
     if isinstance(value, dict):
-        is_text = lambda k, v: k in texts and isinstance(v, str)
+        is_text = lambda k, v: k in texts and isinstance(v, str) or k in LISTS_OF_TEXTS
         below = lambda k: () if k == "offsets" else texts
         return {k: v if is_text(k, v) else numbers(v, below(k)) for k, v in value.items()}
     if isinstance(value, list):
@@ -556,7 +640,7 @@ def check_checksums(v):
 
 def check_state_words(v):
     state, value = state_of(v["word"])
-    expect(state, v["state"], "the state")
+    expect(state, v["kind"], "the state")
     if state != "damaged":
         expect(value, v["value"], "the value")
 
@@ -592,14 +676,19 @@ def check_names(v):
 
 
 def check_configurations(v, layout):
-    found, _ = configuration(layout, lambda at: v["words"][at // 8])
+    found, *_ = configuration(layout, lambda at: v["words"][at // 8])
     expect(found, {k: v[k] for k in found}, "the configuration")
 
 
 def check_files(v):
     cells, rings, permits = room(v["limits"], v["permits"], v["seats"])
-    offsets, places = parts(v["seats"], cells, rings, permits)
-    expect({"cells": cells, "permits": permits, "places": places, "rings": rings}, v["numbers"], "the geometry")
+    tables, rows = room_for_keys(v["keys"])
+    offsets, places = parts(v["seats"], cells, rings, permits, tables, rows)
+    found = {
+        "cells": cells, "permits": permits, "places": places, "tables": tables, "rows": rows,
+        "chunks": ceil_div(256 * tables * rows, 4096), "rings": rings,
+    }
+    expect(found, v["numbers"], "the geometry")
     expect(offsets, v["offsets"], "the offsets")
 
 
@@ -692,18 +781,18 @@ def check_record_changes(v):
 PAGE = {
     "file": {
         "identity": 0, "geometry": 64, "name": 192, "epoch_line": 448, "line": 512, "seatless": 576, "coherence_probe": 640,
-        "generations": 2560, "turns": 9216, "size": 16384,
+        "generations": 2560, "turns": 13312, "size": 20480,
     },
     "identity": {
         "magic": 0, "version": 8, "layout": 16, "file_size": 24, "boot_id": 32, "time_namespace": 48, "checksum": 56,
     },
     "geometry": {
         "seats": 0, "name_len": 8, "created_ns": 16, "created_unix": 24, "cells": 32, "permits": 40, "rings": 48,
-        "wall_ns": 80,
+        "wall_ns": 80, "key_tables": 88, "key_rows": 96, "hash_key": 104,
     },
     "epoch_line": {"epoch": 0},
     "line": {"probed_ns": 0, "unordered": 8, "probed_all_ns": 16, "dead_found_ns": 24},
-    "generation": {"size": 832, "header": 0, "limits": 64, "calendar": 576, "state": 768},
+    "generation": {"size": 1344, "header": 0, "limits": 64, "key_limits": 576, "calendar": 1088, "state": 1280},
     "generation_header": {
         "number": 0, "origin": 8, "since_ns": 16, "not_before_ns": 24, "shape": 32, "max_waiters": 40, "checksum": 48,
         "wall_ns": 56,
@@ -711,9 +800,14 @@ PAGE = {
     "limit": {"size": 128, "params": 0, "details": 64},
     "limit_params": {"kind": 0, "burst": 8, "ticks_per_ns": 16, "ns_per_tick": 24, "floor": 32, "fast_burst": 40},
     "limit_details": {"max": 0, "per_ns": 8, "guard_ns": 16, "unit": 24},
+    "key_limit": {"size": 128, "params": 0, "details": 64},
+    "key_limit_params": {
+        "kind": 0, "burst": 8, "speed": 16, "inverse": 24, "floor": 32, "anchor_ns": 40, "anchor_ticks": 48,
+    },
+    "key_limit_details": {"max": 0, "per_ns": 8, "unit": 16},
     "calendar": {"size": 192, "zone": 0, "offsets": 40, "earliest_ns": 176, "continuous_ns": 184},
     "state": {"word": 0, "reserved": 8},
-    "turns": {"states": 0, "instants": 9728 - 9216, "turns": 10240 - 9216},
+    "turns": {"states": 0, "instants": 13824 - 13312, "turns": 14336 - 13312},
     "turn": {"size": 96, "number": 0, "epoch": 8, "before": 16, "after": 24, "costs": 32, "charged": 64},
     "seat": {"size": 256, "holder": 0, "before": 64, "own": 128, "shared": 192},
     "holder": {"tenure": 0, "pid": 8, "pid_namespace": 16, "since_ns": 24, "command": 32},
@@ -722,6 +816,10 @@ PAGE = {
         "size": 128, "ticket": 0, "plan": 8, "bell": 16, "behind": 24, "newest": 32, "epoch": 40, "costs": 48, "holder": 80,
     },
     "cell": {"size": 448, "words": 0},
+    "key_stats": {"size": 9920, "forgotten": 0, "inherited": 576, "refused": 1152, "denied": 1728},
+    "events": {"size": 576, "total": 0, "seconds": 64},
+    "denied_key": {"size": 128, "tag": 0, "recent": 8, "before": 16, "name_len": 24, "check": 32, "name": 40},
+    "row": {"size": 256},
 }
 
 
@@ -731,6 +829,7 @@ def check_page(vectors):
             expect(at, vectors["offsets"][part][field], f"the offset of {part}.{field}")
     expect(int.from_bytes(b"SHMLIMIT", "little"), vectors["magic"], "the magic")
     expect(1, vectors["version"], "the version")
+    format_keys.check_examples(expect)
 
 
 def check_vectors(vectors):
@@ -739,10 +838,14 @@ def check_vectors(vectors):
     for section, rows in vectors.items():
         if section in ("about", "magic", "version", "fingerprint", "offsets", "numbers"):
             continue
-        check = globals()["check_" + section]
+        own = globals().get("check_" + section)
         for i, row in enumerate(rows):
             try:
-                check(row, layout) if section == "configurations" else check(row)
+                if own:
+                    own(row, layout) if section == "configurations" else own(row)
+                else:
+                    extra = [checksum] if section in ("denied_keys", "most_denied") else []
+                    getattr(format_keys, "check_" + section)(row, expect, *extra)
             except AssertionError as differs:
                 sys.exit(f"{section}[{i}]: {differs}")
         counts[section] = len(rows)
@@ -766,7 +869,9 @@ class Reader:
         self.layout, self.path, self.file, self.memory = Layout(vectors), path, file, memory
         self.seats, self.cells, self.permits = (self.of("geometry", name) for name in ("seats", "cells", "permits"))
         self.rings = [self.of("geometry", "rings", i) for i in range(4)]
-        self.offsets, self.places = parts(self.seats, self.cells, self.rings, self.permits)
+        self.tables, self.rows = self.of("geometry", "key_tables"), self.of("geometry", "key_rows")
+        self.hash_key = [self.of("geometry", "hash_key", i) for i in range(2)]
+        self.offsets, self.places = parts(self.seats, self.cells, self.rings, self.permits, self.tables, self.rows)
 
     def word(self, at):
         return struct.unpack_from("@Q", self.memory, at)[0]
@@ -785,7 +890,7 @@ class Reader:
         expect(self.of("identity", "layout"), self.layout.fingerprint, "the fingerprint")
         expect(len(self.memory), self.offsets["end"], "the size of the file")
         expect(self.of("identity", "file_size"), len(self.memory), "the size in the file")
-        summed = self.words(at["identity"], 7) + self.words(at["geometry"], 11) + self.words(at["name"], 32)
+        summed = self.words(at["identity"], 7) + self.words(at["geometry"], 15) + self.words(at["name"], 32)
         expect(self.of("identity", "checksum"), checksum(summed), "the header's checksum")
         name = self.memory[at["name"] : at["name"] + self.of("geometry", "name_len")].decode()
         assert self.path.endswith("/" + name) and is_name(name), f"the name {name!r}"
@@ -796,11 +901,52 @@ class Reader:
         epoch = self.of("epoch_line", "epoch")
         assert epoch < 2**63, "the limiter is retired"
         start = self.layout.at["file"]["generations"] + epoch % 8 * self.layout.at["generation"]["size"]
-        config, rules = configuration(self.layout, lambda at: self.word(start + at))
+        config, rules, key_rules = configuration(self.layout, lambda at: self.word(start + at))
         expect(config["number"], epoch, "the number of the generation")
+        expect(len(key_rules), self.tables, "the number of tables")
         state, value = state_of(self.word(start + self.layout.generation("state", "word")))
         expect(state, "live", "the state")
-        return epoch, config, rules, value
+        return epoch, config, rules, key_rules, value
+
+    def row(self, table, i):
+        """A row of a table, which is not touched if it has no memory."""
+        row = table * self.rows + i
+        chunk = row * 256 // 4096
+        if not self.word(self.offsets["chunks"] + chunk // 64 * 8) >> chunk % 64 & 1:
+            return None
+        words = self.words(self.offsets["tables"] + 256 * row, 32)
+        # The low half of a 128-bit number, then its high half, or the other way round.
+        low = 0 if sys.byteorder == "little" else 1
+        return format_keys.Row([(words[k + low], words[k + 1 - low]) for k in range(0, 32, 2)])
+
+    def live_states(self, table, limit, now):
+        """The states of all keys of a table that have less left than an unused one."""
+        rows = [self.row(table, i) for i in range(self.rows)]
+        return sorted(state for row in rows if row for state in row.states() if limit.is_live(state, now))
+
+    def key(self, key_rules, key_parts, now):
+        """What is known of a key, for each of its limits."""
+        found = []
+        for table, limit in enumerate(key_rules):
+            hashed, tag = format_keys.hash_of(self.hash_key, key_parts)
+            row = self.row(table, format_keys.row_of(hashed, self.rows))
+            is_known, state = row.known(limit, tag, now) if row else (False, 0)
+            used, left = limit.usage(state, now)
+            next_in = format_keys.next_at(limit, state, now) - now
+            found.append({"known": is_known, "used": used, "available": left, "next_in_ns": next_in})
+        return found
+
+    def key_counts(self, now):
+        """How often keys were forgotten, new ones denied, and which are denied most."""
+        start, stats = self.offsets["key_stats"], self.layout.at["key_stats"]
+        counts = {}
+        for event in ("forgotten", "inherited", "refused"):
+            events = start + stats[event]
+            words = [self.word(events), *self.words(events + self.layout.at["events"]["seconds"], 64)]
+            total, last_minute = format_keys.events(words, now)
+            counts[event] = {"total": total, "last_minute": last_minute}
+        denied = [self.words(start + stats["denied"] + 128 * i, 11) for i in range(64)]
+        return {**counts, "most_denied": format_keys.most_denied(denied, now, checksum)}
 
     def usage(self, config, rules, value, now):
         if self.cells:
@@ -891,7 +1037,7 @@ def read_file(vectors, path, age_ns):
         reader = Reader(vectors, path, file, memory)
         name = reader.check_header()
         now = reader.of("geometry", "created_ns") + age_ns
-        epoch, config, rules, value = reader.generation()
+        epoch, config, rules, key_rules, value = reader.generation()
         usage = reader.usage(config, rules, value, now)
         totals, attached = reader.processes(now)
         units = [limit["unit"] or "calls" for limit in config["limits"]]
@@ -905,8 +1051,12 @@ def read_file(vectors, path, age_ns):
             for limit, unit, seen in zip(config["limits"], units, usage)
         ]
         permits = {"max": config["permits"], "held": sum(holder["held"] for holder in holders), "holders": holders}
+        keys = {}
+        if config["keys"]:
+            live = [reader.live_states(i, rule, now) for i, rule in enumerate(key_rules)]
+            keys = {"keys": {**config["keys"], "rows": reader.rows, **reader.key_counts(now), "live_states": live}}
         return {
-            "name": name, "bytes": len(memory), "seats": reader.seats, "changes": epoch - 1, "shadow": config["shadow"],
+            **keys, "name": name, "bytes": len(memory), "seats": reader.seats, "changes": epoch - 1, "shadow": config["shadow"],
             "created_unix": reader.of("geometry", "created_unix"), "max_waiters": config["max_waiters"],
             "paused_for_ns": end - now if end > now else None, "limits": limits,
             "permits": permits if config["permits"] else 0,
@@ -914,6 +1064,16 @@ def read_file(vectors, path, age_ns):
             "waited_total_ns": totals[4], "attached": attached,
             "unordered": reader.of("line", "unordered"), "waiting": reader.line(epoch, units, now),
         }
+
+
+def read_keys(vectors, path, queries):
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        reader = Reader(vectors, path, file, memory)
+        reader.check_header()
+        *_, key_rules, _ = reader.generation()
+        created = reader.of("geometry", "created_ns")
+        known = lambda parts, age_ns: reader.key(key_rules, [part.encode() for part in parts], created + age_ns)
+        return [known(query["parts"], query["age_ns"]) for query in queries]
 
 
 # --- Creation ---
@@ -942,6 +1102,18 @@ def configuration_words(layout, policy, rules, since, wall_ns):
         for field in ("earliest_ns", "continuous_ns"):
             words[layout.at["generation"]["calendar"] + layout.at["calendar"][field]] = since + wall_ns
     words[head("shape")] = len(limits) | permits << 32 | permits << 48
+    keys = policy.get("keys")
+    if keys:
+        refuses_new, hides_names = keys["refuses_new"], keys["hides_names"]
+        words[head("shape")] |= len(keys["limits"]) << 8 | refuses_new << 16 | hides_names << 17
+        flags = key_flags(False, bool(limits or permits), refuses_new)
+        for i, limit in enumerate(keys["limits"]):
+            anchor = format_keys.new_anchor(limit["kind"], limit["numbers"], since)
+            rule = format_keys.key_limit(limit["kind"], limit["numbers"], anchor, None, wall_ns)
+            own = key_limit_words(limit, rule, flags)
+            places = [layout.key_limit(i, field) for field in KEY_FIELDS]
+            places += [layout.key_limit(i, "unit") + 8 * k for k in range(3)]
+            words.update(zip(places, own))
     for i, (limit, rule) in enumerate(zip(limits, rules)):
         kind, numbers = limit["kind"], limit["numbers"]
         put = lambda field, value: words.update({layout.limit(i, field): value})
@@ -968,7 +1140,8 @@ def create(vectors, path, policy):
     directory, name = os.path.split(path)
     assert is_name(name), name
     cells, rings, permits = room(limits, policy["permits"], seats)
-    offsets, _ = parts(seats, cells, rings, permits)
+    tables, rows = room_for_keys(policy.get("keys"))
+    offsets, _ = parts(seats, cells, rings, permits, tables, rows)
     since = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     wall_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -979,6 +1152,7 @@ def create(vectors, path, policy):
     identity = [text_words("SHMLIMIT", 1)[0], 1, layout.fingerprint, offsets["end"], boot_id >> 64, boot_id & MAX]
     identity.append(namespace("time"))
     geometry = [seats, len(name.encode()), since, time.time_ns() // 10**9, cells, permits, *rings, wall_ns]
+    geometry += [tables, rows, *(struct.unpack("@2Q", os.urandom(16)) if tables else (0, 0))]
     name_words = text_words(name, 32)
     for part, values in (("identity", identity), ("geometry", geometry), ("name", name_words)):
         words.update({layout.at["file"][part] + 8 * i: value for i, value in enumerate(values)})
@@ -999,7 +1173,8 @@ def create(vectors, path, policy):
     temporary = os.path.join(directory, f".shm-limit-{os.getpid()}-{since}")
     file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(file, 0, offsets["end"])
+        os.ftruncate(file, offsets["end"])
+        os.posix_fallocate(file, 0, offsets.get("fixed_end", offsets["end"]))
         for offset, value in words.items():
             os.pwrite(file, struct.pack("@Q", value), offset)
         os.link(temporary, path)
@@ -1017,6 +1192,9 @@ def main():
     elif command == "create":
         path, policy = rest
         create(vectors, path, json.loads(policy))
+    elif command == "keys":
+        path, queries = rest
+        print(json.dumps(read_keys(vectors, path, json.loads(queries))))
     else:
         path, age_ns = rest
         print(json.dumps(read_file(vectors, path, int(age_ns))))

@@ -2,6 +2,7 @@
 //! name exists, each module of tests with real processes is named, and figures that are quoted are those of the benchmark.
 
 mod format;
+mod keyed_files;
 
 use std::collections::HashSet;
 use std::fs;

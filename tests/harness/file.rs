@@ -31,7 +31,7 @@ pub mod offset {
     pub const GENERATIONS: u64 = 2_560;
     pub const GENERATION_SIZE: u64 = 1_344;
     pub const GENERATION_CHECKSUM: u64 = 48;
-    pub const GENERATION_KEYS: u64 = 576;
+    pub const GENERATION_KEY_LIMITS: u64 = 576;
     pub const GENERATION_CALENDAR: u64 = 1_088;
     pub const GENERATION_STATE: u64 = 1_280;
     pub const TURNS: u64 = 13_312;
@@ -140,12 +140,11 @@ pub fn generation_checksum(place: u64, get: impl Fn(u64) -> u64) -> u64 {
         (0..6).map(move |k| numbers + 8 * k).chain((0..6).map(move |k| numbers + 64 + 8 * k))
     };
     let key_limit = |i: u64| {
-        let numbers = start + offset::GENERATION_KEYS + 128 * i;
-        (0..6).map(move |k| numbers + 8 * k).chain((0..5).map(move |k| numbers + 64 + 8 * k))
+        let params = start + offset::GENERATION_KEY_LIMITS + 128 * i;
+        (0..7).map(move |k| params + 8 * k).chain((0..5).map(move |k| params + 64 + 8 * k))
     };
     let calendar = (0..24).map(|i| start + offset::GENERATION_CALENDAR + 8 * i);
-    let limits = (0..4).flat_map(limit).chain((0..4).flat_map(key_limit));
-    hash(about.chain(limits).chain(calendar).map(get))
+    hash(about.chain((0..4).flat_map(limit)).chain((0..4).flat_map(key_limit)).chain(calendar).map(get))
 }
 
 fn hash(words: impl Iterator<Item = u64>) -> u64 {

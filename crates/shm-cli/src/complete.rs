@@ -5,6 +5,7 @@
 //! nothing after the subcommand.)
 
 use crate::args::Args;
+use crate::help;
 use clap::CommandFactory;
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{CompleteEnv, Shells};
@@ -46,14 +47,15 @@ pub(crate) fn names() -> Vec<CompletionCandidate> {
     names.map(|name| CompletionCandidate::new(name.as_str())).collect()
 }
 
-/// The names of the commands, for `help`.
+/// The names of the commands and of the topic, for `help`.
 pub(crate) fn commands() -> Vec<CompletionCandidate> {
     let command = Args::command();
     let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
     let candidate = |command: &clap::Command| {
         CompletionCandidate::new(command.get_name()).help(command.get_about().cloned())
     };
-    shown.map(candidate).collect()
+    let topic = CompletionCandidate::new(help::KEYS_TOPIC).help(Some("Limits per key".into()));
+    shown.map(candidate).chain([topic]).collect()
 }
 
 fn directory(words: impl IntoIterator<Item = OsString>) -> Directory {

@@ -7,6 +7,7 @@ mod args;
 mod child;
 mod commands;
 mod complete;
+mod create_flags;
 mod demo;
 mod exit;
 mod fork;

@@ -1,6 +1,7 @@
 //! The manual pages: what `--help` says, in the form of man(7).
 
 use crate::args::Args;
+use crate::help;
 use crate::output::human;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
@@ -10,6 +11,8 @@ use std::time::SystemTime;
 /// How clap_mangen begins each section.
 const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
+const VERSION: &str = concat!("shm-limit ", env!("CARGO_PKG_VERSION"));
+
 /// A manual page.
 pub(crate) struct Page {
     /// Its file's name, for example `shm-limit-run.1`.
@@ -17,12 +20,20 @@ pub(crate) struct Page {
     pub(crate) text: String,
 }
 
-/// All pages: the program's and those of its commands.
+/// All pages: the program's, those of its commands, and the one about limits per key.
 pub(crate) fn pages() -> Vec<Page> {
     let mut program = Args::command();
     program.build();
     let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
-    std::iter::once(&program).chain(commands).map(page).collect()
+    std::iter::once(&program).chain(commands).map(page).chain([topic()]).collect()
+}
+
+/// The page about limits per key.
+fn topic() -> Page {
+    let (title, text) = help::KEYS.split_once("\n\n").unwrap_or(("", help::KEYS));
+    let name = format!("shm-limit-{}", help::KEYS_TOPIC);
+    let head = format!(".TH {name} 7 {} \"{VERSION}\" \"shm-limit\"\n.SH NAME\n{name} \\- {title}\n", date());
+    Page { file: format!("{name}.7"), text: format!("{APOSTROPHE}{head}{}", roff("DESCRIPTION", text)) }
 }
 
 fn page(command: &Command) -> Page {
@@ -40,11 +51,9 @@ fn page(command: &Command) -> Page {
     // Each section begins with the definition of an apostrophe; and line breaks beside vertical space have no effect.
     let text = String::from_utf8_lossy(&text).replace(APOSTROPHE, "").replace(".br\n\n.br\n", ".sp\n");
     let title = file.strip_suffix(".1").unwrap_or(&file);
-    let version = env!("CARGO_PKG_VERSION");
-    let mut text =
-        format!("{APOSTROPHE}.TH {title} 1 {} \"shm-limit {version}\" \"shm-limit\"\n{text}", date());
+    let mut text = format!("{APOSTROPHE}.TH {title} 1 {} \"{VERSION}\" \"shm-limit\"\n{text}", date());
     if let Some(details) = command.get_after_help() {
-        text += &roff(&details.to_string());
+        text += &roff("DETAILS", &details.to_string());
     }
     Page { file, text }
 }
@@ -66,9 +75,9 @@ fn heading(line: &str) -> Option<String> {
 }
 
 /// The text after the options: paragraphs are filled, and indented blocks (tables, examples) stay as they are.
-fn roff(details: &str) -> String {
+fn roff(title: &str, details: &str) -> String {
     let mut page = Roff::new();
-    page.control("SH", ["DETAILS"]);
+    page.control("SH", [title]);
     let mut in_block = false;
     let mut lines = details.lines().peekable();
     while let Some(line) = lines.next() {

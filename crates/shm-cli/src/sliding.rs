@@ -1,24 +1,31 @@
 //! A sliding counter with a small maximum admits much less than its rate. Said once, when a limiter gets one.
 
-use shm_lib::{Kind, Limit, Policy};
+use shm_lib::{KeyPolicy, Kind, Limit, Policy};
 
 /// Below this part of its rate (in percent), a limit deserves a note.
 const ENOUGH: u128 = 90;
 
 /// The notes about the limits of `policy` that `before` did not have.
 pub(crate) fn notes(policy: &Policy, before: Option<&Policy>) -> Vec<String> {
-    let is_new = |limit: &Limit| before.is_none_or(|before| before.limits().all(|other| other != *limit));
-    policy.limits().filter(is_new).filter_map(note).collect()
+    let is_new = |limit: &Limit| before.is_none_or(|before| all(before).all(|other| other != *limit));
+    // A limit per key cannot be greedy.
+    let instead = if policy.keys().is_some() { "a bucket" } else { "--greedy or a bucket" };
+    all(policy).filter(is_new).filter_map(|limit| note(limit, instead)).collect()
 }
 
-fn note(limit: Limit) -> Option<String> {
+/// The limits of all requests, and those per key.
+fn all(policy: &Policy) -> impl Iterator<Item = Limit> + '_ {
+    policy.limits().chain(policy.keys().into_iter().flat_map(KeyPolicy::limits))
+}
+
+fn note(limit: Limit, instead: &str) -> Option<String> {
     let (rate, sustained) = (limit.rate(), limit.sustained_rate());
     let all = u128::from(rate.max()) * sustained.per().as_nanos();
     let is_small = u128::from(sustained.max()) * rate.per().as_nanos() * 100 < all * ENOUGH;
     (is_small && limit.kind() == Kind::SlidingCounter).then(|| {
         format!(
             "note: {limit} admits only {sustained} of single calls under constant demand, because its estimate counts part of \
-             the previous window to the end of this one; to use {rate} in full take --greedy or a bucket (no --window)"
+             the previous window to the end of this one; to use {rate} in full take {instead} (no --window)"
         )
     })
 }
@@ -42,6 +49,9 @@ mod tests {
         }
         assert!(notes(&sliding("5/s"), Some(&sliding("5/s"))).is_empty());
         assert_eq!(notes(&sliding("5/s"), Some(&sliding("50/s"))).len(), 1);
+        let per_key = KeyPolicy::new(&[Limit::sliding_counter("5/s".parse().unwrap()).unwrap()]).unwrap();
+        let of_keys = notes(&Policy::of_keys(per_key), None);
+        assert!(of_keys.len() == 1 && !of_keys[0].contains("--greedy"), "{of_keys:?}");
         assert!(notes(&Limit::greedy("5/s".parse().unwrap()).unwrap().into(), None).is_empty());
     }
 }

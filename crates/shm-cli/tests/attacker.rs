@@ -14,9 +14,9 @@ use tempfile::TempDir;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Where the seats begin, and the bits of the occupied places in the line: with 128 seats and one bucket.
-const SEATS: u64 = 16_384;
+const SEATS: u64 = 20_480;
 /// The generation of epoch 1.
-const FIRST_GENERATION: u64 = 2_560 + 832;
+const FIRST_GENERATION: u64 = 2_560 + 1_344;
 const STANDING: u64 = SEATS + 128 * 256 + 64 * 8;
 /// The command name of a hostile process.
 const EVIL_COMMAND: &[u8] = b"\x1b]0;p\x07\xe2\x80\xae\xc2\x9bwn\n!";
@@ -163,7 +163,7 @@ fn list_and_inspect_survive_corrupt_data() {
         for _ in 0..=roll(30) {
             // The first generation, the first seat, or anything but the header.
             let at = match roll(3) {
-                0 => FIRST_GENERATION / 8 + roll(104),
+                0 => FIRST_GENERATION / 8 + roll(168),
                 1 => SEATS / 8 + roll(32),
                 _ => 56 + roll(words - 56),
             };
@@ -196,8 +196,11 @@ fn seal_first_generation(file: &File) {
     let start = FIRST_GENERATION;
     let limit =
         |i: u64| (0..6).map(move |k| 64 + 128 * i + 8 * k).chain((0..6).map(move |k| 128 + 128 * i + 8 * k));
+    let key_limit =
+        |i: u64| (0..7).map(move |k| 576 + 128 * i + 8 * k).chain((0..5).map(move |k| 640 + 128 * i + 8 * k));
     let header = (0..6).chain([7]).map(|i| 8 * i);
-    let sum = header.chain((0..4).flat_map(limit)).chain((0..24).map(|i| 576 + 8 * i)).fold(
+    let limits = (0..4).flat_map(limit).chain((0..4).flat_map(key_limit));
+    let sum = header.chain(limits).chain((0..24).map(|i| 1_088 + 8 * i)).fold(
         0xcbf2_9ce4_8422_2325_u64,
         |hash, at| {
             let mut bytes = [0; 8];

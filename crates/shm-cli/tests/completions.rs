@@ -93,6 +93,10 @@ fn completes(complete: impl Fn(&[&str]) -> Vec<String>) {
     offers(&c(&["run", "--rate", "5/s", "ap"]), &["api", "apple"], &[]);
     offers(&c(&["inspect", ""]), &["api", "apple"], &["$(touch evil)"]);
     offers(&c(&["list", "--"]), &["--json", "--dir", "--help"], &["--rate"]);
+    offers(&c(&["help", "k"]), &["keys"], &["demo-worker"]);
+    offers(&c(&["acquire", "--ke"]), &["--key", "--key-ip", "--keyed", "--keep"], &["--capacity"]);
+    offers(&c(&["inspect", "--"]), &["--key", "--top"], &["--keyed"]);
+    offers(&c(&["reserve", "--"]), &["--rate"], &["--key", "--keyed"]);
     offers(&c(&["help", "c"]), &["create", "charge", "completions"], &["demo-worker"]);
     offers(&c(&["completions", ""]), &["bash", "zsh", "fish", "elvish", "powershell"], &[]);
     offers(&c(&["--dir", "/nowhere", "inspect", ""]), &[], &["api", "apple"]);

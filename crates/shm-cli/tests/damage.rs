@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 /// Offsets and names of the words before the generations: see docs/format.md.
-const HEADER: [(u64, &str); 43] = [
+const HEADER: [(u64, &str); 46] = [
     (0, "magic"),
     (8, "version"),
     (16, "layout"),
@@ -27,7 +27,10 @@ const HEADER: [(u64, &str); 43] = [
     (128, "rings[2]"),
     (136, "rings[3]"),
     (144, "wall_ns"),
-    (152, ""),
+    (152, "key_tables"),
+    (160, "key_rows"),
+    (168, "hash_key[0]"),
+    (176, "hash_key[1]"),
     (184, ""),
     (192, "name[0]"),
     (200, "name[1]"),
@@ -57,23 +60,29 @@ const HEADER: [(u64, &str); 43] = [
 const GENERATION: [&str; 8] =
     ["number", "origin", "since_ns", "not_before_ns", "shape", "max_waiters", "checksum", "wall_ns"];
 const PARAMS: [&str; 8] = ["kind", "burst", "ticks_per_ns", "ns_per_tick", "floor", "fast_burst", "", ""];
+const KEY_PARAMS: [&str; 8] = ["kind", "burst", "speed", "inverse", "floor", "anchor_ns", "anchor_ticks", ""];
+const KEY_DETAILS: [&str; 8] = ["max", "per_ns", "unit[0]", "unit[1]", "unit[2]", "", "", ""];
 const DETAILS: [&str; 8] = ["max", "per_ns", "guard_ns", "unit[0]", "unit[1]", "unit[2]", "", ""];
 
 /// The generation of epoch 1.
-const FIRST: u64 = 2_560 + 832;
-const CALENDAR: u64 = FIRST + 576;
-const STATE: u64 = FIRST + 768;
+const FIRST: u64 = 2_560 + 1_344;
+const KEY_LIMITS: u64 = FIRST + 576;
+const CALENDAR: u64 = FIRST + 1_088;
+const STATE: u64 = FIRST + 1_280;
 
 /// Every word that is damaged, with its name; empty for a word whose damage changes no decision.
 fn words() -> Vec<(u64, String)> {
     let mut words: Vec<_> = HEADER.map(|(at, name)| (at, name.to_owned())).into();
     words.extend(GENERATION.iter().zip(0..).map(|(name, i)| (FIRST + 8 * i, (*name).to_owned())));
-    for limit in 0..4 {
-        let start = FIRST + 64 + 128 * limit;
-        for (name, i) in PARAMS.iter().chain(&DETAILS).zip(0..) {
-            let name =
-                if name.is_empty() { String::new() } else { format!("{name}` of limit {}", limit + 1) };
-            words.push((start + 8 * i, name));
+    for (first, params, details, per_key) in
+        [(FIRST + 64, PARAMS, DETAILS, ""), (KEY_LIMITS, KEY_PARAMS, KEY_DETAILS, " per key")]
+    {
+        for limit in 0..4 {
+            let start = first + 128 * limit;
+            for (name, i) in params.iter().chain(&details).zip(0..) {
+                let of_limit = format!("{name}` of limit {}{per_key} in ", limit + 1);
+                words.push((start + 8 * i, if name.is_empty() { String::new() } else { of_limit }));
+            }
         }
     }
     let calendar = [("zone", 5), ("offsets", 17), ("earliest_ns", 1), ("continuous_ns", 1)];
@@ -88,7 +97,7 @@ fn words() -> Vec<(u64, String)> {
 fn damages(at: u64, word: u64) -> Vec<u64> {
     let mut damages = vec![!word, word ^ 1 << 62];
     if at != STATE {
-        damages.extend([word + 1, 0, u64::MAX]);
+        damages.extend([word.wrapping_add(1), 0, u64::MAX]);
         damages.retain(|&damage| damage != word);
     }
     damages.sort_unstable();
@@ -100,16 +109,29 @@ fn damages(at: u64, word: u64) -> Vec<u64> {
 struct Specimen {
     sandbox: Sandbox,
     settings: &'static [&'static str],
+    /// The flags of a request.
+    key: &'static [&'static str],
     bytes: Vec<u8>,
+    /// The words to be damaged.
+    words: Vec<(u64, String)>,
 }
 
 impl Specimen {
     fn new(settings: &'static [&'static str]) -> Specimen {
+        Specimen::of_key(settings, &[])
+    }
+
+    fn of_key(settings: &'static [&'static str], key: &'static [&'static str]) -> Specimen {
         let sandbox = Sandbox::new();
         sandbox.ok(&[&["create", "x"], settings].concat());
-        sandbox.ok(&["acquire", "x"]);
+        sandbox.ok(&[&["acquire", "x"], key].concat());
         let bytes = fs::read(sandbox.path().join("x")).unwrap();
-        Specimen { sandbox, settings, bytes }
+        Specimen { sandbox, settings, key, bytes, words: words() }
+    }
+
+    /// A request.
+    fn acquire(&self, flags: &[&str]) -> Ended {
+        self.run(&[&["acquire", "x"], self.key, flags].concat())
     }
 
     fn word(&self, at: u64) -> u64 {
@@ -148,7 +170,8 @@ impl Specimen {
 
     /// Damages every word, runs every kind of command, and follows the advice.
     fn check(&self) {
-        for (at, name) in words() {
+        for (at, name) in &self.words {
+            let at = *at;
             for value in damages(at, self.word(at)) {
                 let case = format!("{name} (offset {at}) is {value:#x}, was {:#x}", self.word(at));
                 self.damage(at, value);
@@ -177,13 +200,13 @@ impl Specimen {
                     );
                 };
                 is_named(&inspected);
-                is_named(&self.run(&["acquire", "x", "--timeout", "1s"]));
+                is_named(&self.acquire(&["--timeout", "1s"]));
                 let listed = self.run(&["list"]);
                 assert!(listed.out.contains("corrupt"), "{case}: {}", listed.out);
                 self.follow(&inspected.err);
                 let healthy = self.run(&["inspect", "x"]);
                 assert!(healthy.out.contains(" ok"), "{case}: {}{}", healthy.out, healthy.err);
-                assert_eq!(self.run(&["acquire", "x", "--try"]).status, 0, "{case}");
+                assert_eq!(self.acquire(&["--try"]).status, 0, "{case}");
                 assert!(self.run(&["list"]).out.contains(" ok"), "{case}");
             }
         }
@@ -191,7 +214,7 @@ impl Specimen {
 
     /// How many of four requests are admitted.
     fn admitted(&self) -> usize {
-        (0..4).filter(|_| self.run(&["acquire", "x", "--try"]).status == 0).count()
+        (0..4).filter(|_| self.acquire(&["--try"]).status == 0).count()
     }
 }
 
@@ -218,6 +241,61 @@ fn every_damaged_word_of_several_limits_is_named_and_its_remedy_works() {
     .check();
 }
 
+/// The state word is that of the limit of all keys; without one it is not used.
+#[test]
+fn every_damaged_word_of_limits_per_key_is_named_and_its_remedy_works() {
+    let settings = &[
+        "--keyed",
+        "--rate",
+        "3/h",
+        "--burst",
+        "3",
+        "--all-rate",
+        "9/h",
+        "--all-burst",
+        "9",
+        "--capacity",
+        "1",
+    ];
+    Specimen::of_key(settings, &["--key", "alice"]).check();
+}
+
+/// Only the words that say when windows begin are others: those of the configuration are damaged.
+#[test]
+fn every_damaged_word_of_windows_per_key_is_named_and_its_remedy_works() {
+    let settings = &["--keyed", "--rate", "3/h", "--window", "fixed", "--permits", "2", "--capacity", "1"];
+    let mut specimen = Specimen::of_key(settings, &["--key", "alice"]);
+    specimen.words.retain(|(at, _)| (KEY_LIMITS..KEY_LIMITS + 128).contains(at));
+    assert_eq!(specimen.words.len(), 16);
+    specimen.check();
+}
+
+/// Where the file has the slots of the keys: after everything else, each with the state and the tag.
+#[test]
+fn an_impossible_state_of_a_key_is_named_and_its_remedy_works() {
+    let specimen = Specimen::of_key(&["--keyed", "--rate", "3/h", "--capacity", "1"], &["--key", "alice"]);
+    let table = specimen.bytes.len() as u64 - 16 * 256;
+    let used: Vec<u64> =
+        (table..specimen.bytes.len() as u64).step_by(16).filter(|&at| specimen.word(at) != 0).collect();
+    assert_eq!(used.len(), 1, "one key was used");
+    for value in [u64::MAX, u64::MAX >> 1, 1 << 62] {
+        specimen.damage(used[0], value);
+        let ended = specimen.acquire(&["--timeout", "1s"]);
+        assert_eq!(ended.status, 1, "{value:#x}: {}", ended.err);
+        assert!(
+            ended.err.contains("expected a time that a key's requests and debts can lead to"),
+            "{}",
+            ended.err
+        );
+        // Other keys go on, and so does whoever looks.
+        assert_eq!(specimen.run(&["inspect", "x"]).status, 0);
+        assert_eq!(specimen.run(&["inspect", "x", "--key", "alice"]).status, 0);
+        specimen.follow(&ended.err);
+        assert_eq!(specimen.acquire(&["--try"]).status, 0);
+        assert_eq!(specimen.acquire(&["--try"]).status, 75);
+    }
+}
+
 /// Commands that change or run something agree with `inspect`, and change nothing.
 #[test]
 fn every_command_names_the_damaged_word() {
@@ -241,7 +319,7 @@ fn every_command_names_the_damaged_word() {
             let ended = specimen.run(args);
             assert_eq!(ended.status, 1, "{args:?}: {}", ended.err);
             assert!(
-                ended.err.contains("`ticks_per_ns` of limit 1 in generation 1 (offset 3472)"),
+                ended.err.contains("`ticks_per_ns` of limit 1 in generation 1 (offset 3984)"),
                 "{}",
                 ended.err
             );

@@ -247,7 +247,7 @@ fn the_reader_refuses_a_damaged_file() {
     let file = sandbox.path().join("api");
     let whole = std::fs::read(&file).unwrap();
     // A word of the header, one of the configuration (in the second place of the ring), and the number that follows from it.
-    for at in [24, 64, 2560 + 832 + 32, 2560 + 832 + 64 + 16] {
+    for at in [24, 64, 2560 + 1344 + 32, 2560 + 1344 + 64 + 16] {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
         std::fs::write(&file, &damaged).unwrap();

@@ -35,6 +35,8 @@ fn help_of_a_command_is_the_same_in_both_ways() {
     }
     assert_eq!(sandbox.ok(&["help"]), sandbox.ok(&["--help"]));
     assert!(sandbox.ok(&["help", "--help"]).contains("shm-limit help run"));
+    let topic = sandbox.ok(&["help", "keys"]);
+    assert!(topic.starts_with("Limits per key\n") && topic.lines().all(|line| line.chars().count() <= 80));
     assert_eq!(sandbox.ok(&["help", "ls"]), sandbox.ok(&["list", "--help"]));
     let unknown = sandbox.run(&["help", "status"]);
     assert!(unknown.status == 2 && unknown.err.contains("`shm-limit inspect`"), "{}", unknown.err);

@@ -13,7 +13,7 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
-const BRIEF: [&str; 34] = [
+const BRIEF: [&str; 35] = [
     "admitted",
     "age_s",
     "available",
@@ -30,6 +30,7 @@ const BRIEF: [&str; 34] = [
     "full",
     "group_gid",
     "health",
+    "keys",
     "limits",
     "max_waiters",
     "mode",
@@ -89,6 +90,7 @@ fn json_has_the_documented_fields() {
         "calls",
         "denied_by",
         "error",
+        "key",
         "name",
         "outcome",
         "path",

@@ -11,7 +11,7 @@ const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const KINDS: &str = include_str!("../../shm-core/src/error.rs");
 const HEALTH: &str = include_str!("../src/output/json/mod.rs");
 const STATE: &str = include_str!("../src/output/table.rs");
-const INSPECT: &str = include_str!("../src/output/human.rs");
+const INSPECT: &str = include_str!("../src/output/human/mod.rs");
 
 /// What stands between the two, which must be there.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {

@@ -137,7 +137,7 @@ impl Directory {
 
     /// How the command names a limiter in this directory: its name as a word, and the option that leads to the directory, with a
     /// space before it; nothing if the command finds it by itself.
-    pub(crate) fn in_shell(name: &Name, path: &Path) -> (String, String) {
+    pub fn in_shell(name: &Name, path: &Path) -> (String, String) {
         let is_default = Directory::from_env().path == path;
         let option = || format!(" --dir {}", shell_word(&path.to_string_lossy()));
         (name.shell_word(), if is_default { String::new() } else { option() })

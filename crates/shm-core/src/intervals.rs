@@ -95,8 +95,8 @@ pub(crate) const MIN_LINE_SLEEP: Duration = Duration::from_micros(20);
 /// The longest sleep of a thread that is not the first waiting caller of its process. The first one wakes it earlier.
 pub(crate) const FOLLOWER_SLEEP: Duration = Duration::from_millis(100);
 
-/// Turns that come within this time are charged ahead, so that a process that wakes late uses the turns that came
-/// meanwhile. The next turn is always charged, so no caller outside the line can take it.
+/// Turns that come within this time of the next one are charged ahead, so that a process that sleeps until the next one
+/// and wakes late uses the turns that came meanwhile. The next turn is always charged, so no caller outside the line can take it.
 ///
 /// Longer than a wake-up usually takes on a busy machine. It bounds how many turns a late process uses at once, and how
 /// long callers outside the line have to wait when all processes in line are killed.

@@ -252,21 +252,24 @@ pub(crate) struct KeyLimitWords {
 /// Read with every decision about a key. See `keyed::key_limit` for the meaning of these words.
 #[repr(C, align(64))]
 pub(crate) struct KeyLimitParams {
-    /// Low byte: the bits of a window's count. Next byte: kind, as in [`LimitParams`]: 0, 2 or 4. Bit 16: counts a unit other
-    /// than calls. Bit 17: shadow mode. Bit 18: a request takes more than from the limits of its key: from a limit of all keys,
-    /// or a permit. Bit 19: a new key is denied rather than that one is forgotten.
+    /// Low byte: bits of the ticks of one call, or of a window's count. Next byte: kind, as in [`LimitParams`]: 0, 2 or 4. Bit
+    /// 16: counts a unit other than calls. Bit 17: shadow mode. Bit 18: a request takes more than from the limits of its key:
+    /// from a limit of all keys, or a permit. Bit 19: a new key is denied rather than that one is forgotten. Bits 32 and 40: a
+    /// byte each, the shifts of `speed` and `inverse`.
     pub(crate) kind: AtomicU64,
     /// The largest request: the burst, or `max`.
     pub(crate) burst: AtomicU64,
-    /// Bucket: what one call takes, in eighths of a nanosecond. Windows: their length in nanoseconds.
-    pub(crate) interval: AtomicU64,
-    /// Bucket: what the largest request takes.
-    pub(crate) tolerance: AtomicU64,
-    /// Bucket: the minimum effective TAT. Windows: when a pause ends, in nanoseconds.
+    /// Bucket: ticks of a nanosecond. Windows: their length in nanoseconds.
+    pub(crate) speed: AtomicU64,
+    /// Bucket: nanoseconds of a tick. Windows: how far the wall clock was ahead of CLOCK_BOOTTIME at creation.
+    pub(crate) inverse: AtomicU64,
+    /// Bucket: the minimum effective TAT, in ticks. Windows: when a pause ends, in nanoseconds.
     pub(crate) floor: AtomicU64,
-    /// How far the table's clock is ahead: in nanoseconds, or in windows. Only grows.
-    pub(crate) advance: AtomicU64,
-    pub(crate) _reserved: [AtomicU64; 2],
+    /// Bucket: an instant at which the tick of the table's clock is known.
+    pub(crate) anchor_ns: AtomicU64,
+    /// Bucket: that tick. Windows: by how many the table's clock is ahead. Only grows.
+    pub(crate) anchor_ticks: AtomicU64,
+    pub(crate) _reserved: [AtomicU64; 1],
 }
 
 /// For display, comparisons, and requests that name units.
@@ -612,7 +615,7 @@ pub(crate) const FINGERPRINT: u64 = {
         size_of::<CalendarWords>(),
         offset_of!(CalendarWords, earliest_ns),
         size_of::<KeyLimitWords>(),
-        offset_of!(KeyLimitParams, advance),
+        offset_of!(KeyLimitParams, anchor_ticks),
         offset_of!(KeyLimitDetails, unit),
         size_of::<KeyStatsWords>(),
         size_of::<EventWords>(),
@@ -771,10 +774,11 @@ mod model {
                 params: KeyLimitParams {
                     kind: word(),
                     burst: word(),
-                    interval: word(),
-                    tolerance: word(),
+                    speed: word(),
+                    inverse: word(),
                     floor: word(),
-                    advance: word(),
+                    anchor_ns: word(),
+                    anchor_ticks: word(),
                     _reserved: words(),
                 },
                 details: KeyLimitDetails { max: word(), per_ns: word(), unit: words(), _reserved: words() },

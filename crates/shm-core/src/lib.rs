@@ -63,9 +63,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use keyed::EventCount;
 #[cfg(not(model))]
 pub use limiter::{
-    ChargeTotals, Decision, Demand, DeniedKey, Granted, Inspection, KeyAsk, KeyOf, KeyStatus, Limiter,
-    OnMismatch, Receipt, ReservedTurn, Settings, SleepPlan, TableStatus, TendStep, Undecided, WaitStep,
-    Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
+    ChargeTotals, Decision, Demand, DeniedKey, Granted, Inspection, KeyAsk, KeyInspection, KeyOf, KeyStatus,
+    Limiter, OnMismatch, Receipt, ReservedTurn, Settings, SleepPlan, TableStatus, TendStep, Undecided,
+    WaitStep, Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
 pub use line::CallerWaker;

@@ -211,7 +211,7 @@ impl Binding {
         self.is_retired_here.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the handle looks its name up when its limiter is lost.
+    /// Whether this handle reopens its name when its limiter is lost.
     pub(crate) fn reopens(&self) -> bool {
         self.on_lost != OnLost::Error && !self.is_retired_here.load(Ordering::Relaxed)
     }

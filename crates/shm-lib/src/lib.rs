@@ -56,7 +56,7 @@
 //! | [`KeyedRateLimit::key`], [`Key`], [`LimitOfKey`] | one key's budget: decide, wait, charge, reset, status |
 //! | [`KeyedRateLimit::try_acquire_many`] | decide for many keys at once |
 //! | [`KeyAcquire`], [`KeyAcquiring`] | wait for a key's turn, in a thread or a task |
-//! | [`KeyPolicy`], [`KeyStatus`], [`TableStatus`], [`EventCount`], [`DeniedKey`] | the limits of each key, how full the table is, and which keys are denied most |
+//! | [`KeyPolicy`], [`KeyStatus`], [`TableStatus`], [`EventCount`], [`DeniedKey`], [`KeyInspection`] | the limits of each key, how full the table is, and which keys are denied most |
 //!
 //! **Inspect and control**
 //!
@@ -101,6 +101,7 @@ pub use shm_core::limit::{
 };
 pub use shm_core::{
     Attached, Counts as Stats, DIR_VARIABLE, Denied, DeniedBy, DeniedKey, Directory, Error, ErrorKind,
-    EventCount, Inspection, KeyStatus, Name, OnMismatch, Result, TableStatus, Waiting, WindowEnd,
+    EventCount, Inspection, KeyInspection, KeyStatus, Name, OnMismatch, Result, TableStatus, Waiting,
+    WindowEnd,
 };
 pub use wait::Acquiring;

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// The generation of epoch 1, the burst of its first limit, and its state: see docs/format.md.
-const GENERATION: u64 = 2_560 + 832;
+const GENERATION: u64 = 2_560 + 1_344;
 const BURST: u64 = GENERATION + 64 + 8;
-const STATE: u64 = GENERATION + 768;
+const STATE: u64 = GENERATION + 1_280;
 
 fn damaged(limit: &RateLimit) -> File {
     let file = File::options().read(true).write(true).open(limit.path()).unwrap();
@@ -123,7 +123,7 @@ fn a_damaged_record_is_named_with_its_limit_and_cleared_by_a_reset() {
         u64::from_ne_bytes(word)
     };
     let cell = word(STATE) & 0x3fff;
-    let record = 16_384 + 4 * 256 + 448 * cell;
+    let record = 20_480 + 4 * 256 + 448 * cell;
     // The times of the record as a whole, the bucket's TAT, and the window's start.
     for (index, name) in
         [(0, "`last admission` of the record"), (2, "`TAT` of limit 1"), (4, "`start ns` of limit 2")]
@@ -152,7 +152,7 @@ fn damage_after_changes_is_found_in_the_current_generation() {
     let limit = open(dir.path());
     for epoch in 2..20_u64 {
         limit.change(epoch, Duration::from_secs(60)).unwrap();
-        let burst = 2_560 + 832 * (epoch % 8) + 64 + 8;
+        let burst = 2_560 + 1_344 * (epoch % 8) + 64 + 8;
         let file = File::options().write(true).open(limit.path()).unwrap();
         file.write_all_at(&0_u64.to_ne_bytes(), burst).unwrap();
         let expected =

@@ -215,7 +215,7 @@ struct LineLayout {
     places: u64,
 }
 
-const TURNS: u64 = 9_216;
+const TURNS: u64 = 13_312;
 const INSTANTS: u64 = TURNS + 512;
 const CHARGES: u64 = TURNS + 1_024;
 const PROBED: u64 = 512;

@@ -1,7 +1,8 @@
 //! The future of a response: waits for admission, calls the inner service, and adds the response fields.
 
 use crate::body::LimitedBody;
-use crate::config::{LayerConfig, Mode};
+use crate::budget::Budget;
+use crate::config::LayerConfig;
 use crate::fields;
 use crate::verdict::{Passed, Refused, Undecided};
 use http::header::RETRY_AFTER;
@@ -27,27 +28,29 @@ pin_project! {
     }
 }
 
-type Waiting = Pin<Box<dyn Future<Output = shm_lib::Result<Outcome>> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = (Option<shm_lib::Result<Outcome>>, Budget)> + Send>>;
+
+/// What the response will say, once the inner service has made it.
+enum Report {
+    /// The fields of the limits that admitted the request.
+    Fields(Budget),
+    /// Why the limiter could not decide.
+    Undecided(Undecided),
+}
 
 pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
         Waiting { waiting: Waiting, pending: Option<(S, Request<B>)> },
-        Calling { #[pin] future: F, permit: Option<Permit>, undecided: Option<Undecided> },
+        Calling { #[pin] future: F, permit: Option<Permit>, report: Option<Report> },
         Refused { refused: Option<Refused> },
     }
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
-    pub(crate) fn waiting(config: &Arc<LayerConfig>, inner: S, request: Request<B>) -> Self {
+    pub(crate) fn waiting(config: &Arc<LayerConfig>, budget: Budget, inner: S, request: Request<B>) -> Self {
         let shared = Arc::clone(config);
-        let waiting = Box::pin(async move {
-            let acquire = shared.limit.acquire(shared.cost);
-            match shared.mode {
-                Mode::WaitUpTo(time) => acquire.timeout(time).await,
-                Mode::Wait | Mode::Reject => acquire.or_denied().await,
-            }
-        });
+        let waiting = Box::pin(async move { (shared.acquire(&budget).await, budget) });
         let state = State::Waiting { waiting, pending: Some((inner, request)) };
         ResponseFuture { config: Arc::clone(config), state }
     }
@@ -65,13 +68,15 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
 impl<S: Service<Request<B>>, B> State<S, B, S::Future> {
     fn after(verdict: Result<Passed, Refused>, inner: &mut S, mut request: Request<B>) -> Self {
         match verdict {
-            Ok(Passed::Admitted(admitted, permit)) => {
+            Ok(Passed::Admitted(admitted, permit, budget)) => {
                 request.extensions_mut().insert(admitted);
-                State::Calling { future: inner.call(request), permit, undecided: None }
+                let report = Some(Report::Fields(budget));
+                State::Calling { future: inner.call(request), permit, report }
             }
             Ok(Passed::FailedOpen(undecided)) => {
                 request.extensions_mut().insert(undecided.clone());
-                State::Calling { future: inner.call(request), permit: None, undecided: Some(undecided) }
+                let report = Some(Report::Undecided(undecided));
+                State::Calling { future: inner.call(request), permit: None, report }
             }
             Err(refused) => State::Refused { refused: Some(refused) },
         }
@@ -89,18 +94,19 @@ where
         loop {
             let next = match this.state.as_mut().project() {
                 StateProjection::Waiting { waiting, pending } => {
-                    let verdict = this.config.decide(ready!(waiting.as_mut().poll(context)));
+                    let (outcome, budget) = ready!(waiting.as_mut().poll(context));
+                    let verdict = this.config.decide(outcome, budget);
                     let (mut inner, request) = pending.take().expect("polled after it was ready");
                     State::after(verdict, &mut inner, request)
                 }
-                StateProjection::Calling { future, permit, undecided } => {
+                StateProjection::Calling { future, permit, report } => {
                     let (mut head, body) = ready!(future.poll(context))?.into_parts();
-                    match undecided.take() {
-                        Some(undecided) => {
+                    match report.take().expect("polled after it was ready") {
+                        Report::Undecided(undecided) => {
                             head.extensions.insert(undecided);
                         }
-                        None => {
-                            fields::add(&this.config.limit, &this.config.names, None, &mut head.headers);
+                        Report::Fields(budget) => {
+                            fields::add(this.config, &budget, None, &mut head.headers);
                         }
                     }
                     return Poll::Ready(Ok(Response::from_parts(
@@ -125,9 +131,10 @@ fn error_response<R>(config: &LayerConfig, refused: Refused) -> Response<Limited
             *response.status_mut() = status;
             response.extensions_mut().insert(undecided);
         }
-        Refused::Denied(denied) => {
+        Refused::NoKey(status) => *response.status_mut() = status,
+        Refused::Denied(denied, budget) => {
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-            let seconds = fields::add(&config.limit, &config.names, Some(&denied), response.headers_mut());
+            let seconds = fields::add(config, &budget, Some(&denied), response.headers_mut());
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
     }

@@ -29,12 +29,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.config.mode == Mode::Reject {
-            let verdict = self.config.decide_now();
-            return ResponseFuture::decided(&self.config, verdict, &mut self.inner, request);
-        }
+        let (request, budget) = self.config.limiter.budget_of(request);
+        let budget = match budget {
+            Ok(budget) if self.config.mode != Mode::Reject => budget,
+            now => {
+                let verdict = now.and_then(|budget| self.config.decide_now(budget));
+                return ResponseFuture::decided(&self.config, verdict, &mut self.inner, request);
+            }
+        };
         // The instance that was polled ready must serve the request; its clone must be polled ready again.
         let clone = self.inner.clone();
-        ResponseFuture::waiting(&self.config, std::mem::replace(&mut self.inner, clone), request)
+        ResponseFuture::waiting(&self.config, budget, std::mem::replace(&mut self.inner, clone), request)
     }
 }

@@ -1,7 +1,7 @@
 //! `charge`, `reserve` and `schedule`, which take without waiting.
 
 use super::cost::CostFlags;
-use super::target::Target;
+use super::target::{Target, WithoutKeys};
 use clap::Args as Group;
 
 #[derive(Group)]
@@ -15,7 +15,7 @@ pub(crate) struct Charge {
 #[derive(Group)]
 pub(crate) struct Reserve {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: WithoutKeys,
     #[command(flatten)]
     pub(crate) cost: CostFlags,
     /// Print a JSON object, for programs
@@ -26,7 +26,7 @@ pub(crate) struct Reserve {
 #[derive(Group)]
 pub(crate) struct Schedule {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: WithoutKeys,
     #[command(flatten)]
     pub(crate) cost: CostFlags,
     /// Number of requests, each of this cost

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod cost;
+mod key;
 mod limits;
 mod policy;
 mod take;
@@ -9,9 +10,10 @@ mod target;
 
 pub(crate) use ahead::{Charge, Reserve, Schedule};
 pub(crate) use cost::amount;
+pub(crate) use key::{KeyFlags, NamedKey};
 pub(crate) use policy::{Create, Set};
 pub(crate) use take::{Acquire, Hold, Run, Take};
-pub(crate) use target::Target;
+pub(crate) use target::{Target, WithoutKeys};
 
 use crate::{complete, help};
 use clap::{Args as Group, Parser, Subcommand, ValueHint};
@@ -47,9 +49,9 @@ pub(crate) enum Command {
     /// Change limits, permits or shadow mode at once, for every process and every waiting caller
     #[command(after_help = help::SET, override_usage = "shm-limit set [OPTIONS] <NAME>")]
     Set(Set),
-    /// Reset usage to zero; also repairs damage, as far as possible
+    /// Reset usage to zero, of all requests or of one key; also repairs damage, as far as possible
     #[command(after_help = help::RESET)]
-    Reset(Named),
+    Reset(Reset),
     /// Deny all requests for a while, in every process
     #[command(after_help = help::PAUSE)]
     Pause(Pause),
@@ -93,10 +95,10 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         to: PathBuf,
     },
-    /// Print the help of this program or of a command
+    /// Print the help of this program, of a command, or of limits per key (keys)
     #[command(after_help = help::HELP)]
     Help {
-        /// The command
+        /// The command, or keys
         #[arg(value_name = "COMMAND", add = ArgValueCandidates::new(complete::commands))]
         of: Option<String>,
     },
@@ -124,9 +126,23 @@ pub(crate) struct Inspect {
     /// The limiter's name
     #[arg(value_parser = Name::new, add = limiter_names())]
     pub(crate) name: Name,
+    #[command(flatten)]
+    pub(crate) key: KeyFlags,
+    /// Show the N keys that were denied most in the last minute, of a limiter with limits per key: at most 64 are known
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with_all = ["key", "key_ip"])]
+    pub(crate) top: usize,
     /// Print a JSON object, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Group)]
+pub(crate) struct Reset {
+    /// The limiter's name
+    #[arg(value_parser = Name::new, add = limiter_names())]
+    pub(crate) name: Name,
+    #[command(flatten)]
+    pub(crate) key: KeyFlags,
 }
 
 #[derive(Group)]

@@ -4,7 +4,7 @@
 //! it has the receipt.
 
 use crate::args::{Charge, Reserve, Schedule};
-use crate::commands::open::{Reports, open};
+use crate::commands::open::{Reports, open, open_ahead};
 use crate::exit::{DONE, Failure, USAGE};
 use crate::output::{self, amount, duration, json};
 use shm_lib::{Cost, Directory, Nanos, Reservation};
@@ -18,13 +18,14 @@ pub(crate) fn charge(dir: &Directory, args: &Charge) -> Result<u8, Failure> {
     let calls = cost.amount(shm_lib::Unit::CALLS).filter(|&n| n > 0).map(|n| amount("calls", n));
     let units = args.cost.amounts.iter().map(|(unit, n)| amount(unit.name(), *n));
     let all: Vec<String> = calls.into_iter().chain(units).collect();
-    output::print_line(&format!("{}: charged {}", args.target.name, all.join(" and ")))?;
+    let to = limiter.key().map_or_else(String::new, |key| format!(" to key {key}"));
+    output::print_line(&format!("{}: charged {}{to}", args.target.name, all.join(" and ")))?;
     Ok(DONE)
 }
 
 /// Takes the next turn, and prints in how many seconds it is.
 pub(crate) fn reserve(dir: &Directory, args: &Reserve) -> Result<u8, Failure> {
-    let name = &args.target.name;
+    let name = &args.target.0.name;
     let reservation = match reservation(dir, args) {
         Ok(reservation) => reservation,
         Err(failure) if args.json => {
@@ -46,12 +47,12 @@ pub(crate) fn reserve(dir: &Directory, args: &Reserve) -> Result<u8, Failure> {
 
 fn reservation(dir: &Directory, args: &Reserve) -> Result<Reservation, Failure> {
     let cost = usage(args.cost.of_request())?;
-    Ok(open(dir, &args.target, Reports::Usual)?.reserve(cost)?)
+    Ok(open_ahead(dir, &args.target)?.reserve(cost)?)
 }
 
 /// Takes the next turns, and prints in how many seconds each of them is.
 pub(crate) fn schedule(dir: &Directory, args: &Schedule) -> Result<u8, Failure> {
-    let name = &args.target.name;
+    let name = &args.target.0.name;
     let turns = match turns(dir, args) {
         Ok(turns) => turns,
         Err(failure) if args.json => {
@@ -75,7 +76,7 @@ pub(crate) fn schedule(dir: &Directory, args: &Schedule) -> Result<u8, Failure> 
 
 fn turns(dir: &Directory, args: &Schedule) -> Result<Vec<Nanos>, Failure> {
     let cost = usage(args.cost.of_request())?;
-    Ok(open(dir, &args.target, Reports::Usual)?.schedule(cost, args.requests)?)
+    Ok(open_ahead(dir, &args.target)?.schedule(cost, args.requests)?)
 }
 
 fn usage(cost: Result<Cost, String>) -> Result<Cost, Failure> {

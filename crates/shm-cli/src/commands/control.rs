@@ -1,15 +1,22 @@
 //! `reset`, `pause`, `resume` and `remove`: small changes that affect every process.
 
-use crate::args::{Named, Pause, Remove};
-use crate::commands::{attach, builder, if_missing};
+use crate::args::{Named, Pause, Remove, Reset};
+use crate::commands::{attach, attach_keyed, builder, if_missing};
 use crate::exit::{DONE, Failure};
-use crate::output::{self, duration};
-use shm_lib::Directory;
+use crate::output::{self, duration, human};
+use shm_lib::{Directory, Key};
 
-/// `reset NAME`.
-pub(crate) fn reset(dir: &Directory, args: &Named) -> Result<u8, Failure> {
-    attach(dir, &args.name)?.reset()?;
-    done(&format!("{}: reset", args.name))
+/// `reset NAME [--key KEY]`.
+pub(crate) fn reset(dir: &Directory, args: &Reset) -> Result<u8, Failure> {
+    let Some(named) = args.key.named() else {
+        let limiter = attach(dir, &args.name)?;
+        limiter.reset()?;
+        let all = if limiter.policy()?.keys().is_some() { ", with all its keys" } else { "" };
+        return done(&format!("{}: reset{all}", args.name));
+    };
+    let was_known = attach_keyed(dir, &args.name)?.key(Key::from(&named.key)).reset()?;
+    let what = if was_known { "reset" } else { "had used nothing" };
+    done(&format!("{}: key {} {what}", args.name, human::key(&named.parts)))
 }
 
 /// `pause NAME TIME`.

@@ -1,10 +1,10 @@
 //! `shm-limit create NAME`.
 
 use crate::args::Create;
-use crate::commands::{attach, builder, on_mismatch};
-use crate::exit::{DONE, Failure};
+use crate::commands::{attach, builder, keyed_builder, on_mismatch};
+use crate::exit::{DONE, Failure, USAGE};
 use crate::{location, output, policy_file, sliding};
-use shm_lib::{Directory, ErrorKind, RateLimit};
+use shm_lib::{Directory, ErrorKind, PolicySpec, RateLimit};
 
 /// Creates the limiter, or checks that the existing one has the given settings.
 pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
@@ -13,22 +13,16 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
         (None, Some(policy)) => policy,
         (None, None) => unreachable!("clap requires one of the two"),
     };
-    let mut new = builder(dir, &args.name).on_mismatch(on_mismatch(args.keep));
-    if let Some(mode) = args.mode {
-        new = new.mode(mode);
-    }
-    if let Some(seats) = args.seats {
-        new = new.seats(seats);
-    }
-    if args.replace {
-        new = new.replace();
+    if args.capacity.is_some() && policy.policy().keys().is_none() {
+        let why = "--capacity is that of a table of keys, and the policy has no limits per key; add --keyed, or [keys] in the file";
+        return Err(Failure::Other(USAGE, why.to_owned()));
     }
     let was_there = match attach(dir, &args.name) {
         Ok(_) => true,
         Err(e) if e.kind() == ErrorKind::NotFound => false,
         Err(e) => return Err(e.into()),
     };
-    let limiter = new.open_policy(policy)?;
+    let limiter = open(dir, args, policy)?;
     if !args.keep {
         agrees(&limiter, args)?;
     }
@@ -40,7 +34,12 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
         (true, true) => "already exists",
         (true, false) => "already exists with other settings, which are kept",
     };
-    output::print_line(&format!("{}: {verb}, {there}", args.name))?;
+    let seen = limiter.inspect()?;
+    let room = seen.keys.map_or_else(String::new, |keys| {
+        let most = output::size(keys.table.bytes);
+        format!("; room for {} in up to {most}", output::count(keys.table.capacity, "key"))
+    });
+    output::print_line(&format!("{}: {verb}, {there}{room}", args.name))?;
     if !was_there {
         location::of_new(dir, &limiter, false).into_iter().for_each(output::report);
     }
@@ -50,7 +49,34 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-/// Checks mode and seats if they were given; opening has checked the policy.
+/// Opens the limiter, or creates it.
+fn open(dir: &Directory, args: &Create, policy: PolicySpec) -> shm_lib::Result<RateLimit> {
+    let on_mismatch = on_mismatch(args.keep);
+    if policy.policy().keys().is_none() {
+        let mut new = builder(dir, &args.name).on_mismatch(on_mismatch);
+        if let Some(mode) = args.mode {
+            new = new.mode(mode);
+        }
+        if let Some(seats) = args.seats {
+            new = new.seats(seats);
+        }
+        return if args.replace { new.replace() } else { new }.open_policy(policy);
+    }
+    let mut new = keyed_builder(dir, &args.name).on_mismatch(on_mismatch);
+    if let Some(mode) = args.mode {
+        new = new.mode(mode);
+    }
+    if let Some(seats) = args.seats {
+        new = new.seats(seats);
+    }
+    if let Some(capacity) = args.capacity {
+        new = new.capacity(capacity);
+    }
+    let limiter = if args.replace { new.replace() } else { new }.open_policy(policy)?;
+    Ok(limiter.all_keys().clone())
+}
+
+/// Checks mode, seats and capacity if they were given; opening has checked the policy.
 fn agrees(limiter: &RateLimit, args: &Create) -> Result<(), Failure> {
     let there = limiter.inspect()?;
     if let Some(mode) = args.mode.filter(|&mode| mode != there.mode) {
@@ -69,6 +95,16 @@ fn agrees(limiter: &RateLimit, args: &Create) -> Result<(), Failure> {
              by --replace",
             args.name.as_str(),
             output::count(there.seats as u64, "seat"),
+        )));
+    }
+    if let (Some(capacity), Some(keys)) = (args.capacity, &there.keys)
+        && !keys.table.is_made_for(capacity)
+    {
+        return Err(Failure::new(format!(
+            "limiter {:?} exists with room for {}, but --capacity {capacity} is given; leave --capacity out, or put a new one \
+             in its place by --replace",
+            args.name.as_str(),
+            output::count(keys.table.capacity, "key"),
         )));
     }
     Ok(())

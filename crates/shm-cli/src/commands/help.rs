@@ -2,11 +2,15 @@
 
 use crate::args::Args;
 use crate::exit::{DONE, Failure, USAGE};
-use crate::{advice, output};
+use crate::{advice, help, output};
 use clap::CommandFactory;
 
-/// Prints the help of this program, or of one of its commands: the same as `--help`.
+/// Prints the help of this program, or of one of its commands: the same as `--help`; or of a topic.
 pub(crate) fn help(of: Option<&str>) -> Result<u8, Failure> {
+    if of == Some(help::KEYS_TOPIC) {
+        output::print_line(help::KEYS)?;
+        return Ok(DONE);
+    }
     if let Some(name) = of.filter(|name| Args::command().find_subcommand(name).is_none()) {
         return Err(unknown(name));
     }

@@ -15,11 +15,15 @@ mod run;
 mod set;
 mod take;
 
+pub(crate) use open::Opened;
+
 use crate::args::{Args, Command};
 use crate::demo;
 use crate::exit::Failure;
 use crate::location;
-use shm_lib::{Builder, Directory, Error, ErrorKind, Name, OnMismatch, RateLimit};
+use shm_lib::{
+    Builder, Directory, Error, ErrorKind, KeyedBuilder, KeyedRateLimit, Name, OnMismatch, RateLimit,
+};
 
 /// Carries out the command line, and returns the exit status.
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
@@ -50,6 +54,17 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
 /// The limiter of this name in this directory, to be opened.
 fn builder(dir: &Directory, name: &Name) -> Builder {
     RateLimit::builder(name.as_str()).in_directory(dir.clone())
+}
+
+/// The same, with limits per key.
+fn keyed_builder(dir: &Directory, name: &Name) -> KeyedBuilder {
+    KeyedRateLimit::builder(name.as_str()).in_directory(dir.clone())
+}
+
+/// The existing limiter of this name, with limits per key.
+fn attach_keyed(dir: &Directory, name: &Name) -> shm_lib::Result<KeyedRateLimit> {
+    let seen = "`shm-limit list` shows those that exist";
+    keyed_builder(dir, name).attach().map_err(|e| if_missing(dir, name, e, seen))
 }
 
 /// The existing limiter of this name, with its settings.

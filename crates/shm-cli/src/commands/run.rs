@@ -2,12 +2,13 @@
 
 use crate::args::Run;
 use crate::child;
+use crate::commands::Opened;
 use crate::commands::take::{Taken, take};
 use crate::exit::{Failure, NO_COMMAND, NOT_EXECUTABLE};
 use crate::output::{amount, denial, printable, report};
 use crate::settlement::Settlement;
 use crate::signals;
-use shm_lib::{Admission, Directory, Outcome, RateLimit};
+use shm_lib::{Admission, Directory, Outcome, Unit};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -68,24 +69,37 @@ pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
 }
 
 /// Settles with what the command wrote. The exit status is the command's own even if that fails.
-fn settle(limiter: &RateLimit, settlement: Settlement, admission: &mut Admission, args: &Run) {
-    let name = limiter.name();
+fn settle(opened: &Opened, settlement: Settlement, admission: &mut Admission, args: &Run) {
+    let name = opened.limiter().name();
     let actual = args.take.cost.of_request().and_then(|estimate| settlement.read(&estimate));
     let settled = match actual {
         Ok(None) => return,
-        Ok(Some(actual)) => limiter.settle(admission, actual).map_err(|e| e.to_string()),
+        Ok(Some(actual)) => {
+            let settled = opened.settle(admission, actual).map_err(|e| e.to_string());
+            settled.map(|settled| (settled, actual))
+        }
         Err(why) => Err(format!("limiter {name:?}: {why}")),
     };
     match settled {
-        Ok(settled) if args.take.verbose => {
+        Ok((settled, actual)) if args.take.verbose => {
             let units = args.take.cost.amounts.iter().map(|&(unit, _)| unit);
-            for unit in std::iter::once(shm_lib::Unit::CALLS).chain(units) {
+            for unit in std::iter::once(Unit::CALLS).chain(units) {
                 let (back, more) = (settled.given_back(unit), settled.charged(unit));
                 if back > 0.0 {
                     report(format_args!("limiter {name:?}: gave back {back:.1} {unit}"));
                 }
                 if more > 0 {
                     report(format_args!("limiter {name:?}: charged {} more", amount(unit.name(), more)));
+                }
+                let estimate = args.take.cost.of_request().ok().and_then(|estimate| estimate.amount(unit));
+                if let (Some(key), Some(estimate), Some(actual)) =
+                    (opened.key(), estimate, actual.amount(unit))
+                    && actual < estimate
+                {
+                    let less = amount(unit.name(), estimate - actual);
+                    report(format_args!(
+                        "limiter {name:?}: {less} too many stay charged to key {key}: a key gives nothing back"
+                    ));
                 }
             }
         }

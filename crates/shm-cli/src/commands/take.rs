@@ -1,18 +1,18 @@
 //! What `acquire`, `run` and `hold` have in common: open the limiter, take, and wait.
 
 use crate::args::Take;
-use crate::commands::open::{Reports, open};
+use crate::commands::open::{Opened, Reports, open};
 use crate::exit::{Failure, USAGE};
 use crate::output::notice::Notice;
 use crate::output::{denial, report};
 use crate::signals::SignalCatcher;
-use shm_lib::{Directory, Error, ErrorKind, Fallback, Outcome, RateLimit, Result};
+use shm_lib::{Directory, Error, ErrorKind, Fallback, Outcome, Result};
 use std::time::Duration;
 
 /// The decision on a request. Signals are still caught until [`SignalCatcher::end`].
 pub(crate) struct Taken {
     /// `None` if the limiter could not be opened and the request was decided by `--fail-open` or `--fail-closed`.
-    pub(crate) limiter: Option<RateLimit>,
+    pub(crate) limiter: Option<Opened>,
     pub(crate) outcome: Outcome,
     /// Why the limiter could not decide.
     pub(crate) problem: Option<Error>,
@@ -24,18 +24,16 @@ pub(crate) fn take(dir: &Directory, args: &Take) -> std::result::Result<Taken, F
     let cost = args.cost.of_request().map_err(|why| Failure::Other(USAGE, why))?;
     let signals = SignalCatcher::begin().map_err(|e| Failure::new(format!("cannot catch signals: {e}")))?;
     let patience = if args.try_only { Some(Duration::ZERO) } else { args.timeout };
-    let decide = |limiter: RateLimit| -> Result<(RateLimit, Outcome)> {
+    let decide = |limiter: Opened| -> Result<(Opened, Outcome)> {
         let outcome = match patience {
             Some(Duration::ZERO) => limiter.try_acquire(cost),
             _ => {
-                let acquire = limiter.acquire(cost).or_denied();
-                let acquire = if let Some(time) = patience { acquire.timeout(time) } else { acquire };
                 let mut notice = Notice::new(args.verbose);
                 let stop = || {
                     notice.when_due(&limiter);
                     signals.caught()
                 };
-                acquire.stop_when(stop).wait()
+                limiter.acquire(cost, patience, stop)
             }
         }?;
         // After an error the limiter is dropped here: its seat is free at once, not when the kernel notices.

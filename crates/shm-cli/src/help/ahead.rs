@@ -15,8 +15,11 @@ at the end, acquire an estimate by `shm-limit run --settle`.
 The limiter must exist, unless --rate or --permits say how to create it:
 `shm-limit create --help`.
 
+With --key the key is charged, and the limits of all keys are not.
+
 Examples:
   shm-limit charge login -n 3
+  shm-limit charge logins --key alice
   shm-limit charge model --take tokens=850";
 
 /// `reserve --help`.
@@ -31,7 +34,7 @@ script does not use it, it passes unused. To wait in the line instead, and to
 obey changes, use `shm-limit acquire` or `shm-limit run`.
 
 A reservation has no permit, since a permit is held by a process. A limiter
-with permits only has no turns.
+with permits only has no turns, nor has one with limits per key.
 
 With --json, an object with these fields. Fields are only ever added.
   name, path  of the limiter
@@ -49,7 +52,7 @@ Examples:
 pub(crate) const SCHEDULE: &str = "\
 Prints in how many seconds each of the turns is, counted from now, one a line.
 The turns are like those of `shm-limit reserve`: taken for good, without a
-permit, and they cannot be given back.
+permit, and they cannot be given back. A limiter with limits per key has none.
 
 The turns are taken in one step, except from a greedy limit: there other
 callers may come in between.

@@ -27,6 +27,9 @@ With --permits N at most N run at once; without a --rate, nothing else limits
 them.
 With --max-waiters N at most N callers wait, in all processes together; with
 0 no caller waits.
+With --keyed each --rate is a limit per key, for example per user: a bucket,
+--window fixed or --window sliding. --all-rate and --permits then limit all
+keys together. See `shm-limit help keys`.
 
 The same in a file for --from (or as JSON, in a file that ends in .json):
   permits = 2                    # none if left out
@@ -53,6 +56,19 @@ The same in a file for --from (or as JSON, in a file that ends in .json):
   kind = \"calendar-window\"
   zone = \"Europe/Berlin\"         # calendar-window only; UTC if left out
 
+Limits per key in such a file; each [[limit]] is then one of all keys:
+  [keys]
+  refuse_new = false             # --refuse-new-keys
+  hide_names = false             # --hide-names
+  [[keys.limit]]
+  rate = \"5/s\"
+  burst = 10
+  [[keys.limit]]
+  rate = \"1000/h\"
+  kind = \"sliding-counter\"
+  [[limit]]
+  rate = \"2000/s\"
+
 If the limiter exists, every setting that is given is compared with it, and
 none that is left out: `create api --rate 5/s` also succeeds if api has a
 burst, permits or a second limit. A file is compared as a whole. If a setting
@@ -77,6 +93,7 @@ Examples:
   shm-limit create model --rate 500/m --greedy \\
       --rate 200000/m --unit tokens --permits 8
   shm-limit create model --from policy.toml
+  shm-limit create users --keyed --rate 5/s --burst 10 --capacity 1000000
   shm-limit create api --rate 5/s --keep
   shm-limit create api --rate 5/s --seats 1000 --replace
   shm-limit --dir /srv/limits create shared --rate 30/1m30s --mode 660";
@@ -106,6 +123,12 @@ created with if that is more. A limiter that was created for one bucket or for
 permits has no room for other kinds and more limits: put a new one in its
 place by `shm-limit create NAME --replace`.
 
+If the limiter has limits per key, --rate, --burst and --limit change those,
+for all keys at once, and --all-rate, --all-burst and --all-limit those of all
+keys together. What a key owes stays owed. The number of limits per key, their
+kinds, the lengths of their windows and the capacity cannot be changed: put a
+new limiter in its place.
+
 Examples:
   shm-limit set api --rate 50/s
   shm-limit set api --rate 1000/m --burst 100
@@ -113,4 +136,5 @@ Examples:
   shm-limit set model --permits 4 --no-shadow
   shm-limit set model --max-waiters 100
   shm-limit set quota --zone America/New_York
+  shm-limit set users --rate 10/s --all-rate 3000/s
   shm-limit set model --from policy.toml";

@@ -2,11 +2,13 @@
 //! on a manual page.
 
 mod ahead;
+mod keys;
 mod limits;
 mod show;
 mod take;
 
 pub(crate) use ahead::{CHARGE, RESERVE, SCHEDULE};
+pub(crate) use keys::{KEYS, KEYS_TOPIC};
 pub(crate) use limits::{CREATE, SET};
 pub(crate) use show::{INSPECT, LIST};
 pub(crate) use take::{ACQUIRE, HOLD, RUN};
@@ -30,11 +32,14 @@ Exit status:
 
 Colours appear on a terminal only; NO_COLOR=1 turns them off.
 
+A limit for each of many users or addresses: shm-limit help keys
+
 Examples:
   shm-limit create api --rate 100/10s --burst 20
   shm-limit run api -- curl -sS https://example.com/
   shm-limit run mail --rate 5/s --timeout 1m -- sendmail -t < letter
   shm-limit run build --permits 4 -- make
+  shm-limit run users --keyed --rate 5/s --key=\"$user\" -- ./serve
   xargs -P 16 -a urls -n 1 shm-limit run crawl --rate 2/s -- wget -q
   shm-limit list";
 
@@ -42,8 +47,12 @@ Examples:
 pub(crate) const RESET: &str = "\
 A pause goes on. Waiting callers keep their places in the line.
 
+With --key only this key is reset, of a limiter with limits per key. Until its
+old debt has expired, it takes the room of one more key in the table.
+
 Examples:
-  shm-limit reset api";
+  shm-limit reset api
+  shm-limit reset users --key alice";
 
 /// `pause --help`.
 pub(crate) const PAUSE: &str = "\
@@ -105,8 +114,9 @@ Examples:
 
 /// `man --help`.
 pub(crate) const MAN: &str = "\
-Writes shm-limit.1 and one page for each command, such as shm-limit-run.1, and
-prints their paths. Existing files of these names are overwritten.
+Writes shm-limit.1, one page for each command, such as shm-limit-run.1, and
+shm-limit-keys.7, and prints their paths. Existing files of these names are
+overwritten.
 
 Examples:
   mkdir -p ~/.local/share/man/man1
@@ -115,9 +125,12 @@ Examples:
 
 /// `help --help`.
 pub(crate) const HELP: &str = "\
+There is also a topic: `shm-limit help keys` explains limits per key.
+
 Examples:
   shm-limit help
-  shm-limit help run";
+  shm-limit help run
+  shm-limit help keys";
 
 #[cfg(test)]
 mod tests {
@@ -127,6 +140,7 @@ mod tests {
     /// On a terminal of 80 columns a longer line would be broken in the middle of a word.
     #[test]
     fn no_line_after_the_options_is_longer_than_a_manual_page_is_wide() {
+        assert!(super::KEYS.lines().all(|line| line.chars().count() <= 78 && line.trim_end() == line));
         let program = Args::command();
         for command in std::iter::once(&program).chain(program.get_subcommands()) {
             let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -13,24 +13,29 @@ limit. The columns:
   NEXT     after how long the limits admit one more call; waiting callers
            come first
   PERMITS  held permits/all permits
+  KEYS     how full the table of keys is, estimated; shown if any limiter has
+           limits per key. LIMIT and BURST are then those of each key
   PROCS    number of living processes that have used the limiter and still
            have it open
-  STATE    ok, full (a limit, or the permits), paused, or what is wrong with
-           the limiter, which standard error explains. In shadow mode no
-           request is denied
+  STATE    ok, full (a limit, or the permits), paused, near capacity (the
+           table of keys, from 85% on), forgetting keys (in the last minute,
+           the table was too full for new keys), or what is wrong with the
+           limiter, which standard error explains. In shadow mode no request
+           is denied
 
 If a limiter cannot be read, it is shown with what is wrong, and the exit
 status is 0 all the same.
 
 With --json: an array of the objects that `shm-limit inspect --json` prints,
-without `attached` and `waiting`. If the directory cannot be read, nothing is
-printed on standard output, and the exit status is 1.
+without `attached`, `waiting` and `most_denied`. If the directory cannot be
+read, nothing is printed on standard output, and the exit status is 1.
 
 Examples:
   shm-limit list
   watch -n 1 shm-limit list
   shm-limit list --json | jq -r '.[] | select(.full) | .name'
-  shm-limit list --json | jq '.[] | select(.callers_waiting > 10) | .name'";
+  shm-limit list --json | jq '.[] | select(.callers_waiting > 10) | .name'
+  shm-limit list --json | jq '.[] | select(.keys.warning) | .name'";
 
 /// `inspect --help`.
 pub(crate) const INSPECT: &str = "\
@@ -43,6 +48,13 @@ behind it are served meanwhile, and it keeps its place.
 
 `charged ahead` is what a limit has charged already for an instant to come:
 the next turns of waiting callers, reservations, schedules, and debts.
+
+Of a limiter with limits per key, `keys` is the number of keys that owe
+something, of the capacity. If it is too large, `warning` says so, and which
+command ends it. `top` are the keys that were denied most in the last minute:
+a sample, in which a key with a few per cent of all denials is found. --top N
+shows N of them. Callers that wait for a key stand in no line. --key shows
+what one key has used. See `shm-limit help keys`.
 
 With --json, an object with these fields. Fields are only ever added.
   name, path, directory
@@ -77,6 +89,26 @@ With --json, an object with these fields. Fields are only ever added.
                    is no limit
   next_in_s        of the tightest limit; without a limit, seconds until a
                    pause ends, or 0
+  keys             null, or of a limiter with limits per key an object:
+    limits         the limits per key: a list of {text, unit, kind, rate,
+                   burst, start}. (`limits` above are those of all keys)
+    capacity       how many keys can owe something at a time
+    live           how many do, estimated
+    fill           live/capacity: more than 1 if there are too many
+    warning        null, \"near_capacity\" or \"forgetting_keys\"
+    advised_capacity
+                   null, or with a warning the capacity to choose
+    memory_bytes, memory_max_bytes
+                   the memory that the table has got, and can get
+    forgotten      {last_minute, total}: keys that were forgotten before they
+                   had recovered
+    new_keys_denied
+                   {last_minute, total}: new keys that were denied because the
+                   table was too full
+    refuses_new_keys, hides_names
+                   the settings
+    most_denied    a list of {key, last_minute}, at most --top: the parts of
+                   the key, of which 48 bytes are known, and its denials
   permits          null, or {max, held, holders}; holders is a list of
                    {seat, pid, held}
   max_waiters      null, or the number of callers that may wait at a time
@@ -114,7 +146,20 @@ With --json, an object with these fields. Fields are only ever added.
                    host's wall clock was set; otherwise null. Windows follow
                    that clock. Windows in which it was before count as full
 
+With --json and --key, an object with name, path, directory, health, problem
+and these fields:
+  key              the parts of the key
+  known            whether the key is in the table
+  limits           the limits per key as above, each with available, used and
+                   next_in_s of this key
+  all_keys         the limits of all keys, as `limits` above
+  next_in_s        seconds until all of them admit one more call of this key
+  shadow, paused_for_s
+                   as above
+
 Examples:
   shm-limit inspect api
+  shm-limit inspect users --top 20
+  shm-limit inspect users --key alice
   shm-limit inspect api --json | jq .next_in_s
   shm-limit inspect model --json | jq '.limits[] | {unit, available}'";

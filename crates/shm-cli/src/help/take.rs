@@ -28,7 +28,8 @@ The same holds if no seat became free within --timeout (see --seats in
 `shm-limit create --help`). Without a timeout the command waits for a seat,
 and with --try it fails with status 1.
 
-If the limiter counts units, give the amount of each by --take.
+If the limiter counts units, give the amount of each by --take. If it has
+limits per key, name the key by --key: `shm-limit help keys`.
 
 If the limiter cannot decide (it does not exist, is damaged, or cannot be
 opened), the command fails with status 1. --fail-open goes on as if admitted;
@@ -40,15 +41,18 @@ command fails (but not if the command line is wrong). Fields are only ever
 added.
   name, path       of the limiter
   outcome          \"admitted\", \"denied\" or \"failed\"
+  key              null, or the parts of the key
   calls            number of calls that were asked for
   units            amounts of units that were asked for: {\"tokens\": 500}
   waited_s         seconds waited for the turn; 0 if none, or denied
   denied_by        null, or \"limits\", \"pause\" (of a limiter without a rate),
-                   \"permits\", \"line\" (as many requests wait as may wait) or
+                   \"permits\", \"line\" (as many requests wait as may wait),
                    \"unavailable\" (--fail-closed, or no seat became free within
-                   --timeout)
+                   --timeout), \"key\" (a limit per key), or \"table\" (the table
+                   of keys is too full for a new key)
   retry_after_s    null, or after how many seconds to try again; null also
-                   if denied by permits or by the line
+                   if denied by permits or by the line, and if a new key is
+                   refused
   shadowed         whether the request was admitted only because the limiter
                    is in shadow mode
   at_ns            the instant of the admission, in nanoseconds of
@@ -63,7 +67,8 @@ Examples:
   until after=$(shm-limit acquire api --try); do
       [ $? = 75 ] || exit; sleep $after
   done
-  shm-limit acquire model --take tokens=350 --timeout 10s --json";
+  shm-limit acquire model --take tokens=350 --timeout 10s --json
+  shm-limit acquire users --key=\"$user\" --try";
 
 /// `run --help`.
 pub(crate) const RUN: &str = "\
@@ -101,7 +106,9 @@ After `shm-limit set` has changed a limiter, a command that still gives the
 old rate fails. With --keep it uses the limiter as it is. The settings are
 explained by `shm-limit create --help`. --max-waiters is such a setting: it
 belongs to the limiter, not to this request. If the limiter counts units, give
-the amount of each by --take.
+the amount of each by --take. If it has limits per key, name the key by --key:
+`shm-limit help keys`. A key gives nothing back when the command has settled;
+it is charged more, though.
 
 If the limiter cannot decide (it does not exist, is damaged, or cannot be
 opened), the command is not run and the exit status is 1. --fail-open runs it
@@ -116,6 +123,7 @@ Examples:
   shm-limit run model --take tokens=500 -- ./ask
   shm-limit run model --take tokens=900 --settle -- \\
       sh -c './ask; echo tokens=412 >> \"$SHM_LIMIT_ACTUAL\"'
+  xargs -P 4 -I{} -a users shm-limit run mail --key={} -- ./send {}
   seq 9 | xargs -P 4 -I{} shm-limit run crawl --rate 2/s -- wget -q ex.org/{}
   @hourly shm-limit run backup --rate 1/h --keep --try --quiet -- backup";
 

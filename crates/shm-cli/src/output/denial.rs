@@ -19,6 +19,8 @@ pub(crate) fn by(denied: &Denied) -> &'static str {
         DeniedBy::Line { .. } => "line",
         DeniedBy::Paused { .. } => "pause",
         DeniedBy::Unavailable { .. } => "unavailable",
+        DeniedBy::KeyLimit { inherited: false, .. } => "key",
+        DeniedBy::KeyLimit { inherited: true, .. } | DeniedBy::TableFull => "table",
         _ => "limits",
     }
 }
@@ -30,6 +32,17 @@ pub(crate) fn reason(denied: &Denied, so: &str) -> String {
             let verb = if waiting == 1 { "waits" } else { "wait" };
             format!("{} already {verb}, so {so}; try again when fewer wait", count(waiting, "request"))
         }
+        (DeniedBy::KeyLimit { inherited: true, .. }, Some(time)) => {
+            format!(
+                "the table of keys is too full for this new key, which is denied for what another key owes, so {so}; try again in \
+                 {} s (`shm-limit inspect` tells which capacity would do)",
+                duration::seconds(time)
+            )
+        }
+        (DeniedBy::TableFull, _) => format!(
+            "the table of keys is too full for this new key, so {so}; try again later (`shm-limit inspect` tells which capacity \
+             would do)"
+        ),
         (_, Some(time)) => {
             format!("denied, so {so}; try again in {} s", duration::seconds(time))
         }

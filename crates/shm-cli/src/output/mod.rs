@@ -4,6 +4,7 @@ pub(crate) mod denial;
 pub(crate) mod duration;
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod keys;
 pub(crate) mod notice;
 pub(crate) mod printable;
 mod style;
@@ -11,7 +12,7 @@ pub(crate) mod table;
 pub(crate) mod usage;
 mod write;
 
-pub(crate) use style::{BAD, GOOD, STRONG, WEAK, paint};
+pub(crate) use style::{BAD, GOOD, STRONG, WARNING, WEAK, paint};
 
 use crate::exit::Failure;
 use clap::builder::StyledStr;
@@ -75,6 +76,23 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Failure::new(format!("cannot write this as JSON: {e}")))?;
     print_line(&printable::json(&text))
+}
+
+/// Bytes, in two or three figures: "4.1 MB".
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    if bytes < 1_000 {
+        return count(bytes, "byte");
+    }
+    let mut size = bytes as f64 / 1e3;
+    for unit in units {
+        // What would be shown as 1000 is 1 of the next unit.
+        if size < 999.5 {
+            return if size < 9.95 { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") };
+        }
+        size /= 1e3;
+    }
+    format!("{size:.0} PB")
 }
 
 /// A number of things: "1 seat", "2 seats".

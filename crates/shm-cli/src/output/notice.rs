@@ -1,7 +1,8 @@
 //! The message of `--verbose` about a wait, on standard error.
 
+use crate::commands::Opened;
 use crate::output::report;
-use shm_lib::{Inspection, RateLimit};
+use shm_lib::Inspection;
 use std::time::{Duration, Instant};
 
 /// A shorter wait is not reported.
@@ -20,24 +21,32 @@ impl Notice {
     }
 
     /// Reports, if that is due.
-    pub(crate) fn when_due(&mut self, limiter: &RateLimit) {
+    pub(crate) fn when_due(&mut self, opened: &Opened) {
         if self.due.take_if(|due| *due <= Instant::now()).is_some() {
-            let place = limiter.inspect().map_or_else(|_| String::new(), |seen| position(&seen));
-            report(format_args!("limiter {:?}: waiting{place}", limiter.name()));
+            let limiter = opened.limiter();
+            let seen = limiter.inspect().ok();
+            let what = match opened.key() {
+                // The line is that of the limits of all keys.
+                Some(key) => {
+                    format!(" for key {key}{}", seen.as_ref().and_then(position).unwrap_or_default())
+                }
+                None => seen
+                    .map_or_else(String::new, |seen| position(&seen).unwrap_or_else(|| OUTSIDE.to_owned())),
+            };
+            report(format_args!("limiter {:?}: waiting{what}", limiter.name()));
         }
     }
 }
 
+/// The position of this process, if it has none.
+const OUTSIDE: &str = ", outside of the line, because it has fewer places than processes wait";
+
 /// The position of this process in the line.
-fn position(seen: &Inspection) -> String {
+fn position(seen: &Inspection) -> Option<String> {
     let me = std::process::id();
     let mine = seen.waiting.iter().position(|process| process.pid == me && !process.foreign_pid);
-    match mine {
-        Some(index) => {
-            let before =
-                seen.waiting[..index].iter().fold(0, |sum: u64, one| sum.saturating_add(one.callers));
-            format!(", number {} of {} in line", before.saturating_add(1), seen.callers_waiting())
-        }
-        None => ", outside of the line, because it has fewer places than processes wait".to_owned(),
-    }
+    mine.map(|index| {
+        let before = seen.waiting[..index].iter().fold(0, |sum: u64, one| sum.saturating_add(one.callers));
+        format!(", number {} of {} in line", before.saturating_add(1), seen.callers_waiting())
+    })
 }

@@ -5,6 +5,8 @@ use std::fmt;
 
 /// A problem.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What deserves attention.
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 /// A good state.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 /// Headings and names.

@@ -3,7 +3,7 @@
 use crate::clock::{self, Nanos, WallOffset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intervals::{CLOCK_STEP, FAR_STEP};
-use crate::keyed::KeyClock;
+use crate::keyed::{KeyClock, KeyLimit};
 use crate::layout::Hash;
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::window::{WallClock, Windows};
@@ -79,23 +79,31 @@ impl Config {
         }
         wall.local.offsets = self.offsets_at(here, existing)?;
         wall.zone = zone_tag(self.policy.zone().unwrap_or(Zone::UTC).words());
-        let mut key_clock = self.key_clock;
-        if existing.is_none() && self.policy.keys().is_some() {
-            key_clock.wall_ns = wall.local.wall_ns;
-        }
+        let key_clock = match (existing.and_then(|old| old.policy.keys()), self.policy.keys()) {
+            (Some(from), Some(to)) => self.key_clock.changed(from, to, self.since),
+            (None, Some(keys)) => KeyClock::new(keys, self.since, wall.local.wall_ns),
+            (_, None) => self.key_clock,
+        };
         Ok(Config { wall, key_clock, ..self })
     }
 
     /// Whether its words about the wall clock are not arbitrary ones: the clock was not set by a day since, and shows no
-    /// time from before the boot.
+    /// time from before the boot; and no table's clock has an anchor in the future.
     pub(super) fn has_plausible_clock(&self) -> bool {
         let day = Calendar::Day.nominal().as_nanos() as u64;
         let WallClock { local, earliest_ns, continuous_ns, .. } = self.wall;
         let here = self.since.as_nanos().saturating_add(local.wall_ns);
         let times = local.wall_ns.saturating_sub(day)..=here;
         local.wall_ns.abs_diff(clock::wall_offset().ns) <= day
+            && self.key_clock.anchors.iter().all(|anchor| anchor.ns <= self.since.as_nanos())
             && (!self.policy.follows_wall_clock()
                 || times.contains(&earliest_ns) && times.contains(&continuous_ns))
+    }
+
+    /// The same for the offset by which windows per key are aligned: the clock was not set by a day since the creation.
+    pub(super) fn has_plausible_key_origin(&self) -> bool {
+        let day = Calendar::Day.nominal().as_nanos() as u64;
+        self.key_clock.wall_ns.abs_diff(clock::wall_offset().ns) <= day
     }
 
     /// When the window of this limit that contains `now` ends, if its windows follow the wall clock.
@@ -142,13 +150,15 @@ impl Config {
 
     /// Whether a pause that ends at `at` still has an effect at `now`: after its end it still prevents a burst.
     pub(crate) fn pause_still_binds(&self, at: Nanos, now: Nanos) -> bool {
-        at > now
-            || self.policy.limits().chain(self.policy.keys().into_iter().flat_map(KeyPolicy::limits)).any(
-                |limit| {
-                    let gcra = Gcra::new(limit, Some(at));
-                    matches!(limit.kind(), Kind::Bucket { .. }) && gcra.floor > gcra.unused(now)
-                },
-            )
+        let binds = |limit: Limit| {
+            let gcra = Gcra::new(limit, Some(at));
+            matches!(limit.kind(), Kind::Bucket { .. }) && gcra.floor > gcra.unused(now)
+        };
+        let binds_keys = |(index, limit): (usize, Limit)| {
+            KeyLimit::of(&KeyLimit::params_of(limit, index, &self.key_clock, Some(at))).is_held_back(now)
+        };
+        let mut of_keys = self.policy.keys().into_iter().flat_map(KeyPolicy::limits).enumerate();
+        at > now || self.policy.limits().any(binds) || of_keys.any(binds_keys)
     }
 
     /// The parameters of its only limit, if that is a bucket; `None` without a limit.

@@ -2,10 +2,11 @@
 
 use super::config::{Config, zone_tag};
 use super::damage::{
-    CALENDAR_WORDS, CONFIG_WORDS, Damage, DamagedWord, Expected, HEADER_WORDS, KEY_LIMIT_WORDS, Remedy,
+    ANCHOR_TICKS, BEFORE_CALENDAR, BEFORE_KEYS, CALENDAR_WORDS, CONFIG_WORDS, Damage, DamagedWord, Expected,
+    HEADER_WORDS, KEY_LIMIT_WORDS, Remedy,
 };
 use crate::clock::{self, Nanos};
-use crate::keyed::{KeyClock, KeyLimit, KeyParams, KeyRules};
+use crate::keyed::{Anchor, KeyClock, KeyLimit, KeyParams, KeyRules, Ratio};
 use crate::layout::{CalendarWords, Generation, Hash, KeyLimitWords, LIMITS, LimitWords, RINGS};
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::log::Log;
@@ -28,6 +29,10 @@ const SHADOW: u64 = 1 << 17;
 const TAKES_MORE: u64 = 1 << 18;
 /// Flag in the kind word of a limit per key: a new key is denied rather than that one is forgotten.
 const REFUSES_NEW: u64 = 1 << 19;
+
+/// Where the kind word of a limit per key has the shifts of its ratios.
+const SPEED_SHIFT: u32 = 32;
+const INVERSE_SHIFT: u32 = 40;
 
 /// Flags in the header's word `shape`.
 const SHAPE_REFUSES_NEW: u64 = 1 << 16;
@@ -121,18 +126,27 @@ impl Config {
         let Some((keys, limit)) = keys.and_then(|keys| Some((keys, keys.limits().nth(i)?))) else {
             return [0; KEY_LIMIT_WORDS];
         };
-        let KeyParams { kind, bits, burst, interval, tolerance, floor, advance } =
+        let KeyParams { kind, bits, burst, speed, inverse, floor, anchor_ns, anchor_ticks } =
             KeyLimit::params_of(limit, i, &self.key_clock, self.not_before);
         let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
         let kind = u64::from(bits)
             | u64::from(kind) << 8
+            | u64::from(speed.shift) << SPEED_SHIFT
+            | u64::from(inverse.shift) << INVERSE_SHIFT
             | flag(!limit.unit().is_calls(), COUNTS_A_UNIT)
             | flag(self.policy.is_shadow(), SHADOW)
             | flag(!self.policy.is_unlimited() || self.policy.permits().is_some(), TAKES_MORE)
             | flag(keys.refuses_new_keys(), REFUSES_NEW);
         let [a, b, c] = limit.unit().words();
         let (max, per) = (limit.rate().max(), limit.rate().per_ns());
-        [kind, burst, interval, tolerance, floor, advance, max, per, a, b, c]
+        [kind, burst, speed.mantissa, inverse.mantissa, floor, anchor_ns, anchor_ticks, max, per, a, b, c]
+    }
+
+    /// The limits of each key, in order.
+    fn key_limits(&self) -> impl Iterator<Item = KeyLimit> {
+        let limits = self.policy.keys().into_iter().flat_map(KeyPolicy::limits).enumerate();
+        limits
+            .map(|(i, limit)| KeyLimit::of(&KeyLimit::params_of(limit, i, &self.key_clock, self.not_before)))
     }
 
     /// All words, with their checksum.
@@ -298,9 +312,9 @@ impl RawConfig {
         }
         let mut limits = [Limit::patient(Rate::EVERY_SECOND); MAX_LIMITS];
         for (i, (limit, words)) in limits.iter_mut().zip(self.key_limits.get(..count)?).enumerate() {
-            let [kind, burst, _, origin, _, advance, max, per_ns, a, b, c] = *words;
+            let [kind, burst, _, origin, _, anchor_ns, anchor_ticks, max, per_ns, a, b, c] = *words;
             let rate = Rate::new(max, Duration::from_nanos(per_ns)).ok()?;
-            let kind = kind >> 8 & 0xff;
+            let (kind, bits) = (kind >> 8 & 0xff, kind as u8);
             let of_kind = match kind {
                 0 => Limit::with_burst(rate, burst),
                 2 => Limit::fixed_window(rate, Start::Epoch),
@@ -308,8 +322,13 @@ impl RawConfig {
                 _ => return None,
             };
             *limit = of_kind.ok()?.counting(Unit::from_words([a, b, c])?);
-            clock.advance[i] = advance;
-            if kind != 0 {
+            clock.anchors[i] = Anchor { ns: anchor_ns, ticks: anchor_ticks, call_bits: 0 };
+            if kind == 0 {
+                clock.anchors[i].call_bits = bits;
+                if bits > Anchor::MAX_CALL_BITS || !clock.anchors[i].allows(rate) {
+                    return None;
+                }
+            } else {
                 clock.wall_ns = origin;
             }
         }
@@ -330,7 +349,8 @@ impl RawConfig {
         }
         // For each word there is one value with which the checksum is right. For all but the damaged word that value is
         // arbitrary, and hardly ever one that leaves the configuration consistent. (If few bits are damaged, the next
-        // word may have such a value, too, but it differs in more bits.)
+        // word may have such a value, too, but it differs in more bits.) The tick of a table's clock is consistent
+        // whatever it is: only a usual one is believed, and the least of several.
         let (words, now) = (self.words(), clock::now());
         let with_expected = |index: usize| {
             let expected = Hash::expected_word(&words, index, self.checksum);
@@ -339,9 +359,15 @@ impl RawConfig {
             let config = raw
                 .consistent(number)
                 .filter(|config| config.since <= now && config.has_plausible_clock())?;
-            Some(((words[index] ^ expected).count_ones(), config))
+            let Some(limit) = anchor_ticks_at(index) else {
+                let is_possible = !is_key_origin(index) || config.has_plausible_key_origin();
+                return is_possible.then_some(((words[index] ^ expected).count_ones(), config));
+            };
+            let is_usual =
+                config.key_limits().nth(limit).is_some_and(|own| own.are_usual_ticks(expected, number));
+            is_usual.then_some((2 * u64::BITS - expected.leading_zeros(), config))
         };
-        let nearest = (0..CONFIG_WORDS).filter_map(with_expected).min_by_key(|&(bits, _)| bits);
+        let nearest = (0..CONFIG_WORDS).filter_map(with_expected).min_by_key(|&(distance, _)| distance);
         nearest.map(|(_, config)| config).or_else(|| self.consistent(number))
     }
 
@@ -416,6 +442,18 @@ const ALWAYS_READS_ALL: bool = cfg!(not(model));
 /// Where the word `shape` is among those of the header.
 const SHAPE: usize = 4;
 
+/// The limit per key whose `anchor_ticks` this word of a configuration is.
+fn anchor_ticks_at(index: usize) -> Option<usize> {
+    let word = index.checked_sub(BEFORE_KEYS)?;
+    (index < BEFORE_CALENDAR && word % KEY_LIMIT_WORDS == ANCHOR_TICKS).then_some(word / KEY_LIMIT_WORDS)
+}
+
+/// Whether this word of a configuration is `inverse`, for windows per key their offset of the wall clock.
+fn is_key_origin(index: usize) -> bool {
+    (BEFORE_KEYS..BEFORE_CALENDAR).contains(&index)
+        && (index - BEFORE_KEYS) % KEY_LIMIT_WORDS == ANCHOR_TICKS - 3
+}
+
 /// The number of limits per key.
 fn key_limits_in(shape: u64) -> usize {
     ((shape >> 8 & 0xff) as usize).min(LIMITS)
@@ -424,7 +462,20 @@ fn key_limits_in(shape: u64) -> usize {
 fn key_limit_fields_of(l: &KeyLimitWords) -> [&AtomicU64; KEY_LIMIT_WORDS] {
     let (n, w) = (&l.params, &l.details);
     let [a, b, c] = &w.unit;
-    [&n.kind, &n.burst, &n.interval, &n.tolerance, &n.floor, &n.advance, &w.max, &w.per_ns, a, b, c]
+    [
+        &n.kind,
+        &n.burst,
+        &n.speed,
+        &n.inverse,
+        &n.floor,
+        &n.anchor_ns,
+        &n.anchor_ticks,
+        &w.max,
+        &w.per_ns,
+        a,
+        b,
+        c,
+    ]
 }
 
 /// The limits of each key; of at most `tables` limits. Possibly garbage, as below.
@@ -441,10 +492,11 @@ pub(super) fn key_rules(from: &Generation, tables: usize) -> KeyRules {
             kind: (kind >> 8) as u8,
             bits: kind as u8,
             burst: get(&n.burst),
-            interval: get(&n.interval),
-            tolerance: get(&n.tolerance),
+            speed: Ratio { mantissa: get(&n.speed), shift: (kind >> SPEED_SHIFT) as u8 },
+            inverse: Ratio { mantissa: get(&n.inverse), shift: (kind >> INVERSE_SHIFT) as u8 },
             floor: get(&n.floor),
-            advance: get(&n.advance),
+            anchor_ns: get(&n.anchor_ns),
+            anchor_ticks: get(&n.anchor_ticks),
         };
         (KeyLimit::of(&params), params.burst, kind & COUNTS_A_UNIT != 0)
     };

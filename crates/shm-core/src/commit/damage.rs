@@ -96,23 +96,26 @@ const PARAMS: usize = 6;
 const KEY_LIMIT_NAMES: [&str; KEY_LIMIT_WORDS] = [
     "kind",
     "burst",
-    "interval",
-    "tolerance",
+    "speed",
+    "inverse",
     "floor",
-    "advance",
+    "anchor_ns",
+    "anchor_ticks",
     "max",
     "per_ns",
     "unit[0]",
     "unit[1]",
     "unit[2]",
 ];
-pub(super) const KEY_LIMIT_WORDS: usize = 11;
+pub(super) const KEY_LIMIT_WORDS: usize = 12;
+/// Which of them is the tick of the anchor, or the advance.
+pub(super) const ANCHOR_TICKS: usize = 6;
 /// Where their details begin.
-const KEY_PARAMS: usize = 6;
+const KEY_PARAMS: usize = 7;
 /// The words of the header and of each limit.
-const BEFORE_KEYS: usize = HEADER_NAMES.len() + LIMIT_NAMES.len() * crate::layout::LIMITS;
+pub(super) const BEFORE_KEYS: usize = HEADER_NAMES.len() + LIMIT_NAMES.len() * crate::layout::LIMITS;
 /// The same, and those of each limit per key.
-const BEFORE_CALENDAR: usize = BEFORE_KEYS + KEY_LIMIT_WORDS * crate::layout::LIMITS;
+pub(super) const BEFORE_CALENDAR: usize = BEFORE_KEYS + KEY_LIMIT_WORDS * crate::layout::LIMITS;
 /// The words of the calendar: the zone's name, its offsets, and two times.
 pub(super) const CALENDAR_WORDS: usize = Zone::WORDS + Offsets::WORDS + 2;
 /// The words that the checksum covers: those of the header, of each limit, of each limit per key, of the calendar.

@@ -6,7 +6,7 @@
 //! its decimal digits, and an IP address its canonical text (RFC 5952).
 
 use super::slot::Tag;
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::{Hasher128, SipHasher13, SipHasher24};
 use std::hash::Hasher;
 
 /// The table's random key.
@@ -42,6 +42,19 @@ impl HashKey {
             hasher.finish128()
         };
         KeyHash { row: hash.h1, tag: Tag::of_key(hash.h2) }
+    }
+
+    /// A number that stands for a key where strangers see it. It says neither what the key is nor where it is in the table: it is
+    /// computed under a key whose first half is inverted, by the slower SipHash-2-4, from the form for several parts.
+    pub(crate) fn fingerprint(self, parts: &[&[u8]]) -> u64 {
+        let HashKey([first, second]) = self;
+        let mut hasher = SipHasher24::new_with_keys(!first, second);
+        hasher.write(&(parts.len() as u64).to_le_bytes());
+        for part in parts {
+            hasher.write(&(part.len() as u64).to_le_bytes());
+            hasher.write(part);
+        }
+        hasher.finish128().h1
     }
 }
 
@@ -95,6 +108,17 @@ mod tests {
         let hashes: HashSet<_> = keys.iter().map(|parts| KEY.hash(parts).row).collect();
         assert_eq!(hashes.len(), keys.len());
         assert_ne!(KEY.hash(&[b"a"]), HashKey([1, 2]).hash(&[b"a"]));
+    }
+
+    #[test]
+    fn a_fingerprint_is_unlike_the_hash_and_differs_by_shape_and_by_table() {
+        let keys: [&[&[u8]]; 6] = [&[], &[b""], &[b"ab"], &[b"a", b"b"], &[b"ab", b""], &[b"", b"ab"]];
+        let seen: HashSet<u64> = keys.iter().map(|parts| KEY.fingerprint(parts)).collect();
+        assert_eq!(seen.len(), keys.len());
+        for parts in keys {
+            assert_ne!(KEY.fingerprint(parts), HashKey([1, 2]).fingerprint(parts));
+            assert_ne!(KEY.fingerprint(parts), KEY.hash(parts).row);
+        }
     }
 
     proptest! {

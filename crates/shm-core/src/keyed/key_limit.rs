@@ -2,7 +2,7 @@
 //!
 //! | kind | state |
 //! |---|---|
-//! | token bucket | its theoretical arrival time (TAT) |
+//! | token bucket | its theoretical arrival time (TAT), in ticks of the table's clock |
 //! | fixed window | number of the window, then the count |
 //! | sliding counter | number of the window, its count, then the count of the window before it |
 //!
@@ -11,21 +11,18 @@
 //! [`KeyLimit::inherited`] mends.)
 //!
 //! # The table's clock
-//! It is the clock of [`Nanos`] plus an *advance*, which only grows. A reset of the table advances it so far that every state
-//! expires. So a state never decreases, not even by a reset. A change of the rate leaves states as they are: a bucket's debt is
-//! a time, and stays that time. Windows do not follow when the wall clock is set: a window that ended earlier or later than the
+//! A bucket's is a [`TableClock`]; for windows it is the clock of [`Nanos`], plus an *advance*. A reset of the table advances it so
+//! far that every state expires, and a change of a bucket's rate changes its speed. So a state never decreases, and what a key has
+//! used stays used. Windows do not follow when the wall clock is set: a window that ended earlier or later than the
 //! table's clock says would make numbers of windows repeat.
 
+use super::table_clock::{Anchor, Ratio, TableClock};
 use crate::clock::{Nanos, QUICK_LAG};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::key_policy::count_bits;
 use crate::limit::window::{SlidingCounter, SlidingState};
-use crate::limit::{Kind, Limit, MAX_LIMITS, MAX_WAIT, Rate, format_span};
+use crate::limit::{KeyPolicy, Kind, Limit, MAX_LIMITS, MAX_WAIT, Rate, format_span};
 use std::time::Duration;
-
-/// A bucket's time is counted in eighths of a nanosecond: 73 years fit into a word, and even at 1,000,000/s the interval is
-/// rounded up by less than one part in 8,000.
-const SHIFT: u32 = 3;
 
 /// The kinds, as in the words of a limiter's other limits.
 const BUCKET: u8 = 0;
@@ -46,14 +43,13 @@ pub(crate) enum KeyLimit {
 /// A token bucket, by the generic cell rate algorithm (ITU-T I.371, virtual scheduling).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bucket {
-    /// What one call takes, rounded up.
+    /// What one call takes, in ticks.
     interval: u64,
     /// What the largest request takes.
     tolerance: u64,
     /// The earliest TAT after a pause; 0 without one.
     floor: u64,
-    /// The advance of the table's clock.
-    advance: u64,
+    clock: TableClock,
 }
 
 /// Consecutive windows of `per` nanoseconds, each with `max`. They begin at multiples of `per` of the wall clock, as it was when
@@ -72,13 +68,50 @@ pub(crate) struct Windows {
     bits: u32,
 }
 
-/// The clock of a limiter's tables.
+/// The clocks of a limiter's tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyClock {
-    /// The advance for each limit: in nanoseconds, or in windows.
-    pub(crate) advance: [u64; MAX_LIMITS],
+    /// For each limit. For windows, `ticks` is the advance, and the rest has no meaning.
+    pub(crate) anchors: [Anchor; MAX_LIMITS],
     /// How far the wall clock was ahead of [`Nanos`] when the limiter was created: aligns windows.
     pub(crate) wall_ns: u64,
+}
+
+impl KeyClock {
+    /// The clocks of new tables.
+    pub(crate) fn new(keys: &KeyPolicy, now: Nanos, wall_ns: u64) -> KeyClock {
+        let mut clock = KeyClock { wall_ns, ..KeyClock::default() };
+        for (anchor, limit) in clock.anchors.iter_mut().zip(keys.limits()) {
+            if matches!(limit.kind(), Kind::Bucket { .. }) {
+                *anchor = Anchor::new(limit.rate(), now);
+            }
+        }
+        clock
+    }
+
+    /// Why these clocks cannot count under this policy; `None` if they can.
+    pub(crate) fn obstacle_to(&self, to: &KeyPolicy) -> Option<String> {
+        let mut limits = self.anchors.iter().zip(to.limits()).enumerate();
+        let is_too_fast = |(anchor, limit): (&Anchor, Limit)| {
+            matches!(limit.kind(), Kind::Bucket { .. }) && !anchor.allows(limit.rate())
+        };
+        let (index, _) = limits.find(|&(_, pair)| is_too_fast(pair))?;
+        Some(format!(
+            "limit {} per key would be over 128 times as fast as when its table was made",
+            index + 1
+        ))
+    }
+
+    /// The same clocks after a change of the limits at this instant.
+    pub(crate) fn changed(mut self, from: &KeyPolicy, to: &KeyPolicy, now: Nanos) -> KeyClock {
+        for (anchor, (from, to)) in self.anchors.iter_mut().zip(from.limits().zip(to.limits())) {
+            // Under an unchanged rate nothing is rounded, however many changes come.
+            if matches!(from.kind(), Kind::Bucket { .. }) && from.rate() != to.rate() {
+                *anchor = anchor.moved(from.rate(), now);
+            }
+        }
+        self
+    }
 }
 
 /// The parameters of a key's limit, as words of a configuration.
@@ -86,14 +119,18 @@ pub(crate) struct KeyClock {
 pub(crate) struct KeyParams {
     /// 0 bucket, 2 fixed window, 4 sliding counter.
     pub(crate) kind: u8,
-    /// Bits of one count; 0 for a bucket.
+    /// Bits of the ticks of one call, or of one count of a window.
     pub(crate) bits: u8,
     /// The largest request.
     pub(crate) burst: u64,
-    pub(crate) interval: u64,
-    pub(crate) tolerance: u64,
+    /// Bucket: ticks of a nanosecond, and nanoseconds of a tick. Windows: their length and the offset of the wall clock, as
+    /// mantissas.
+    pub(crate) speed: Ratio,
+    pub(crate) inverse: Ratio,
     pub(crate) floor: u64,
-    pub(crate) advance: u64,
+    pub(crate) anchor_ns: u64,
+    /// The tick at `anchor_ns`. Windows: the advance.
+    pub(crate) anchor_ticks: u64,
 }
 
 /// What a request for a key leads to.
@@ -106,46 +143,47 @@ pub(crate) enum Charge {
 }
 
 impl Bucket {
-    /// A bucket of `max` calls per `per` nanoseconds.
-    pub(crate) fn new(max: u64, per: u64, burst: u64, not_before: Option<Nanos>, advance: u64) -> Bucket {
-        let interval = (u128::from(per) << SHIFT).div_ceil(u128::from(max.max(1)));
-        let interval = u64::try_from(interval).unwrap_or(u64::MAX);
-        let tolerance = interval.saturating_mul(burst);
-        let mut bucket =
-            Bucket { interval, tolerance, floor: 0, advance: advance.saturating_mul(1 << SHIFT) };
+    /// A bucket of this burst, whose calls take 2^`call_bits` ticks.
+    fn new(clock: TableClock, call_bits: u8, burst: u64, not_before: Option<Nanos>) -> Bucket {
+        let interval = 1u64 << (call_bits & 63);
+        let mut bucket = Bucket { interval, tolerance: interval.saturating_mul(burst), floor: 0, clock };
         // After a pause a key goes on at its sustained rate, without a burst.
-        let floor = |at: Nanos| bucket.time(at).saturating_add(tolerance - interval.min(tolerance));
+        let floor = |at: Nanos| {
+            // Ticks may be longer than nanoseconds: not before this instant.
+            let end = clock.charged_at(clock.at(at));
+            end.saturating_add(bucket.tolerance - bucket.interval.min(bucket.tolerance))
+        };
         bucket.floor = not_before.map_or(0, floor);
         bucket
     }
 
-    /// An instant on the table's clock.
-    #[inline(always)]
-    fn time(&self, at: Nanos) -> u64 {
-        at.as_nanos().saturating_mul(1 << SHIFT).saturating_add(self.advance)
-    }
-
-    /// The first instant at which the table's clock has reached `time`.
-    #[inline(always)]
-    fn instant(&self, time: u64) -> Nanos {
-        Nanos::from_nanos(time.saturating_sub(self.advance).div_ceil(1 << SHIFT))
-    }
-
-    /// Where a charge begins. A state in this nanosecond is as good as now, so that a key which is charged at the first
-    /// nanosecond possible, always, does not drift behind its rate. (Why no window of whole nanoseconds then has one admission
-    /// too many: see `limit/ticks.rs`.)
+    /// Where a charge begins. A tick that was reached in this nanosecond is as good as now, so that a key which is charged at the
+    /// first nanosecond possible, always, does not drift behind its rate.
     #[inline(always)]
     fn base(&self, state: u64, now: Nanos) -> u64 {
-        let time = self.time(now);
+        let reached = self.clock.at(now);
         let state = state.max(self.floor);
-        if time.wrapping_sub(state) < 1 << SHIFT { state } else { state.max(time) }
+        if state > reached || self.clock.is_reached_now(state, reached, now) {
+            state
+        } else {
+            self.clock.charged_at(reached)
+        }
     }
 
     #[inline(always)]
     fn charge(&self, state: u64, now: Nanos, cost: u64, latest: Nanos) -> Charge {
-        let new = self.base(state, now).saturating_add(self.interval.saturating_mul(cost));
-        let ready = self.instant(new.saturating_sub(self.tolerance)).max(now);
-        if ready <= latest { Charge::Conforms { at: ready, state: new } } else { Charge::TooEarly { ready } }
+        let taken = self.interval.saturating_mul(cost);
+        let (reached, held) = (self.clock.at(now), state.max(self.floor));
+        let needed = held.max(reached).saturating_add(taken).saturating_sub(self.tolerance);
+        if needed <= reached {
+            return Charge::Conforms { at: now, state: self.base(state, now).saturating_add(taken) };
+        }
+        let ready = self.clock.instant(needed).max(now);
+        if ready <= latest {
+            Charge::Conforms { at: ready, state: held.saturating_add(taken) }
+        } else {
+            Charge::TooEarly { ready }
+        }
     }
 }
 
@@ -153,9 +191,9 @@ impl Windows {
     fn of(params: &KeyParams) -> Windows {
         Windows {
             max: params.burst,
-            per: params.interval,
-            origin: params.tolerance,
-            advance: params.advance,
+            per: params.speed.mantissa,
+            origin: params.inverse.mantissa,
+            advance: params.anchor_ticks,
             not_before: Nanos::from_nanos(params.floor),
             bits: params.bits.into(),
         }
@@ -231,21 +269,20 @@ impl Sliding {
 #[cfg(all(test, not(model)))]
 impl KeyLimit {
     /// Limits with parameters that none can have.
-    pub(super) fn from_garbage(
-        interval: u64,
-        max: u64,
-        per: u64,
-        origin: u64,
-        advance: u64,
-        bits: u32,
-    ) -> [KeyLimit; 3] {
-        let not_before = Nanos::from_nanos(interval);
-        let windows = Windows { max, per, origin, advance, not_before, bits };
-        [
-            KeyLimit::Bucket(Bucket { interval, tolerance: max, floor: per, advance }),
-            KeyLimit::Fixed(windows),
-            KeyLimit::Sliding(windows),
-        ]
+    pub(super) fn from_garbage(words: [u64; 6], bits: u8, shifts: [u8; 2]) -> [KeyLimit; 3] {
+        let [burst, speed, inverse, floor, anchor_ns, anchor_ticks] = words;
+        [BUCKET, FIXED, SLIDING].map(|kind| {
+            KeyLimit::of(&KeyParams {
+                kind,
+                bits,
+                burst,
+                speed: Ratio { mantissa: speed, shift: shifts[0] },
+                inverse: Ratio { mantissa: inverse, shift: shifts[1] },
+                floor,
+                anchor_ns,
+                anchor_ticks,
+            })
+        })
     }
 }
 
@@ -258,23 +295,33 @@ impl KeyLimit {
         not_before: Option<Nanos>,
     ) -> KeyParams {
         let (max, per) = (limit.rate().max(), limit.rate().per_ns());
-        let advance = clock.advance[index % MAX_LIMITS];
+        let anchor = clock.anchors[index % MAX_LIMITS];
+        let whole = |mantissa| Ratio { mantissa, shift: 0 };
         let windows = |kind, counts| KeyParams {
             kind,
             bits: count_bits(per, counts) as u8,
             burst: max,
-            interval: per,
-            tolerance: clock.wall_ns,
+            speed: whole(per),
+            inverse: whole(clock.wall_ns),
             floor: not_before.map_or(0, Nanos::as_nanos),
-            advance,
+            anchor_ns: 0,
+            anchor_ticks: anchor.ticks,
         };
         match limit.kind() {
             Kind::FixedWindow(_) => windows(FIXED, 1),
             Kind::SlidingCounter => windows(SLIDING, 2),
             _ => {
-                let Bucket { interval, tolerance, floor, .. } =
-                    Bucket::new(max, per, limit.burst(), not_before, advance);
-                KeyParams { kind: BUCKET, bits: 0, burst: limit.burst(), interval, tolerance, floor, advance }
+                let clock = TableClock::new(limit.rate(), &anchor);
+                KeyParams {
+                    kind: BUCKET,
+                    bits: anchor.call_bits,
+                    burst: limit.burst(),
+                    speed: clock.speed,
+                    inverse: clock.inverse,
+                    floor: Bucket::new(clock, anchor.call_bits, limit.burst(), not_before).floor,
+                    anchor_ns: anchor.ns,
+                    anchor_ticks: anchor.ticks,
+                }
             }
         }
     }
@@ -285,12 +332,16 @@ impl KeyLimit {
         match params.kind {
             FIXED => KeyLimit::Fixed(Windows::of(params)),
             SLIDING => KeyLimit::Sliding(Windows::of(params)),
-            _ => KeyLimit::Bucket(Bucket {
-                interval: params.interval,
-                tolerance: params.tolerance,
-                floor: params.floor,
-                advance: params.advance.saturating_mul(1 << SHIFT),
-            }),
+            _ => {
+                let clock = TableClock {
+                    anchor_ns: params.anchor_ns,
+                    anchor_ticks: params.anchor_ticks,
+                    speed: params.speed,
+                    inverse: params.inverse,
+                };
+                let bucket = Bucket::new(clock, params.bits, params.burst, None);
+                KeyLimit::Bucket(Bucket { floor: params.floor, ..bucket })
+            }
         }
     }
 
@@ -307,27 +358,31 @@ impl KeyLimit {
         if burst == 0 {
             return bad("a burst of 0 would admit nothing; the smallest burst is 1");
         }
-        let per = Bucket::new(rate.max(), rate.per_ns(), burst, None, 0);
-        if per.tolerance / MAX_RATIO > own.tolerance || own.tolerance / MAX_RATIO > per.tolerance {
+        let clock = own.clock;
+        // In ticks of the table, rounded up.
+        let interval = clock.ticks(rate.per_ns()).div_ceil(rate.max());
+        let tolerance = interval.saturating_mul(burst);
+        if tolerance / MAX_RATIO > own.tolerance || own.tolerance / MAX_RATIO > tolerance {
             return bad(&format!(
-                "a key with {rate} and a burst of {burst} recovers in {}, one by the limiter's own limit in {}; in one table these                  may differ by at most a factor of {MAX_RATIO}: use two limiters",
-                format_span(Duration::from_nanos(per.tolerance >> SHIFT)),
-                format_span(Duration::from_nanos(own.tolerance >> SHIFT)),
+                "a key with {rate} and a burst of {burst} recovers in {}, one by the limiter's own limit in {}; in one table these \
+                 may differ by at most a factor of {MAX_RATIO}: use two limiters",
+                format_span(Duration::from_nanos(clock.ns(tolerance))),
+                format_span(Duration::from_nanos(clock.ns(own.tolerance))),
             ));
         }
         // A pause also delays a key at this rate: until its end, less what this burst allows.
         let end = own.floor.saturating_sub(own.tolerance - own.interval.min(own.tolerance));
-        let rest = per.tolerance - per.interval.min(per.tolerance);
-        let floor = if own.floor == 0 { 0 } else { end.saturating_add(rest) };
-        Ok(KeyLimit::Bucket(Bucket { floor, advance: own.advance, ..per }))
+        let floor = if own.floor == 0 { 0 } else { end.saturating_add(tolerance - interval.min(tolerance)) };
+        Ok(KeyLimit::Bucket(Bucket { interval, tolerance, floor, clock }))
     }
 
     /// The latest instant for which a key that no request and no debt has charged too far may have to wait.
     pub(crate) fn latest_ready(&self, now: Nanos) -> Nanos {
         let own = match self {
-            KeyLimit::Bucket(b) => Nanos::from_nanos(b.floor.saturating_sub(b.advance) >> SHIFT)
-                .max(now)
-                .plus(Duration::from_nanos((b.tolerance >> SHIFT).saturating_mul(MAX_RATIO))),
+            KeyLimit::Bucket(b) => {
+                let longest = b.tolerance.saturating_mul(MAX_RATIO);
+                b.clock.instant(b.floor.max(b.clock.at(now)).saturating_add(longest))
+            }
             KeyLimit::Fixed(w) | KeyLimit::Sliding(w) => {
                 w.not_before.max(now).plus(Duration::from_nanos(w.per.saturating_mul(2)))
             }
@@ -335,10 +390,18 @@ impl KeyLimit {
         own.plus(MAX_WAIT).plus(Duration::from_secs(1))
     }
 
+    /// Whether a pause, which may have ended, still leaves an unused key less than its burst.
+    pub(crate) fn is_held_back(&self, now: Nanos) -> bool {
+        match self {
+            KeyLimit::Bucket(b) => b.floor > b.clock.at(now),
+            KeyLimit::Fixed(w) | KeyLimit::Sliding(w) => w.not_before > now,
+        }
+    }
+
     /// The state of an unused key.
     pub(crate) fn unused(&self, now: Nanos) -> u64 {
         match self {
-            KeyLimit::Bucket(b) => b.time(now),
+            KeyLimit::Bucket(b) => b.clock.at(now),
             KeyLimit::Fixed(w) => w.numbered(w.number(now), 1),
             KeyLimit::Sliding(w) => Sliding { number: w.number(now), used: 0, before: 0 }.word(w),
         }
@@ -435,28 +498,29 @@ impl KeyLimit {
     /// How long it takes to recover from one call.
     pub(crate) fn recovery_ns(&self) -> u64 {
         match self {
-            KeyLimit::Bucket(b) => b.interval >> SHIFT,
+            KeyLimit::Bucket(b) => b.clock.ns(b.interval),
             KeyLimit::Fixed(w) | KeyLimit::Sliding(w) => w.per,
         }
     }
 
-    /// How much of the burst is used, and how much is left.
+    /// How much of the burst is used, and how much is left. During a pause nothing is.
     pub(crate) fn usage(&self, state: u64, now: Nanos) -> (u64, u64) {
+        let left = |w: &Windows, used: u64| if now < w.not_before { 0 } else { w.max.saturating_sub(used) };
         match self {
             KeyLimit::Bucket(b) => {
                 let interval = b.interval.max(1);
-                let level = |tat: u64| tat.saturating_sub(b.time(now)).min(b.tolerance);
+                let level = |tat: u64| tat.saturating_sub(b.clock.at(now)).min(b.tolerance);
                 (level(state).div_ceil(interval), (b.tolerance - level(state.max(b.floor))) / interval)
             }
             KeyLimit::Fixed(w) => {
                 let (number, used) = fixed(w, state.max(self.unused(now)));
                 let used = if number > w.number(now) { w.max } else { used.min(w.max) };
-                (used, w.max.saturating_sub(used))
+                (used, left(w, used))
             }
             KeyLimit::Sliding(w) => {
                 let s = Sliding::of(w, state).advanced(w.number(now));
                 let used = w.counter().used(&s.at(w), now.as_nanos());
-                (used, w.max.saturating_sub(used))
+                (used, left(w, used))
             }
         }
     }
@@ -472,10 +536,24 @@ impl KeyLimit {
     /// Whether a reset may not advance the clock so far: less than half of its range would be left.
     pub(crate) fn is_near_the_end(&self, advance: u64) -> bool {
         match self {
-            KeyLimit::Bucket(_) => advance > u64::MAX >> (SHIFT + 1),
+            KeyLimit::Bucket(_) => advance > u64::MAX >> 1,
             KeyLimit::Fixed(w) => advance > u64::MAX >> w.shift(1) >> 1,
             KeyLimit::Sliding(w) => advance > u64::MAX >> w.shift(2) >> 1,
         }
+    }
+
+    /// Whether the tick of the table's clock (or the advance) can be this one in this generation, as long as its rate was not
+    /// lowered much, and resets had to advance it only by what keys recover in.
+    pub(crate) fn are_usual_ticks(&self, ticks: u64, generation: u64) -> bool {
+        let (passed, recovery) = match self {
+            // Requests that bring their rate have more: see `at`.
+            KeyLimit::Bucket(b) => (
+                b.clock.anchor_ns.saturating_mul(2),
+                b.tolerance.saturating_mul(2 * MAX_RATIO).saturating_add(2_000_000),
+            ),
+            KeyLimit::Fixed(_) | KeyLimit::Sliding(_) => (0, 4),
+        };
+        ticks <= passed.saturating_add(generation.saturating_sub(1).saturating_mul(recovery))
     }
 
     /// Whether requests and debts can have led to this state.
@@ -484,11 +562,11 @@ impl KeyLimit {
     }
 
     /// How far a reset must advance the table's clock so that each state up to `greatest` is expired at `now`, also by the clock
-    /// of a process that lags: in nanoseconds, or in windows.
+    /// of a process that lags: in ticks, or in windows.
     pub(crate) fn advance_past(&self, greatest: u64, now: Nanos) -> u64 {
         let now = now - QUICK_LAG;
         match self {
-            KeyLimit::Bucket(b) => greatest.saturating_sub(b.time(now)).div_ceil(1 << SHIFT),
+            KeyLimit::Bucket(b) => greatest.saturating_sub(b.clock.at(now)),
             KeyLimit::Fixed(w) => (greatest >> w.shift(1)).saturating_add(1).saturating_sub(w.number(now)),
             // The window before counts, too.
             KeyLimit::Sliding(w) => (greatest >> w.shift(2)).saturating_add(2).saturating_sub(w.number(now)),

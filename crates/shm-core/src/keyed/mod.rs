@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `key` | which row and tag a key has: a hash that is the same in every process and language |
 //! | `slot` | one key's two words: its state, and the tag that tells it from other keys of its row |
+//! | `table_clock` | pure: the clock of a table of buckets, whose speed is the rate |
 //! | `key_limit` | pure: the kinds of limits per key, as functions of a state that only grows |
 //! | `rules` | the limits of each key, as a decision reads them |
 //! | `row` | the protocol: find a key in its row of slots, admit it by one compare-and-swap, reset it |
@@ -44,16 +45,21 @@ mod rules;
 mod slot;
 #[cfg(not(model))]
 mod table;
+mod table_clock;
 
 pub(crate) use crate::layout::SLOTS;
 #[cfg(not(model))]
 pub use events::EventCount;
-pub(crate) use key::HashKey;
 #[cfg(not(model))]
-pub(crate) use key::KeyHash;
+pub(crate) use key::{HashKey, KeyHash};
+#[cfg(all(test, not(model)))]
+pub(crate) use key_limit::Charge;
 pub(crate) use key_limit::{KeyClock, KeyLimit, KeyParams};
 #[cfg(not(model))]
 pub(crate) use row::{KeyReset, Row};
 pub(crate) use rules::KeyRules;
 #[cfg(not(model))]
 pub(crate) use table::{KeyDecision, KeyRequest, Table, Tables};
+#[cfg(all(test, not(model)))]
+pub(crate) use table_clock::TableClock;
+pub(crate) use table_clock::{Anchor, Ratio};

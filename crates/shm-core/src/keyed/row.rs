@@ -215,9 +215,9 @@ impl<const N: usize> Row<'_, N> {
                 let base = self.base_at(limit, &place, now);
                 let state = limit.debt(base, now, amount);
                 if matches!(&place, Place::Nowhere(least) if least.index == index) {
-                    // The row is full of debts of which its own is the least.
+                    // The row is full of debts of which its own is the least: as in `admit_in_later_life`.
                     tag = key;
-                    place = Place::Here(Found { index, slot });
+                    place = Place::Nowhere(Found { index, slot });
                 } else if slot.state < state
                     && limit.next_at(state, now) <= latest
                     && !Slot::replace(&self.0[index % N], slot, Slot { state, ..slot })
@@ -266,15 +266,20 @@ impl<const N: usize> Row<'_, N> {
 
     /// What is known of a key. It counts as inherited what it would inherit.
     pub(crate) fn known(self, limit: &KeyLimit, key: Tag, now: Nanos) -> Known {
-        let place = match self.find(key) {
-            Place::Here(own) if own.slot.tag.life() > 0 => {
-                self.find(own.slot.tag.of_life(own.slot.tag.life()))
-            }
-            place => place,
-        };
-        let (is_in_a_slot, state) = match place {
+        let inherited = |from: Slot| limit.inherited(from.state, self.states(), now);
+        let in_place = |place| match place {
             Place::Here(own) => (true, own.slot.state),
-            Place::Nowhere(least) => (false, limit.inherited(least.slot.state, self.states(), now)),
+            Place::Nowhere(least) => (false, inherited(least.slot)),
+        };
+        let (is_in_a_slot, state) = match self.find(key) {
+            Place::Here(own) if own.slot.tag.life() > 0 => {
+                let place = self.find(own.slot.tag.of_life(own.slot.tag.life()));
+                let is_least = matches!(&place, Place::Nowhere(least) if least.index == own.index);
+                // Then it is counted in its own slot again: see `admit_in_later_life`.
+                let is_there = is_least || !limit.is_live(own.slot.state, now);
+                if is_there { (true, inherited(own.slot)) } else { in_place(place) }
+            }
+            place => in_place(place),
         };
         Known { is_in_a_slot, state, is_live: limit.is_live(state, now) }
     }

@@ -37,7 +37,7 @@ pub(crate) struct KeyRequest {
     /// For each limit, the key that it counts: in most cases the same.
     pub(crate) keys: [KeyHash; MAX_LIMITS],
     pub(crate) now: Nanos,
-    /// For each limit, at most its burst.
+    /// For each limit, at most its burst. A limit of which a request takes nothing is left out.
     pub(crate) costs: [u64; MAX_LIMITS],
     pub(crate) latest: Nanos,
     pub(crate) may_forget: bool,
@@ -60,6 +60,10 @@ impl<'a> Table<'a> {
     #[inline(always)]
     fn admit(&self, index: usize, request: &KeyRequest) -> Decision {
         let &KeyRequest { keys, now, costs, latest, may_forget } = request;
+        // It takes nothing from this limit, so this limit has no say.
+        if costs[index] == 0 {
+            return Decision::Admitted { at: now, has_forgotten: false };
+        }
         self.row(keys[index]).admit(
             &self.limit,
             &Request { key: keys[index].tag, now, cost: costs[index], latest, may_forget },
@@ -90,6 +94,11 @@ impl<'a> Tables<'a> {
         self.tables.iter().map_while(Option::as_ref)
     }
 
+    /// The tables that this request takes something of.
+    fn charged<'r>(&'r self, request: &'r KeyRequest) -> impl Iterator<Item = &'r (usize, Table<'a>)> {
+        self.all().filter(|(index, _)| request.costs[*index] > 0)
+    }
+
     /// Starts to load what a decision about these keys needs.
     #[inline(always)]
     pub(crate) fn prefetch(&self, keys: &[KeyHash; MAX_LIMITS]) {
@@ -112,7 +121,7 @@ impl<'a> Tables<'a> {
             return refused;
         }
         let (mut admitted_at, mut any_forgotten) = (request.now, false);
-        for (index, table) in self.all() {
+        for (index, table) in self.charged(request) {
             match decision(*index, table.admit(*index, request)) {
                 KeyDecision::Admitted { at, has_forgotten } => {
                     admitted_at = admitted_at.max(at);
@@ -127,7 +136,7 @@ impl<'a> Tables<'a> {
     /// What refuses a request as things are: the limit that does so for longest.
     pub(crate) fn refused(&self, request: &KeyRequest) -> Option<KeyDecision> {
         let mut longest: Option<(Nanos, KeyDecision)> = None;
-        for (index, table) in self.all() {
+        for (index, table) in self.charged(request) {
             let key = request.keys[*index];
             let known = table.row(key).known(&table.limit, key.tag, request.now);
             if !known.is_in_a_slot && known.is_live && !request.may_forget {
@@ -147,11 +156,9 @@ impl<'a> Tables<'a> {
     /// Charges what no limit denies. If a key could then make no request until `latest`, it is not charged; the error says when it
     /// could. (Limits before that one have been charged.)
     pub(crate) fn charge(&self, request: &KeyRequest, latest: Nanos) -> Result<(), Nanos> {
-        for (index, table) in self.all() {
+        for (index, table) in self.charged(request) {
             let (key, amount) = (request.keys[*index], request.costs[*index]);
-            if amount > 0 {
-                table.row(key).charge(&table.limit, key.tag, request.now, amount, latest)?;
-            }
+            table.row(key).charge(&table.limit, key.tag, request.now, amount, latest)?;
         }
         Ok(())
     }
@@ -184,8 +191,8 @@ mod tests {
     use super::*;
     use crate::keyed::SLOTS;
     use crate::keyed::key::HashKey;
-    use crate::keyed::key_limit::Bucket;
-    use crate::limit::{Limit, Rate, audit};
+    use crate::keyed::key_limit::KeyClock;
+    use crate::limit::{KeyPolicy, Limit, Rate, audit};
     use proptest::prelude::*;
     use std::collections::HashMap;
     use std::sync::Mutex;
@@ -196,7 +203,9 @@ mod tests {
     const HASH_KEY: HashKey = HashKey([3, 4]);
 
     fn bucket(max: u64, per: u64, burst: u64) -> KeyLimit {
-        KeyLimit::Bucket(Bucket::new(max, per, burst, None, 0))
+        let limit = Limit::with_burst(Rate::new(max, Duration::from_nanos(per)).unwrap(), burst).unwrap();
+        let clock = KeyClock::new(&KeyPolicy::new(&[limit]).unwrap(), Nanos::from_nanos(SECOND), 0);
+        KeyLimit::of(&KeyLimit::params_of(limit, 0, &clock, None))
     }
 
     fn rows(n: usize) -> Vec<RowSlots> {
@@ -276,6 +285,24 @@ mod tests {
         assert_eq!(all.admit(&request(1, START)), refused);
     }
 
+    /// Tokens, of which a request may need none.
+    #[test]
+    fn a_request_that_takes_nothing_from_a_limit_is_not_denied_by_it() {
+        let (calls, tokens) = (rows(1), rows(1));
+        let limit = bucket(1, SECOND, 2);
+        let tables = [Table { limit, rows: &calls }, Table { limit, rows: &tokens }];
+        let all = Tables::new(&tables);
+        let costs = |calls, tokens| KeyRequest { costs: [calls, tokens, 0, 0], ..request(1, START) };
+        let (used_up, one) = (costs(0, 2), costs(1, 0));
+        for tables in [&all, &Tables::one(tables[0])] {
+            assert!(matches!(tables.admit(&used_up), KeyDecision::Admitted { .. }));
+        }
+        assert!(matches!(all.admit(&costs(1, 1)), KeyDecision::TooEarly { limit: 1, .. }));
+        assert_eq!(all.refused(&one), None);
+        assert!(matches!(all.admit(&one), KeyDecision::Admitted { .. }));
+        assert_eq!([used(&tables[0], one.keys[0], START), used(&tables[1], one.keys[0], START)], [1, 2]);
+    }
+
     /// A full row refuses new keys, if it may forget none; those that it has go on.
     #[test]
     fn a_full_row_can_refuse_new_keys() {
@@ -294,6 +321,30 @@ mod tests {
             assert!(matches!(all.admit(&strict(3, later)), KeyDecision::Admitted { .. }));
             assert!(matches!(all.admit(&strict(99, later + SECOND)), KeyDecision::Admitted { .. }));
         }
+    }
+
+    /// After a reset the key has no room for a new life, as all others of its row have greater debts.
+    #[test]
+    fn a_key_that_was_reset_is_not_a_new_one() {
+        let (one, two) = (rows(1), rows(1));
+        let limit = bucket(1, SECOND, 4);
+        let tables = [Table { limit, rows: &one }, Table { limit, rows: &two }];
+        let all = Tables::new(&tables);
+        let strict =
+            |key, calls| KeyRequest { costs: [calls; MAX_LIMITS], may_forget: false, ..request(key, START) };
+        for key in 0..SLOTS as u64 {
+            assert!(matches!(
+                all.admit(&strict(key, if key == 3 { 1 } else { 4 })),
+                KeyDecision::Admitted { .. }
+            ));
+        }
+        let (key, now) = (strict(3, 1).keys[0], strict(3, 1).now);
+        for table in &tables {
+            table.row(key).reset(&limit, key.tag, now);
+            assert!(table.row(key).known(&limit, key.tag, now).is_in_a_slot);
+        }
+        assert!(matches!(all.admit(&strict(99, 1)), KeyDecision::Full { .. }));
+        assert!(matches!(all.admit(&strict(3, 3)), KeyDecision::Admitted { .. }));
     }
 
     /// Threads race for a key's last calls: neither limit is over, and little of the fast one is lost.

@@ -54,6 +54,12 @@ impl KeyPolicy {
         Ok(KeyPolicy { limits: all, refuses_new: false, hides_names: false })
     }
 
+    /// One limit, unchecked: tests use short windows.
+    #[cfg(test)]
+    pub(crate) fn of_any(limit: Limit) -> KeyPolicy {
+        KeyPolicy { limits: [Some(limit), None, None, None], refuses_new: false, hides_names: false }
+    }
+
     /// Checks that this limit can be one of each key: a bucket, a fixed window, or a sliding counter. The state of a key and limit
     /// is a single word, so a window is at least a second long, and the `max` of a sliding counter is bounded: for a second by
     /// 2^15 − 1, for an hour by 2^21 − 1. The log of a greedy limit does not fit.

@@ -3,6 +3,7 @@
 use super::Limiter;
 use crate::clock::{self, WallOffset};
 use crate::commit::{CommitError, Config};
+use crate::directory::Directory;
 use crate::error::{ErrorKind, Result};
 use crate::limit::{Limit, MAX_WAIT, Policy, Rate, format_span};
 use crate::seat::Probe;
@@ -28,18 +29,14 @@ impl Limiter {
     pub fn change_from(&self, make: impl FnOnce(Policy) -> Result<Policy>) -> Result<()> {
         self.publish(|config| {
             let policy = make(config.policy)?;
-            let room = self.segment.has_room_for(&policy);
-            let obstacle = match (config.policy.keys(), policy.keys()) {
-                (Some(existing), Some(next)) => existing.obstacle_to(next).map_or(Ok(()), Err),
-                _ => Ok(()),
-            };
-            room.and(obstacle).map_err(|why| {
+            self.can_become(config, &policy).map_err(|why| {
+                let (name, in_dir) = Directory::in_shell(self.name(), self.directory());
+                let keyed = if policy.keys().is_some() { " --keyed" } else { "" };
                 self.segment.error(
                     ErrorKind::InvalidInput,
                     format!(
-                        "its file cannot be used for {policy}: {why}; replace the limiter: shm-limit create {} --replace, with \
-                         all its settings",
-                        self.name().shell_word()
+                        "its file cannot be used for {policy}: {why}; replace the limiter: shm-limit create {name} \
+                         --replace{keyed}{in_dir}, with all its settings"
                     ),
                 )
             })?;

@@ -1,6 +1,7 @@
 //! Read-only views: how full the limits are, which processes are attached or waiting, and the counters.
 
 use super::Limiter;
+use super::keys::{DeniedKey, TableStatus};
 use crate::clock::{self, Nanos};
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -85,6 +86,9 @@ impl Limiter {
             owner: meta.uid(),
             group: meta.gid(),
             bytes: meta.size(),
+            keys: self
+                .table_status()?
+                .map(|table| KeyInspection { table, most_denied: self.most_denied(usize::MAX) }),
         })
     }
 }
@@ -219,4 +223,18 @@ pub struct Inspection {
     pub group: u32,
     /// Size of the file.
     pub bytes: u64,
+    /// Of a limiter with limits per key: its tables. `policy` has the limits.
+    pub keys: Option<KeyInspection>,
+}
+
+/// The tables of a limiter with limits per key.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct KeyInspection {
+    /// How full they are, and how often keys were forgotten.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub table: TableStatus,
+    /// The keys that were denied most in the last minute, as far as the sample has them. Empty if names are hidden.
+    pub most_denied: Vec<DeniedKey>,
 }

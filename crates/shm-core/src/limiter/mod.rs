@@ -16,6 +16,7 @@
 //! | `change` | changes for all processes, and the end of a limiter |
 //! | `inspect` | read-only views |
 //! | `clock_tests` | what happens when the wall clock is set |
+//! | `key_damage_tests` | damaged words of a limiter with limits per key |
 //! | `remove` | removing files that cannot be retired |
 
 mod change;
@@ -24,6 +25,8 @@ mod clock_tests;
 mod decide;
 mod give_back;
 mod inspect;
+#[cfg(test)]
+mod key_damage_tests;
 mod keys;
 mod liveness;
 mod mismatch;
@@ -35,7 +38,7 @@ mod remove;
 mod settings;
 mod wait;
 
-pub use inspect::{Inspection, Waiting, WindowEnd};
+pub use inspect::{Inspection, KeyInspection, Waiting, WindowEnd};
 pub use keys::{DeniedKey, KeyAsk, KeyOf, KeyStatus, TableStatus};
 use process::ProcessState;
 pub use receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
@@ -171,7 +174,8 @@ impl Limiter {
     }
 
     fn reconcile(&self, settings: &Settings) -> Result<()> {
-        let (existing, specified) = (self.config()?.policy, &settings.policy);
+        let (config, specified) = (self.config()?, &settings.policy);
+        let existing = config.policy;
         if specified.is_met_by(&existing) {
             return Ok(());
         }
@@ -179,17 +183,32 @@ impl Limiter {
             OnMismatch::Keep => Ok(()),
             OnMismatch::Change => self.change_from(|existing| specified.applied_to(&existing)),
             OnMismatch::Error => {
-                let room = |wanted: &Policy| self.segment.has_room_for(wanted);
-                let change = mismatch::remedy(self.name(), &existing, specified, room);
+                let (name, in_dir) = Directory::in_shell(self.name(), self.directory());
+                let room = |wanted: &Policy| self.can_become(&config, wanted);
+                let change = mismatch::remedy((&name, &in_dir), &existing, specified, room);
+                // A request of a key cannot use a limiter without limits per key, nor the other way round.
+                let keep = if existing.keys().is_some() == specified.policy().keys().is_some() {
+                    "to use it as it is, add --keep (a program: OnMismatch::Keep); "
+                } else {
+                    ""
+                };
                 Err(self.segment.error(
                     ErrorKind::Mismatch,
-                    format!(
-                        "it exists with {existing}, but {specified} was asked for; to use it as it is, add --keep (a program: \
-                         OnMismatch::Keep); {change}"
-                    ),
+                    format!("it exists with {existing}, but {specified} was asked for; {keep}{change}"),
                 ))
             }
         }
+    }
+
+    /// Whether the file of a limiter with this configuration can be used for the policy; if not, why.
+    fn can_become(&self, existing: &Config, wanted: &Policy) -> std::result::Result<(), String> {
+        self.segment.has_room_for(wanted)?;
+        let (Some(keys), Some(wanted)) = (existing.policy.keys(), wanted.keys()) else { return Ok(()) };
+        keys.obstacle_to(wanted).or_else(|| existing.key_clock.obstacle_to(wanted)).map_or(Ok(()), Err)
+    }
+
+    fn directory(&self) -> &Path {
+        self.path().parent().unwrap_or(self.path())
     }
 
     /// The limiter's name.

@@ -87,7 +87,8 @@ impl Limiter {
     /// [`ErrorKind::NoSeat`](crate::ErrorKind), [`ErrorKind::Removed`](crate::ErrorKind).
     pub(super) fn take_permit(&self) -> Result<Option<PermitToken>> {
         // Free permits belong to waiting callers, if those are alive.
-        if self.has_awake_waiters() && (!self.reap_front(clock::now().as_nanos()) || self.has_awake_waiters())
+        if self.has_awake_waiters()
+            && (!self.reap_front(clock::now().as_nanos(), None) || self.has_awake_waiters())
         {
             return Ok(None);
         }

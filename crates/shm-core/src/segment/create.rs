@@ -62,7 +62,7 @@ const SLOTS_PER_KEY: (u64, u64) = (5, 2);
 const MIN_ROWS: u64 = 16;
 
 /// The rows of each table for so many keys.
-fn rows_for(capacity: u64) -> u64 {
+pub(crate) fn rows_for(capacity: u64) -> u64 {
     let slots = capacity.saturating_mul(SLOTS_PER_KEY.0) / SLOTS_PER_KEY.1;
     slots.div_ceil(SLOTS as u64).clamp(MIN_ROWS, MAX_ROWS)
 }

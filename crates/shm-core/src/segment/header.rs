@@ -38,6 +38,8 @@ const NAMES: [&str; 22] = [
     "hash_key[0]",
     "hash_key[1]",
 ];
+/// The two words of the key of the hash, which are random: only the checksum covers them.
+const HASH_KEY: [usize; 2] = [NAMES.len() - 2, NAMES.len() - 1];
 /// How long it may take to create a file, from one reading of a clock to another.
 const CREATION: Duration = Duration::from_secs(60);
 
@@ -84,11 +86,14 @@ pub(super) fn checksum(header: &Header) -> u64 {
 /// The error for a header of which one word is damaged; `None` if it matches its checksum, or if more is damaged.
 ///
 /// The checksum tells which word it is, and what it was: for each word there is one value with which the checksum is right,
-/// and for all but the damaged word that value is arbitrary.
+/// and for all but the damaged word that value is arbitrary. (For the two words of a hash key, any value is possible: these are
+/// never named alone.)
 #[cold]
 pub(super) fn damaged_word(header: &Header, size: usize, name: &Name, path: &Path) -> Option<Error> {
     let (words, sum) = (words(header), header.identity.checksum.load(Ordering::Relaxed));
-    let mut candidates = (0..COUNT).filter_map(|index| {
+    let has_keys = header.geometry.key_tables.load(Ordering::Relaxed) != 0;
+    let is_free = |index: &usize| has_keys && HASH_KEY.contains(index);
+    let mut candidates = (0..COUNT).filter(|index| !is_free(index)).filter_map(|index| {
         let mut right = words;
         right[index] = Hash::expected_word(&words, index, sum);
         let is_damaged = right[index] != words[index] && is_possible(&right, index, size, name);
@@ -108,11 +113,15 @@ pub(super) fn damaged_word(header: &Header, size: usize, name: &Name, path: &Pat
 #[cold]
 pub(super) fn wrong_checksum(header: &Header, name: &Name, path: &Path) -> Error {
     let found = header.identity.checksum.load(Ordering::Relaxed);
-    let what = format!(
+    let mut what = format!(
         "`checksum` of the header (offset {}) is {found:#x}, expected {:#x} by the other words",
         offset(header, &header.identity.checksum),
         checksum(header)
     );
+    if header.geometry.key_tables.load(Ordering::Relaxed) != 0 {
+        let at = offset(header, &header.geometry.hash_key[0]);
+        what.push_str(&format!(" (or one of the two words of `hash_key` is damaged, at offset {at})"));
+    }
     corrupt(&what, name, path)
 }
 
@@ -124,7 +133,7 @@ fn offset(header: &Header, word: &AtomicU64) -> usize {
 fn is_possible(words: &[u64; COUNT], index: usize, size: usize, name: &Name) -> bool {
     let [magic, version, layout, file_size, boot_high, boot_low, time_namespace, ..] = *words;
     let [_, _, _, _, _, _, _, seats, name_len, created_ns, created_unix, cells, permits, ..] = *words;
-    let [.., a, b, c, d, wall_ns, key_tables, key_rows, _, _] =
+    let [.., a, b, c, d, wall_ns, key_tables, key_rows, hash_first, hash_second] =
         *words.first_chunk::<{ NAMES.len() }>().expect("more words than that");
     let rings = [a, b, c, d];
     let shape = Shape::checked(&ShapeWords { seats, cells, permits, rings, key_tables, key_rows });
@@ -138,6 +147,7 @@ fn is_possible(words: &[u64; COUNT], index: usize, size: usize, name: &Name) -> 
         && layout == FINGERPRINT
         && file_size == size as u64
         && shape.is_some_and(|shape| shape.file_size() == size)
+        && (key_tables != 0 || (hash_first, hash_second) == (0, 0))
         && name_len == name.as_str().len() as u64
         && bytes.zip(padded).all(|(found, expected)| found == expected)
         && Nanos::from_nanos(created_ns) <= clock::now()

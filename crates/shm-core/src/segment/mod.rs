@@ -20,10 +20,10 @@ mod open;
 
 pub use crate::layout::MAX_SEATS;
 pub(crate) use control::{Control, unlink_if};
-pub(crate) use create::capacity_of;
 #[cfg(test)]
 pub(crate) use create::shape_for;
 pub use create::{DEFAULT_CAPACITY, DEFAULT_SEATS, MAX_CAPACITY};
+pub(crate) use create::{capacity_of, rows_for};
 
 use crate::clock;
 use crate::commit::{

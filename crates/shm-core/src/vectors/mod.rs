@@ -8,7 +8,11 @@
 //! | `words` | how words are packed, hashed and checked |
 //! | `limits` | what each kind of limit decides |
 //! | `records` | several limits at once |
+//! | `keys` | what limits per key decide, and what happens to the slots of a row |
+//! | `key_counts` | what is counted about keys |
 
+mod key_counts;
+mod keys;
 mod limits;
 mod offsets;
 mod records;
@@ -30,6 +34,8 @@ fn generated() -> String {
     words::add(&mut table);
     limits::add(&mut table);
     records::add(&mut table);
+    keys::add(&mut table);
+    key_counts::add(&mut table);
     table.finish()
 }
 

@@ -45,6 +45,11 @@ impl Row {
         self.with(name, &quoted(text))
     }
 
+    pub(super) fn texts(self, name: &str, texts: impl IntoIterator<Item = impl AsRef<str>>) -> Row {
+        let texts: Vec<String> = texts.into_iter().map(|text| quoted(text.as_ref())).collect();
+        self.with(name, &format!("[{}]", texts.join(", ")))
+    }
+
     pub(super) fn flag(self, name: &str, value: bool) -> Row {
         self.with(name, if value { "true" } else { "false" })
     }

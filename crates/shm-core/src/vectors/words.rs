@@ -6,8 +6,9 @@ use crate::clock::{Nanos, WallOffset};
 use crate::commit::{Config, RecordPtr, StateWord, in_memory};
 use crate::directory::Directory;
 use crate::error::Result;
+use crate::keyed::{Anchor, KeyClock};
 use crate::layout::{Generation, Hash, Holder, Seat, TurnTable, place_lock, seat_lock};
-use crate::limit::{Kind, Limit, Policy, Rate, Start, Unit};
+use crate::limit::{KeyPolicy, Kind, Limit, Policy, Rate, Start, Unit};
 use crate::line::Charge;
 use crate::name::Name;
 use crate::permit::word_of;
@@ -50,10 +51,10 @@ fn state_words() -> Vec<Row> {
         assert!(state == StateWord::Invalid || StateWord::decode(word) == state);
         let row = row! { word: word };
         match state {
-            StateWord::Live(value) => row.text("state", "live").number("value", value),
-            StateWord::Frozen(value) => row.text("state", "frozen").number("value", value),
-            StateWord::Unset(epoch) => row.text("state", "unset").number("value", epoch),
-            StateWord::Invalid => row.text("state", "damaged"),
+            StateWord::Live(value) => row.text("kind", "live").number("value", value),
+            StateWord::Frozen(value) => row.text("kind", "frozen").number("value", value),
+            StateWord::Unset(epoch) => row.text("kind", "unset").number("value", epoch),
+            StateWord::Invalid => row.text("kind", "damaged"),
         }
     };
     states.chain([StateWord::Invalid]).map(row).collect()
@@ -186,15 +187,15 @@ fn greedy(max: u64, per_ns: u64, guard_ns: u64) -> Limit {
     limit.guarded(Duration::from_nanos(guard_ns)).expect("a guard")
 }
 
-fn windows(max: u64, per_ns: u64, start: Start) -> Limit {
+pub(super) fn windows(max: u64, per_ns: u64, start: Start) -> Limit {
     Limit::fixed_window(rate(max, per_ns), start).expect("windows")
 }
 
-fn counter(max: u64, per_ns: u64) -> Limit {
+pub(super) fn counter(max: u64, per_ns: u64) -> Limit {
     Limit::sliding_counter(rate(max, per_ns)).expect("a counter")
 }
 
-fn unit(name: &str) -> Unit {
+pub(super) fn unit(name: &str) -> Unit {
     Unit::named(name).expect("a unit")
 }
 
@@ -231,6 +232,97 @@ pub(super) fn policies() -> Vec<Policy> {
     ]
 }
 
+/// Limits per key: of each kind, several, and with limits of all keys. Their clocks, and for how many keys they have room.
+fn keyed_policies() -> Vec<(Policy, KeyClock, u64)> {
+    let keys = |limits: &[Limit]| KeyPolicy::new(limits).expect("limits per key");
+    // Another offset than that of the generation: the wall clock was set since the creation.
+    let then = 1_740_000_000_000_000_007;
+    let clock = |policy: Policy, ticks: [u64; 4], wall_ns, capacity| {
+        let keys = policy.keys().expect("limits per key");
+        let mut clock = KeyClock::new(keys, Nanos::from_nanos(6_000 * SECOND + 7), wall_ns);
+        clock.anchors.iter_mut().zip(ticks).for_each(|(anchor, ticks)| anchor.ticks = ticks);
+        (policy, clock, capacity)
+    };
+    let minute = || windows(100, 60 * SECOND, Start::Epoch);
+    let three_a_day = Policy::of_permits(70).expect("permits").with_keys(keys(&[bucket(3, DAY, 3)]));
+    let mut all = vec![
+        clock(Policy::of_keys(keys(&[bucket(5, SECOND, 10)])), [0; 4], 0, 1),
+        clock(
+            Policy::of_keys(keys(&[bucket(7, 3 * SECOND, 4)])).in_shadow(true),
+            [SECOND + 5, 0, 0, 0],
+            0,
+            100_000,
+        ),
+        clock(Policy::of_keys(keys(&[minute()]).refusing_new_keys(true)), [0; 4], then, 110_000),
+        clock(
+            Policy::of_keys(keys(&[counter(1_000, 3_600 * SECOND)]).hiding_names(true)),
+            [12, 0, 0, 0],
+            then,
+            1_000,
+        ),
+        clock(
+            policy(&[bucket(2_000, SECOND, 100)]).with_keys(keys(&[
+                bucket(1_000_003, 60 * SECOND, 1_000_003).counting(unit("tokens")),
+                windows(1_000_000_000, SECOND, Start::Epoch),
+                counter(1 << 20, DAY),
+                bucket(1, 366 * DAY, 9),
+            ])),
+            [1 << 50, 3, 0, 99],
+            then,
+            1_000_000_000,
+        ),
+        clock(
+            policy(&[greedy(5, SECOND, 0), bucket(1, SECOND, 1)])
+                .with_permits(3)
+                .expect("permits")
+                .with_keys(
+                    keys(&[minute(), counter(3, SECOND).counting(unit("kB_out.v-2"))])
+                        .refusing_new_keys(true)
+                        .hiding_names(true),
+                ),
+            [0, 2, 0, 0],
+            then,
+            30_000,
+        ),
+        clock(three_a_day.with_max_waiters(2), [0; 4], 0, 250),
+        clock(three_a_day, [7; 4], 0, 250),
+        clock(three_a_day, [1 << 40; 4], 0, 250),
+    ];
+    // The tables of the last two were made for other rates: a tick is longer than a nanosecond, or much shorter.
+    let made_for = [rate(1_000, SECOND), rate(1, 20 * DAY)];
+    let last = all.len() - made_for.len();
+    for ((_, clock, _), rate) in all[last..].iter_mut().zip(made_for) {
+        let anchor = &mut clock.anchors[0];
+        *anchor = Anchor { ticks: anchor.ticks, ..Anchor::new(rate, Nanos::from_nanos(anchor.ns)) };
+    }
+    all
+}
+
+/// Where the clock of a table was.
+pub(super) fn anchored(anchor: &Anchor) -> Row {
+    row! { ns: anchor.ns, ticks: anchor.ticks, call_bits: anchor.call_bits }
+}
+
+fn anchors(policy: &Policy, clock: &KeyClock) -> Vec<Row> {
+    let limits = policy.keys().into_iter().flat_map(KeyPolicy::limits);
+    clock.anchors.iter().zip(limits).map(|(anchor, _)| anchored(anchor)).collect()
+}
+
+/// All of them.
+fn all_policies() -> Vec<(Policy, KeyClock, u64)> {
+    let plain =
+        policies().into_iter().map(|policy| (policy, KeyClock::default(), crate::segment::DEFAULT_CAPACITY));
+    plain.chain(keyed_policies()).collect()
+}
+
+/// What was requested for each key.
+fn requested_keys(policy: &Policy) -> Option<Row> {
+    let keys = policy.keys()?;
+    let limits: Vec<Row> = keys.limits().map(requested).collect();
+    let row = Row::default().rows("limits", &limits);
+    Some(row.flag("refuses_new", keys.refuses_new_keys()).flag("hides_names", keys.hides_names()))
+}
+
 /// What was requested, which all other words follow from.
 pub(super) fn requested(limit: Limit) -> Row {
     let kind = match limit.kind() {
@@ -259,45 +351,68 @@ fn words(generation: &Generation) -> Vec<u64> {
 
 fn configurations() -> Vec<Row> {
     let wall_ns = 1_750_000_000_123_456_789;
-    let row = |(i, policy): (usize, Policy)| {
+    let row = |(i, (policy, key_clock, _)): (usize, (Policy, KeyClock, u64))| {
         let not_before = [None, Some(Nanos::from_nanos(8_000 * SECOND + 3))][i % 2];
         let since = Nanos::from_nanos(7_000 * SECOND + i as u64);
         let offset = WallOffset { ns: wall_ns, uncertainty_ns: 0 };
         let new = Config::new(policy, since).by_wall_clock(offset, None).expect("no zone");
-        let config = Config { not_before, starts_empty: i % 3 == 0, ..new };
+        let config = Config { not_before, starts_empty: i % 3 == 0, key_clock, ..new };
         let number = 1 + i as u64;
         let generation = in_memory::generation(&config, number);
         let limits: Vec<Row> = policy.limits().map(requested).collect();
-        row! { number: number, wall_ns: wall_ns, since_ns: since.as_nanos() }
+        let row = row! { number: number, wall_ns: wall_ns, since_ns: since.as_nanos() }
             .flag("starts_empty", config.starts_empty)
             .maybe("not_before_ns", not_before.map(Nanos::as_nanos))
             .number("permits", policy.permits().unwrap_or(0))
             .number("most_permits_ever", config.permits_ever)
             .maybe("max_waiters", policy.max_waiters().map(u64::from))
             .flag("shadow", policy.is_shadow())
-            .rows("limits", &limits)
-            .list("words", words(&generation))
+            .rows("limits", &limits);
+        let row = match requested_keys(&policy) {
+            Some(keys) => row.row(
+                "keys",
+                &keys.rows("anchors", &anchors(&policy, &key_clock)).number("wall_ns", key_clock.wall_ns),
+            ),
+            None => row.maybe("keys", None),
+        };
+        row.list("words", words(&generation))
     };
-    policies().into_iter().enumerate().map(row).collect()
+    all_policies().into_iter().enumerate().map(row).collect()
 }
 
 /// The parts of files for these policies.
 fn files() -> Vec<Row> {
-    let row = |(i, policy): (usize, Policy)| {
+    let row = |(i, (policy, _, capacity)): (usize, (Policy, KeyClock, u64))| {
         let seats = [128, 1, 2, 33, 4_096][i % 5];
-        let shape = shape_for(&policy, seats, crate::segment::DEFAULT_CAPACITY);
+        let shape = shape_for(&policy, seats, capacity);
         let limits: Vec<Row> = policy.limits().map(requested).collect();
         let parts = row! {
             cells: shape.cells_at(), turn_cells: shape.turn_cells_at(), slots: shape.slots_at(), permits: shape.permits_at(),
             standing: shape.occupied_at(), places: shape.places_at(), end: shape.file_size(),
         };
-        let numbers = row! { cells: shape.cells, permits: shape.permits, places: shape.places() };
-        Row::default()
-            .rows("limits", &limits)
+        let keys = shape.keys;
+        let parts = if keys.tables == 0 {
+            parts
+        } else {
+            parts
+                .number("key_stats", shape.key_stats_at())
+                .number("chunks", shape.chunks_at())
+                .number("fixed_end", shape.fixed_size())
+                .number("tables", shape.tables_at())
+        };
+        let numbers = row! {
+            cells: shape.cells, permits: shape.permits, places: shape.places(), tables: keys.tables, rows: keys.rows,
+            chunks: keys.chunks(),
+        };
+        let row = match requested_keys(&policy) {
+            Some(keys) => Row::default().row("keys", &keys.number("capacity", capacity)),
+            None => Row::default().maybe("keys", None),
+        };
+        row.rows("limits", &limits)
             .number("permits", policy.permits().unwrap_or(0))
             .number("seats", seats)
             .row("numbers", &numbers.list("rings", shape.rings))
             .row("offsets", &parts)
     };
-    policies().into_iter().enumerate().map(row).collect()
+    all_policies().into_iter().enumerate().map(row).collect()
 }

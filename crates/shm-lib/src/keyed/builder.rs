@@ -4,7 +4,9 @@ use super::KeyedRateLimit;
 use crate::{Builder, Lost, OnLost};
 #[cfg(doc)]
 use crate::{DeniedBy, ErrorKind, RateLimit};
-use shm_core::limit::{KeySpec, Limit, LimitSpec, Policy, PolicySpec, Rate, Start};
+#[cfg(doc)]
+use shm_core::limit::Policy;
+use shm_core::limit::{KeySpec, Limit, LimitSpec, PolicySpec, Rate, Start};
 use shm_core::{Directory, Error, OnMismatch, Result};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -222,12 +224,14 @@ impl KeyedBuilder {
         self.base.open_keys(policy).map(KeyedRateLimit::of)
     }
 
-    /// Joins the limiter, or creates it with this policy, which must have limits per key ([`Policy::with_keys`]). Of the builder's
+    /// Joins the limiter, or creates it with this policy, which must have limits per key ([`Policy::with_keys`]). A [`PolicySpec`]
+    /// specifies some parts of a policy, and accepts any others of an existing limiter. Of the builder's
     /// settings it can use the capacity and those of the file and the handle.
     ///
     /// # Errors
     /// As [`open`](Self::open); [`ErrorKind::InvalidInput`] if the policy has no limits per key.
-    pub fn open_policy(self, policy: Policy) -> Result<KeyedRateLimit> {
+    pub fn open_policy(self, policy: impl Into<PolicySpec>) -> Result<KeyedRateLimit> {
+        let policy = policy.into();
         let instead = "make it part of the policy";
         let is_set = [
             ("in_all", !self.of_all.is_empty()),
@@ -235,7 +239,7 @@ impl KeyedBuilder {
             ("hide_names", self.hides_names.is_some()),
         ];
         self.base.refuse(&is_set, "opens the limiter with exactly the given policy", instead)?;
-        if policy.keys().is_none() {
+        if policy.policy().keys().is_none() {
             let why =
                 format!("the policy ({policy}) has no limits per key; add them with `Policy::with_keys`");
             return Err(self.base.invalid(why));

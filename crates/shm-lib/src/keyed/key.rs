@@ -111,17 +111,55 @@ impl<'a> Key<'a> {
         Key::each(prefixes.iter().map(|&prefix| Key::network(address, prefix)))
     }
 
-    /// A key for each limit per key of the limiter, in order. If the limiter has more limits, the last key counts for the rest.
+    /// A key for each limit per key of the limiter, in order. If the limiter has more limits, the last key counts for the rest. A
+    /// key that is itself one for each limit counts for its place.
     pub fn each(keys: impl IntoIterator<Item = Key<'a>>) -> Key<'a> {
-        Key(Content::Each(keys.into_iter().collect()))
+        let of_place = |(index, key): (usize, Key<'a>)| match &key.0 {
+            Content::Each(_) => key.of_limit(index).clone(),
+            _ => key,
+        };
+        Key(Content::Each(keys.into_iter().enumerate().map(of_place).collect()))
     }
 
-    /// A key of these parts.
+    /// A key of these parts. If a part is a key for each limit ([`each`](Self::each), [`networks`](Self::networks)), so is the
+    /// whole: its key for a limit has that part's key for the limit.
+    ///
+    /// ```
+    /// use shm_lib::Key;
+    ///
+    /// let networks = Key::networks([0x2001, 0xdb8, 0, 1, 0, 0, 0, 1].into(), &[64, 48]);
+    /// let key = Key::of_parts([networks, Key::from("/login")]);
+    /// let of_limit = |prefix| Key::of_parts([Key::network([0x2001, 0xdb8, 0, 1, 0, 0, 0, 1].into(), prefix), Key::from("/login")]);
+    /// assert_eq!(key, Key::each([of_limit(64), of_limit(48)]));
+    /// ```
     pub fn of_parts(parts: impl IntoIterator<Item = Key<'a>>) -> Key<'a> {
+        let parts: Vec<Key<'a>> = parts.into_iter().collect();
+        let count_of = |part: &Key<'a>| match &part.0 {
+            Content::Each(keys) => Some(keys.len()),
+            _ => None,
+        };
+        match parts.iter().filter_map(count_of).max() {
+            None => Key::joined(parts),
+            Some(limits) => Key::each(
+                (0..limits).map(|index| Key::joined(parts.iter().map(|part| part.of_limit(index).clone()))),
+            ),
+        }
+    }
+
+    /// The key for limit `index`, of a key for each limit; otherwise this key.
+    fn of_limit(&self, index: usize) -> &Key<'a> {
+        match &self.0 {
+            Content::Each(keys) => keys.get(index).or(keys.last()).unwrap_or(self),
+            _ => self,
+        }
+    }
+
+    /// A key of these parts, and of the parts of those that have some.
+    fn joined(parts: impl IntoIterator<Item = Key<'a>>) -> Key<'a> {
         let mut all = Vec::new();
         for part in parts {
             match part.0 {
-                Content::Parts(parts) | Content::Each(parts) => all.extend(parts),
+                Content::Parts(parts) => all.extend(parts),
                 _ => all.push(part),
             }
         }
@@ -318,5 +356,22 @@ mod tests {
         let owned = networks.clone().into_owned();
         assert_eq!(parts(&Key::from(&owned)), parts(&networks));
         assert_ne!(owned, key.into_owned());
+    }
+
+    #[test]
+    fn a_key_for_each_limit_within_another_counts_for_its_place() {
+        let networks = Key::networks("2001:db8:1:2ff::9".parse().unwrap(), &[64, 48]);
+        let key = Key::each([Key::from("a"), networks.clone(), networks]);
+        assert_eq!(parts(&key), [["a"], ["2001:db8:1::/48"], ["2001:db8:1::/48"]]);
+    }
+
+    #[test]
+    fn parts_beside_networks_count_for_each_network() {
+        let networks = Key::networks("2001:db8:1:2ff::9".parse().unwrap(), &[64, 48]);
+        let key = Key::from((networks, "/login", (1, 2)));
+        let of_limit = |network| [network, "/login", "1", "2"].map(str::to_owned).to_vec();
+        assert_eq!(parts(&key), [of_limit("2001:db8:1:2ff::/64"), of_limit("2001:db8:1::/48")]);
+        let owned = key.clone().into_owned();
+        assert_eq!(parts(&Key::from(&owned)), parts(&key));
     }
 }

@@ -133,6 +133,29 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
         self.limit.all.with(|limiter| self.key.with(|key| limiter.key_status(key))).map(|(status, _)| status)
     }
 
+    /// For each limit per key, in order, a number that stands for the key where strangers see it: in a log, or in the response to
+    /// a client. It is the same in every process. It says nothing about the key, not even to those who can guess the key and
+    /// compare, because it is a hash under a random key of the limiter's file; a limiter that is recreated gives other numbers.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{KeyedRateLimit, Rate};
+    ///
+    /// let limit = KeyedRateLimit::builder("tokens").directory(dir.path()).open_rate(Rate::per_second(5)?)?;
+    /// let fingerprint = limit.key("a secret").fingerprints()?[0];
+    /// assert_eq!(limit.key("a secret").fingerprints()?, [fingerprint]);
+    /// assert_ne!(limit.key("another one").fingerprints()?, [fingerprint]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    pub fn fingerprints(&self) -> Result<Vec<u64>> {
+        self.limit.all.with(|limiter| self.key.with(|key| limiter.key_fingerprints(key)))
+    }
+
     /// Resets the key: it is as if it had never been used. Returns whether it was in the table.
     ///
     /// Until the key has recovered from what it owed, it takes the room of one more key in the table. So a program that would reset

@@ -162,7 +162,8 @@ impl KeyedRateLimit {
     }
 
     /// Changes the rate of the first limit per key, for every process and all keys at once. Its burst stays. What a key has used
-    /// stays used: a bucket's debt is a time, and the key recovers at that time.
+    /// stays used, and is recovered at the new rate. A request that is underway meanwhile is decided by the new rate, and may be
+    /// charged twice.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -178,8 +179,8 @@ impl KeyedRateLimit {
     /// ```
     ///
     /// # Errors
-    /// As [`RateLimit::change`]; [`ErrorKind::InvalidInput`] if the limit counts windows of another length, which its table cannot
-    /// change ([`KeyedBuilder::replace`] can).
+    /// As [`RateLimit::change`]; [`ErrorKind::InvalidInput`] if the limit counts windows of another length, or if the rate is more
+    /// than 128 times that of the limiter's creation: then its table has to be [replaced](KeyedBuilder::replace).
     pub fn change(&self, max: u64, per: Duration) -> Result<()> {
         let rate = Rate::new(max, per)?;
         self.all.update_policy(|policy| {

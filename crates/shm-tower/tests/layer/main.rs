@@ -3,6 +3,7 @@
 mod admission;
 mod failures;
 mod fields;
+mod keys;
 mod overload;
 mod permits;
 

@@ -1,14 +1,17 @@
 //! The JSON that programs read. Fields are only ever added. Durations are in seconds (`_s`), instants in nanoseconds of
 //! `CLOCK_BOOTTIME` (`_ns`). `--help` of the commands documents the fields.
 
+mod keys;
 mod parts;
 mod taken;
 mod turns;
 
+pub(crate) use keys::OneKey;
 pub(crate) use taken::Taken;
 pub(crate) use turns::{Reserved, Scheduled, Turns};
 
 use crate::output::{Snapshot, duration::seconds_f64, usage};
+use keys::Keys;
 use parts::{Attached, Limit, Permits, Rate, Waiting};
 use serde::Serialize;
 use shm_lib::{Error, ErrorKind, Inspection};
@@ -55,6 +58,8 @@ struct Details {
     next_in_s: f64,
     /// All limits.
     limits: Vec<Limit>,
+    /// The limits per key, and the table of keys; null if it has none.
+    keys: Option<Keys>,
     /// Null if it has none.
     permits: Option<Permits>,
     /// The number of callers that may wait at a time; null if any number may.
@@ -116,11 +121,14 @@ impl<'a> Limiter<'a> {
     }
 
     /// For `inspect`.
-    pub(crate) fn in_full(seen: &'a Snapshot) -> Limiter<'a> {
+    pub(crate) fn in_full(seen: &'a Snapshot, top: usize) -> Limiter<'a> {
         let mut limiter = Limiter::brief(seen);
         if let (Some(details), Ok(inspection)) = (&mut limiter.details, &seen.inspection) {
             details.attached = Some(Attached::all(inspection));
             details.waiting = Some(Waiting::all(inspection));
+            if let (Some(keys), Some(inspected)) = (&mut details.keys, &inspection.keys) {
+                keys.add_most_denied(inspected, top);
+            }
         }
         limiter
     }
@@ -158,6 +166,7 @@ impl Details {
             charged_ahead: of_it.map(|limit| limit.charged_ahead),
             next_in_s: seconds_f64(usage::next_in(seen)),
             limits,
+            keys: Keys::of(seen),
             permits: Permits::of(seen),
             max_waiters: seen.policy.max_waiters(),
             callers_waiting: seen.callers_waiting(),

@@ -16,6 +16,12 @@ pub(super) struct Rate {
     text: String,
 }
 
+impl Rate {
+    pub(super) fn of(rate: shm_lib::Rate) -> Rate {
+        Rate { max: rate.max(), per_s: rate.per().as_secs_f64(), text: rate.to_string() }
+    }
+}
+
 /// One limit and its usage.
 #[derive(Clone, Serialize)]
 pub(super) struct Limit {
@@ -73,7 +79,7 @@ impl Limit {
                 text: limit.to_string(),
                 unit: limit.unit(),
                 kind,
-                rate: Rate { max: rate.max(), per_s: rate.per().as_secs_f64(), text: rate.to_string() },
+                rate: Rate::of(rate),
                 burst: limit.burst(),
                 start,
                 zone,

@@ -16,6 +16,8 @@ pub(crate) struct Taken<'a> {
     path: PathBuf,
     /// `admitted`, `denied` or `failed`.
     outcome: &'static str,
+    /// The parts of the key of the request; null if it names none.
+    key: Option<&'a [String]>,
     /// The number of calls that were asked for.
     calls: u64,
     /// The amounts of units that were asked for.
@@ -24,7 +26,7 @@ pub(crate) struct Taken<'a> {
     waited_s: f64,
     /// After how long to try again; null if admitted, and where it is not known.
     retry_after_s: Option<f64>,
-    /// Why the request was denied: `limits`, `pause`, `permits`, `line` or `unavailable`; null if it was not.
+    /// Why the request was denied: `limits`, `pause`, `permits`, `line`, `unavailable`, `key` or `table`; null if it was not.
     denied_by: Option<&'static str>,
     /// Whether the request was admitted only because the limiter is in shadow mode.
     shadowed: bool,
@@ -44,6 +46,7 @@ impl<'a> Taken<'a> {
             name: name.as_str(),
             path: dir.file(name),
             outcome: "failed",
+            key: asked.target.key.named().map(|key| key.parts.as_slice()),
             calls: asked.cost.calls(),
             units: asked.cost.amounts.iter().map(|(unit, amount)| (unit.name(), *amount)).collect(),
             waited_s: 0.0,

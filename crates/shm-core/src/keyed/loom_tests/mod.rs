@@ -3,11 +3,11 @@
 
 mod variants;
 
-use super::key_limit::{Bucket, KeyLimit};
+use super::key_limit::{KeyClock, KeyLimit};
 use super::row::{Decision, KeyReset, Request, Row};
 use super::slot::{Slot, Tag};
 use crate::clock::Nanos;
-use crate::limit::{Limit, Rate, audit};
+use crate::limit::{KeyPolicy, Limit, Rate, audit};
 use crate::sync::AtomicPair;
 use loom::sync::Arc;
 use loom::thread;
@@ -19,7 +19,9 @@ const SECOND: u64 = 1_000_000_000;
 
 /// One call a second for each key.
 fn limit(burst: u64) -> KeyLimit {
-    KeyLimit::Bucket(Bucket::new(1, SECOND, burst, None, 0))
+    let limit = Limit::with_burst(Rate::new(1, Duration::from_secs(1)).unwrap(), burst).unwrap();
+    let clock = KeyClock::new(&KeyPolicy::new(&[limit]).unwrap(), Nanos::from_nanos(0), 0);
+    KeyLimit::of(&KeyLimit::params_of(limit, 0, &clock, None))
 }
 
 fn key(number: u64) -> Tag {
@@ -38,7 +40,9 @@ impl Shared {
     fn new(debts: [u64; SLOTS]) -> Arc<Shared> {
         let slot = |i: usize| match debts[i] {
             0 => AtomicPair::new(0, 0),
-            debt => AtomicPair::new((debt * SECOND) << 3, (100 + i as u64) << 32),
+            debt => {
+                AtomicPair::new(limit(1).unused(Nanos::from_nanos(debt * SECOND)), (100 + i as u64) << 32)
+            }
         };
         Arc::new(Shared { slots: std::array::from_fn(slot) })
     }

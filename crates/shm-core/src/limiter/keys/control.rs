@@ -80,9 +80,9 @@ impl Limiter {
             for (_, row) in self.segment.rows_in_use(index) {
                 greatest = greatest.max(Row(&row.0).greatest_plausible(limit, now));
             }
-            let advance = &mut clock.advance[index];
-            *advance = advance.saturating_add(limit.advance_past(greatest, now));
-            if limit.is_near_the_end(*advance) {
+            let ticks = &mut clock.anchors[index].ticks;
+            *ticks = ticks.saturating_add(limit.advance_past(greatest, now));
+            if limit.is_near_the_end(*ticks) {
                 return Err(self.segment.error(
                     ErrorKind::InvalidInput,
                     format!(

@@ -22,6 +22,7 @@ pub use status::{DeniedKey, KeyStatus, TableStatus};
 use super::Limiter;
 use crate::clock::Nanos;
 use crate::commit::CommitError;
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::{KeyLimit, KeyRequest, KeyRules, Table, Tables};
 use crate::layout::RETIRED;
@@ -112,12 +113,12 @@ impl Limiter {
     /// The error for a request that names a key, where there are no limits per key.
     #[cold]
     pub fn no_keys_error(&self) -> Error {
-        let name = self.name().shell_word();
+        let (name, in_dir) = Directory::in_shell(self.name(), self.directory());
         self.segment.error(
             ErrorKind::InvalidInput,
             format!(
-                "it has no limits per key, and the request names a key; replace it by a limiter that has some: shm-limit create \
-                 {name} --replace --keyed, with all its settings"
+                "it has no limits per key, and the request names a key; leave the key out (a program: RateLimit), or replace it by \
+                 a limiter that has some: shm-limit create {name} --replace --keyed{in_dir}, with all its settings"
             ),
         )
     }

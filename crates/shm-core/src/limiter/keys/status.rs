@@ -7,13 +7,17 @@ use crate::clock::{self, Clock, Nanos};
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::keyed::{KeyLimit, Row, Table, denied_keys, events};
-use crate::layout::SLOTS;
+use crate::layout::{RowSlots, SLOTS};
 use crate::limit::Cost;
-use crate::segment::capacity_of;
+use crate::segment::{capacity_of, rows_for};
 use std::time::Duration;
 
 /// Rows of a table that are counted to estimate how full it is.
 const SAMPLED_ROWS: usize = 4_096;
+
+/// Of a table of at most so many rows, those in use are counted exactly if they are no more than [`SAMPLED_ROWS`]: which rows are
+/// in use has to be looked up for each.
+const SMALL_TABLE: usize = 1 << 20;
 
 /// What is known of a key and one of its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,13 @@ pub struct TableStatus {
     pub inherited: events::EventCount,
     /// Denials of new keys whose row was full.
     pub refused: events::EventCount,
+}
+
+impl TableStatus {
+    /// Whether a new limiter of this capacity would have tables of this size.
+    pub fn is_made_for(&self, capacity: u64) -> bool {
+        rows_for(capacity).saturating_mul(SLOTS as u64) == self.slots
+    }
 }
 
 /// A key of the sample of those that are denied most.
@@ -96,6 +107,17 @@ impl Limiter {
         }
     }
 
+    /// For each limit per key, in order, a number that stands for the key where strangers see it: the same in every process, and
+    /// no information about the key, because it is a hash under the random key of the file.
+    ///
+    /// # Errors
+    /// As [`reset_key`](Self::reset_key).
+    pub fn key_fingerprints(&self, key: KeyOf<'_>) -> Result<Vec<u64>> {
+        let (_, rules) = self.key_rules()?;
+        let hash_key = self.segment.hash_key();
+        Ok((0..rules.len()).map(|index| hash_key.fingerprint(key.parts(index))).collect())
+    }
+
     /// How full the tables of keys are; `None` without limits per key.
     ///
     /// # Errors
@@ -106,7 +128,16 @@ impl Limiter {
         };
         let (_, rules) = self.key_rules()?;
         let now = clock::SystemClock.exact();
+        let few_rows = SAMPLED_ROWS * size_of::<RowSlots>();
+        let counts_all = shape.rows <= SMALL_TABLE && self.segment.allocated_bytes() <= few_rows as u64;
         let live = |(index, limit): (usize, &KeyLimit)| {
+            if counts_all {
+                return self
+                    .segment
+                    .rows_in_use(index)
+                    .map(|(_, row)| Row(&row.0).live_slots(limit, now))
+                    .sum();
+            }
             let step = shape.rows.div_ceil(SAMPLED_ROWS).max(1);
             // An odd step, so that the sample does not follow the chunks.
             let sampled = (0..shape.rows).step_by(step | 1);
@@ -133,9 +164,15 @@ impl Limiter {
         }))
     }
 
-    /// The keys that were denied most in the last minute, as far as the sample in the file has them; at most `n`.
+    /// The keys that were denied most in the last minute, as far as the sample in the file has them; at most `n`. None if names are
+    /// hidden.
     pub fn most_denied(&self, n: usize) -> Vec<DeniedKey> {
         let Some(stats) = self.segment.key_stats() else { return Vec::new() };
+        // Also of those whose names were kept before they were hidden.
+        let generations = self.segment.generations();
+        if generations.hides_names(generations.epoch()) {
+            return Vec::new();
+        }
         let keys = denied_keys::most_denied(&stats.denied, clock::SystemClock.exact());
         let parts = |name: &[u8]| {
             let parts = name.split(|&byte| byte == denied_keys::SEPARATOR);

@@ -141,7 +141,8 @@ fn a_large_table_takes_no_memory_before_it_is_used() {
     }
     let grown = blocks() - before;
     assert!((3_000_000..=4_200_000).contains(&grown), "{grown}: a page for most keys");
-    assert_eq!(status().allocated, grown);
+    // The file system's own tables may have grown, too.
+    assert!(status().allocated.abs_diff(grown) < 200_000, "{} and {grown}", status().allocated);
 }
 
 #[test]
@@ -154,6 +155,27 @@ fn live_keys_are_estimated_from_a_sample() {
     assert!((45_000..55_000).contains(&live), "{live}");
     limiter.reset().unwrap();
     assert_eq!(limiter.table_status().unwrap().unwrap().live, 0);
+}
+
+#[test]
+fn a_few_live_keys_are_counted_exactly() {
+    let scene = Scene::new();
+    let limiter = scene.open(Policy::of_keys(keys(&[bucket("1/h", 1)])), 1_000_000);
+    for count in 1..=20 {
+        assert!(is_admitted(&limiter, &count.to_string()));
+        assert_eq!(limiter.table_status().unwrap().unwrap().live, count);
+    }
+}
+
+#[test]
+fn hidden_names_are_not_shown_although_they_were_kept() {
+    let scene = Scene::new();
+    let policy = keys(&[bucket("1/h", 1)]);
+    let limiter = scene.open(Policy::of_keys(policy), 1_000);
+    assert!(is_admitted(&limiter, "alice") && !is_admitted(&limiter, "alice"));
+    assert_eq!(limiter.most_denied(9).len(), 1);
+    limiter.change(Policy::of_keys(policy.hiding_names(true))).unwrap();
+    assert!(limiter.most_denied(9).is_empty());
 }
 
 #[test]
@@ -182,10 +204,18 @@ fn a_change_applies_to_all_keys_and_keeps_what_they_used() {
     let limiter = scene.per_key(&[bucket("6/h", 3)]);
     assert_eq!(admitted(&limiter, "alice", 9), 3);
     let set = |limit| limiter.change_from(|policy| Ok(policy.with_keys(keys(&[limit]))));
-    set(bucket("3600/h", 3_600)).unwrap();
-    // Half an hour of debt is half of the new burst.
-    let (status, _) = limiter.key_status(KeyOf::All(&[b"alice"])).unwrap();
-    assert!((1_799..=1_801).contains(&status[0].available), "{status:?}");
+    set(bucket("600/h", 600)).unwrap();
+    let available = || limiter.key_status(KeyOf::All(&[b"alice"])).unwrap().0[0].available;
+    assert!((597..=600).contains(&available()), "{}", available());
+    // A debt of calls is one of calls, at whichever rate it is paid.
+    limiter.charge_key(KeyOf::All(&[b"mallory"]), &Cost::from(660)).unwrap();
+    set(bucket("1/h", 2)).unwrap();
+    let denied = limiter.key_denial(&ask(&[b"mallory"], &Cost::one()), false).unwrap().unwrap();
+    let hours = denied.retry_after().unwrap().as_secs_f64() / 3_600.0;
+    assert!((600.0..660.0).contains(&hours), "{hours}");
+    assert!(is_admitted(&limiter, "bob") && is_admitted(&limiter, "bob") && !is_admitted(&limiter, "bob"));
+    let e = set(bucket("1000000/s", 3)).unwrap_err();
+    assert!(e.to_string().contains("128 times") && e.to_string().contains("--replace"), "{e}");
     let e = set(Limit::sliding_counter(rate("9/h")).unwrap()).unwrap_err();
     assert!(e.kind() == ErrorKind::InvalidInput && e.to_string().contains("--replace"), "{e}");
     let e = limiter.change(bucket("5/s", 1)).unwrap_err();
@@ -202,9 +232,21 @@ fn a_pause_denies_all_keys() {
             panic!("{limit}")
         };
         assert!((59..=60).contains(&denied.retry_after().unwrap().as_secs()), "{denied:?}");
+        assert_eq!(limiter.key_status(KeyOf::All(&[b"x"])).unwrap().0[0].available, 0, "{limit}");
         limiter.resume().unwrap();
         assert!(is_admitted(&limiter, "x"));
     }
+}
+
+/// After a pause there is no burst, also if the limiter is changed meanwhile.
+#[test]
+fn a_pause_that_has_ended_outlasts_a_change() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("1/h", 5)]);
+    limiter.pause_for(Duration::from_millis(5)).unwrap();
+    std::thread::sleep(Duration::from_millis(10));
+    limiter.change_from(|policy| Ok(policy.in_shadow(false))).unwrap();
+    assert_eq!(admitted(&limiter, "x", 5), 1);
 }
 
 #[test]

@@ -12,11 +12,11 @@ use crate::line::{Charge, ReadyTurn};
 use crate::seat::HolderId;
 
 /// By when the next turn must come to be charged now. If no future turn is ready yet, any turn is charged, however far away;
-/// otherwise only one that comes soon.
+/// otherwise only one that comes soon after the first of them: the first caller sleeps until then, and may wake up late.
 pub(super) fn charge_deadline(ready: &[(ReadyTurn, Charge)], now: u64) -> Nanos {
-    match ready.iter().filter(|(turn, _)| turn.at > now).count() {
-        0 => Nanos::from_nanos(u64::MAX),
-        _ => Nanos::from_nanos(now).plus(CHARGE_AHEAD),
+    match ready.iter().find(|(turn, _)| turn.at > now) {
+        None => Nanos::from_nanos(u64::MAX),
+        Some((next, _)) => Nanos::from_nanos(next.at).plus(CHARGE_AHEAD),
     }
 }
 

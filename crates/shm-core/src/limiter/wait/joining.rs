@@ -53,10 +53,10 @@ impl Limiter {
         let since = *waiter.since.get_or_insert(now);
         let at = now.as_nanos();
         if self.line().is_occupied() {
-            self.reap_front(at);
+            self.reap_front(at, callers.place_index());
         }
         let mut refusal = self.refusal(callers, waiter, costs, since, now)?;
-        if refusal.is_some() && self.reap_all(at) {
+        if refusal.is_some() && self.reap_all(at, callers.place_index()) {
             refusal = self.refusal(callers, waiter, costs, since, now)?;
         }
         if let Some(denied) = refusal {

@@ -79,7 +79,7 @@ impl Limiter {
         };
         let costs = callers.costs(key);
         let mut summary = self.summarize_line(callers, key, &costs, epoch, now);
-        if (summary.late || self.turns().is_full()) && self.reap_front(now) {
+        if (summary.late || self.turns().is_full()) && self.reap_front(now, Some(id.seat)) {
             summary = self.summarize_line(callers, key, &costs, epoch, now);
         }
         let mut permits = self.free_permits();
@@ -95,12 +95,14 @@ impl Limiter {
         let turns = loop {
             let turns = self.ready_turns(epoch, now, summary.oldest);
             // Turns from before the arrival of every caller that is awake belong to no caller, or to a late one.
-            let ready = turns.len() - turns.partition_point(|(turn, _)| turn.at < summary.oldest);
-            // And turns from before this caller's arrival belong to those before it, who may not need them all.
-            let earlier = ready.saturating_sub(turns.iter().filter(|(turn, _)| turn.at >= key.0).count());
-            let before_it = summary.before.min(earlier as u64);
-            let has_one = (ready - earlier) as u64 + before_it > summary.before;
-            if ready as u64 >= permits || ready as u64 >= summary.all && has_one {
+            let ready = &turns[turns.partition_point(|(turn, _)| turn.at < summary.oldest)..];
+            let (earlier, later) = ready.split_at(ready.partition_point(|(turn, _)| turn.at < key.0));
+            let ready = ready.len();
+            let has_one = || {
+                let needed = self.count_needed(callers, earlier, &costs, epoch, now).min(summary.before);
+                needed + later.len() as u64 > summary.before
+            };
+            if ready as u64 >= permits || ready as u64 >= summary.all && has_one() {
                 break turns;
             }
             // The first in line knows its own request; for other positions the published costs decide.
@@ -128,6 +130,28 @@ impl Limiter {
         }
         let turns = turns.into_iter().filter(|(turn, _)| turn.at >= key.0).collect();
         Ok(View { now, epoch, summary, turns, permits, seatless })
+    }
+
+    /// How many of these turns, which came before a caller arrived, the callers before it can use: each turn is of use only
+    /// to a caller that had arrived by then.
+    fn count_needed(
+        &self,
+        callers: &Callers,
+        turns: &[(ReadyTurn, Charge)],
+        costs: &Costs,
+        epoch: u64,
+        now: u64,
+    ) -> u64 {
+        let mut needed = 0;
+        for (n, (turn, _)) in turns.iter().enumerate() {
+            let arrived = self.summarize_line(callers, (turn.at, u64::MAX), costs, epoch, now).before;
+            if arrived >= turns.len() as u64 {
+                // There are enough callers for the remaining turns, too.
+                return needed + (turns.len() - n) as u64;
+            }
+            needed = arrived.min(needed + 1);
+        }
+        needed
     }
 
     /// Summarizes the other callers in line, seen from the caller with this key and these costs.

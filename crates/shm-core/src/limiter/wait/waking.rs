@@ -91,9 +91,10 @@ impl Limiter {
         }
     }
 
-    /// Clears the places of dead processes from the front of the line, up to the first process that is alive and awake.
+    /// Clears the places of dead processes from the front of the line, up to the first process that is alive and awake,
+    /// and wakes that one: what the dead ones left is its own now. The calling process, which is awake, has place `here`.
     /// Rate-limited over all processes together. Returns whether it cleared any.
-    pub(in crate::limiter) fn reap_front(&self, now: u64) -> bool {
+    pub(in crate::limiter) fn reap_front(&self, now: u64, here: Option<usize>) -> bool {
         if !is_time(&self.segment.header().line.probed_ns, FRONT_PROBE_INTERVAL, now) {
             return false;
         }
@@ -110,13 +111,21 @@ impl Limiter {
             }
         }
         self.free_stuck_slots(&mut locks);
+        if found {
+            self.wake_first(self.segment.generations().epoch(), here.unwrap_or(usize::MAX));
+        }
         found
     }
 
-    /// Clears the places of all dead processes in line: used before a caller is denied because of the line's length.
-    /// Rate-limited. Returns whether it cleared any.
-    pub(super) fn reap_all(&self, now: u64) -> bool {
-        is_time(&self.segment.header().line.probed_all_ns, LINE_PROBE_INTERVAL, now) && self.reap_line()
+    /// Clears the places of all dead processes in line, and wakes the first one: used before a caller is denied because
+    /// of the line's length. Rate-limited. Returns whether it cleared any.
+    pub(super) fn reap_all(&self, now: u64, here: Option<usize>) -> bool {
+        let found =
+            is_time(&self.segment.header().line.probed_all_ns, LINE_PROBE_INTERVAL, now) && self.reap_line();
+        if found {
+            self.wake_first(self.segment.generations().epoch(), here.unwrap_or(usize::MAX));
+        }
+        found
     }
 
     /// Clears everything that dead processes left in the line. Returns whether it cleared a place.

@@ -184,6 +184,8 @@ pub(super) struct Driver {
     next_late: usize,
     /// When sleepers were last checked.
     settled: u64,
+    /// The first caller in line, and since when it is the first.
+    first: (Option<usize>, u64),
     /// Turns already counted as possibly lost.
     given_up: BTreeSet<u64>,
     gives_back_at_once: bool,
@@ -264,6 +266,7 @@ impl Driver {
             next_id: 0,
             next_late: 0,
             settled: START,
+            first: (None, START),
             given_up: BTreeSet::new(),
             gives_back_at_once: false,
             is_disturbed: false,
@@ -276,12 +279,23 @@ impl Driver {
     /// Runs a whole scenario.
     pub(super) fn run(world: &World, steps: &[Step]) -> CheckResult {
         let mut driver = Driver::new(world);
-        for step in steps {
-            driver.play(*step)?;
-            driver.wake_notified()?;
-            driver.check_queue()?;
-        }
+        driver.play_all(steps)?;
         driver.ends()
+    }
+
+    /// Runs the beginning of a scenario.
+    pub(super) fn play_all(&mut self, steps: &[Step]) -> CheckResult {
+        for step in steps {
+            self.play(*step)?;
+            self.wake_notified()?;
+            self.check_queue()?;
+        }
+        Ok(())
+    }
+
+    /// The processes of the waiting callers, in order of arrival.
+    pub(super) fn waiting(&self) -> Vec<usize> {
+        self.promise.line.iter().map(|caller| caller.process).collect()
     }
 
     fn late(&mut self) -> u64 {
@@ -457,7 +471,12 @@ impl Driver {
             self.permits.extend(granted.permit.map(|permit| (process, permit)));
             return self.is_admitted(NOT_IN_LINE, cost, receipt.epoch, receipt.at);
         }
-        self.is_mixed |= self.promise.line.iter().any(|other| other.cost != cost);
+        if !self.is_mixed && self.promise.line.iter().any(|other| other.cost != cost) {
+            self.is_mixed = true;
+            let stopped = self.processes.iter().flatten().filter(|process| process.stopped.is_some());
+            let waiting = stopped.filter(|process| !process.callers.is_empty()).count() as u64;
+            self.may_idle_behind_stopped(waiting);
+        }
         let id = self.next_id;
         self.next_id += 1;
         let (woken, word) = (Arc::<Woken>::default(), Arc::new(AtomicU64::new(0)));
@@ -506,7 +525,11 @@ impl Driver {
             soon += CHARGE_AHEAD_NS + self.promise.time_for(self.promise.max_cost());
         }
         let processes = &self.processes;
-        let awake = |caller: &QueuedCaller| is_awake(processes, caller, now);
+        // A stopped process may be passed as soon as it is needed: whoever needs it moves its plan to the present.
+        let is_running = |process: &Process| process.stopped.is_none();
+        let awake = |caller: &QueuedCaller| {
+            processes[caller.process].as_ref().is_some_and(is_running) && is_awake(processes, caller, now)
+        };
         self.promise.is_admitted(id, (cost, epoch), (at.as_nanos(), now), soon, awake)?;
         if self.world.permits.is_some() {
             // The next caller is woken, and charges its turn when a permit is free for it.
@@ -652,10 +675,14 @@ impl Driver {
         self.promise.may_idle(FOUND_WITHIN + self.soon());
         self.unsure_until = now() + FOUND_WITHIN;
         if self.is_mixed {
-            // A turn for a large request of a stopped process is not charged again for smaller ones.
-            self.promise.may_idle(self.promise.time_for(self.promise.max_cost()));
+            self.may_idle_behind_stopped(1);
         }
         self.is_disturbed = true;
+    }
+
+    /// A turn for a large request of a stopped process is not charged again for smaller ones.
+    fn may_idle_behind_stopped(&mut self, processes: u64) {
+        self.promise.may_idle(processes * self.promise.time_for(self.promise.max_cost()));
     }
 
     /// A caller has left the line, in whatever way. `charged`: the turns that were charged before it did.
@@ -678,8 +705,8 @@ impl Driver {
         for (at, tokens) in charged.into_iter().filter(|&(at, _)| at <= now()) {
             if self.promise.line.iter().filter(|caller| caller.arrived <= at).count() > had_one {
                 had_one += 1;
-            } else if self.given_up.insert(at) {
-                self.promise.may_lose(tokens, at);
+            } else {
+                self.loses_turn(at, tokens);
             }
         }
     }
@@ -696,9 +723,16 @@ impl Driver {
     fn lose_turns_before(&mut self, oldest: u64, age: u64) {
         let is_lost = |&(at, _): &(u64, u64)| at < oldest && (age == 0 || at + age < now());
         for (at, tokens) in self.charged().into_iter().filter(is_lost) {
-            if self.given_up.insert(at) {
-                self.promise.may_lose(tokens, at);
-            }
+            self.loses_turn(at, tokens);
+        }
+    }
+
+    /// No caller may claim this turn any more.
+    fn loses_turn(&mut self, at: u64, tokens: u64) {
+        if self.given_up.insert(at) {
+            self.promise.may_lose(tokens, at);
+            // Its refund replaces a record, after which later turns cannot be undone exactly.
+            self.is_disturbed |= self.world.is_record;
         }
     }
 
@@ -712,6 +746,10 @@ impl Driver {
         self.lose_turns_before_all_arrivals();
         let now = now();
         self.settled = now;
+        let first = self.promise.line.first().map(|caller| caller.id);
+        if self.first.0 != first {
+            self.first = (first, now);
+        }
         let mut asleep = BTreeSet::new();
         for process in self.processes.iter_mut().flatten() {
             let told = |process: &Process, sleep: &Sleep, word: Option<&AtomicU64>| {
@@ -800,10 +838,12 @@ impl Driver {
             prop_assert_eq!(&seen, &total);
         }
         prop_assert_eq!(seen.len(), total.len());
-        // A caller that has waited for a while has undone the turns from before all arrivals.
+        // A caller that has waited for a while, since an earlier one left, has undone the turns from before all arrivals.
         let (now, oldest) = (now(), self.promise.line.first().map_or(0, |caller| caller.arrived));
         let awake = self.promise.line.iter().find(|caller| is_awake(&self.processes, caller, now));
-        if awake.is_some_and(|caller| caller.arrived + FOUND_WITHIN < now) && now > self.unsure_until {
+        if awake.is_some_and(|caller| caller.arrived.max(self.first.1) + FOUND_WITHIN < now)
+            && now > self.unsure_until
+        {
             let is_old = |&(at, _): &(u64, u64)| at < oldest && at + FOUND_WITHIN < now;
             prop_assert_eq!(self.charged().into_iter().filter(is_old).collect::<Vec<_>>(), []);
         }

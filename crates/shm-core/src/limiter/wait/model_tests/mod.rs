@@ -257,4 +257,212 @@ mod regressions {
         let steps = [&before[..], &[thread(0), Step::Passes(400 * MS)]].concat();
         Driver::run(&world(2, 1, None, US), &steps).unwrap();
     }
+
+    /// Three turns have come, and two callers are before the one that looks. One of them is of a stopped process, which is
+    /// not late yet. It keeps its turn, but does not come for it.
+    #[test]
+    fn a_stopped_process_may_be_passed_before_it_is_late() {
+        let arrive = [thread(0), thread(0), thread(0), thread(0), thread(2), thread(0)];
+        let leave = [Step::Leaves(1), Step::Leaves(1), Step::Stops(2)];
+        let rest = [Step::Passes(30_500 * US), Step::Looks(1), Step::Passes(400 * MS)];
+        let steps = [&arrive[..], &leave[..], &rest[..]].concat();
+        Driver::run(&world(100, 1, None, 25 * MS), &steps).unwrap();
+    }
+
+    /// The same, after a dead process in front of the stopped one was cleared.
+    #[test]
+    fn a_stopped_process_behind_a_dead_one_may_be_passed() {
+        let late = vec![10_601_542, 14_094_410, 440_975, 6_900_480, 6_900_329];
+        let world = World { late, ..world(2, 1, None, US) };
+        let steps = [
+            Step::ChangesRate(100),
+            task(1),
+            thread(0),
+            Step::Leaves(1),
+            Step::Tries { process: 0, cost: 1 },
+            thread(1),
+            Step::Looks(1),
+            Step::Looks(0),
+            thread(1),
+            thread(1),
+            thread(1),
+            thread(2),
+            Step::Leaves(14),
+            Step::Tries { process: 0, cost: 1 },
+            thread(0),
+            Step::DiesFilling { process: 1, after_charging: false },
+            thread(0),
+            Step::Stops(2),
+            thread(0),
+            Step::Passes(248_288_481),
+        ];
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// The bucket is in debt, so the first turn is further away than a process may be late. The caller that sleeps until
+    /// then wakes up when the second turn has come, too.
+    #[test]
+    fn a_caller_that_wakes_late_after_a_long_sleep_wastes_nothing() {
+        let world = World { late: vec![1_000, 10_101_971], ..world(100, 1, None, US) };
+        let steps =
+            [thread(0), Step::Charges { process: 0, tokens: 1 }, thread(0), thread(0), thread(1), thread(0)];
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// The same, with a burst.
+    #[test]
+    fn a_caller_that_wakes_late_after_a_long_sleep_wastes_nothing_of_a_burst() {
+        let world = World { late: vec![1_000, 10_134_961, 125_971], ..world(100, 2, None, US) };
+        let steps = [
+            thread(0),
+            thread(0),
+            Step::Charges { process: 0, tokens: 1 },
+            thread(0),
+            thread(0),
+            thread(0),
+            thread(0),
+            thread(0),
+            thread(1),
+            thread(1),
+        ];
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// A caller is passed. Then another one, which is before it and was late, gets the last permit.
+    #[test]
+    fn a_passed_caller_may_have_to_wait_for_a_permit() {
+        let arrives = |process, cost, is_task| Step::Arrives { process, cost, is_task, patience: None };
+        let world =
+            World { is_record: true, late: vec![1_098_907, 12_219_720], ..world(100, 3, Some(2), US) };
+        let steps = [
+            thread(0),
+            arrives(4, 3, true),
+            arrives(4, 2, true),
+            Step::Passes(39_009_004),
+            Step::Passes(25_627_910),
+            arrives(1, 3, false),
+            task(2),
+            thread(1),
+            thread(0),
+            Step::GivesPermitBack(0),
+            Step::Leaves(15),
+            thread(0),
+            Step::Leaves(32),
+            Step::GivesPermitBack(0),
+            Step::Passes(77_637_439),
+        ];
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// The caller that left cannot undo its turn exactly, since something else was charged. The turn stays, and the next
+    /// caller, for which it is too small, comes after it.
+    #[test]
+    fn a_turn_that_is_left_behind_may_cause_a_refusal() {
+        let steps = [
+            Step::Tries { process: 0, cost: 1 },
+            Step::Tries { process: 0, cost: 1 },
+            Step::ChangesRate(20),
+            thread(0),
+            Step::Charges { process: 0, tokens: 2 },
+            Step::Leaves(0),
+            Step::Arrives { process: 0, cost: 2, is_task: false, patience: Some(200_201_660) },
+        ];
+        Driver::run(&world(2, 2, None, US), &steps).unwrap();
+    }
+
+    /// The second process sleeps longer than the first would have. The process that clears the dead first one wakes it.
+    #[test]
+    fn the_next_process_is_woken_when_a_dead_one_is_cleared() {
+        let mut driver = Driver::new(&world(50, 1, None, US));
+        let steps = [thread(0), thread(1), thread(2), Step::Dies(1), Step::Passes(23 * MS), thread(0)];
+        driver.play_all(&steps).unwrap();
+        assert_eq!(driver.waiting(), [2, 0]);
+        driver.play_all(&[Step::Passes(MS)]).unwrap();
+        assert_eq!(driver.waiting(), [0]);
+    }
+
+    /// The same, where a caller that is refused probes the whole line.
+    #[test]
+    fn the_next_process_is_woken_when_a_refused_caller_clears_a_dead_one() {
+        let mut driver = Driver::new(&world(50, 1, None, US));
+        let refused = Step::Arrives { process: 0, cost: 1, is_task: false, patience: Some(MS) };
+        let before = [thread(0), thread(1), thread(2), Step::Passes(15 * MS), thread(0), Step::Dies(1)];
+        driver.play_all(&before).unwrap();
+        driver.play_all(&[Step::Passes(8 * MS), refused]).unwrap();
+        assert_eq!(driver.waiting(), [2, 0]);
+        driver.play_all(&[Step::Passes(MS)]).unwrap();
+        assert_eq!(driver.waiting(), [0]);
+    }
+
+    /// A turn came for a caller that left. It is refunded after a while, which replaces the record, so the next turn,
+    /// which was charged for a large request that left, cannot be charged again for the small one behind it.
+    #[test]
+    fn a_refunded_turn_of_a_record_keeps_later_turns_as_they_are() {
+        let two = |process| Step::Arrives { process, cost: 2, is_task: false, patience: None };
+        let steps = [
+            thread(0),
+            two(0),
+            task(0),
+            Step::Leaves(44),
+            Step::Looks(0),
+            two(0),
+            Step::Leaves(12),
+            thread(0),
+            Step::Passes(100_000_880),
+            Step::Leaves(0),
+            thread(0),
+        ];
+        let world = World { is_record: true, ..world(2, 2, None, US) };
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// Two turns came while the only caller slept. The first newcomer can use neither, though one is left over, so the
+    /// second newcomer needs a turn beyond the one that is charged for the first.
+    #[test]
+    fn a_turn_that_is_left_over_does_not_count_for_newcomers() {
+        let steps = [
+            thread(0),
+            thread(0),
+            task(2),
+            Step::Leaves(6),
+            Step::Passes(23_417_241),
+            thread(0),
+            thread(3),
+            Step::Passes(0),
+        ];
+        let world = World { late: vec![1_000, 13_417_701], ..world(100, 1, None, US) };
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// No permit is free. Until the first caller left, a little while ago, the turn that has come was its own.
+    #[test]
+    fn a_turn_from_before_all_arrivals_is_not_undone_at_once() {
+        let world = World {
+            late: vec![12_129_221, 7_905_192, 1_000, 1_000, 8_893_830],
+            ..world(100, 1, Some(2), US)
+        };
+        let steps = [
+            Step::Tries { process: 0, cost: 1 },
+            Step::Passes(9_999_850),
+            thread(1),
+            Step::Charges { process: 0, tokens: 2 },
+            Step::GivesPermitBack(0),
+            Step::Arrives { process: 0, cost: 1, is_task: true, patience: Some(236_363_300) },
+            Step::Passes(46_126_354),
+            thread(0),
+            Step::Passes(672_268),
+            thread(1),
+            Step::Passes(212_119_453),
+            Step::Passes(7_880_208),
+        ];
+        Driver::run(&world, &steps).unwrap();
+    }
+
+    /// The turn of a large request stays while its process is stopped, also where the small one arrives after the stop.
+    #[test]
+    fn a_small_request_waits_for_the_turn_of_a_stopped_large_one() {
+        let large = Step::Arrives { process: 2, cost: 2, is_task: true, patience: None };
+        let steps = [thread(0), large, Step::Stops(2), thread(0), Step::Passes(491_999_946)];
+        Driver::run(&world(2, 2, None, 2_000_001), &steps).unwrap();
+    }
 }

@@ -45,11 +45,13 @@ enum Event {
     PauseEnds,
 }
 
-/// A caller that was passed, and has to be served by this instant.
+/// A caller that was passed, and has to be served by this instant. If no permit is free until then, it has to be served
+/// within this time of the next one.
 #[derive(Clone, Copy, Debug)]
 struct Owed {
     id: usize,
     by: u64,
+    within: u64,
 }
 
 /// The limit of one epoch.
@@ -113,14 +115,19 @@ impl Promise {
         (tokens * self.limit.rate().per_ns()).div_ceil(self.limit.rate().max())
     }
 
-    /// How long it takes to make up for what was charged in advance.
-    pub(super) fn time_for_debts(&self, now: u64) -> u64 {
+    /// What is used for instants to come: the charges of turns that are left behind.
+    fn used_ahead(&self, now: u64) -> u64 {
         let to_come = |&(at, event): &(u64, Event)| match event {
             Event::Used(tokens) if at > now => tokens,
             _ => 0,
         };
-        let to_come: u64 = self.events.iter().map(to_come).sum();
-        self.time_for(to_come) + ((-self.level(now).0).max(0) / i128::from(self.limit.rate().max())) as u64
+        self.events.iter().map(to_come).sum()
+    }
+
+    /// How long it takes to make up for what was charged in advance.
+    pub(super) fn time_for_debts(&self, now: u64) -> u64 {
+        self.time_for(self.used_ahead(now))
+            + ((-self.level(now).0).max(0) / i128::from(self.limit.rate().max())) as u64
     }
 
     pub(super) fn max_cost(&self) -> u64 {
@@ -204,9 +211,9 @@ impl Promise {
             .map(|other| other.id)
             .collect();
         for (n, id) in passed.into_iter().enumerate() {
-            let by = now + soon * (n as u64 + 1);
+            let within = soon * (n as u64 + 1);
             if !self.owed.iter().any(|owed| owed.id == id) {
-                self.owed.push(Owed { id, by });
+                self.owed.push(Owed { id, by: now + within, within });
             }
         }
         Ok(())
@@ -235,14 +242,14 @@ impl Promise {
     }
 
     /// A new caller is denied at once. What the bucket holds and produces until the deadline, minus the costs before
-    /// it, must be too little.
+    /// it and the turns that are left behind, must be too little.
     pub(super) fn is_refused(&self, cost: u64, (now, latest): (u64, u64), slack: u64) -> CheckResult {
         // Only the costs of each process's first caller are known, and turns may be charged again.
         let is_mixed = self.line.iter().any(|caller| caller.cost != cost);
         if self.permits.is_some() || now < self.paused_until || is_mixed {
             return Ok(());
         }
-        let ahead = self.line.iter().map(|caller| caller.cost).sum::<u64>();
+        let ahead = self.line.iter().map(|caller| caller.cost).sum::<u64>() + self.used_ahead(now);
         let missing = i128::from(ahead + cost) * self.per() - self.level(now).0;
         let ready = now + (missing.max(0) as u64).div_ceil(self.limit.rate().max());
         prop_assert!(
@@ -306,10 +313,6 @@ impl Promise {
 
     /// Time has passed. `is_awake`: whether a caller is.
     pub(super) fn passes(&mut self, now: u64, is_awake: impl Fn(&QueuedCaller) -> bool) -> CheckResult {
-        if let Some(owed) = self.owed.iter().find(|owed| owed.by < now) {
-            let caller = self.find(owed.id);
-            prop_assert!(false, "{owed:?} is not served at {now}: {caller:?}");
-        }
         for caller in &self.line {
             let awake = is_awake(caller);
             if awake && self.awake.insert(caller.id) || !awake && self.awake.remove(&caller.id) {
@@ -319,6 +322,13 @@ impl Promise {
         if self.has_a_free_permit != self.has_a_free_permit() {
             self.has_a_free_permit = self.has_a_free_permit();
             self.events.push((now, Event::Permit(self.has_a_free_permit)));
+            if self.has_a_free_permit {
+                self.owed.iter_mut().for_each(|owed| owed.by = owed.by.max(now + owed.within));
+            }
+        }
+        if let Some(owed) = self.owed.iter().find(|owed| owed.by < now && self.has_a_free_permit) {
+            let caller = self.find(owed.id);
+            prop_assert!(false, "{owed:?} is not served at {now}: {caller:?}");
         }
         Ok(())
     }

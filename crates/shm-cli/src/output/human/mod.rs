@@ -1,7 +1,15 @@
 //! `inspect` for humans.
+//!
+//! | file | content |
+//! |---|---|
+//! | `mod` | the page about a limiter |
+//! | `keys` | limits per key on it, and the page about one key |
+
+mod keys;
+
+pub(crate) use keys::{describe_key, key};
 
 use crate::output::{BAD, STRONG, WEAK, amount, count, duration, paint, printable, table, usage};
-use shm_lib::limit::LimitStatus;
 use shm_lib::{Attached, Inspection, Limit, Name, Unit, Waiting};
 use std::cmp::Reverse;
 use std::fmt::Write;
@@ -14,18 +22,14 @@ const LAST_DAY: u64 = 253_402_214_400;
 /// The remark on a process that is passed over.
 const LATE: &str = ", late: did not wake up in time (stopped?), passed over";
 
-/// A page about one limiter.
-pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
+/// A page about one limiter. Of the keys that are denied most, it shows `top`.
+pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection, top: usize) -> String {
     let counts = &seen.counts;
     let (state, style) = table::state(seen);
     let mut page =
         Page(format!("{}  {}\n", paint(STRONG, printable::word(name.as_str())), paint(style, state)));
-    if seen.policy.is_shadow() {
-        page.line(
-            "shadow",
-            "it decides and counts, and denies no request (end it by shm-limit set --no-shadow)",
-        );
-    }
+    page.shadow(seen);
+    page.limits_per_key(seen, &[]);
     page.limits(seen);
     if let Some(n) = seen.policy.permits() {
         let held = format!("{} of {n} held", seen.permits_held);
@@ -35,12 +39,13 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection) -> String {
         page.line("waiters", format_args!("at most {n}; a further caller that would have to wait is denied"));
     }
     page.waiting(seen);
-    if let Some(until) = seen.paused_until {
-        let left = duration::short(until.since(seen.now));
-        page.line("paused", format_args!("for another {left} (end it by shm-limit resume)"));
-    }
+    page.paused(seen);
     page.line("admitted", admitted(counts.admitted, counts.calls));
     page.line("denied", counts.denied);
+    if let Some(table) = &seen.keys {
+        page.keys(seen, table, name, path);
+        page.most_denied(seen, table, top);
+    }
     let age = seen.now.since(seen.created);
     page.line("waited", waited(counts.waited, counts.waited_time, age));
     page.line("attached", format_args!("{} of {}", seen.attached.len(), count(seen.seats as u64, "seat")));
@@ -83,18 +88,44 @@ impl Page {
         let _ = writeln!(self.0, "  {} {value}", paint(WEAK, label));
     }
 
-    /// Each limit, and below it its usage. Numbered if there are several.
+    fn shadow(&mut self, seen: &Inspection) {
+        if seen.policy.is_shadow() {
+            self.line(
+                "shadow",
+                "it decides and counts, and denies no request (end it by shm-limit set --no-shadow)",
+            );
+        }
+    }
+
+    fn paused(&mut self, seen: &Inspection) {
+        if let Some(until) = seen.paused_until {
+            let left = duration::short(until.since(seen.now));
+            self.line("paused", format_args!("for another {left} (end it by shm-limit resume)"));
+        }
+    }
+
+    /// Each limit of all requests, and below it its usage. Numbered if there are several.
     fn limits(&mut self, seen: &Inspection) {
-        if seen.limits.is_empty() {
+        let keyed = seen.policy.keys().is_some();
+        if seen.limits.is_empty() && !keyed {
             self.line("limit", "none, only permits");
         }
         let many = seen.limits.len() > 1;
         for (index, (limit, outlook)) in usage::of(seen).enumerate() {
-            let label = if many { format!("limit {}", index + 1) } else { "limit".to_owned() };
+            let label = match (keyed, many) {
+                (false, false) => "limit".to_owned(),
+                (false, true) => format!("limit {}", index + 1),
+                (true, false) => "all keys".to_owned(),
+                (true, true) => format!("all {}", index + 1),
+            };
             self.line(&label, limit);
             self.line(
                 "",
-                format_args!("{}, {}", free(limit, outlook, seen), ahead(limit.unit(), outlook.queued)),
+                format_args!(
+                    "{}, {}",
+                    free(limit, outlook.available, outlook.used, outlook.next_at.since(seen.now)),
+                    ahead(limit.unit(), outlook.queued)
+                ),
             );
             if let Some(end) = usage::window_end(seen, index) {
                 let left = duration::short(end.at.since(seen.now));
@@ -105,6 +136,12 @@ impl Page {
 
     /// The waiting processes, in the order in which their first callers are served.
     fn waiting(&mut self, seen: &Inspection) {
+        let keyed_only =
+            seen.policy.keys().is_some() && seen.limits.is_empty() && seen.policy.permits().is_none();
+        if keyed_only {
+            // Callers that wait for keys stand in no line.
+            return;
+        }
         self.line("queue", queue(seen));
         let width = seen.waiting.len().to_string().len();
         for (index, process) in seen.waiting.iter().enumerate() {
@@ -157,12 +194,11 @@ impl Page {
     }
 }
 
-fn free(limit: Limit, outlook: &LimitStatus, seen: &Inspection) -> String {
-    let next = outlook.next_at.since(seen.now);
+fn free(limit: Limit, available: u64, used: u64, next: Duration) -> String {
     let next = if next.is_zero() { "now".to_owned() } else { format!("in {}", duration::short(next)) };
-    let free = format!("{} of {} free", outlook.available, limit.burst());
-    let free = if outlook.available == 0 { paint(BAD, free) } else { free };
-    format!("{free}, {} used, next {next}", outlook.used)
+    let free = format!("{available} of {} free", limit.burst());
+    let free = if available == 0 { paint(BAD, free) } else { free };
+    format!("{free}, {used} used, next {next}")
 }
 
 fn ahead(unit: Unit, charged: u64) -> String {
