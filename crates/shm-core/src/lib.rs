@@ -61,6 +61,9 @@ pub use directory::{DIR_VARIABLE, Directory};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use keyed::EventCount;
+#[cfg(all(feature = "simulation", not(model)))]
+#[doc(hidden)]
+pub use keyed::simulated::{SimulatedDecision, SimulatedTable};
 #[cfg(not(model))]
 pub use limiter::{
     ChargeTotals, Decision, Demand, DeniedKey, Granted, Inspection, KeyAsk, KeyOf, KeyStatus, Limiter,

@@ -10,6 +10,7 @@
 //! | `events` | how often keys were forgotten, and at whose cost |
 //! | `denied_keys` | a sample of the keys that are denied most, with names |
 //! | `table` | one table for each limit: all limits of a key or none, and many keys at once |
+//! | `simulated` | a table in the process's memory, at made-up instants, for simulations |
 //!
 //! # Why it is never over
 //! The keys of a table are distributed over rows of [`SLOTS`] slots. All that happens to a key happens in its row, by
@@ -41,6 +42,8 @@ mod loom_tests;
 mod model_tests;
 mod row;
 mod rules;
+#[cfg(all(feature = "simulation", not(model)))]
+pub(crate) mod simulated;
 mod slot;
 #[cfg(not(model))]
 mod table;
