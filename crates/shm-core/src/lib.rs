@@ -67,8 +67,8 @@ pub use keyed::simulated::{SimulatedDecision, SimulatedTable};
 #[cfg(not(model))]
 pub use limiter::{
     ChargeTotals, Decision, Demand, DeniedKey, Granted, Inspection, KeyAsk, KeyOf, KeyStatus, Limiter,
-    OnMismatch, Receipt, ReservedTurn, Settings, SleepPlan, TableStatus, TendStep, Undecided, WaitStep,
-    Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
+    OnMismatch, PrefetchedKey, Receipt, ReservedTurn, Settings, SleepPlan, TableStatus, TendStep, Undecided,
+    WaitStep, Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
 pub use line::CallerWaker;

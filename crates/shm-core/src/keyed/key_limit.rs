@@ -28,7 +28,7 @@ use std::time::Duration;
 const SHIFT: u32 = 3;
 
 /// The kinds, as in the words of a limiter's other limits.
-const BUCKET: u8 = 0;
+pub(crate) const BUCKET: u8 = 0;
 const FIXED: u8 = 2;
 const SLIDING: u8 = 4;
 
