@@ -107,11 +107,20 @@ pub(super) fn fixture(
     Rc::new(KeyedFixture { limit, _dir: dir })
 }
 
-/// A limiter that admits each request, and whose keys owe something for a long time; or one that denies each request of a key
-/// that has had one.
-pub(super) fn bucket(admits: bool) -> impl FnOnce(KeyedBuilder) -> shm_lib::Result<KeyedRateLimit> {
+/// The burst of each of so many keys, and the time in which it recovers from one call: no request is denied, and keys owe something
+/// for a long time, unless there are so few that they would be denied at last.
+fn open_bucket(keys: u64) -> (u32, Duration) {
+    if keys < 1_000 { (1_000_000_000, Duration::from_micros(1)) } else { (10_000, DAY / 144) }
+}
+
+/// A limiter that admits each request; or one that denies each request of a key that has had one.
+pub(super) fn bucket(
+    keys: u64,
+    admits: bool,
+) -> impl FnOnce(KeyedBuilder) -> shm_lib::Result<KeyedRateLimit> {
+    let (burst, recovery) = open_bucket(keys);
     move |builder| match admits {
-        true => builder.burst(10_000).open(144, DAY),
+        true => builder.burst(burst.into()).open(1, recovery),
         false => builder.open(1, DAY),
     }
 }
@@ -136,12 +145,10 @@ pub(super) fn in_batches(name: &'static str, fixture: &Rc<KeyedFixture>, size: u
 }
 
 /// Its table (DashMap) owns its keys. It is called with a `String` that is there already.
-pub(super) fn governor(admits: bool) -> Candidate {
-    let number = |n| NonZeroU32::new(n).expect("not zero");
-    let quota = match admits {
-        true => Quota::with_period(DAY / 144).expect("not zero").allow_burst(number(10_000)),
-        false => Quota::with_period(DAY).expect("not zero"),
-    };
+pub(super) fn governor(keys: u64, admits: bool) -> Candidate {
+    let (burst, recovery) = open_bucket(keys);
+    let quota = Quota::with_period(if admits { recovery } else { DAY }).expect("not zero");
+    let quota = if admits { quota.allow_burst(NonZeroU32::new(burst).expect("not zero")) } else { quota };
     let limiter: DefaultKeyedRateLimiter<String> = RateLimiter::keyed(quota);
     Candidate::new("governor, keyed", Some(admits), move |key| limiter.check_key(key).is_ok())
 }
@@ -163,7 +170,7 @@ pub(super) fn baseline(keys: u64) -> Candidate {
         loop {
             let [first, second] = [&words[0], &words[1]].map(|word| u128::from(word.load(Ordering::Acquire)));
             let seen = second << 64 | first;
-            let new = u128::from(hash.h2) << 64 | first.max(now) + 1;
+            let new = u128::from(hash.h2) << 64 | (first.max(now) + 1);
             if pair.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return true;
             }

@@ -12,7 +12,7 @@ const MANY: u64 = 10_000_000;
 const OPENINGS: Sampling = Sampling { times: 20, unit: "µs", nanos: 1e3 };
 
 fn open_keyed(dir: &Path) -> KeyedRateLimit {
-    bucket(true)(builder(dir, MANY)).expect("a limiter")
+    bucket(MANY, true)(builder(dir, MANY)).expect("a limiter")
 }
 
 /// The bytes of memory that a file takes.

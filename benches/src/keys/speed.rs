@@ -26,7 +26,7 @@ fn target(target: Option<f64>) -> String {
 pub(super) fn decisions() {
     println!(
         "\n### A decision\n\nMedians of interleaved rounds on random keys of 8 to 20 bytes; ratios are medians of those in one round. All keys \
-         owe something, and the capacity is the number of keys. The baseline reads the clock, hashes the key (SipHash-1-3), and \
+         owe something, and the capacity is the number of keys. The baseline reads the clock, hashes the key (SipHash-1-3, by the crate siphasher), and \
          replaces 16 bytes of a random line by a compare-and-swap, in memory as large as the table."
     );
     for (title, admits) in [("admitted", true), ("denied", false)] {
@@ -35,9 +35,9 @@ pub(super) fn decisions() {
         );
         println!("|---|---|---|---|---|---|---|---|");
         for (keys, of_baseline, of_governor) in POPULATIONS {
-            let fixture = fixture(in_memory(), keys, bucket(admits));
+            let fixture = fixture(in_memory(), keys, bucket(keys, admits));
             let own = one_by_one("shm-limit", &fixture, Some(admits));
-            let rounds = Rounds::measure(keys, &mut [baseline(keys), own, governor(admits)]);
+            let rounds = Rounds::measure(keys, &mut [baseline(keys), own, governor(keys, admits)]);
             println!(
                 "| {} | {:.0} | {:.0} | {:.2} | {} | {:.0} | {:.2} | {} |",
                 count(keys),
@@ -55,7 +55,7 @@ pub(super) fn decisions() {
 
 /// A limiter whose keys have been used.
 fn filled(dir: TempDir, keys: u64) -> Rc<KeyedFixture> {
-    let fixture = fixture(dir, keys, bucket(true));
+    let fixture = fixture(dir, keys, bucket(keys, true));
     let mut fill = in_batches("fill", &fixture, 16);
     Keys::new(keys).each_once(|keys| {
         let _ = (fill.decide)(keys);
@@ -85,12 +85,12 @@ pub(super) fn batches() {
 type Open = fn(KeyedBuilder) -> shm_lib::Result<KeyedRateLimit>;
 
 const KINDS: [(&str, Open); 6] = [
-    ("one bucket", |builder| bucket(true)(builder)),
+    ("one bucket", |builder| bucket(MANY, true)(builder)),
     ("two buckets", |builder| several(builder, 2)),
     ("four buckets", |builder| several(builder, 4)),
     ("a bucket, and one of all keys", |builder| {
         let all = Limit::with_burst(Rate::new(1_000_000_000, DAY / 86_400)?, 1_000_000_000)?;
-        bucket(true)(builder.in_all(all))
+        bucket(MANY, true)(builder.in_all(all))
     }),
     ("a fixed window", |builder| builder.fixed_window().open(10_000, DAY)),
     ("a sliding counter", |builder| builder.sliding_counter().open(10_000, DAY)),
@@ -98,7 +98,7 @@ const KINDS: [(&str, Open); 6] = [
 
 fn several(builder: KeyedBuilder, limits: u64) -> shm_lib::Result<KeyedRateLimit> {
     let limit = |i| Limit::with_burst(Rate::new(144 / i, DAY)?, 10_000);
-    bucket(true)((2..=limits).try_fold(builder, |builder, i| Ok(builder.and(limit(i)?)))?)
+    bucket(MANY, true)((2..=limits).try_fold(builder, |builder, i| Ok(builder.and(limit(i)?)))?)
 }
 
 pub(super) fn kinds() {
@@ -160,7 +160,7 @@ pub(super) fn huge_pages() {
             baseline(keys),
             one_by_one("4 KiB", &plain, Some(true)),
             one_by_one("huge", &large, Some(true)),
-            governor(true),
+            governor(keys, true),
         ];
         let rounds = Rounds::measure(keys, &mut all);
         println!(
