@@ -51,6 +51,7 @@ mod table;
 pub(crate) use crate::layout::SLOTS;
 #[cfg(not(model))]
 pub use events::EventCount;
+#[cfg(not(model))]
 pub(crate) use key::HashKey;
 #[cfg(not(model))]
 pub(crate) use key::KeyHash;
