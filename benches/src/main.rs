@@ -16,6 +16,7 @@
 //! | `standing` | the waiting line: CPU time and memory of waiters, hand-over latency, delivered rate |
 //! | `overload` | more clients than the limit can serve, which give up after a time |
 //! | `fairness` | callers that request again immediately: shares and longest wait |
+//! | `keys` | limits per key |
 //! | `memory` | bytes of shared memory |
 //! | `plot` | throughput and tail latency by number of processes, as SVG |
 
@@ -25,6 +26,7 @@ mod baselines;
 mod contended;
 mod fairness;
 mod instructions;
+mod keys;
 mod memory;
 mod overhead;
 mod overload;
@@ -48,6 +50,7 @@ fn main() {
         [harness::load::CLIENT, words @ ..] => overload::serve(words),
         ["overload", words @ ..] => overload::print(words),
         ["fairness", words @ ..] => fairness::print(words),
+        ["keys", parts @ ..] => keys::print(parts),
         ["--svg", file] => all(Some(Path::new(file))),
         parts => parts.iter().for_each(|part| match *part {
             "single" => single::print(),
@@ -60,7 +63,7 @@ fn main() {
             other => {
                 panic!(
                     "no part is named {other}; choose from: single overhead contended instructions waiting standing memory, or \
-                     overload, or fairness, or none for all"
+                     keys, or overload, or fairness, or none for all"
                 )
             }
         }),
@@ -83,4 +86,5 @@ fn all(svg: Option<&Path>) {
     overload::print(&[]);
     fairness::print(&[]);
     memory::print();
+    keys::print(&[]);
 }

@@ -512,28 +512,25 @@ def name_words(parts):
     return len(name), list(struct.unpack("<6Q", name.ljust(48, b"\0")))
 
 
-def count_denial(places, tag, parts, now, checksum):
+def count_denial(places, tag, parts, times, now, checksum):
     """Counts a denial in the group of places of a key."""
     minute = minute_of(now)
     for place in places:
         if place[0] != tag:
             continue
         if place[1] >> 32 != minute:
-            place[1], place[2] = minute << 32 | 1, place[1]
-        elif place[1] & 0xFFFFFFFF < 64:
-            place[1] += 1
-        elif now // 64 % 16 == 0 and place[1] & 0xFFFFFFFF < 4294901760:
-            place[1] += 16
+            place[1], place[2] = minute << 32 | times, place[1]
+        elif place[1] & 0xFFFFFFFF < 4294901760:
+            place[1] += times
         return
     weight = lambda place: count_within(place[1], minute) + count_within(place[2], minute)
     place = min(places, key=weight)
     if weight(place) > 0:
-        if now // 64 % 16 == 0:
-            i = 1 if count_within(place[1], minute) else 2
-            place[i] -= min(place[i] & 0xFFFFFFFF, 16)
+        i = 1 if count_within(place[1], minute) else 2
+        place[i] -= min(place[i] & 0xFFFFFFFF, times)
         return
     length, name = name_words(parts)
-    place[:] = [tag, minute << 32 | 1, 0, length, checksum([tag, length, *name]), *name]
+    place[:] = [tag, minute << 32 | times, 0, length, checksum([tag, length, *name]), *name]
 
 
 def most_denied(places, now, checksum):
@@ -678,7 +675,7 @@ def check_denied_keys(v, expect, checksum):
     _, tag = hash_of(HASH_KEY, parts)
     expect((tag, 8 * (tag // 256 % 8)), (v["tag"], v["group"]), "tag and group")
     places = [v["words"][i : i + 11] for i in range(0, 88, 11)]
-    count_denial(places, tag, parts, v["now_ns"], checksum)
+    count_denial(places, tag, parts, v["times"], v["now_ns"], checksum)
     expect(sum(places, []), v["words_after"], "the words after a denial")
 
 

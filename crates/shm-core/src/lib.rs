@@ -61,11 +61,14 @@ pub use directory::{DIR_VARIABLE, Directory};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(model))]
 pub use keyed::EventCount;
+#[cfg(all(feature = "simulation", not(model)))]
+#[doc(hidden)]
+pub use keyed::simulated::{SimulatedDecision, SimulatedTable};
 #[cfg(not(model))]
 pub use limiter::{
     ChargeTotals, Decision, Demand, DeniedKey, Granted, Inspection, KeyAsk, KeyInspection, KeyOf, KeyStatus,
-    Limiter, OnMismatch, Receipt, ReservedTurn, Settings, SleepPlan, TableStatus, TendStep, Undecided,
-    WaitStep, Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
+    Limiter, OnMismatch, PrefetchedKey, Receipt, ReservedTurn, Settings, SleepPlan, TableStatus, TendStep,
+    Undecided, WaitStep, Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
 pub use line::CallerWaker;

@@ -6,7 +6,7 @@ use super::damage::{
     HEADER_WORDS, KEY_LIMIT_WORDS, Remedy,
 };
 use crate::clock::{self, Nanos};
-use crate::keyed::{Anchor, KeyClock, KeyLimit, KeyParams, KeyRules, Ratio};
+use crate::keyed::{Anchor, BUCKET_OF_A_KEY, KeyClock, KeyLimit, KeyParams, KeyRules, Ratio};
 use crate::layout::{CalendarWords, Generation, Hash, KeyLimitWords, LIMITS, LimitWords, RINGS};
 use crate::limit::calendar::{LocalTime, Offsets};
 use crate::limit::log::Log;
@@ -478,6 +478,55 @@ fn key_limit_fields_of(l: &KeyLimitWords) -> [&AtomicU64; KEY_LIMIT_WORDS] {
     ]
 }
 
+/// The parameters of limit `i` of each key, and whether it counts a unit. Possibly garbage, as below.
+#[inline(always)]
+fn key_params(from: &Generation, i: usize) -> (KeyParams, bool) {
+    let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
+    let n = &from.key_limits[i % LIMITS].params;
+    let kind = get(&n.kind);
+    let params = KeyParams {
+        kind: (kind >> 8) as u8,
+        bits: kind as u8,
+        burst: get(&n.burst),
+        speed: Ratio { mantissa: get(&n.speed), shift: (kind >> SPEED_SHIFT) as u8 },
+        inverse: Ratio { mantissa: get(&n.inverse), shift: (kind >> INVERSE_SHIFT) as u8 },
+        floor: get(&n.floor),
+        anchor_ns: get(&n.anchor_ns),
+        anchor_ticks: get(&n.anchor_ticks),
+    };
+    (params, kind & COUNTS_A_UNIT != 0)
+}
+
+/// The first limit of each key, and its largest request, if it counts calls, a request takes from nothing else but limits per key,
+/// new keys are not refused, and shadow mode is off. Possibly garbage, as below.
+#[inline(always)]
+pub(super) fn plain_key_limit(from: &Generation) -> Option<(KeyLimit, u64)> {
+    let kind = from.key_limits[0].params.kind.load(Ordering::Relaxed);
+    if kind & (COUNTS_A_UNIT | SHADOW | TAKES_MORE | REFUSES_NEW) != 0 {
+        return None;
+    }
+    let (params, _) = key_params(from, 0);
+    Some((KeyLimit::of(&params), params.burst))
+}
+
+/// The same, if it is a bucket: of a known kind, so that a decision is compiled for that alone.
+#[inline(always)]
+pub(super) fn plain_key_bucket(from: &Generation) -> Option<(KeyLimit, u64)> {
+    let kind = from.key_limits[0].params.kind.load(Ordering::Relaxed);
+    // The kind and the flags; the rest are bits and shifts.
+    if kind & 0xffff_ff00 != u64::from(BUCKET_OF_A_KEY) << 8 {
+        return None;
+    }
+    let (params, _) = key_params(from, 0);
+    Some((KeyLimit::of(&KeyParams { kind: BUCKET_OF_A_KEY, ..params }), params.burst))
+}
+
+/// Whether a request for a key also takes from a limit of all keys, or a permit. Possibly garbage, as below.
+#[inline]
+pub(super) fn keys_take_more(from: &Generation) -> bool {
+    from.key_limits[0].params.kind.load(Ordering::Relaxed) & TAKES_MORE != 0
+}
+
 /// The limits of each key; of at most `tables` limits. Possibly garbage, as below.
 #[inline]
 pub(super) fn key_rules(from: &Generation, tables: usize) -> KeyRules {
@@ -486,26 +535,14 @@ pub(super) fn key_rules(from: &Generation, tables: usize) -> KeyRules {
     // One limit, which most have, needs no other word.
     let len = if tables <= 1 { tables } else { key_limits_in(get(&from.header.shape)).min(tables) };
     let limit = |i: usize| {
-        let n = &from.key_limits[i % LIMITS].params;
-        let kind = get(&n.kind);
-        let params = KeyParams {
-            kind: (kind >> 8) as u8,
-            bits: kind as u8,
-            burst: get(&n.burst),
-            speed: Ratio { mantissa: get(&n.speed), shift: (kind >> SPEED_SHIFT) as u8 },
-            inverse: Ratio { mantissa: get(&n.inverse), shift: (kind >> INVERSE_SHIFT) as u8 },
-            floor: get(&n.floor),
-            anchor_ns: get(&n.anchor_ns),
-            anchor_ticks: get(&n.anchor_ticks),
-        };
-        (KeyLimit::of(&params), params.burst, kind & COUNTS_A_UNIT != 0)
+        let (params, counts_a_unit) = key_params(from, i);
+        (KeyLimit::of(&params), params.burst, counts_a_unit)
     };
     let mut rules = KeyRules {
         limits: [None; MAX_LIMITS],
         bursts: [0; MAX_LIMITS],
         counts_units: false,
         is_shadow: first & SHADOW != 0,
-        takes_more: first & TAKES_MORE != 0,
         may_forget: first & REFUSES_NEW == 0,
     };
     for i in 0..len {

@@ -24,7 +24,7 @@ use super::damage::{Damage, Expected};
 use super::state_word::StateWord;
 use crate::clock::{Clock, Nanos, Reading};
 use crate::denied::Denied;
-use crate::keyed::KeyRules;
+use crate::keyed::{KeyLimit, KeyRules};
 use crate::layout::{GENERATIONS, Generation, Header, LIMITS, RETIRED};
 use crate::limit::Gcra;
 use crate::limit::gcra::TAT_END;
@@ -140,6 +140,25 @@ impl<'a> Generations<'a> {
     #[inline]
     pub(crate) fn key_rules(&self, epoch: u64, tables: usize) -> KeyRules {
         config_words::key_rules(self.slot(epoch), tables)
+    }
+
+    /// The limit of each key and its largest request, if there is one table and a request needs nothing but that. Possibly garbage,
+    /// as above.
+    #[inline(always)]
+    pub(crate) fn plain_key_limit(&self, epoch: u64) -> Option<(KeyLimit, u64)> {
+        config_words::plain_key_limit(self.slot(epoch))
+    }
+
+    /// The same, if it is a bucket.
+    #[inline(always)]
+    pub(crate) fn plain_key_bucket(&self, epoch: u64) -> Option<(KeyLimit, u64)> {
+        config_words::plain_key_bucket(self.slot(epoch))
+    }
+
+    /// Whether a request for a key also takes from a limit of all keys, or a permit. Possibly garbage, as above.
+    #[inline]
+    pub(crate) fn keys_take_more(&self, epoch: u64) -> bool {
+        config_words::keys_take_more(self.slot(epoch))
     }
 
     /// Which unit each of them counts; `None` for calls. Possibly garbage, as above.

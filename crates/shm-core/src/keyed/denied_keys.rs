@@ -13,10 +13,12 @@ use crate::sync::Ordering;
 const MINUTE: u64 = 60_000_000_000;
 /// Places of one group.
 const GROUP: usize = 8;
-/// A key that has been denied so often within a minute is counted only at one denial in [`SAMPLE`], and one that has no place is
-/// noticed so rarely, so that a place does not become what all processes wait for.
-const SAMPLE_FROM: u64 = 64;
+/// One denial in so many is counted, for as many, beyond [`PACE`].
 const SAMPLE: u64 = 16;
+/// How long a handle counts so many denials one by one. Of further ones it counts one in [`SAMPLE`], for as many: so a decision that
+/// denies takes no longer than one that admits, where it matters.
+const PACE_SHIFT: u32 = 20;
+const PACE: u64 = 64;
 /// Between the parts of a key's name: the unit separator of ASCII.
 pub(crate) const SEPARATOR: u8 = 0x1f;
 
@@ -54,13 +56,28 @@ impl MinuteCount {
     }
 }
 
-fn minute_of(now: Nanos) -> u64 {
-    (now.as_nanos() / MINUTE) & 0xffff_ffff
+/// How many denials a handle has had in the current millisecond (2^20 ns): that, and the millisecond.
+#[derive(Default)]
+pub(crate) struct DenialPace(std::sync::atomic::AtomicU64);
+
+impl DenialPace {
+    /// For how many denials this one is to be counted; 0 if it is not. (If threads do this at the same time, some are lost.)
+    #[inline]
+    pub(crate) fn weight(&self, now: Nanos) -> u64 {
+        const COUNT: u64 = (1 << PACE_SHIFT) - 1;
+        let (seen, time) = (self.0.load(Ordering::Relaxed), now.as_nanos() & !COUNT);
+        let count = if seen & !COUNT == time { seen & COUNT } else { 0 };
+        self.0.store(time | (count + 1).min(COUNT), Ordering::Relaxed);
+        match count {
+            ..PACE => 1,
+            _ if count.is_multiple_of(SAMPLE) => SAMPLE,
+            _ => 0,
+        }
+    }
 }
 
-/// Whether a denial at this instant is one of those that stand for [`SAMPLE`].
-fn is_sampled(now: Nanos) -> bool {
-    (now.as_nanos() >> 6).is_multiple_of(SAMPLE)
+fn minute_of(now: Nanos) -> u64 {
+    (now.as_nanos() / MINUTE) & 0xffff_ffff
 }
 
 /// The parts of a key as its name, cut.
@@ -81,14 +98,20 @@ fn check_of(tag: u64, len: u64, words: impl Iterator<Item = u64>) -> u64 {
     words.fold(Hash::new().word(tag).word(len), Hash::word).0
 }
 
-/// Counts a denial.
-pub(crate) fn count(places: &[DeniedKeyWords; DENIED_KEYS], key: Tag, parts: &[&[u8]], now: Nanos) {
+/// Counts so many denials of a key.
+pub(crate) fn count(
+    places: &[DeniedKeyWords; DENIED_KEYS],
+    key: Tag,
+    parts: &[&[u8]],
+    times: u64,
+    now: Nanos,
+) {
     let (tag, minute) = (key.word(), minute_of(now));
     let groups = DENIED_KEYS / GROUP;
     let first = (tag >> 8) as usize % groups * GROUP;
     let group = &places[first..first + GROUP];
     if let Some(place) = group.iter().find(|place| place.tag.load(Ordering::Acquire) == tag) {
-        count_at(place, minute, now);
+        count_at(place, minute, times);
         return;
     }
     let weight = |place: &DeniedKeyWords| {
@@ -100,13 +123,10 @@ pub(crate) fn count(places: &[DeniedKeyWords; DENIED_KEYS], key: Tag, parts: &[&
     let recent = MinuteCount::of(seen);
     if weight(least) > 0 {
         // It gives way step by step.
-        if !is_sampled(now) {
-            return;
-        }
         let step = if recent.within(minute) > 0 { &least.recent } else { &least.before };
         let _ = step.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             let of = MinuteCount::of(word);
-            (of.count > 0).then(|| MinuteCount { count: of.count.saturating_sub(SAMPLE), ..of }.word())
+            (of.count > 0).then(|| MinuteCount { count: of.count.saturating_sub(times), ..of }.word())
         });
         return;
     }
@@ -118,7 +138,7 @@ pub(crate) fn count(places: &[DeniedKeyWords; DENIED_KEYS], key: Tag, parts: &[&
     let (name, len) = name_of(parts);
     let words = || name.chunks(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
     least.before.store(0, Ordering::Relaxed);
-    least.recent.store(MinuteCount { minute, count: 1 }.word(), Ordering::Relaxed);
+    least.recent.store(MinuteCount { minute, count: times }.word(), Ordering::Relaxed);
     least.name_len.store(len as u64, Ordering::Relaxed);
     for (to, word) in least.name.iter().zip(words()) {
         to.store(word, Ordering::Relaxed);
@@ -127,19 +147,17 @@ pub(crate) fn count(places: &[DeniedKeyWords; DENIED_KEYS], key: Tag, parts: &[&
     least.tag.store(tag, Ordering::Release);
 }
 
-fn count_at(place: &DeniedKeyWords, minute: u64, now: Nanos) {
+fn count_at(place: &DeniedKeyWords, minute: u64, times: u64) {
     let seen = place.recent.load(Ordering::Relaxed);
     let recent = MinuteCount::of(seen);
     if recent.minute != minute {
         // The first denial of this minute. If another process counts it at the same time, one of the two is lost.
-        let next = MinuteCount { minute, count: 1 };
+        let next = MinuteCount { minute, count: times };
         if place.recent.compare_exchange(seen, next.word(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             place.before.store(seen, Ordering::Relaxed);
         }
-    } else if recent.count < SAMPLE_FROM {
-        place.recent.fetch_add(1, Ordering::Relaxed);
-    } else if is_sampled(now) && recent.count < 0xffff_0000 {
-        place.recent.fetch_add(SAMPLE, Ordering::Relaxed);
+    } else if recent.count < 0xffff_0000 {
+        place.recent.fetch_add(times, Ordering::Relaxed);
     }
 }
 
@@ -203,7 +221,7 @@ mod tests {
     fn deny(places: &[DeniedKeyWords; DENIED_KEYS], parts: &[&str], at: u64) {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
         let tag = HashKey([1, 2]).hash(&parts).tag;
-        count(places, tag, &parts, Nanos::from_nanos(at));
+        count(places, tag, &parts, 1, Nanos::from_nanos(at));
     }
 
     fn names(places: &[DeniedKeyWords; DENIED_KEYS], at: u64) -> Vec<(String, u64)> {
@@ -222,6 +240,17 @@ mod tests {
         // Half a minute into the next one they count for half, and later not at all.
         assert_eq!(names(&places, HOUR + MINUTE + MINUTE / 2), [key("b", 2), key("c", 1)]);
         assert_eq!(names(&places, HOUR + 2 * MINUTE), []);
+    }
+
+    #[test]
+    fn many_denials_in_a_millisecond_are_sampled() {
+        let pace = DenialPace::default();
+        let start = HOUR >> PACE_SHIFT << PACE_SHIFT;
+        let weights: Vec<u64> = (0..1_000).map(|i| pace.weight(Nanos::from_nanos(start + i))).collect();
+        assert_eq!(weights[..64], [1; 64]);
+        assert!(weights.iter().sum::<u64>().abs_diff(1_000) < SAMPLE);
+        assert_eq!(weights[64..].iter().filter(|&&weight| weight > 0).count(), 936 / SAMPLE as usize + 1);
+        assert_eq!(pace.weight(Nanos::from_nanos(start + (1 << PACE_SHIFT))), 1, "the next millisecond");
     }
 
     #[test]

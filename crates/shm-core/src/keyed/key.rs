@@ -27,20 +27,17 @@ impl HashKey {
     /// before it, all little-endian, under a key whose second half is inverted: so keys of different shape never have the same
     /// input, however they are chosen.
     pub(crate) fn hash(self, parts: &[&[u8]]) -> KeyHash {
+        if let [part] = parts {
+            return self.hash_part(part);
+        }
         let HashKey([first, second]) = self;
-        let hash = if let [part] = parts {
-            let mut hasher = SipHasher13::new_with_keys(first, second);
+        let mut hasher = SipHasher13::new_with_keys(first, !second);
+        hasher.write(&(parts.len() as u64).to_le_bytes());
+        for part in parts {
+            hasher.write(&(part.len() as u64).to_le_bytes());
             hasher.write(part);
-            hasher.finish128()
-        } else {
-            let mut hasher = SipHasher13::new_with_keys(first, !second);
-            hasher.write(&(parts.len() as u64).to_le_bytes());
-            for part in parts {
-                hasher.write(&(part.len() as u64).to_le_bytes());
-                hasher.write(part);
-            }
-            hasher.finish128()
-        };
+        }
+        let hash = hasher.finish128();
         KeyHash { row: hash.h1, tag: Tag::of_key(hash.h2) }
     }
 
@@ -55,6 +52,68 @@ impl HashKey {
             hasher.write(part);
         }
         hasher.finish128().h1
+    }
+
+    /// The hash of a key of one part. (The library's hasher, which takes its input piece by piece, takes twice as long.)
+    #[inline(always)]
+    pub(crate) fn hash_part(self, part: &[u8]) -> KeyHash {
+        let HashKey([first, second]) = self;
+        let mut sip = Sip {
+            v0: first ^ 0x736f_6d65_7073_6575,
+            v1: second ^ 0x646f_7261_6e64_6f6d ^ 0xee,
+            v2: first ^ 0x6c79_6765_6e65_7261,
+            v3: second ^ 0x7465_6462_7974_6573,
+        };
+        let (words, rest) = part.as_chunks::<8>();
+        words.iter().for_each(|word| sip.add(u64::from_le_bytes(*word)));
+        let last = match part.last_chunk::<8>() {
+            // Its last bytes, which are the rest, without a loop.
+            Some(word) => u64::from_le_bytes(*word) >> 8 >> (56 - 8 * rest.len()),
+            None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
+        sip.add((part.len() as u64) << 56 | last);
+        sip.v2 ^= 0xee;
+        let row = sip.finish();
+        sip.v1 ^= 0xdd;
+        KeyHash { row, tag: Tag::of_key(sip.finish()) }
+    }
+}
+
+/// The state of SipHash-1-3.
+struct Sip {
+    v0: u64,
+    v1: u64,
+    v2: u64,
+    v3: u64,
+}
+
+impl Sip {
+    #[inline(always)]
+    fn round(&mut self) {
+        let Sip { v0, v1, v2, v3 } = self;
+        *v0 = v0.wrapping_add(*v1);
+        *v2 = v2.wrapping_add(*v3);
+        *v1 = v1.rotate_left(13) ^ *v0;
+        *v3 = v3.rotate_left(16) ^ *v2;
+        *v0 = v0.rotate_left(32);
+        *v2 = v2.wrapping_add(*v1);
+        *v0 = v0.wrapping_add(*v3);
+        *v1 = v1.rotate_left(17) ^ *v2;
+        *v3 = v3.rotate_left(21) ^ *v0;
+        *v2 = v2.rotate_left(32);
+    }
+
+    #[inline(always)]
+    fn add(&mut self, word: u64) {
+        self.v3 ^= word;
+        self.round();
+        self.v0 ^= word;
+    }
+
+    #[inline(always)]
+    fn finish(&mut self) -> u64 {
+        (0..3).for_each(|_| self.round());
+        self.v0 ^ self.v1 ^ self.v2 ^ self.v3
     }
 }
 
@@ -122,6 +181,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_hash_is_siphash(first: u64, second: u64, part in prop::collection::vec(any::<u8>(), 0..70)) {
+            let mut hasher = SipHasher13::new_with_keys(first, second);
+            hasher.write(&part);
+            let hash = hasher.finish128();
+            let expected = KeyHash { row: hash.h1, tag: Tag::of_key(hash.h2) };
+            prop_assert_eq!(HashKey([first, second]).hash_part(&part), expected);
+        }
+
         #[test]
         fn a_row_exists(row: u64, rows in 1usize..1 << 40) {
             let hash = KeyHash { row, tag: Tag::default() };

@@ -25,7 +25,7 @@ use crate::limit::{KeyPolicy, Kind, Limit, MAX_LIMITS, MAX_WAIT, Rate, format_sp
 use std::time::Duration;
 
 /// The kinds, as in the words of a limiter's other limits.
-const BUCKET: u8 = 0;
+pub(crate) const BUCKET: u8 = 0;
 const FIXED: u8 = 2;
 const SLIDING: u8 = 4;
 

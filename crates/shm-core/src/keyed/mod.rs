@@ -10,7 +10,8 @@
 //! | `row` | the protocol: find a key in its row of slots, admit it by one compare-and-swap, reset it |
 //! | `events` | how often keys were forgotten, and at whose cost |
 //! | `denied_keys` | a sample of the keys that are denied most, with names |
-//! | `table` | one table for each limit: all limits of a key or none, and many keys at once |
+//! | `table` | one table for each limit: all limits of a key or none |
+//! | `simulated` | a table in the process's memory, at made-up instants, for simulations |
 //!
 //! # Why it is never over
 //! The keys of a table are distributed over rows of [`SLOTS`] slots. All that happens to a key happens in its row, by
@@ -42,6 +43,8 @@ mod loom_tests;
 mod model_tests;
 mod row;
 mod rules;
+#[cfg(all(feature = "simulation", not(model)))]
+pub(crate) mod simulated;
 mod slot;
 #[cfg(not(model))]
 mod table;
@@ -54,10 +57,12 @@ pub use events::EventCount;
 pub(crate) use key::{HashKey, KeyHash};
 #[cfg(all(test, not(model)))]
 pub(crate) use key_limit::Charge;
-pub(crate) use key_limit::{KeyClock, KeyLimit, KeyParams};
+pub(crate) use key_limit::{BUCKET as BUCKET_OF_A_KEY, KeyClock, KeyLimit, KeyParams};
 #[cfg(not(model))]
-pub(crate) use row::{KeyReset, Row};
+pub(crate) use row::{Decision as RowDecision, KeyReset, Request as RowRequest, Row};
 pub(crate) use rules::KeyRules;
+#[cfg(not(model))]
+pub(crate) use slot::Tag;
 #[cfg(not(model))]
 pub(crate) use table::{KeyDecision, KeyRequest, Table, Tables};
 #[cfg(all(test, not(model)))]

@@ -4,7 +4,7 @@ use super::SLOTS;
 use super::key_limit::{Charge, KeyLimit};
 use super::slot::{Slot, Tag};
 use crate::clock::Nanos;
-use crate::sync::AtomicPair;
+use crate::sync::{AtomicPair, back_off};
 
 /// A row of the table in the file. (Models use shorter rows.)
 #[derive(Clone, Copy)]
@@ -123,7 +123,7 @@ impl<const N: usize> Row<'_, N> {
             };
             match decision {
                 Ok(decision) | Err(Refused::For(decision)) => return decision,
-                Err(Refused::Changed) => {}
+                Err(Refused::Changed) => back_off(),
             }
         }
     }

@@ -17,7 +17,6 @@ use super::row::{Decision, Request, Row};
 use crate::clock::Nanos;
 use crate::layout::RowSlots;
 use crate::limit::MAX_LIMITS;
-use crate::sys::prefetch::prefetch;
 
 /// One limit of all keys.
 #[derive(Clone, Copy)]
@@ -73,13 +72,13 @@ impl<'a> Table<'a> {
 
 impl<'a> Tables<'a> {
     /// The tables of these limits, in the order of the policy. At least one, each with at least one row.
-    pub(crate) fn new(limits: &[Table<'a>]) -> Tables<'a> {
-        let mut tables = [None; MAX_LIMITS];
-        for (slot, table) in tables.iter_mut().zip(limits.iter().copied().enumerate()) {
+    pub(crate) fn new(limits: impl Iterator<Item = Table<'a>>) -> Tables<'a> {
+        let (mut tables, mut len) = ([None; MAX_LIMITS], 0);
+        for (slot, table) in tables.iter_mut().zip(limits.enumerate()) {
             *slot = Some(table);
+            len += 1;
         }
-        tables[..limits.len().min(MAX_LIMITS)]
-            .sort_by_key(|table| table.map(|(_, table)| table.limit.recovery_ns()));
+        tables[..len].sort_by_key(|table| table.map(|(_, table)| table.limit.recovery_ns()));
         Tables { tables }
     }
 
@@ -97,14 +96,6 @@ impl<'a> Tables<'a> {
     /// The tables that this request takes something of.
     fn charged<'r>(&'r self, request: &'r KeyRequest) -> impl Iterator<Item = &'r (usize, Table<'a>)> {
         self.all().filter(|(index, _)| request.costs[*index] > 0)
-    }
-
-    /// Starts to load what a decision about these keys needs.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, keys: &[KeyHash; MAX_LIMITS]) {
-        for (index, table) in self.all() {
-            prefetch(&table.rows[keys[*index].row(table.rows.len())]);
-        }
     }
 
     /// Decides a request.
@@ -161,19 +152,6 @@ impl<'a> Tables<'a> {
             table.row(key).charge(&table.limit, key.tag, request.now, amount, latest)?;
         }
         Ok(())
-    }
-
-    /// Decides several requests, in their order, and passes each decision on. All their rows are asked for first: where the
-    /// tables are larger than the caches, this takes about half as long as one by one.
-    pub(crate) fn admit_many(&self, requests: &[KeyRequest], mut decided: impl FnMut(usize, KeyDecision)) {
-        // More than a processor loads at a time would push out what was loaded first.
-        const AT_ONCE: usize = 16;
-        for (part, requests) in requests.chunks(AT_ONCE).enumerate() {
-            requests.iter().for_each(|request| self.prefetch(&request.keys));
-            for (i, request) in requests.iter().enumerate() {
-                decided(part * AT_ONCE + i, self.admit(request));
-            }
-        }
     }
 }
 
@@ -239,7 +217,7 @@ mod tests {
                 Table { limit: bucket(20, 60 * SECOND, 6), rows: &slow },
                 Table { limit: bucket(5, SECOND, 3), rows: &fast },
             ];
-            let all = Tables::new(&tables);
+            let all = Tables::new(tables.iter().copied());
             let (mut now, mut admitted) = (START, HashMap::<u64, Vec<Nanos>>::new());
             for (key, ns) in steps {
                 now += ns;
@@ -258,19 +236,6 @@ mod tests {
                 prop_assert!(is_kept(5, SECOND, 3, at) && is_kept(20, 60 * SECOND, 6, at));
             }
         }
-
-        /// A batch decides as one by one.
-        #[test]
-        fn a_batch_decides_like_its_requests_one_by_one(keys in prop::collection::vec(0u64..30, 0..50)) {
-            let (a, b) = (rows(2), rows(2));
-            let limit = bucket(1, SECOND, 2);
-            let requests: Vec<KeyRequest> = keys.iter().map(|&key| request(key, START)).collect();
-            let single = Tables::new(&[Table { limit, rows: &a }]);
-            let one_by_one: Vec<KeyDecision> = requests.iter().map(|request| single.admit(request)).collect();
-            let mut batch = vec![None; requests.len()];
-            Tables::new(&[Table { limit, rows: &b }]).admit_many(&requests, |i, decision| batch[i] = Some(decision));
-            prop_assert_eq!(batch, one_by_one.into_iter().map(Some).collect::<Vec<_>>());
-        }
     }
 
     #[test]
@@ -278,7 +243,7 @@ mod tests {
         let (fast, slow) = (rows(1), rows(1));
         let limits = [bucket(1, SECOND, 1), bucket(1, 60 * SECOND, 1)];
         let tables = [Table { limit: limits[0], rows: &fast }, Table { limit: limits[1], rows: &slow }];
-        let all = Tables::new(&tables);
+        let all = Tables::new(tables.iter().copied());
         assert!(matches!(all.admit(&request(1, START)), KeyDecision::Admitted { .. }));
         let ready = Nanos::from_nanos(START + 60 * SECOND);
         let refused = KeyDecision::TooEarly { limit: 1, ready, is_inherited: false };
@@ -291,7 +256,7 @@ mod tests {
         let (calls, tokens) = (rows(1), rows(1));
         let limit = bucket(1, SECOND, 2);
         let tables = [Table { limit, rows: &calls }, Table { limit, rows: &tokens }];
-        let all = Tables::new(&tables);
+        let all = Tables::new(tables.iter().copied());
         let costs = |calls, tokens| KeyRequest { costs: [calls, tokens, 0, 0], ..request(1, START) };
         let (used_up, one) = (costs(0, 2), costs(1, 0));
         for tables in [&all, &Tables::one(tables[0])] {
@@ -311,7 +276,7 @@ mod tests {
         for tables in
             [&[Table { limit, rows: &one }][..], &[Table { limit, rows: &one }, Table { limit, rows: &two }]]
         {
-            let all = Tables::new(tables);
+            let all = Tables::new(tables.iter().copied());
             let strict = |key, now| KeyRequest { may_forget: false, ..request(key, now) };
             let later = START + tables.len() as u64 * 10 * SECOND;
             for key in 0..SLOTS as u64 {
@@ -329,7 +294,7 @@ mod tests {
         let (one, two) = (rows(1), rows(1));
         let limit = bucket(1, SECOND, 4);
         let tables = [Table { limit, rows: &one }, Table { limit, rows: &two }];
-        let all = Tables::new(&tables);
+        let all = Tables::new(tables.iter().copied());
         let strict =
             |key, calls| KeyRequest { costs: [calls; MAX_LIMITS], may_forget: false, ..request(key, START) };
         for key in 0..SLOTS as u64 {
@@ -362,7 +327,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..500 {
                         if let KeyDecision::Admitted { at, .. } =
-                            Tables::new(&tables).admit(&request(1, START))
+                            Tables::new(tables.iter().copied()).admit(&request(1, START))
                         {
                             admitted.lock().unwrap().push(at);
                         }

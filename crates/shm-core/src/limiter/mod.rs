@@ -39,7 +39,7 @@ mod settings;
 mod wait;
 
 pub use inspect::{Inspection, KeyInspection, Waiting, WindowEnd};
-pub use keys::{DeniedKey, KeyAsk, KeyOf, KeyStatus, TableStatus};
+pub use keys::{DeniedKey, KeyAsk, KeyOf, KeyStatus, PrefetchedKey, TableStatus};
 use process::ProcessState;
 pub use receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 pub use remove::remove_by_force;
@@ -50,6 +50,7 @@ use crate::clock::Nanos;
 use crate::commit::{CommitError, Config};
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::denied_keys::DenialPace;
 use crate::limit::Policy;
 use crate::name::Name;
 use crate::segment::Segment;
@@ -72,6 +73,8 @@ pub struct Limiter {
     /// Shared with all other handles of this process to the same file.
     process: Arc<ProcessState>,
     next_file_check_ns: AtomicU64,
+    /// How often this handle denies requests of keys.
+    denial_pace: DenialPace,
     /// The index where a free permit was last seen.
     permit_hint: AtomicUsize,
     /// An epoch known to have no permits; 0 if none is known.
@@ -148,6 +151,7 @@ impl Limiter {
             created_ns: segment.header().geometry.created_ns.load(Ordering::Relaxed),
             process: ProcessState::join(&segment),
             next_file_check_ns: AtomicU64::new(0),
+            denial_pace: DenialPace::default(),
             permit_hint: AtomicUsize::new(0),
             epoch_without_permits: AtomicU64::new(0),
             next_holder_probe_ns: AtomicU64::new(0),

@@ -447,7 +447,7 @@ fn requests() -> Vec<Row> {
     let memory = all.map(|_| empty_rows(2));
     let tables: Vec<KeyTable<'_>> =
         all.iter().zip(&memory).map(|(own, rows)| KeyTable { limit: own.limit(), rows }).collect();
-    let tables = Tables::new(&tables);
+    let tables = Tables::new(tables.iter().copied());
     let limits = all.each_ref().map(InForce::row);
     let mut rows = Vec::new();
     for (key, at, costs) in [

@@ -35,17 +35,17 @@ pub(super) fn now(
 /// The outcome of a request that takes only from the limits of its key.
 #[inline]
 pub(super) fn outcome(decision: Decision, cost: &Cost) -> Outcome {
-    match decision {
-        Decision::Admitted(receipt) => Outcome::Admitted(Admission::immediate(receipt, None, charge(cost))),
-        Decision::Denied { denied, shadow } => denied_or_shadowed(denied, shadow, None),
-    }
+    outcome_with(decision, || match cost.only_calls() {
+        Some(n) => Charge::KeyCalls(n),
+        None => Charge::Key(Box::new(KeyCharge { cost: *cost, all: None })),
+    })
 }
 
 #[inline]
-fn charge(cost: &Cost) -> Charge {
-    match cost.only_calls() {
-        Some(n) => Charge::KeyCalls(n),
-        None => Charge::Key(Box::new(KeyCharge { cost: *cost, all: None })),
+pub(super) fn outcome_with(decision: Decision, charge: impl FnOnce() -> Charge) -> Outcome {
+    match decision {
+        Decision::Admitted(receipt) => Outcome::Admitted(Admission::immediate(receipt, None, charge())),
+        Decision::Denied { denied, shadow } => denied_or_shadowed(denied, shadow, None),
     }
 }
 

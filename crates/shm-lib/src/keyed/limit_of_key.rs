@@ -6,7 +6,7 @@ use crate::{Admission, Outcome, Settled};
 #[cfg(doc)]
 use crate::{ErrorKind, Limit, RateLimit};
 use shm_core::limit::{Cost, Rate};
-use shm_core::{Error, KeyStatus, Result};
+use shm_core::{Error, KeyStatus, PrefetchedKey, Result};
 
 /// The budget of one key, made by [`KeyedRateLimit::key`]. It gives for the key what a [`RateLimit`] gives for a limiter.
 ///
@@ -75,8 +75,52 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
     /// - Otherwise as [`RateLimit::try_acquire`]. [`ErrorKind::NoSeat`] can occur only with limits of all keys, or permits.
     #[inline]
     pub fn try_acquire(&self, cost: impl Into<Cost>) -> Result<Outcome> {
-        let cost = cost.into();
-        self.limit.all.with(|limiter| decide::now(limiter, &self.key, &cost, self.at))
+        self.try_prefetched(
+            self.key.single().map(|part| self.limit.all.first().prefetch_part(part)),
+            cost.into(),
+        )
+    }
+
+    /// Starts to load what a decision needs.
+    #[inline]
+    pub(super) fn prefetch(&self) -> Option<PrefetchedKey> {
+        let limiter = self.limit.all.first();
+        match self.key.single() {
+            Some(part) => Some(limiter.prefetch_part(part)),
+            None => {
+                self.key.with(|key| limiter.prefetch_key(key));
+                None
+            }
+        }
+    }
+
+    /// Decides a request, after [`prefetch`](Self::prefetch).
+    #[inline(always)]
+    pub(super) fn try_prefetched(&self, key: Option<PrefetchedKey>, cost: Cost) -> Result<Outcome> {
+        // Always tries the first limiter, as `RateLimit::try_acquire` does.
+        if let (Some(key), Some(part), Some(calls), None) =
+            (key, self.key.single(), cost.only_calls(), self.at)
+        {
+            if let Some(decision) = self.limit.all.first().try_key_fast(key, part, calls) {
+                return Ok(decide::outcome_with(decision, || Charge::KeyCalls(calls)));
+            }
+            return self.try_calls(key, part, calls);
+        }
+        self.try_cost(&cost)
+    }
+
+    /// Out of line, so that the commonest limiters do not pay for it.
+    #[inline(never)]
+    fn try_calls(&self, key: PrefetchedKey, part: &[u8], calls: u64) -> Result<Outcome> {
+        match self.limit.all.first().try_key_fast_by_any_limit(key, part, calls) {
+            Some(decision) => Ok(decide::outcome_with(decision, || Charge::KeyCalls(calls))),
+            None => self.try_cost(&Cost::from(calls)),
+        }
+    }
+
+    #[inline(never)]
+    fn try_cost(&self, cost: &Cost) -> Result<Outcome> {
+        self.limit.all.with(|limiter| decide::now(limiter, &self.key, cost, self.at))
     }
 
     /// Prepares a request that waits for its turn: [`wait`](KeyAcquire::wait) for it in a thread, or `.await` it in a task.

@@ -1,11 +1,9 @@
 //! Many keys at once.
 
-use super::decide;
-use super::{Key, KeyedRateLimit};
+use super::{Key, KeyedRateLimit, LimitOfKey};
 use crate::Outcome;
+use shm_core::Result;
 use shm_core::limit::Cost;
-use shm_core::{KeyAsk, KeyOf, Limiter, Result};
-use std::sync::Arc;
 
 impl KeyedRateLimit {
     /// Decides a request for each of these keys, each for `cost`, in their order: as [`try_acquire`] for one after the other, but
@@ -33,32 +31,18 @@ impl KeyedRateLimit {
         keys: impl IntoIterator<Item = K>,
         cost: impl Into<Cost>,
     ) -> Result<Vec<Outcome>> {
-        let (keys, cost): (Vec<Key<'k>>, Cost) = (keys.into_iter().map(Into::into).collect(), cost.into());
-        let mut outcomes = Vec::with_capacity(keys.len());
-        self.all.with(|limiter| {
-            // If the limiter is lost halfway, the rest is decided by the next one.
-            let rest = &keys[outcomes.len()..];
-            many(limiter, rest, &cost, &mut outcomes)
-        })?;
+        // More than a processor loads at a time would push out what was loaded first.
+        const AT_ONCE: usize = 16;
+        let cost = cost.into();
+        let requests: Vec<LimitOfKey<'_, 'k>> = keys.into_iter().map(|key| self.key(key)).collect();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for requests in requests.chunks(AT_ONCE) {
+            let mut prefetched = [None; AT_ONCE];
+            prefetched.iter_mut().zip(requests).for_each(|(key, request)| *key = request.prefetch());
+            for (request, key) in requests.iter().zip(prefetched) {
+                outcomes.push(request.try_prefetched(key, cost)?);
+            }
+        }
         Ok(outcomes)
     }
-}
-
-fn many(limiter: &Arc<Limiter>, keys: &[Key<'_>], cost: &Cost, outcomes: &mut Vec<Outcome>) -> Result<()> {
-    if limiter.takes_more_than_keys()? {
-        for key in keys {
-            outcomes.push(decide::now(limiter, key, cost, None)?);
-        }
-        return Ok(());
-    }
-    let single: Option<Vec<[&[u8]; 1]>> = keys.iter().map(|key| Some([key.single()?])).collect();
-    let Some(single) = single else {
-        for key in keys {
-            outcomes.push(decide::now(limiter, key, cost, None)?);
-        }
-        return Ok(());
-    };
-    let asks: Vec<KeyAsk<'_>> =
-        single.iter().map(|parts| KeyAsk { key: KeyOf::All(parts), cost, at: None }).collect();
-    limiter.try_keys(&asks, |_, decision| outcomes.push(decide::outcome(decision, cost)))
 }

@@ -1,14 +1,13 @@
 //! Debts and resets of keys, and of all keys.
 
 use super::super::Limiter;
-use super::{KeyAsk, KeyOf};
+use super::KeyOf;
 use crate::clock::{self, Clock};
 use crate::commit::{CommitError, Config};
 use crate::error::{ErrorKind, Result};
-use crate::keyed::{KeyClock, KeyReset, Row, Table};
+use crate::keyed::{KeyClock, KeyRequest, KeyReset, Row, Table};
 use crate::limit::{Cost, KeyPolicy, MAX_WAIT};
 use crate::sys::signal::NoHandlers;
-use std::time::Duration;
 
 impl Limiter {
     /// Charges this amount to the key unconditionally: a debt, which later time pays. Units that are not named are not charged.
@@ -25,10 +24,9 @@ impl Limiter {
             if what.largest() == 0 {
                 return Ok(());
             }
-            let ask = KeyAsk { key, cost: &what, at: None };
             let now = clock::SystemClock.exact();
-            let mut request = self.hashed_request(&ask, &rules, now, Duration::ZERO);
-            request.costs = self.key_costs(&what, &rules, epoch)?;
+            let (keys, costs) = (self.key_hashes(key), self.key_costs(&what, &rules, epoch)?);
+            let request = KeyRequest { keys, now, costs, latest: now, may_forget: rules.may_forget };
             self.allocate(&request, &rules)?;
             if !self.segment.generations().is_current(epoch) {
                 continue;
@@ -51,13 +49,11 @@ impl Limiter {
     /// limits per key.
     pub fn reset_key(&self, key: KeyOf<'_>) -> Result<bool> {
         let (_, rules) = self.key_rules()?;
-        let cost = Cost::one();
         let now = clock::SystemClock.exact();
-        let request =
-            self.hashed_request(&KeyAsk { key, cost: &cost, at: None }, &rules, now, Duration::ZERO);
+        let keys = self.key_hashes(key);
         let mut was_known = false;
         for (index, limit) in rules.limits.iter().map_while(Option::as_ref).enumerate() {
-            let (rows, key) = (self.segment.table(index), request.keys[index]);
+            let (rows, key) = (self.segment.table(index), keys[index]);
             if self.segment.has_memory(index, key.row(rows.len())) {
                 let table = Table { limit: *limit, rows };
                 was_known |= table.row(key).reset(limit, key.tag, now) == KeyReset::Done;

@@ -1,18 +1,27 @@
-//! Decisions about keys: one request, many, or only a look.
+//! Decisions about keys: a request, or only a look.
 
 use super::super::Limiter;
 use super::super::receipt::{Decision, Receipt};
-use super::KeyAsk;
+use super::{KeyAsk, KeyOf};
 use crate::clock::{self, Clock, Nanos, QUICK_LAG, Reading};
 use crate::commit::{CommitError, Damage};
 use crate::denied::Denied;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
-use crate::keyed::{KeyDecision, KeyHash, KeyLimit, KeyRequest, KeyRules, denied_keys, events};
+use crate::keyed::{
+    KeyDecision, KeyHash, KeyLimit, KeyRequest, KeyRules, Row, RowDecision, RowRequest, Tag, denied_keys,
+    events,
+};
+use crate::layout::RETIRED;
 use crate::limit::MAX_LIMITS;
+use crate::sys::prefetch::prefetch;
 use crate::sys::process_token::process_token;
 use std::time::Duration;
+
+/// A key of one part, which is being loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct PrefetchedKey(KeyHash);
 
 /// How a request is decided.
 #[derive(Clone, Copy)]
@@ -33,6 +42,106 @@ struct Decided {
 }
 
 impl Limiter {
+    /// Starts to load what decisions about this key need. A caller that has several keys at hand does this for all of them, and then
+    /// decides: with a large table that takes about half the time.
+    pub fn prefetch_key(&self, key: KeyOf<'_>) {
+        self.prefetched_hashes(key);
+    }
+
+    /// The same for a key of one part.
+    #[inline(always)]
+    pub fn prefetch_part(&self, part: &[u8]) -> PrefetchedKey {
+        let hash = self.segment.hash_key().hash_part(part);
+        let tables = self.segment.key_shape().tables;
+        if tables > 0 {
+            self.prefetch_row(0, hash);
+        }
+        if tables > 1 {
+            self.prefetch_rest(hash);
+        }
+        PrefetchedKey(hash)
+    }
+
+    #[inline(never)]
+    fn prefetch_rest(&self, hash: KeyHash) {
+        (1..self.segment.key_shape().tables).for_each(|table| self.prefetch_row(table, hash));
+    }
+
+    #[inline(always)]
+    fn prefetch_row(&self, table: usize, hash: KeyHash) {
+        let rows = self.segment.table(table);
+        prefetch(&rows[hash.row(rows.len())]);
+    }
+
+    /// The hashes of a key, whose rows are being loaded.
+    #[inline]
+    fn prefetched_hashes(&self, key: KeyOf<'_>) -> [KeyHash; MAX_LIMITS] {
+        let hashes = self.key_hashes(key);
+        (0..self.segment.key_shape().tables).for_each(|table| self.prefetch_row(table, hashes[table]));
+        hashes
+    }
+
+    /// Fast path of [`try_key`](Self::try_key) for a key of one part and this many calls. Covers an undisturbed limiter with one bucket
+    /// per key and nothing else; in every other case it returns `None`, and `try_key` decides. The key is prefetched before
+    /// anything else is read: the row of a large table takes longer to load than all the rest.
+    #[inline(always)]
+    pub fn try_key_fast(&self, key: PrefetchedKey, part: &[u8], calls: u64) -> Option<Decision> {
+        self.decide_fast(key, part, calls, |epoch| self.segment.generations().plain_key_bucket(epoch))
+    }
+
+    /// The same for a limit per key of any kind.
+    #[inline]
+    pub fn try_key_fast_by_any_limit(&self, key: PrefetchedKey, part: &[u8], calls: u64) -> Option<Decision> {
+        self.decide_fast(key, part, calls, |epoch| self.segment.generations().plain_key_limit(epoch))
+    }
+
+    #[inline(always)]
+    fn decide_fast(
+        &self,
+        key: PrefetchedKey,
+        part: &[u8],
+        calls: u64,
+        limit: impl FnOnce(u64) -> Option<(KeyLimit, u64)>,
+    ) -> Option<Decision> {
+        if self.segment.key_shape().tables != 1 {
+            return None;
+        }
+        let (rows, PrefetchedKey(hash)) = (self.segment.table(0), key);
+        let index = hash.row(rows.len());
+        let (process, generations) = (process_token(), self.segment.generations());
+        let epoch = generations.epoch();
+        let (limit, burst) = limit(epoch)?;
+        // A due file check is left to the slow path.
+        let now = clock::SystemClock.quick().filter(|now| !self.file_check_due(now.at))?;
+        if epoch >= RETIRED || calls == 0 || calls > burst || !self.segment.has_memory(0, index) {
+            return None;
+        }
+        let request =
+            RowRequest { key: hash.tag, now: now.at, cost: calls, latest: now.at, may_forget: true };
+        let decision = Row(&rows[index].0).admit(&limit, &request);
+        if process != process_token() || !generations.is_current(epoch) {
+            return None;
+        }
+        match decision {
+            RowDecision::Admitted { at, has_forgotten } => {
+                if has_forgotten {
+                    self.count_forgotten(now.at);
+                }
+                self.process.seat.counter(&self.segment).admitted(calls);
+                Some(Decision::Admitted(Receipt { at, epoch, state: 0, owner: self.owner(process) }))
+            }
+            RowDecision::TooEarly { ready, is_inherited }
+                if ready.since(now.at) >= QUICK_LAG && ready <= limit.latest_ready(now.at) =>
+            {
+                let decision = KeyDecision::TooEarly { limit: 0, ready, is_inherited };
+                self.count_denied_key(hash.tag, &[part], decision, now.at, epoch);
+                let denied = Denied::by_key_limit(0, ready, now.at, is_inherited);
+                Some(Decision::Denied { denied, shadow: false })
+            }
+            _ => None,
+        }
+    }
+
     /// Takes this cost from the limits of the key, now or not at all. Takes nothing from the limits of all keys.
     ///
     /// A process that is killed meanwhile has been charged the whole cost or nothing or, with several limits per key, for some of
@@ -89,6 +198,7 @@ impl Limiter {
         holds: impl Fn() -> bool,
     ) -> Result<Option<Decision>> {
         let mut is_exact = false;
+        let keys = self.prefetched_hashes(ask.key);
         loop {
             let process = process_token();
             if !holds() {
@@ -100,7 +210,7 @@ impl Limiter {
                 None if is_exact => Reading::exact(clock::SystemClock.exact()),
                 None => clock::SystemClock.read(),
             };
-            let request = self.key_request(ask, &rules, epoch, now.at, mode.ahead)?;
+            let request = self.key_request(ask, keys, &rules, epoch, now.at, mode.ahead)?;
             let limits = limits_for(ask, &rules).map_err(|e| self.named(e))?;
             let decision = self.with_tables(&limits, |tables| tables.admit(&request));
             // A signal handler may have forked, and this may be the child: the admission may have been its parent's.
@@ -119,68 +229,16 @@ impl Limiter {
         }
     }
 
-    /// Decides many requests, in their order, and passes each decision on. Loads what they need all at once, so that with a large
-    /// table this takes about half the time of one by one.
-    ///
-    /// # Errors
-    /// Those of [`try_key`](Self::try_key), for the request that has it. Those before it have been decided.
-    pub fn try_keys(&self, asks: &[KeyAsk<'_>], mut decided: impl FnMut(usize, Decision)) -> Result<()> {
-        // As many as `Tables::admit_many` loads at a time.
-        const AT_ONCE: usize = 16;
-        let mode = Mode { ahead: Duration::ZERO, counts_denials: true };
-        for (chunk, asks) in asks.chunks(AT_ONCE).enumerate() {
-            let mut decide = |i: usize, decision| decided(chunk * AT_ONCE + i, decision);
-            if asks.iter().any(|ask| ask.at.is_some()) {
-                for (i, ask) in asks.iter().enumerate() {
-                    decide(i, self.decide_key(ask, mode)?);
-                }
-                continue;
-            }
-            let process = process_token();
-            let (epoch, rules) = self.key_rules()?;
-            let now = Reading::exact(clock::SystemClock.exact());
-            let nothing = KeyRequest {
-                keys: [KeyHash::default(); MAX_LIMITS],
-                now: now.at,
-                costs: [0; MAX_LIMITS],
-                latest: now.at,
-                may_forget: rules.may_forget,
-            };
-            let (mut requests, mut outcomes) = ([nothing; AT_ONCE], [None; AT_ONCE]);
-            let hashes = |request: &mut KeyRequest, ask| {
-                *request = self.hashed_request(ask, &rules, now.at, mode.ahead);
-            };
-            requests.iter_mut().zip(asks).for_each(|(request, ask)| hashes(request, ask));
-            let requests = &mut requests[..asks.len()];
-            for (request, ask) in requests.iter_mut().zip(asks) {
-                self.prepare(request, ask, &rules, epoch)?;
-            }
-            self.with_tables(&rules.limits, |tables| {
-                tables.admit_many(requests, |i, decision| outcomes[i] = Some(decision));
-            });
-            let is_valid = process == process_token() && self.segment.generations().is_current(epoch);
-            for (i, (ask, request)) in asks.iter().zip(requests.iter()).enumerate() {
-                match outcomes[i] {
-                    Some(decision) if is_valid => {
-                        let done = Decided { decision, now, epoch, is_shadow: rules.is_shadow };
-                        decide(i, self.conclude(ask, request, &rules.limits, done, mode)?);
-                    }
-                    _ => decide(i, self.decide_key(ask, mode)?),
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// What denies a request now, or `None` if it would be admitted. Takes nothing. `counts`: whether a denial is counted.
     ///
     /// # Errors
     /// Those of [`try_key`](Self::try_key).
     pub fn key_denial(&self, ask: &KeyAsk<'_>, counts: bool) -> Result<Option<Denied>> {
+        let keys = self.prefetched_hashes(ask.key);
         loop {
             let (epoch, rules) = self.key_rules()?;
             let now = clock::SystemClock.exact();
-            let request = self.key_request(ask, &rules, epoch, now, Duration::ZERO)?;
+            let request = self.key_request(ask, keys, &rules, epoch, now, Duration::ZERO)?;
             let limits = limits_for(ask, &rules).map_err(|e| self.named(e))?;
             let refused = self.with_tables(&limits, |tables| tables.refused(&request));
             if self.segment.generations().is_current(epoch) {
@@ -207,8 +265,8 @@ impl Limiter {
     ) -> Result<Decision> {
         let Decided { decision, now, epoch, is_shadow } = decided;
         if let KeyDecision::Admitted { at, has_forgotten } = decision {
-            if has_forgotten && let Some(stats) = self.segment.key_stats() {
-                events::count(&stats.forgotten, now.at);
+            if has_forgotten {
+                self.count_forgotten(now.at);
             }
             if mode.counts_denials {
                 self.process.seat.counter(&self.segment).admitted(ask.cost.call_count());
@@ -223,7 +281,7 @@ impl Limiter {
         Ok(Decision::Denied { denied, shadow: is_shadow })
     }
 
-    /// Counts a denial.
+    /// Checks a denial for damage, and counts it.
     fn deny(
         &self,
         ask: &KeyAsk<'_>,
@@ -232,34 +290,44 @@ impl Limiter {
         decided: Decided,
         counts: bool,
     ) -> Result<()> {
-        let (index, now) = match decided.decision {
-            KeyDecision::TooEarly { limit, ready, .. } => {
-                let is_damaged =
-                    limits[limit % MAX_LIMITS].is_some_and(|own| ready > own.latest_ready(decided.now.at));
-                if is_damaged {
-                    return self.damaged_key(limit, request.keys[limit % MAX_LIMITS], ready);
-                }
-                (limit, decided.now.at)
-            }
-            KeyDecision::Full { limit } => (limit, decided.now.at),
-            KeyDecision::Admitted { .. } => return Ok(()),
+        let Decided { decision, now, epoch, .. } = decided;
+        let (KeyDecision::TooEarly { limit: index, .. } | KeyDecision::Full { limit: index }) = decision
+        else {
+            return Ok(());
         };
-        let Some(stats) = self.segment.key_stats().filter(|_| counts) else { return Ok(()) };
+        let key = request.keys[index % MAX_LIMITS];
+        if let KeyDecision::TooEarly { ready, .. } = decision
+            && limits[index % MAX_LIMITS].is_some_and(|own| ready > own.latest_ready(now.at))
+        {
+            return self.damaged_key(index, key, ready);
+        }
+        if counts {
+            self.count_denied_key(key.tag, ask.key.parts(index), decision, now.at, epoch);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn count_forgotten(&self, now: Nanos) {
+        if let Some(stats) = self.segment.key_stats() {
+            events::count(&stats.forgotten, now);
+        }
+    }
+
+    /// Counts a denial of the key with this tag and these parts.
+    #[inline(never)]
+    fn count_denied_key(&self, key: Tag, parts: &[&[u8]], decision: KeyDecision, now: Nanos, epoch: u64) {
+        let Some(stats) = self.segment.key_stats() else { return };
         self.process.seat.counter(&self.segment).denied();
-        match decided.decision {
+        match decision {
             KeyDecision::TooEarly { is_inherited: true, .. } => events::count(&stats.inherited, now),
             KeyDecision::Full { .. } => events::count(&stats.refused, now),
             _ => {}
         }
-        if !self.segment.generations().hides_names(decided.epoch) {
-            denied_keys::count(
-                &stats.denied,
-                request.keys[index % MAX_LIMITS].tag,
-                ask.key.parts(index),
-                now,
-            );
+        let times = self.denial_pace.weight(now);
+        if times > 0 && !self.segment.generations().hides_names(epoch) {
+            denied_keys::count(&stats.denied, key, parts, times, now);
         }
-        Ok(())
     }
 
     /// The error for a key that would have to wait longer than anything can make it wait.

@@ -7,7 +7,7 @@
 //! | file | content |
 //! |---|---|
 //! | `mod` | what a request is, and what it needs of the configuration and the file |
-//! | `decide` | decisions: one request, many, or only a look |
+//! | `decide` | decisions: a request, or only a look |
 //! | `control` | debts and resets of keys, and of all keys |
 //! | `status` | what is known of a key, how full the tables are, which keys are denied most |
 
@@ -17,6 +17,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use decide::PrefetchedKey;
 pub use status::{DeniedKey, KeyStatus, TableStatus};
 
 use super::Limiter;
@@ -24,7 +25,7 @@ use crate::clock::Nanos;
 use crate::commit::CommitError;
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyed::{KeyLimit, KeyRequest, KeyRules, Table, Tables};
+use crate::keyed::{KeyHash, KeyLimit, KeyRequest, KeyRules, Table, Tables};
 use crate::layout::RETIRED;
 use crate::limit::{Cost, Costs, KeyPolicy, Limit, MAX_LIMITS, Rate};
 use std::time::Duration;
@@ -71,7 +72,15 @@ impl Limiter {
     /// Those of [`try_key`](Self::try_key).
     #[inline]
     pub fn takes_more_than_keys(&self) -> Result<bool> {
-        self.key_rules().map(|(_, rules)| rules.takes_more)
+        let generations = self.segment.generations();
+        loop {
+            let epoch = generations.epoch();
+            let takes_more = generations.keys_take_more(epoch);
+            // Whatever else is wrong is found by the decision.
+            if epoch >= RETIRED || generations.is_current(epoch) {
+                return Ok(takes_more);
+            }
+        }
     }
 
     /// The parts of a cost that the limits of all keys count, and those per key.
@@ -127,31 +136,32 @@ impl Limiter {
         e.at(self.name().as_str(), self.path())
     }
 
-    /// A request, checked, whose rows have memory.
+    /// A request for the key with these hashes, checked, whose rows have memory.
     #[inline]
     fn key_request(
         &self,
         ask: &KeyAsk<'_>,
+        keys: [KeyHash; MAX_LIMITS],
         rules: &KeyRules,
         epoch: u64,
         now: Nanos,
         ahead: Duration,
     ) -> Result<KeyRequest> {
-        let mut request = self.hashed_request(ask, rules, now, ahead);
+        let latest = if ahead.is_zero() { now } else { now.plus(ahead) };
+        let mut request =
+            KeyRequest { keys, now, costs: [0; MAX_LIMITS], latest, may_forget: rules.may_forget };
         self.prepare(&mut request, ask, rules, epoch)?;
         Ok(request)
     }
 
-    /// A request without its costs.
+    /// For each limit, the hash of the key that it counts.
     #[inline]
-    fn hashed_request(&self, ask: &KeyAsk<'_>, rules: &KeyRules, now: Nanos, ahead: Duration) -> KeyRequest {
+    fn key_hashes(&self, key: KeyOf<'_>) -> [KeyHash; MAX_LIMITS] {
         let hash_key = self.segment.hash_key();
-        let keys = match ask.key {
+        match key {
             KeyOf::All(parts) => [hash_key.hash(parts); MAX_LIMITS],
             each @ KeyOf::Each(_) => std::array::from_fn(|i| hash_key.hash(each.parts(i))),
-        };
-        let latest = if ahead.is_zero() { now } else { now.plus(ahead) };
-        KeyRequest { keys, now, costs: [0; MAX_LIMITS], latest, may_forget: rules.may_forget }
+        }
     }
 
     #[inline]
@@ -237,8 +247,6 @@ impl Limiter {
             return decide(&Tables::one(Table { limit: *limit, rows: self.segment.table(0) }));
         }
         let tables = limits.iter().map_while(Option::as_ref).enumerate();
-        let tables: Vec<Table<'_>> =
-            tables.map(|(i, limit)| Table { limit: *limit, rows: self.segment.table(i) }).collect();
-        decide(&Tables::new(&tables))
+        decide(&Tables::new(tables.map(|(i, limit)| Table { limit: *limit, rows: self.segment.table(i) })))
     }
 }

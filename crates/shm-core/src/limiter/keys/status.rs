@@ -1,16 +1,14 @@
 //! What is known of a key, how full the tables are, and which keys are denied most.
 
 use super::super::Limiter;
-use super::{KeyAsk, KeyOf};
+use super::KeyOf;
 use crate::clock::{self, Clock, Nanos};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::keyed::{KeyLimit, Row, Table, denied_keys, events};
 use crate::layout::{RowSlots, SLOTS};
-use crate::limit::Cost;
 use crate::segment::{capacity_of, rows_for};
-use std::time::Duration;
 
 /// Rows of a table that are counted to estimate how full it is.
 const SAMPLED_ROWS: usize = 4_096;
@@ -85,12 +83,10 @@ impl Limiter {
         self.segment.check_not_removed()?;
         loop {
             let (epoch, rules) = self.key_rules()?;
-            let cost = Cost::one();
             let now = clock::SystemClock.exact();
-            let request =
-                self.hashed_request(&KeyAsk { key, cost: &cost, at: None }, &rules, now, Duration::ZERO);
+            let keys = self.key_hashes(key);
             let status = |(index, limit): (usize, &KeyLimit)| {
-                let (rows, key) = (self.segment.table(index), request.keys[index]);
+                let (rows, key) = (self.segment.table(index), keys[index]);
                 let (known, state) = if self.segment.has_memory(index, key.row(rows.len())) {
                     let known = Table { limit: *limit, rows }.row(key).known(limit, key.tag, now);
                     (known.is_in_a_slot, known.state)

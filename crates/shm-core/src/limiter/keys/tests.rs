@@ -2,6 +2,8 @@
 
 use super::super::*;
 use super::{KeyAsk, KeyOf};
+use crate::clock::set::{SetClock, SetWall};
+use crate::clock::{self, Nanos};
 use crate::limit::Cost;
 use crate::limit::{KeyPolicy, Limit, Rate, Unit};
 use std::time::Duration;
@@ -297,23 +299,6 @@ fn each_limit_can_have_a_key_of_its_own() {
     );
 }
 
-#[test]
-fn a_batch_is_decided_like_single_requests() {
-    let scene = Scene::new();
-    let limiter = scene.per_key(&[bucket("2/h", 2), bucket("20/day", 9)]);
-    let cost = Cost::one();
-    let keys: Vec<Vec<u8>> = (0..50).map(|i| vec![b'0' + (i % 20) as u8]).collect();
-    let parts: Vec<[&[u8]; 1]> = keys.iter().map(|key| [key.as_slice()]).collect();
-    let asks: Vec<KeyAsk<'_>> = parts.iter().map(|parts| ask(parts, &cost)).collect();
-    let mut admitted = vec![0; 20];
-    limiter
-        .try_keys(&asks, |i, decision| {
-            admitted[i % 20] += usize::from(matches!(decision, Decision::Admitted(_)));
-        })
-        .unwrap();
-    assert_eq!(admitted, vec![2; 20]);
-}
-
 /// Garbage in every word of a table: no panic, and a reset repairs it.
 #[test]
 fn a_damaged_key_is_reported_and_repaired() {
@@ -353,5 +338,99 @@ fn a_full_table_forgets_or_refuses() {
         assert_eq!((admitted, status.live), (256, 256), "each newcomer inherits an hour");
         let (inherited, refused) = (status.inherited.last_minute, status.refused.last_minute);
         assert_eq!((inherited, refused), if refuses { (0, 1_744) } else { (1_744, 0) });
+    }
+}
+
+/// A decision by the fast path, if it decides.
+fn fast(limiter: &Limiter, key: &str, calls: u64) -> Option<Decision> {
+    let (part, loading) = (key.as_bytes(), limiter.prefetch_part(key.as_bytes()));
+    let decision = limiter.try_key_fast(loading, part, calls);
+    decision.or_else(|| limiter.try_key_fast_by_any_limit(loading, part, calls))
+}
+
+#[test]
+fn the_fast_path_decides_like_the_slow_one() {
+    let kinds = [
+        bucket("5/s", 3),
+        Limit::fixed_window(rate("5/s"), crate::limit::Start::Epoch).unwrap(),
+        Limit::sliding_counter(rate("5/s")).unwrap(),
+    ];
+    for limit in kinds {
+        let start = clock::now().as_nanos().next_multiple_of(1_000_000_000);
+        let run = |by_fast_path: bool| {
+            let clock = SetClock::at(Nanos::from_nanos(start));
+            let wall = SetWall::ahead_by(0);
+            let scene = Scene::new();
+            let limiter = scene.per_key(&[limit]);
+            let mut decided_fast = 0;
+            let mut decide = |i: u64| {
+                clock.pass_until(start + i * 7_000_000);
+                let key = (i * i % 11).to_string();
+                match if by_fast_path { fast(&limiter, &key, 1) } else { None } {
+                    Some(decision) => {
+                        decided_fast += 1;
+                        matches!(decision, Decision::Admitted(_))
+                    }
+                    None => is_admitted(&limiter, &key),
+                }
+            };
+            let decisions: Vec<bool> = (0..500).map(&mut decide).collect();
+            drop(wall);
+            (decisions, limiter.counts().admitted, limiter.counts().denied, decided_fast)
+        };
+        let (fast, slow) = (run(true), run(false));
+        assert_eq!((&fast.0, fast.1, fast.2), (&slow.0, slow.1, slow.2), "{limit}");
+        assert!(fast.1 > 50 && fast.2 > 50 && fast.3 > 300, "{fast:?}");
+    }
+}
+
+#[test]
+fn the_fast_path_counts_what_a_full_table_forgets() {
+    let _clock = SetClock::at(clock::now());
+    let scene = Scene::new();
+    let limiter = scene.open(Policy::of_keys(keys(&[bucket("1/h", 2)])), 1);
+    assert!(is_admitted(&limiter, "checks the file"));
+    let all: Vec<_> = (0..2_000).filter_map(|key| fast(&limiter, &key.to_string(), 1)).collect();
+    let denied = all.iter().filter(|decision| matches!(decision, Decision::Denied { .. })).count() as u64;
+    let status = limiter.table_status().unwrap().unwrap();
+    assert!(all.len() > 1_900 && status.forgotten.total > 200, "{status:?}");
+    assert!(denied > 1_000 && status.inherited.total == denied, "{denied} {status:?}");
+    assert_eq!(limiter.counts().denied, denied);
+}
+
+#[test]
+fn the_fast_path_leaves_everything_unusual_to_the_slow_one() {
+    let _clock = SetClock::at(clock::now());
+    let words = Unit::named("words").unwrap();
+    let plain = Policy::of_keys(keys(&[bucket("5/s", 5)]));
+    let policies = [
+        (plain, true),
+        (plain.in_shadow(true), false),
+        (Policy::of_keys(keys(&[bucket("5/s", 5)]).refusing_new_keys(true)), false),
+        (Policy::of_keys(keys(&[bucket("5/s", 5).counting(words)])), false),
+        (Policy::of_keys(keys(&[bucket("5/s", 5), bucket("9/s", 5)])), false),
+        (Policy::from(bucket("5/s", 5)).with_keys(keys(&[bucket("5/s", 5)])), false),
+        (Policy::from(bucket("5/s", 5)), false),
+    ];
+    for (policy, is_fast) in policies {
+        let scene = Scene::new();
+        let limiter = scene.open(policy, 1_000);
+        assert!(fast(&limiter, "a", 1).is_none(), "the file has not been checked");
+        let cost = if policy.keys().is_some_and(|keys| keys.limits().any(|limit| limit.unit() == words)) {
+            Cost::of(words, 1)
+        } else {
+            Cost::one()
+        };
+        let _ = limiter.try_key(&ask(&[b"a"], &cost));
+        assert_eq!(fast(&limiter, "a", 1).is_some(), is_fast, "{policy}");
+        if is_fast {
+            assert!(fast(&limiter, "a", 0).is_none() && fast(&limiter, "a", 6).is_none());
+            let table = limiter.table_status().unwrap().unwrap();
+            let without_memory =
+                (0..1_000).map(|i| i.to_string()).filter(|key| fast(&limiter, key, 1).is_none());
+            assert!(without_memory.count() > 100, "{table:?}");
+            limiter.retire().unwrap();
+            assert!(fast(&limiter, "a", 1).is_none());
+        }
     }
 }
