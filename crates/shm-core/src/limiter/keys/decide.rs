@@ -116,6 +116,10 @@ impl Limiter {
         if epoch >= RETIRED || calls == 0 || calls > burst || !self.segment.has_memory(0, index) {
             return None;
         }
+        // Before the charge, too: half of two configurations could charge the key for years.
+        if !generations.is_current(epoch) {
+            return None;
+        }
         let request =
             RowRequest { key: hash.tag, now: now.at, cost: calls, latest: now.at, may_forget: true };
         let decision = Row(&rows[index].0).admit(&limit, &request);
@@ -157,8 +161,8 @@ impl Limiter {
     }
 
     /// As [`try_key`](Self::try_key), after the limits of all keys have admitted the request with this receipt, and for the instant of
-    /// that: so the admission has one instant, at which all of its limits are kept. `None` if the receipt is not this process's: a signal handler
-    /// has forked, and this is the child, which begins anew. Does not count a denial.
+    /// that: so the admission has one instant, at which all of its limits are kept. `None` if the receipt is not this process's: a
+    /// signal handler has forked, and this is the child, which begins anew. Does not count a denial.
     ///
     /// # Errors
     /// Those of [`try_key`](Self::try_key).
