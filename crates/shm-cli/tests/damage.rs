@@ -191,6 +191,15 @@ impl Specimen {
                     format!("damaged: `{name}{closed}")
                 };
                 let is_named = |ended: &Ended| {
+                    if name.starts_with("hash_key") {
+                        // Random words: neither of them can be told from the other one, nor from the checksum.
+                        assert!(
+                            ended.status == 1 && ended.err.contains("`hash_key`"),
+                            "{case}: {}",
+                            ended.err
+                        );
+                        return;
+                    }
                     let found = format!(" (offset {at}) is {value:#x}, expected ");
                     assert_eq!(ended.status, 1, "{case}: {}", ended.err);
                     assert!(
