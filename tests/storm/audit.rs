@@ -40,12 +40,6 @@ impl Generous {
         all
     }
 
-    /// The most generous rate that may have applied at some instant from `from` to `to`.
-    pub(crate) fn within(&self, from: u64, to: u64) -> u64 {
-        let first = self.steps.partition_point(|step| step.0 <= from) - 1;
-        self.steps[first..].iter().take_while(|step| step.0 <= to).map(|step| step.2).max().unwrap_or(0)
-    }
-
     /// Tokens times 1e9 that came until `at`.
     fn earned(&self, at: u64) -> i128 {
         let (from, total, rate) = self.steps[self.steps.partition_point(|step| step.0 <= at) - 1];
@@ -90,22 +84,6 @@ pub(crate) fn kept(
     Ok(())
 }
 
-/// Checks limits per key with a burst of 1 and a rate that changes. What a key has used is a debt in time, by the rate at which it was
-/// admitted: the next admission comes after that time, whatever the rate is by then. A turn may have been charged `ahead` of its
-/// instant.
-pub(crate) fn spaced(rates: &Generous, ahead: u64, admitted: &mut [Admission]) -> Result<(), String> {
-    admitted.sort_unstable();
-    for pair in admitted.windows(2) {
-        let [at, next] = [pair[0].at.as_nanos(), pair[1].at.as_nanos()];
-        let rate = rates.within(at - ahead, at);
-        let apart = 1_000_000_000 / rate;
-        if next - at < apart {
-            return Err(format!("{} ns apart at {at} ns, where {apart} were due by {rate}/s", next - at));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,19 +116,6 @@ mod tests {
         assert!(kept(1, &rates, &[], &mut at_ms(&[980, 990, 999])).is_err());
         assert!(kept(1, &rates, &[], &mut at_ms(&[1998, 1999, 2000, 2010])).is_ok());
         assert!(kept(1, &rates, &[], &mut at_ms(&[1998, 1999, 2000, 2009])).is_err());
-    }
-
-    #[test]
-    fn a_debt_in_time_is_that_of_the_rate_at_which_it_was_made() {
-        // 10/s, from 1000 ms on 2/s, and from 2000 on 10/s again.
-        let changes = [change(1000, 1000, 2), change(2000, 2000, 10)];
-        let rates = Generous::changing(10, &changes);
-        assert!(spaced(&rates, 0, &mut at_ms(&[800, 900, 999, 1099])).is_err());
-        assert!(spaced(&rates, 0, &mut at_ms(&[800, 900, 1000, 1500, 2000, 2100])).is_ok());
-        assert!(spaced(&rates, 0, &mut at_ms(&[1000, 1499])).is_err());
-        // It may have been charged by the rate before.
-        assert!(spaced(&rates, 5_000_000, &mut at_ms(&[1004, 1104])).is_ok());
-        assert!(spaced(&rates, 5_000_000, &mut at_ms(&[1004, 1103])).is_err());
     }
 
     #[test]

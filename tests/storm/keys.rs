@@ -5,7 +5,7 @@
 //! A few seconds of it, or as `SHM_LIMIT_KEY_STORM` says: seconds, keys, processes, limiters (`cargo xtask storm keys`, `cargo xtask
 //! storm ten-million`).
 
-use crate::audit::{Change, Generous, kept, spaced};
+use crate::audit::{Change, Generous, kept};
 use crate::disruptor::PATIENCE;
 use harness::check::{self, Origins};
 use harness::file::{Patch, offset};
@@ -190,7 +190,7 @@ fn a_storm_of_keys_breaks_no_promise() {
     verdict.judge_totals(&plan, logs.path(), span);
     let calls: u64 = (0..plan.processes * THREADS).map(|place| board.calls(place)).sum();
     let mut text = format!(
-        "storm of keys: {} s, {} processes, {} keys\n  operations  {calls}, {} admissions in the journal of {} keys, {} in all of {}\n  kills       {}\n  stops       {}\n  changes     {}, {} resets of all keys, {} of one\n  over        {} ({} admissions astride a reset set aside)\n  stalls      {}\n  memory      at most {most} kB of a process's own\n",
+        "storm of keys: {} s, {} processes, {} keys\n  operations  {calls}, {} admissions in the journal of {} keys, {} in all of {}\n  kills       {}\n  stops       {}\n  changes     {}, {} resets of all keys, {} of one\n  over        {} ({} admissions astride a change set aside)\n  stalls      {}\n  memory      at most {most} kB of a process's own\n",
         plan.seconds,
         plan.processes,
         plan.keys,
@@ -257,14 +257,15 @@ struct Verdict {
     admitted: u64,
     keys_admitted: u64,
     resets_of_one: u64,
-    /// Admissions astride a reset.
+    /// Admissions astride a change or a reset.
     aside: u64,
 }
 
-/// Those that were not underway during a reset. One that was may have read its clock before the reset, and be counted after it.
-fn not_astride(resets: &[Change], admitted: &[(Admission, u64)]) -> Vec<Admission> {
+/// Those that were not underway during a change or a reset. One that was may have read its clock before it, and be counted after it;
+/// or it is a turn that was charged ahead.
+fn not_astride(changes: &[Change], admitted: &[(Admission, u64)]) -> Vec<Admission> {
     let is_astride = |at: u64, returned: u64| {
-        resets.iter().any(|reset| reset.from <= returned && at.saturating_sub(AHEAD) <= reset.to)
+        changes.iter().any(|change| change.from <= returned && at.saturating_sub(AHEAD) <= change.to)
     };
     let clear =
         admitted.iter().filter(|(admission, returned)| !is_astride(admission.at.as_nanos(), *returned));
@@ -314,7 +315,11 @@ impl Verdict {
             let policy = policy::parse(what.policy, 0);
             for limit in policy.keys().expect("limits per key").limits() {
                 let kept = match what.trouble {
-                    KeyTrouble::Rates => spaced(&rates, AHEAD, &mut list),
+                    KeyTrouble::Rates => {
+                        let mut list = not_astride(&record.rates, &returned);
+                        verdict.aside += (returned.len() - list.len()) as u64;
+                        kept(limit.burst(), &rates, &[], &mut list)
+                    }
                     KeyTrouble::Resets => {
                         let mut own = resets.get(&key).unwrap_or(&none).clone();
                         own.extend(&record.resets);
