@@ -45,7 +45,7 @@ const CONTROL_LOCK: i64 = (1 << 40) - 1;
 
 /// Bytes of what is counted about keys, and of a chunk of their tables.
 const KEY_STATS: u64 = 9_920;
-/// See [`KEY_STATS`].
+/// The tables get their memory in chunks of so many bytes.
 pub const CHUNK: u64 = 4_096;
 
 /// Set in the epoch of a retired limiter.

@@ -243,7 +243,7 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
     /// ```
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire), but no cost is too large for the burst; [`ErrorKind::TooFar`](crate::ErrorKind::TooFar)
+    /// As [`try_acquire`](Self::try_acquire), but no cost is too large for the burst; [`ErrorKind::TooFar`]
     /// if the key could then make no request for more than a year.
     pub fn charge(&self, cost: impl Into<Cost>) -> Result<()> {
         let cost = cost.into();
@@ -274,7 +274,7 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
     /// ```
     ///
     /// # Errors
-    /// As [`charge`](Self::charge); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the admission was already settled,
+    /// As [`charge`](Self::charge); [`ErrorKind::InvalidInput`] if the admission was already settled,
     /// or is not one of a key.
     pub fn settle(&self, admission: &mut Admission, actual: impl Into<Cost>) -> Result<Settled> {
         let actual = actual.into();

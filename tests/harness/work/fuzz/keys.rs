@@ -46,7 +46,7 @@ fn audit(progress: &Progress, dir: &Path, rng: &mut Rng) {
         (0..KEYS).map(one).sum::<usize>() as u64
     };
     assert_eq!(all(), KEYS * BURST);
-    for _ in 0..1 + rng.below(4) {
+    for _ in 0..=rng.below(4) {
         let at = spoiler.spoil_word_of_keys(rng);
         Player::timed(progress, "key audit", Duration::ZERO, || {
             let got = all();
@@ -91,8 +91,7 @@ pub(super) fn play(progress: &Progress, dir: &Path, rng: &mut Rng, corpus: &[Vec
         }
         1 => {
             let Ok(words) = MappedWords::map_all(&file) else { return };
-            let vandal =
-                Corruptor::start_with(&words, rng.below(u64::MAX), |spoiler, rng| spoiler.spoil_keys(rng));
+            let vandal = Corruptor::start_with(&words, rng.below(u64::MAX), spoil::words_of_keys);
             (0..20 + rng.below(200)).for_each(|_| user.act(rng, false));
             drop(vandal);
         }
@@ -197,7 +196,7 @@ impl User<'_> {
             "key reset all" => done(limit.all_keys().reset()),
             "key pause" => {
                 let paused = limit.all_keys().pause_for(Duration::from_micros(rng.below(2_000)));
-                paused.and_then(|()| limit.all_keys().resume().map(|_| true))
+                paused.and_then(|()| limit.all_keys().resume().map(|()| true))
             }
             "key at" => {
                 key.at(Rate::per_second(1 + rng.below(50))?, 1 + rng.below(9)).try_acquire(1).map(came)

@@ -51,6 +51,16 @@ pub(super) struct Spoiler<'a> {
     parts: Parts,
 }
 
+/// Spoils any words.
+pub(super) fn any_words(spoiler: &mut Spoiler<'_>, rng: &mut Rng) {
+    spoiler.spoil(rng);
+}
+
+/// Spoils words of the tables of keys.
+pub(super) fn words_of_keys(spoiler: &mut Spoiler<'_>, rng: &mut Rng) {
+    spoiler.spoil_keys(rng);
+}
+
 impl<'a> Spoiler<'a> {
     pub(super) fn new(words: &'a MappedWords) -> Spoiler<'a> {
         let get = |at: u64| words.all().get(at as usize / 8).map_or(0, |w| w.load(Relaxed));
@@ -169,7 +179,7 @@ impl<'a> Spoiler<'a> {
                 }
             }
             1 => {
-                (0..32).for_each(|i| self.set(at + 8 * i, value(rng, self.get(at + 8 * i), self.get(other))))
+                (0..32).for_each(|i| self.set(at + 8 * i, value(rng, self.get(at + 8 * i), self.get(other))));
             }
             _ => self.set(at, value(rng, self.get(at), self.get(other))),
         }
