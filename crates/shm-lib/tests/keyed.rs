@@ -221,6 +221,27 @@ async fn a_dropped_future_leaves_its_place_to_the_next() {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
+/// A task may hold a future and not poll it, or leak it. The callers behind it go on after two seconds.
+#[test]
+fn a_future_that_is_not_polled_holds_up_no_other_caller() {
+    for in_all in [None, Some(bucket("1000/s", 10))] {
+        let dir = tempfile::tempdir().unwrap();
+        let limit = in_all.into_iter().fold(builder(&dir), KeyedBuilder::in_all);
+        let limit = limit.open_rate(rate("20/s")).unwrap();
+        limit.key("a").wait().unwrap();
+        let mut held = Box::pin(limit.key("a").acquire(1).into_future());
+        let waker = std::task::Waker::noop();
+        let mut context = std::task::Context::from_waker(waker);
+        assert!(held.as_mut().poll(&mut context).is_pending());
+        let began = Instant::now();
+        for _ in 0..3 {
+            limit.key("a").acquire(1).wait().unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        drop(held);
+    }
+}
+
 #[tokio::test]
 async fn waiting_with_limits_of_all_keys_stands_in_their_line() {
     let dir = tempfile::tempdir().unwrap();

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 /// - **Deadline**: a request whose turn would come after its deadline is denied immediately.
 /// - **Dropped** futures leave nothing charged, except for a turn within these 20 ms: that passes to the next caller of the process
 ///   that waits for the key, and is lost if there is none. The same holds for a **killed** process.
+/// - **Futures that are not polled** for two seconds are passed over, so that the callers behind them go on.
 /// - **Fork**: a copy of a waiting future in the child begins anew when it is polled.
 /// - **Changed**: a change, pause or reset is noticed within a second, and immediately by those whose turn comes.
 /// - **Limits of all keys**: when the key has a turn, the caller that is first for it stands in the line of the limiter, with the

@@ -254,7 +254,7 @@ async fn stand<S: Sleep>(
         // Where there are limits of all keys, both are charged for one instant, which must have come.
         let early = if takes_more.as_ref().is_ok_and(|more| *more) { Duration::ZERO } else { AHEAD / 2 };
         let attempt = match takes_more {
-            Ok(true) => attempt_in_line(request).await,
+            Ok(true) => place.looking(timer, attempt_in_line(request)).await,
             Ok(false) => request.of.limit.all.with(|limiter| try_key(request, limiter, AHEAD)),
             Err(e) => Err(e),
         };

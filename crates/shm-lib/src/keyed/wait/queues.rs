@@ -4,13 +4,20 @@
 //! callers in its copy are its parent's.
 
 use super::super::{Key, OwnedKey};
+use super::LOOK;
+use super::timer::Sleep;
 use crate::Admission;
+use shm_core::clock::{self, Nanos};
 use shm_core::{ProcessLock, ProcessToken, without_handlers};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
+
+/// The next caller's number. A forked child goes on from its parent's, so that the copy of a waiting caller has a number of its own.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// The queues of a handle and its clones.
 #[derive(Default)]
@@ -25,7 +32,6 @@ pub(in super::super) struct Queues {
 #[derive(Default)]
 struct State {
     process: Option<ProcessToken>,
-    next_id: u64,
     /// How many callers there are.
     callers: usize,
     by_key: HashMap<OwnedKey, VecDeque<Caller>>,
@@ -34,8 +40,26 @@ struct State {
 struct Caller {
     id: u64,
     waker: Option<Waker>,
+    /// When it looked last, which it does every [`LOOK`].
+    looked: Nanos,
     /// A turn that was charged for a caller that has left.
     inherited: Option<Admission>,
+}
+
+impl Caller {
+    fn new(id: u64, waker: Option<Waker>) -> Caller {
+        Caller { id, waker, looked: clock::now(), inherited: None }
+    }
+
+    /// Whether it is overdue: a future that its task holds and does not poll. The callers behind it go on without it.
+    fn is_overdue(&self, now: Nanos) -> bool {
+        now.since(self.looked) > 2 * LOOK
+    }
+}
+
+/// Where the first caller is that is not overdue.
+fn first_of(queue: &VecDeque<Caller>, now: Nanos) -> Option<usize> {
+    queue.iter().position(|caller| !caller.is_overdue(now))
 }
 
 /// A caller's place in the queue of its key. Dropping it leaves the queue.
@@ -83,7 +107,8 @@ impl Queues {
 
     /// Joins the queue of a key; if `max` callers wait already, says how many.
     pub(super) fn join(self: &Arc<Self>, key: OwnedKey, max: Option<u64>) -> Result<Place, u64> {
-        let id = self.with(|state| {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        self.with(|state| {
             let queue = state.by_key.entry(key.clone()).or_default();
             let waiting = queue.len() as u64;
             if max.is_some_and(|max| waiting >= max) {
@@ -92,24 +117,30 @@ impl Queues {
                 }
                 return Err(waiting);
             }
-            state.next_id += 1;
             state.callers += 1;
-            queue.push_back(Caller { id: state.next_id, waker: None, inherited: None });
-            Ok(state.next_id)
+            queue.push_back(Caller::new(id, None));
+            Ok(())
         })?;
         Ok(Place { queues: Arc::clone(self), key, id })
     }
 
     /// Gives a charged turn to the first caller of the key; it is lost if there is none.
     fn pass_on(&self, key: &OwnedKey, admission: Admission) {
-        let (rest, waker) =
-            self.with(|state| match state.by_key.get_mut(key).and_then(VecDeque::front_mut) {
+        let now = clock::now();
+        let (rest, waker) = self.with(|state| {
+            let queue = state.by_key.get_mut(key);
+            let first = queue.and_then(|queue| {
+                let at = first_of(queue, now)?;
+                queue.get_mut(at)
+            });
+            match first {
                 Some(first) if first.inherited.is_none() => {
                     first.inherited = Some(admission);
                     (None, first.waker.take())
                 }
                 _ => (Some(admission), None),
-            });
+            }
+        });
         // Outside the lock: both run code of others.
         drop(rest);
         waker.into_iter().for_each(Waker::wake);
@@ -117,27 +148,44 @@ impl Queues {
 }
 
 impl Place {
-    /// Whether the place is the first. Otherwise the task is woken when it becomes that.
+    /// Whether the place is the first, not counting those that are overdue. Otherwise the task is woken when it becomes that.
     pub(super) async fn is_first(&self) -> bool {
         poll_fn(|context| Poll::Ready(self.check_first(context.waker()))).await
     }
 
     fn check_first(&self, waker: &Waker) -> bool {
-        let new = waker.clone();
+        let (new, now) = (waker.clone(), clock::now());
         let (is_first, old) = self.queues.with(|state| {
             let queue = state.by_key.entry(self.key.clone()).or_default();
             match queue.iter().position(|caller| caller.id == self.id) {
-                Some(at) => (at == 0, queue[at].waker.replace(new)),
+                Some(at) => {
+                    queue[at].looked = now;
+                    (first_of(queue, now) == Some(at), queue[at].waker.replace(new))
+                }
                 None => {
                     // A copy of a waiting caller in a forked child: it joins the queue there.
                     state.callers += 1;
-                    queue.push_back(Caller { id: self.id, waker: Some(new), inherited: None });
+                    queue.push_back(Caller::new(self.id, Some(new)));
                     (queue.len() == 1, None)
                 }
             }
         });
         drop(old);
         is_first
+    }
+
+    /// Polls a future that may wait for longer than [`LOOK`]: meanwhile the caller is not overdue.
+    pub(super) async fn looking<T>(&self, timer: &impl Sleep, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            let polled = future.as_mut().poll(context);
+            if polled.is_pending() {
+                self.check_first(context.waker());
+                timer.wake_at(clock::now().plus(LOOK), context.waker());
+            }
+            polled
+        })
+        .await
     }
 
     /// A turn that was charged for a caller that has left.
@@ -161,12 +209,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let now = clock::now();
         let (left, next) = self.queues.with(|state| {
             let Some(queue) = state.by_key.get_mut(&self.key) else { return (None, None) };
             let Some(at) = queue.iter().position(|caller| caller.id == self.id) else { return (None, None) };
             let mut left = queue.remove(at);
             state.callers -= 1;
-            let next = if at == 0 { queue.front_mut() } else { None };
+            let next = first_of(queue, now).filter(|&next| next >= at);
+            let next = next.and_then(|next| queue.get_mut(next));
             let waker = next.and_then(|next| {
                 if let Some(left) = &mut left
                     && next.inherited.is_none()

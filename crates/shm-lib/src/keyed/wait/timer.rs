@@ -21,7 +21,21 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A way to sleep until an instant.
 pub(super) trait Sleep {
     /// Sleeps until this instant, or shorter: the caller looks at the clock again, and at whatever may have woken it.
-    fn sleep_until(&self, at: Nanos) -> impl Future<Output = ()>;
+    fn sleep_until(&self, at: Nanos) -> impl Future<Output = ()> {
+        let mut has_slept = false;
+        poll_fn(move |context| {
+            if has_slept || clock::now() >= at {
+                return Poll::Ready(());
+            }
+            // The next poll is after a sleep: to this instant, or to a wake-up.
+            has_slept = true;
+            self.wake_at(at, context.waker());
+            Poll::Pending
+        })
+    }
+
+    /// Wakes the caller at this instant.
+    fn wake_at(&self, at: Nanos, waker: &Waker);
 }
 
 /// For a thread that polls its own future.
@@ -67,18 +81,8 @@ impl ThreadTimer {
 }
 
 impl Sleep for ThreadTimer {
-    async fn sleep_until(&self, at: Nanos) {
-        let mut has_slept = false;
-        poll_fn(|_| {
-            if has_slept || clock::now() >= at {
-                return Poll::Ready(());
-            }
-            // The next poll is after a sleep: to this instant, or to a wake-up.
-            has_slept = true;
-            self.wake_at.set(Some(at));
-            Poll::Pending
-        })
-        .await;
+    fn wake_at(&self, at: Nanos, _: &Waker) {
+        self.wake_at.set(Some(at));
     }
 }
 
@@ -94,17 +98,8 @@ impl TaskTimer {
 }
 
 impl Sleep for TaskTimer {
-    async fn sleep_until(&self, at: Nanos) {
-        let mut has_slept = false;
-        poll_fn(|context| {
-            if has_slept || clock::now() >= at {
-                return Poll::Ready(());
-            }
-            has_slept = true;
-            self.queues.timer.wake_at(&self.queues, at, context.waker());
-            Poll::Pending
-        })
-        .await;
+    fn wake_at(&self, at: Nanos, waker: &Waker) {
+        self.queues.timer.wake_at(&self.queues, at, waker);
     }
 }
 
