@@ -194,7 +194,7 @@ impl Specimen {
                     if name.starts_with("hash_key") {
                         // Random words: neither of them can be told from the other one, nor from the checksum.
                         assert!(
-                            ended.status == 1 && ended.err.contains("`hash_key`"),
+                            ended.status == 1 && ended.err.contains("`hash_key"),
                             "{case}: {}",
                             ended.err
                         );
