@@ -165,7 +165,7 @@ const FLOOD: usize = 1_500_000;
 /// which they recover from a call, on average.
 pub(super) fn flood() {
     println!(
-        "\n### A flood of new keys\n\nEach new key makes one request. The flood's rate is in relation to what the slots drain: one call per slot in \
+        "\n### A flood of new keys\n\nEach new key makes one request. The flood's rate is relative to the rate at which slots become free: one call per slot in \
          the time in which a key recovers from a call. Regular keys (as many as 5 % of the slots) make a request every two such times, \
          on average. Denials are of requests that the key's own use allows; waits are means of those that were denied, in the time in \
          which a key recovers from a call.\n\n| burst | flood | new keys denied | wait | regular keys denied | wait |\n|---|---|---|---|---|---|"

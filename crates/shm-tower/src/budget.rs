@@ -36,7 +36,7 @@ impl Limiter {
         }
     }
 
-    /// The limiter of keys.
+    /// The limiter with limits per key.
     pub(crate) fn keyed(&self) -> Option<&KeyedRateLimit> {
         match self {
             Limiter::OfAll(_) => None,

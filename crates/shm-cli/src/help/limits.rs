@@ -29,7 +29,8 @@ With --max-waiters N at most N callers wait, in all processes together; with
 0 no caller waits.
 With --keyed each --rate is a limit per key, for example per user: a bucket,
 --window fixed or --window sliding. --all-rate and --permits then limit all
-keys together. See `shm-limit help keys`.
+keys together, and --max-waiters also bounds the callers of each process that
+wait for one key. See `shm-limit help keys`.
 
 The same in a file for --from (or as JSON, in a file that ends in .json):
   permits = 2                    # none if left out

@@ -14,14 +14,16 @@ limit. The columns:
            come first
   PERMITS  held permits/all permits
   KEYS     how full the table of keys is, estimated; shown if any limiter has
-           limits per key. LIMIT and BURST are then those of each key
+           limits per key. LIMIT and BURST are then those of each key, QUEUE,
+           NEXT and PERMITS those of all keys together
   PROCS    number of living processes that have used the limiter and still
            have it open
   STATE    ok, full (a limit, or the permits), paused, near capacity (the
            table of keys, from 85% on), forgetting keys (in the last minute,
            the table was too full for new keys), or what is wrong with the
            limiter, which standard error explains. In shadow mode no request
-           is denied
+           is denied. With limits per key, ok and full say nothing of a
+           single key: see `shm-limit inspect NAME --key KEY`
 
 If a limiter cannot be read, it is shown with what is wrong, and the exit
 status is 0 all the same.
@@ -42,19 +44,20 @@ pub(crate) const INSPECT: &str = "\
 `queue` lists the living processes that have waiting callers, in order of
 arrival: position, PID, command, how long the first caller has waited, the
 number of callers, and what the first of them asks for. All callers of all
-processes stand in one line, for limits and for permits. A process is late if
-it did not wake up in time: it is stopped, or gets no processor. Callers
-behind it are served meanwhile, and it keeps its place.
+processes stand in one line, for limits and for permits; only callers that
+wait for a limit per key stand in no line, and are not listed. A process is
+late if it did not wake up in time: it is stopped, or gets no processor.
+Callers behind it are served meanwhile, and it keeps its place.
 
 `charged ahead` is what a limit has charged already for an instant to come:
 the next turns of waiting callers, reservations, schedules, and debts.
 
 Of a limiter with limits per key, `keys` is the number of keys that owe
 something, of the capacity. If it is too large, `warning` says so, and which
-command ends it. `top` are the keys that were denied most in the last minute:
-a sample, in which a key with a few per cent of all denials is found. --top N
-shows N of them. Callers that wait for a key stand in no line. --key shows
-what one key has used. See `shm-limit help keys`.
+command replaces the limiter by a larger one. `top` are the keys that were
+denied most in the last minute: a sample, in which a key with a few per cent
+of all denials is found. --top N shows N of them. --key shows what one key has
+used. See `shm-limit help keys`.
 
 With --json, an object with these fields. Fields are only ever added.
   name, path, directory
@@ -149,9 +152,11 @@ With --json, an object with these fields. Fields are only ever added.
 With --json and --key, an object with name, path, directory, health, problem
 and these fields:
   key              the parts of the key
-  known            whether the key is in the table
-  limits           the limits per key as above, each with available, used and
-                   next_in_s of this key
+  known            whether the key is in the table. If not, and it has used
+                   something all the same, that is what it would inherit from
+                   another key, since the table is too full
+  limits           the limits per key as above, each with available, used (at
+                   most the burst) and next_in_s of this key
   all_keys         the limits of all keys, as `limits` above
   next_in_s        seconds until all of them admit one more call of this key
   shadow, paused_for_s

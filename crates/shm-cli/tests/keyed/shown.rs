@@ -185,6 +185,11 @@ fn a_table_that_forgets_keys_is_shown_and_a_new_key_is_told_why_it_is_denied() {
         );
         let script = sandbox.run(&["acquire", "users", "--try", "--key", "new"]);
         assert!(script.out.trim().parse::<f64>().is_ok_and(|time| time > 0.0), "{}", script.out);
+        let page = sandbox.ok(&["inspect", "users", "--key", "new"]);
+        assert!(
+            page.contains("the usage below is that of another key") && page.contains("0 of 1 free, 1 used"),
+            "{page}"
+        );
     }
 }
 

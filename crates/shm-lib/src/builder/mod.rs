@@ -58,7 +58,7 @@ pub struct Builder {
     directory: Option<Directory>,
     mode: Option<u32>,
     seats: Option<usize>,
-    /// Only for a limiter of keys.
+    /// Only for a limiter with limits per key.
     capacity: Option<u64>,
     on_mismatch: Option<OnMismatch>,
     replace: bool,

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// nothing is charged. `T` is the result type, as for [`Acquire`].
 ///
 /// # Who waits
-/// The callers of a process that wait for the same key are served in order of arrival. Processes share a key's turns without an
-/// order among them: the table has no line for each of its keys.
+/// The callers of a process that wait for the same key are served in order of arrival. Among processes there is no order, because
+/// the table has no line for each of its keys.
 ///
 /// - **Nothing is wasted**: while a caller waits for a key, the key's limit is delivered in full. A caller charges its turn up to
 ///   20 ms ahead (of a bucket or a fixed window), so that it does not depend on when it wakes up.
@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 /// - **Dropped** futures leave nothing charged, except for a turn within these 20 ms: that passes to the next caller of the process
 ///   that waits for the key, and is lost if there is none. The same holds for a **killed** process.
 /// - **Futures that are not polled** for two seconds are passed over, so that the callers behind them go on.
-/// - **Fork**: a copy of a waiting future in the child begins anew when it is polled.
-/// - **Changed**: a change, pause or reset is noticed within a second, and immediately by those whose turn comes.
+/// - **Fork**: a copy of a waiting future in the child starts its request again when it is polled.
+/// - **Changed**: waiting callers notice a change, pause or reset within a second, or when their turn comes if that is sooner.
 /// - **Limits of all keys**: when the key has a turn, the caller that is first for it stands in the line of the limiter, with the
 ///   callers of all processes. There the order is by arrival. Both are charged for the instant of the turn in that line, so a key's
 ///   turn is not charged ahead: a caller that wakes up late delays the key's next turn by as much.

@@ -1,4 +1,4 @@
-//! The settings of a limiter of keys.
+//! The settings of a limiter with limits per key.
 
 use super::KeyedRateLimit;
 use crate::{Builder, Lost, OnLost};
@@ -11,8 +11,8 @@ use shm_core::{Directory, Error, OnMismatch, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Settings for opening or creating a limiter of keys. Made by [`KeyedRateLimit::builder`]; one of the methods `open…` or
-/// [`attach`](Self::attach) completes it.
+/// Settings for opening or creating a limiter with limits per key. [`KeyedRateLimit::builder`] makes it; one of the methods
+/// `open…` or [`attach`](Self::attach) completes it.
 ///
 /// As with a [`Builder`], an existing limiter must match the settings made here, and settings that were not made match anything.
 ///
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// # let shared = dir.path();
 /// use shm_lib::{KeyedRateLimit, Limit, Rate};
 ///
-/// // Per user 5 a second with bursts of 10, and 1,000 an hour; 2,000 a second in all.
+/// // Each user: 5 per second with bursts of 10, and 1,000 per hour. All users together: 2,000 per second.
 /// let limit = KeyedRateLimit::builder("users")
 ///     .burst(10)
 ///     .and(Limit::sliding_counter(Rate::per_hour(1_000)?)?)
@@ -100,7 +100,7 @@ impl KeyedBuilder {
     }
 
     /// Limits concurrency, over all keys: an admission holds one of `n` [permits](crate::Permit) until it is dropped. (There are no
-    /// permits per key: a permit belongs to a process, and is free again when that has ended; a key belongs to none.)
+    /// permits per key: a permit belongs to a process and is free again when the process has ended, but a key belongs to no process.)
     pub fn permits_in_all(self, n: u32) -> Self {
         self.with(|base| base.permits(n))
     }
@@ -119,22 +119,22 @@ impl KeyedBuilder {
     /// How many keys can owe something at the same time, if this call creates the limiter. Default: 100,000. The table takes 40
     /// bytes for each key of the capacity and each limit per key, as far as it is used.
     ///
-    /// Count the keys that come within the time that a key takes to recover from a full burst: for 5 a second with bursts of 10,
-    /// those of two seconds; for 1,000 an hour in windows, those of an hour. With more keys than that, new keys begin to be denied
-    /// for the debts of others: rarely at first, see docs/benchmarks.md for how often.
+    /// Count the keys that come within the time that a key takes to recover from a full burst: for 5 per second with bursts of 10,
+    /// those of two seconds; for windows of an hour, those of an hour. With more keys than that, new keys begin to be denied for the
+    /// debts of others, rarely at first: docs/benchmarks.md shows how often.
     pub fn capacity(self, keys: u64) -> Self {
         self.with(|base| base.capacity(keys))
     }
 
-    /// Denies new keys while all slots of their row hold keys that owe something ([`DeniedBy::TableFull`]). By default the key that
-    /// recovers first is forgotten, and the new one inherits what it owes.
+    /// Denies new keys while all slots of their row hold keys that owe something ([`DeniedBy::TableFull`]). By default, a new key
+    /// inherits the debt of the key that recovers first, and takes its place if it is admitted with that debt.
     pub fn refuse_new_keys(mut self) -> Self {
         self.refuses_new = Some(true);
         self
     }
 
-    /// Keeps no names of keys in the file. By default it has a sample of the keys that are denied most, for
-    /// [`most_denied`](KeyedRateLimit::most_denied) and `shm-limit inspect`: at most 64, the first 48 bytes of each.
+    /// Keeps no names of keys in the file. By default, the file has a sample of the keys that are denied most, for
+    /// [`most_denied`](KeyedRateLimit::most_denied) and `shm-limit inspect`: at most 64 keys, the first 48 bytes of each.
     pub fn hide_names(mut self) -> Self {
         self.hides_names = Some(true);
         self

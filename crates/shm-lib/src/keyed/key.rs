@@ -1,4 +1,4 @@
-//! A key: what a keyed limiter counts by.
+//! A key: what a limiter with limits per key counts by.
 
 use shm_core::KeyOf;
 use std::fmt::{self, Write};
@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 /// A key of a [`KeyedRateLimit`](crate::KeyedRateLimit): a user, an address, a token.
 ///
-/// Any bytes are a key: `limit.key("alice")`, `limit.key(&token)`. Numbers and IP addresses are the text that everybody writes
-/// them as, so that shell scripts and programs in other languages name the same key: the number 42 and the text `42` are one key.
+/// Any bytes are a key: `limit.key("alice")`, `limit.key(&token)`. A number or an IP address counts as its usual text, so that shell
+/// scripts and programs in other languages can name the same key: the number 42 and the text `42` are one key.
 /// A tuple is a key of several parts: `("ab", "c")` and `("a", "bc")` are different keys.
 ///
 /// ```

@@ -8,10 +8,10 @@ use crate::{ErrorKind, Limit, RateLimit};
 use shm_core::limit::{Cost, Rate};
 use shm_core::{Error, KeyStatus, PrefetchedKey, Result};
 
-/// The budget of one key, made by [`KeyedRateLimit::key`]. It gives for the key what a [`RateLimit`] gives for a limiter.
+/// The budget of one key, made by [`KeyedRateLimit::key`]. It offers for one key what a [`RateLimit`] offers for a whole limiter.
 ///
 /// A request takes from all limits of the key and, if the limiter has limits of all keys or permits, from those; or it takes from
-/// none, and is denied. What can be taken although the request is denied, or by a process that is killed during it:
+/// none, and is denied. Two cases can leave something charged without an admission:
 ///
 /// - Where several requests of one key race for its last call, one that loses may have taken from those limits that recover
 ///   faster than the one that denied it: at most one call for each racing request. Of the limits of all keys it gives back what it
@@ -30,9 +30,9 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
         LimitOfKey { limit, key, at: None }
     }
 
-    /// Decides by this rate and burst instead of those of the first limit per key: paid users beside free ones, in one table. The
-    /// caller says each time which rate a key has. The first limit must be a bucket, and both must take about as long to recover
-    /// from a full burst (`burst / rate`): up to eight times as long, or an eighth.
+    /// Decides by this rate and burst instead of those of the first limit per key, for example for paid users beside free ones in
+    /// one table. The caller gives the rate of the key with each request. The first limit must be a bucket, and the two must take
+    /// about equally long to recover from a full burst (`burst / rate`): between an eighth and eight times as long.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -155,7 +155,7 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
         self.acquire(1).wait()
     }
 
-    /// What is known of the key: for each limit per key, in order. Charges nothing. (For limits of all keys see
+    /// What the key has used and can still take, for each limit per key, in order. Charges nothing. (For limits of all keys see
     /// [`KeyedRateLimit::all_keys`].)
     ///
     /// ```
@@ -178,8 +178,8 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
     }
 
     /// For each limit per key, in order, a number that stands for the key where strangers see it: in a log, or in the response to
-    /// a client. It is the same in every process. It says nothing about the key, not even to those who can guess the key and
-    /// compare, because it is a hash under a random key of the limiter's file; a limiter that is recreated gives other numbers.
+    /// a client. It is the same in every process. It reveals nothing about the key, not even to someone who can guess the key and
+    /// compare, because it is a hash under a random key of the limiter's file. A limiter that is recreated gives other numbers.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -200,10 +200,10 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
         self.limit.all.with(|limiter| self.key.with(|key| limiter.key_fingerprints(key)))
     }
 
-    /// Resets the key: it is as if it had never been used. Returns whether it was in the table.
+    /// Resets the usage of the key to zero. Returns whether the key was in the table.
     ///
-    /// Until the key has recovered from what it owed, it takes the room of one more key in the table. So a program that would reset
-    /// a key at each success (a login, say) had better [`charge`](Self::charge) only failures.
+    /// Until the key has recovered from its old debt, it takes the room of one more key in the table. So a program that would reset
+    /// a key at each success (of a login, for example) should instead [`charge`](Self::charge) only failures.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -253,10 +253,11 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
         })
     }
 
-    /// Corrects the cost of an admission of this key that was charged an estimate. An excess is charged to the key, and delays its
-    /// later requests. **What was charged too much is not given back to the key**: the state of a key cannot decrease, or keys that
-    /// were forgotten would return with less than they owed. So estimate low, and charge the rest. The limits of all keys get back
-    /// what they can give back, as by [`RateLimit::settle`]; what is returned tells what that was.
+    /// Corrects the cost of an admission of this key that was charged an estimate. If the actual cost is higher, the difference is
+    /// charged to the key, and delays its later requests. **If it is lower, the difference is not given back to the key**: the state
+    /// of a key cannot decrease, or keys that were forgotten would return with less than they owed. So estimate low, and charge the
+    /// rest. The limits of all keys are given back what can be given back, as by [`RateLimit::settle`]; the result says how much
+    /// that was.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

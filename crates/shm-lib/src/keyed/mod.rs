@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod` | the handle, and how to open one |
 //! | `builder` | its settings |
-//! | `key` | what is a key |
+//! | `key` | a key, and what can be one |
 //! | `limit_of_key` | one key's budget |
 //! | `decide` | a request of a key: decided now, from its own limits and those of all keys |
 //! | `many` | many keys at once |
@@ -35,7 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use wait::queues::Queues;
 
-/// A handle to a rate limit that each key has for itself, for every process on the host: 5 a second per user, over all workers.
+/// A handle to a limiter with limits per key, which all processes on the host share: each key, for example each user, has a budget
+/// of its own.
 ///
 /// ```
 /// # fn main() -> shm_lib::Result<()> {
@@ -53,16 +54,16 @@ use wait::queues::Queues;
 /// # }
 /// ```
 ///
-/// Its table has a fixed size ([`KeyedBuilder::capacity`]), gets its memory as keys come, and needs no process that cleans up.
-/// Deciding takes no lock.
+/// The table of keys has a fixed size ([`KeyedBuilder::capacity`]), gets its memory as keys come, and needs no process that cleans
+/// up. A decision takes no lock.
 ///
-/// - **Never over**: no key gets more than its limit, however many keys there are, and whatever is forgotten. When the table is
-///   full, a new key takes the place of the key of its row that recovers first, and inherits what that one owes: so new keys may
-///   be denied, and the forgotten key returns with at least what it owed. [`table_status`](Self::table_status) tells how often
-///   that happens.
+/// - **Never over**: no key gets more than its limit, however many keys there are, and whichever are forgotten. When the table is
+///   full, a new key starts with the debt of the key of its row that recovers first, and takes its place if it is admitted. So new
+///   keys may be denied, and a forgotten key returns with at least what it owed. [`table_status`](Self::table_status) tells how
+///   often that happens.
 /// - **Fork**, **killed** and **stopped** processes, and **a lost limiter**: as for [`RateLimit`]. A killed process leaves at most
 ///   one request charged that it did not make.
-/// - Nothing of a key can be given back: see [`LimitOfKey::settle`]. There are no permits per key.
+/// - Nothing can be given back to a key: see [`LimitOfKey::settle`]. There are no permits per key.
 #[derive(Clone)]
 pub struct KeyedRateLimit {
     all: RateLimit,
@@ -76,7 +77,8 @@ impl KeyedRateLimit {
 
     /// Joins the limiter `name`, or creates it: each key has at most `max` calls per `per`, evenly spaced.
     ///
-    /// The file is where that of a [`RateLimit`] of this name would be; a name is a limiter of keys or not.
+    /// The file is where that of a [`RateLimit`] of this name would be: a name belongs to a limiter with limits per key or to one
+    /// without.
     ///
     /// ```no_run
     /// # fn main() -> shm_lib::Result<()> {
@@ -162,8 +164,8 @@ impl KeyedRateLimit {
     }
 
     /// Changes the rate of the first limit per key, for every process and all keys at once. Its burst stays. What a key has used
-    /// stays used, and is recovered at the new rate. A request that is underway meanwhile is decided by the new rate, and may be
-    /// charged twice.
+    /// stays used, and is recovered at the new rate. A request that is underway during the change is decided by the new rate, and
+    /// may be charged twice.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -220,8 +222,8 @@ impl KeyedRateLimit {
         self.all.with(|limiter| limiter.table_status())?.ok_or_else(|| self.not_keyed())
     }
 
-    /// The keys that were denied most in the last minute, at most `n` of them. It is a sample: a key with a few per cent of all
-    /// denials is in it. Empty if the limiter [hides names](KeyedBuilder::hide_names).
+    /// The keys that were denied most in the last minute, at most `n` of them. They come from a sample, in which a key with a few per
+    /// cent of all denials is found. The result is empty if the limiter [hides names](KeyedBuilder::hide_names).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {

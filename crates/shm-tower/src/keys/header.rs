@@ -21,7 +21,7 @@ pub enum OnMissing {
 /// `400 Bad Request`, since the service behind could read another value than the layer.
 ///
 /// - The value counts byte by byte. If several spellings mean the same, use [`bearer`](Self::bearer) or a closure.
-/// - A client that invents values has a new budget with each. So put the layer behind the authentication, or limit by
+/// - A client that invents values gets a new budget with each. So put the layer behind the authentication, or limit by
 ///   [`ClientIp`](super::ClientIp) as well.
 /// - Responses do not reveal the value (see [`RateLimitLayer::per_key`](crate::RateLimitLayer::per_key)). The limiter's file has a
 ///   sample of the keys that are denied most: for secrets, open it with

@@ -44,8 +44,8 @@ use shm_lib::{Key, OwnedKey};
 /// # check(per_client_and_path, per_method);
 /// ```
 ///
-/// What a client can choose freely is not a good key by itself: with each new key the client gets a new budget, and takes room in
-/// the limiter's table.
+/// A value that a client can choose freely is not a good key by itself: with each new key, the client gets a new budget and takes
+/// room in the limiter's table.
 pub trait KeyExtractor: Send + Sync + 'static {
     /// The key of this request.
     fn extract(&self, request: &Parts) -> RequestKey;

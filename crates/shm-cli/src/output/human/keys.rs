@@ -6,6 +6,9 @@ use shm_lib::{Inspection, KeyInspection, KeyPolicy, KeyStatus, Name};
 use std::fmt::Write;
 use std::path::Path;
 
+/// The state of a key that is not in the table and has used something all the same.
+const INHERITS: &str = "not in the table, which is too full for it: the usage below is that of another key";
+
 /// A page about one key.
 pub(crate) fn describe_key(
     name: &Name,
@@ -17,7 +20,11 @@ pub(crate) fn describe_key(
     let mut page = Page(format!("{name}  key {}\n", paint(STRONG, key(key_parts))));
     page.shadow(seen);
     if status.iter().all(|status| !status.known) {
-        page.line("state", "not in the table: it has used nothing, or has recovered");
+        let owes = status.iter().any(|status| status.used > 0);
+        page.line(
+            "state",
+            if owes { INHERITS } else { "not in the table: it has used nothing, or has recovered" },
+        );
     }
     page.limits_per_key(seen, status);
     page.limits(seen);
@@ -70,13 +77,10 @@ impl Page {
                 "the table is too full: new keys are denied, although they used nothing"
             }
             (keys::Warning::ForgettingKeys, false) => {
-                "the table is too full: new keys take the places of others, owe what those owed,"
+                "the table is too full: new keys start with what other keys owe, and are denied for it"
             }
         };
         self.line("warning", paint(WARNING, what));
-        if (warning, refuses) == (keys::Warning::ForgettingKeys, false) {
-            self.line("", paint(WARNING, "and are denied for it"));
-        }
         let capacity = keys::advised_capacity(table);
         self.line(
             "",
