@@ -179,6 +179,11 @@ impl Admission {
         Admission { receipt, waited_ns: 0, permit, charge }
     }
 
+    /// Whether anything was charged for it.
+    pub(crate) fn is_charged(&self) -> bool {
+        !matches!(self.charge, Charge::FailedOpen | Charge::Shadowed(_))
+    }
+
     /// Whether it is that of a key, and the limits of all keys were charged, too.
     pub(crate) fn is_of_all_keys(&self) -> bool {
         matches!(&self.charge, Charge::Key(charge) if charge.all.is_some())

@@ -221,6 +221,29 @@ async fn a_dropped_future_leaves_its_place_to_the_next() {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
+/// A turn that was charged for one call is none for fifty.
+#[test]
+fn a_turn_passes_only_to_a_caller_that_asks_for_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = builder(&dir).burst(50).open_rate(rate("100/s")).unwrap();
+    let waker = std::task::Waker::noop();
+    let mut context = std::task::Context::from_waker(waker);
+    for _ in 0..3 {
+        limit.key("a").reset().unwrap();
+        let Ok(Outcome::Admitted(_)) = limit.key("a").try_acquire(50) else { panic!("a full burst") };
+        let mut small = Box::pin(limit.key("a").acquire(1).into_future());
+        let mut large = Box::pin(limit.key("a").acquire(50).into_future());
+        let began = Instant::now();
+        assert!(small.as_mut().poll(&mut context).is_pending());
+        assert!(large.as_mut().poll(&mut context).is_pending());
+        drop(small);
+        while large.as_mut().poll(&mut context).is_pending() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(began.elapsed() >= Duration::from_millis(480), "{:?}", began.elapsed());
+    }
+}
+
 /// A task may hold a future and not poll it, or leak it. The callers behind it go on after two seconds.
 #[test]
 fn a_future_that_is_not_polled_holds_up_no_other_caller() {

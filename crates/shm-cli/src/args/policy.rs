@@ -16,7 +16,7 @@ pub(crate) struct Flags {
     /// At most N at once: each admission holds a permit until it ends. With --rate, or alone
     #[arg(long, value_name = "N")]
     permits: Option<u32>,
-    /// At most N callers wait, in all processes together; further ones are denied at once. A setting of the limiter
+    /// At most N callers wait, in all processes together (for a key: in each process); further ones are denied at once. A setting of the limiter
     /// [default: any number may wait]
     #[arg(long, value_name = "N", requires = "policy")]
     max_waiters: Option<u32>,
@@ -106,7 +106,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "N")]
     pub(crate) seats: Option<usize>,
     /// With --keyed: how many keys can owe something at a time. With more, new keys begin to be denied for what others owe. The
-    /// table takes 40 bytes for each of them and each limit per key, as they come [default: 100000]
+    /// table takes 40 bytes for each of them and each limit per key, as they come, and has room for 102 at least [default: 100000]
     #[arg(long, value_name = "KEYS")]
     pub(crate) capacity: Option<u64>,
 }
@@ -148,7 +148,7 @@ pub(crate) struct Set {
     /// No permits: any number at once
     #[arg(long)]
     pub(crate) no_permits: bool,
-    /// At most N callers wait, in all processes together; further ones are denied at once
+    /// At most N callers wait, in all processes together (for a key: in each process); further ones are denied at once
     #[arg(long, value_name = "N", conflicts_with = "no_max_waiters")]
     pub(crate) max_waiters: Option<u32>,
     /// Any number of callers may wait

@@ -6,8 +6,8 @@ use crate::location;
 use crate::output::{human, report};
 use crate::sliding;
 use shm_lib::{
-    Admission, Cost, Directory, Error, ErrorKind, Key, KeyedRateLimit, Lost, Outcome, PolicySpec, RateLimit,
-    Result, Settled,
+    Admission, Cost, Directory, Error, ErrorKind, Key, KeyedRateLimit, Lost, Name, Outcome, PolicySpec,
+    RateLimit, Result, Settled,
 };
 use std::time::Duration;
 
@@ -117,17 +117,25 @@ pub(crate) fn open(dir: &Directory, target: &Target, reports: Reports) -> Result
 pub(crate) fn open_ahead(dir: &Directory, target: &WithoutKeys) -> Result<RateLimit> {
     let WithoutKeys(target) = target;
     if target.key.named().is_some() || target.flags.keyed {
-        return Err(invalid(NO_TURNS_OF_KEYS.into()));
+        return Err(invalid(no_turns_of_keys(&target.name)));
     }
     let limiter = open_unchecked(dir, target, target.flags.policy()?, Reports::Usual)?;
     match limiter.policy()?.keys() {
-        Some(keys) => Err(about(&limiter, format!("it has limits per key ({keys}), and {NO_TURNS_OF_KEYS}"))),
+        Some(keys) => Err(about(
+            &limiter,
+            format!("it has limits per key ({keys}), and {}", no_turns_of_keys(&target.name)),
+        )),
         None => Ok(limiter),
     }
 }
 
-const NO_TURNS_OF_KEYS: &str = "the turns of a key cannot be taken ahead of time, because the table of keys can give nothing back; \
-     wait for a turn instead: shm-limit acquire NAME --key KEY";
+fn no_turns_of_keys(name: &Name) -> String {
+    format!(
+        "the turns of a key cannot be taken ahead of time, because the table of keys can give nothing back; wait for a turn \
+         instead: shm-limit acquire {} --key KEY",
+        name.shell_word()
+    )
+}
 
 fn open_whole(
     dir: &Directory,

@@ -19,7 +19,7 @@ limit. The columns:
   PROCS    number of living processes that have used the limiter and still
            have it open
   STATE    ok, full (a limit, or the permits), paused, near capacity (the
-           table of keys, from 85% on), forgetting keys (in the last minute,
+           table of keys, from 85% on), table full (in the last minute,
            the table was too full for new keys), or what is wrong with the
            limiter, which standard error explains. In shadow mode no request
            is denied. With limits per key, ok and full say nothing of a
@@ -98,7 +98,7 @@ With --json, an object with these fields. Fields are only ever added.
     capacity       how many keys can owe something at a time
     live           how many do, estimated
     fill           live/capacity: more than 1 if there are too many
-    warning        null, \"near_capacity\" or \"forgetting_keys\"
+    warning        null, \"near_capacity\" or \"table_full\"
     advised_capacity
                    null, or with a warning the capacity to choose
     memory_bytes, memory_max_bytes
@@ -156,7 +156,8 @@ and these fields:
                    something all the same, that is what it would inherit from
                    another key, since the table is too full
   limits           the limits per key as above, each with available, used (at
-                   most the burst) and next_in_s of this key
+                   most the burst), charged_ahead (beyond the burst: a debt)
+                   and next_in_s of this key
   all_keys         the limits of all keys, as `limits` above
   next_in_s        seconds until all of them admit one more call of this key
   shadow, paused_for_s

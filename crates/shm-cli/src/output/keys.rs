@@ -15,7 +15,7 @@ pub(crate) enum Warning {
     /// The table is nearly full.
     NearCapacity,
     /// In the last minute, keys were forgotten early, or new keys were denied for what others owe.
-    ForgettingKeys,
+    TableFull,
 }
 
 impl Warning {
@@ -23,7 +23,7 @@ impl Warning {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Warning::NearCapacity => "near_capacity",
-            Warning::ForgettingKeys => "forgetting_keys",
+            Warning::TableFull => "table_full",
         }
     }
 }
@@ -42,7 +42,7 @@ pub(crate) fn new_keys_denied(table: &TableStatus) -> (u64, u64) {
 /// The warning that is due.
 pub(crate) fn warning(table: &TableStatus) -> Option<Warning> {
     if table.forgotten.last_minute > 0 || new_keys_denied(table).0 > 0 {
-        return Some(Warning::ForgettingKeys);
+        return Some(Warning::TableFull);
     }
     (percent(table) >= NEARLY_FULL).then_some(Warning::NearCapacity)
 }
@@ -56,7 +56,7 @@ pub(crate) fn warning_of(seen: &Inspection) -> Option<Warning> {
 /// least twice the capacity. Rounded up to 1, 2 or 5 with zeros.
 pub(crate) fn advised_capacity(table: &TableStatus) -> u64 {
     let least = match warning(table) {
-        Some(Warning::ForgettingKeys) => table.live.max(table.capacity),
+        Some(Warning::TableFull) => table.live.max(table.capacity),
         _ => table.live,
     };
     let least = least.saturating_mul(2).max(table.capacity.saturating_add(1));
@@ -117,7 +117,7 @@ mod tests {
             table.forgotten.last_minute = forgotten;
             table.inherited.last_minute = inherited;
             table.refused.last_minute = refused;
-            assert_eq!(warning(&table), Some(Warning::ForgettingKeys));
+            assert_eq!(warning(&table), Some(Warning::TableFull));
         }
         assert_eq!(new_keys_denied(&table).0, 1);
     }

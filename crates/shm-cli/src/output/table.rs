@@ -127,7 +127,7 @@ fn short(limit: Limit, of: &str, others: usize) -> String {
 pub(crate) fn state(found: &Inspection) -> (String, Style) {
     let (state, style) = match (found.paused_until, keys::warning_of(found)) {
         (Some(until), _) => (format!("paused {}", duration::short(until.since(found.now))), BAD),
-        (None, Some(keys::Warning::ForgettingKeys)) => ("forgetting keys".to_owned(), BAD),
+        (None, Some(keys::Warning::TableFull)) => ("table full".to_owned(), BAD),
         (None, Some(keys::Warning::NearCapacity)) => ("near capacity".to_owned(), WARNING),
         (None, None) if usage::is_full(found) => ("full".to_owned(), BAD),
         (None, None) => ("ok".to_owned(), GOOD),

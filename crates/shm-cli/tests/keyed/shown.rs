@@ -163,14 +163,14 @@ fn a_table_that_forgets_keys_is_shown_and_a_new_key_is_told_why_it_is_denied() {
         });
         take_from(&sandbox, 0..2_000);
         let state = sandbox.ok(&["list"]);
-        assert!(state.contains("250%") && state.trim_end().ends_with(" forgetting keys"), "{state}");
+        assert!(state.contains("250%") && state.trim_end().ends_with(" table full"), "{state}");
         let page = sandbox.ok(&["inspect", "users"]);
         assert!(
             page.contains("the table is too full: new keys ") && page.contains("choose a capacity of "),
             "{page}"
         );
         let keys = &sandbox.json(&["inspect", "users", "--json"])["keys"];
-        assert_eq!(keys["warning"], "forgetting_keys");
+        assert_eq!(keys["warning"], "table_full");
         assert!(keys["new_keys_denied"]["last_minute"].as_u64() > Some(1_500), "{keys}");
         assert!(keys["advised_capacity"].as_u64() >= Some(500), "{keys}");
         let denied = sandbox.json(&["acquire", "users", "--try", "--key", "new", "--json"]);

@@ -532,8 +532,8 @@ pub(super) fn keys_take_more(from: &Generation) -> bool {
 pub(super) fn key_rules(from: &Generation, tables: usize) -> KeyRules {
     let get = |w: &AtomicU64| w.load(Ordering::Relaxed);
     let first = get(&from.key_limits[0].params.kind);
-    // One limit, which most have, needs no other word.
-    let len = if tables <= 1 { tables } else { key_limits_in(get(&from.header.shape)).min(tables) };
+    // Not by the word that says how many limits there are: one bit less in it, and a limit would go unasked.
+    let len = tables.min(LIMITS);
     let limit = |i: usize| {
         let (params, counts_a_unit) = key_params(from, i);
         (KeyLimit::of(&params), params.burst, counts_a_unit)
@@ -543,6 +543,7 @@ pub(super) fn key_rules(from: &Generation, tables: usize) -> KeyRules {
         bursts: [0; MAX_LIMITS],
         counts_units: false,
         is_shadow: first & SHADOW != 0,
+        takes_more: first & TAKES_MORE != 0,
         may_forget: first & REFUSES_NEW == 0,
     };
     for i in 0..len {

@@ -16,7 +16,7 @@
 //! used stays used. Windows do not follow when the wall clock is set: a window that ended earlier or later than the
 //! table's clock says would make numbers of windows repeat.
 
-use super::table_clock::{Anchor, Ratio, TableClock};
+use super::table_clock::{Anchor, MAX_TICKS_PER_NS, Ratio, TableClock};
 use crate::clock::{Nanos, QUICK_LAG};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::key_policy::count_bits;
@@ -268,6 +268,14 @@ impl Sliding {
 
 #[cfg(all(test, not(model)))]
 impl KeyLimit {
+    /// When its clock was last moved: the creation, if its rate was never changed.
+    pub(crate) fn anchor_ns(&self) -> u64 {
+        match self {
+            KeyLimit::Bucket(b) => b.clock.anchor_ns,
+            KeyLimit::Fixed(_) | KeyLimit::Sliding(_) => 0,
+        }
+    }
+
     /// Limits with parameters that none can have.
     pub(super) fn from_garbage(words: [u64; 6], bits: u8, shifts: [u8; 2]) -> [KeyLimit; 3] {
         let [burst, speed, inverse, floor, anchor_ns, anchor_ticks] = words;
@@ -361,7 +369,9 @@ impl KeyLimit {
         let clock = own.clock;
         // In ticks of the table, rounded up.
         let interval = clock.ticks(rate.per_ns()).div_ceil(rate.max());
-        let tolerance = interval.saturating_mul(burst);
+        let Some(tolerance) = interval.checked_mul(burst) else {
+            return bad("a burst that takes over ten years to refill; choose a smaller one");
+        };
         if tolerance / MAX_RATIO > own.tolerance || own.tolerance / MAX_RATIO > tolerance {
             return bad(&format!(
                 "a key with {rate} and a burst of {burst} recovers in {}, one by the limiter's own limit in {}; in one table these \
@@ -377,8 +387,14 @@ impl KeyLimit {
     }
 
     /// The latest instant for which a key that no request and no debt has charged too far may have to wait.
-    pub(crate) fn latest_ready(&self, now: Nanos) -> Nanos {
+    ///
+    /// After the rate was changed, a debt may be one of the fastest rate that there was.
+    pub(crate) fn latest_ready(&self, now: Nanos, created_ns: u64) -> Nanos {
         let own = match self {
+            KeyLimit::Bucket(b) if b.clock.anchor_ns != created_ns => {
+                let longest = (MAX_WAIT.as_nanos() as u64).saturating_mul(MAX_TICKS_PER_NS);
+                b.clock.instant(b.floor.max(b.clock.at(now)).saturating_add(longest))
+            }
             KeyLimit::Bucket(b) => {
                 let longest = b.tolerance.saturating_mul(MAX_RATIO);
                 b.clock.instant(b.floor.max(b.clock.at(now)).saturating_add(longest))
@@ -557,8 +573,24 @@ impl KeyLimit {
     }
 
     /// Whether requests and debts can have led to this state.
-    pub(crate) fn is_plausible(&self, state: u64, now: Nanos) -> bool {
-        self.next_at(state, now) <= self.latest_ready(now)
+    pub(crate) fn is_plausible(&self, state: u64, now: Nanos, created_ns: u64) -> bool {
+        self.next_at(state, now) <= self.latest_ready(now, created_ns)
+    }
+
+    /// How much is charged beyond the burst: a debt, or turns ahead. A sliding counter has its debt in its windows.
+    pub(crate) fn beyond_burst(&self, state: u64, now: Nanos) -> u64 {
+        match self {
+            KeyLimit::Bucket(b) => {
+                let level = state.saturating_sub(b.clock.at(now));
+                level.saturating_sub(b.tolerance).div_ceil(b.interval.max(1))
+            }
+            KeyLimit::Fixed(w) => {
+                let (number, used) = fixed(w, state.max(self.unused(now)));
+                let windows = number.saturating_sub(w.number(now));
+                if windows == 0 { 0 } else { (windows - 1).saturating_mul(w.max).saturating_add(used) }
+            }
+            KeyLimit::Sliding(_) => 0,
+        }
     }
 
     /// How far a reset must advance the table's clock so that each state up to `greatest` is expired at `now`, also by the clock

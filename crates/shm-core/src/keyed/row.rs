@@ -247,10 +247,10 @@ impl<const N: usize> Row<'_, N> {
     }
 
     /// The greatest state that requests and debts can have led to. Others are damage, and cleared. For a reset.
-    pub(crate) fn greatest_plausible(self, limit: &KeyLimit, now: Nanos) -> u64 {
+    pub(crate) fn greatest_plausible(self, limit: &KeyLimit, now: Nanos, created_ns: u64) -> u64 {
         let plausible = |pair: &AtomicPair| {
             let slot = Slot::load(pair);
-            if limit.is_plausible(slot.state, now) {
+            if limit.is_plausible(slot.state, now, created_ns) {
                 return slot.state;
             }
             Slot::clear(pair, slot);

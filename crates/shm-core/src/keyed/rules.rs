@@ -12,6 +12,8 @@ pub(crate) struct KeyRules {
     /// Whether any of them counts a unit other than calls.
     pub(crate) counts_units: bool,
     pub(crate) is_shadow: bool,
+    /// Whether a request also takes from a limit of all keys, or a permit.
+    pub(crate) takes_more: bool,
     /// Whether a new key may take the place of one whose debt has not expired.
     pub(crate) may_forget: bool,
 }

@@ -16,7 +16,7 @@ use crate::clock::Nanos;
 use crate::limit::{Rate, Ticks};
 
 /// A rate may rise until a nanosecond has so many ticks: a word then lasts for over two years.
-const MAX_TICKS_PER_NS: u64 = 256;
+pub(super) const MAX_TICKS_PER_NS: u64 = 256;
 
 /// Where the clock of a table was at an instant, and how many ticks a call takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +126,9 @@ impl TableClock {
         }
     }
 
-    /// By the clock of a process that lags: not later than it was.
+    /// By the clock of a process that lags by microseconds, or for an instant at which other limits have admitted a request. At the
+    /// speed of today: after the rate was lowered, this may be later than the clock showed then. It is never later than it shows
+    /// now.
     #[cold]
     fn before_anchor(&self, at: Nanos) -> u64 {
         let before = self.speed.times(self.anchor_ns - at.as_nanos()).saturating_add(1);

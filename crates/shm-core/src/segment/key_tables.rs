@@ -77,7 +77,12 @@ impl Segment {
                 let (start, len) = (self.map.tables_at() + chunk * CHUNK, CHUNK);
                 let file = self.reopen()?;
                 let end = (start + len).min(self.map.shape().file_size());
-                posix_fallocate(&file, start as i64, (end - start) as i64)
+                loop {
+                    match posix_fallocate(&file, start as i64, (end - start) as i64) {
+                        Err(Errno::EINTR) => {}
+                        done => break done,
+                    }
+                }
             }
             Err(e) => Err(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))),
             Ok(()) => Ok(()),

@@ -209,7 +209,7 @@ fn charges() -> Vec<Row> {
                 .number("used", used)
                 .number("left", left)
                 .number("next_at_ns", limit.next_at(state, now).as_nanos())
-                .flag("is_possible", limit.is_plausible(state, now));
+                .flag("is_possible", limit.is_plausible(state, now, limit.anchor_ns()));
             rows.push(match limit.charge(state, now, cost, latest) {
                 Charge::Conforms { at, state } => {
                     row.number("admitted_at_ns", at.as_nanos()).number("state_after", state)

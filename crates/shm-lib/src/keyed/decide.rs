@@ -13,7 +13,6 @@ use shm_core::clock;
 use shm_core::limit::{Cost, Rate};
 use shm_core::{Decision, Denied, KeyAsk, KeyOf, Limiter, Receipt, Result};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Decides a request now.
 #[inline]
@@ -24,11 +23,15 @@ pub(super) fn now(
     at: Option<(Rate, u64)>,
 ) -> Result<Outcome> {
     key.with(|key| {
-        if limiter.takes_more_than_keys()? {
-            return from_all(limiter, key, cost, at);
+        loop {
+            if limiter.takes_more_than_keys()? {
+                return from_all(limiter, key, cost, at);
+            }
+            // None: limits of all keys have been added since.
+            if let Some(decision) = limiter.try_key(&KeyAsk { key, cost, at })? {
+                return Ok(outcome(decision, cost));
+            }
         }
-        let decision = limiter.try_key(&KeyAsk { key, cost, at })?;
-        Ok(outcome(decision, cost))
     })
 }
 
@@ -95,7 +98,7 @@ pub(super) fn charge_key(
 ) -> Result<KeyCharged> {
     let decision = match of_all.charge {
         // Nothing was taken.
-        Charge::FailedOpen | Charge::Shadowed(_) => limiter.book_key(ask, Duration::ZERO).map(Some),
+        Charge::FailedOpen | Charge::Shadowed(_) => limiter.try_key_beside_nothing(ask),
         _ => limiter.try_key_beside(ask, &of_all.receipt),
     };
     Ok(match decision {

@@ -244,7 +244,8 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire), but no cost is too large for the burst; [`ErrorKind::TooFar`]
-    /// if the key could then make no request for more than a year.
+    /// if the key could then make no request for more than a year. (Of several limits per key, those before that one have been
+    /// charged.)
     pub fn charge(&self, cost: impl Into<Cost>) -> Result<()> {
         let cost = cost.into();
         self.limit.all.with(|limiter| {
@@ -283,6 +284,8 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
         let invalid = |why: &str| {
             Err(Error::new(crate::ErrorKind::InvalidInput, why).at(self.limit.name(), self.limit.path()))
         };
+        // First, because it may fail.
+        let (for_all, for_key) = all.with(|limiter| limiter.split_cost(&actual))?;
         let KeyCharge { cost, all: of_all } = match std::mem::replace(&mut admission.charge, Charge::Settled)
         {
             Charge::KeyCalls(n) => KeyCharge { cost: Cost::from(n), all: None },
@@ -301,8 +304,8 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
             }
         };
         let receipt = admission.receipt;
-        let (for_all, for_key) = all.with(|limiter| limiter.split_cost(&actual))?;
-        let debt = cost.differences(&for_key).1;
+        let is_ours = all.limiter().belongs_to_this_process(&receipt);
+        let debt = cost.differences(&for_key).1.filter(|_| is_ours);
         if let Some(debt) = &debt {
             all.with(|limiter| match limiter.belongs_to_this_process(&receipt) {
                 true => self.key.with(|key| limiter.charge_key(key, debt)),

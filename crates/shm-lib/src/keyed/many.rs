@@ -2,8 +2,8 @@
 
 use super::{Key, KeyedRateLimit, LimitOfKey};
 use crate::Outcome;
-use shm_core::Result;
 use shm_core::limit::Cost;
+use shm_core::{ProcessToken, Result};
 
 impl KeyedRateLimit {
     /// Decides a request for each of these keys, each for `cost`, in their order: as [`try_acquire`] for one after the other, but
@@ -35,14 +35,22 @@ impl KeyedRateLimit {
         const AT_ONCE: usize = 16;
         let cost = cost.into();
         let requests: Vec<LimitOfKey<'_, 'k>> = keys.into_iter().map(|key| self.key(key)).collect();
-        let mut outcomes = Vec::with_capacity(requests.len());
-        for requests in requests.chunks(AT_ONCE) {
-            let mut prefetched = [None; AT_ONCE];
-            prefetched.iter_mut().zip(requests).for_each(|(key, request)| *key = request.prefetch());
-            for (request, key) in requests.iter().zip(prefetched) {
-                outcomes.push(request.try_prefetched(key, cost)?);
+        loop {
+            let process = ProcessToken::current();
+            let mut outcomes = Vec::with_capacity(requests.len());
+            for requests in requests.chunks(AT_ONCE) {
+                let mut prefetched = [None; AT_ONCE];
+                prefetched.iter_mut().zip(requests).for_each(|(key, request)| *key = request.prefetch());
+                for (request, key) in requests.iter().zip(prefetched) {
+                    outcomes.push(request.try_prefetched(key, cost)?);
+                }
             }
+            if process == ProcessToken::current() {
+                return Ok(outcomes);
+            }
+            // A child that a signal handler forked meanwhile begins anew: what was decided before are its parent's admissions. Not
+            // dropped: so are their permits.
+            std::mem::forget(outcomes);
         }
-        Ok(outcomes)
     }
 }

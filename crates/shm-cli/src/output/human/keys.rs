@@ -1,6 +1,6 @@
 //! Limits per key on the page about a limiter, and the page about one key.
 
-use super::{Page, free};
+use super::{Page, ahead, free};
 use crate::output::{STRONG, WARNING, keys, paint, printable, size};
 use shm_lib::{Inspection, KeyInspection, KeyPolicy, KeyStatus, Name};
 use std::fmt::Write;
@@ -47,7 +47,11 @@ impl Page {
             let label = if many { format!("per key {}", index + 1) } else { "per key".to_owned() };
             self.line(&label, limit);
             if let Some(status) = status.get(index) {
-                self.line("", free(limit, status.available, status.used, status.next_at.since(seen.now)));
+                let usage = free(limit, status.available, status.used, status.next_at.since(seen.now));
+                match status.charged_ahead {
+                    0 => self.line("", usage),
+                    n => self.line("", format_args!("{usage}; {}", ahead(limit.unit(), n))),
+                }
             }
         }
     }
@@ -73,10 +77,10 @@ impl Page {
             (keys::Warning::NearCapacity, _) => {
                 "the table is nearly full; soon new keys are denied, although they used nothing"
             }
-            (keys::Warning::ForgettingKeys, true) => {
+            (keys::Warning::TableFull, true) => {
                 "the table is too full: new keys are denied, although they used nothing"
             }
-            (keys::Warning::ForgettingKeys, false) => {
+            (keys::Warning::TableFull, false) => {
                 "the table is too full: new keys start with what other keys owe, and are denied for it"
             }
         };

@@ -20,7 +20,7 @@ pub(super) struct Keys {
     live: u64,
     /// The same as a part of the capacity: more than 1 if there are more.
     fill: f64,
-    /// `near_capacity`, `forgetting_keys`, or null.
+    /// `near_capacity`, `table_full`, or null.
     warning: Option<&'static str>,
     /// The capacity to choose; null without a warning.
     advised_capacity: Option<u64>,
@@ -61,6 +61,8 @@ struct KeyLimit {
 struct Usage {
     available: u64,
     used: u64,
+    /// Beyond the burst: a debt.
+    charged_ahead: u64,
     next_in_s: f64,
 }
 
@@ -97,6 +99,7 @@ impl KeyLimit {
                 usage: status.get(index).map(|status| Usage {
                     available: status.available,
                     used: status.used,
+                    charged_ahead: status.charged_ahead,
                     next_in_s: seconds_f64(status.next_at.since(seen.now)),
                 }),
             }

@@ -48,8 +48,14 @@ impl Limiter {
     /// [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`], [`ErrorKind::InvalidInput`] if the limiter has no
     /// limits per key.
     pub fn reset_key(&self, key: KeyOf<'_>) -> Result<bool> {
-        let (_, rules) = self.key_rules()?;
-        let now = clock::SystemClock.exact();
+        let (rules, now) = loop {
+            let (epoch, rules) = self.key_rules()?;
+            // The clock of a rate that was lowered meanwhile would show that nothing is owed.
+            let now = clock::SystemClock.exact();
+            if self.segment.generations().is_current(epoch) {
+                break (rules, now);
+            }
+        };
         let keys = self.key_hashes(key);
         let mut was_known = false;
         for (index, limit) in rules.limits.iter().map_while(Option::as_ref).enumerate() {
@@ -74,7 +80,7 @@ impl Limiter {
             let mut greatest = 0;
             let now = clock::SystemClock.exact();
             for (_, row) in self.segment.rows_in_use(index) {
-                greatest = greatest.max(Row(&row.0).greatest_plausible(limit, now));
+                greatest = greatest.max(Row(&row.0).greatest_plausible(limit, now, self.created_ns));
             }
             let ticks = &mut clock.anchors[index].ticks;
             *ticks = ticks.saturating_add(limit.advance_past(greatest, now));

@@ -30,6 +30,9 @@ struct Mode {
     ahead: Duration,
     /// Whether a denial is counted.
     counts_denials: bool,
+    /// Whether the request takes from nothing else. There is no decision if the configuration has limits of all keys, or permits:
+    /// it is the configuration by which the key is charged that counts, and not one that was read before.
+    is_alone: bool,
 }
 
 /// A decision, with what was read for it.
@@ -38,7 +41,14 @@ struct Decided {
     decision: KeyDecision,
     now: Reading,
     epoch: u64,
+    /// The process that decided.
+    process: u64,
     is_shadow: bool,
+}
+
+impl Mode {
+    /// Beside limits of all keys, which have admitted the request.
+    const BESIDE: Mode = Mode { ahead: Duration::ZERO, counts_denials: false, is_alone: false };
 }
 
 impl Limiter {
@@ -135,7 +145,8 @@ impl Limiter {
                 Some(Decision::Admitted(Receipt { at, epoch, state: 0, owner: self.owner(process) }))
             }
             RowDecision::TooEarly { ready, is_inherited }
-                if ready.since(now.at) >= QUICK_LAG && ready <= limit.latest_ready(now.at) =>
+                if ready.since(now.at) >= QUICK_LAG
+                    && ready <= limit.latest_ready(now.at, self.created_ns) =>
             {
                 let decision = KeyDecision::TooEarly { limit: 0, ready, is_inherited };
                 self.count_denied_key(hash.tag, &[part], decision, now.at, epoch);
@@ -151,13 +162,16 @@ impl Limiter {
     /// A process that is killed meanwhile has been charged the whole cost or nothing or, with several limits per key, for some of
     /// them. No process waits for another one.
     ///
+    /// `None`: the limiter has limits of all keys, or permits, by now, and nothing was taken.
+    ///
     /// # Errors
     /// [`ErrorKind::NeverAdmissible`], [`ErrorKind::Retired`], [`ErrorKind::Removed`], [`ErrorKind::Corrupt`];
     /// [`ErrorKind::InvalidInput`] if the limiter has no limits per key, if these count other units, or for a rate that does not
     /// fit; [`ErrorKind::NoSpace`] if the table needs more memory and its file system is full.
     #[inline]
-    pub fn try_key(&self, ask: &KeyAsk<'_>) -> Result<Decision> {
-        self.decide_key(ask, Mode { ahead: Duration::ZERO, counts_denials: true })
+    pub fn try_key(&self, ask: &KeyAsk<'_>) -> Result<Option<Decision>> {
+        let mode = Mode { ahead: Duration::ZERO, counts_denials: true, is_alone: true };
+        self.decide_key(ask, mode, None, || true)
     }
 
     /// As [`try_key`](Self::try_key), after the limits of all keys have admitted the request with this receipt, and for the instant of
@@ -168,33 +182,31 @@ impl Limiter {
     /// Those of [`try_key`](Self::try_key).
     pub fn try_key_beside(&self, ask: &KeyAsk<'_>, of_all: &Receipt) -> Result<Option<Decision>> {
         let is_ours = || self.belongs_to_this_process(of_all);
-        let mode = Mode { ahead: Duration::ZERO, counts_denials: false };
-        let decision = self.decide_key_while(ask, mode, Some(of_all.at), is_ours)?;
+        let decision = self.decide_key(ask, Mode::BESIDE, Some(of_all.at), is_ours)?;
         // Once more, for a child that was forked at the very end of the decision.
         Ok(decision.filter(|_| is_ours()))
+    }
+
+    /// As [`try_key_beside`](Self::try_key_beside), after the limits of all keys have let the request through uncharged.
+    ///
+    /// # Errors
+    /// Those of [`try_key`](Self::try_key).
+    pub fn try_key_beside_nothing(&self, ask: &KeyAsk<'_>) -> Result<Option<Decision>> {
+        self.decide_key(ask, Mode::BESIDE, None, || true)
     }
 
     /// As [`try_key`](Self::try_key), but takes a turn that comes within `ahead`, and does not count a denial.
     ///
     /// # Errors
     /// Those of [`try_key`](Self::try_key).
-    pub fn book_key(&self, ask: &KeyAsk<'_>, ahead: Duration) -> Result<Decision> {
-        self.decide_key(ask, Mode { ahead, counts_denials: false })
-    }
-
-    #[inline]
-    fn decide_key(&self, ask: &KeyAsk<'_>, mode: Mode) -> Result<Decision> {
-        loop {
-            if let Some(decision) = self.decide_key_while(ask, mode, None, || true)? {
-                return Ok(decision);
-            }
-        }
+    pub fn book_key(&self, ask: &KeyAsk<'_>, ahead: Duration) -> Result<Option<Decision>> {
+        self.decide_key(ask, Mode { ahead, counts_denials: false, is_alone: true }, None, || true)
     }
 
     /// For the instant `at`, which has come, or for now. `None` if `holds` does not hold before the decision, or before it is made
-    /// again.
+    /// again, or if the mode asks for another configuration.
     #[inline]
-    fn decide_key_while(
+    fn decide_key(
         &self,
         ask: &KeyAsk<'_>,
         mode: Mode,
@@ -209,6 +221,9 @@ impl Limiter {
                 return Ok(None);
             }
             let (epoch, rules) = self.key_rules()?;
+            if mode.is_alone && rules.takes_more {
+                return Ok(None);
+            }
             let now = match at {
                 Some(at) => Reading::exact(at),
                 None if is_exact => Reading::exact(clock::SystemClock.exact()),
@@ -228,8 +243,12 @@ impl Limiter {
                 is_exact = true;
                 continue;
             }
-            let decided = Decided { decision, now, epoch, is_shadow: rules.is_shadow };
-            return self.conclude(ask, &request, &limits, decided, mode).map(Some);
+            let decided = Decided { decision, now, epoch, process, is_shadow: rules.is_shadow };
+            let done = self.conclude(ask, &request, &limits, decided, mode)?;
+            // Once more, for a child that was forked at the very end.
+            if process == process_token() {
+                return Ok(Some(done));
+            }
         }
     }
 
@@ -248,7 +267,8 @@ impl Limiter {
             if self.segment.generations().is_current(epoch) {
                 let Some(decision) = refused else { return Ok(None) };
                 let now = Reading::exact(now);
-                let decided = Decided { decision, now, epoch, is_shadow: rules.is_shadow };
+                let process = process_token();
+                let decided = Decided { decision, now, epoch, process, is_shadow: rules.is_shadow };
                 self.deny(ask, &request, &limits, decided, counts)?;
                 // A caller that is always denied has to notice, too, that the file is gone.
                 self.maybe_check_file(now.at)?;
@@ -267,7 +287,7 @@ impl Limiter {
         decided: Decided,
         mode: Mode,
     ) -> Result<Decision> {
-        let Decided { decision, now, epoch, is_shadow } = decided;
+        let Decided { decision, now, epoch, process, is_shadow } = decided;
         if let KeyDecision::Admitted { at, has_forgotten } = decision {
             if has_forgotten {
                 self.count_forgotten(now.at);
@@ -276,7 +296,7 @@ impl Limiter {
                 self.process.seat.counter(&self.segment).admitted(ask.cost.call_count());
             }
             self.maybe_check_file(now.at)?;
-            let owner = self.owner(process_token());
+            let owner = self.owner(process);
             return Ok(Decision::Admitted(Receipt { at, epoch, state: 0, owner }));
         }
         self.deny(ask, request, limits, decided, mode.counts_denials)?;
@@ -301,7 +321,7 @@ impl Limiter {
         };
         let key = request.keys[index % MAX_LIMITS];
         if let KeyDecision::TooEarly { ready, .. } = decision
-            && limits[index % MAX_LIMITS].is_some_and(|own| ready > own.latest_ready(now.at))
+            && limits[index % MAX_LIMITS].is_some_and(|own| ready > own.latest_ready(now.at, self.created_ns))
         {
             return self.damaged_key(index, key, ready);
         }

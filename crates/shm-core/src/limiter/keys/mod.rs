@@ -228,7 +228,7 @@ impl Limiter {
                 self.segment.error(
                     ErrorKind::NeverAdmissible,
                     format!(
-                        "a request of a key for {cost} can never be admitted; the maximum is {burst}: request less, or set a larger \
+                        "a request for {cost} for one key can never be admitted; the maximum is {burst}: request less, or set a larger \
                          {more} per key"
                     ),
                 )

@@ -28,6 +28,9 @@ pub struct KeyStatus {
     pub available: u64,
     /// How much of the burst is used.
     pub used: u64,
+    /// How much is charged beyond the burst, by [`charge_key`](Limiter::charge_key) or for turns that have not come yet. (Not known of
+    /// a sliding counter.)
+    pub charged_ahead: u64,
     /// When a request for one would be admitted.
     #[cfg_attr(feature = "serde", serde(rename = "next_at_ns"))]
     pub next_at: Nanos,
@@ -94,7 +97,13 @@ impl Limiter {
                     (false, 0)
                 };
                 let (used, available) = limit.usage(state, now);
-                KeyStatus { known, available, used, next_at: limit.next_at(state, now) }
+                KeyStatus {
+                    known,
+                    available,
+                    used,
+                    charged_ahead: limit.beyond_burst(state, now),
+                    next_at: limit.next_at(state, now),
+                }
             };
             let all = rules.limits.iter().map_while(Option::as_ref).enumerate().map(status).collect();
             if self.segment.generations().is_current(epoch) {

@@ -45,7 +45,7 @@ fn ask<'a>(parts: &'a [&'a [u8]], cost: &'a Cost) -> KeyAsk<'a> {
 }
 
 fn is_admitted(limiter: &Limiter, key: &str) -> bool {
-    matches!(limiter.try_key(&ask(&[key.as_bytes()], &Cost::one())).unwrap(), Decision::Admitted(_))
+    matches!(limiter.try_key(&ask(&[key.as_bytes()], &Cost::one())).unwrap().unwrap(), Decision::Admitted(_))
 }
 
 fn admitted(limiter: &Limiter, key: &str, times: usize) -> usize {
@@ -59,7 +59,7 @@ fn each_key_has_its_own_budget_in_all_handles() {
     let two = scene.per_key(&[bucket("5/h", 5)]);
     assert_eq!((admitted(&one, "alice", 3), admitted(&two, "alice", 3)), (3, 2));
     assert_eq!(admitted(&one, "bob", 9), 5);
-    let denied = match one.try_key(&ask(&[b"alice"], &Cost::one())).unwrap() {
+    let denied = match one.try_key(&ask(&[b"alice"], &Cost::one())).unwrap().unwrap() {
         Decision::Denied { denied, shadow: false } => denied,
         other => panic!("{other:?}"),
     };
@@ -216,6 +216,11 @@ fn a_change_applies_to_all_keys_and_keeps_what_they_used() {
     let hours = denied.retry_after().unwrap().as_secs_f64() / 3_600.0;
     assert!((600.0..660.0).contains(&hours), "{hours}");
     assert!(is_admitted(&limiter, "bob") && is_admitted(&limiter, "bob") && !is_admitted(&limiter, "bob"));
+    // A debt that was short at the rate of before is long, and no damage.
+    set(bucket("600/h", 600)).unwrap();
+    limiter.charge_key(KeyOf::All(&[b"mallory"]), &Cost::from(600 * 24 * 300)).unwrap();
+    set(bucket("1/h", 2)).unwrap();
+    assert!(limiter.key_denial(&ask(&[b"mallory"], &Cost::one()), true).unwrap().is_some());
     let e = set(bucket("1000000/s", 3)).unwrap_err();
     assert!(e.to_string().contains("128 times") && e.to_string().contains("--replace"), "{e}");
     let e = set(Limit::sliding_counter(rate("9/h")).unwrap()).unwrap_err();
@@ -230,7 +235,8 @@ fn a_pause_denies_all_keys() {
         let scene = Scene::new();
         let limiter = scene.per_key(&[limit]);
         limiter.pause_for(Duration::from_secs(60)).unwrap();
-        let Decision::Denied { denied, .. } = limiter.try_key(&ask(&[b"x"], &Cost::one())).unwrap() else {
+        let Decision::Denied { denied, .. } = limiter.try_key(&ask(&[b"x"], &Cost::one())).unwrap().unwrap()
+        else {
             panic!("{limit}")
         };
         assert!((59..=60).contains(&denied.retry_after().unwrap().as_secs()), "{denied:?}");
@@ -238,6 +244,19 @@ fn a_pause_denies_all_keys() {
         limiter.resume().unwrap();
         assert!(is_admitted(&limiter, "x"));
     }
+}
+
+/// A request that names a key and nothing else is decided by one configuration, also as to what it takes from.
+#[test]
+fn limits_of_all_keys_that_come_meanwhile_are_not_left_out() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("5/h", 5)]);
+    assert!(!limiter.takes_more_than_keys().unwrap());
+    limiter.change_from(|policy| Ok(policy.with_first(bucket("1/h", 1)))).unwrap();
+    let cost = Cost::one();
+    assert_eq!(limiter.try_key(&ask(&[b"x"], &cost)).unwrap(), None);
+    assert_eq!(limiter.book_key(&ask(&[b"x"], &cost), Duration::ZERO).unwrap(), None);
+    assert!(!limiter.key_status(KeyOf::All(&[b"x"])).unwrap().0[0].known);
 }
 
 /// After a pause there is no burst, also if the limiter is changed meanwhile.
@@ -274,9 +293,9 @@ fn a_request_can_bring_its_rate() {
     let with = |rate_: &str, burst, key: &'static [u8]| {
         limiter.try_key(&KeyAsk { at: Some((rate(rate_), burst)), ..ask(&[key], &Cost::from(30)) })
     };
-    assert!(matches!(with("60/m", 60, b"paid").unwrap(), Decision::Admitted(_)));
-    assert!(matches!(with("60/m", 60, b"paid").unwrap(), Decision::Admitted(_)));
-    assert!(matches!(with("60/m", 60, b"paid").unwrap(), Decision::Denied { .. }));
+    assert!(matches!(with("60/m", 60, b"paid").unwrap().unwrap(), Decision::Admitted(_)));
+    assert!(matches!(with("60/m", 60, b"paid").unwrap().unwrap(), Decision::Admitted(_)));
+    assert!(matches!(with("60/m", 60, b"paid").unwrap().unwrap(), Decision::Denied { .. }));
     assert_eq!(with("10/m", 10, b"free").unwrap_err().kind(), ErrorKind::NeverAdmissible);
     assert_eq!(with("60/day", 60, b"slow").unwrap_err().kind(), ErrorKind::InvalidInput);
 }
@@ -291,7 +310,7 @@ fn each_limit_can_have_a_key_of_its_own() {
             cost: &Cost::one(),
             at: None,
         });
-        matches!(decision.unwrap(), Decision::Admitted(_))
+        matches!(decision.unwrap().unwrap(), Decision::Admitted(_))
     };
     assert_eq!(
         [from(b"a"), from(b"a"), from(b"a"), from(b"b"), from(b"b")],

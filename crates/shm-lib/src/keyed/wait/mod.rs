@@ -16,7 +16,7 @@ mod timer;
 use super::{LimitOfKey, OwnedKey, decide};
 use crate::{Admission, DeniedBy, Error, ErrorKind, Outcome, Result};
 use decide::KeyCharged;
-use queues::{Place, Queues};
+use queues::{Asked, Place, Queues};
 use shm_core::clock::{self, Nanos};
 use shm_core::limit::Cost;
 use shm_core::{Decision, Denied, KeyAsk, Limiter};
@@ -113,7 +113,8 @@ fn try_key(request: &Request<'_, '_>, limiter: &Arc<Limiter>, ahead: Duration) -
     let Request { of, cost, latest, .. } = request;
     let ahead = ahead.min(latest.since(clock::now()));
     let decision = of.key.with(|key| limiter.book_key(&KeyAsk { key, cost, at: of.at }, ahead))?;
-    Ok(concluded(request, limiter, decision))
+    // None: limits of all keys have been added since.
+    Ok(decision.map_or(Attempt::RetryAt(clock::now()), |decision| concluded(request, limiter, decision)))
 }
 
 /// What a decision of a key alone leads to.
@@ -194,7 +195,8 @@ async fn wait<S: Sleep>(request: &Request<'_, '_>, timer: &S) -> Result<Outcome>
     let key: OwnedKey = request.of.key.clone().into_owned();
     let all = &request.of.limit.all;
     loop {
-        let place = match request.queues().join(key.clone(), request.max_waiters()?) {
+        let asked = Asked { cost: request.cost, at: request.of.at };
+        let place = match request.queues().join(key.clone(), asked, request.latest, request.max_waiters()?) {
             Ok(place) => place,
             Err(waiting) => {
                 all.limiter().count_denied();
@@ -206,11 +208,18 @@ async fn wait<S: Sleep>(request: &Request<'_, '_>, timer: &S) -> Result<Outcome>
             Err(outcome) => return Ok(outcome),
         };
         let receipt = booked.receipt;
+        if booked.is_charged() && !all.limiter().belongs_to_this_process(&receipt) {
+            // A child that was forked right after the charge, or another limiter by now. Not dropped: a permit is the parent's.
+            std::mem::forget(booked);
+            continue;
+        }
         let turn = place.leave_with(booked);
         timer.sleep_until(receipt.at).await;
         let limiter = Arc::clone(&all.limiter());
         // The turn is charged, so a change of the rate leaves it as it is. But a pause may have begun meanwhile.
         if limiter.is_stale(&receipt) && limiter.paused_until(clock::now())?.is_some() {
+            // Nobody may use this turn any more.
+            drop(turn.take());
             continue;
         }
         // In a child that was forked meanwhile, the turn is the parent's.
@@ -269,8 +278,9 @@ async fn stand<S: Sleep>(
             Err(e) => return Err(e),
         };
         let now = clock::now();
-        // Early enough to charge the turn ahead, and never in a tight loop.
-        let next = (retry_at - early).max(now.plus(Duration::from_micros(50)));
+        // Early enough to charge the turn ahead, unless that has just been refused, and never in a tight loop.
+        let next = if retry_at.since(now) > early { retry_at - early } else { retry_at };
+        let next = next.max(now.plus(Duration::from_micros(50)));
         timer.sleep_until(next.min(now.plus(LOOK)).min(request.latest.max(now))).await;
     }
 }

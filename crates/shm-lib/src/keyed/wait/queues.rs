@@ -8,6 +8,7 @@ use super::LOOK;
 use super::timer::Sleep;
 use crate::Admission;
 use shm_core::clock::{self, Nanos};
+use shm_core::limit::{Cost, Rate};
 use shm_core::{ProcessLock, ProcessToken, without_handlers};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -37,8 +38,18 @@ struct State {
     by_key: HashMap<OwnedKey, VecDeque<Caller>>,
 }
 
+/// What a caller asks for. A turn that was charged for one is of use to another only if that asks for the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Asked {
+    pub(super) cost: Cost,
+    pub(super) at: Option<(Rate, u64)>,
+}
+
 struct Caller {
     id: u64,
+    asked: Asked,
+    /// Its deadline.
+    latest: Nanos,
     waker: Option<Waker>,
     /// When it looked last, which it does every [`LOOK`].
     looked: Nanos,
@@ -47,8 +58,13 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(id: u64, waker: Option<Waker>) -> Caller {
-        Caller { id, waker, looked: clock::now(), inherited: None }
+    fn new(id: u64, asked: Asked, latest: Nanos, waker: Option<Waker>) -> Caller {
+        Caller { id, asked, latest, waker, looked: clock::now(), inherited: None }
+    }
+
+    /// Whether a turn that was charged for this can be used by it.
+    fn can_use(&self, asked: Asked, turn: &Admission) -> bool {
+        self.inherited.is_none() && self.asked == asked && turn.receipt.at <= self.latest
     }
 
     /// Whether it is overdue: a future that its task holds and does not poll. The callers behind it go on without it.
@@ -66,6 +82,8 @@ fn first_of(queue: &VecDeque<Caller>, now: Nanos) -> Option<usize> {
 pub(super) struct Place {
     queues: Arc<Queues>,
     key: OwnedKey,
+    asked: Asked,
+    latest: Nanos,
     id: u64,
 }
 
@@ -73,6 +91,7 @@ pub(super) struct Place {
 pub(super) struct Turn {
     queues: Arc<Queues>,
     key: OwnedKey,
+    asked: Asked,
     admission: Option<Admission>,
     process: ProcessToken,
 }
@@ -106,7 +125,13 @@ impl Queues {
     }
 
     /// Joins the queue of a key; if `max` callers wait already, says how many.
-    pub(super) fn join(self: &Arc<Self>, key: OwnedKey, max: Option<u64>) -> Result<Place, u64> {
+    pub(super) fn join(
+        self: &Arc<Self>,
+        key: OwnedKey,
+        asked: Asked,
+        latest: Nanos,
+        max: Option<u64>,
+    ) -> Result<Place, u64> {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         self.with(|state| {
             let queue = state.by_key.entry(key.clone()).or_default();
@@ -118,14 +143,14 @@ impl Queues {
                 return Err(waiting);
             }
             state.callers += 1;
-            queue.push_back(Caller::new(id, None));
+            queue.push_back(Caller::new(id, asked, latest, None));
             Ok(())
         })?;
-        Ok(Place { queues: Arc::clone(self), key, id })
+        Ok(Place { queues: Arc::clone(self), key, asked, latest, id })
     }
 
-    /// Gives a charged turn to the first caller of the key; it is lost if there is none.
-    fn pass_on(&self, key: &OwnedKey, admission: Admission) {
+    /// Gives a charged turn to the first caller of the key, if that asks for the same; otherwise it is lost.
+    fn pass_on(&self, key: &OwnedKey, asked: Asked, admission: Admission) {
         let now = clock::now();
         let (rest, waker) = self.with(|state| {
             let queue = state.by_key.get_mut(key);
@@ -134,7 +159,7 @@ impl Queues {
                 queue.get_mut(at)
             });
             match first {
-                Some(first) if first.inherited.is_none() => {
+                Some(first) if first.can_use(asked, &admission) => {
                     first.inherited = Some(admission);
                     (None, first.waker.take())
                 }
@@ -165,7 +190,7 @@ impl Place {
                 None => {
                     // A copy of a waiting caller in a forked child: it joins the queue there.
                     state.callers += 1;
-                    queue.push_back(Caller::new(self.id, Some(new)));
+                    queue.push_back(Caller::new(self.id, self.asked, self.latest, Some(new)));
                     (queue.len() == 1, None)
                 }
             }
@@ -201,6 +226,7 @@ impl Place {
         Turn {
             queues: Arc::clone(&self.queues),
             key: self.key.clone(),
+            asked: self.asked,
             admission: Some(admission),
             process: ProcessToken::current(),
         }
@@ -219,7 +245,7 @@ impl Drop for Place {
             let next = next.and_then(|next| queue.get_mut(next));
             let waker = next.and_then(|next| {
                 if let Some(left) = &mut left
-                    && next.inherited.is_none()
+                    && left.inherited.as_ref().is_some_and(|turn| next.can_use(self.asked, turn))
                 {
                     next.inherited = left.inherited.take();
                 }
@@ -252,7 +278,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(admission) = self.admission.take() else { return };
         if self.process == ProcessToken::current() {
-            self.queues.pass_on(&self.key, admission);
+            self.queues.pass_on(&self.key, self.asked, admission);
         } else {
             std::mem::forget(admission);
         }

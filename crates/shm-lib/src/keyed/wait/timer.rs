@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -198,7 +199,10 @@ impl TimerThread {
                 idle_since = now;
             }
             // Outside the lock, because a waker runs code of its runtime.
-            due.into_iter().for_each(|sleeper| sleeper.waker.wake());
+            for sleeper in due {
+                // It may drop a task of the program's, which may panic. The others have to be woken all the same.
+                let _ = catch_unwind(AssertUnwindSafe(|| sleeper.waker.wake()));
+            }
             if next.is_none() && now.since(idle_since) >= LINGER {
                 let ended = self.with(|state| {
                     let ends = state.sleepers.is_empty();
