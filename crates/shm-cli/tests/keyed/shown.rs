@@ -58,7 +58,7 @@ fn json_has_the_documented_fields() {
         "shadow",
     ];
     assert_eq!(fields(&one), of_key);
-    let mut with_usage = [&of_limit[..], &["available", "next_in_s", "used"]].concat();
+    let mut with_usage = [&of_limit[..], &["available", "charged_ahead", "next_in_s", "used"]].concat();
     with_usage.sort_unstable();
     assert_eq!(fields(&one["limits"][0]), with_usage);
     assert_eq!(one["all_keys"], seen["limits"]);
