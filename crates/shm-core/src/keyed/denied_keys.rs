@@ -161,6 +161,19 @@ fn count_at(place: &DeniedKeyWords, minute: u64, times: u64) {
     }
 }
 
+/// Erases all names.
+pub(crate) fn clear(places: &[DeniedKeyWords; DENIED_KEYS]) {
+    for place in places {
+        place.tag.store(BUSY, Ordering::Relaxed);
+        place
+            .name
+            .iter()
+            .chain([&place.recent, &place.before, &place.name_len])
+            .for_each(|word| word.store(0, Ordering::Relaxed));
+        place.tag.store(0, Ordering::Release);
+    }
+}
+
 /// The keys of the sample that were denied in the last minute, those denied most first.
 pub(crate) fn most_denied(places: &[DeniedKeyWords; DENIED_KEYS], now: Nanos) -> Vec<DeniedKey> {
     let minute = minute_of(now);

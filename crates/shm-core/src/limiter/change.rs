@@ -5,7 +5,8 @@ use crate::clock::{self, WallOffset};
 use crate::commit::{CommitError, Config};
 use crate::directory::Directory;
 use crate::error::{ErrorKind, Result};
-use crate::limit::{Limit, MAX_WAIT, Policy, Rate, format_span};
+use crate::keyed::denied_keys;
+use crate::limit::{KeyPolicy, Limit, MAX_WAIT, Policy, Rate, format_span};
 use crate::seat::Probe;
 use crate::segment::Control;
 use crate::sys::futex;
@@ -176,6 +177,11 @@ impl Limiter {
         // state.
         self.undo_turns(pair, |_| true);
         segment.publish(epoch, &next, pair).map_err(commit_error)?;
+        if let (Some(stats), Some(true)) =
+            (segment.key_stats(), next.policy.keys().map(KeyPolicy::hides_names))
+        {
+            denied_keys::clear(&stats.denied);
+        }
         // Otherwise the first process to meet the new generation would settle it. The earlier it is settled, the fewer turns
         // of the old queue have come and count as used.
         let _ = segment.settle(epoch + 1, pair);

@@ -259,6 +259,23 @@ fn limits_of_all_keys_that_come_meanwhile_are_not_left_out() {
     assert!(!limiter.key_status(KeyOf::All(&[b"x"])).unwrap().0[0].known);
 }
 
+/// Names that are hidden from now on are not in the file any more.
+#[test]
+fn hiding_names_erases_them() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("1/h", 1)]);
+    let name = "mallory-the-denied";
+    assert_eq!(admitted(&limiter, name, 3), 1);
+    let has_name = || {
+        let bytes = std::fs::read(limiter.path()).unwrap();
+        bytes.windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    assert!(has_name() && limiter.most_denied(1).len() == 1);
+    limiter.change_from(|policy| Ok(policy.with_keys(policy.keys().unwrap().hiding_names(true)))).unwrap();
+    assert_eq!(admitted(&limiter, name, 3), 0);
+    assert!(!has_name() && limiter.most_denied(1).is_empty());
+}
+
 /// After a pause there is no burst, also if the limiter is changed meanwhile.
 #[test]
 fn a_pause_that_has_ended_outlasts_a_change() {
