@@ -244,6 +244,40 @@ fn a_turn_passes_only_to_a_caller_that_asks_for_the_same() {
     }
 }
 
+/// Counts how often its task was woken.
+struct Woken(AtomicU64);
+
+impl std::task::Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The turn that was charged for a caller before a pause is not passed around among those who wait until the pause ends.
+#[test]
+fn callers_sleep_through_a_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = builder(&dir).open_rate(rate("100/s")).unwrap();
+    limit.key("a").wait().unwrap();
+    let woken = std::sync::Arc::new(Woken(AtomicU64::new(1)));
+    let waker = std::task::Waker::from(std::sync::Arc::clone(&woken));
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut callers: Vec<_> = (0..3).map(|_| Box::pin(limit.key("a").acquire(1).into_future())).collect();
+    assert!(callers.iter_mut().all(|caller| caller.as_mut().poll(&mut context).is_pending()));
+    limit.all_keys().pause_for(Duration::from_secs(3_600)).unwrap();
+    let (began, mut polls) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_millis(500) {
+        if woken.0.swap(0, Ordering::Relaxed) > 0 {
+            polls += 1;
+            for caller in &mut callers {
+                assert!(caller.as_mut().poll(&mut context).is_pending());
+            }
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+    assert!(polls < 100, "{polls}");
+}
+
 /// A task may hold a future and not poll it, or leak it. The callers behind it go on after two seconds.
 #[test]
 fn a_future_that_is_not_polled_holds_up_no_other_caller() {
