@@ -465,4 +465,22 @@ mod regressions {
         let steps = [thread(0), large, Step::Stops(2), thread(0), Step::Passes(491_999_946)];
         Driver::run(&world(2, 2, None, 2_000_001), &steps).unwrap();
     }
+
+    /// The turn of the caller that left cannot be undone exactly, and a large request arrives in another process.
+    #[test]
+    fn a_turn_that_was_left_behind_is_no_surprise_to_another_process() {
+        let large = |patience| Step::Arrives { process: 0, cost: 3, is_task: false, patience };
+        let steps = [
+            large(None),
+            Step::Passes(4_276_171),
+            thread(1),
+            Step::Passes(41_792_461),
+            Step::Charges { process: 0, tokens: 2 },
+            Step::Leaves(0),
+            large(Some(204_030_858)),
+        ];
+        for is_record in [false, true] {
+            Driver::run(&World { is_record, ..world(20, 3, None, 1_000) }, &steps).unwrap();
+        }
+    }
 }
