@@ -75,12 +75,12 @@ impl Fixture {
         self.limit.clone().expect("a limiter that is there before the victim")
     }
 
-    /// This process's handle of a limiter of keys.
+    /// This process's handle of a keyed limiter.
     pub(crate) fn keys(&self) -> KeyedRateLimit {
-        self.keys.clone().expect("a limiter of keys")
+        self.keys.clone().expect("a keyed limiter")
     }
 
-    /// Opens a limiter of keys once more, as another process would.
+    /// Opens a keyed limiter once more, as another process would.
     pub(crate) fn open_keys(&self) -> Result<KeyedRateLimit> {
         self.job.open_keys().map_err(|e| e.to_string())
     }

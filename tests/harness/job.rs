@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The capacity of a limiter of keys where none is given: its table is a page.
+/// The capacity of a keyed limiter where none is given: its table is a page.
 const SOME_KEYS: u64 = 100;
 
 /// A worker's orders.
@@ -114,7 +114,7 @@ impl Job {
         }
     }
 
-    /// Opens the limiter of keys that the words describe; with `as=it-is`, attaches to it with its current settings.
+    /// Opens the keyed limiter that the words describe; with `as=it-is`, attaches to it with its current settings.
     pub fn open_keys(&self) -> shm_lib::Result<shm_lib::KeyedRateLimit> {
         let builder = shm_lib::KeyedRateLimit::builder(self.text("name"))
             .directory(self.path("dir"))

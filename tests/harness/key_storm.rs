@@ -4,7 +4,7 @@ use crate::{Job, policy};
 use shm_lib::{KeyedRateLimit, OnLost, OnMismatch, Result};
 use std::path::Path;
 
-/// What happens to a limiter of keys, besides that its users are killed and stopped.
+/// What happens to a keyed limiter, besides that its users are killed and stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyTrouble {
     /// Nothing else.

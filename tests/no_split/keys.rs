@@ -1,4 +1,4 @@
-//! Limiters of keys that are retired, removed or replaced under their users.
+//! Keyed limiters that are retired, removed or replaced under their users.
 
 use harness::{Arena, RemoteWorker, WorkerPool, policy};
 use shm_lib::KeyedRateLimit;

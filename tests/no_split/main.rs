@@ -11,7 +11,7 @@
 //! | `file_systems` | file systems and seccomp filters that take away what a limiter needs |
 //! | `full_disk` | a full file system |
 //! | `mounts` | mounts that change under an open limiter |
-//! | `keys` | limiters of keys that are retired, removed or replaced |
+//! | `keys` | keyed limiters that are retired, removed or replaced |
 
 mod clocks;
 mod corrupt_files;

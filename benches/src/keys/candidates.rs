@@ -88,7 +88,7 @@ impl Candidate {
     }
 }
 
-/// A limiter of keys, and its directory, which is removed when this is dropped.
+/// A keyed limiter, and its directory, which is removed when this is dropped.
 pub(super) struct KeyedFixture {
     pub(super) limit: KeyedRateLimit,
     _dir: TempDir,

@@ -1,4 +1,4 @@
-//! Changes of a limiter of keys: what keys have used still counts, the configuration is the old or the new one, and the next
+//! Changes of a keyed limiter: what keys have used still counts, the configuration is the old or the new one, and the next
 //! change works.
 
 use super::Checks;

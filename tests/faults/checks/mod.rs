@@ -14,7 +14,7 @@
 //! | `control` | changes, resets, pauses, resumes |
 //! | `keys` | takes from keys, charges or resets one |
 //! | `key_waiting` | waits for a key's turn |
-//! | `key_control` | changes, resets or pauses a limiter of keys |
+//! | `key_control` | changes, resets or pauses a keyed limiter |
 //! | `retirement` | retires the limiter |
 //! | `creation` | creates it |
 

@@ -4,7 +4,7 @@ use harness::Job;
 use shm_lib::{Error, ErrorKind, KeyedRateLimit, Outcome};
 use std::time::Duration;
 
-/// The limiter of keys that it has open.
+/// The keyed limiter that it has open.
 #[derive(Clone, Default)]
 pub(crate) struct KeyOrders(Option<KeyedRateLimit>);
 
@@ -30,7 +30,7 @@ impl KeyOrders {
     }
 
     fn use_keys(&self, order: &str, words: &[&str]) -> Result<String, Error> {
-        let limit = self.0.as_ref().expect("an open limiter of keys");
+        let limit = self.0.as_ref().expect("an open keyed limiter");
         let number = |i: usize| words[i].parse::<u64>().expect("a number");
         let done = |result: Result<(), Error>| result.map(|()| "ok".to_owned());
         match order {

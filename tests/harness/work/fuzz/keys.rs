@@ -1,4 +1,4 @@
-//! Hostile bytes in a limiter of keys: rows, the bits of the chunks, what is counted about keys, and anything else, under every
+//! Hostile bytes in a keyed limiter: rows, the bits of the chunks, what is counted about keys, and anything else, under every
 //! operation on keys.
 
 use super::act::Player;
@@ -61,7 +61,7 @@ fn audit(progress: &Progress, dir: &Path, rng: &mut Rng) {
     }
 }
 
-/// A limiter of keys, its users, and what is done to its bytes.
+/// A keyed limiter, its users, and what is done to its bytes.
 pub(super) fn play(progress: &Progress, dir: &Path, rng: &mut Rng, corpus: &[Vec<u8>]) {
     if rng.below(5) == 0 {
         return audit(progress, dir, rng);

@@ -5,7 +5,7 @@
 //! | `spec` | limiters of all kinds |
 //! | `spoil` | what is done to their bytes |
 //! | `act` | what is then asked of them |
-//! | `keys` | the same for limiters of keys |
+//! | `keys` | the same for keyed limiters |
 //! | `audit` | that a single hostile word never costs more than a burst |
 
 mod act;

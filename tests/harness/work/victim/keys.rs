@@ -10,7 +10,7 @@ const BATCH: [&str; 3] = [KEY, "l", "m"];
 /// What is charged as a debt.
 const DEBT: u64 = 3;
 
-/// A limiter of keys, and what this process holds of it.
+/// A keyed limiter, and what this process holds of it.
 pub(super) struct Keys {
     limit: KeyedRateLimit,
     held: Option<Admission>,
