@@ -3,7 +3,7 @@
 use crate::args::{Named, Pause, Remove, Reset};
 use crate::commands::{attach, attach_keyed, builder, if_missing};
 use crate::exit::{DONE, Failure};
-use crate::output::{self, duration, human};
+use crate::output::{self, duration, human, keys};
 use shm_lib::{Directory, Key};
 
 /// `reset NAME [--key KEY]`.
@@ -14,9 +14,16 @@ pub(crate) fn reset(dir: &Directory, args: &Reset) -> Result<u8, Failure> {
         let all = if limiter.policy()?.keys().is_some() { ", with all its keys" } else { "" };
         return done(&format!("{}: reset{all}", args.name));
     };
-    let was_known = attach_keyed(dir, &args.name)?.key(Key::from(&named.key)).reset()?;
-    let what = if was_known { "reset" } else { "had used nothing" };
-    done(&format!("{}: key {} {what}", args.name, human::key(&named.parts)))
+    let limiter = attach_keyed(dir, &args.name)?;
+    let key = limiter.key(Key::from(&named.key));
+    let what = if key.reset()? { "reset" } else { "had used nothing" };
+    // Else the operator thinks that it is served now.
+    let but = if keys::inherits(&key.status()?) {
+        "; the table is too full for it, so it counts what another key owes (`shm-limit inspect` tells which capacity would do)"
+    } else {
+        ""
+    };
+    done(&format!("{}: key {} {what}{but}", args.name, human::key(&named.parts)))
 }
 
 /// `pause NAME TIME`.

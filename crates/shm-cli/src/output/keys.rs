@@ -1,7 +1,7 @@
 //! How full the table of keys is, and what to do about it.
 
 use crate::create_flags;
-use shm_lib::{Directory, Inspection, KeyInspection, Name, TableStatus};
+use shm_lib::{Directory, Inspection, KeyInspection, KeyStatus, Name, TableStatus};
 use std::path::Path;
 
 /// From this fill on, in percent of the capacity, a warning is due.
@@ -37,6 +37,12 @@ pub(crate) fn percent(table: &TableStatus) -> u64 {
 pub(crate) fn new_keys_denied(table: &TableStatus) -> (u64, u64) {
     let of = [table.inherited, table.refused];
     (of.iter().map(|count| count.last_minute).sum(), of.iter().map(|count| count.total).sum())
+}
+
+/// Whether a key that is not in the table would be denied for what another key owes, since its row is full: `status` is of each
+/// limit per key.
+pub(crate) fn inherits(status: &[KeyStatus]) -> bool {
+    status.iter().all(|status| !status.known) && status.iter().any(|status| status.used > 0)
 }
 
 /// The warning that is due.

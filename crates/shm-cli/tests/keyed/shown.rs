@@ -190,6 +190,11 @@ fn a_table_that_forgets_keys_is_shown_and_a_new_key_is_told_why_it_is_denied() {
             page.contains("the usage below is that of another key") && page.contains("0 of 1 free, 1 used"),
             "{page}"
         );
+        let reset = sandbox.ok(&["reset", "users", "--key", "new"]);
+        assert!(
+            reset.starts_with("users: key new had used nothing; the table is too full for it"),
+            "{reset}"
+        );
     }
 }
 

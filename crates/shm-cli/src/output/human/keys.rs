@@ -20,10 +20,13 @@ pub(crate) fn describe_key(
     let mut page = Page(format!("{name}  key {}\n", paint(STRONG, key(key_parts))));
     page.shadow(seen);
     if status.iter().all(|status| !status.known) {
-        let owes = status.iter().any(|status| status.used > 0);
         page.line(
             "state",
-            if owes { INHERITS } else { "not in the table: it has used nothing, or has recovered" },
+            if keys::inherits(status) {
+                INHERITS
+            } else {
+                "not in the table: it has used nothing, or has recovered"
+            },
         );
     }
     page.limits_per_key(seen, status);
