@@ -160,7 +160,7 @@ and these fields:
                    and next_in_s of this key
   all_keys         the limits of all keys, as `limits` above
   next_in_s        seconds until all of them admit one more call of this key
-  shadow, paused_for_s
+  permits, shadow, paused_for_s
                    as above
 
 Examples:

@@ -83,6 +83,9 @@ fn permits_and_the_line_are_those_of_all_keys() {
     sandbox.ok(&["hold", "users", "--key", "alice", "--pid", &pid]);
     let denied = sandbox.json(&["acquire", "users", "--key", "bob", "--try", "--json"]);
     assert_eq!(denied["denied_by"], "permits");
+    let bob = ["inspect", "users", "--key", "bob"];
+    assert!(sandbox.ok(&bob).contains("permits   1 of 1 held"), "{}", sandbox.ok(&bob));
+    assert_eq!(sandbox.json(&[&bob[..], &["--json"]].concat())["permits"]["held"], 1);
     script.kill().unwrap();
     script.wait().unwrap();
 }

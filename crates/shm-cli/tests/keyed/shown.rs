@@ -54,6 +54,7 @@ fn json_has_the_documented_fields() {
         "next_in_s",
         "path",
         "paused_for_s",
+        "permits",
         "problem",
         "shadow",
     ];

@@ -31,6 +31,7 @@ pub(crate) fn describe_key(
     }
     page.limits_per_key(seen, status);
     page.limits(seen);
+    page.permits(seen);
     page.paused(seen);
     page.0
 }

@@ -31,10 +31,7 @@ pub(crate) fn describe(name: &Name, path: &Path, seen: &Inspection, top: usize) 
     page.shadow(seen);
     page.limits_per_key(seen, &[]);
     page.limits(seen);
-    if let Some(n) = seen.policy.permits() {
-        let held = format!("{} of {n} held", seen.permits_held);
-        page.line("permits", if usage::no_permit_left(seen) { paint(BAD, held) } else { held });
-    }
+    page.permits(seen);
     if let Some(n) = seen.policy.max_waiters() {
         page.line("waiters", format_args!("at most {n}; a further caller that would have to wait is denied"));
     }
@@ -131,6 +128,13 @@ impl Page {
                 let left = duration::short(end.at.since(seen.now));
                 self.line("", format_args!("this window ends {} (in {left})", end.local));
             }
+        }
+    }
+
+    fn permits(&mut self, seen: &Inspection) {
+        if let Some(n) = seen.policy.permits() {
+            let held = format!("{} of {n} held", seen.permits_held);
+            self.line("permits", if usage::no_permit_left(seen) { paint(BAD, held) } else { held });
         }
     }
 

@@ -1,6 +1,6 @@
 //! Limits per key, as JSON: the table of keys, and one key.
 
-use super::parts::{Limit, Rate};
+use super::parts::{Limit, Permits, Rate};
 use crate::args::NamedKey;
 use crate::exit::Failure;
 use crate::output::{duration::seconds_f64, json, keys};
@@ -162,6 +162,8 @@ struct KeyDetails {
     limits: Vec<KeyLimit>,
     /// The limits of all keys.
     all_keys: Vec<Limit>,
+    /// The permits, which all keys share.
+    permits: Option<Permits>,
     /// The time until one more call of the key would be admitted.
     next_in_s: f64,
     shadow: bool,
@@ -194,6 +196,7 @@ impl<'a> OneKey<'a> {
             known: status.iter().any(|status| status.known),
             limits: KeyLimit::all(seen, status),
             all_keys: Limit::all(seen),
+            permits: Permits::of(seen),
             next_in_s: next_at.map_or(0.0, |at| seconds_f64(at.since(seen.now))),
             shadow: seen.policy.is_shadow(),
             paused_for_s: seen.paused_until.map(|until| seconds_f64(until.since(seen.now))),
