@@ -35,22 +35,26 @@ impl KeyedRateLimit {
         const AT_ONCE: usize = 16;
         let cost = cost.into();
         let requests: Vec<LimitOfKey<'_, 'k>> = keys.into_iter().map(|key| self.key(key)).collect();
-        loop {
-            let process = ProcessToken::current();
-            let mut outcomes = Vec::with_capacity(requests.len());
-            for requests in requests.chunks(AT_ONCE) {
-                let mut prefetched = [None; AT_ONCE];
-                prefetched.iter_mut().zip(requests).for_each(|(key, request)| *key = request.prefetch());
-                for (request, key) in requests.iter().zip(prefetched) {
-                    outcomes.push(request.try_prefetched(key, cost)?);
+        let mut process = ProcessToken::current();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for requests in requests.chunks(AT_ONCE) {
+            let mut prefetched = [None; AT_ONCE];
+            prefetched.iter_mut().zip(requests).for_each(|(key, request)| *key = request.prefetch());
+            for (request, key) in requests.iter().zip(prefetched) {
+                outcomes.push(request.try_prefetched(key, cost)?);
+            }
+        }
+        // In a child that a signal handler forked meanwhile, what was decided before are admissions of its parent.
+        while process != ProcessToken::current() {
+            process = ProcessToken::current();
+            for (outcome, request) in outcomes.iter_mut().zip(&requests) {
+                let limiter = self.all.limiter();
+                if matches!(outcome, Outcome::Admitted(mine) if !limiter.belongs_to_this_process(&mine.receipt))
+                {
+                    *outcome = request.try_prefetched(None, cost)?;
                 }
             }
-            if process == ProcessToken::current() {
-                return Ok(outcomes);
-            }
-            // A child that a signal handler forked meanwhile begins anew: what was decided before are its parent's admissions. Not
-            // dropped: so are their permits.
-            std::mem::forget(outcomes);
         }
+        Ok(outcomes)
     }
 }
