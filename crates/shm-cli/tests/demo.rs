@@ -3,9 +3,8 @@
 mod common;
 
 use common::{Sandbox, until};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 #[test]
@@ -21,18 +20,7 @@ fn a_short_demo_prints_its_verdict() {
 #[test]
 fn an_interrupted_demo_leaves_no_process_and_no_file() {
     let sandbox = Sandbox::new();
-    let mut command = sandbox.command(&["demo", "--seconds", "60"]);
-    // A job in a shell's background inherits an ignored SIGINT, which the demo would keep ignoring.
-    let mut interruptible = SigSet::empty();
-    interruptible.add(Signal::SIGINT);
-    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: sigaction(2) and sigprocmask(2) are async-signal-safe, and nothing else runs in the child.
-    unsafe {
-        command.pre_exec(move || {
-            sigaction(Signal::SIGINT, &action)?;
-            Ok(interruptible.thread_unblock()?)
-        });
-    }
+    let mut command = sandbox.interruptible(&["demo", "--seconds", "60"]);
     let mut demo = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     lines.find(|line| line.as_ref().unwrap().contains("admitted")).unwrap().unwrap();

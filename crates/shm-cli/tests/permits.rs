@@ -27,7 +27,7 @@ fn send(child: &Child, signal: Signal) {
 
 /// A `run` whose command has started: the command prints a line first.
 fn holder(sandbox: &Sandbox, script: &str) -> Child {
-    let mut command = sandbox.command(&["run", "api", "--", "sh", "-c", script]);
+    let mut command = sandbox.interruptible(&["run", "api", "--", "sh", "-c", script]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut up = [0; 3];
     child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();

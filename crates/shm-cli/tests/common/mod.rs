@@ -2,6 +2,8 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use assert_cmd::Command;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -58,6 +60,20 @@ impl Sandbox {
     pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shm-limit"));
         command.env("SHM_LIMIT_DIR", self.path()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// The same, so that SIGINT ends it. (A job in a shell's background inherits that it is ignored, which `shm-limit` keeps.)
+    pub fn interruptible(&self, args: &[&str]) -> std::process::Command {
+        let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        let mut command = self.command(args);
+        // SAFETY: sigaction(2) and sigprocmask(2) are async-signal-safe, and nothing else runs in the child.
+        unsafe {
+            command.pre_exec(move || {
+                sigaction(Signal::SIGINT, &action)?;
+                Ok(SigSet::from(Signal::SIGINT).thread_unblock()?)
+            });
+        }
         command
     }
 
