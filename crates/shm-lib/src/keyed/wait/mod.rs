@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `mod` | the wait itself, the same for threads and tasks |
 //! | `queues` | the callers of this process that wait for the same key, in order of arrival |
+//! | `own_state` | what a forked child does not take over |
 //! | `timer` | what wakes a caller at an instant: its own thread, or one thread for all tasks |
 //!
 //! The first caller of a key in each process tries to charge a turn; the others sleep. It sleeps until the turn is within
 //! [`AHEAD`], charges it, leaves the queue to the next one, and sleeps until the turn has come. So the queue moves on at the rate
 //! of the key, however late anybody wakes up, and at most the turns within `AHEAD` belong to somebody.
 
+mod own_state;
 pub(super) mod queues;
 mod timer;
 
@@ -209,8 +211,7 @@ async fn wait<S: Sleep>(request: &Request<'_, '_>, timer: &S) -> Result<Outcome>
         };
         let receipt = booked.receipt;
         if booked.is_charged() && !all.limiter().belongs_to_this_process(&receipt) {
-            // A child that was forked right after the charge, or another limiter by now. Not dropped: a permit is the parent's.
-            std::mem::forget(booked);
+            // A child that was forked right after the charge, or another limiter by now.
             continue;
         }
         let turn = place.leave_with(booked);

@@ -5,11 +5,12 @@
 
 use super::super::{Key, OwnedKey};
 use super::LOOK;
+use super::own_state::OwnState;
 use super::timer::Sleep;
 use crate::Admission;
+use shm_core::ProcessToken;
 use shm_core::clock::{self, Nanos};
 use shm_core::limit::{Cost, Rate};
-use shm_core::{ProcessLock, ProcessToken, without_handlers};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -23,7 +24,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// The queues of a handle and its clones.
 #[derive(Default)]
 pub(in super::super) struct Queues {
-    queues: ProcessLock<State>,
+    queues: OwnState<State>,
     /// How many callers there are.
     callers: AtomicUsize,
     /// For waiting tasks.
@@ -32,7 +33,6 @@ pub(in super::super) struct Queues {
 
 #[derive(Default)]
 struct State {
-    process: Option<ProcessToken>,
     /// How many callers there are.
     callers: usize,
     by_key: HashMap<OwnedKey, VecDeque<Caller>>,
@@ -109,16 +109,8 @@ impl Queues {
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
-        without_handlers(|| {
-            let mut state = self.queues.lock();
-            let here = Some(ProcessToken::current());
-            if state.process != here {
-                // A forked child's copy of its parent's callers. Not dropped: their wakers and turns are the parent's.
-                std::mem::forget(std::mem::take(&mut *state));
-                state.process = here;
-                self.callers.store(0, Ordering::Relaxed);
-            }
-            let done = use_it(&mut state);
+        self.queues.with(|state| {
+            let done = use_it(state);
             self.callers.store(state.callers, Ordering::Relaxed);
             done
         })
@@ -264,13 +256,7 @@ impl Drop for Place {
 impl Turn {
     /// The admission, once its instant has come; `None` in a forked child, whose copy it is.
     pub(super) fn take(mut self) -> Option<Admission> {
-        let admission = self.admission.take();
-        if self.process == ProcessToken::current() {
-            return admission;
-        }
-        // Not dropped: its permit is the parent's.
-        std::mem::forget(admission);
-        None
+        self.admission.take().filter(|_| self.process == ProcessToken::current())
     }
 }
 
@@ -279,8 +265,6 @@ impl Drop for Turn {
         let Some(admission) = self.admission.take() else { return };
         if self.process == ProcessToken::current() {
             self.queues.pass_on(&self.key, self.asked, admission);
-        } else {
-            std::mem::forget(admission);
         }
     }
 }

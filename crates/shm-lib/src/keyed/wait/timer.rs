@@ -1,10 +1,10 @@
 //! What wakes a caller at an instant. A waiting thread sleeps by itself. Waiting tasks share one thread, which starts when the first
 //! of them sleeps, and ends when none has slept for a second.
 
+use super::own_state::OwnState;
 use super::queues::Queues;
 use crate::thread;
 use shm_core::clock::{self, Nanos};
-use shm_core::{ProcessLock, ProcessToken, without_handlers};
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -107,12 +107,11 @@ impl Sleep for TaskTimer {
 /// The thread that wakes sleeping tasks.
 #[derive(Default)]
 pub(super) struct TimerThread {
-    state: ProcessLock<State>,
+    state: OwnState<State>,
 }
 
 #[derive(Default)]
 struct State {
-    process: Option<ProcessToken>,
     sleepers: BinaryHeap<Sleeper>,
     thread: Option<Thread>,
     is_running: bool,
@@ -145,23 +144,10 @@ impl PartialEq for Sleeper {
 impl Eq for Sleeper {}
 
 impl TimerThread {
-    fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
-        without_handlers(|| {
-            let mut state = self.state.lock();
-            let here = Some(ProcessToken::current());
-            if state.process != here {
-                // A forked child's copy: the wakers and the thread are its parent's.
-                std::mem::forget(std::mem::take(&mut *state));
-                state.process = here;
-            }
-            use_it(&mut state)
-        })
-    }
-
     /// Wakes a task at this instant.
     fn wake_at(&self, queues: &Arc<Queues>, at: Nanos, waker: &Waker) {
         let sleeper = Sleeper { at, waker: waker.clone() };
-        let (starts, thread) = self.with(|state| {
+        let (starts, thread) = self.state.with(|state| {
             let is_earliest = state.sleepers.peek().is_none_or(|first| at < first.at);
             state.sleepers.push(sleeper);
             let starts = !std::mem::replace(&mut state.is_running, true);
@@ -174,7 +160,7 @@ impl TimerThread {
             let timer = Arc::clone(queues);
             if thread::start(None, move || timer.timer.run()).is_err() {
                 // Without a thread to spare, the tasks look at the clock themselves.
-                let sleepers = self.with(|state| {
+                let sleepers = self.state.with(|state| {
                     state.is_running = false;
                     std::mem::take(&mut state.sleepers)
                 });
@@ -187,7 +173,7 @@ impl TimerThread {
         let mut idle_since = clock::now();
         loop {
             let now = clock::now();
-            let (due, next) = self.with(|state| {
+            let (due, next) = self.state.with(|state| {
                 state.thread = Some(std::thread::current());
                 let mut due = Vec::new();
                 while state.sleepers.peek().is_some_and(|first| first.at <= now) {
@@ -204,7 +190,7 @@ impl TimerThread {
                 let _ = catch_unwind(AssertUnwindSafe(|| sleeper.waker.wake()));
             }
             if next.is_none() && now.since(idle_since) >= LINGER {
-                let ended = self.with(|state| {
+                let ended = self.state.with(|state| {
                     let ends = state.sleepers.is_empty();
                     if ends {
                         (state.is_running, state.thread) = (false, None);
