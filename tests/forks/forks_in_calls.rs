@@ -32,23 +32,17 @@ fn a_fork_in_a_wait_closure_duplicates_no_permit() {
     each_waits_for_its_own(&Arena::with_policy("bucket:10/s+bucket:20/s", 4), 4);
 }
 
-/// A signal handler forks again and again while its process asks all the time. What was admitted before a fork and not yet
-/// written down is written down by both, and counts once.
-#[test]
-fn a_fork_in_a_signal_handler_admits_nothing_extra() {
-    const FORKS: u64 = 3_000;
-    let _alone = alone();
-    let arena = Arena::with_policy("greedy:2000/5ms", 0).seats(1_000);
-    let _watcher = arena.open();
+/// A signal handler forks again and again, once a millisecond, while the process of this job asks all the time. When it and its
+/// descendants were admitted: what was admitted before a fork and not yet written down is written down by both, and counts once.
+pub(crate) fn admitted_beside_forks(arena: &Arena, job: &str, forks: u64) -> Vec<u64> {
     let place = shared_dir();
-    let counter = place.path().join("forks");
-    let job = arena.job("fork-in-handler").set("forks", FORKS).set("for", FORKS);
+    let job = arena.job(job).set("forks", forks).set("for", forks);
     let mut pool = WorkerPool::new(WORKER);
-    pool.spawn(&job.set("counter", counter.display()));
+    pool.spawn(&job.set("counter", place.path().join("forks").display()));
     pool.start();
     let group = Pid::from_raw(pool.pid(0) as i32);
-    // Once a millisecond, and for a bit shorter than it asks.
-    let end = Instant::now() + Duration::from_millis(FORKS - 100);
+    // For a bit shorter than it asks.
+    let end = Instant::now() + Duration::from_millis(forks - 100);
     for i in 1.. {
         if Instant::now() > end {
             break;
@@ -62,6 +56,16 @@ fn a_fork_in_a_signal_handler_admits_nothing_extra() {
     let mut times = arena.times();
     times.dedup();
     assert!(times.len() > 1_000, "{} were admitted", times.len());
+    times
+}
+
+#[test]
+fn a_fork_in_a_signal_handler_admits_nothing_extra() {
+    const FORKS: u64 = 3_000;
+    let _alone = alone();
+    let arena = Arena::with_policy("greedy:2000/5ms", 0).seats(1_000);
+    let _watcher = arena.open();
+    let times = admitted_beside_forks(&arena, "fork-in-handler", FORKS);
     let logged: Vec<(u64, u64)> = times.into_iter().map(|at| (1, at)).collect();
     arena.assert_all_kept(&logged);
 }

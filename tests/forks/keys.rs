@@ -1,15 +1,13 @@
 //! Forks and limits per key: in the middle of requests, beside callers that wait, and of workers that share one handle.
 
-use harness::{Arena, WorkerPool, alone, arena, log, shared_dir};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use crate::forks_in_calls::admitted_beside_forks;
+use harness::{Arena, WorkerPool, alone, arena, log};
 use shm_lib::Limit;
 use std::time::{Duration, Instant};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
-/// A signal handler forks again and again while its process asks for a key all the time. What was admitted before a fork and not yet
-/// written down is written down by both, and counts once. Neither the key is over, nor the limit of all keys.
+/// Neither the key is over, nor the limit of all keys.
 #[test]
 fn a_fork_in_a_signal_handler_admits_nothing_extra_of_a_key() {
     const FORKS: u64 = 1_500;
@@ -19,26 +17,7 @@ fn a_fork_in_a_signal_handler_admits_nothing_extra_of_a_key() {
     {
         let arena = Arena::with_policy(policy, 0).seats(1_000);
         let _watcher = arena.job("watcher").open_keys().unwrap();
-        let place = shared_dir();
-        let job = arena.job("key-fork-in-handler").set("forks", FORKS).set("for", FORKS);
-        let mut pool = WorkerPool::new(WORKER);
-        pool.spawn(&job.set("counter", place.path().join("forks").display()));
-        pool.start();
-        let group = Pid::from_raw(pool.pid(0) as i32);
-        let end = Instant::now() + Duration::from_millis(FORKS - 100);
-        for i in 1.. {
-            if Instant::now() > end {
-                break;
-            }
-            let sent =
-                if i % 25 == 0 { killpg(group, Signal::SIGUSR1) } else { kill(group, Signal::SIGUSR1) };
-            sent.expect("it lives");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(pool.join(), ["done"]);
-        let mut times = arena.times();
-        times.dedup();
-        assert!(times.len() > 1_000, "{} were admitted", times.len());
+        let times = admitted_beside_forks(&arena, "key-fork-in-handler", FORKS);
         arena::assert_never_over(Limit::with_burst(rate.parse().unwrap(), 1).unwrap(), &times);
     }
 }

@@ -10,7 +10,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, wait, waitpid};
 use nix::unistd::Pid;
-use shm_lib::{Admission, Outcome, RateLimit};
+use shm_lib::{Admission, Outcome, RateLimit, Result};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -85,6 +85,11 @@ pub(crate) fn beside_future(job: &Job) {
 ///
 /// Reports `done` when all have ended, and what goes wrong in any of them.
 pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
+    asked_in_handler(job, || limit.try_acquire(1));
+}
+
+/// The same with another call: it asks once.
+pub(super) fn asked_in_handler(job: &Job, mut ask: impl FnMut() -> Result<Outcome>) {
     // A signal to the group is for all descendants.
     nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("a group of its own");
     // In a file, so that all its descendants count together.
@@ -98,7 +103,7 @@ pub(crate) fn in_handler(job: &Job, limit: &RateLimit) {
     let (mut generation, mut log) = (raw::generation(), Log::create(&logs));
     let mut end = Instant::now() + job.duration();
     while Instant::now() < end {
-        let outcome = limit.try_acquire(1);
+        let outcome = ask();
         if raw::generation() != generation {
             // Another process than before this call.
             (generation, log) = (raw::generation(), Log::create(&logs));
@@ -148,7 +153,7 @@ fn wait_for_all() {
     while wait() != Err(Errno::ECHILD) {}
 }
 
-fn fork() -> Option<Pid> {
+pub(super) fn fork() -> Option<Pid> {
     let child = raw::fork().expect("a child");
     if child.is_none() {
         set_pdeathsig(Signal::SIGKILL).expect("to die with its parent");
@@ -156,7 +161,7 @@ fn fork() -> Option<Pid> {
     child
 }
 
-fn reap(child: Pid) {
+pub(super) fn reap(child: Pid) {
     let end = waitpid(child, None);
     assert!(matches!(end, Ok(WaitStatus::Exited(_, 0))), "a forked child ended with {end:?}");
 }

@@ -1,16 +1,10 @@
 //! Callers of keys: those that ask all the time, those that share a budget, and those that fork.
 
+use super::copies::{asked_in_handler, fork, reap};
 use harness::log::Log;
-use harness::raw::{self, MappedWords};
-use harness::{Job, Rng};
-use nix::errno::Errno;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, wait, waitpid};
-use nix::unistd::Pid;
+use harness::{Job, Rng, raw};
 use shm_lib::{KeyedRateLimit, Outcome};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -97,44 +91,19 @@ fn take_all(job: &Job, limit: &KeyedRateLimit) {
     }
 }
 
-/// Asks for a key all the time, one by one, many at once and by short waits, for `for=` milliseconds, while each SIGUSR1 forks a
-/// child wherever this process or one of its descendants is: as `fork-in-handler`.
+/// Asks for a key all the time, one by one, many at once and by short waits, while each SIGUSR1 forks a child: as
+/// `fork-in-handler`.
 pub(crate) fn fork_in_handler(job: &Job) {
     let limit = open(job);
-    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("a group of its own");
-    let counter = MappedWords::map(&job.path("counter"), 1).expect("a file to count in");
-    let forks = &Box::leak(Box::new(counter)).all()[0];
-    forks.store(job.number("forks"), Ordering::Relaxed);
-    raw::fork_on(Signal::SIGUSR1, 300, forks).expect("a signal handler");
-    crate::ready();
-
-    let logs = job.path("logs");
-    let (mut generation, mut log) = (raw::generation(), Log::create(&logs));
-    let mut end = Instant::now() + job.duration();
     let mut round = 0_u64;
-    while Instant::now() < end {
+    asked_in_handler(job, || {
         round += 1;
-        let outcome = match round % 16 {
+        match round % 16 {
             0 => limit.try_acquire_many([HOT, "other"], 1).map(|mut outcomes| outcomes.remove(0)),
             1 => limit.key(HOT).acquire(1).timeout(Duration::from_micros(100)).wait(),
             _ => limit.key(HOT).try_acquire(1),
-        };
-        if raw::generation() != generation {
-            // Another process than before this call.
-            (generation, log) = (raw::generation(), Log::create(&logs));
-            end = Instant::now();
         }
-        match outcome {
-            Ok(Outcome::Admitted(admission)) => log.admitted(admission.at()),
-            Ok(Outcome::Denied(_)) => {}
-            Err(e) => return println!("{e}"),
-        }
-    }
-    if generation == 0 {
-        forks.store(0, Ordering::Relaxed);
-        while wait() != Err(Errno::ECHILD) {}
-        println!("done");
-    }
+    });
 }
 
 /// Threads and a future wait for a key; the process forks, and all of them go on in the parent. In the child a thread and a copy of
@@ -171,17 +140,4 @@ pub(crate) fn fork_beside_waiters(job: &Job) {
             None => raw::exit_now(0),
         }
     });
-}
-
-fn fork() -> Option<Pid> {
-    let child = raw::fork().expect("a child");
-    if child.is_none() {
-        set_pdeathsig(Signal::SIGKILL).expect("to die with its parent");
-    }
-    child
-}
-
-fn reap(child: Pid) {
-    let end = waitpid(child, None);
-    assert!(matches!(end, Ok(WaitStatus::Exited(_, 0))), "a forked child ended with {end:?}");
 }

@@ -192,7 +192,10 @@ impl<'a> Player<'a> {
             "retire" => done(limit.retire()),
             "remove" => done(shm_core::remove_by_force(&Directory::at(dir), &Name::new("f")?)),
             "list" => Directory::at(dir).names().map(|names| !names.is_empty()),
-            "forked try" => Ok(forked(limit)),
+            "forked try" => Ok(forked(|| {
+                let _ = limit.try_acquire(1).map_err(|e| e.kind() == ErrorKind::Corrupt);
+                let _ = limit.acquire(1).timeout(Duration::from_millis(1)).wait();
+            })),
             other => unreachable!("no such operation: {other}"),
         });
         admissions.extend(taken);
@@ -200,8 +203,8 @@ impl<'a> Player<'a> {
     }
 }
 
-/// A child takes, too, and must leave as it should.
-fn forked(limit: &RateLimit) -> bool {
+/// A child asks, too, and must leave as it should.
+pub(super) fn forked(ask: impl FnOnce()) -> bool {
     match raw::fork().expect("a child") {
         Some(child) => {
             let end = waitpid(child, None);
@@ -209,10 +212,7 @@ fn forked(limit: &RateLimit) -> bool {
             true
         }
         None => {
-            let came = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let _ = limit.try_acquire(1).map_err(|e| e.kind() == ErrorKind::Corrupt);
-                let _ = limit.acquire(1).timeout(Duration::from_millis(1)).wait();
-            }));
+            let came = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask));
             raw::exit_now(i32::from(came.is_err()));
         }
     }

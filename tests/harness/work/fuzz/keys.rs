@@ -1,13 +1,12 @@
 //! Hostile bytes in a keyed limiter: rows, the bits of the chunks, what is counted about keys, and anything else, under every
 //! operation on keys.
 
-use super::act::Player;
+use super::act::{Player, forked};
 use super::spoil::{self, Spoiler};
 use super::{Corruptor, self_begin, self_end};
 use harness::fuzz_progress::Progress;
-use harness::raw::{self, MappedWords};
+use harness::raw::MappedWords;
 use harness::{Rng, policy};
-use nix::sys::wait::{WaitStatus, waitpid};
 use shm_lib::{Cost, Error, KeyedRateLimit, Outcome, Rate};
 use std::path::Path;
 use std::pin::pin;
@@ -206,26 +205,11 @@ impl User<'_> {
                 Some(mut admission) => key.settle(&mut admission, rng.below(6)).map(|_| true),
                 None => Ok(false),
             },
-            "key fork" => Ok(forked(&limit)),
-            other => unreachable!("no such operation: {other}"),
-        });
-    }
-}
-
-/// A child asks, too, and must leave as it should.
-fn forked(limit: &KeyedRateLimit) -> bool {
-    match raw::fork().expect("a child") {
-        Some(child) => {
-            let end = waitpid(child, None);
-            assert_eq!(end, Ok(WaitStatus::Exited(child, 0)), "a forked child");
-            true
-        }
-        None => {
-            let came = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            "key fork" => Ok(forked(|| {
                 let _ = limit.key(7).try_acquire(1);
                 let _ = limit.key(7).acquire(1).timeout(Duration::from_millis(1)).wait();
-            }));
-            raw::exit_now(i32::from(came.is_err()));
-        }
+            })),
+            other => unreachable!("no such operation: {other}"),
+        });
     }
 }
