@@ -1,7 +1,7 @@
 //! `shm-limit create NAME`.
 
 use crate::args::Create;
-use crate::commands::{attach, builder, keyed_builder, on_mismatch};
+use crate::commands::{attach, builder, keyed_builder, on_mismatch, with_file, with_keyed_file};
 use crate::exit::{DONE, Failure, USAGE};
 use crate::{location, output, policy_file, sliding};
 use shm_lib::{Directory, ErrorKind, PolicySpec, RateLimit};
@@ -53,25 +53,11 @@ pub(crate) fn create(dir: &Directory, args: &Create) -> Result<u8, Failure> {
 fn open(dir: &Directory, args: &Create, policy: PolicySpec) -> shm_lib::Result<RateLimit> {
     let on_mismatch = on_mismatch(args.keep);
     if policy.policy().keys().is_none() {
-        let mut new = builder(dir, &args.name).on_mismatch(on_mismatch);
-        if let Some(mode) = args.mode {
-            new = new.mode(mode);
-        }
-        if let Some(seats) = args.seats {
-            new = new.seats(seats);
-        }
+        let new = with_file(builder(dir, &args.name).on_mismatch(on_mismatch), args.mode, args.seats);
         return if args.replace { new.replace() } else { new }.open_policy(policy);
     }
-    let mut new = keyed_builder(dir, &args.name).on_mismatch(on_mismatch);
-    if let Some(mode) = args.mode {
-        new = new.mode(mode);
-    }
-    if let Some(seats) = args.seats {
-        new = new.seats(seats);
-    }
-    if let Some(capacity) = args.capacity {
-        new = new.capacity(capacity);
-    }
+    let new = keyed_builder(dir, &args.name).on_mismatch(on_mismatch);
+    let new = with_keyed_file(new, args.mode, args.seats, args.capacity);
     let limiter = if args.replace { new.replace() } else { new }.open_policy(policy)?;
     Ok(limiter.all_keys().clone())
 }

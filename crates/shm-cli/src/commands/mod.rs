@@ -61,6 +61,36 @@ fn keyed_builder(dir: &Directory, name: &Name) -> KeyedBuilder {
     KeyedRateLimit::builder(name.as_str()).in_directory(dir.clone())
 }
 
+/// With what is stated of the file of a new limiter.
+fn with_file(mut builder: Builder, mode: Option<u32>, seats: Option<usize>) -> Builder {
+    if let Some(mode) = mode {
+        builder = builder.mode(mode);
+    }
+    if let Some(seats) = seats {
+        builder = builder.seats(seats);
+    }
+    builder
+}
+
+/// The same, with limits per key.
+fn with_keyed_file(
+    mut builder: KeyedBuilder,
+    mode: Option<u32>,
+    seats: Option<usize>,
+    capacity: Option<u64>,
+) -> KeyedBuilder {
+    if let Some(mode) = mode {
+        builder = builder.mode(mode);
+    }
+    if let Some(seats) = seats {
+        builder = builder.seats(seats);
+    }
+    if let Some(capacity) = capacity {
+        builder = builder.capacity(capacity);
+    }
+    builder
+}
+
 /// The existing limiter of this name, with limits per key.
 fn attach_keyed(dir: &Directory, name: &Name) -> shm_lib::Result<KeyedRateLimit> {
     let seen = "`shm-limit list` shows those that exist";

@@ -1,7 +1,7 @@
 //! Opening the limiter that a command names, and saying where a new one is.
 
 use crate::args::{NamedKey, Target, WithoutKeys};
-use crate::commands::{builder, if_missing, keyed_builder, on_mismatch};
+use crate::commands::{builder, if_missing, keyed_builder, on_mismatch, with_file, with_keyed_file};
 use crate::location;
 use crate::output::{human, report};
 use crate::sliding;
@@ -164,13 +164,8 @@ fn open_unchecked(
         let remedy = "give --rate or --permits to create it, or look for it by `shm-limit list`";
         return builder.attach().map_err(|e| if_missing(dir, &target.name, e, remedy));
     };
-    let mut builder = builder.on_mismatch(on_mismatch(target.keep));
-    if let Some(mode) = target.mode {
-        builder = builder.mode(mode);
-    }
-    if let Some(seats) = target.seats {
-        builder = builder.seats(seats);
-    }
+    let builder = builder.on_mismatch(on_mismatch(target.keep));
+    let builder = with_file(builder, target.mode, target.seats);
     let was_there = is_there(dir, target);
     let limiter = builder.open_policy(policy)?;
     report_new(dir, &limiter, was_there, reports)?;
@@ -188,16 +183,8 @@ fn open_keyed(
         let remedy = "give --rate and --keyed to create it, or look for it by `shm-limit list`";
         return builder.attach().map_err(|e| if_missing(dir, &target.name, e, remedy));
     };
-    let mut builder = builder.on_mismatch(on_mismatch(target.keep));
-    if let Some(mode) = target.mode {
-        builder = builder.mode(mode);
-    }
-    if let Some(seats) = target.seats {
-        builder = builder.seats(seats);
-    }
-    if let Some(capacity) = target.capacity {
-        builder = builder.capacity(capacity);
-    }
+    let builder = builder.on_mismatch(on_mismatch(target.keep));
+    let builder = with_keyed_file(builder, target.mode, target.seats, target.capacity);
     let was_there = is_there(dir, target);
     let limiter = builder.open_policy(policy)?;
     report_new(dir, limiter.all_keys(), was_there, reports)?;

@@ -211,6 +211,15 @@ impl KeyedBuilder {
         self.open_specified(&limits.iter().map(|&limit| limit.into()).collect::<Vec<_>>())
     }
 
+    /// The settings that only limits per key have, and whether they were made; beside those of the [`Builder`].
+    fn own_settings(&self) -> [(&'static str, bool); 3] {
+        [
+            ("in_all", !self.of_all.is_empty()),
+            ("refuse_new_keys", self.refuses_new.is_some()),
+            ("hide_names", self.hides_names.is_some()),
+        ]
+    }
+
     fn open_specified(self, limits: &[LimitSpec]) -> Result<KeyedRateLimit> {
         let keys = KeySpec::new(limits)?;
         let keys = self.refuses_new.map_or(keys, |refuses| keys.refusing_new_keys(refuses));
@@ -233,12 +242,7 @@ impl KeyedBuilder {
     pub fn open_policy(self, policy: impl Into<PolicySpec>) -> Result<KeyedRateLimit> {
         let policy = policy.into();
         let instead = "make it part of the policy";
-        let is_set = [
-            ("in_all", !self.of_all.is_empty()),
-            ("refuse_new_keys", self.refuses_new.is_some()),
-            ("hide_names", self.hides_names.is_some()),
-        ];
-        self.base.refuse(&is_set, "opens the limiter with exactly the given policy", instead)?;
+        self.base.refuse(&self.own_settings(), "opens the limiter with exactly the given policy", instead)?;
         if policy.policy().keys().is_none() {
             let why =
                 format!("the policy ({policy}) has no limits per key; add them with `Policy::with_keys`");
@@ -253,12 +257,7 @@ impl KeyedBuilder {
     /// # Errors
     /// As [`KeyedRateLimit::attach`]; [`ErrorKind::InvalidInput`] for any other setting.
     pub fn attach(self) -> Result<KeyedRateLimit> {
-        let is_set = [
-            ("in_all", !self.of_all.is_empty()),
-            ("refuse_new_keys", self.refuses_new.is_some()),
-            ("hide_names", self.hides_names.is_some()),
-        ];
-        self.base.refuse(&is_set, "joins the limiter as it is", "leave it out")?;
+        self.base.refuse(&self.own_settings(), "joins the limiter as it is", "leave it out")?;
         let limit = KeyedRateLimit::of(self.base.attach()?);
         let has_keys = limit.all.limiter().has_keys();
         if has_keys { Ok(limit) } else { Err::<_, Error>(limit.not_keyed()) }
