@@ -51,7 +51,7 @@ impl Limiter {
         let budget = match extractor.extract(&parts) {
             RequestKey::Limited(key) => Ok(Budget::Key(key)),
             RequestKey::Exempt => Ok(match limit.all_keys().policy() {
-                Ok(policy) if policy.is_unlimited() && policy.permits().is_none() => Budget::Unlimited,
+                Ok(policy) if policy.limits_only_keys() => Budget::Unlimited,
                 // What is wrong with the policy, the decision reports.
                 Ok(_) | Err(_) => Budget::All,
             }),

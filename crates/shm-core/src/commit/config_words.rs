@@ -135,7 +135,7 @@ impl Config {
             | u64::from(inverse.shift) << INVERSE_SHIFT
             | flag(!limit.unit().is_calls(), COUNTS_A_UNIT)
             | flag(self.policy.is_shadow(), SHADOW)
-            | flag(!self.policy.is_unlimited() || self.policy.permits().is_some(), TAKES_MORE)
+            | flag(!self.policy.limits_only_keys(), TAKES_MORE)
             | flag(keys.refuses_new_keys(), REFUSES_NEW);
         let [a, b, c] = limit.unit().words();
         let (max, per) = (limit.rate().max(), limit.rate().per_ns());

@@ -279,6 +279,11 @@ impl Policy {
         self.limits[0].is_none()
     }
 
+    /// Whether the policy has only limits per key: a request without a key has nothing to take from.
+    pub fn limits_only_keys(&self) -> bool {
+        self.keys.is_some() && self.is_unlimited() && self.permits == 0
+    }
+
     /// This policy with `limit` as its first limit, replacing the first limit if there is one.
     ///
     /// ```

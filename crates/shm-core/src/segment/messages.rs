@@ -102,10 +102,7 @@ impl Segment {
 
     fn limits_only_keys(&self) -> bool {
         self.key_shape().tables > 0
-            && self
-                .generations()
-                .config()
-                .is_ok_and(|(_, config)| config.policy.is_unlimited() && config.policy.permits().is_none())
+            && self.generations().config().is_ok_and(|(_, config)| config.policy.limits_only_keys())
     }
 
     fn how_to_admit_more(&self, limit: usize) -> &'static str {

@@ -140,9 +140,7 @@ impl Page {
 
     /// The waiting processes, in the order in which their first callers are served.
     fn waiting(&mut self, seen: &Inspection) {
-        let keyed_only =
-            seen.policy.keys().is_some() && seen.limits.is_empty() && seen.policy.permits().is_none();
-        if keyed_only {
+        if seen.policy.limits_only_keys() {
             // Callers that wait for keys stand in no line.
             return;
         }
