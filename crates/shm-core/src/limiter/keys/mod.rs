@@ -148,9 +148,9 @@ impl Limiter {
         ahead: Duration,
     ) -> Result<KeyRequest> {
         let latest = if ahead.is_zero() { now } else { now.plus(ahead) };
-        let mut request =
-            KeyRequest { keys, now, costs: [0; MAX_LIMITS], latest, may_forget: rules.may_forget };
-        self.prepare(&mut request, ask, rules, epoch)?;
+        let costs = self.admissible_costs(ask, rules, epoch)?;
+        let request = KeyRequest { keys, now, costs, latest, may_forget: rules.may_forget };
+        self.allocate(&request, rules)?;
         Ok(request)
     }
 
@@ -164,28 +164,23 @@ impl Limiter {
         }
     }
 
+    /// What a request takes from each limit: at most its burst.
     #[inline]
-    fn prepare(
-        &self,
-        request: &mut KeyRequest,
-        ask: &KeyAsk<'_>,
-        rules: &KeyRules,
-        epoch: u64,
-    ) -> Result<()> {
-        request.costs = match ask.cost.only_calls() {
+    fn admissible_costs(&self, ask: &KeyAsk<'_>, rules: &KeyRules, epoch: u64) -> Result<Costs> {
+        let costs = match ask.cost.only_calls() {
             Some(calls) if !rules.counts_units && calls > 0 => [calls; MAX_LIMITS],
             _ => self.key_costs(ask.cost, rules, epoch)?,
         };
-        for index in 0..rules.len() {
+        for (index, &cost) in costs[..rules.len()].iter().enumerate() {
             let burst = match ask.at {
                 Some((_, burst)) if index == 0 => burst,
                 _ => rules.bursts[index],
             };
-            if request.costs[index] > burst {
-                return Err(self.never_admissible(index, burst, request.costs[index]));
+            if cost > burst {
+                return Err(self.never_admissible(index, burst, cost));
             }
         }
-        self.allocate(request, rules)
+        Ok(costs)
     }
 
     /// Makes sure that the rows of a request have memory.
