@@ -386,10 +386,17 @@ impl KeyLimit {
         Ok(KeyLimit::Bucket(Bucket { interval, tolerance, floor, clock }))
     }
 
-    /// The latest instant for which a key that no request and no debt has charged too far may have to wait.
+    /// Whether a key may have to wait until `ready`: no request and no debt charges one further.
+    #[inline]
+    pub(crate) fn can_be_ready_at(&self, ready: Nanos, now: Nanos, created_ns: u64) -> bool {
+        // Nearly all are ready within a year, and the latest one is never before that.
+        ready <= now.plus(MAX_WAIT) || ready <= self.latest_ready(now, created_ns)
+    }
+
+    /// The latest instant for which a key may have to wait.
     ///
     /// After the rate was changed, a debt may be one of the fastest rate that there was.
-    pub(crate) fn latest_ready(&self, now: Nanos, created_ns: u64) -> Nanos {
+    fn latest_ready(&self, now: Nanos, created_ns: u64) -> Nanos {
         let own = match self {
             KeyLimit::Bucket(b) if b.clock.anchor_ns != created_ns => {
                 let longest = (MAX_WAIT.as_nanos() as u64).saturating_mul(MAX_TICKS_PER_NS);
@@ -574,7 +581,7 @@ impl KeyLimit {
 
     /// Whether requests and debts can have led to this state.
     pub(crate) fn is_plausible(&self, state: u64, now: Nanos, created_ns: u64) -> bool {
-        self.next_at(state, now) <= self.latest_ready(now, created_ns)
+        self.can_be_ready_at(self.next_at(state, now), now, created_ns)
     }
 
     /// How much is charged beyond the burst: a debt, or turns ahead. A sliding counter has its debt in its windows.

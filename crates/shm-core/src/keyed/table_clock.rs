@@ -163,6 +163,8 @@ impl TableClock {
                 since -= 1;
             } else if self.speed.times(since) < ahead {
                 since = since.saturating_add(1);
+            } else {
+                break;
             }
         }
         Nanos::from_nanos(self.anchor_ns.saturating_add(since))

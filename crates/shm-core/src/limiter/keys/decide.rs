@@ -146,7 +146,7 @@ impl Limiter {
             }
             RowDecision::TooEarly { ready, is_inherited }
                 if ready.since(now.at) >= QUICK_LAG
-                    && ready <= limit.latest_ready(now.at, self.created_ns) =>
+                    && limit.can_be_ready_at(ready, now.at, self.created_ns) =>
             {
                 let decision = KeyDecision::TooEarly { limit: 0, ready, is_inherited };
                 self.count_denied_key(hash.tag, &[part], decision, now.at, epoch);
@@ -321,7 +321,8 @@ impl Limiter {
         };
         let key = request.keys[index % MAX_LIMITS];
         if let KeyDecision::TooEarly { ready, .. } = decision
-            && limits[index % MAX_LIMITS].is_some_and(|own| ready > own.latest_ready(now.at, self.created_ns))
+            && limits[index % MAX_LIMITS]
+                .is_some_and(|own| !own.can_be_ready_at(ready, now.at, self.created_ns))
         {
             return self.damaged_key(index, key, ready);
         }
