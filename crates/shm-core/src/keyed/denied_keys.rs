@@ -14,7 +14,7 @@ const MINUTE: u64 = 60_000_000_000;
 /// Places of one group.
 const GROUP: usize = 8;
 /// One denial in so many is counted, for as many, beyond [`PACE`].
-const SAMPLE: u64 = 16;
+const SAMPLE: u64 = 64;
 /// How long a handle counts so many denials one by one. Of further ones it counts one in [`SAMPLE`], for as many: so a decision that
 /// denies takes no longer than one that admits, where it matters.
 const PACE_SHIFT: u32 = 20;

@@ -63,8 +63,26 @@ impl Ratio {
     /// `n` times the ratio, rounded down; at most `u64::MAX`.
     #[inline(always)]
     fn times(self, n: u64) -> u64 {
-        let product = (u128::from(n) * u128::from(self.mantissa)) >> (self.shift & 127);
+        self.scaled_down(u128::from(n) * u128::from(self.mantissa))
+    }
+
+    #[inline(always)]
+    fn scaled_down(self, product: u128) -> u64 {
+        let product = product >> (self.shift & 127);
         if product >> 64 == 0 { product as u64 } else { u64::MAX }
+    }
+
+    /// The least of these `n` whose product with the ratio, rounded down, is at least this: `n − 1`, `n` or `n + 1`.
+    #[inline(always)]
+    fn least_reaching(self, goal: u64, n: u64) -> u64 {
+        let product = u128::from(n) * u128::from(self.mantissa);
+        if self.scaled_down(product) < goal {
+            n.saturating_add(1)
+        } else if n > 0 && self.scaled_down(product - u128::from(self.mantissa)) >= goal {
+            n - 1
+        } else {
+            n
+        }
     }
 }
 
@@ -156,16 +174,15 @@ impl TableClock {
             let before = self.inverse.times(self.anchor_ticks - tick);
             return Nanos::from_nanos(self.anchor_ns.saturating_sub(before));
         };
-        // Both ratios are rounded down, by less than one part in 2^63: the guess is wrong by at most two.
-        let mut since = self.inverse.times(ahead);
+        // Both ratios are rounded down, by less than one part in 2^63. So the guess, which is rounded down in most cases, is wrong by
+        // at most two; after one more it is most often right.
+        let mut since = self.inverse.times(ahead).saturating_add(1);
         for _ in 0..3 {
-            if since > 0 && self.speed.times(since - 1) >= ahead {
-                since -= 1;
-            } else if self.speed.times(since) < ahead {
-                since = since.saturating_add(1);
-            } else {
+            let least = self.speed.least_reaching(ahead, since);
+            if least == since {
                 break;
             }
+            since = least;
         }
         Nanos::from_nanos(self.anchor_ns.saturating_add(since))
     }
