@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 ///   20 ms ahead (of a bucket or a fixed window), so that it does not depend on when it wakes up.
 /// - **Deadline**: a request whose turn would come after its deadline is denied immediately.
 /// - **Dropped** futures leave nothing charged, except for a turn within these 20 ms: that passes to the next caller of the process
-///   that waits for the key, and is lost if there is none. The same holds for a **killed** process.
+///   that waits for the key, if it asks for the same and its deadline is not earlier; otherwise the turn is lost. A **killed** process
+///   takes at most the turns of 20 ms of each key with it.
 /// - **Futures that are not polled** for two seconds are passed over, so that the callers behind them go on.
 /// - **Fork**: a copy of a waiting future in the child starts its request again when it is polled.
 /// - **Changed**: waiting callers notice a change, pause or reset within a second, or when their turn comes if that is sooner.
@@ -103,7 +104,7 @@ impl<'l, 'k, T: AcquireOutput> KeyAcquire<'l, 'k, T> {
     }
 
     /// Ends the wait of a thread when `stop` returns true: see [`Acquire::stop_when`]. `stop` is called before each sleep, and at
-    /// least ten times a second.
+    /// least ten times a second. The wait then leaves what a dropped future leaves.
     ///
     /// # Errors
     /// As [`wait`](Self::wait); [`ErrorKind::Interrupted`] if `stop` returned true.

@@ -21,8 +21,9 @@ use decide::KeyCharged;
 use queues::{Asked, Place, Queues};
 use shm_core::clock::{self, Nanos};
 use shm_core::limit::Cost;
-use shm_core::{Decision, Denied, KeyAsk, Limiter};
+use shm_core::{Decision, Denied, KeyAsk, Limiter, ProcessToken};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use timer::{Sleep, TaskTimer, ThreadTimer};
 
@@ -32,6 +33,12 @@ const AHEAD: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a caller sleeps where nobody knows when it can be admitted: before a full table, or while its limiter is lost.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// A number for a caller. A forked child goes on from its parent's, so that the copy of a waiting caller has a number of its own.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
 
 /// A request that may wait.
 #[derive(Clone, Debug)]
@@ -186,7 +193,7 @@ pub(super) fn in_thread(
     }
     let timer = ThreadTimer::default();
     timer.run(wait(request, &timer), stop).unwrap_or_else(|| {
-        let why = "the wait was ended by the caller's own condition; nothing was charged";
+        let why = "the wait was ended by the caller's own condition";
         Err(Error::new(ErrorKind::Interrupted, why).at(request.of.limit.name(), request.of.limit.path()))
     })
 }
@@ -210,11 +217,13 @@ async fn wait<S: Sleep>(request: &Request<'_, '_>, timer: &S) -> Result<Outcome>
             Err(outcome) => return Ok(outcome),
         };
         let receipt = booked.receipt;
+        // Before the check: a child that is forked after it has another token.
+        let process = ProcessToken::current();
         if booked.is_charged() && !all.limiter().belongs_to_this_process(&receipt) {
             // A child that was forked right after the charge, or another limiter by now.
             continue;
         }
-        let turn = place.leave_with(booked);
+        let turn = place.leave_with(booked, process);
         timer.sleep_until(receipt.at).await;
         let limiter = Arc::clone(&all.limiter());
         // The turn is charged, so a change of the rate leaves it as it is. But a pause may have begun meanwhile.
@@ -245,16 +254,9 @@ async fn stand<S: Sleep>(
         if !place.is_first().await {
             // Behind others: until the deadline, or until the place becomes the first.
             if clock::now() >= request.latest {
-                let limiter = Arc::clone(&request.of.limit.all.limiter());
-                limiter.count_denied();
-                let denied = request.of.key.with(|key| {
-                    limiter.key_denial(&KeyAsk { key, cost: &request.cost, at: request.of.at }, false)
-                });
-                let soon = DeniedBy::KeyLimit { index: 0, retry_after: Duration::ZERO, inherited: false };
-                let denied = denied.ok().flatten().unwrap_or(Denied::new(soon, clock::now()));
-                return Ok(Err(Outcome::Denied(denied)));
+                return Ok(Err(Outcome::Denied(denied_behind_others(request)?)));
             }
-            timer.sleep_until(request.latest.min(clock::now().plus(LOOK))).await;
+            place.doze_until(request.latest.min(clock::now().plus(LOOK)), timer, false).await;
             continue;
         }
         if let Some(booked) = place.take_inherited() {
@@ -282,6 +284,18 @@ async fn stand<S: Sleep>(
         // Early enough to charge the turn ahead, unless that has just been refused, and never in a tight loop.
         let next = if retry_at.since(now) > early { retry_at - early } else { retry_at };
         let next = next.max(now.plus(Duration::from_micros(50)));
-        timer.sleep_until(next.min(now.plus(LOOK)).min(request.latest.max(now))).await;
+        place.doze_until(next.min(now.plus(LOOK)).min(request.latest.max(now)), timer, true).await;
     }
+}
+
+/// The denial of a caller whose deadline comes while others stand before it. If the key itself denies nothing, it may ask again
+/// immediately.
+fn denied_behind_others(request: &Request<'_, '_>) -> Result<Denied> {
+    let Request { of, cost, .. } = request;
+    let limiter = Arc::clone(&of.limit.all.limiter());
+    limiter.count_denied();
+    let (_, for_key) = limiter.split_cost(cost)?;
+    let denied = of.key.with(|key| limiter.key_denial(&KeyAsk { key, cost: &for_key, at: of.at }, false))?;
+    let soon = DeniedBy::KeyLimit { index: 0, retry_after: Duration::ZERO, inherited: false };
+    Ok(denied.unwrap_or(Denied::new(soon, clock::now())))
 }

@@ -4,9 +4,9 @@
 //! callers in its copy are its parent's.
 
 use super::super::{Key, OwnedKey};
-use super::LOOK;
 use super::own_state::OwnState;
 use super::timer::Sleep;
+use super::{LOOK, next_id};
 use crate::Admission;
 use shm_core::ProcessToken;
 use shm_core::clock::{self, Nanos};
@@ -15,11 +15,8 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
-
-/// The next caller's number. A forked child goes on from its parent's, so that the copy of a waiting caller has a number of its own.
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// The queues of a handle and its clones.
 #[derive(Default)]
@@ -87,12 +84,19 @@ pub(super) struct Place {
     id: u64,
 }
 
+/// What a caller sees of its place.
+struct Seen {
+    is_first: bool,
+    has_inherited: bool,
+}
+
 /// A turn that is charged and has not come. Dropping it passes it on.
 pub(super) struct Turn {
     queues: Arc<Queues>,
     key: OwnedKey,
     asked: Asked,
     admission: Option<Admission>,
+    /// The process that charged it.
     process: ProcessToken,
 }
 
@@ -124,7 +128,7 @@ impl Queues {
         latest: Nanos,
         max: Option<u64>,
     ) -> Result<Place, u64> {
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let id = next_id();
         self.with(|state| {
             let queue = state.by_key.entry(key.clone()).or_default();
             let waiting = queue.len() as u64;
@@ -165,30 +169,46 @@ impl Queues {
 }
 
 impl Place {
-    /// Whether the place is the first, not counting those that are overdue. Otherwise the task is woken when it becomes that.
+    /// Whether the place is the first, not counting those that are overdue.
     pub(super) async fn is_first(&self) -> bool {
-        poll_fn(|context| Poll::Ready(self.check_first(context.waker()))).await
+        poll_fn(|context| Poll::Ready(self.look(context.waker()).is_first)).await
     }
 
-    fn check_first(&self, waker: &Waker) -> bool {
+    /// Sleeps until this instant, or until the place becomes the first, or is no longer the first, or inherits a turn.
+    pub(super) async fn doze_until(&self, at: Nanos, timer: &impl Sleep, was_first: bool) {
+        poll_fn(|context| {
+            let seen = self.look(context.waker());
+            if seen.is_first != was_first || seen.has_inherited || clock::now() >= at {
+                return Poll::Ready(());
+            }
+            timer.wake_at(at, context.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Looks where the place is. The task is woken when that changes.
+    fn look(&self, waker: &Waker) -> Seen {
         let (new, now) = (waker.clone(), clock::now());
-        let (is_first, old) = self.queues.with(|state| {
+        let (seen, old) = self.queues.with(|state| {
             let queue = state.by_key.entry(self.key.clone()).or_default();
             match queue.iter().position(|caller| caller.id == self.id) {
                 Some(at) => {
                     queue[at].looked = now;
-                    (first_of(queue, now) == Some(at), queue[at].waker.replace(new))
+                    let is_first = first_of(queue, now) == Some(at);
+                    let has_inherited = queue[at].inherited.is_some();
+                    (Seen { is_first, has_inherited }, queue[at].waker.replace(new))
                 }
                 None => {
                     // A copy of a waiting caller in a forked child: it joins the queue there.
                     state.callers += 1;
                     queue.push_back(Caller::new(self.id, self.asked, self.latest, Some(new)));
-                    (queue.len() == 1, None)
+                    (Seen { is_first: queue.len() == 1, has_inherited: false }, None)
                 }
             }
         });
         drop(old);
-        is_first
+        seen
     }
 
     /// Polls a future that may wait for longer than [`LOOK`]: meanwhile the caller is not overdue.
@@ -197,7 +217,7 @@ impl Place {
         poll_fn(|context| {
             let polled = future.as_mut().poll(context);
             if polled.is_pending() {
-                self.check_first(context.waker());
+                self.look(context.waker());
                 timer.wake_at(clock::now().plus(LOOK), context.waker());
             }
             polled
@@ -213,14 +233,14 @@ impl Place {
         })
     }
 
-    /// Leaves the queue with a charged turn.
-    pub(super) fn leave_with(self, admission: Admission) -> Turn {
+    /// Leaves the queue with a turn that was charged by this process.
+    pub(super) fn leave_with(self, admission: Admission, process: ProcessToken) -> Turn {
         Turn {
             queues: Arc::clone(&self.queues),
             key: self.key.clone(),
             asked: self.asked,
             admission: Some(admission),
-            process: ProcessToken::current(),
+            process,
         }
     }
 }

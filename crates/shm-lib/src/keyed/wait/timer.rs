@@ -1,17 +1,18 @@
 //! What wakes a caller at an instant. A waiting thread sleeps by itself. Waiting tasks share one thread, which starts when the first
 //! of them sleeps, and ends when none has slept for a second.
 
+use super::next_id;
 use super::own_state::OwnState;
 use super::queues::Queues;
 use crate::thread;
 use shm_core::clock::{self, Nanos};
 use std::cell::Cell;
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
@@ -21,21 +22,18 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A way to sleep until an instant.
 pub(super) trait Sleep {
-    /// Sleeps until this instant, or shorter: the caller looks at the clock again, and at whatever may have woken it.
+    /// Sleeps until this instant has come, however often the caller is polled before.
     fn sleep_until(&self, at: Nanos) -> impl Future<Output = ()> {
-        let mut has_slept = false;
         poll_fn(move |context| {
-            if has_slept || clock::now() >= at {
+            if clock::now() >= at {
                 return Poll::Ready(());
             }
-            // The next poll is after a sleep: to this instant, or to a wake-up.
-            has_slept = true;
             self.wake_at(at, context.waker());
             Poll::Pending
         })
     }
 
-    /// Wakes the caller at this instant.
+    /// Wakes the caller at this instant, and no more at the one that was planned before.
     fn wake_at(&self, at: Nanos, waker: &Waker);
 }
 
@@ -87,20 +85,39 @@ impl Sleep for ThreadTimer {
     }
 }
 
-/// For tasks.
+/// For a task.
 pub(super) struct TaskTimer {
     queues: Arc<Queues>,
+    id: u64,
+    /// When the task is to be woken (ns); 0: not planned.
+    planned: AtomicU64,
 }
 
 impl TaskTimer {
     pub(super) fn of(queues: &Arc<Queues>) -> TaskTimer {
-        TaskTimer { queues: Arc::clone(queues) }
+        TaskTimer { queues: Arc::clone(queues), id: next_id(), planned: AtomicU64::new(0) }
+    }
+
+    /// Plans this instant, and returns the one that was planned before.
+    fn plan(&self, at: Nanos) -> Alarm {
+        let planned = self.planned.swap(at.as_nanos(), Ordering::Relaxed);
+        Alarm { at: Nanos::from_nanos(planned), id: self.id }
     }
 }
 
 impl Sleep for TaskTimer {
     fn wake_at(&self, at: Nanos, waker: &Waker) {
-        self.queues.timer.wake_at(&self.queues, at, waker);
+        let before = self.plan(at);
+        self.queues.timer.wake_at(&self.queues, before, Alarm { at, id: self.id }, waker);
+    }
+}
+
+impl Drop for TaskTimer {
+    fn drop(&mut self) {
+        let planned = self.plan(Nanos::default());
+        if planned.at > Nanos::default() {
+            self.queues.timer.forget(planned);
+        }
     }
 }
 
@@ -112,47 +129,38 @@ pub(super) struct TimerThread {
 
 #[derive(Default)]
 struct State {
-    sleepers: BinaryHeap<Sleeper>,
+    /// One for each sleeping task, the earliest first.
+    alarms: BTreeMap<Alarm, Waker>,
     thread: Option<Thread>,
     is_running: bool,
 }
 
-struct Sleeper {
+/// When a task is to be woken, and which.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Alarm {
     at: Nanos,
-    waker: Waker,
+    id: u64,
 }
 
-/// The earliest one is the greatest.
-impl Ord for Sleeper {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at.cmp(&self.at)
+impl State {
+    fn first(&self) -> Option<Nanos> {
+        self.alarms.first_key_value().map(|(alarm, _)| alarm.at)
     }
 }
-
-impl PartialOrd for Sleeper {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Sleeper {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Sleeper {}
 
 impl TimerThread {
-    /// Wakes a task at this instant.
-    fn wake_at(&self, queues: &Arc<Queues>, at: Nanos, waker: &Waker) {
-        let sleeper = Sleeper { at, waker: waker.clone() };
-        let (starts, thread) = self.state.with(|state| {
-            let is_earliest = state.sleepers.peek().is_none_or(|first| at < first.at);
-            state.sleepers.push(sleeper);
+    /// Wakes a task at this instant, and not at the one before.
+    fn wake_at(&self, queues: &Arc<Queues>, before: Alarm, alarm: Alarm, waker: &Waker) {
+        let waker = waker.clone();
+        let (starts, thread, old) = self.state.with(|state| {
+            let old = state.alarms.remove(&before);
+            let is_earliest = state.first().is_none_or(|first| alarm.at < first);
+            state.alarms.insert(alarm, waker);
             let starts = !std::mem::replace(&mut state.is_running, true);
-            (starts, if is_earliest { state.thread.clone() } else { None })
+            (starts, if is_earliest { state.thread.clone() } else { None }, old)
         });
+        // Outside the lock, because it is of a runtime.
+        drop(old);
         if let Some(thread) = thread {
             thread.unpark();
         }
@@ -160,13 +168,18 @@ impl TimerThread {
             let timer = Arc::clone(queues);
             if thread::start(None, move || timer.timer.run()).is_err() {
                 // Without a thread to spare, the tasks look at the clock themselves.
-                let sleepers = self.state.with(|state| {
+                let alarms = self.state.with(|state| {
                     state.is_running = false;
-                    std::mem::take(&mut state.sleepers)
+                    std::mem::take(&mut state.alarms)
                 });
-                sleepers.into_iter().for_each(|sleeper| sleeper.waker.wake());
+                alarms.into_values().for_each(Waker::wake);
             }
         }
+    }
+
+    fn forget(&self, alarm: Alarm) {
+        let old = self.state.with(|state| state.alarms.remove(&alarm));
+        drop(old);
     }
 
     fn run(&self) {
@@ -176,22 +189,22 @@ impl TimerThread {
             let (due, next) = self.state.with(|state| {
                 state.thread = Some(std::thread::current());
                 let mut due = Vec::new();
-                while state.sleepers.peek().is_some_and(|first| first.at <= now) {
-                    due.extend(state.sleepers.pop());
+                while state.first().is_some_and(|at| at <= now) {
+                    due.extend(state.alarms.pop_first());
                 }
-                (due, state.sleepers.peek().map(|first| first.at))
+                (due, state.first())
             });
             if !due.is_empty() || next.is_some() {
                 idle_since = now;
             }
             // Outside the lock, because a waker runs code of its runtime.
-            for sleeper in due {
+            for (_, waker) in due {
                 // It may drop a task of the program's, which may panic. The others have to be woken all the same.
-                let _ = catch_unwind(AssertUnwindSafe(|| sleeper.waker.wake()));
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             }
             if next.is_none() && now.since(idle_since) >= LINGER {
                 let ended = self.state.with(|state| {
-                    let ends = state.sleepers.is_empty();
+                    let ends = state.alarms.is_empty();
                     if ends {
                         (state.is_running, state.thread) = (false, None);
                     }
