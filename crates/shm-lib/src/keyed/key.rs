@@ -29,10 +29,10 @@ use std::net::IpAddr;
 /// a random key of the file. (The names of denied keys are kept, in a small sample: see [`KeyedBuilder::hide_names`].)
 ///
 /// [`KeyedBuilder::hide_names`]: crate::KeyedBuilder::hide_names
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Key<'a>(Content<'a>);
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 enum Content<'a> {
     Bytes(&'a [u8]),
     Text(ShortText),
@@ -45,7 +45,7 @@ enum Content<'a> {
 /// A text of at most this many bytes: the longest is an IPv6 address with the length of a prefix.
 const SHORT: usize = 43;
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct ShortText {
     bytes: [u8; SHORT],
     len: u8,
@@ -91,7 +91,8 @@ impl<'a> Key<'a> {
     }
 
     /// The networks of an IP address with these prefixes, one for each limit per key of the limiter: for example /64, /56 and /48,
-    /// each with its own limit. All of them admit a request, or it is denied. See [`network`](Self::network).
+    /// each with its own limit. All of them admit a request, or it is denied. Without a prefix, the key is the whole address. See
+    /// [`network`](Self::network).
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -108,11 +109,15 @@ impl<'a> Key<'a> {
     /// # }
     /// ```
     pub fn networks(address: IpAddr, prefixes: &[u8]) -> Key<'static> {
-        Key::each(prefixes.iter().map(|&prefix| Key::network(address, prefix)))
+        match prefixes {
+            [] => Key::network(address, 128),
+            _ => Key::each(prefixes.iter().map(|&prefix| Key::network(address, prefix))),
+        }
     }
 
     /// A key for each limit per key of the limiter, in order. If the limiter has more limits, the last key counts for the rest. A
-    /// key that is itself one for each limit counts for its place.
+    /// key that is itself one for each limit counts for its place. Without any key, the result is the key of no parts: one key, and
+    /// one budget, for all such requests.
     pub fn each(keys: impl IntoIterator<Item = Key<'a>>) -> Key<'a> {
         let of_place = |(index, key): (usize, Key<'a>)| match &key.0 {
             Content::Each(_) => key.of_limit(index).clone(),
@@ -212,11 +217,28 @@ impl<'a> Key<'a> {
     fn owned_parts(&self) -> Owned {
         match &self.0 {
             Content::Each(keys) => Owned::Each(keys.iter().map(Key::owned_parts).collect()),
-            Content::Parts(parts) => Owned::Parts(parts.iter().map(|part| part.bytes().into()).collect()),
+            Content::Parts(parts) => match &parts[..] {
+                // It counts as that part.
+                [part] => Owned::Bytes(part.bytes().into()),
+                parts => Owned::Parts(parts.iter().map(|part| part.bytes().into()).collect()),
+            },
             _ => Owned::Bytes(self.bytes().into()),
         }
     }
 }
+
+/// Keys are equal if they are the same key for a limiter, in whatever way they were made.
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Content::Each(keys), Content::Each(others)) => keys == others,
+            (Content::Each(_), _) | (_, Content::Each(_)) => false,
+            _ => self.parts() == other.parts(),
+        }
+    }
+}
+
+impl Eq for Key<'_> {}
 
 /// A key with bytes of its own, for a caller that waits or to be kept: `Key::from(&owned)` is the key again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -318,6 +340,22 @@ mod tests {
             KeyOf::All(parts) => vec![text(parts)],
             KeyOf::Each(keys) => keys.iter().map(|parts| text(parts)).collect(),
         })
+    }
+
+    #[test]
+    fn a_key_equals_itself_in_every_form() {
+        let address: IpAddr = "192.0.2.7".parse().unwrap();
+        for (one, other) in [
+            (Key::from(42_u64), Key::from("42")),
+            (Key::from(address), Key::from("192.0.2.7")),
+            (Key::of_parts([Key::from("a")]), Key::from("a")),
+            (Key::networks(address, &[]), Key::from(address)),
+        ] {
+            assert_eq!(one, other);
+            assert_eq!(one.into_owned(), other.into_owned());
+        }
+        assert_ne!(Key::from(("ab", "c")), Key::from(("a", "bc")));
+        assert_ne!(Key::each([Key::from("a")]), Key::from("a"));
     }
 
     #[test]
