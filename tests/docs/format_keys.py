@@ -149,7 +149,7 @@ class TableClock:
         since = ns - self.anchor["ns"]
         if since >= 0:
             return add(self.anchor["ticks"], self.times(self.speed, since))
-        return sub(self.anchor["ticks"], self.times(self.speed, -since) + 1)
+        return sub(self.anchor["ticks"], 256 * -since)
 
     def charged_at(self, ns):
         return add(self.at(ns), 1 if self.speed[1] > 63 else 0)
@@ -218,7 +218,8 @@ class KeyBucket:
         return add(self.anchor["ticks"], sub(greatest, self.clock.at(now - 4 * US)))
 
     def last_possible(self, now):
-        last = self.clock.instant(add(max(self.floor, self.clock.at(now)), mul(8, self.tolerance)))
+        longest = max(mul(8, self.tolerance), add(self.clock.times(self.clock.speed, 3653 * 86_400 * SECOND), 1))
+        last = self.clock.instant(add(max(self.floor, self.clock.at(now)), longest))
         return add(last, YEAR, SECOND)
 
     def at_rate(self, max, per, burst):

@@ -2,7 +2,7 @@
 
 use crate::checks::{
     Budget, ChangedLine, Checks, Control, Creation, Deadline, KeyControl, KeyWaiting, Keys, Line, PERMITS,
-    Permits, Reservations, Retirement, Waiting,
+    Permits, Reservations, Retirement, SlowedKeys, Waiting,
 };
 
 /// One of them, on one kind of limiter.
@@ -68,6 +68,9 @@ const KEY_AND_ALL: [(&str, &str); 3] = [
     ("greedy", "greedy:1000/366d+key-bucket:500/366d:500"),
 ];
 const KEY_AND_PERMIT: [(&str, &str); 1] = [("permit", "key-bucket:1000/366d:1000")];
+/// Rates that are lowered beside the victim.
+const KEY_FAST: [(&str, &str); 2] =
+    [("bucket", "key-bucket:1000/s:1000"), ("two", "key-bucket:1000/s:1000+key-bucket:2000/s:2000")];
 const KEY_SOON: [(&str, &str); 2] =
     [("alone", "key-bucket:50/s"), ("in-line", "bucket:100/s+key-bucket:50/s")];
 
@@ -118,6 +121,7 @@ const ROWS: &[Row] = &[
     ("key-life", "key-try", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::later_life())),
     ("key-denied", "key-try", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::used_up(1_000))),
     ("key-limits", "key-try", &KEY_LIMITS, || Box::new(Keys::known())),
+    ("key-slowed", "key-try", &KEY_FAST, || Box::new(SlowedKeys)),
     ("key-and-all", "key-try", &KEY_AND_ALL, || Box::new(Keys::known())),
     ("key-permit", "key-permit", &KEY_AND_PERMIT, || Box::new(Keys::holding())),
     ("key-batch", "key-batch", KEY.first_chunk::<1>().unwrap(), || Box::new(Keys::batch())),

@@ -15,6 +15,7 @@
 //! | `keys` | takes from keys, charges or resets one |
 //! | `key_waiting` | waits for a key's turn |
 //! | `key_control` | changes, resets or pauses a keyed limiter |
+//! | `slowed_keys` | takes from a key while the rate is lowered |
 //! | `retirement` | retires the limiter |
 //! | `creation` | creates it |
 
@@ -30,6 +31,7 @@ mod line;
 mod permits;
 mod reservations;
 mod retirement;
+mod slowed_keys;
 mod waiter;
 mod waiting;
 
@@ -45,6 +47,7 @@ pub(crate) use line::Line;
 pub(crate) use permits::{PERMITS, Permits};
 pub(crate) use reservations::Reservations;
 pub(crate) use retirement::Retirement;
+pub(crate) use slowed_keys::SlowedKeys;
 pub(crate) use waiting::Waiting;
 
 use crate::ending::{Finding, Pair};

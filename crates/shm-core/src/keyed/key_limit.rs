@@ -21,7 +21,7 @@ use crate::clock::{Nanos, QUICK_LAG};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::key_policy::count_bits;
 use crate::limit::window::{SlidingCounter, SlidingState};
-use crate::limit::{KeyPolicy, Kind, Limit, MAX_LIMITS, MAX_WAIT, Rate, format_span};
+use crate::limit::{KeyPolicy, Kind, Limit, MAX_LIMITS, MAX_REFILL, MAX_WAIT, Rate, format_span};
 use std::time::Duration;
 
 /// The kinds, as in the words of a limiter's other limits.
@@ -394,16 +394,16 @@ impl KeyLimit {
     }
 
     /// The latest instant for which a key may have to wait.
-    ///
-    /// After the rate was changed, a debt may be one of the fastest rate that there was.
     fn latest_ready(&self, now: Nanos, created_ns: u64) -> Nanos {
         let own = match self {
-            KeyLimit::Bucket(b) if b.clock.anchor_ns != created_ns => {
-                let longest = (MAX_WAIT.as_nanos() as u64).saturating_mul(MAX_TICKS_PER_NS);
-                b.clock.instant(b.floor.max(b.clock.at(now)).saturating_add(longest))
-            }
             KeyLimit::Bucket(b) => {
-                let longest = b.tolerance.saturating_mul(MAX_RATIO);
+                // A key may owe a burst of before the limit was changed; and after the rate was changed, one of the fastest rate
+                // that there was.
+                let longest = if b.clock.anchor_ns == created_ns {
+                    b.clock.ticks(MAX_REFILL.as_nanos() as u64).max(b.tolerance.saturating_mul(MAX_RATIO))
+                } else {
+                    (MAX_WAIT.as_nanos() as u64).saturating_mul(MAX_TICKS_PER_NS)
+                };
                 b.clock.instant(b.floor.max(b.clock.at(now)).saturating_add(longest))
             }
             KeyLimit::Fixed(w) | KeyLimit::Sliding(w) => {

@@ -144,12 +144,11 @@ impl TableClock {
         }
     }
 
-    /// By the clock of a process that lags by microseconds, or for an instant at which other limits have admitted a request. At the
-    /// speed of today: after the rate was lowered, this may be later than the clock showed then. It is never later than it shows
-    /// now.
+    /// By the clock of a process that lags by microseconds, or for an instant at which other limits have admitted a request. What
+    /// the speed was then is not known: the clock showed at least this.
     #[cold]
     fn before_anchor(&self, at: Nanos) -> u64 {
-        let before = self.speed.times(self.anchor_ns - at.as_nanos()).saturating_add(1);
+        let before = (self.anchor_ns - at.as_nanos()).saturating_mul(MAX_TICKS_PER_NS);
         self.anchor_ticks.saturating_sub(before)
     }
 

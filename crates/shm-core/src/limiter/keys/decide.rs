@@ -28,8 +28,8 @@ pub struct PrefetchedKey(KeyHash);
 struct Mode {
     /// A turn may be charged that comes within this time.
     ahead: Duration,
-    /// Whether a denial is counted.
-    counts_denials: bool,
+    /// Whether the decision is counted.
+    counts: bool,
     /// Whether the request takes from nothing else. There is no decision if the configuration has limits of all keys, or permits:
     /// it is the configuration by which the key is charged that counts, and not one that was read before.
     is_alone: bool,
@@ -48,7 +48,7 @@ struct Decided {
 
 impl Mode {
     /// Beside limits of all keys, which have admitted the request.
-    const BESIDE: Mode = Mode { ahead: Duration::ZERO, counts_denials: false, is_alone: false };
+    const BESIDE: Mode = Mode { ahead: Duration::ZERO, counts: false, is_alone: false };
 }
 
 impl Limiter {
@@ -126,7 +126,7 @@ impl Limiter {
         if epoch >= RETIRED || calls == 0 || calls > burst || !self.segment.has_memory(0, index) {
             return None;
         }
-        // Before the charge, too: half of two configurations could charge the key for years.
+        // Before the charge, too: half of two configurations, or the clock of an old rate, could charge the key for years.
         if !generations.is_current(epoch) {
             return None;
         }
@@ -170,7 +170,7 @@ impl Limiter {
     /// fit; [`ErrorKind::NoSpace`] if the table needs more memory and its file system is full.
     #[inline]
     pub fn try_key(&self, ask: &KeyAsk<'_>) -> Result<Option<Decision>> {
-        let mode = Mode { ahead: Duration::ZERO, counts_denials: true, is_alone: true };
+        let mode = Mode { ahead: Duration::ZERO, counts: true, is_alone: true };
         self.decide_key(ask, mode, None, || true)
     }
 
@@ -200,7 +200,7 @@ impl Limiter {
     /// # Errors
     /// Those of [`try_key`](Self::try_key).
     pub fn book_key(&self, ask: &KeyAsk<'_>, ahead: Duration) -> Result<Option<Decision>> {
-        self.decide_key(ask, Mode { ahead, counts_denials: false, is_alone: true }, None, || true)
+        self.decide_key(ask, Mode { ahead, counts: false, is_alone: true }, None, || true)
     }
 
     /// For the instant `at`, which has come, or for now. `None` if `holds` does not hold before the decision, or before it is made
@@ -229,6 +229,10 @@ impl Limiter {
                 None if is_exact => Reading::exact(clock::SystemClock.exact()),
                 None => clock::SystemClock.read(),
             };
+            // Before the charge, too: after a change, the clock of the old rate could charge the key for years.
+            if !self.segment.generations().is_current(epoch) {
+                continue;
+            }
             let request = self.key_request(ask, keys, &rules, epoch, now.at, mode.ahead)?;
             let limits = limits_for(ask, &rules).map_err(|e| self.named(e))?;
             let decision = self.with_tables(&limits, |tables| tables.admit(&request));
@@ -292,14 +296,14 @@ impl Limiter {
             if has_forgotten {
                 self.count_forgotten(now.at);
             }
-            if mode.counts_denials {
+            if mode.counts {
                 self.process.seat.counter(&self.segment).admitted(ask.cost.call_count());
             }
             self.maybe_check_file(now.at)?;
             let owner = self.owner(process);
             return Ok(Decision::Admitted(Receipt { at, epoch, state: 0, owner }));
         }
-        self.deny(ask, request, limits, decided, mode.counts_denials)?;
+        self.deny(ask, request, limits, decided, mode.counts)?;
         self.maybe_check_file(now.at)?;
         let denied = denied_by(decision, now.at).unwrap_or(Denied::by_full_table(now.at));
         Ok(Decision::Denied { denied, shadow: is_shadow })
@@ -350,8 +354,13 @@ impl Limiter {
             _ => {}
         }
         let times = self.denial_pace.weight(now);
-        if times > 0 && !self.segment.generations().hides_names(epoch) {
+        let generations = self.segment.generations();
+        if times > 0 && !generations.hides_names(epoch) {
             denied_keys::count(&stats.denied, key, parts, times, now);
+            // A change may have hidden all names meanwhile, and have erased those that it found.
+            if !generations.is_current(epoch) && generations.hides_names(generations.epoch()) {
+                denied_keys::clear(&stats.denied);
+            }
         }
     }
 

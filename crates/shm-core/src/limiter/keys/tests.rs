@@ -229,6 +229,20 @@ fn a_change_applies_to_all_keys_and_keeps_what_they_used() {
     assert!(e.to_string().contains("limits per key"), "{e}");
 }
 
+/// A burst of before the change is a long debt by the new one, and no damage.
+#[test]
+fn a_burst_can_be_lowered_from_years_to_a_day() {
+    let scene = Scene::new();
+    let limiter = scene.per_key(&[bucket("1/day", 3_000)]);
+    assert!(matches!(
+        limiter.try_key(&ask(&[b"alice"], &Cost::from(3_000))).unwrap(),
+        Some(Decision::Admitted(_))
+    ));
+    limiter.change_from(|policy| Ok(policy.with_keys(keys(&[bucket("1/day", 1)])))).unwrap();
+    let denied = limiter.key_denial(&ask(&[b"alice"], &Cost::one()), true).unwrap().unwrap();
+    assert!((2_999..=3_000).contains(&(denied.retry_after().unwrap().as_secs() / 86_400)), "{denied:?}");
+}
+
 #[test]
 fn a_pause_denies_all_keys() {
     for limit in [bucket("5/s", 5), Limit::sliding_counter(rate("5/s")).unwrap()] {
