@@ -85,8 +85,8 @@ impl Specimen {
     #[track_caller]
     fn compare(&self, what: &str) -> Vec<u64> {
         let created = self.limiter.inspect().expect("a healthy limiter").created;
-        let all =
-            KEYS.map(|key| (key, self.limiter.key_status(KeyOf::All(&bytes(key))).expect("its status")));
+        let all = KEYS
+            .map(|key| (key, self.limiter.key_status(KeyOf::All(&bytes(key)), None).expect("its status")));
         let queries = all
             .iter()
             .map(|(key, (_, now))| json!({ "parts": key, "age_ns": now.as_nanos() - created.as_nanos() }));
@@ -170,7 +170,9 @@ fn the_reader_and_the_limiter_agree_on_keys() {
         assert!(limiter.reset_key(KeyOf::All(&bytes(KEYS[0]))).expect("a reset"));
         assert_eq!(specimen.compare("a key was reset")[0], 10, "{policy}");
         assert!(specimen.admitted(KEYS[0], 4));
-        limiter.charge_key(KeyOf::All(&bytes(KEYS[3])), &specimen.cost(9)).expect("a debt");
+        limiter
+            .charge_key(&KeyAsk { key: KeyOf::All(&bytes(KEYS[3])), cost: &specimen.cost(9), at: None })
+            .expect("a debt");
         assert_eq!(specimen.compare("a second life, and a debt")[..4], [6, 0, 9, 0], "{policy}");
         // All around the ring of generations.
         for _ in 0..9 {

@@ -145,8 +145,17 @@ impl<'a> Tables<'a> {
     }
 
     /// Charges what no limit denies. If a key could then make no request until `latest`, it is not charged; the error says when it
-    /// could. (Limits before that one have been charged.)
+    /// could. (If only a debt that another process charges meanwhile makes it so long, the limits before that one have been
+    /// charged.)
     pub(crate) fn charge(&self, request: &KeyRequest, latest: Nanos) -> Result<(), Nanos> {
+        for (index, table) in self.charged(request) {
+            let (key, limit) = (request.keys[*index], &table.limit);
+            let state = table.row(key).known(limit, key.tag, request.now).state;
+            let ready = limit.next_at(limit.debt(state, request.now, request.costs[*index]), request.now);
+            if ready > latest {
+                return Err(ready);
+            }
+        }
         for (index, table) in self.charged(request) {
             let (key, amount) = (request.keys[*index], request.costs[*index]);
             table.row(key).charge(&table.limit, key.tag, request.now, amount, latest)?;
@@ -248,6 +257,23 @@ mod tests {
         let ready = Nanos::from_nanos(START + 60 * SECOND);
         let refused = KeyDecision::TooEarly { limit: 1, ready, is_inherited: false };
         assert_eq!(all.admit(&request(1, START)), refused);
+    }
+
+    #[test]
+    fn a_debt_is_charged_to_all_limits_or_to_none() {
+        let (fast, slow) = (rows(1), rows(1));
+        let tables = [
+            Table { limit: bucket(10, SECOND, 5), rows: &fast },
+            Table { limit: bucket(1, 60 * SECOND, 2), rows: &slow },
+        ];
+        let all = Tables::new(tables.iter().copied());
+        let debt = |calls| KeyRequest { costs: [calls; MAX_LIMITS], ..request(1, START) };
+        let latest = Nanos::from_nanos(START + 3_600 * SECOND);
+        assert!(all.charge(&debt(1_000), latest).is_err_and(|ready| ready > latest));
+        let key = debt(1).keys[0];
+        assert_eq!([used(&tables[0], key, START), used(&tables[1], key, START)], [0, 0]);
+        all.charge(&debt(30), latest).unwrap();
+        assert_eq!([used(&tables[0], key, START), used(&tables[1], key, START)], [5, 2]);
     }
 
     /// Tokens, of which a request may need none.

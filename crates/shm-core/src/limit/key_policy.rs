@@ -33,6 +33,11 @@ pub struct KeyPolicy {
     hides_names: bool,
 }
 
+/// So many limits, in words.
+pub(crate) fn limits_text(count: usize) -> String {
+    if count == 1 { "1 limit".to_owned() } else { format!("{count} limits") }
+}
+
 impl KeyPolicy {
     /// One to four limits for each key.
     ///
@@ -160,7 +165,7 @@ impl KeyPolicy {
     pub(crate) fn obstacle_to(&self, next: &KeyPolicy) -> Option<String> {
         let (existing, wanted) = (self.limits().count(), next.limits().count());
         if existing != wanted {
-            return Some(format!("it has tables for {existing} limits per key, not for {wanted}"));
+            return Some(format!("it was created for {} per key, not for {wanted}", limits_text(existing)));
         }
         let differs = |(a, b): (Limit, Limit)| match (a.kind(), b.kind()) {
             (Kind::Bucket { .. }, Kind::Bucket { .. }) => false,

@@ -59,7 +59,8 @@ impl Segment {
             CommitError::NeverAdmissible { limit, max } => self.error(
                 ErrorKind::NeverAdmissible,
                 format!(
-                    "a request for {cost} can never be admitted; the maximum is {max}: request less, or {}",
+                    "a request for {cost} can never be admitted{}; the maximum is {max}: request less, or {}",
+                    if self.key_shape().tables > 0 { " by the limits of all keys" } else { "" },
                     self.how_to_admit_more(limit)
                 ),
             ),
@@ -108,9 +109,11 @@ impl Segment {
     fn how_to_admit_more(&self, limit: usize) -> &'static str {
         let config = self.generations().config();
         let kind = config.ok().and_then(|(_, config)| Some(config.policy.limits().nth(limit)?.kind()));
-        match kind {
-            Some(Kind::Bucket { .. }) => "set a larger burst",
-            _ => "set a larger rate",
+        match (kind, self.key_shape().tables) {
+            (Some(Kind::Bucket { .. }), 0) => "set a larger burst",
+            (Some(Kind::Bucket { .. }), _) => "set a larger burst of all keys (--all-burst)",
+            (_, 0) => "set a larger rate",
+            _ => "set a larger rate of all keys (--all-rate)",
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::commit::{
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Cell, Header, Place, RETIRED, Seat};
+use crate::limit::key_policy::limits_text;
 use crate::limit::{Kind, Policy};
 use crate::name::Name;
 use crate::sync::AtomicU64;
@@ -266,7 +267,7 @@ impl Segment {
             (None, _) => return Err("it has tables of keys, so it needs limits per key".into()),
             (Some(_), 0) => return Err("it was created without limits per key".into()),
             (Some(limits), tables) => {
-                return Err(format!("it has room for {tables} limits per key, not for {limits}"));
+                return Err(format!("it was created for {} per key, not for {limits}", limits_text(tables)));
             }
         }
         if policy.permits().unwrap_or(0) as usize > shape.permits {

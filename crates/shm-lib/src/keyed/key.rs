@@ -116,8 +116,8 @@ impl<'a> Key<'a> {
     }
 
     /// A key for each limit per key of the limiter, in order. If the limiter has more limits, the last key counts for the rest. A
-    /// key that is itself one for each limit counts for its place. Without any key, the result is the key of no parts: one key, and
-    /// one budget, for all such requests.
+    /// key that is itself one for each limit counts for its place. A request with more keys than the limiter has limits is an
+    /// error, and so is one with none.
     pub fn each(keys: impl IntoIterator<Item = Key<'a>>) -> Key<'a> {
         let of_place = |(index, key): (usize, Key<'a>)| match &key.0 {
             Content::Each(_) => key.of_limit(index).clone(),

@@ -6,7 +6,7 @@ use crate::{Admission, Outcome, Settled};
 #[cfg(doc)]
 use crate::{ErrorKind, Limit, RateLimit};
 use shm_core::limit::{Cost, Rate};
-use shm_core::{Error, KeyStatus, PrefetchedKey, Result};
+use shm_core::{Error, KeyAsk, KeyStatus, PrefetchedKey, Result};
 
 /// The budget of one key, made by [`KeyedRateLimit::key`]. It offers for one key what a [`RateLimit`] offers for a whole limiter.
 ///
@@ -30,9 +30,10 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
         LimitOfKey { limit, key, at: None }
     }
 
-    /// Decides by this rate and burst instead of those of the first limit per key, for example for paid users beside free ones in
-    /// one table. The caller gives the rate of the key with each request. The first limit must be a bucket, and the two must take
-    /// about equally long to recover from a full burst (`burst / rate`): between an eighth and eight times as long.
+    /// Counts by this rate and burst instead of those of the first limit per key, for example for paid users beside free ones in
+    /// one table. Each use of the key must give it: a request, a debt, a settlement, a status. The other limits per key stay those of
+    /// the limiter. The first limit must be a bucket, and the two must take about equally long to recover from a full burst
+    /// (`burst / rate`): between an eighth and eight times as long.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -174,7 +175,10 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn status(&self) -> Result<Vec<KeyStatus>> {
-        self.limit.all.with(|limiter| self.key.with(|key| limiter.key_status(key))).map(|(status, _)| status)
+        self.limit
+            .all
+            .with(|limiter| self.key.with(|key| limiter.key_status(key, self.at)))
+            .map(|(status, _)| status)
     }
 
     /// For each limit per key, in order, a number that stands for the key where strangers see it: in a log, or in the response to
@@ -244,13 +248,13 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire), but no cost is too large for the burst; [`ErrorKind::TooFar`]
-    /// if the key could then make no request for more than a year. (Of several limits per key, those before that one have been
-    /// charged.)
+    /// if the key could then make no request for more than a year. (If another process charges it at the same time, the limits
+    /// that recover faster than that one may have been charged.)
     pub fn charge(&self, cost: impl Into<Cost>) -> Result<()> {
         let cost = cost.into();
         self.limit.all.with(|limiter| {
             let (_, of_key) = limiter.split_cost(&cost)?;
-            self.key.with(|key| limiter.charge_key(key, &of_key))
+            self.key.with(|key| limiter.charge_key(&KeyAsk { key, cost: &of_key, at: self.at }))
         })
     }
 
@@ -308,7 +312,7 @@ impl<'l, 'k> LimitOfKey<'l, 'k> {
         let debt = cost.differences(&for_key).1.filter(|_| is_ours);
         if let Some(debt) = &debt {
             all.with(|limiter| match limiter.belongs_to_this_process(&receipt) {
-                true => self.key.with(|key| limiter.charge_key(key, debt)),
+                true => self.key.with(|key| limiter.charge_key(&KeyAsk { key, cost: debt, at: self.at })),
                 false => Ok(()),
             })?;
         }

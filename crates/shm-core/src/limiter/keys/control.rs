@@ -1,38 +1,41 @@
 //! Debts and resets of keys, and of all keys.
 
 use super::super::Limiter;
-use super::KeyOf;
+use super::decide::limits_for;
+use super::{KeyAsk, KeyOf};
 use crate::clock::{self, Clock};
 use crate::commit::{CommitError, Config};
 use crate::error::{ErrorKind, Result};
 use crate::keyed::{KeyClock, KeyRequest, KeyReset, Row, Table};
-use crate::limit::{Cost, KeyPolicy, MAX_WAIT};
+use crate::limit::{KeyPolicy, MAX_WAIT};
 use crate::sys::signal::NoHandlers;
 
 impl Limiter {
-    /// Charges this amount to the key unconditionally: a debt, which later time pays. Units that are not named are not charged.
+    /// Charges this cost to the key unconditionally: a debt, which later time pays. Units that are not named are not charged.
     ///
     /// # Errors
     /// [`ErrorKind::TooFar`] if the key could not make a request for more than a year, and those of [`try_key`](Self::try_key).
-    pub fn charge_key(&self, key: KeyOf<'_>, what: &Cost) -> Result<()> {
+    pub fn charge_key(&self, ask: &KeyAsk<'_>) -> Result<()> {
         // A child forked by a handler would charge it a second time.
         let _no_handlers = NoHandlers::enter();
         loop {
             let (epoch, rules) = self.key_rules()?;
-            let what =
-                what.with_every_unit_of(self.config()?.policy.keys().into_iter().flat_map(KeyPolicy::limits));
+            let what = ask
+                .cost
+                .with_every_unit_of(self.config()?.policy.keys().into_iter().flat_map(KeyPolicy::limits));
             if what.largest() == 0 {
                 return Ok(());
             }
             let now = clock::SystemClock.exact();
-            let (keys, costs) = (self.key_hashes(key), self.key_costs(&what, &rules, epoch)?);
+            let (keys, costs) = (self.key_hashes(ask.key)?, self.key_costs(&what, &rules, epoch)?);
             let request = KeyRequest { keys, now, costs, latest: now, may_forget: rules.may_forget };
             self.allocate(&request, &rules)?;
             if !self.segment.generations().is_current(epoch) {
                 continue;
             }
             let latest = now.plus(MAX_WAIT);
-            let charged = self.with_tables(&rules.limits, |tables| tables.charge(&request, latest));
+            let limits = limits_for(ask.at, &rules).map_err(|e| self.named(e))?;
+            let charged = self.with_tables(&limits, |tables| tables.charge(&request, latest));
             if let Err(ready) = charged {
                 let cost = what.largest();
                 return Err(self.segment.commit_error(CommitError::TooFar { ready, now }, cost));
@@ -56,7 +59,7 @@ impl Limiter {
                 break (rules, now);
             }
         };
-        let keys = self.key_hashes(key);
+        let keys = self.key_hashes(key)?;
         let mut was_known = false;
         for (index, limit) in rules.limits.iter().map_while(Option::as_ref).enumerate() {
             let (rows, key) = (self.segment.table(index), keys[index]);

@@ -14,7 +14,7 @@ use crate::keyed::{
     events,
 };
 use crate::layout::RETIRED;
-use crate::limit::MAX_LIMITS;
+use crate::limit::{MAX_LIMITS, Rate};
 use crate::sys::prefetch::prefetch;
 use crate::sys::process_token::process_token;
 use std::time::Duration;
@@ -55,7 +55,8 @@ impl Limiter {
     /// Starts to load what decisions about this key need. A caller that has several keys at hand does this for all of them, and then
     /// decides: with a large table that takes about half the time.
     pub fn prefetch_key(&self, key: KeyOf<'_>) {
-        self.prefetched_hashes(key);
+        // A wrong key is an error of the decision.
+        let _ = self.prefetched_hashes(key);
     }
 
     /// The same for a key of one part.
@@ -85,10 +86,10 @@ impl Limiter {
 
     /// The hashes of a key, whose rows are being loaded.
     #[inline]
-    fn prefetched_hashes(&self, key: KeyOf<'_>) -> [KeyHash; MAX_LIMITS] {
-        let hashes = self.key_hashes(key);
+    fn prefetched_hashes(&self, key: KeyOf<'_>) -> Result<[KeyHash; MAX_LIMITS]> {
+        let hashes = self.key_hashes(key)?;
         (0..self.segment.key_shape().tables).for_each(|table| self.prefetch_row(table, hashes[table]));
-        hashes
+        Ok(hashes)
     }
 
     /// Fast path of [`try_key`](Self::try_key) for a key of one part and this many calls. Covers an undisturbed limiter with one bucket
@@ -214,7 +215,7 @@ impl Limiter {
         holds: impl Fn() -> bool,
     ) -> Result<Option<Decision>> {
         let mut is_exact = false;
-        let keys = self.prefetched_hashes(ask.key);
+        let keys = self.prefetched_hashes(ask.key)?;
         loop {
             let process = process_token();
             if !holds() {
@@ -234,7 +235,7 @@ impl Limiter {
                 continue;
             }
             let request = self.key_request(ask, keys, &rules, epoch, now.at, mode.ahead)?;
-            let limits = limits_for(ask, &rules).map_err(|e| self.named(e))?;
+            let limits = limits_for(ask.at, &rules).map_err(|e| self.named(e))?;
             let decision = self.with_tables(&limits, |tables| tables.admit(&request));
             // A signal handler may have forked, and this may be the child: the admission may have been its parent's.
             if process != process_token() || !self.segment.generations().is_current(epoch) {
@@ -261,12 +262,12 @@ impl Limiter {
     /// # Errors
     /// Those of [`try_key`](Self::try_key).
     pub fn key_denial(&self, ask: &KeyAsk<'_>, counts: bool) -> Result<Option<Denied>> {
-        let keys = self.prefetched_hashes(ask.key);
+        let keys = self.prefetched_hashes(ask.key)?;
         loop {
             let (epoch, rules) = self.key_rules()?;
             let now = clock::SystemClock.exact();
             let request = self.key_request(ask, keys, &rules, epoch, now, Duration::ZERO)?;
-            let limits = limits_for(ask, &rules).map_err(|e| self.named(e))?;
+            let limits = limits_for(ask.at, &rules).map_err(|e| self.named(e))?;
             let refused = self.with_tables(&limits, |tables| tables.refused(&request));
             if self.segment.generations().is_current(epoch) {
                 let Some(decision) = refused else { return Ok(None) };
@@ -366,7 +367,7 @@ impl Limiter {
 
     /// The error for a key that would have to wait longer than anything can make it wait.
     #[cold]
-    fn damaged_key(&self, table: usize, key: KeyHash, ready: Nanos) -> Result<()> {
+    pub(super) fn damaged_key(&self, table: usize, key: KeyHash, ready: Nanos) -> Result<()> {
         // The configuration may be what is damaged.
         self.config()?;
         let row = self.segment.row_offset(table, key.row(self.segment.key_shape().rows));
@@ -388,9 +389,12 @@ fn denied_by(decision: KeyDecision, now: Nanos) -> Option<Denied> {
 
 /// The limits for this request: with the rate that came with it.
 #[inline]
-fn limits_for(ask: &KeyAsk<'_>, rules: &KeyRules) -> Result<[Option<KeyLimit>; MAX_LIMITS]> {
+pub(super) fn limits_for(
+    at: Option<(Rate, u64)>,
+    rules: &KeyRules,
+) -> Result<[Option<KeyLimit>; MAX_LIMITS]> {
     let mut limits = rules.limits;
-    if let (Some((rate, burst)), Some(first)) = (ask.at, limits[0]) {
+    if let (Some((rate, burst)), Some(first)) = (at, limits[0]) {
         limits[0] = Some(first.at(rate, burst)?);
     }
     Ok(limits)

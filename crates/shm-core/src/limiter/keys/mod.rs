@@ -27,10 +27,13 @@ use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::{KeyHash, KeyLimit, KeyRequest, KeyRules, Table, Tables};
 use crate::layout::RETIRED;
+use crate::limit::key_policy::limits_text;
 use crate::limit::{Cost, Costs, KeyPolicy, Limit, MAX_LIMITS, Rate};
 use std::time::Duration;
 
 /// The key of a request. A key is a sequence of parts, each of any bytes; most keys have one part.
+///
+/// A request that names a key for each limit names at least one, and no more than there are limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOf<'a> {
     /// One key for all limits: its parts.
@@ -156,12 +159,32 @@ impl Limiter {
 
     /// For each limit, the hash of the key that it counts.
     #[inline]
-    fn key_hashes(&self, key: KeyOf<'_>) -> [KeyHash; MAX_LIMITS] {
-        let hash_key = self.segment.hash_key();
+    fn key_hashes(&self, key: KeyOf<'_>) -> Result<[KeyHash; MAX_LIMITS]> {
         match key {
-            KeyOf::All(parts) => [hash_key.hash(parts); MAX_LIMITS],
-            each @ KeyOf::Each(_) => std::array::from_fn(|i| hash_key.hash(each.parts(i))),
+            KeyOf::All(parts) => Ok([self.segment.hash_key().hash(parts); MAX_LIMITS]),
+            KeyOf::Each(keys) => {
+                self.check_count(keys.len())?;
+                Ok(std::array::from_fn(|index| self.segment.hash_key().hash(key.parts(index))))
+            }
         }
+    }
+
+    /// Checks how many keys a request names, each for one limit.
+    fn check_count(&self, keys: usize) -> Result<()> {
+        let limits = self.segment.key_shape().tables;
+        if limits == 0 {
+            return Err(self.no_keys_error());
+        }
+        if keys == 0 || keys > limits {
+            return Err(self.segment.error(
+                ErrorKind::InvalidInput,
+                format!(
+                    "it has {} per key, and the request names {keys} keys, each for one limit; name at least 1 and at most {limits}",
+                    limits_text(limits)
+                ),
+            ));
+        }
+        Ok(())
     }
 
     /// What a request takes from each limit: at most its burst.

@@ -2,12 +2,14 @@
 
 use super::super::Limiter;
 use super::KeyOf;
+use super::decide::limits_for;
 use crate::clock::{self, Clock, Nanos};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::keyed::{KeyLimit, Row, Table, denied_keys, events};
 use crate::layout::{RowSlots, SLOTS};
+use crate::limit::Rate;
 use crate::segment::{capacity_of, rows_for};
 
 /// Rows of a table that are counted to estimate how full it is.
@@ -78,16 +80,18 @@ pub struct DeniedKey {
 }
 
 impl Limiter {
-    /// What is known of a key: for each limit per key, in order. Takes nothing.
+    /// What is known of a key: for each limit per key, in order. `at`: as in [`KeyAsk`](super::KeyAsk). Takes nothing.
     ///
     /// # Errors
-    /// As [`reset_key`](Self::reset_key).
-    pub fn key_status(&self, key: KeyOf<'_>) -> Result<(Vec<KeyStatus>, Nanos)> {
+    /// As [`reset_key`](Self::reset_key); [`ErrorKind::Corrupt`] also if nothing can have led
+    /// to the key's state.
+    pub fn key_status(&self, key: KeyOf<'_>, at: Option<(Rate, u64)>) -> Result<(Vec<KeyStatus>, Nanos)> {
         self.segment.check_not_removed()?;
         loop {
             let (epoch, rules) = self.key_rules()?;
             let now = clock::SystemClock.exact();
-            let keys = self.key_hashes(key);
+            let keys = self.key_hashes(key)?;
+            let limits = limits_for(at, &rules).map_err(|e| self.named(e))?;
             let status = |(index, limit): (usize, &KeyLimit)| {
                 let (rows, key) = (self.segment.table(index), keys[index]);
                 let (known, state) = if self.segment.has_memory(index, key.row(rows.len())) {
@@ -96,18 +100,23 @@ impl Limiter {
                 } else {
                     (false, 0)
                 };
+                let next_at = limit.next_at(state, now);
+                if !limit.can_be_ready_at(next_at, now, self.created_ns) {
+                    self.damaged_key(index, key, next_at)?;
+                }
                 let (used, available) = limit.usage(state, now);
-                KeyStatus {
+                Ok(KeyStatus {
                     known,
                     available,
                     used,
                     charged_ahead: limit.beyond_burst(state, now),
-                    next_at: limit.next_at(state, now),
-                }
+                    next_at,
+                })
             };
-            let all = rules.limits.iter().map_while(Option::as_ref).enumerate().map(status).collect();
+            let all = limits.iter().map_while(Option::as_ref).enumerate().map(status);
+            let all: Result<Vec<KeyStatus>> = all.collect();
             if self.segment.generations().is_current(epoch) {
-                return Ok((all, now));
+                return Ok((all?, now));
             }
         }
     }
@@ -119,6 +128,7 @@ impl Limiter {
     /// As [`reset_key`](Self::reset_key).
     pub fn key_fingerprints(&self, key: KeyOf<'_>) -> Result<Vec<u64>> {
         let (_, rules) = self.key_rules()?;
+        self.key_hashes(key)?;
         let hash_key = self.segment.hash_key();
         Ok((0..rules.len()).map(|index| hash_key.fingerprint(key.parts(index))).collect())
     }

@@ -67,9 +67,9 @@ fn each_key_has_its_own_budget_in_all_handles() {
         panic!("{denied:?}")
     };
     assert!((700..=720).contains(&retry_after.as_secs()), "{retry_after:?}");
-    let (status, _) = one.key_status(KeyOf::All(&[b"bob"])).unwrap();
+    let (status, _) = one.key_status(KeyOf::All(&[b"bob"]), None).unwrap();
     assert_eq!((status[0].known, status[0].available, status[0].used), (true, 0, 5));
-    assert!(!one.key_status(KeyOf::All(&[b"carol"])).unwrap().0[0].known);
+    assert!(!one.key_status(KeyOf::All(&[b"carol"]), None).unwrap().0[0].known);
     let counts = one.counts();
     assert_eq!((counts.admitted, counts.denied), (10, 6));
     assert_eq!(
@@ -207,10 +207,10 @@ fn a_change_applies_to_all_keys_and_keeps_what_they_used() {
     assert_eq!(admitted(&limiter, "alice", 9), 3);
     let set = |limit| limiter.change_from(|policy| Ok(policy.with_keys(keys(&[limit]))));
     set(bucket("600/h", 600)).unwrap();
-    let available = || limiter.key_status(KeyOf::All(&[b"alice"])).unwrap().0[0].available;
+    let available = || limiter.key_status(KeyOf::All(&[b"alice"]), None).unwrap().0[0].available;
     assert!((597..=600).contains(&available()), "{}", available());
     // A debt of calls is one of calls, at whichever rate it is paid.
-    limiter.charge_key(KeyOf::All(&[b"mallory"]), &Cost::from(660)).unwrap();
+    limiter.charge_key(&KeyAsk { key: KeyOf::All(&[b"mallory"]), cost: &Cost::from(660), at: None }).unwrap();
     set(bucket("1/h", 2)).unwrap();
     let denied = limiter.key_denial(&ask(&[b"mallory"], &Cost::one()), false).unwrap().unwrap();
     let hours = denied.retry_after().unwrap().as_secs_f64() / 3_600.0;
@@ -218,7 +218,9 @@ fn a_change_applies_to_all_keys_and_keeps_what_they_used() {
     assert!(is_admitted(&limiter, "bob") && is_admitted(&limiter, "bob") && !is_admitted(&limiter, "bob"));
     // A debt that was short at the rate of before is long, and no damage.
     set(bucket("600/h", 600)).unwrap();
-    limiter.charge_key(KeyOf::All(&[b"mallory"]), &Cost::from(600 * 24 * 300)).unwrap();
+    limiter
+        .charge_key(&KeyAsk { key: KeyOf::All(&[b"mallory"]), cost: &Cost::from(600 * 24 * 300), at: None })
+        .unwrap();
     set(bucket("1/h", 2)).unwrap();
     assert!(limiter.key_denial(&ask(&[b"mallory"], &Cost::one()), true).unwrap().is_some());
     let e = set(bucket("1000000/s", 3)).unwrap_err();
@@ -254,7 +256,7 @@ fn a_pause_denies_all_keys() {
             panic!("{limit}")
         };
         assert!((59..=60).contains(&denied.retry_after().unwrap().as_secs()), "{denied:?}");
-        assert_eq!(limiter.key_status(KeyOf::All(&[b"x"])).unwrap().0[0].available, 0, "{limit}");
+        assert_eq!(limiter.key_status(KeyOf::All(&[b"x"]), None).unwrap().0[0].available, 0, "{limit}");
         limiter.resume().unwrap();
         assert!(is_admitted(&limiter, "x"));
     }
@@ -270,7 +272,7 @@ fn limits_of_all_keys_that_come_meanwhile_are_not_left_out() {
     let cost = Cost::one();
     assert_eq!(limiter.try_key(&ask(&[b"x"], &cost)).unwrap(), None);
     assert_eq!(limiter.book_key(&ask(&[b"x"], &cost), Duration::ZERO).unwrap(), None);
-    assert!(!limiter.key_status(KeyOf::All(&[b"x"])).unwrap().0[0].known);
+    assert!(!limiter.key_status(KeyOf::All(&[b"x"]), None).unwrap().0[0].known);
 }
 
 /// Names that are hidden from now on are not in the file any more.
@@ -305,15 +307,17 @@ fn a_pause_that_has_ended_outlasts_a_change() {
 fn a_debt_is_paid_by_later_time() {
     let scene = Scene::new();
     let limiter = scene.per_key(&[bucket("1/m", 2)]);
-    limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::from(5)).unwrap();
+    limiter.charge_key(&KeyAsk { key: KeyOf::All(&[b"x"]), cost: &Cost::from(5), at: None }).unwrap();
     let denied = limiter.key_denial(&ask(&[b"x"], &Cost::one()), false).unwrap().unwrap();
     assert!((239..=240).contains(&denied.retry_after().unwrap().as_secs()), "{denied:?}");
-    let e = limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::from(1_000_000)).unwrap_err();
+    let e = limiter
+        .charge_key(&KeyAsk { key: KeyOf::All(&[b"x"]), cost: &Cost::from(1_000_000), at: None })
+        .unwrap_err();
     assert_eq!(e.kind(), ErrorKind::TooFar);
     assert_eq!(limiter.key_denial(&ask(&[b"y"], &Cost::one()), true).unwrap(), None);
     // After a reset the debt counts to the key's next life.
     limiter.reset_key(KeyOf::All(&[b"x"])).unwrap();
-    limiter.charge_key(KeyOf::All(&[b"x"]), &Cost::one()).unwrap();
+    limiter.charge_key(&KeyAsk { key: KeyOf::All(&[b"x"]), cost: &Cost::one(), at: None }).unwrap();
     assert_eq!(admitted(&limiter, "x", 3), 1);
 }
 
