@@ -55,7 +55,7 @@
 //! | [`KeyedRateLimit::open`], [`attach`](KeyedRateLimit::attach), [`builder`](KeyedRateLimit::builder), [`KeyedBuilder`] | join a limiter that limits each key, or create it |
 //! | [`KeyedRateLimit::key`], [`Key`], [`LimitOfKey`] | one key's budget: decide, wait, charge, reset, status |
 //! | [`KeyedRateLimit::try_acquire_many`] | decide for many keys at once |
-//! | [`KeyAcquire`], [`KeyAcquiring`] | wait for a key's turn, in a thread or a task |
+//! | [`KeyAcquire`], [`StoppableKeyAcquire`], [`KeyAcquiring`] | wait for a key's turn, in a thread or a task |
 //! | [`KeyPolicy`], [`KeyStatus`], [`TableStatus`], [`EventCount`], [`DeniedKey`], [`KeyInspection`] | the limits of each key, how full the table is, and which keys are denied most |
 //!
 //! **Inspect and control**
@@ -89,7 +89,9 @@ mod wait;
 pub use acquire::{Acquire, AcquireOutput, StoppableAcquire};
 pub use builder::Builder;
 pub use fallback::Fallback;
-pub use keyed::{Key, KeyAcquire, KeyAcquiring, KeyedBuilder, KeyedRateLimit, LimitOfKey, OwnedKey};
+pub use keyed::{
+    Key, KeyAcquire, KeyAcquiring, KeyedBuilder, KeyedRateLimit, LimitOfKey, OwnedKey, StoppableKeyAcquire,
+};
 pub use lost::{Found, Lost, OnLost};
 pub use outcome::{Admission, Outcome, Settled};
 pub use permit::Permit;

@@ -99,7 +99,7 @@ fn a_wait_ends_if_the_handle_does_not_reopen_its_limiter() {
             _ => limit.all_keys().retire().unwrap(),
         }
         let soon = Instant::now() + Duration::from_secs(20);
-        let ended = limit.key("a").acquire(1).wait_unless(|| Instant::now() > soon);
+        let ended = limit.key("a").acquire(1).stop_when(|| Instant::now() > soon).wait();
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::Retired);
     }
 }
@@ -196,7 +196,8 @@ fn deadlines_and_limits_of_waiters_deny() {
     assert!(matches!(denied.by(), DeniedBy::KeyLimit { .. }) && began.elapsed() < Duration::from_secs(30));
     let stop = std::sync::atomic::AtomicBool::new(false);
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| limit.key("a").acquire(1).wait_unless(|| stop.load(Ordering::Relaxed)));
+        let waiting =
+            scope.spawn(|| limit.key("a").acquire(1).stop_when(|| stop.load(Ordering::Relaxed)).wait());
         thread::sleep(Duration::from_millis(100));
         let denied = limit.key("a").acquire(1).or_denied().wait().unwrap().denied().unwrap();
         assert_eq!(denied.by(), DeniedBy::Line { waiting: 1 });
@@ -242,6 +243,21 @@ fn a_turn_passes_only_to_a_caller_that_asks_for_the_same() {
         }
         assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     }
+}
+
+/// A rate that comes with the key counts for all that is done with it.
+#[test]
+fn a_key_is_counted_by_the_rate_that_comes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = builder(&dir).burst(5).open_rate(rate("5/h")).unwrap();
+    let paid = || limit.key("paid").at(rate("50/h"), 50);
+    paid().charge(40).unwrap();
+    let status = paid().status().unwrap()[0];
+    assert_eq!((status.used, status.available), (40, 10));
+    let Outcome::Admitted(mut admission) = paid().try_acquire(1).unwrap() else { panic!("there is room") };
+    paid().settle(&mut admission, 5).unwrap();
+    let status = paid().status().unwrap()[0];
+    assert_eq!((status.used, status.available), (45, 5));
 }
 
 /// A caller charges its turn ahead, and a runtime may poll it at any time before.

@@ -105,12 +105,8 @@ impl<'l, 'k, T: AcquireOutput> KeyAcquire<'l, 'k, T> {
 
     /// Ends the wait of a thread when `stop` returns true: see [`Acquire::stop_when`]. `stop` is called before each sleep, and at
     /// least ten times a second. The wait then leaves what a dropped future leaves.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait); [`ErrorKind::Interrupted`] if `stop` returned true.
-    pub fn wait_unless(self, mut stop: impl FnMut() -> bool) -> Result<T> {
-        let all = &self.request.of.limit.all;
-        finish(all, wait::in_thread(&self.request, Some(&mut stop))?)
+    pub fn stop_when<F: FnMut() -> bool>(self, stop: F) -> StoppableKeyAcquire<'l, 'k, T, F> {
+        StoppableKeyAcquire { acquire: self, stop }
     }
 
     /// Blocks this thread until the request is admitted or denied.
@@ -121,6 +117,24 @@ impl<'l, 'k, T: AcquireOutput> KeyAcquire<'l, 'k, T> {
     pub fn wait(self) -> Result<T> {
         let all = &self.request.of.limit.all;
         finish(all, wait::in_thread(&self.request, None)?)
+    }
+}
+
+/// A [`KeyAcquire`] that ends when a condition is met: see [`KeyAcquire::stop_when`].
+#[must_use = "a request does nothing until `wait`"]
+pub struct StoppableKeyAcquire<'l, 'k, T, F> {
+    acquire: KeyAcquire<'l, 'k, T>,
+    stop: F,
+}
+
+impl<T: AcquireOutput, F: FnMut() -> bool> StoppableKeyAcquire<'_, '_, T, F> {
+    /// Blocks this thread until the request is admitted or denied, or the stop condition returns true.
+    ///
+    /// # Errors
+    /// As [`KeyAcquire::wait`]; [`ErrorKind::Interrupted`] if the stop condition returned true.
+    pub fn wait(mut self) -> Result<T> {
+        let request = &self.acquire.request;
+        finish(&request.of.limit.all, wait::in_thread(request, Some(&mut self.stop))?)
     }
 }
 
@@ -185,6 +199,12 @@ impl<T> fmt::Debug for KeyAcquire<'_, '_, T> {
             .field("key", &self.request.of.key)
             .field("cost", &self.request.cost)
             .finish_non_exhaustive()
+    }
+}
+
+impl<T, F> fmt::Debug for StoppableKeyAcquire<'_, '_, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoppableKeyAcquire").field("acquire", &self.acquire).finish_non_exhaustive()
     }
 }
 

@@ -120,7 +120,8 @@ impl KeyedBuilder {
     /// bytes for each key of the capacity and each limit per key, as far as it is used.
     ///
     /// Count the keys that come within the time that a key takes to recover from a full burst: for 5 per second with bursts of 10,
-    /// those of two seconds; for windows of an hour, those of an hour. With more keys than that, new keys begin to be denied for the
+    /// those of two seconds; for fixed windows of an hour, those of an hour; for a sliding counter of an hour, those of two hours. With
+    /// several limits per key, the longest of these times counts. With more keys than that, new keys begin to be denied for the
     /// debts of others, rarely at first: docs/benchmarks.md shows how often.
     pub fn capacity(self, keys: u64) -> Self {
         self.with(|base| base.capacity(keys))

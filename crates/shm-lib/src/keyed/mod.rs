@@ -19,7 +19,7 @@ mod limit_of_key;
 mod many;
 mod wait;
 
-pub use acquire::{KeyAcquire, KeyAcquiring};
+pub use acquire::{KeyAcquire, KeyAcquiring, StoppableKeyAcquire};
 pub use builder::KeyedBuilder;
 pub use key::{Key, OwnedKey};
 pub use limit_of_key::LimitOfKey;

@@ -114,7 +114,8 @@ impl RateLimit {
         RateLimit::builder(name).open(max, per)
     }
 
-    /// Joins the limiter `name` with whatever policy it has, and never creates it.
+    /// Joins the limiter `name` with whatever policy it has, and never creates it. If it has limits per key, this handle takes only
+    /// from the limits of all keys, as [`KeyedRateLimit::all_keys`](crate::KeyedRateLimit::all_keys) does.
     ///
     /// ```no_run
     /// # fn main() -> shm_lib::Result<()> {

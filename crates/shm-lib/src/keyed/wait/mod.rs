@@ -183,7 +183,7 @@ pub(super) async fn in_task(request: Request<'_, '_>) -> Result<Outcome> {
     wait(&request, &timer).await
 }
 
-/// Waits in this thread. `stop`: see [`KeyAcquire::wait_unless`](super::KeyAcquire::wait_unless).
+/// Waits in this thread. `stop`: see [`KeyAcquire::stop_when`](super::KeyAcquire::stop_when).
 pub(super) fn in_thread(
     request: &Request<'_, '_>,
     stop: Option<&mut dyn FnMut() -> bool>,
