@@ -43,7 +43,8 @@ impl Failure {
         }
     }
 
-    fn status(&self) -> u8 {
+    /// The exit status.
+    pub(crate) fn status(&self) -> u8 {
         match self {
             Failure::Limiter(e) => match e.kind() {
                 ErrorKind::InvalidName | ErrorKind::InvalidInput | ErrorKind::NeverAdmissible => USAGE,

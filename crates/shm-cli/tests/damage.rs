@@ -296,9 +296,11 @@ fn an_impossible_state_of_a_key_is_named_and_its_remedy_works() {
             "{}",
             ended.err
         );
-        // Other keys go on, and so does whoever looks.
+        // A look at the key says the same. Other keys go on, and so does a look at the whole limiter.
+        let look = specimen.run(&["inspect", "x", "--key", "alice"]);
+        assert_eq!((look.status, &look.err), (1, &ended.err));
+        assert_eq!(specimen.run(&["inspect", "x", "--key", "bob"]).status, 0);
         assert_eq!(specimen.run(&["inspect", "x"]).status, 0);
-        assert_eq!(specimen.run(&["inspect", "x", "--key", "alice"]).status, 0);
         specimen.follow(&ended.err);
         assert_eq!(specimen.acquire(&["--try"]).status, 0);
         assert_eq!(specimen.acquire(&["--try"]).status, 75);

@@ -89,6 +89,7 @@ fn json_has_the_documented_fields() {
         "at_ns",
         "calls",
         "denied_by",
+        "denied_limit",
         "error",
         "key",
         "name",

@@ -12,7 +12,7 @@ use crate::commands::attach;
 use crate::commands::take::{Taken, take};
 use crate::exit::{self, DONE, Failure, USAGE};
 use crate::fork;
-use crate::output::{self, denial, report};
+use crate::output::{self, denial};
 use crate::process::{self, Process};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
@@ -86,8 +86,7 @@ fn hold_here(dir: &Directory, args: &Hold, script: &Process, mut parent: UnixStr
         Outcome::Admitted(admission) => admission,
         Outcome::Denied(denied) => {
             if !args.take.quiet {
-                let reason = denial::reason(&denied, "no permit is held");
-                report(format_args!("limiter {:?}: {reason}", args.take.target.name.as_str()));
+                denial::tell(&args.take.target, &denied, "no permit is held");
             }
             return Ok(args.take.denied_status);
         }

@@ -30,10 +30,10 @@ fn inspect_key(dir: &Directory, args: &Inspect, key: &NamedKey) -> Result<u8, Fa
             Err(failure) => json::OneKey::failed(dir, name, key, failure),
         };
         output::print_json(&found)?;
-        return Ok(if seen.is_ok() { DONE } else { FAILED });
+        return Ok(seen.map_or_else(|failure| failure.status(), |_| DONE));
     }
     let (inspection, status) = seen?;
-    output::print(&human::describe_key(name, &key.parts, &inspection, &status))?;
+    output::print(&human::describe_key(name, &dir.file(name), &key.parts, &inspection, &status))?;
     Ok(DONE)
 }
 

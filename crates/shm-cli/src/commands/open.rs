@@ -71,7 +71,7 @@ impl Opened {
             Opened::OfKey(limiter, key) => {
                 let acquire = limiter.key(Key::from(&key.key)).acquire(cost).or_denied();
                 let acquire = if let Some(time) = patience { acquire.timeout(time) } else { acquire };
-                acquire.wait_unless(stop)
+                acquire.stop_when(stop).wait()
             }
         }
     }

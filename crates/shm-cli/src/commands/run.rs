@@ -17,7 +17,6 @@ use std::process::Command;
 /// in between. With a permit this process stays until the command has ended, because the permit belongs to this process; to
 /// settle afterwards, because only this process has the receipt.
 pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
-    let name = args.take.target.name.as_str();
     let Taken { limiter, outcome, signals, .. } = take(dir, &args.take)?;
     let mut admission = match outcome {
         Outcome::Admitted(admission) => admission,
@@ -25,10 +24,7 @@ pub(crate) fn run(dir: &Directory, args: &Run) -> Result<u8, Failure> {
             drop(limiter);
             signals.end();
             if !args.take.quiet {
-                report(format_args!(
-                    "limiter {name:?}: {}",
-                    denial::reason(&denied, "the command was not run")
-                ));
+                denial::tell(&args.take.target, &denied, "the command was not run");
             }
             return Ok(args.take.denied_status);
         }

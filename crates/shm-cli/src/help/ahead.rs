@@ -3,7 +3,8 @@
 /// `charge --help`.
 pub(crate) const CHARGE: &str = "\
 Nothing is denied now; the requests that come later are delayed, as if this
-much had been reserved. All of it is charged in one step, or nothing.
+much had been reserved. All of it is charged, or nothing if requests would
+then be denied for more than a year.
 
 Without -n and --take one call is charged. With --take only the named units
 are charged, unless -n says a number of calls as well.

@@ -69,6 +69,7 @@ Limits per key in such a file; each [[limit]] is then one of all keys:
   kind = \"sliding-counter\"
   [[limit]]
   rate = \"2000/s\"
+  burst = 100
 
 If the limiter exists, every setting that is given is compared with it, and
 none that is left out: `create api --rate 5/s` also succeeds if api has a

@@ -17,7 +17,7 @@ limit. The columns:
            limits per key. LIMIT and BURST are then those of each key, QUEUE,
            NEXT and PERMITS those of all keys together
   PROCS    number of living processes that have used the limiter and still
-           have it open
+           have it open, except for those that only wait for a key
   STATE    ok, full (a limit, or the permits), paused, near capacity (the
            table of keys, from 85% on), table full (in the last minute,
            the table was too full for new keys), or what is wrong with the

@@ -19,14 +19,16 @@ exists, it must have the settings that are given; it may have others as well.
 After `shm-limit set` has changed a limiter, a command that still gives the
 old rate fails. With --keep it uses the limiter as it is. The settings are
 explained by `shm-limit create --help`. --max-waiters is such a setting: it
-belongs to the limiter, not to this request.
+belongs to the limiter, not to this request. --capacity, --seats and --mode
+count only if the limiter is created.
 
 If the limiter has permits, this command takes one and gives it back when it
 exits, which is at once. To hold one, use `shm-limit run` or `shm-limit hold`.
 When a permit will be free is not known, so if all are held, 0.1 is printed.
 The same holds if no seat became free within --timeout (see --seats in
-`shm-limit create --help`). Without a timeout the command waits for a seat,
-and with --try it fails with status 1.
+`shm-limit create --help`), and if the table of keys refuses a new key.
+Without a timeout the command waits for a seat, and with --try it fails with
+status 1.
 
 If the limiter counts units, give the amount of each by --take. If it has
 limits per key, name the key by --key: `shm-limit help keys`.
@@ -48,8 +50,10 @@ added.
   denied_by        null, or \"limits\", \"pause\" (of a limiter without a rate),
                    \"permits\", \"line\" (as many requests wait as may wait),
                    \"unavailable\" (--fail-closed, or no seat became free within
-                   --timeout), \"key\" (a limit per key), or \"table\" (the table
-                   of keys is too full for a new key)
+                   --timeout), \"key\" (a limit per key, or a pause), or
+                   \"table\" (the table of keys is too full for a new key)
+  denied_limit     null, or the number of the limit that denied it, from 1, as
+                   `shm-limit inspect` counts them
   retry_after_s    null, or after how many seconds to try again; null also
                    if denied by permits or by the line, and if a new key is
                    refused
@@ -123,7 +127,8 @@ Examples:
   shm-limit run model --take tokens=500 -- ./ask
   shm-limit run model --take tokens=900 --settle -- \\
       sh -c './ask; echo tokens=412 >> \"$SHM_LIMIT_ACTUAL\"'
-  xargs -P 4 -I{} -a users shm-limit run mail --key={} -- ./send {}
+  xargs -d '\\n' -P 4 -I{} -a names.txt \\
+      shm-limit run users --key={} -- ./send {}
   seq 9 | xargs -P 4 -I{} shm-limit run crawl --rate 2/s -- wget -q ex.org/{}
   @hourly shm-limit run backup --rate 1/h --keep --try --quiet -- backup";
 

@@ -24,7 +24,9 @@ fn each_key_has_the_limit_for_itself() {
     assert_eq!(admitted(&sandbox, &["--key", "192.0.2.7", "--key", "x"], 2), 1);
     let ran = sandbox.run(&["run", "users", "--try", "--key", "alice", "--", "true"]);
     assert_eq!(ran.status, 75);
-    assert!(ran.err.contains("denied, so the command was not run; try again in"), "{}", ran.err);
+    let why =
+        "limiter \"users\", key alice: denied by limit 1 per key, so the command was not run; try again in";
+    assert!(ran.err.contains(why), "{}", ran.err);
     assert_eq!(sandbox.run(&["run", "users", "--try", "--key=-5", "--", "sh", "-c", "exit 7"]).status, 7);
 }
 
@@ -43,6 +45,10 @@ fn several_prefixes_are_one_network_for_each_limit_per_key() {
     assert_eq!(admitted(&sandbox, &["--key-ip", "2001:db8:0:2::1/64,48"], 4), 1, "all of the /48 is used");
     let page = sandbox.ok(&["inspect", "users", "--key-ip", "2001:db8:0:2::1/64,48"]);
     assert!(page.contains("key 2001:db8:0:2::/64 + 2001:db8::/48") && page.contains("0 of 3 free"), "{page}");
+    let denied = sandbox.json(&["acquire", "users", "--try", "--key-ip", "2001:db8:0:2::1/64,48", "--json"]);
+    assert_eq!((&denied["denied_by"], &denied["denied_limit"]), (&json!("key"), &json!(2)));
+    let many = sandbox.run(&["acquire", "users", "--try", "--key-ip", "2001:db8:0:3::1/64,56,48"]);
+    assert!(many.status == 2 && many.err.contains("it has 2 limits per key"), "{}", many.err);
 }
 
 #[test]

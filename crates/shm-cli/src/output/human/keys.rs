@@ -12,12 +12,14 @@ const INHERITS: &str = "not in the table, which is too full for it: the usage be
 /// A page about one key.
 pub(crate) fn describe_key(
     name: &Name,
+    path: &Path,
     key_parts: &[String],
     seen: &Inspection,
     status: &[KeyStatus],
 ) -> String {
     let name = paint(STRONG, printable::word(name.as_str()));
     let mut page = Page(format!("{name}  key {}\n", paint(STRONG, key(key_parts))));
+    page.line("file", printable::path(path));
     page.shadow(seen);
     if status.iter().all(|status| !status.known) {
         page.line(

@@ -6,7 +6,9 @@ use crate::exit::Failure;
 use crate::output::{duration::seconds_f64, json, keys};
 use serde::Serialize;
 use shm_lib::limit::{LimitKind, LimitSpec};
-use shm_lib::{Directory, EventCount, Inspection, KeyInspection, KeyPolicy, KeyStatus, Name, Start, Unit};
+use shm_lib::{
+    Directory, ErrorKind, EventCount, Inspection, KeyInspection, KeyPolicy, KeyStatus, Name, Start, Unit,
+};
 use std::path::PathBuf;
 
 /// The limits per key of a limiter, and its table of keys.
@@ -210,7 +212,12 @@ impl<'a> OneKey<'a> {
         key: &'a NamedKey,
         failure: &Failure,
     ) -> OneKey<'a> {
-        let health = if let Failure::Limiter(error) = failure { json::health(error) } else { "failed" };
+        let health = match failure {
+            // Nothing is wrong with the limiter.
+            Failure::Limiter(error) if error.kind() == ErrorKind::InvalidInput => "ok",
+            Failure::Limiter(error) => json::health(error),
+            _ => "failed",
+        };
         OneKey { health, problem: Some(failure.to_string()), ..OneKey::new(dir, name, key) }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Taken<'a> {
     retry_after_s: Option<f64>,
     /// Why the request was denied: `limits`, `pause`, `permits`, `line`, `unavailable`, `key` or `table`; null if it was not.
     denied_by: Option<&'static str>,
+    /// Which limit that was, if several can be meant: from 1, as `inspect` counts them.
+    denied_limit: Option<usize>,
     /// Whether the request was admitted only because the limiter is in shadow mode.
     shadowed: bool,
     /// The instant that the request was admitted for; null if it was not.
@@ -52,6 +54,7 @@ impl<'a> Taken<'a> {
             waited_s: 0.0,
             retry_after_s: None,
             denied_by: None,
+            denied_limit: None,
             shadowed: false,
             at_ns: None,
             error: None,
@@ -78,6 +81,7 @@ impl<'a> Taken<'a> {
                 outcome: "denied",
                 retry_after_s: denied.retry_after().map(seconds_f64),
                 denied_by: Some(denial::by(denied)),
+                denied_limit: denial::limit(denied),
                 ..taken
             },
         }
