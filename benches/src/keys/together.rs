@@ -33,8 +33,9 @@ enum Traffic {
 pub(super) fn print() {
     println!(
         "\n### Two processes\n\nDecisions per second of two processes, next to the mean of each alone: medians of {SLICES} turns of \
-         {SLICE:?} each. The last column compares decisions per CPU time, twofold: on a machine \
-         that is busy otherwise, the ratio mostly says how busy, and the processes rarely run at the same time.\n\n| keys | one, M/s | two, M/s | ratio | target | by CPU time |\n|---|---|---|---|---|---|"
+         {} ms each. The last column compares decisions per CPU time, twofold: on a machine \
+         that is busy otherwise, the ratio mostly says how busy, and the processes rarely run at the same time.\n\n| keys | one, M/s | two, M/s | ratio | target | by CPU time |\n|---|---|---|---|---|---|",
+        SLICE.as_millis()
     );
     for keys in [MILLION, MANY] {
         row(&format!("baseline, random, {}", count(keys)), None, keys, Traffic::Random, || baseline(keys));

@@ -24,8 +24,8 @@ async fn main() -> Result<()> {
 }
 
 async fn worker(port: u16) -> Result<()> {
-    // All workers share the budgets. An IPv4 address has 20 requests per hour, and so has an IPv6 network of 64 bits; the networks
-    // of 64 bits within one of 48 bits have 60 together. All clients together have 500.
+    // All workers share the budgets. An IPv4 address may make 20 requests at once, and one every three minutes after that; so may
+    // an IPv6 network of 64 bits. The networks of 64 bits within one of 48 bits have 60 together, and all clients together 500.
     let per_hour = |n| Limit::with_burst(Rate::per_hour(n)?, n);
     let limit = KeyedRateLimit::builder("axum-per-client")
         .burst(20)
