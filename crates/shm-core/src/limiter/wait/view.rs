@@ -23,6 +23,9 @@ pub(super) struct View {
     pub(super) summary: LineSummary,
     /// The turns that it may use, ordered by instant: those that come after its arrival.
     pub(super) turns: Vec<(ReadyTurn, Charge)>,
+    /// When the earliest of all turns comes, also of those from before its arrival: one of them may belong to no caller any more,
+    /// and is undone by a process that looks.
+    earliest: Option<u64>,
     /// Free permits, capped at the number of turns that could be charged.
     pub(super) permits: u64,
     /// No seat was free for charging turns or holding a permit.
@@ -128,8 +131,9 @@ impl Limiter {
         if summary.late {
             self.wake_first(epoch, id.seat);
         }
+        let earliest = turns.first().map(|(turn, _)| turn.at);
         let turns = turns.into_iter().filter(|(turn, _)| turn.at >= key.0).collect();
-        Ok(View { now, epoch, summary, turns, permits, seatless })
+        Ok(View { now, epoch, summary, turns, earliest, permits, seatless })
     }
 
     /// How many of these turns, which came before a caller arrived, the callers before it can use: each turn is of use only
@@ -261,8 +265,7 @@ impl Limiter {
     /// Until when the caller can sleep if nothing changes.
     pub(super) fn sleep_until(&self, view: &View, costs: &Costs) -> std::result::Result<u64, CommitError> {
         let summary = &view.summary;
-        let earliest = view.turns.first().map(|(turn, _)| turn.at);
-        let watch = watch(summary.places_before, summary.places, view.now, earliest);
+        let watch = watch(summary.places_before, summary.places, view.now, view.earliest);
         if view.seatless {
             return Ok(watch);
         }

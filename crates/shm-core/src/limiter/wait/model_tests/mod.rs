@@ -195,6 +195,19 @@ mod regressions {
         Driver::run(&world(1_000, 1, None, US), &steps).unwrap();
     }
 
+    /// Of three turns that are charged right after a reset, one is left over when its caller leaves: it came before the arrival of
+    /// those who still wait, and they undo it in time, though their own turn is far away.
+    #[test]
+    fn a_turn_from_before_all_arrivals_is_undone_while_the_next_one_is_far_away() {
+        let refused = Step::Arrives { process: 0, cost: 1, is_task: false, patience: Some(0) };
+        let before = [thread(0), thread(0), thread(0), refused, thread(2), task(0), Step::Resets];
+        let after = [thread(2), thread(1), thread(0), Step::Leaves(26), Step::Leaves(34)];
+        for time in [221 * MS, 300 * MS] {
+            let steps = [&before[..], &after, &[Step::Passes(time)]].concat();
+            Driver::run(&world(2, 3, None, US), &steps).unwrap();
+        }
+    }
+
     /// The thread's turn comes earlier than planned, and the processes that could wake it rely on the plan of its
     /// process, which is that of the thread that tends the task.
     #[test]
