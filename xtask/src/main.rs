@@ -2,6 +2,7 @@
 
 mod checks;
 mod long;
+mod python;
 
 use checks::check;
 use long::{MANY_PROCESSES, TEN_MILLION, bench, faults, fuzz, interleave, storm, storm_of_keys};
@@ -17,6 +18,7 @@ cargo xtask test [PART...]   run every test, or only these parts:
   fuzz        hostile bytes in limiters' files (with overflow checks)
   loom        every interleaving of the protocols in small scenarios; random ones of long scenarios (shuttle)
   examples    the examples, run as a user would
+  python      the wheel in an environment of its own: pytest, and mypy and stubtest for its types
 cargo xtask interleave [N]   N random interleavings of each long scenario (100000)
 cargo xtask storm [SECONDS [DIR]]
                              64 processes that do everything at once, killed and stopped at random (600), with the limiters
@@ -74,7 +76,7 @@ fn main() -> ExitCode {
 }
 
 fn test(parts: &[&str]) -> Result<(), String> {
-    let all = ["unit", "processes", "fuzz", "loom", "examples"];
+    let all = ["unit", "processes", "fuzz", "loom", "examples", "python"];
     if let Some(unknown) = parts.iter().find(|part| !all.contains(part)) {
         return Err(format!("there is no part {unknown:?}\n{HELP}"));
     }
@@ -92,7 +94,8 @@ fn test(parts: &[&str]) -> Result<(), String> {
                 run(part, &[("RUSTFLAGS", "--cfg model -D warnings")], &[&CORE[..], &tests].concat())?;
                 interleave("2000")?;
             }
-            _ => examples()?,
+            "examples" => examples()?,
+            _ => python::test()?,
         }
     }
     Ok(())

@@ -1,0 +1,237 @@
+//! The handle of a limiter with limits per key, and one key of it.
+
+use crate::convert::{Bounds, cost_or_one, count, rate};
+use crate::errors::{exception, wrong_type, wrong_value};
+use crate::outcome::{Source, object};
+use crate::rate_limit::NativeRateLimit;
+use crate::{policy, wait};
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
+use shm_lib::{Key, KeyedRateLimit, OwnedKey};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A handle of a limiter with limits per key: the native part of `shm_limit.KeyedRateLimit`.
+#[pyclass(frozen, subclass, module = "shm_limit._native")]
+pub(crate) struct NativeKeyedRateLimit(Arc<KeyedRateLimit>);
+
+#[pymethods]
+impl NativeKeyedRateLimit {
+    /// Opens the limiter `name`, and creates it if it does not exist. Without limits it must exist.
+    #[new]
+    #[pyo3(signature = (name, limits, *, in_all, permits, max_waiters, shadow, capacity, refuse_new_keys, hide_names, directory, mode, seats, on_mismatch, on_lost))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn new(
+        py: Python<'_>,
+        name: &str,
+        limits: Option<Vec<Bound<'_, PyAny>>>,
+        in_all: Vec<Bound<'_, PyAny>>,
+        permits: Option<&Bound<'_, PyAny>>,
+        max_waiters: Option<&Bound<'_, PyAny>>,
+        shadow: bool,
+        capacity: Option<&Bound<'_, PyAny>>,
+        refuse_new_keys: bool,
+        hide_names: bool,
+        directory: Option<PathBuf>,
+        mode: Option<u32>,
+        seats: Option<&Bound<'_, PyAny>>,
+        on_mismatch: &str,
+        on_lost: &str,
+    ) -> PyResult<NativeKeyedRateLimit> {
+        let keys =
+            limits.map(|limits| policy::of_keys(py, &limits, refuse_new_keys, hide_names)).transpose()?;
+        let policy = keys
+            .map(|keys| policy::policy(py, &in_all, Some(keys), permits, max_waiters, shadow))
+            .transpose()?;
+        let on_mismatch = policy::on_mismatch(on_mismatch)?;
+        let mut builder = KeyedRateLimit::builder(name).on_lost(policy::on_lost(on_lost)?);
+        if policy.is_some() {
+            builder = builder.on_mismatch(on_mismatch);
+        }
+        if let Some(capacity) = capacity {
+            builder = builder.capacity(count("capacity", capacity)?);
+        }
+        if let Some(directory) = directory {
+            builder = builder.directory(directory);
+        }
+        if let Some(mode) = mode {
+            builder = builder.mode(mode);
+        }
+        if let Some(seats) = seats {
+            builder = builder.seats(count("seats", seats)? as usize);
+        }
+        let opened = py.detach(|| match policy {
+            Some(policy) => builder.open_policy(policy),
+            None => builder.attach(),
+        });
+        opened.map(|limit| NativeKeyedRateLimit(Arc::new(limit))).map_err(|e| exception(py, &e))
+    }
+
+    /// The limiter's name.
+    #[getter]
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// The limiter's file.
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
+    /// The budget of one key: text, bytes, an int, an IP address of the module `ipaddress`, or a tuple of such parts. A number and an
+    /// address count as their text: 42 and "42" are one key.
+    fn key(&self, key: &Bound<'_, PyAny>) -> PyResult<LimitOfKey> {
+        Ok(LimitOfKey { limit: Arc::clone(&self.0), key: Arc::new(owned(key)?) })
+    }
+
+    /// Changes the rate of the first limit per key, for all keys and processes. What keys have used stays used.
+    #[pyo3(signature = (max_count, per=None))]
+    fn change(
+        &self,
+        py: Python<'_>,
+        max_count: &Bound<'_, PyAny>,
+        per: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let rate = rate(max_count, per)?;
+        py.detach(|| self.0.change(rate.max(), rate.per())).map_err(|e| exception(py, &e))
+    }
+
+    /// The limiter as a whole: its pause, reset, retirement and statistics, and requests that take only from the limits of all keys.
+    fn all_keys(&self) -> NativeRateLimit {
+        NativeRateLimit::of(Arc::new(self.0.all_keys().clone()))
+    }
+
+    /// The keys that were denied most in the last minute, at most `n`: pairs of a key's parts and how often, estimated.
+    fn most_denied(&self, n: usize) -> Vec<(Vec<String>, u64)> {
+        self.0.most_denied(n).into_iter().map(|denied| (denied.key, denied.last_minute)).collect()
+    }
+
+    /// How full the table is: `{"capacity": …, "live": …, "bytes": …, "allocated": …}`; `live` is estimated.
+    fn table_status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let table = py.detach(|| self.0.table_status()).map_err(|e| exception(py, &e))?;
+        let found = PyDict::new(py);
+        found.set_item("capacity", table.capacity)?;
+        found.set_item("live", table.live)?;
+        found.set_item("bytes", table.bytes)?;
+        found.set_item("allocated", table.allocated)?;
+        Ok(found)
+    }
+
+    /// The limits per key, as a text.
+    fn policy(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| self.0.policy()).map(|policy| policy.to_string()).map_err(|e| exception(py, &e))
+    }
+}
+
+/// The budget of one key.
+#[pyclass(frozen, module = "shm_limit")]
+pub(crate) struct LimitOfKey {
+    limit: Arc<KeyedRateLimit>,
+    key: Arc<OwnedKey>,
+}
+
+impl LimitOfKey {
+    pub(crate) fn source(&self) -> Source {
+        Source::Key(Arc::clone(&self.limit), Arc::clone(&self.key))
+    }
+
+    fn key(&self) -> Key<'_> {
+        Key::from(&*self.key)
+    }
+}
+
+#[pymethods]
+impl LimitOfKey {
+    /// Takes `n` calls now, or none. Never waits. Returns an `Admission`, which is true, or a `Denied`, which is false.
+    #[pyo3(signature = (n=None))]
+    fn try_acquire(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let outcome = self.limit.key(self.key()).try_acquire(cost_or_one(n)?);
+        object(py, self.source(), outcome.map_err(|e| exception(py, &e))?)
+    }
+
+    /// Waits for the key's turn, behind this process's other callers for the key. Returns an `Admission`; or a `Denied` if the turn
+    /// would come after `timeout` seconds, or if `max_waiters` callers of this process wait for the key already.
+    #[pyo3(signature = (n=None, timeout=None, max_waiters=None))]
+    fn acquire(
+        &self,
+        py: Python<'_>,
+        n: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        max_waiters: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let bounds = Bounds::of(timeout, max_waiters)?;
+        object(py, self.source(), wait::acquire_key(py, &self.limit, self.key(), cost_or_one(n)?, bounds)?)
+    }
+
+    /// `acquire` for a task of asyncio or trio: waits without a thread. If the task is cancelled, nothing was taken.
+    #[pyo3(signature = (n=None, timeout=None, max_waiters=None))]
+    fn acquire_async<'py>(
+        slf: &Bound<'py, Self>,
+        n: Option<Bound<'py, PyAny>>,
+        timeout: Option<Bound<'py, PyAny>>,
+        max_waiters: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let acquire = slf.py().import("shm_limit._aio")?.getattr("acquire")?;
+        acquire.call1((slf, n.map_or_else(|| 1.into_bound_py_any(slf.py()), Ok)?, timeout, max_waiters))
+    }
+
+    /// Charges `n` calls that nothing denies: later requests of the key are delayed for them.
+    #[pyo3(signature = (n=None))]
+    fn charge(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let cost = cost_or_one(n)?;
+        py.detach(|| self.limit.key(self.key()).charge(cost)).map_err(|e| exception(py, &e))
+    }
+
+    /// Resets the usage of the key to zero. Returns whether it was in the table.
+    fn reset(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.limit.key(self.key()).reset()).map_err(|e| exception(py, &e))
+    }
+
+    /// What the key has used and can take, for each limit per key: a list of `{"known", "available", "used", "next_in"}`.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let status = self.limit.key(self.key()).status().map_err(|e| exception(py, &e))?;
+        let now = shm_lib::now();
+        let found = PyList::empty(py);
+        for limit in status {
+            let one = PyDict::new(py);
+            one.set_item("known", limit.known)?;
+            one.set_item("available", limit.available)?;
+            one.set_item("used", limit.used)?;
+            one.set_item("next_in", limit.next_at.since(now).as_secs_f64())?;
+            found.append(one)?;
+        }
+        Ok(found)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<key {} of {:?}>", self.key(), self.limit.name())
+    }
+}
+
+/// A key, as Python gives it.
+fn owned(value: &Bound<'_, PyAny>) -> PyResult<OwnedKey> {
+    if let Ok(parts) = value.cast::<PyTuple>() {
+        if parts.is_empty() {
+            return Err(wrong_value("a key has at least one part; the tuple is empty".to_owned()));
+        }
+        let parts = parts.iter().map(|part| owned(&part)).collect::<PyResult<Vec<_>>>()?;
+        return Ok(Key::of_parts(parts.iter().map(Key::from)).into_owned());
+    }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(Key::from(bytes.as_bytes()).into_owned());
+    }
+    if value.is_instance_of::<PyString>() {
+        return Ok(Key::from(&value.extract::<String>()?).into_owned());
+    }
+    if value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>() {
+        // Of any size.
+        return Ok(Key::from(&value.str()?.extract::<String>()?).into_owned());
+    }
+    if let Ok(address) = value.extract::<IpAddr>() {
+        return Ok(Key::from(address).into_owned());
+    }
+    Err(wrong_type("a key", "text, bytes, an int, an IP address or a tuple of these", value))
+}

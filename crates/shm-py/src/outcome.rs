@@ -1,0 +1,211 @@
+//! What a decision returns: an `Admission`, which is true, or a `Denied`, which is false.
+
+use crate::convert::cost;
+use crate::errors::{denial, exception, wrong_value};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use shm_lib::{Cost, DeniedBy, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What admitted or denied a request.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Whole(Arc<RateLimit>),
+    /// One key of a limiter with limits per key.
+    Key(Arc<KeyedRateLimit>, Arc<OwnedKey>),
+}
+
+impl Source {
+    fn name(&self) -> &str {
+        match self {
+            Source::Whole(limit) => limit.name(),
+            Source::Key(limit, _) => limit.name(),
+        }
+    }
+
+    fn settle(&self, admission: &mut shm_lib::Admission, actual: Cost) -> shm_lib::Result<Settled> {
+        match self {
+            Source::Whole(limit) => limit.settle(admission, actual),
+            Source::Key(limit, key) => limit.key(Key::from(&**key)).settle(admission, actual),
+        }
+    }
+}
+
+/// An admitted request. It is true, so `if limit.try_acquire():` works.
+///
+/// If the limiter has permits, it holds one until it is released: by `release()`, at the end of a `with` block, when it is garbage
+/// collected, or when its process ends in any way. In a forked child a copy of it does nothing.
+#[pyclass(frozen, module = "shm_limit")]
+pub(crate) struct Admission {
+    /// None: it was released.
+    inner: Mutex<Option<shm_lib::Admission>>,
+    by: Source,
+    at_ns: u64,
+    waited: f64,
+    shadowed: bool,
+}
+
+impl Admission {
+    pub(crate) fn new(by: Source, inner: shm_lib::Admission) -> Admission {
+        Admission {
+            at_ns: inner.at().as_nanos(),
+            waited: inner.waited().as_secs_f64(),
+            shadowed: inner.shadowed().is_some(),
+            by,
+            inner: Mutex::new(Some(inner)),
+        }
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut Option<shm_lib::Admission>) -> T) -> T {
+        use_it(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[pymethods]
+impl Admission {
+    /// How long the request waited for its turn, in seconds; 0.0 if it did not wait.
+    #[getter]
+    fn waited(&self) -> f64 {
+        self.waited
+    }
+
+    /// The instant that the request was admitted for, in nanoseconds of `time.CLOCK_BOOTTIME`.
+    #[getter]
+    fn at_ns(&self) -> u64 {
+        self.at_ns
+    }
+
+    /// Whether the request was admitted only because the limiter is in shadow mode.
+    #[getter]
+    fn shadowed(&self) -> bool {
+        self.shadowed
+    }
+
+    /// Releases the permit, if it holds one. To release twice does nothing.
+    fn release(&self, py: Python<'_>) {
+        let permit = self.with(|inner| inner.as_mut().and_then(shm_lib::Admission::take_permit));
+        if permit.is_some() {
+            py.detach(|| drop(permit));
+        }
+    }
+
+    /// Corrects the cost, if it was an estimate: `actual` is a number of calls, or amounts by unit. Gives back what was too much,
+    /// or charges what was too little. Returns what was given back and charged, by unit. Only once, and only by the process that
+    /// was admitted.
+    fn settle<'py>(&self, py: Python<'py>, actual: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let units = units(actual)?;
+        let actual = cost(actual)?;
+        let settled = self.with(|inner| match inner {
+            Some(admission) => self.by.settle(admission, actual).map_err(|e| exception(py, &e)),
+            None => Err(wrong_value("this admission cannot be settled any more".to_owned())),
+        })?;
+        let found = PyDict::new(py);
+        for name in units {
+            let unit = crate::convert::unit(py, &name)?;
+            found.set_item(name, (settled.given_back(unit), settled.charged(unit)))?;
+        }
+        Ok(found)
+    }
+
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) {
+        self.release(py);
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Admission of {:?}, waited {} s>", self.by.name(), self.waited)
+    }
+}
+
+fn units(actual: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    match actual.cast::<pyo3::types::PyMapping>() {
+        Ok(amounts) => amounts.keys()?.extract(),
+        Err(_) => Ok(vec!["calls".to_owned()]),
+    }
+}
+
+/// A denied request: nothing was taken. It is false, so `if not limit.try_acquire():` works.
+#[pyclass(frozen, module = "shm_limit")]
+pub(crate) struct Denied {
+    denied: shm_lib::Denied,
+    by: Source,
+}
+
+#[pymethods]
+impl Denied {
+    /// After how many seconds the same request would be admitted if no other request came; None if that is not known, as for
+    /// permits.
+    #[getter]
+    fn retry_after(&self) -> Option<f64> {
+        self.denied.retry_after().map(|time| time.as_secs_f64())
+    }
+
+    /// What denied it: "limits", "key", "table", "pause", "permits", "line" or "unavailable".
+    #[getter]
+    fn denied_by(&self) -> &'static str {
+        denied_by(&self.denied)
+    }
+
+    /// The denial as an exception, to be raised: a `RateLimited`.
+    #[pyo3(name = "exception")]
+    fn as_exception(&self, py: Python<'_>) -> Py<PyAny> {
+        self.exception(py).into_value(py).into_any()
+    }
+
+    fn __bool__(&self) -> bool {
+        false
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Denied: {}>", message(&self.by, &self.denied))
+    }
+}
+
+impl Denied {
+    pub(crate) fn exception(&self, py: Python<'_>) -> PyErr {
+        denial(py, &self.denied, &message(&self.by, &self.denied))
+    }
+}
+
+/// The word for what denied a request, as in the command's JSON.
+pub(crate) fn denied_by(denied: &shm_lib::Denied) -> &'static str {
+    match denied.by() {
+        DeniedBy::Permits => "permits",
+        DeniedBy::Line { .. } => "line",
+        DeniedBy::Paused { .. } => "pause",
+        DeniedBy::Unavailable { .. } => "unavailable",
+        DeniedBy::KeyLimit { inherited: false, .. } => "key",
+        DeniedBy::KeyLimit { inherited: true, .. } | DeniedBy::TableFull => "table",
+        _ => "limits",
+    }
+}
+
+fn message(source: &Source, denied: &shm_lib::Denied) -> String {
+    let (name, by) = (source.name(), denied_by(denied));
+    let of = match source {
+        Source::Whole(_) => String::new(),
+        Source::Key(_, key) => format!(", key {}", Key::from(&**key)),
+    };
+    match denied.retry_after() {
+        Some(time) => {
+            format!("limiter {name:?}{of}: denied by {by}; try again in {:.3} s", time.as_secs_f64())
+        }
+        None => format!("limiter {name:?}{of}: denied by {by}"),
+    }
+}
+
+/// The outcome as an object of Python.
+pub(crate) fn object(py: Python<'_>, by: Source, outcome: Outcome) -> PyResult<Py<PyAny>> {
+    match outcome {
+        Outcome::Admitted(admission) => Ok(Py::new(py, Admission::new(by, admission))?.into_any()),
+        Outcome::Denied(denied) => Ok(Py::new(py, Denied { denied, by })?.into_any()),
+    }
+}

@@ -1,0 +1,233 @@
+//! The handle of a limiter.
+
+use crate::convert::Bounds;
+use crate::convert::{cost_or_one, count, rate, time};
+use crate::errors::exception;
+use crate::outcome::{Admission, Source, object};
+use crate::policy;
+use crate::reservation::Reservation;
+use crate::wait;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use shm_lib::RateLimit;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A handle of a limiter: the native part of `shm_limit.RateLimit`, which adds what Python alone can do.
+#[pyclass(frozen, subclass, module = "shm_limit._native")]
+pub(crate) struct NativeRateLimit(Arc<RateLimit>);
+
+impl NativeRateLimit {
+    pub(crate) fn limit(&self) -> &Arc<RateLimit> {
+        &self.0
+    }
+
+    pub(crate) fn of(limit: Arc<RateLimit>) -> NativeRateLimit {
+        NativeRateLimit(limit)
+    }
+
+    fn source(&self) -> Source {
+        Source::Whole(Arc::clone(&self.0))
+    }
+
+    fn done<T>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&RateLimit) -> shm_lib::Result<T> + Send,
+    ) -> PyResult<T>
+    where
+        T: Send,
+    {
+        py.detach(|| act(&self.0)).map_err(|e| exception(py, &e))
+    }
+}
+
+#[pymethods]
+impl NativeRateLimit {
+    /// Opens the limiter `name`, and creates it if it does not exist. Without limits and permits it must exist.
+    #[new]
+    #[pyo3(signature = (name, limits, *, permits, max_waiters, shadow, directory, mode, seats, on_mismatch, on_lost))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn new(
+        py: Python<'_>,
+        name: &str,
+        limits: Option<Vec<Bound<'_, PyAny>>>,
+        permits: Option<&Bound<'_, PyAny>>,
+        max_waiters: Option<&Bound<'_, PyAny>>,
+        shadow: bool,
+        directory: Option<PathBuf>,
+        mode: Option<u32>,
+        seats: Option<&Bound<'_, PyAny>>,
+        on_mismatch: &str,
+        on_lost: &str,
+    ) -> PyResult<NativeRateLimit> {
+        let policy = limits
+            .map(|limits| policy::policy(py, &limits, None, permits, max_waiters, shadow))
+            .transpose()?;
+        let mut builder = RateLimit::builder(name).on_lost(policy::on_lost(on_lost)?);
+        let on_mismatch = policy::on_mismatch(on_mismatch)?;
+        if policy.is_some() {
+            builder = builder.on_mismatch(on_mismatch);
+        }
+        if let Some(directory) = directory {
+            builder = builder.directory(directory);
+        }
+        if let Some(mode) = mode {
+            builder = builder.mode(mode);
+        }
+        if let Some(seats) = seats {
+            builder = builder.seats(count("seats", seats)? as usize);
+        }
+        let opened = py.detach(|| match policy {
+            Some(policy) => builder.open_policy(policy),
+            None => builder.attach(),
+        });
+        opened.map(|limit| NativeRateLimit(Arc::new(limit))).map_err(|e| exception(py, &e))
+    }
+
+    /// The limiter's name.
+    #[getter]
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// The limiter's file.
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
+    /// Takes `n` calls (or amounts by unit, such as `{"tokens": 500}`) now, or none. Never waits. Returns an `Admission`, which is
+    /// true, or a `Denied`, which is false.
+    #[pyo3(signature = (n=None))]
+    fn try_acquire(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let outcome = match n {
+            None => self.0.try_acquire(1),
+            Some(n) => self.0.try_acquire(crate::convert::cost(n)?),
+        };
+        match outcome {
+            Ok(outcome) => object(py, self.source(), outcome),
+            Err(e) => Err(exception(py, &e)),
+        }
+    }
+
+    /// Waits for its turn, in line with all callers of all processes, and takes `n` calls. Returns an `Admission`; or a `Denied` if
+    /// the turn would come after `timeout` seconds, or if `max_waiters` callers wait already.
+    ///
+    /// Other threads run meanwhile. A signal handler that raises, as Ctrl-C does, ends the wait: nothing was taken then.
+    #[pyo3(signature = (n=None, timeout=None, max_waiters=None))]
+    fn acquire(
+        &self,
+        py: Python<'_>,
+        n: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        max_waiters: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let cost = cost_or_one(n)?;
+        let bounds = Bounds::of(timeout, max_waiters)?;
+        object(py, self.source(), wait::acquire(py, &self.0, cost, bounds)?)
+    }
+
+    /// Waits until one call is admitted, and returns for how many seconds it waited. If the limiter has permits, use `with limit:`
+    /// or `acquire`, which hold one.
+    fn wait(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(wait::wait(py, &self.0, 1.into())?.waited().as_secs_f64())
+    }
+
+    /// Waits until one call is admitted, and returns the admission.
+    fn enter(&self, py: Python<'_>) -> PyResult<Admission> {
+        Ok(Admission::new(self.source(), wait::wait(py, &self.0, 1.into())?))
+    }
+
+    /// Charges `n` calls that nothing denies: later requests are delayed for them.
+    #[pyo3(signature = (n=None))]
+    fn charge(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let cost = cost_or_one(n)?;
+        self.done(py, |limit| limit.charge(cost))
+    }
+
+    /// Takes a turn, now or later, for `n` calls, and returns it: the caller acts at its time, or gives it back.
+    #[pyo3(signature = (n=None))]
+    fn reserve(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Reservation> {
+        let cost = cost_or_one(n)?;
+        let reservation = self.done(py, |limit| limit.reserve(cost))?;
+        Ok(Reservation::new(self.source(), reservation))
+    }
+
+    /// Takes the next turns for `k` calls, and returns in how many seconds each of them comes. They cannot be given back.
+    fn schedule<'py>(&self, py: Python<'py>, k: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let k = count("the number of calls", k)? as usize;
+        let turns = self.done(py, |limit| limit.schedule(1, k))?;
+        let now = shm_lib::now();
+        PyList::new(py, turns.iter().map(|at| at.since(now).as_secs_f64()))
+    }
+
+    /// Admits no request for this long, in no process. For an answer 429 of a server, say.
+    fn pause_for(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+        let time = time("seconds", seconds)?;
+        self.done(py, |limit| limit.pause_for(time))
+    }
+
+    /// Ends a pause.
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.done(py, RateLimit::resume)
+    }
+
+    /// Changes the rate of the only limit, for all processes. What was used stays used.
+    #[pyo3(signature = (max_count, per=None))]
+    fn change(
+        &self,
+        py: Python<'_>,
+        max_count: &Bound<'_, PyAny>,
+        per: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let rate = rate(max_count, per)?;
+        self.done(py, |limit| limit.change(rate.max(), rate.per()))
+    }
+
+    /// Resets the usage to zero, for all processes.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.done(py, RateLimit::reset)
+    }
+
+    /// Removes the limiter's name, and lets all processes know. The next process that opens the name creates a new limiter.
+    fn retire(&self, py: Python<'_>) -> PyResult<()> {
+        self.done(py, RateLimit::retire)
+    }
+
+    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …}`. Takes nothing.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let status = self.done(py, RateLimit::status)?;
+        let found = PyDict::new(py);
+        found.set_item("available", status.available)?;
+        found.set_item("used", status.used)?;
+        found.set_item("queued", status.queued)?;
+        found.set_item("next_in", status.next_in.as_secs_f64())?;
+        Ok(found)
+    }
+
+    /// How many requests all processes have made: `{"admitted": …, "calls": …, "denied": …, "waited": …, "waited_time": …}`.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.0.stats();
+        let found = PyDict::new(py);
+        found.set_item("admitted", stats.admitted)?;
+        found.set_item("calls", stats.calls)?;
+        found.set_item("denied", stats.denied)?;
+        found.set_item("waited", stats.waited)?;
+        found.set_item("waited_time", stats.waited_time.as_secs_f64())?;
+        Ok(found)
+    }
+
+    /// The limits and permits, as a text.
+    fn policy(&self, py: Python<'_>) -> PyResult<String> {
+        self.done(py, |limit| limit.policy().map(|policy| policy.to_string()))
+    }
+
+    /// How many processes have used the limiter and still have it open, not counting this one.
+    fn others(&self, py: Python<'_>) -> PyResult<usize> {
+        let own = std::process::id();
+        self.done(py, |limit| {
+            Ok(limit.inspect()?.attached.iter().filter(|process| process.pid != own).count())
+        })
+    }
+}

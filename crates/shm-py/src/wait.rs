@@ -1,0 +1,67 @@
+//! Waiting in a thread: other threads of the interpreter run meanwhile, and Ctrl-C ends the wait.
+
+use crate::convert::Bounds;
+use crate::errors::exception;
+use pyo3::prelude::*;
+use shm_lib::{Admission, Cost, ErrorKind, Key, KeyedRateLimit, Outcome, RateLimit};
+
+/// Waits for the request's turn. A signal handler that raises, as Ctrl-C does, ends the wait with its exception; nothing was taken
+/// then.
+pub(crate) fn acquire(py: Python<'_>, limit: &RateLimit, cost: Cost, bounds: Bounds) -> PyResult<Outcome> {
+    let mut raised = None;
+    let ended = py.detach(|| {
+        let mut acquire = limit.acquire(cost).or_denied();
+        if let Some(timeout) = bounds.timeout {
+            acquire = acquire.timeout(timeout);
+        }
+        if let Some(most) = bounds.max_waiters {
+            acquire = acquire.max_waiters(most);
+        }
+        acquire.stop_when(|| is_interrupted(&mut raised)).wait()
+    });
+    concluded(py, ended, raised)
+}
+
+/// The same without a bound: a denial by the limiter's own is an error.
+pub(crate) fn wait(py: Python<'_>, limit: &RateLimit, cost: Cost) -> PyResult<Admission> {
+    let mut raised = None;
+    let ended = py.detach(|| limit.acquire(cost).stop_when(|| is_interrupted(&mut raised)).wait());
+    concluded(py, ended, raised)
+}
+
+/// Waits for the turn of a request of a key.
+pub(crate) fn acquire_key(
+    py: Python<'_>,
+    limit: &KeyedRateLimit,
+    key: Key<'_>,
+    cost: Cost,
+    bounds: Bounds,
+) -> PyResult<Outcome> {
+    let mut raised = None;
+    let ended = py.detach(|| {
+        let mut acquire = limit.key(key).acquire(cost).or_denied();
+        if let Some(timeout) = bounds.timeout {
+            acquire = acquire.timeout(timeout);
+        }
+        if let Some(most) = bounds.max_waiters {
+            acquire = acquire.max_waiters(most);
+        }
+        acquire.stop_when(|| is_interrupted(&mut raised)).wait()
+    });
+    concluded(py, ended, raised)
+}
+
+/// Runs the signal handlers that are due, which only the main thread does.
+fn is_interrupted(raised: &mut Option<PyErr>) -> bool {
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not one for all lifetimes")]
+    let checked = Python::attach(|py| py.check_signals());
+    *raised = checked.err();
+    raised.is_some()
+}
+
+fn concluded<T>(py: Python<'_>, ended: shm_lib::Result<T>, raised: Option<PyErr>) -> PyResult<T> {
+    ended.map_err(|e| match raised {
+        Some(raised) if e.kind() == ErrorKind::Interrupted => raised,
+        _ => exception(py, &e),
+    })
+}

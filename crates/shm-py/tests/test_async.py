@@ -1,0 +1,131 @@
+"""Waiting in tasks of asyncio, uvloop and trio."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from shm_limit import KeyedRateLimit, RateLimited
+
+
+def run(main, loop):
+    if loop == "uvloop":
+        uvloop = pytest.importorskip("uvloop")
+        return uvloop.run(main())
+    return asyncio.run(main())
+
+
+loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+
+@loops
+def test_tasks_wait_in_order_without_threads(limit, loop):
+    api = limit("100/s")
+
+    async def main():
+        order = []
+
+        async def one(i):
+            await api.acquire_async()
+            order.append(i)
+
+        began, threads = time.monotonic(), threading.active_count()
+        tasks = [asyncio.create_task(one(i)) for i in range(20)]
+        await asyncio.sleep(0.05)
+        assert threading.active_count() == threads
+        await asyncio.gather(*tasks)
+        assert time.monotonic() - began >= 0.185
+        assert order == list(range(20))
+
+    run(main, loop)
+
+
+@loops
+def test_a_cancelled_task_takes_nothing(limit, loop):
+    api = limit("1/h")
+
+    async def main():
+        await api.wait_async()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(api.acquire_async(), 0.05)
+        assert api.status()["used"] == 1 and api.status()["queued"] == 0
+        denied = await api.acquire_async(timeout=0.01)
+        assert not denied and denied.retry_after > 3000
+
+    run(main, loop)
+
+
+def test_permits_are_held_by_async_blocks(limit):
+    api = limit(permits=2)
+
+    async def main():
+        most = now = 0
+
+        async def one():
+            nonlocal most, now
+            async with api:
+                now += 1
+                most = max(most, now)
+                await asyncio.sleep(0.005)
+                now -= 1
+
+        await asyncio.gather(*[one() for _ in range(20)])
+        assert most == 2 and api.try_acquire()
+
+    asyncio.run(main())
+
+
+def test_a_full_line_is_an_exception_of_a_block(limit):
+    api = limit("1/h", max_waiters=0)
+
+    async def main():
+        async with api:
+            pass
+        with pytest.raises(RateLimited):
+            async with api:
+                pass
+
+    asyncio.run(main())
+
+
+def test_many_waiters_of_several_loops(limit):
+    api = limit("2000/s")
+
+    async def main():
+        await asyncio.gather(*[api.acquire_async() for _ in range(300)])
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join(60) for thread in threads]
+    assert api.stats()["admitted"] == 900
+
+
+def test_keys_wait_in_tasks(tmp_path):
+    users = KeyedRateLimit("50/s", name="users", directory=tmp_path)
+
+    async def main():
+        began = time.monotonic()
+        await asyncio.gather(*[users.key("a").acquire_async() for _ in range(6)])
+        assert time.monotonic() - began >= 0.095
+
+    asyncio.run(main())
+
+
+def test_trio(limit):
+    trio = pytest.importorskip("trio")
+    api = limit("50/s")
+
+    async def main():
+        began = time.monotonic()
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(api.acquire_async)
+        assert time.monotonic() - began >= 0.095
+        slow = limit("1/h", name="slow")
+        await slow.wait_async()
+        with trio.move_on_after(0.05) as scope:
+            await slow.acquire_async()
+        assert scope.cancelled_caught and slow.status()["used"] == 1 and slow.status()["queued"] == 0
+
+    trio.run(main)

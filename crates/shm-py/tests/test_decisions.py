@@ -1,0 +1,126 @@
+"""What requests get, in one thread."""
+
+import time
+
+import pytest
+
+import shm_limit
+from shm_limit import Admission, Denied, Limit, RateLimit
+
+
+def admitted(limit, times, n=1):
+    return sum(bool(limit.try_acquire(n)) for _ in range(times))
+
+
+def test_a_burst_passes_and_then_the_rate_counts(limit):
+    api = limit(5, per=3600, burst=5)
+    assert admitted(api, 9) == 5
+    denied = api.try_acquire()
+    assert isinstance(denied, Denied) and not denied
+    assert denied.denied_by == "limits" and 700 < denied.retry_after <= 720
+    assert api.status()["available"] == 0 and api.status()["used"] == 5
+    stats = api.stats()
+    assert (stats["admitted"], stats["denied"]) == (5, 5)
+
+
+def test_handles_of_one_name_share_the_budget(limit):
+    assert admitted(limit("6/h", burst=6), 4) == 4
+    assert admitted(limit("6/h", burst=6), 4) == 2
+
+
+def test_wait_returns_the_seconds_waited(limit):
+    api = limit(20, per=1)
+    assert api.wait() == 0.0
+    began = time.monotonic()
+    assert 0.0 < api.wait() <= time.monotonic() - began + 0.001
+    assert time.monotonic() - began >= 0.045
+
+
+def test_greedy_windows_and_units(limit):
+    assert admitted(limit(3, per=3600, greedy=True, name="greedy"), 5) == 3
+    assert admitted(limit("3/h", window="first-use", name="first"), 5) == 3
+    tokens = limit(100, per=3600, unit="tokens", name="tokens")
+    assert admitted(tokens, 3, {"tokens": 40}) == 2
+    both = limit(limits=[Limit("9/h", burst=9), Limit(2, per=3600, window="first-use")], name="both")
+    assert admitted(both, 5) == 2
+
+
+def test_an_acquire_with_a_timeout_is_a_value(limit):
+    api = limit("1/h")
+    assert api.acquire(timeout=0)
+    denied = api.acquire(timeout=0.01)
+    assert not denied and denied.retry_after > 3000
+    with pytest.raises(shm_limit.RateLimited) as raised:
+        raise denied.exception()
+    assert raised.value.retry_after == denied.retry_after and raised.value.denied_by == "limits"
+
+
+def test_permits_are_held_by_blocks_and_admissions(limit):
+    api = limit(permits=2)
+    with api as admission, api:
+        assert isinstance(admission, Admission)
+        denied = api.try_acquire()
+        assert denied.denied_by == "permits" and denied.retry_after is None
+    held = api.try_acquire()
+    assert held and api.try_acquire()
+    held.release()
+    held.release()
+    assert api.try_acquire()
+
+
+def test_an_estimate_is_settled(limit):
+    api = limit(100, per=3600, unit="tokens")
+    admission = api.try_acquire({"tokens": 60})
+    given_back, charged = admission.settle({"tokens": 50})["tokens"]
+    assert 9 <= given_back <= 10 and charged == 0
+    assert 49 <= api.status()["used"] <= 51
+    with pytest.raises(shm_limit.InvalidRequestError):
+        admission.settle({"tokens": 50})
+
+
+def test_reservations_and_schedules(limit):
+    api = limit("1/h")
+    first = api.reserve()
+    later = api.reserve()
+    assert first.wait_time() == 0.0 and 3590 < later.wait_time() <= 3600
+    assert later.cancel() and not later.cancel()
+    assert first.wait()
+    with pytest.raises(ValueError):
+        first.commit()
+    turns = api.schedule(2)
+    assert 3590 < turns[0] <= 3600 < turns[1] <= 7200
+
+
+def test_an_operator_changes_pauses_and_resets(limit):
+    api, other = limit("2/h", burst=2), limit("2/h", burst=2)
+    assert admitted(api, 3) == 2
+    other.reset()
+    assert admitted(api, 3) == 2
+    other.change("10/h")
+    assert "10/h" in api.policy()
+    other.pause_for(60)
+    assert 59 < api.try_acquire().retry_after
+    other.resume()
+    api.charge(5)
+    assert api.status()["next_in"] > 0
+
+
+def test_a_mismatch_names_both_and_keep_accepts(limit):
+    limit("5/s")
+    with pytest.raises(shm_limit.MismatchError, match="5/s.*6/s"):
+        limit("6/s")
+    assert "5/s" in limit("6/s", on_mismatch="keep").policy()
+    assert "6/s" in limit("6/s", on_mismatch="change").policy()
+
+
+def test_a_missing_limiter_is_not_created_by_attach(tmp_path):
+    with pytest.raises(shm_limit.NotFoundError) as raised:
+        RateLimit.attach("nope", directory=tmp_path)
+    assert raised.value.kind == "not_found" and raised.value.path == str(tmp_path / "nope")
+    assert isinstance(raised.value, LookupError)
+
+
+def test_shadow_mode_denies_nothing(limit):
+    api = limit("1/h", shadow=True)
+    assert not api.try_acquire().shadowed
+    assert api.try_acquire().shadowed

@@ -1,0 +1,56 @@
+"""Limits per key."""
+
+import ipaddress
+import pickle
+
+from shm_limit import KeyedRateLimit, Limit
+
+
+def admitted(limit, times):
+    return sum(bool(limit.try_acquire()) for _ in range(times))
+
+
+def test_each_key_has_a_budget_of_its_own(tmp_path):
+    users = KeyedRateLimit("5/h", burst=5, name="users", directory=tmp_path)
+    again = pickle.loads(pickle.dumps(users))
+    assert (admitted(users.key("alice"), 9), admitted(again.key("alice"), 9), admitted(again.key("bob"), 9)) == (5, 0, 5)
+    denied = users.key("alice").try_acquire()
+    assert denied.denied_by == "key" and "key alice" in repr(denied)
+    [status] = users.key("alice").status()
+    assert (status["known"], status["used"], status["available"]) == (True, 5, 0)
+    assert users.key("alice").reset() and admitted(users.key("alice"), 9) == 5
+    users.key("carol").charge(7)
+    assert not users.key("carol").try_acquire()
+    assert (["alice"], 4) <= max(users.most_denied(3), key=lambda denied: denied[1])
+    assert users.table_status()["capacity"] >= 100_000
+
+
+def test_numbers_addresses_and_parts_are_keys(tmp_path):
+    users = KeyedRateLimit("1/h", name="users", directory=tmp_path)
+    for key, same in [
+        (42, "42"),
+        (10**40, str(10**40)),
+        (b"raw", "raw"),
+        (ipaddress.ip_address("2001:DB8:0:0::1"), "2001:db8::1"),
+        (("alice", 7), ("alice", "7")),
+    ]:
+        assert users.key(key).try_acquire() and not users.key(same).try_acquire()
+    assert users.key(("ab", "c")).try_acquire() and users.key(("a", "bc")).try_acquire()
+
+
+def test_limits_of_all_keys_and_several_per_key(tmp_path):
+    users = KeyedRateLimit(
+        limits=[Limit("9/h", burst=9), Limit("4/h", window="sliding")],
+        in_all=[Limit("6/h", burst=6)],
+        name="users",
+        directory=tmp_path,
+    )
+    assert (admitted(users.key("a"), 9), admitted(users.key("b"), 9)) == (4, 2)
+    assert users.key("b").try_acquire().denied_by == "limits"
+    assert users.all_keys().status()["used"] == 6
+
+
+def test_a_key_waits(tmp_path):
+    users = KeyedRateLimit("20/s", name="users", directory=tmp_path)
+    assert [users.key("a").acquire().waited > 0 for _ in range(3)] == [False, True, True]
+    assert not users.key("a").acquire(timeout=0.001)

@@ -1,0 +1,85 @@
+"""One budget for processes: forked, spawned, killed; and handles that travel."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from shm_limit import RateLimit
+
+
+def take(limit):
+    return sum(bool(limit.try_acquire()) for _ in range(20))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("named", [True, False])
+def test_pools_share_one_budget(limit, method, named):
+    api = limit("30/h", burst=30) if named else RateLimit("30/h", burst=30)
+    context = multiprocessing.get_context(method)
+    with concurrent.futures.ProcessPoolExecutor(3, mp_context=context) as pool:
+        assert sum(pool.map(take, [api] * 6)) == 30
+    assert not api.try_acquire()
+
+
+def test_a_forked_child_inherits_the_handle_and_not_the_permit(limit):
+    api = limit(permits=1)
+    held = api.try_acquire()
+    child = os.fork()
+    if child == 0:
+        # Its copy of the admission releases nothing.
+        held.release()
+        os._exit(3 if api.try_acquire() else 0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not api.try_acquire()
+    held.release()
+    assert api.try_acquire()
+
+
+def test_a_killed_waiter_takes_nothing_with_it(limit):
+    api = limit(1, per=2)
+    api.wait()
+    child = os.fork()
+    if child == 0:
+        api.wait()
+        os._exit(1)
+    deadline = time.monotonic() + 30
+    while api.status()["queued"] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    # The turn that was charged for it is the next one's.
+    assert api.wait() < 2.0
+    assert api.stats()["admitted"] == 2 and api.status()["queued"] == 0
+
+
+def test_a_pickled_handle_opens_the_same_limiter(limit):
+    api = limit("2/h", burst=2)
+    other = pickle.loads(pickle.dumps(api))
+    assert api.try_acquire() and other.try_acquire() and not api.try_acquire()
+
+
+PRIVATE = """
+import os, sys
+from shm_limit import RateLimit
+limit = RateLimit("5/s")
+limit.wait()
+print(limit.path)
+if len(sys.argv) > 1:
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_private_limiters_are_removed_when_their_process_ends():
+    run = lambda *args: subprocess.run([sys.executable, "-c", PRIVATE, *args], capture_output=True, text=True)
+    assert not os.path.exists(run().stdout.strip())
+    killed = run("die").stdout.strip()
+    assert killed == "" or os.path.exists(killed)
+    left = [name for name in os.listdir(os.path.dirname(RateLimit("5/s").path)) if name.startswith("private-")]
+    assert all(name.split("-")[1] == str(os.getpid()) for name in left), left

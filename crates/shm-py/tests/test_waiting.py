@@ -1,0 +1,57 @@
+"""Waiting in threads: the interpreter is free meanwhile, and signals end it."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+
+def test_other_threads_run_while_one_waits(limit):
+    api = limit("2/s")
+    api.wait()
+    waiter = threading.Thread(target=api.wait)
+    waiter.start()
+    count = 0
+    while waiter.is_alive():
+        count += 1
+        time.sleep(0.001)
+    assert count > 50
+
+
+def test_ctrl_c_ends_a_wait_and_gives_the_place_back(limit):
+    api = limit("1/h")
+    api.wait()
+    began = time.monotonic()
+    sent = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    sent.start()
+    with pytest.raises(KeyboardInterrupt):
+        api.wait()
+    assert time.monotonic() - began < 5
+    sent.join()
+    assert api.status()["used"] == 1 and api.status()["queued"] == 0
+
+
+def test_a_handler_that_returns_does_not_end_a_wait(limit):
+    api = limit("5/s")
+    api.wait()
+    seen = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    try:
+        sent = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        sent.start()
+        assert api.wait() > 0.1 and seen == [1]
+        sent.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_threads_share_the_rate(limit):
+    api = limit("100/s")
+    began = time.monotonic()
+    threads = [threading.Thread(target=lambda: [api.wait() for _ in range(10)]) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert time.monotonic() - began >= 0.38
+    assert api.stats()["admitted"] == 40
