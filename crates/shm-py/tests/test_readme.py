@@ -1,4 +1,4 @@
-"""The code in the package's README runs as it is."""
+"""The code in the package's README, and in that of the project, runs as it is."""
 
 import os
 import pathlib
@@ -6,8 +6,14 @@ import re
 import subprocess
 import sys
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+PACKAGE = pathlib.Path(__file__).parent.parent
+
+
+def blocks(readme):
+    return re.findall(r"```python\n(.*?)```", readme.read_text(), re.S)
+
+
+BLOCKS = blocks(PACKAGE / "README.md")
 
 
 def run(code, directory, *args):
@@ -16,8 +22,9 @@ def run(code, directory, *args):
 
 
 def test_each_block_runs(tmp_path):
-    assert len(BLOCKS) == 3
-    for code in BLOCKS:
+    of_project = blocks(PACKAGE.parent.parent / "README.md")
+    assert (len(BLOCKS), len(of_project)) == (3, 1)
+    for code in BLOCKS + of_project:
         ran = run(code, tmp_path)
         assert ran.returncode == 0, ran.stderr
 
