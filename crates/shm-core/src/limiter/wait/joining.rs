@@ -192,13 +192,8 @@ impl Limiter {
         let was_shown = callers.published == Some(key);
         let place = callers.place_index().unwrap_or(usize::MAX);
         self.publish_first(callers, now);
-        let line = self.line();
         if callers.is_empty() {
-            if line.is_occupied() {
-                self.wake_first(self.segment.generations().epoch(), place);
-            } else {
-                self.undo_turns(None, |_| !line.is_occupied());
-            }
+            self.pass_on_turns(place);
         } else if was_shown {
             self.wake_own_first(callers, now);
             self.wake_first(self.segment.generations().epoch(), place);

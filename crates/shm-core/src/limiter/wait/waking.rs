@@ -112,7 +112,7 @@ impl Limiter {
         }
         self.free_stuck_slots(&mut locks);
         if found {
-            self.wake_first(self.segment.generations().epoch(), here.unwrap_or(usize::MAX));
+            self.pass_on_turns(here.unwrap_or(usize::MAX));
         }
         found
     }
@@ -123,9 +123,20 @@ impl Limiter {
         let found =
             is_time(&self.segment.header().line.probed_all_ns, LINE_PROBE_INTERVAL, now) && self.reap_line();
         if found {
-            self.wake_first(self.segment.generations().epoch(), here.unwrap_or(usize::MAX));
+            self.pass_on_turns(here.unwrap_or(usize::MAX));
         }
         found
+    }
+
+    /// A process has left the line, by itself or because it is dead: wakes the first one, or undoes the charged turns if none waits
+    /// any more. The calling process, which is awake, has place `here`.
+    pub(super) fn pass_on_turns(&self, here: usize) {
+        let line = self.line();
+        if line.is_occupied() {
+            self.wake_first(self.segment.generations().epoch(), here);
+        } else {
+            self.undo_turns(None, |_| !line.is_occupied());
+        }
     }
 
     /// Clears everything that dead processes left in the line. Returns whether it cleared a place.

@@ -293,6 +293,13 @@ impl Driver {
         Ok(())
     }
 
+    /// In how long a call would be admitted, to the millisecond.
+    pub(super) fn available_in(&self) -> Duration {
+        let limiter = &self.processes.iter().flatten().next().expect("one that lives").limiter;
+        let next = limiter.inspect().unwrap().limits[0].next_at.since(clock::now());
+        Duration::from_millis(u64::try_from((next + Duration::from_micros(500)).as_millis()).unwrap())
+    }
+
     /// The processes of the waiting callers, in order of arrival.
     pub(super) fn waiting(&self) -> Vec<usize> {
         self.promise.line.iter().map(|caller| caller.process).collect()

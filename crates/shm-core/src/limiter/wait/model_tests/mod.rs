@@ -208,6 +208,18 @@ mod regressions {
         }
     }
 
+    /// The only caller in line is killed. The next one that asks, and may not wait, is told when the next turn comes: that which was
+    /// charged for the dead one.
+    #[test]
+    fn the_turn_of_the_last_caller_is_given_back_when_it_is_found_dead() {
+        let steps = [thread(0), thread(1), Step::Dies(1), Step::Passes(400 * MS)];
+        let mut driver = Driver::new(&world(1, 1, None, US));
+        driver.play_all(&steps).unwrap();
+        let refused = Step::Arrives { process: 2, cost: 1, is_task: false, patience: Some(0) };
+        driver.play_all(&[refused]).unwrap();
+        assert_eq!(driver.available_in(), Duration::from_millis(600));
+    }
+
     /// The thread's turn comes earlier than planned, and the processes that could wake it rely on the plan of its
     /// process, which is that of the thread that tends the task.
     #[test]
