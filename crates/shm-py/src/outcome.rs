@@ -107,6 +107,14 @@ impl Admission {
         Ok(found)
     }
 
+    /// Gives back what was taken, as far as that is possible: for a task that was cancelled in the moment of its admission.
+    fn give_back(&self) {
+        if let Some(mut admission) = self.with(Option::take) {
+            // If it cannot be given back, it counts as used.
+            let _ = self.by.settle(&mut admission, Cost::from(0));
+        }
+    }
+
     fn __bool__(&self) -> bool {
         true
     }

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from shm_limit import KeyedRateLimit, RateLimited
+from shm_limit import KeyedRateLimit, RateLimited, _aio
 
 
 def run(main, loop):
@@ -54,6 +54,32 @@ def test_a_cancelled_task_takes_nothing(limit, loop):
         assert not denied and denied.retry_after > 3000
 
     run(main, loop)
+
+
+def test_a_task_that_is_cancelled_in_the_moment_of_its_admission_takes_nothing(limit, monkeypatch):
+    api = limit(1, per=0.2, permits=1)
+
+    poll_due = _aio._AsyncioLoop.poll_due
+
+    def poll_and_cancel(of):
+        poll_due(of)
+        if api.stats()["admitted"] == 2:
+            tasks[0].cancel()
+
+    monkeypatch.setattr(_aio._AsyncioLoop, "poll_due", poll_and_cancel)
+    tasks = []
+
+    async def main():
+        (await api.acquire_async()).release()
+        task = asyncio.create_task(api.acquire_async())
+        tasks.append(task)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert api.stats()["admitted"] == 2
+        # Its turn and its permit are free.
+        assert api.try_acquire()
+
+    asyncio.run(main())
 
 
 def test_permits_are_held_by_async_blocks(limit):

@@ -78,11 +78,11 @@ async def acquire(
     try:
         return await future
     except asyncio.CancelledError:
-        # It may have been admitted in the same turn of the loop. A permit is released; the call counts as used.
+        # It may have been admitted in the same turn of the loop.
         if future.done() and not future.cancelled() and future.exception() is None:
             outcome = future.result()
             if isinstance(outcome, Admission):
-                outcome.release()
+                outcome.give_back()
         raise
     finally:
         del of.waiting[id]
