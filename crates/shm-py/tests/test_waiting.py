@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from shm_limit import KeyedRateLimit
+
 
 def test_other_threads_run_while_one_waits(limit):
     api = limit("2/s")
@@ -31,6 +33,23 @@ def test_ctrl_c_ends_a_wait_and_gives_the_place_back(limit):
     assert time.monotonic() - began < 5
     sent.join()
     assert api.status()["used"] == 1 and api.status()["queued"] == 0
+
+
+def test_ctrl_c_ends_a_wait_for_a_key_at_once(tmp_path):
+    users = KeyedRateLimit("1/h", name="users", directory=tmp_path)
+    users.key("a").acquire()
+    late = []
+    for _ in range(5):
+        sent = threading.Timer(0.03, lambda: os.kill(os.getpid(), signal.SIGINT))
+        sent.start()
+        try:
+            users.key("a").acquire()
+        except KeyboardInterrupt:
+            late.append(time.monotonic())
+        sent.join()
+    assert len(late) == 5
+    # (How late depends on the machine; a wait that looks ten times a second would take 70 ms more.)
+    assert min(b - a for a, b in zip(late, late[1:])) < 0.09
 
 
 def test_a_handler_that_returns_does_not_end_a_wait(limit):

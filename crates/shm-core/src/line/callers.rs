@@ -28,7 +28,8 @@ impl CallerWaker {
         matches!(self, CallerWaker::Task(_))
     }
 
-    pub(crate) fn wake(&self) {
+    /// Wakes the caller.
+    pub fn wake(&self) {
         match self {
             CallerWaker::Thread(word) => {
                 word.fetch_add(1, Ordering::Release);

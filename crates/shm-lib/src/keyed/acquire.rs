@@ -103,8 +103,8 @@ impl<'l, 'k, T: AcquireOutput> KeyAcquire<'l, 'k, T> {
         KeyAcquire { request: self.request, output: PhantomData }
     }
 
-    /// Ends the wait of a thread when `stop` returns true: see [`Acquire::stop_when`]. `stop` is called before each sleep, and at
-    /// least ten times a second. The wait then leaves what a dropped future leaves.
+    /// Ends the wait of a thread when `stop` returns true: see [`Acquire::stop_when`]. `stop` is called before each sleep, after
+    /// each signal handler that ran in this thread, and at least ten times a second. The wait then leaves what a dropped future leaves.
     pub fn stop_when<F: FnMut() -> bool>(self, stop: F) -> StoppableKeyAcquire<'l, 'k, T, F> {
         StoppableKeyAcquire { acquire: self, stop }
     }

@@ -6,6 +6,7 @@ use super::own_state::OwnState;
 use super::queues::Queues;
 use crate::thread;
 use shm_core::clock::{self, Nanos};
+use shm_core::{CallerWaker, sleep_on};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -43,11 +44,11 @@ pub(super) struct ThreadTimer {
     wake_at: Cell<Option<Nanos>>,
 }
 
-struct ThreadWaker(Thread);
+struct ThreadWaker(CallerWaker);
 
 impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.0.wake();
     }
 }
 
@@ -60,10 +61,12 @@ impl ThreadTimer {
     ) -> Option<T> {
         /// How often `stop` is called at least.
         const STOP_CHECK: Duration = Duration::from_millis(100);
-        let waker = Waker::from(Arc::new(ThreadWaker(std::thread::current())));
+        let word = Arc::new(AtomicU64::new(0));
+        let waker = Waker::from(Arc::new(ThreadWaker(CallerWaker::Thread(Arc::clone(&word)))));
         let (mut context, mut future) = (Context::from_waker(&waker), pin!(future));
         loop {
             self.wake_at.set(None);
+            let seen = word.load(Ordering::Acquire);
             if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
                 return Some(done);
             }
@@ -73,7 +76,8 @@ impl ThreadTimer {
             let longest = if stop.is_some() { STOP_CHECK } else { LINGER };
             let time = self.wake_at.get().map_or(longest, |at| at.since(clock::now()).min(longest));
             if !time.is_zero() {
-                std::thread::park_timeout(time);
+                // A signal handler ends the sleep, and `stop` may know of it.
+                sleep_on(&word, seen, time);
             }
         }
     }
