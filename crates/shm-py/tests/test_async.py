@@ -1,6 +1,7 @@
 """Waiting in tasks of asyncio, uvloop and trio."""
 
 import asyncio
+import os
 import threading
 import time
 
@@ -59,14 +60,14 @@ def test_a_cancelled_task_takes_nothing(limit, loop):
 def test_a_task_that_is_cancelled_in_the_moment_of_its_admission_takes_nothing(limit, monkeypatch):
     api = limit(1, per=0.2, permits=1)
 
-    poll_due = _aio._AsyncioLoop.poll_due
+    poll_due = _aio._Loop.poll_due
 
     def poll_and_cancel(of):
         poll_due(of)
         if api.stats()["admitted"] == 2:
             tasks[0].cancel()
 
-    monkeypatch.setattr(_aio._AsyncioLoop, "poll_due", poll_and_cancel)
+    monkeypatch.setattr(_aio._Loop, "poll_due", poll_and_cancel)
     tasks = []
 
     async def main():
@@ -125,6 +126,28 @@ def test_many_waiters_of_several_loops(limit):
     [thread.start() for thread in threads]
     [thread.join(60) for thread in threads]
     assert api.stats()["admitted"] == 900
+
+
+def test_thousands_of_waiters_need_one_descriptor_and_one_thread(limit):
+    api = limit("1/h")
+    files = lambda: len(os.listdir("/proc/self/fd"))
+    threads = lambda: len(os.listdir("/proc/self/task"))
+
+    async def wait_for_nothing():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(api.acquire_async(), 1)
+
+    async def main():
+        await api.acquire_async()
+        before = files(), threads()
+        tasks = [asyncio.create_task(wait_for_nothing()) for _ in range(3000)]
+        await asyncio.sleep(0.3)
+        # The library has a thread, and opens the limiter's file to look whether processes live.
+        assert files() - before[0] <= 3 and threads() - before[1] <= 2
+        await asyncio.gather(*tasks)
+        assert api.status()["queued"] == 0 and api.status()["used"] == 1
+
+    asyncio.run(main())
 
 
 def test_keys_wait_in_tasks(tmp_path):

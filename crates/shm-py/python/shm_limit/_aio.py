@@ -1,7 +1,7 @@
 """Waiting in tasks of asyncio (and uvloop), and of trio.
 
 The native part polls a request on the loop's thread, and says by a file descriptor, one for each loop, which requests to poll again.
-So a task has no thread and no timer of its own.
+So a task has no thread, no timer and no descriptor of its own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import itertools
 import os
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from ._native import Acquiring, Admission, Denied, Wakeups
+from ._native import Acquiring, Admission, Denied, LimitOfKey, Wakeups
 
 if TYPE_CHECKING:
     from ._rate_limit import Cost, RateLimit, Seconds
@@ -21,72 +21,99 @@ if TYPE_CHECKING:
 _ids = itertools.count(1)
 
 
-class _AsyncioLoop:
-    """The requests that wait in one loop of asyncio."""
+class _Waiting:
+    """A request that waits, and how to tell its task that it has ended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, request: Acquiring, tell: Callable[[], None]) -> None:
+        self.request = request
+        self.tell = tell
+        self.outcome: Union[Admission, Denied, None] = None
+        self.error: Optional[Exception] = None
+
+    def poll(self) -> None:
+        if self.outcome is not None or self.error is not None:
+            return
+        try:
+            self.outcome = self.request.poll()
+        except Exception as error:
+            self.error = error
+        if self.outcome is not None or self.error is not None:
+            self.tell()
+
+    def result(self) -> Union[Admission, Denied]:
+        if self.error is not None:
+            raise self.error
+        assert self.outcome is not None
+        return self.outcome
+
+    def cancel(self) -> None:
+        """The task was cancelled, perhaps in the moment of its admission."""
+        if isinstance(self.outcome, Admission):
+            self.outcome.give_back()
+
+
+class _Loop:
+    """The requests that wait in one loop."""
+
+    def __init__(self) -> None:
         self.pid = os.getpid()
         self.wakeups = Wakeups()
-        self.waiting: dict[int, tuple[Acquiring, asyncio.Future[Union[Admission, Denied]]]] = {}
-        self.loop = weakref.ref(loop)
-        loop.add_reader(self.wakeups.fileno(), self.poll_due)
+        self.waiting: dict[int, _Waiting] = {}
 
     def poll_due(self) -> None:
         for id in self.wakeups.take():
             waiting = self.waiting.get(id)
-            if waiting is None or waiting[1].done():
-                continue
-            request, future = waiting
-            try:
-                outcome = request.poll()
-            except Exception as error:
-                future.set_exception(error)
-            else:
-                if outcome is not None:
-                    future.set_result(outcome)
-
-
-_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _AsyncioLoop] = weakref.WeakKeyDictionary()
-
-
-def _of_running_loop() -> _AsyncioLoop:
-    loop = asyncio.get_running_loop()
-    found = _loops.get(loop)
-    if found is None or found.pid != os.getpid():
-        found = _loops[loop] = _AsyncioLoop(loop)
-    return found
+            if waiting is not None:
+                waiting.poll()
 
 
 async def acquire(
-    limit: RateLimit,
+    limit: Union[RateLimit, LimitOfKey],
     n: Cost,
     timeout: Optional[Seconds],
     max_waiters: Optional[int],
 ) -> Union[Admission, Denied]:
     """Waits for a request's turn in a task."""
-    if _is_trio():
-        return await _acquire_in_trio(limit, n, timeout, max_waiters)
-    of = _of_running_loop()
+    in_trio = _is_trio()
+    loop = _trio_loop() if in_trio else _asyncio_loop()
     id = next(_ids)
-    request = Acquiring(limit, n, timeout, max_waiters, of.wakeups, id)
+    request = Acquiring(limit, n, timeout, max_waiters, loop.wakeups, id)
     outcome = request.poll()
     if outcome is not None:
         return outcome
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Union[Admission, Denied]] = loop.create_future()
-    of.waiting[id] = (request, future)
+    wait: Callable[[], Any]
+    if in_trio:
+        import trio
+
+        event = trio.Event()
+        waiting = _Waiting(request, event.set)
+        wait = event.wait
+    else:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(request, lambda: None if future.done() else future.set_result(None))
+        wait = lambda: future
+    loop.waiting[id] = waiting
     try:
-        return await future
-    except asyncio.CancelledError:
-        # It may have been admitted in the same turn of the loop.
-        if future.done() and not future.cancelled() and future.exception() is None:
-            outcome = future.result()
-            if isinstance(outcome, Admission):
-                outcome.give_back()
+        await wait()
+    except BaseException:
+        waiting.cancel()
         raise
     finally:
-        del of.waiting[id]
+        del loop.waiting[id]
         request.cancel()
+    return waiting.result()
+
+
+_asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
+
+
+def _asyncio_loop() -> _Loop:
+    running = asyncio.get_running_loop()
+    loop = _asyncio_loops.get(running)
+    if loop is None or loop.pid != os.getpid():
+        loop = _asyncio_loops[running] = _Loop()
+        running.add_reader(loop.wakeups.fileno(), loop.poll_due)
+    return loop
 
 
 def _is_trio() -> bool:
@@ -100,26 +127,27 @@ def _is_trio() -> bool:
     return True
 
 
-async def _acquire_in_trio(
-    limit: RateLimit,
-    n: Cost,
-    timeout: Optional[Seconds],
-    max_waiters: Optional[int],
-) -> Union[Admission, Denied]:
+#: trio's variable for the loop of this run, once trio is used.
+_of_run: Any = None
+
+
+def _trio_loop() -> _Loop:
+    global _of_run
     import trio
 
-    wakeups = Wakeups()
-    request = Acquiring(limit, n, timeout, max_waiters, wakeups, next(_ids))
-    try:
-        outcome = request.poll()
-        if outcome is not None:
-            await trio.lowlevel.checkpoint()
-            return outcome
-        while True:
-            await trio.lowlevel.wait_readable(wakeups.fileno())
-            wakeups.take()
-            outcome = request.poll()
-            if outcome is not None:
-                return outcome
-    finally:
-        request.cancel()
+    if _of_run is None:
+        _of_run = trio.lowlevel.RunVar("shm_limit", default=None)
+    loop: Optional[_Loop] = _of_run.get()
+    if loop is None:
+        loop = _Loop()
+        _of_run.set(loop)
+        trio.lowlevel.spawn_system_task(_serve_trio, loop)
+    return loop
+
+
+async def _serve_trio(loop: _Loop) -> None:
+    import trio
+
+    while True:
+        await trio.lowlevel.wait_readable(loop.wakeups.fileno())
+        loop.poll_due()
