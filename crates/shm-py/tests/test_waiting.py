@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -74,3 +76,19 @@ def test_threads_share_the_rate(limit):
     [thread.join() for thread in threads]
     assert time.monotonic() - began >= 0.38
     assert api.stats()["admitted"] == 40
+
+
+LEAVE = """
+import threading, time
+from shm_limit import RateLimit
+limit = RateLimit("1/h")
+limit.wait()
+threading.Thread(target=limit.wait, daemon=True).start()
+time.sleep(0.2)
+print("done")
+"""
+
+
+def test_the_interpreter_ends_while_a_thread_waits():
+    ran = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "done", "")
