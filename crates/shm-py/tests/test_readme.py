@@ -24,7 +24,9 @@ def run(code, directory, *args):
 def test_each_block_runs(tmp_path):
     of_project = blocks(PACKAGE.parent.parent / "README.md")
     assert (len(BLOCKS), len(of_project)) == (3, 1)
-    for code in BLOCKS + of_project:
+    of_page = blocks(PACKAGE.parent.parent / "docs" / "python.md")
+    assert of_page and of_page[0].strip() in BLOCKS[2]
+    for code in BLOCKS + of_project + of_page:
         ran = run(code, tmp_path)
         assert ran.returncode == 0, ran.stderr
 
