@@ -83,8 +83,19 @@ _CLASSES: dict[str, type[ShmLimitError]] = {
 }
 
 
+#: What a remedy names differently here.
+_NAMES = {
+    "OnMismatch::Keep": 'on_mismatch="keep"',
+    "OnMismatch::Change": 'on_mismatch="change"',
+    "OnLost::Reopen": 'on_lost="reopen"',
+    "RateLimit::settle": "settle",
+}
+
+
 def of_kind(kind: str, message: str, path: Optional[object]) -> ShmLimitError:
     """The exception for an error of the library."""
+    for rust, python in _NAMES.items():
+        message = message.replace(rust, python)
     cls = _CLASSES.get(kind, ShmLimitError)
     error = cls(message, None, "line") if cls is RateLimited else cls(message)
     error.kind = kind

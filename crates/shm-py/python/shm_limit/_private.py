@@ -22,6 +22,10 @@ _SETTINGS: dict[str, Any] = dict(
 )
 
 
+#: Where this process has looked for what dead processes left.
+_swept: set[tuple[int, str]] = set()
+
+
 def new_name() -> str:
     """A name that no other limiter has."""
     pid = os.getpid()
@@ -38,14 +42,18 @@ def _started(pid: int) -> str:
 
 
 def adopt(limit: RateLimit) -> None:
-    """Removes the file of this new limiter when the handle is dropped or the process ends. Removes those that dead processes left."""
-    directory, file = os.path.split(os.fspath(limit.path))
-    weakref.finalize(limit, _remove, os.getpid(), directory, limit.name)
+    """Removes the file of this new limiter when the handle is dropped or the process ends. The first one of a process also removes
+    those that dead processes left.
+    """
+    pid, directory = os.getpid(), os.path.dirname(limit.path)
+    weakref.finalize(limit, _remove, pid, directory, limit.name)
+    if (pid, directory) in _swept:
+        return
+    _swept.add((pid, directory))
     for other in os.listdir(directory):
-        if other.startswith(_PREFIX) and other != file:
-            parts = other.split("-")
-            if len(parts) == 4 and parts[1].isdigit() and _started(int(parts[1])) != parts[2]:
-                _remove(os.getpid(), directory, other)
+        parts = other.split("-")
+        if other.startswith(_PREFIX) and len(parts) == 4 and parts[1].isdigit() and _started(int(parts[1])) != parts[2]:
+            _remove(pid, directory, other)
 
 
 def _remove(pid: int, directory: str, name: str) -> None:
