@@ -7,6 +7,7 @@ use crate::clock::{self, Clock};
 use crate::commit::{CommitError, Config};
 use crate::error::{ErrorKind, Result};
 use crate::keyed::{KeyClock, KeyRequest, KeyReset, Row, Table};
+use crate::layout::RETIRED;
 use crate::limit::{KeyPolicy, MAX_WAIT};
 use crate::sys::signal::NoHandlers;
 
@@ -40,7 +41,11 @@ impl Limiter {
                 let cost = what.largest();
                 return Err(self.segment.commit_error(CommitError::TooFar { ready, now }, cost));
             }
-            // Not charged again if a change came meanwhile: a debt stays.
+            // Not charged again if a change came meanwhile: a debt stays, unless the limiter has been retired with all its keys.
+            let generations = self.segment.generations();
+            if !generations.is_current(epoch) && generations.epoch() >= RETIRED {
+                self.recover(CommitError::Retired, 0)?;
+            }
             return self.maybe_check_file(now);
         }
     }
