@@ -1,6 +1,11 @@
+import signal
+
 import pytest
 
 from shm_limit import RateLimit
+
+# A shell that starts the tests in the background ignores it for them, and then Python installs no handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
