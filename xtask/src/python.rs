@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// What builds and tests the wheel. All from PyPI.
-const TOOLS: [&str; 6] =
-    ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.15", "trio", "uvloop", "typing_extensions"];
+const TOOLS: [&str; 7] =
+    ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.15", "trio", "uvloop", "gunicorn", "typing_extensions"];
 const CRATE: &str = "crates/shm-py";
 
 /// Builds the wheel, installs it into a new environment, and tests that: what users get, not the sources.
