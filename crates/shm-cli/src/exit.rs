@@ -38,7 +38,7 @@ impl Failure {
     /// The kind of the failure, in a word that stays the same: `not_found`, `corrupt`, `failed`.
     pub(crate) fn word(&self) -> String {
         match self {
-            Failure::Limiter(error) => error_word(error.kind()),
+            Failure::Limiter(error) => error.kind().word(),
             _ => "failed".to_owned(),
         }
     }
@@ -83,16 +83,4 @@ pub(crate) fn status(ended: Result<u8, Failure>) -> u8 {
         output::report(&failure);
         failure.status()
     })
-}
-
-/// The kind of an error, in a word that stays the same: `not_found`, `corrupt`.
-pub(crate) fn error_word(kind: ErrorKind) -> String {
-    let mut word = String::new();
-    for c in format!("{kind:?}").chars() {
-        if c.is_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(c.to_ascii_lowercase());
-    }
-    word
 }

@@ -71,6 +71,22 @@ pub enum DeniedBy {
     },
 }
 
+impl DeniedBy {
+    /// What denied the request, in a word that stays the same, for programs in other languages: `limits`, `key`, `table`, `pause`,
+    /// `permits`, `line` or `unavailable`.
+    pub fn word(self) -> &'static str {
+        match self {
+            DeniedBy::Limit { .. } => "limits",
+            DeniedBy::KeyLimit { inherited: false, .. } => "key",
+            DeniedBy::KeyLimit { inherited: true, .. } | DeniedBy::TableFull => "table",
+            DeniedBy::Paused { .. } => "pause",
+            DeniedBy::Permits => "permits",
+            DeniedBy::Line { .. } => "line",
+            DeniedBy::Unavailable { .. } => "unavailable",
+        }
+    }
+}
+
 /// [`DeniedBy`] without its values: a cause, and above the low byte the index of a limit. One word, because a decision returns it
 /// by value: an enum with values of its own would be copied byte by byte (20 of 340 instructions on the fast path), and a
 /// `Duration` would cost a division.

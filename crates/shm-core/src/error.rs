@@ -58,6 +58,18 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The kind in a word that stays the same, for programs in other languages: `not_found`, `corrupt`.
+    pub fn word(self) -> String {
+        let mut word = String::new();
+        for c in format!("{self:?}").chars() {
+            if c.is_uppercase() && !word.is_empty() {
+                word.push('_');
+            }
+            word.push(c.to_ascii_lowercase());
+        }
+        word
+    }
+
     /// Whether the limiter no longer exists: it was retired, or its file was removed or replaced.
     pub fn is_lost(self) -> bool {
         matches!(self, ErrorKind::Retired | ErrorKind::Removed)

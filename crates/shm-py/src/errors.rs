@@ -4,13 +4,13 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use shm_lib::{Denied, Error, ErrorKind};
+use shm_lib::{Denied, Error};
 
 /// An error of the library as an exception.
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     static OF_KIND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let made = of_module(py, &OF_KIND, "of_kind")
-        .and_then(|of_kind| of_kind.call1(py, (word(error.kind()), error.to_string(), error.path())));
+        .and_then(|of_kind| of_kind.call1(py, (error.kind().word(), error.to_string(), error.path())));
     raised(py, made)
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn denial(py: Python<'_>, denied: &Denied, message: &str) -> PyErr {
     let retry_after = denied.retry_after().map(|time| time.as_secs_f64());
     let made = CLASS
         .import(py, "shm_limit._errors", "RateLimited")
-        .and_then(|class| class.call1((message, retry_after, crate::outcome::denied_by(denied))))
+        .and_then(|class| class.call1((message, retry_after, denied.by().word())))
         .map(Bound::unbind);
     raised(py, made)
 }
@@ -31,18 +31,6 @@ fn raised(py: Python<'_>, made: PyResult<Py<PyAny>>) -> PyErr {
 
 fn of_module<'py>(py: Python<'py>, cell: &'py PyOnceLock<Py<PyAny>>, name: &str) -> PyResult<&'py Py<PyAny>> {
     cell.get_or_try_init(py, || Ok(py.import("shm_limit._errors")?.getattr(name)?.unbind()))
-}
-
-/// The kind in a word that stays the same: `not_found`.
-fn word(kind: ErrorKind) -> String {
-    let mut word = String::new();
-    for c in format!("{kind:?}").chars() {
-        if c.is_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(c.to_ascii_lowercase());
-    }
-    word
 }
 
 pub(crate) fn wrong_type(what: &str, expected: &str, got: &Bound<'_, PyAny>) -> PyErr {

@@ -4,7 +4,7 @@ use crate::convert::cost;
 use crate::errors::{denial, exception, wrong_value};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use shm_lib::{Cost, DeniedBy, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
+use shm_lib::{Cost, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What admitted or denied a request.
@@ -159,7 +159,7 @@ impl Denied {
     /// What denied it: "limits", "key", "table", "pause", "permits", "line" or "unavailable".
     #[getter]
     fn denied_by(&self) -> &'static str {
-        denied_by(&self.denied)
+        self.denied.by().word()
     }
 
     /// The denial as an exception, to be raised: a `RateLimited`.
@@ -183,21 +183,8 @@ impl Denied {
     }
 }
 
-/// The word for what denied a request, as in the command's JSON.
-pub(crate) fn denied_by(denied: &shm_lib::Denied) -> &'static str {
-    match denied.by() {
-        DeniedBy::Permits => "permits",
-        DeniedBy::Line { .. } => "line",
-        DeniedBy::Paused { .. } => "pause",
-        DeniedBy::Unavailable { .. } => "unavailable",
-        DeniedBy::KeyLimit { inherited: false, .. } => "key",
-        DeniedBy::KeyLimit { inherited: true, .. } | DeniedBy::TableFull => "table",
-        _ => "limits",
-    }
-}
-
 fn message(source: &Source, denied: &shm_lib::Denied) -> String {
-    let (name, by) = (source.name(), denied_by(denied));
+    let (name, by) = (source.name(), denied.by().word());
     let of = match source {
         Source::Whole(_) => String::new(),
         Source::Key(_, key) => format!(", key {}", Key::from(&**key)),

@@ -13,19 +13,6 @@ pub(crate) fn for_sleep(denied: &Denied) -> String {
     duration::seconds(denied.retry_after().unwrap_or(TRY_AGAIN))
 }
 
-/// What denied the request, in one word.
-pub(crate) fn by(denied: &Denied) -> &'static str {
-    match denied.by() {
-        DeniedBy::Permits => "permits",
-        DeniedBy::Line { .. } => "line",
-        DeniedBy::Paused { .. } => "pause",
-        DeniedBy::Unavailable { .. } => "unavailable",
-        DeniedBy::KeyLimit { inherited: false, .. } => "key",
-        DeniedBy::KeyLimit { inherited: true, .. } | DeniedBy::TableFull => "table",
-        _ => "limits",
-    }
-}
-
 /// The number of the limit that denied the request, as `inspect` counts them: of those per key, or of those of all requests.
 pub(crate) fn limit(denied: &Denied) -> Option<usize> {
     match denied.by() {

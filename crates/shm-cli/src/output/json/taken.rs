@@ -1,7 +1,7 @@
 //! The result of `acquire`, as JSON.
 
 use crate::args::Take;
-use crate::exit::{Failure, error_word};
+use crate::exit::Failure;
 use crate::output::{denial, duration::seconds_f64};
 use serde::Serialize;
 use shm_lib::{Directory, Error, Outcome};
@@ -65,7 +65,7 @@ impl<'a> Taken<'a> {
     /// Admitted or denied, by the limiter or because the limiter failed.
     pub(crate) fn decided(self, outcome: &Outcome, problem: Option<&Error>) -> Taken<'a> {
         let taken = Taken {
-            error: problem.map(|error| error_word(error.kind())),
+            error: problem.map(|error| error.kind().word()),
             problem: problem.map(Error::to_string),
             ..self
         };
@@ -80,7 +80,7 @@ impl<'a> Taken<'a> {
             Outcome::Denied(denied) => Taken {
                 outcome: "denied",
                 retry_after_s: denied.retry_after().map(seconds_f64),
-                denied_by: Some(denial::by(denied)),
+                denied_by: Some(denied.by().word()),
                 denied_limit: denial::limit(denied),
                 ..taken
             },
