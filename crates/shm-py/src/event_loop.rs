@@ -10,12 +10,13 @@ use crate::errors::{exception, wrong_value};
 use crate::keyed::LimitOfKey;
 use crate::outcome::{Source, object};
 use crate::rate_limit::NativeRateLimit;
+use crate::wait::{bounded, bounded_key};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use pyo3::prelude::*;
 use shm_lib::{Key, Outcome};
-use std::fs::File;
 use std::future::Future;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -27,8 +28,8 @@ pub(crate) struct Wakeups(Arc<Pending>);
 /// Which futures are to be polled.
 struct Pending {
     due: Mutex<Vec<u64>>,
-    reader: File,
-    writer: File,
+    reader: PipeReader,
+    writer: PipeWriter,
 }
 
 impl Pending {
@@ -66,6 +67,8 @@ impl Wakeups {
     #[new]
     fn new() -> PyResult<Wakeups> {
         let (reader, writer) = pipe()?;
+        set_nonblocking(&reader)?;
+        set_nonblocking(&writer)?;
         Ok(Wakeups(Arc::new(Pending { due: Mutex::default(), reader, writer })))
     }
 
@@ -91,21 +94,9 @@ impl Wakeups {
     }
 }
 
-/// A pipe whose ends do not block and are closed by exec.
-fn pipe() -> std::io::Result<(File, File)> {
-    let (reader, writer) = std::io::pipe()?;
-    let (reader, writer) =
-        (File::from(std::os::fd::OwnedFd::from(reader)), File::from(std::os::fd::OwnedFd::from(writer)));
-    for end in [&reader, &writer] {
-        set_nonblocking(end)?;
-    }
-    Ok((reader, writer))
-}
-
-fn set_nonblocking(file: &File) -> std::io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
-    fcntl(file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+fn set_nonblocking(end: impl AsFd) -> std::io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(&end, FcntlArg::F_GETFL)?);
+    fcntl(&end, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
@@ -138,26 +129,10 @@ impl Acquiring {
             Err(_) => Source::Whole(Arc::clone(limit.cast::<NativeRateLimit>()?.get().limit())),
         };
         let waiting: Waiting = match by.clone() {
-            Source::Whole(limit) => Box::pin(async move {
-                let mut acquire = limit.acquire(cost).or_denied();
-                if let Some(timeout) = bounds.timeout {
-                    acquire = acquire.timeout(timeout);
-                }
-                if let Some(most) = bounds.max_waiters {
-                    acquire = acquire.max_waiters(most);
-                }
-                acquire.await
-            }),
-            Source::Key(limit, key) => Box::pin(async move {
-                let mut acquire = limit.key(Key::from(&*key)).acquire(cost).or_denied();
-                if let Some(timeout) = bounds.timeout {
-                    acquire = acquire.timeout(timeout);
-                }
-                if let Some(most) = bounds.max_waiters {
-                    acquire = acquire.max_waiters(most);
-                }
-                acquire.await
-            }),
+            Source::Whole(limit) => Box::pin(async move { bounded(&limit, cost, bounds).await }),
+            Source::Key(limit, key) => {
+                Box::pin(async move { bounded_key(&limit, Key::from(&*key), cost, bounds).await })
+            }
         };
         let waker = Waker::from(Arc::new(TaskWaker { id, of: Arc::clone(&wakeups.0) }));
         Ok(Acquiring { by, waker, waiting: Mutex::new(Some(waiting)) })

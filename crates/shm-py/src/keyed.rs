@@ -21,7 +21,7 @@ pub(crate) struct NativeKeyedRateLimit(Arc<KeyedRateLimit>);
 impl NativeKeyedRateLimit {
     /// Opens the limiter `name`, and creates it if it does not exist. Without limits it must exist.
     #[new]
-    #[pyo3(signature = (name, limits, *, in_all, permits, max_waiters, shadow, capacity, refuse_new_keys, hide_names, directory, mode, seats, on_mismatch, on_lost))]
+    #[pyo3(signature = (name, limits, *, in_all=Vec::new(), permits=None, max_waiters=None, shadow=false, capacity=None, refuse_new_keys=false, hide_names=false, directory=None, mode=None, seats=None, on_mismatch="error", on_lost="reopen"))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,

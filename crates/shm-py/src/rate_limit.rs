@@ -1,7 +1,6 @@
 //! The handle of a limiter.
 
-use crate::convert::Bounds;
-use crate::convert::{cost_or_one, count, rate, time};
+use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::exception;
 use crate::outcome::{Admission, Source, object};
 use crate::policy;
@@ -46,7 +45,7 @@ impl NativeRateLimit {
 impl NativeRateLimit {
     /// Opens the limiter `name`, and creates it if it does not exist. Without limits and permits it must exist.
     #[new]
-    #[pyo3(signature = (name, limits, *, permits, max_waiters, shadow, directory, mode, seats, on_mismatch, on_lost))]
+    #[pyo3(signature = (name, limits, *, permits=None, max_waiters=None, shadow=false, directory=None, mode=None, seats=None, on_mismatch="error", on_lost="reopen"))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
@@ -101,14 +100,8 @@ impl NativeRateLimit {
     /// true, or a `Denied`, which is false.
     #[pyo3(signature = (n=None))]
     fn try_acquire(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        let outcome = match n {
-            None => self.0.try_acquire(1),
-            Some(n) => self.0.try_acquire(crate::convert::cost(n)?),
-        };
-        match outcome {
-            Ok(outcome) => object(py, self.source(), outcome),
-            Err(e) => Err(exception(py, &e)),
-        }
+        let outcome = self.0.try_acquire(cost_or_one(n)?);
+        object(py, self.source(), outcome.map_err(|e| exception(py, &e))?)
     }
 
     /// Waits for its turn, in line with all callers of all processes, and takes `n` calls. Returns an `Admission`; or a `Denied` if

@@ -3,22 +3,42 @@
 use crate::convert::Bounds;
 use crate::errors::exception;
 use pyo3::prelude::*;
-use shm_lib::{Admission, Cost, ErrorKind, Key, KeyedRateLimit, Outcome, RateLimit};
+use shm_lib::{Acquire, Admission, Cost, ErrorKind, Key, KeyAcquire, KeyedRateLimit, Outcome, RateLimit};
+
+/// A request that waits within these bounds.
+pub(crate) fn bounded(limit: &RateLimit, cost: Cost, bounds: Bounds) -> Acquire<'_, Outcome> {
+    let mut acquire = limit.acquire(cost).or_denied();
+    if let Some(timeout) = bounds.timeout {
+        acquire = acquire.timeout(timeout);
+    }
+    match bounds.max_waiters {
+        Some(most) => acquire.max_waiters(most),
+        None => acquire,
+    }
+}
+
+/// The same of a key.
+pub(crate) fn bounded_key<'l, 'k>(
+    limit: &'l KeyedRateLimit,
+    key: Key<'k>,
+    cost: Cost,
+    bounds: Bounds,
+) -> KeyAcquire<'l, 'k, Outcome> {
+    let mut acquire = limit.key(key).acquire(cost).or_denied();
+    if let Some(timeout) = bounds.timeout {
+        acquire = acquire.timeout(timeout);
+    }
+    match bounds.max_waiters {
+        Some(most) => acquire.max_waiters(most),
+        None => acquire,
+    }
+}
 
 /// Waits for the request's turn. A signal handler that raises, as Ctrl-C does, ends the wait with its exception; nothing was taken
 /// then.
 pub(crate) fn acquire(py: Python<'_>, limit: &RateLimit, cost: Cost, bounds: Bounds) -> PyResult<Outcome> {
     let mut raised = None;
-    let ended = py.detach(|| {
-        let mut acquire = limit.acquire(cost).or_denied();
-        if let Some(timeout) = bounds.timeout {
-            acquire = acquire.timeout(timeout);
-        }
-        if let Some(most) = bounds.max_waiters {
-            acquire = acquire.max_waiters(most);
-        }
-        acquire.stop_when(|| is_interrupted(&mut raised)).wait()
-    });
+    let ended = py.detach(|| bounded(limit, cost, bounds).stop_when(|| is_interrupted(&mut raised)).wait());
     concluded(py, ended, raised)
 }
 
@@ -38,16 +58,8 @@ pub(crate) fn acquire_key(
     bounds: Bounds,
 ) -> PyResult<Outcome> {
     let mut raised = None;
-    let ended = py.detach(|| {
-        let mut acquire = limit.key(key).acquire(cost).or_denied();
-        if let Some(timeout) = bounds.timeout {
-            acquire = acquire.timeout(timeout);
-        }
-        if let Some(most) = bounds.max_waiters {
-            acquire = acquire.max_waiters(most);
-        }
-        acquire.stop_when(|| is_interrupted(&mut raised)).wait()
-    });
+    let ended =
+        py.detach(|| bounded_key(limit, key, cost, bounds).stop_when(|| is_interrupted(&mut raised)).wait());
     concluded(py, ended, raised)
 }
 

@@ -82,21 +82,8 @@ class KeyedRateLimit(NativeKeyedRateLimit):
         on_lost: str = "reopen",
     ) -> KeyedRateLimit:
         """Joins the limiter `name` with whatever limits it has, and never creates it."""
-        settings: dict[str, Any] = dict(
-            in_all=[],
-            permits=None,
-            max_waiters=None,
-            shadow=False,
-            capacity=None,
-            refuse_new_keys=False,
-            hide_names=False,
-            mode=None,
-            seats=None,
-            on_mismatch="keep",
-            on_lost=on_lost,
-        )
-        settings["directory"] = None if directory is None else os.fspath(directory)
-        self = NativeKeyedRateLimit.__new__(cls, name, None, **settings)
+        path = None if directory is None else os.fspath(directory)
+        self = NativeKeyedRateLimit.__new__(cls, name, None, directory=path, on_lost=on_lost)
         self._on_lost = on_lost
         return self
 

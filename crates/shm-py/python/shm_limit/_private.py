@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._native import NativeRateLimit
 
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from ._rate_limit import RateLimit
 
 _PREFIX = "private-"
-_SETTINGS: dict[str, Any] = dict(
-    permits=None, max_waiters=None, shadow=False, mode=None, seats=None, on_mismatch="keep", on_lost="error"
-)
-
-
 #: Where this process has looked for what dead processes left.
 _swept: set[tuple[int, str]] = set()
 
@@ -61,7 +56,7 @@ def _remove(pid: int, directory: str, name: str) -> None:
     if pid != os.getpid():
         return
     try:
-        limit = NativeRateLimit(name, None, directory=directory, **_SETTINGS)
+        limit = NativeRateLimit(name, None, directory=directory, on_lost="error")
         if limit.others() == 0:
             limit.retire()
     except Exception:

@@ -108,11 +108,8 @@ class RateLimit(NativeRateLimit):
         on_lost: str = "reopen",
     ) -> RateLimit:
         """Joins the limiter `name` with whatever limits it has, and never creates it."""
-        settings: dict[str, Any] = dict(
-            permits=None, max_waiters=None, shadow=False, mode=None, seats=None, on_mismatch="keep", on_lost=on_lost
-        )
-        settings["directory"] = None if directory is None else os.fspath(directory)
-        self = NativeRateLimit.__new__(cls, name, None, **settings)
+        path = None if directory is None else os.fspath(directory)
+        self = NativeRateLimit.__new__(cls, name, None, directory=path, on_lost=on_lost)
         self._on_lost = on_lost
         self._entered = threading.local()
         return self
