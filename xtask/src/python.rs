@@ -6,9 +6,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// What builds and tests the wheel. All from PyPI.
-const TOOLS: [&str; 7] =
-    ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.15", "trio", "uvloop", "gunicorn", "typing_extensions"];
 const CRATE: &str = "crates/shm-py";
 
 /// Builds the wheel, installs it into a new environment, and tests that: what users get, not the sources.
@@ -34,7 +31,8 @@ pub(crate) fn test() -> Result<(), String> {
             finish("python -m venv", Command::new("python3").args(["-m", "venv"]).arg(environment))?;
         }
     }
-    pip(&tools, &TOOLS)?;
+    let tests = root.join(CRATE).join("tests");
+    pip(&tools, &["-r", &tests.join("requirements.txt").display().to_string()])?;
     let mut build = Command::new(tools.join("bin/maturin"));
     build.args(["build", "--profile", "suite", "--manifest-path"]).arg(root.join(CRATE).join("Cargo.toml"));
     finish("maturin build", build.arg("--out").arg(&wheels))?;
@@ -44,7 +42,6 @@ pub(crate) fn test() -> Result<(), String> {
     pip(&clean, &["--no-deps", &wheel.display().to_string()])?;
     python(&clean, &root, &["-c", "import shm_limit; assert shm_limit.RateLimit(1).try_acquire()"])?;
     pip(&tools, &["--no-deps", "--force-reinstall", &wheel.display().to_string()])?;
-    let tests = root.join(CRATE).join("tests");
     python(&tools, &tests, &["-m", "pytest", "-q", "-p", "no:cacheprovider"])?;
     // Elsewhere, so that the installed package is checked.
     let away = root.join("target/python");
