@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 use shm_lib::{Key, KeyedRateLimit, OwnedKey};
 use std::net::IpAddr;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -77,8 +78,8 @@ impl NativeKeyedRateLimit {
 
     /// The limiter's file.
     #[getter]
-    fn path(&self) -> PathBuf {
-        self.0.path().to_owned()
+    fn path(&self) -> &OsStr {
+        self.0.path().as_os_str()
     }
 
     /// The budget of one key: text, bytes, an int, an IP address of the module `ipaddress`, or a tuple of such parts. A number and an

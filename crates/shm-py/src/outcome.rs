@@ -4,7 +4,7 @@ use crate::convert::cost;
 use crate::errors::{denial, exception, wrong_value};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use shm_lib::{Cost, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
+use shm_lib::{Cost, DeniedBy, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What admitted or denied a request.
@@ -162,6 +162,29 @@ impl Denied {
         self.denied.by().word()
     }
 
+    /// Which limit denied it: its index among the limiter's limits, or among those per key if `denied_by` is "key" or "table". With
+    /// several limits, the one whose turn would come last. None if no limit did.
+    #[getter]
+    fn limit(&self) -> Option<usize> {
+        match self.denied.by() {
+            DeniedBy::Limit { index, .. } | DeniedBy::KeyLimit { index, .. } => Some(index),
+            _ => None,
+        }
+    }
+
+    /// The instant of the decision, in nanoseconds of `time.CLOCK_BOOTTIME`.
+    #[getter]
+    fn at_ns(&self) -> u64 {
+        self.denied.at().as_nanos()
+    }
+
+    /// The instant at which the same request would be admitted if no other request came, in nanoseconds of `time.CLOCK_BOOTTIME`;
+    /// None if that is not known.
+    #[getter]
+    fn retry_at_ns(&self) -> Option<u64> {
+        self.denied.retry_at().map(shm_lib::Nanos::as_nanos)
+    }
+
     /// The denial as an exception, to be raised: a `RateLimited`.
     #[pyo3(name = "exception")]
     fn as_exception(&self, py: Python<'_>) -> Py<PyAny> {
@@ -197,10 +220,15 @@ fn message(source: &Source, denied: &shm_lib::Denied) -> String {
     }
 }
 
+/// A denial as an object of Python.
+pub(crate) fn denied(py: Python<'_>, by: Source, denied: shm_lib::Denied) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, Denied { denied, by })?.into_any())
+}
+
 /// The outcome as an object of Python.
 pub(crate) fn object(py: Python<'_>, by: Source, outcome: Outcome) -> PyResult<Py<PyAny>> {
     match outcome {
         Outcome::Admitted(admission) => Ok(Py::new(py, Admission::new(by, admission))?.into_any()),
-        Outcome::Denied(denied) => Ok(Py::new(py, Denied { denied, by })?.into_any()),
+        Outcome::Denied(denied) => self::denied(py, by, denied),
     }
 }

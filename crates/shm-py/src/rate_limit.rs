@@ -2,13 +2,14 @@
 
 use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::exception;
-use crate::outcome::{Admission, Source, object};
+use crate::outcome::{self, Admission, Source, object};
 use crate::policy;
 use crate::reservation::Reservation;
 use crate::wait;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use shm_lib::RateLimit;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -92,8 +93,8 @@ impl NativeRateLimit {
 
     /// The limiter's file.
     #[getter]
-    fn path(&self) -> PathBuf {
-        self.0.path().to_owned()
+    fn path(&self) -> &OsStr {
+        self.0.path().as_os_str()
     }
 
     /// Takes `n` calls (or amounts by unit, such as `{"tokens": 500}`) now, or none. Never waits. Returns an `Admission`, which is
@@ -188,14 +189,35 @@ impl NativeRateLimit {
         self.done(py, RateLimit::retire)
     }
 
-    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …}`. Takes nothing.
+    /// Why a request for `n` calls would be denied now: a `Denied`, or None if it would be admitted. Takes nothing, and does not look
+    /// at permits.
+    #[pyo3(signature = (n=None))]
+    fn denial(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+        let cost = cost_or_one(n)?;
+        let denial = self.done(py, |limit| limit.denial(cost))?;
+        denial.map(|denied| outcome::denied(py, self.source(), denied)).transpose()
+    }
+
+    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …, "limits": […]}`, of which the last has
+    /// the same numbers of each limit. Takes nothing.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let status = self.done(py, RateLimit::status)?;
+        let now = shm_lib::now();
+        let limits = PyList::empty(py);
+        for limit in status.limits {
+            let one = PyDict::new(py);
+            one.set_item("available", limit.available)?;
+            one.set_item("used", limit.used)?;
+            one.set_item("queued", limit.queued)?;
+            one.set_item("next_in", limit.next_at.since(now).as_secs_f64())?;
+            limits.append(one)?;
+        }
         let found = PyDict::new(py);
         found.set_item("available", status.available)?;
         found.set_item("used", status.used)?;
         found.set_item("queued", status.queued)?;
         found.set_item("next_in", status.next_in.as_secs_f64())?;
+        found.set_item("limits", limits)?;
         Ok(found)
     }
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 import shm_limit
-from shm_limit import Admission, Denied, Limit, RateLimit
+from shm_limit import Admission, Denied, InvalidRequestError, KeyedRateLimit, Limit, RateLimit
 
 
 def admitted(limit, times, n=1):
@@ -124,3 +124,24 @@ def test_shadow_mode_denies_nothing(limit):
     api = limit("1/h", shadow=True)
     assert not api.try_acquire().shadowed
     assert api.try_acquire().shadowed
+
+
+def test_a_denial_says_which_limit_and_until_when(limit):
+    api = limit(limits=["100/s", Limit("2/h", burst=2)])
+    assert api.denial() is None and api.try_acquire()
+    denied = api.denial(1)
+    assert denied.limit == 0 and 0 < denied.retry_at_ns - denied.at_ns <= 10_000_000
+    time.sleep(0.02)
+    assert api.try_acquire()
+    for denied in (api.denial(), api.try_acquire()):
+        assert denied.limit == 1 and denied.denied_by == "limits" and denied.at_ns <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        assert denied.retry_after == pytest.approx((denied.retry_at_ns - denied.at_ns) / 1e9) and 1790 < denied.retry_after <= 1800
+    # What was asked without taking has taken nothing.
+    assert [one["used"] for one in api.status()["limits"]][1] == 2 and api.status()["limits"][1]["available"] == 0
+    with pytest.raises(InvalidRequestError):
+        api.denial(3)
+
+
+def test_a_path_is_text(limit, tmp_path):
+    assert limit("5/s").path == str(tmp_path / "api")
+    assert KeyedRateLimit("5/s", name="keys", directory=tmp_path).path == str(tmp_path / "keys")

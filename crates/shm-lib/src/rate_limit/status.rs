@@ -3,8 +3,8 @@
 use super::RateLimit;
 use crate::{Error, ErrorKind};
 use shm_core::clock::Nanos;
-use shm_core::limit::{Limit, LimitStatus, Policy};
-use shm_core::{Counts, Inspection, Limiter, Result};
+use shm_core::limit::{Cost, Limit, LimitStatus, Policy};
+use shm_core::{Counts, Denied, Inspection, Limiter, Result};
 use std::time::Duration;
 
 /// How full a limiter was when [`RateLimit::status`] read it. Other processes may have changed it since.
@@ -48,6 +48,31 @@ impl RateLimit {
     /// As [`try_acquire`](Self::try_acquire).
     pub fn status(&self) -> Result<Status> {
         self.with(|limiter| status_of(limiter))
+    }
+
+    /// Why a request would be denied now, or `None` if it would be admitted. Charges nothing, and does not look at permits. In shadow
+    /// mode, such a request is admitted all the same.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{Rate, RateLimit};
+    /// use std::time::Duration;
+    ///
+    /// let limit = RateLimit::builder("search").burst(20).directory(dir.path()).open_rate(Rate::per_minute(1)?)?;
+    /// let _ = limit.try_acquire(5)?;
+    /// assert!(limit.denial(15)?.is_none());
+    /// let retry_after = limit.denial(17)?.unwrap().retry_after().unwrap(); // for two more
+    /// assert!(retry_after > Duration::from_secs(60) && retry_after <= Duration::from_secs(120));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    pub fn denial(&self, cost: impl Into<Cost>) -> Result<Option<Denied>> {
+        let cost = cost.into();
+        self.with(|limiter| limiter.denial(&cost))
     }
 
     /// The current policy: limits and permits.
