@@ -1,4 +1,4 @@
-//! The shell commands of the README, the guide and the page on migration work.
+//! The shell commands of the README, the guide and the pages on migration work.
 
 mod common;
 
@@ -11,6 +11,9 @@ use std::process::{Command, Output};
 const README: &str = include_str!("../../../README.md");
 const GUIDE: &str = include_str!("../../../docs/guide.md");
 const MIGRATION: &str = include_str!("../../../docs/migration.md");
+const PYRATE: &str = include_str!("../../../docs/python/pyrate.md");
+const RATELIMIT: &str = include_str!("../../../docs/python/ratelimit.md");
+const AIOLIMITER: &str = include_str!("../../../docs/python/aiolimiter.md");
 const POLICY: &str = include_str!("../../../docs/policy.toml");
 
 /// The `sh` blocks of a text.
@@ -34,7 +37,10 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 }
 
 fn all_work_in_their_order(text: &str, at_least: usize) {
-    let place = Sandbox::new();
+    all_work_in(&Sandbox::new(), text, at_least);
+}
+
+fn all_work_in(place: &Sandbox, text: &str, at_least: usize) {
     let commands = commands(text);
     assert!(commands.len() >= at_least, "{commands:?}");
     for command in commands {
@@ -57,6 +63,25 @@ fn every_command_of_the_guide_works_in_its_order() {
 #[test]
 fn every_command_of_the_migration_page_works_in_its_order() {
     all_work_in_their_order(MIGRATION, 5);
+}
+
+/// The programs on these pages create the limiters, and run in the tests of the Python package.
+#[test]
+fn every_command_of_the_python_pages_on_migration_works_in_its_order() {
+    let place = Sandbox::new();
+    for create in [
+        "create crawl --rate 5/s --greedy --guard 1ms --rate 100/m --greedy --guard 1ms",
+        "create users --keyed --rate 5/s --burst 10",
+        "create calls --rate 3/500ms --window first-use",
+        "create uploads --rate 10/m --burst 10",
+    ] {
+        let words: Vec<&str> = create.split_whitespace().collect();
+        let ended = place.run(&words);
+        assert_eq!(ended.status, 0, "{words:?}: {}", ended.err);
+    }
+    for (page, at_least) in [(PYRATE, 5), (RATELIMIT, 3), (AIOLIMITER, 3)] {
+        all_work_in(&place, page, at_least);
+    }
 }
 
 /// Runs the one block of the guide that contains `word` with `sh`, the command in its PATH after the programs in `stubs`.
@@ -138,6 +163,10 @@ fn links_between_the_pages_lead_to_files_and_headings() {
         "docs/troubleshooting.md",
         "docs/migration.md",
         "docs/comparison.md",
+        "docs/python.md",
+        "docs/python/pyrate.md",
+        "docs/python/ratelimit.md",
+        "docs/python/aiolimiter.md",
     ] {
         let page = root.join(page);
         let text = prose(&fs::read_to_string(&page).unwrap());

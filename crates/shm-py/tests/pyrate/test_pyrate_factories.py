@@ -177,3 +177,10 @@ def test_the_table_is_a_limiter_like_any_other(keys, tmp_path):
     assert not other.key("alice").try_acquire() and other.key("alice").reset()
     assert taken(limiter, "alice") == 2
     limiter.close()
+
+
+@pytest.mark.parametrize("algorithm, seats, size", [(None, None, 239_040), (None, 16, 85_440), (GCRA(), 16, 33_344)])
+def test_sizes_on_the_page(tmp_path, algorithm, seats, size):
+    """What docs/python/pyrate.md says of the files."""
+    ShmBucketFactory([Rate(5, 1000)], algorithm, name="f", directory=tmp_path, seats=seats).get(RateItem("a", 0))
+    assert os.path.getsize(tmp_path / "f.a") == size
