@@ -9,8 +9,8 @@ use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 use shm_lib::{Key, KeyedRateLimit, OwnedKey};
-use std::net::IpAddr;
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 

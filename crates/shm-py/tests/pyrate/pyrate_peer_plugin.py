@@ -1,7 +1,9 @@
-"""A pytest plugin for PyrateLimiter's own tests: where they say InMemoryBucket, MultiprocessBucket or StateBucket, they get a ShmBucket.
+"""A pytest plugin for PyrateLimiter's own tests: where they say InMemoryBucket, MultiprocessBucket or StateBucket, they get a
+ShmBucket.
 
-So their fixture `create_bucket` makes our bucket, as do the tests that name a class; what the tests do with it is unchanged. Tests that
-cannot pass are deselected, each with its reason. At the end, the plugin writes how many buckets of ours each test has made, and what
+So their fixture `create_bucket` makes our bucket, as do the tests that name a class; what the tests do with it is unchanged.
+Tests that cannot pass are deselected, each with its reason. At the end, the plugin writes how many buckets of ours each test
+has made, and what
 came of it: a test that made none has tested nothing of ours.
 """
 
@@ -17,7 +19,7 @@ import pytest
 from shm_limit.pyrate import ShmBucket
 
 _CLOCK = "it makes up timestamps, or has a clock of its own: a put counts at the instant at which it is made"
-_LEAK = "it expects that outdated items count until `leak` removes them: `count` has what is used now, and there is nothing to leak"
+_LEAK = "it expects that outdated items count until `leak` removes them: `count` has what is used now"
 _POLICY = "it has an algorithm of its own, which is refused"
 _STORE = "it is about the peer's store or clock, which a ShmBucket does not have"
 _FALLBACK = "it is about `AbstractBucket.waiting` for buckets that record no wait: a ShmBucket has a `waiting` of its own"
@@ -72,7 +74,9 @@ class Substitute(ShmBucket):
 
 
 class StateSubstitute(Substitute):
-    """In the place of StateBucket, which is told where to keep its state and what time it is. A ShmBucket has both in its file."""
+    """In the place of StateBucket, which is told where to keep its state and what time it is. A ShmBucket has both in its
+    file.
+    """
 
     def __init__(self, rates, algorithm=None, store=None, clock=None):
         super().__init__(rates, algorithm or pyrate_limiter.GCRA())
@@ -81,7 +85,8 @@ class StateSubstitute(Substitute):
 _CLASSES = {"InMemoryBucket": Substitute, "MultiprocessBucket": Substitute, "StateBucket": StateSubstitute}
 
 # Before the tests import them.
-for _module in ("", ".buckets", ".buckets.in_memory_bucket", ".buckets.mp_bucket", ".buckets.state_bucket", ".limiter", ".limiter_factory"):
+_BUCKETS = ["buckets", "buckets.in_memory_bucket", "buckets.mp_bucket", "buckets.state_bucket"]
+for _module in ["", *(f".{name}" for name in [*_BUCKETS, "limiter", "limiter_factory"])]:
     _module = importlib.import_module("pyrate_limiter" + _module)
     for _name, _class in _CLASSES.items():
         if hasattr(_module, _name):

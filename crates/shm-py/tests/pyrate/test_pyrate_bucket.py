@@ -253,6 +253,30 @@ def test_threads_and_tasks_share_it(bucket):
     assert len(admitted) == 30 and sum(admitted) == 10
 
 
+def test_what_a_put_has_found_is_for_its_thread(bucket):
+    """Limiters of several threads have no lock in common."""
+    api = bucket([Rate(1, 10)])
+    item = RateItem("item", 0)
+    while api.put(item):
+        pass
+    assert api.failing_rate is api.rates[0]
+    seen = []
+
+    def elsewhere():
+        seen.append(api.failing_rate)
+        limiter, end = Limiter(api, buffer_ms=0), time.monotonic() + 0.5
+        while time.monotonic() < end:
+            seen.append(asyncio.run(limiter.try_acquire_async("item", timeout=0.005)) in (True, False) or "error")
+
+    threads = [threading.Thread(target=elsewhere) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen.count(None) == 4 and set(seen) == {None, True} and len(seen) > 20
+    assert api.failing_rate is api.rates[0] and api.waiting(item) == 0
+
+
 def test_the_async_wrapper_works(bucket):
     api = BucketAsyncWrapper(bucket([Rate(2, 100)]))
 
@@ -270,7 +294,8 @@ def test_the_async_wrapper_works(bucket):
 def test_without_pyrate_limiter_it_says_what_to_install(tmp_path):
     (tmp_path / "pyrate_limiter.py").write_text("raise ImportError('not here')")
     code = "import shm_limit\nimport shm_limit.pyrate"
-    ran = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert ran.returncode == 1 and "pip install 'shm-limit[pyrate]'" in ran.stderr
     code = "import sys, shm_limit\nassert 'pyrate_limiter' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -22,7 +22,10 @@ def files(tmp_path):
 
 @pytest.fixture
 def keys(tmp_path):
-    return lambda rates, algorithm=GCRA(), **kwargs: ShmKeyBucketFactory(rates, algorithm, name="users", directory=tmp_path, **kwargs)
+    def open_factory(rates, algorithm=GCRA(), **kwargs):
+        return ShmKeyBucketFactory(rates, algorithm, name="users", directory=tmp_path, **kwargs)
+
+    return open_factory
 
 
 def taken(limiter, name, times=10):
@@ -140,7 +143,8 @@ def test_a_table_keeps_no_bucket(keys):
 
 def test_algorithms_of_a_table(keys, tmp_path):
     for algorithm, used in ((FixedWindow(), 3), (GCRA(), 5), (TokenBucket(), 5)):
-        factory = ShmKeyBucketFactory([Rate(3, 86_400_000, burst=5)], algorithm, name=type(algorithm).__name__, directory=tmp_path)
+        rates, name = [Rate(3, 86_400_000, burst=5)], type(algorithm).__name__
+        factory = ShmKeyBucketFactory(rates, algorithm, name=name, directory=tmp_path)
         limiter = Limiter(factory)
         assert taken(limiter, "a") == used
         bucket = factory.get(RateItem("a", 0))

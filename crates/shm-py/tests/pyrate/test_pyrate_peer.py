@@ -1,7 +1,7 @@
 """PyrateLimiter's own tests, with our bucket in the place of theirs.
 
-They are fetched from the package index into target/python (skipped if that cannot be reached), and run as they are, with a plugin:
-see pyrate_peer_plugin.py, which has the list of those that cannot pass.
+They are fetched from the package index into target/python (skipped if that cannot be reached), and run as they are, with a
+plugin: see pyrate_peer_plugin.py, which has the list of those that cannot pass.
 """
 
 import concurrent.futures
@@ -24,11 +24,12 @@ KEPT = ROOT / "target" / "python"
 VERSION = "4.5.1"
 #: Run at the same time: most of their time they sleep.
 GROUPS = [
-    ["test_multiprocessing.py::test_mp_bucket_async", "test_multiprocessing.py::test_mp_bucket_failures"],
-    ["test_multiprocessing.py::test_mp_bucket", "test_multiprocessing.py::test_limiter_delay", "test_multiprocessing.py::test_bucket_full"],
-    ["test_bucket_factory.py", "test_multi_bucket.py", "test_closing.py", "test_lock_release.py", "test_leaker_async_detection.py"],
+    [f"test_multiprocessing.py::{name}" for name in ("test_mp_bucket_async", "test_mp_bucket_failures")],
+    [f"test_multiprocessing.py::{name}" for name in ("test_mp_bucket", "test_limiter_delay", "test_bucket_full")],
+    ["test_bucket_factory.py", "test_multi_bucket.py", "test_closing.py", "test_lock_release.py"],
     ["test_bucket_all.py", "test_limiter.py", "test_blocking_timeouts.py"],
-    ["test_acquire_path.py", "test_retry_after.py", "test_fixed_window.py", "test_gcra.py", "test_coverage_extras.py"],
+    ["test_acquire_path.py", "test_retry_after.py", "test_fixed_window.py", "test_gcra.py", "test_coverage_extras.py"]
+    + ["test_leaker_async_detection.py"],
 ]
 #: Backends that are not here, and the fixture's variants that would only make our bucket once more.
 MARKERS = "not (sqlite or filelocksqlite or mpbucket or redis or asyncredis or postgres)"
@@ -56,7 +57,8 @@ def peers_tests(tmp_path_factory):
 
 
 def run(directory, tests, report):
-    environment = {**os.environ, "SHM_LIMIT_DIR": str(directory / "limiters"), "PYRATE_REPORT": str(report), "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, "SHM_LIMIT_DIR": str(directory / "limiters")}
+    environment.update(PYRATE_REPORT=str(report), PYTHONPATH=str(HERE))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pyrate_peer_plugin", "-W", "ignore"]
     command += ["-m", MARKERS, "-k", "not sqlite", *tests]
     ran = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=300)

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from pyrate_limiter import GCRA, Limiter, Rate, RateItem, limiter_factory
+from pyrate_limiter import GCRA, Limiter, MultiprocessBucket, Rate, RateItem, limiter_factory
 
 from pyrate_workers import acquire, acquire_in_tasks, hammer
 from shm_limit.pyrate import ShmBucket
@@ -64,9 +64,25 @@ def _take(_):
     return limiter_factory.LIMITER.try_acquire("item", blocking=False)
 
 
+def test_the_peers_lock_stays_locked_when_its_holder_is_killed():
+    """What the page says of MultiprocessBucket, and the next test of ours is about."""
+    bucket = MultiprocessBucket.init([Rate(5, 1000)])
+
+    def hold():
+        bucket.limiter_lock().acquire()
+        os.write(told, b".")
+        time.sleep(60)
+
+    tell, told = os.pipe()
+    with forked(hold):
+        assert os.read(tell, 1) == b"."
+    assert not Limiter(bucket).try_acquire("item", timeout=0.2)
+    os.close(tell)
+    os.close(told)
+
+
 @pytest.mark.parametrize("algorithm", [None, GCRA()])
 def test_a_process_that_is_killed_in_a_put_blocks_no_other(tmp_path, algorithm):
-    """MultiprocessBucket's lock stays locked for ever when its holder is killed."""
     bucket = ShmBucket([Rate(1_000_000, 1_000)], algorithm, name="killed", directory=tmp_path)
     limiter = Limiter(bucket)
     for _ in range(20):

@@ -10,12 +10,12 @@ ShmBucket: one budget. It takes the place of MultiprocessBucket, SQLiteBucket, R
 ShmBucketFactory: a budget for each name of an item, each in a file of its own. All algorithms; for up to thousands of names.
 ShmKeyBucketFactory: a budget for each name of an item, all in one file. GCRA, TokenBucket and FixedWindow; for millions of names.
 
-A put is one decision in shared memory, without a lock and without a round trip. A process that is stopped or killed at any point delays
-no other, and takes nothing with it but what it was admitted for. All of the buckets work after a fork, in spawned processes, and when
-they are pickled (by reference).
+A put is one decision in shared memory, without a lock and without a round trip. A process that is stopped or killed at any point
+delays no other, and takes nothing with it but what it was admitted for. All buckets and factories work in threads, after a
+fork, in spawned processes, and when they are pickled (by reference).
 
-The clock is that of the host (`time.CLOCK_BOOTTIME`), which all processes share: a put counts at the instant at which it is made. It
-sets the item's timestamp to that instant; a timestamp from another clock is not used.
+The clock is that of the host (`time.CLOCK_BOOTTIME`), which all processes share: a put counts at the instant at which it is
+made. It sets the item's timestamp to that instant; a timestamp from another clock is not used.
 """
 
 from __future__ import annotations

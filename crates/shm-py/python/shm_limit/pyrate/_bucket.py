@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Optional, Union
@@ -25,13 +26,14 @@ _REMEMBERED = 1_024
 class ShmBucket(SharedBucket):
     """A bucket in shared memory: one budget for all processes that open the same name.
 
-    rates, algorithm: as for the other buckets of PyrateLimiter. algorithm: SlidingWindowLog() (the default), FixedWindow(), GCRA() or
-    TokenBucket(). At most four rates.
-    name: the limiter's name, which other programs and the command `shm-limit` know it by. Without a name the bucket is private: it is
-    shared with the processes that this one forks or spawns, and with those to which it is pickled.
+    rates: as for the other buckets of PyrateLimiter; at most four.
+    algorithm: SlidingWindowLog() (the default), FixedWindow(), GCRA() or TokenBucket().
+    name: the limiter's name, by which other programs and the command `shm-limit` find it. Without a name the bucket is private:
+    it is shared with the processes that this one forks or spawns, and with those to which it is pickled.
     directory, mode, seats, on_mismatch, on_lost: as for RateLimit. on_mismatch="keep" if an operator may change the limits.
 
-    A handle works in threads, and after a fork without any call. A process that is killed leaves nothing that others wait for.
+    A handle works in threads, and after a fork without any call. A process that is killed leaves nothing for which others wait.
+    `failing_rate` and `waiting` are about the last put of the thread that asks.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ShmBucket(SharedBucket):
         self._set_algorithm(SlidingWindowLog() if algorithm is None else algorithm)
         self._rates = checked(rates)
         self._own: deque[RateItem] = deque(maxlen=_REMEMBERED)
+        self._last = threading.local()
         self._limit: Optional[RateLimit] = RateLimit(
             limits=limits_of(self._rates, self._algorithm),
             name=name,
@@ -86,6 +89,25 @@ class ShmBucket(SharedBucket):
         RateLimit(limits=limits, name=limit.name, directory=os.path.dirname(limit.path), on_mismatch="change")
         self._rates = ordered
 
+    # What a put has found is for its thread alone: a Limiter asks for it right after the put, and no lock keeps others from
+    # putting meanwhile.
+    @property
+    def failing_rate(self) -> Optional[Rate]:
+        """The rate that denied the last put of this thread; None if it was admitted."""
+        return getattr(self._last, "failing_rate", None)
+
+    @failing_rate.setter
+    def failing_rate(self, value: Optional[Rate]) -> None:
+        self._last.failing_rate = value
+
+    @property
+    def _last_wait(self) -> Optional[tuple[int, int]]:
+        return getattr(self._last, "wait", None)
+
+    @_last_wait.setter
+    def _last_wait(self, value: Optional[tuple[int, int]]) -> None:
+        self._last.wait = value
+
     def _take(self, weight: int) -> Union[Admission, Denied]:
         return self.limit.try_acquire(weight)
 
@@ -110,10 +132,11 @@ class ShmBucket(SharedBucket):
         return max(limit["used"] for limit in self.limit.status()["limits"])
 
     def peek(self, index: int) -> Optional[RateItem]:
-        """The item at this index from the latest, of this process's own.
+        """The item at this index from the latest, of those that this process has put.
 
-        Names of items are not in shared memory. Each process remembers its own last 1,024 puts, those from before it was forked
-        included, and shows them as long as the budget has that many units in use. None for GCRA and TokenBucket, as of StateBucket.
+        Names of items are not in shared memory. Each process remembers its own last 1,024 puts, including those from before it
+        was forked, and shows them as long as the budget has that many units in use. None for GCRA and TokenBucket, as with
+        StateBucket.
         """
         if not 0 <= index < self.count():
             return None
@@ -127,17 +150,19 @@ class ShmBucket(SharedBucket):
         return None
 
     def close(self) -> None:
-        """Closes this handle; other processes go on. The file of a private bucket is removed by the process that made it. To close twice
-        does nothing."""
+        """Closes this handle; other processes go on. The file of a private bucket is removed by the process that made it. To
+        close a second time does nothing.
+        """
         self._limit = None
 
     def __getstate__(self) -> dict[str, Any]:
         """By reference: a process that unpickles it opens the same limiter, and remembers puts of its own."""
-        return {**self.__dict__, "_own": None}
+        return {**self.__dict__, "_own": None, "_last": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._own = deque(maxlen=_REMEMBERED)
+        self._last = threading.local()
 
     def __repr__(self) -> str:
         return f"<ShmBucket {self._name!r}: {self._rates}, {type(self._algorithm).__name__}>"

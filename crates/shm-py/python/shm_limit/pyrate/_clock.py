@@ -12,8 +12,8 @@ _NS = 1_000_000
 
 
 class BootClock(AbstractClock):
-    """Milliseconds since the host was started, the same in all of its processes. It does not follow changes of the wall clock, and
-    goes on while the host is suspended.
+    """Milliseconds since the host was started, the same in all processes. The clock does not follow changes of the wall clock,
+    and goes on while the host is suspended.
     """
 
     def now(self) -> int:

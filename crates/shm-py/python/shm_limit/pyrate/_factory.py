@@ -25,13 +25,13 @@ class ShmBucketFactory(BucketFactory):
 
     rates, algorithm: of each bucket, as for ShmBucket.
     name: what the names of the limiters begin with: alice's is NAME.alice (see `limiter_name`).
-    max_open: how many handles this process keeps open; the one that was used longest ago is dropped for another. To open one again
-    takes some 100 µs, and loses nothing but what `peek` remembers.
+    max_open: how many handles this process keeps open; for another, the one that was used longest ago is dropped. To open one
+    again takes some 100 µs, and loses nothing but what `peek` remembers.
     The other parameters are those of ShmBucket.
 
-    Each name has a file, which stays until it is removed (`shm-limit remove`) or the host is restarted, also when no process uses it:
-    239,040 bytes with a SlidingWindowLog, 85,440 with seats=16. So this is for names that the program itself gives, and not for what
-    clients choose; for those there is ShmKeyBucketFactory, with one file of a fixed size.
+    Each name has a file, which stays until it is removed (`shm-limit remove`) or the host is restarted, also when no process
+    uses it: 239,040 bytes with a SlidingWindowLog, 85,440 with seats=16. So this is for names that the program itself gives,
+    and not for what clients choose; for those there is ShmKeyBucketFactory, with one file of a fixed size.
 
     It starts no thread: these buckets have nothing to leak. It can be pickled, and works after a fork.
     """

@@ -36,14 +36,13 @@ class ShmKeyBucket(SharedBucket):
 
     @rates.setter
     def rates(self, value: Sequence[Rate]) -> None:
-        raise ShmLimitError("the rates of one key cannot be changed; change those of all keys: factory.limit.change(…)")
+        raise ShmLimitError("the rates of one key cannot be changed; change the rate of all keys: factory.limit.change(…)")
 
     def _take(self, weight: int) -> Union[Admission, Denied]:
         return self._key.try_acquire(weight)
 
     def _wait(self, weight: int) -> int:
-        """For a bucket, too long by less than the time in which one unit is refilled, since it is not known how much of a unit is
-        used."""
+        """For a bucket, too long by less than the time in which one unit is refilled: how much of a unit is used is not known."""
         waits = [0]
         for rate, status in zip(self._rates, self._key.status()):
             missing = weight - status["available"]
@@ -71,16 +70,18 @@ class ShmKeyBucket(SharedBucket):
 
 
 class ShmKeyBucketFactory(BucketFactory):
-    """A budget for each name of an item, for millions of names: users, addresses, tokens. All are in one file, in a table of a fixed size.
+    """A budget for each name of an item, for millions of names: users, addresses, tokens. All are in one file of a fixed size.
 
-    rates, algorithm: of each key. algorithm: GCRA() or TokenBucket(), a bucket of `burst` that is refilled evenly; or FixedWindow(),
-    with windows of a second to a day. A key has no log, so SlidingWindowLog is refused: use ShmBucketFactory for it.
+    rates: of each key.
+    algorithm: GCRA() or TokenBucket(), a bucket of `burst` that is refilled evenly; or FixedWindow(), with windows of a second
+    to a day. A key has no log, so SlidingWindowLog is refused: use ShmBucketFactory for it.
     name: the limiter's name.
-    capacity: how many keys can owe something at one time; 40 bytes for each and each rate. With more keys than that, no key gets more
-    than its limit, and new keys begin to be denied. See KeyedRateLimit, also for refuse_new_keys, hide_names and the other parameters.
+    capacity: how many keys can owe something at one time; the table takes 40 bytes for each of them and each rate. With more keys
+    than that, no key gets more than its limit, and new keys begin to be denied.
+    The other parameters are those of KeyedRateLimit.
 
-    It keeps no bucket: `get` makes one for each request, so memory does not grow with the names, `get_buckets()` is empty, and there is
-    nothing to dispose of. It starts no thread. It can be pickled (by reference), and works after a fork.
+    The factory keeps no bucket: `get` makes one for each request. So memory does not grow with the names, `get_buckets()` is
+    empty, and nothing needs to be disposed of. It starts no thread. It can be pickled (by reference), and works after a fork.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class ShmKeyBucketFactory(BucketFactory):
     def limit(self) -> KeyedRateLimit:
         """The limiter itself: to pause it, to see which keys are denied most, or to change its rate. Error after `close`."""
         if self._limit is None:
-            raise ShmLimitError(f"the factory of limiter {self._name!r} is closed: make another ShmKeyBucketFactory with this name")
+            raise ShmLimitError(f"the factory of limiter {self._name!r} is closed: make another ShmKeyBucketFactory of this name")
         return self._limit
 
     def wrap_item(self, name: str, weight: int = 1) -> RateItem:
@@ -133,7 +134,7 @@ class ShmKeyBucketFactory(BucketFactory):
         return []
 
     def close(self) -> None:
-        """Closes this handle; other processes go on. To close twice does nothing."""
+        """Closes this handle; other processes go on. To close a second time does nothing."""
         super().close()
         self._limit = None
 

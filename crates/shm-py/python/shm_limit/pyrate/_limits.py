@@ -1,13 +1,15 @@
 """Which limits stand for rates and an algorithm of PyrateLimiter.
 
-A limit here never admits what the algorithm would have denied at these instants:
+No limit admits more than its algorithm means:
 
-- SlidingWindowLog counts an item until `interval` milliseconds have passed and one more has begun. A greedy limit with a guard of one
-  millisecond does the same to the nanosecond.
-- FixedWindow counts in windows that begin at multiples of `interval`. By the wall clock, so do windows since 1970.
-- GCRA and TokenBucket are a bucket of `burst` that is refilled evenly, with `limit` in each `interval`.
+- SlidingWindowLog counts in whole milliseconds, and an item still counts in the one in which `interval` ends. A greedy limit
+  with a guard of one millisecond admits nothing that the algorithm would deny, however its instants are rounded to
+  milliseconds.
+- FixedWindow counts in windows that begin at multiples of `interval`. So do fixed windows here, by the wall clock.
+- GCRA and TokenBucket are a bucket of `burst` that is refilled evenly, with `limit` in each `interval`: so is a limit with a
+  burst.
 
-Whatever else an algorithm may be has no equivalent, and is refused.
+An algorithm that is none of these has no equivalent, and is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pyrate_limiter.utils import enforce_rate_list
 
 from .._native import Limit
 
-__all__ = ["Policy", "checked", "limits_of", "limits_per_key", "max_weight"]
+__all__ = ["Policy", "checked", "limits_of", "limits_per_key"]
 
 Policy = Union[LogAlgorithm, StateAlgorithm]
 
@@ -35,16 +37,16 @@ _TICK = timedelta(milliseconds=1)
 
 
 def checked(rates: Sequence[Rate]) -> list[Rate]:
-    """The rates in the order of their intervals. ValueError if PyrateLimiter does not take them, or if they are more than four."""
+    """The rates in the order of their intervals. ValueError if PyrateLimiter does not take them, or if there are too many."""
     ordered = sorted(rates, key=lambda rate: rate.interval)
     enforce_rate_list(ordered)
     if len(ordered) > _MOST_LIMITS:
-        raise ValueError(f"a limiter has at most {_MOST_LIMITS} limits, and {len(ordered)} rates were given: leave out the least strict")
+        raise ValueError(f"a limiter has at most {_MOST_LIMITS} limits, and {len(ordered)} rates were given: leave some out")
     return ordered
 
 
 def limits_of(rates: Sequence[Rate], algorithm: Policy) -> list[Limit]:
-    """The limits of a bucket, one for each rate. TypeError for an algorithm that has no equivalent, ValueError for such a rate."""
+    """The limits of a bucket, one for each rate. TypeError for an algorithm that has no equivalent, ValueError for a rate."""
     return [_limit(rate, algorithm) for rate in rates]
 
 
@@ -58,13 +60,8 @@ def limits_per_key(rates: Sequence[Rate], algorithm: Policy) -> list[Limit]:
     if isinstance(algorithm, FixedWindow):
         for rate in rates:
             if rate.interval < _SECOND:
-                raise ValueError(f"a window per key is at least a second long, and {rate} is shorter: use GCRA() or ShmBucketFactory")
+                raise ValueError(f"a window per key is at least a second long, not {rate}: use GCRA() or ShmBucketFactory")
     return limits_of(rates, algorithm)
-
-
-def max_weight(algorithm: Policy, rate: Rate) -> int:
-    """The largest weight that this rate ever admits."""
-    return algorithm.max_weight(rate)
 
 
 def _limit(rate: Rate, algorithm: Policy) -> Limit:
@@ -74,20 +71,20 @@ def _limit(rate: Rate, algorithm: Policy) -> Limit:
     if kind is SlidingWindowLog:
         if rate.limit > _MOST_GREEDY:
             raise ValueError(
-                f"a SlidingWindowLog here has a limit of at most {_MOST_GREEDY}, since it keeps each unit, and {rate} has more: "
+                f"a SlidingWindowLog keeps each unit in shared memory, at most {_MOST_GREEDY} of them, and {rate} has more: "
                 "use GCRA() or FixedWindow()"
             )
         return Limit(rate.limit, per, greedy=True, guard=_TICK)
     if kind is FixedWindow:
         if rate.interval > _DAY:
             raise ValueError(
-                f"a FixedWindow here is at most a day long, and {rate} is longer: use SlidingWindowLog() or GCRA(), or a "
+                f"a FixedWindow is at most a day long here, and {rate} is longer: use SlidingWindowLog() or GCRA(), or a "
                 'RateLimit with window="calendar" for weeks and months'
             )
         return Limit(rate.limit, per, window="fixed")
     if kind is GCRA or kind is TokenBucket:
         return Limit(rate.limit, per, burst=rate.burst)
     raise TypeError(
-        f"{kind.__name__} decides in a way of its own, which shared memory does not have: use SlidingWindowLog, FixedWindow, GCRA or "
-        "TokenBucket"
+        f"{kind.__name__} decides in a way of its own, which has no equivalent in shared memory: use SlidingWindowLog, "
+        "FixedWindow, GCRA or TokenBucket"
     )

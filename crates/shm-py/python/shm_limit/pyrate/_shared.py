@@ -10,15 +10,15 @@ from pyrate_limiter import AbstractBucket, Decision, Rate, RateItem
 from .._errors import InvalidRequestError
 from .._native import Admission, Denied
 from ._clock import boot_clock, down, up
-from ._limits import Policy, max_weight
+from ._limits import Policy
 
 __all__ = ["SharedBucket"]
 
-#: After how many milliseconds to look again if it is not known when a request can be admitted: for a permit, say, or while a table of
-#: keys is full.
+#: After how many milliseconds to try again if it is not known when a request will be admitted: while all permits are held, say,
+#: or while a table of keys is full.
 _POLL = 100
-#: For how many milliseconds an item's timestamp is taken for that of its last put.
-_RECENT = 1_000
+#: For how many milliseconds the timestamp that an item got in its put is taken for the present.
+_RECENT = 20
 
 
 class SharedBucket(AbstractBucket):
@@ -33,7 +33,10 @@ class SharedBucket(AbstractBucket):
 
     @abstractmethod
     def _wait(self, weight: int) -> int:
-        """In how many milliseconds so many units could be taken if no other process took any. Takes nothing. InvalidRequestError: never."""
+        """In how many milliseconds so many units could be taken if no other process took any. Takes nothing.
+
+        InvalidRequestError: never.
+        """
 
     def _set_algorithm(self, algorithm: Policy) -> None:
         # AbstractBucket calls it a LogAlgorithm, and StateBucket has another attribute for the other kind.
@@ -41,13 +44,14 @@ class SharedBucket(AbstractBucket):
 
     def _too_heavy(self, weight: int) -> Optional[Rate]:
         """The first rate that never admits this weight."""
-        return next((rate for rate in self._rates if weight > max_weight(self._algorithm, rate)), None)
+        return next((rate for rate in self._rates if weight > self._algorithm.max_weight(rate)), None)
 
     def put(self, item: RateItem) -> bool:
         """Takes the item's weight from the budget of all processes, or nothing. One decision, without a lock; never waits.
 
-        The item's timestamp becomes the instant of the decision. After a denial, `failing_rate` is the rate that the item would have to
-        wait for longest. Errors are those of RateLimit.try_acquire, except that a weight that can never be admitted is a denial.
+        The item's timestamp becomes the instant of the decision. After a denial, `failing_rate` is the rate that the item has
+        to wait for longest. Errors are those of RateLimit.try_acquire, except that a weight that can never be admitted is a
+        denial.
         """
         decision = Decision()
         if item.weight != 0:
@@ -78,8 +82,9 @@ class SharedBucket(AbstractBucket):
         """Notes an item that was admitted."""
 
     def waiting(self, item: RateItem) -> int:
-        """After how many milliseconds, rounded up, the item that was denied last would be admitted if no other process took anything;
-        0 after an admission, and -1 if its weight can never be admitted."""
+        """After how many milliseconds, rounded up, an item that was denied would be admitted if no other process took anything; 0
+        after an admission, and -1 if its weight can never be admitted.
+        """
         if self.failing_rate is None:
             return 0
         assert item.weight > 0, "Item's weight must > 0"
@@ -99,7 +104,7 @@ class SharedBucket(AbstractBucket):
         recorded = self._last_wait
         if recorded is None or recorded[0] != item.weight:
             return None
-        # An item that was put has the timestamp of its decision. Another item's may be of another clock.
+        # An item that was put just now has the timestamp of its decision. Any other timestamp may be of another clock.
         now = boot_clock.now()
         is_recent = now - _RECENT <= item.timestamp <= now
         return max(0, recorded[1] - (item.timestamp if is_recent else now))
