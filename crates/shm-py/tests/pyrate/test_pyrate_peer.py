@@ -1,7 +1,7 @@
 """PyrateLimiter's own tests, with our bucket in the place of theirs.
 
 They are fetched from the package index into target/python (skipped if that cannot be reached), and run as they are, with a
-plugin: see pyrate_peer_plugin.py, which has the list of those that cannot pass.
+plugin: see pyrate_peer_plugin.py, and pyrate_peer_exceptions.py for those that cannot pass.
 """
 
 import concurrent.futures
@@ -16,7 +16,7 @@ import tarfile
 
 import pytest
 
-from pyrate_peer_plugin import CANNOT
+from pyrate_peer_exceptions import CANNOT
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[3]
