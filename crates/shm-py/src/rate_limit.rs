@@ -188,7 +188,8 @@ impl NativeRateLimit {
         self.done(py, RateLimit::retire)
     }
 
-    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …}`. Takes nothing.
+    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …, "limits": […]}`. Takes nothing.
+    /// "limits" has the same of each limit, in the order in which they were given.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let status = self.done(py, RateLimit::status)?;
         let found = PyDict::new(py);
@@ -196,7 +197,26 @@ impl NativeRateLimit {
         found.set_item("used", status.used)?;
         found.set_item("queued", status.queued)?;
         found.set_item("next_in", status.next_in.as_secs_f64())?;
+        let now = shm_lib::now();
+        let limits = status.limits.iter().map(|limit| {
+            let found = PyDict::new(py);
+            found.set_item("available", limit.available)?;
+            found.set_item("used", limit.used)?;
+            found.set_item("queued", limit.queued)?;
+            found.set_item("next_in", limit.next_at.since(now).as_secs_f64())?;
+            Ok(found)
+        });
+        found.set_item("limits", limits.collect::<PyResult<Vec<_>>>()?)?;
         Ok(found)
+    }
+
+    /// How many permits living processes hold, and how many there are. Asks the kernel which processes live. None if the limiter has
+    /// no permits.
+    fn permits(&self, py: Python<'_>) -> PyResult<Option<(u64, u32)>> {
+        self.done(py, |limit| {
+            let found = limit.inspect()?;
+            Ok(found.policy.permits().map(|all| (found.permits_held, all)))
+        })
     }
 
     /// How many requests all processes have made: `{"admitted": …, "calls": …, "denied": …, "waited": …, "waited_time": …}`.

@@ -23,11 +23,14 @@ _Seconds = Union[int, float, timedelta]
 _Cost = Union[int, dict[str, int]]
 _Key = Union[str, bytes, int, IPv4Address, IPv6Address, tuple["_Key", ...]]
 
-class _Status(TypedDict):
+class _LimitStatus(TypedDict):
     available: int
     used: int
     queued: int
     next_in: float
+
+class _Status(_LimitStatus):
+    limits: list[_LimitStatus]
 
 class _Stats(TypedDict):
     admitted: int
@@ -136,6 +139,7 @@ class NativeRateLimit:
     def reset(self) -> None: ...
     def retire(self) -> None: ...
     def status(self) -> _Status: ...
+    def permits(self) -> Optional[tuple[int, int]]: ...
     def stats(self) -> _Stats: ...
     def policy(self) -> str: ...
     def others(self) -> int: ...
