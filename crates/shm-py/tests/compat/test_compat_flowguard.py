@@ -176,6 +176,17 @@ def test_a_permit_may_be_released_by_another_thread():
     assert limiter.acquire()
 
 
+def test_a_block_may_end_in_another_thread():
+    limiter = RateLimiter(sec=100, max_burst=2, blocking=False)
+    limiter.__enter__()
+    with limiter:
+        thread = threading.Thread(target=limiter.__exit__, args=(None, None, None))
+        thread.start()
+        thread.join(60)
+        assert limiter.get_remaining()["burst"] == 1
+    assert limiter.get_remaining()["burst"] == 2
+
+
 # What flowguard does wrong.
 
 
@@ -187,8 +198,8 @@ def test_never_more_than_the_quota_in_any_window_and_the_quota_in_full():
         before = time.monotonic()
         if limiter.acquire():
             grants.append((before, time.monotonic()))
-    # A grant lies between the two times, so this holds however late the process is.
-    assert all(after - before >= 1.0 for (before, _), (_, after) in zip(grants, grants[5:]))
+    # A grant lies between the two times (but for a microsecond, by which the limiter's clock may lag), however late the process is.
+    assert all(after - before >= 0.99999 for (before, _), (_, after) in zip(grants, grants[5:]))
     # At 0, 1 and 2 s, if nothing holds this process up.
     assert 10 <= len(grants) <= 15
 

@@ -154,10 +154,10 @@ def test_a_wait_uses_no_cpu():
     def call():
         pass
 
-    call()
     began, used = time.monotonic(), time.process_time()
     call()
-    assert time.monotonic() - began >= 0.99
+    call()
+    assert time.monotonic() - began >= 0.99999
     assert time.process_time() - used < 0.3
 
 
@@ -183,7 +183,7 @@ def test_a_stopped_process_delays_no_other_and_lets_no_other_pass_too_early(fork
         before = time.monotonic()
         call()
         times.append((before, time.monotonic()))
-    assert all(after - before >= 0.1 for (before, _), (_, after) in zip(times, times[1:]))
+    assert all(after - before >= 0.09999 for (before, _), (_, after) in zip(times, times[1:]))
     assert times[-1][1] - times[0][0] < 20
 
 
@@ -211,6 +211,6 @@ def test_decorated_functions_keep_their_name_and_coroutines_wait_in_their_task()
         began = time.monotonic()
         threads = threading.active_count()
         assert await asyncio.gather(*[call() for _ in range(5)]) == [threads] * 5
-        assert time.monotonic() - began >= 0.2
+        assert time.monotonic() - began >= 0.19999
 
     asyncio.run(main())

@@ -80,7 +80,7 @@ def test_greedy_with_one_call_works():
     began = time.monotonic()
     assert limit.wait() == 0.0
     assert limit.wait() > 0 and limit.wait() > 0
-    assert time.monotonic() - began >= 0.4
+    assert time.monotonic() - began >= 0.39999
 
 
 def test_greedy_does_not_throttle_slow_callers():
@@ -101,7 +101,7 @@ def test_greedy_keeps_the_limit_in_any_window():
         limit.wait()
         calls.append((before, time.monotonic()))
         time.sleep(0.01)
-    assert all(after - before >= 0.2 for (before, _), (_, after) in zip(calls, calls[4:]))
+    assert all(after - before >= 0.19999 for (before, _), (_, after) in zip(calls, calls[4:]))
 
 
 def test_a_process_that_is_killed_in_a_wait_hangs_no_other(forked):

@@ -15,6 +15,6 @@ limiter's file is. Without a name, a limiter belongs to the program:
   multiprocessing: a spawned process that imports the module again gets the same one.
 - A limiter that a function makes is shared with forked children and with processes to which it is passed (it can be pickled).
 
-Its file is removed when the last process that uses it ends. What a killed process leaves is removed when the same user makes the next
-limiter of that sort. `limit` of each object is the `shm_limit.RateLimit` behind it.
+Its file is removed when the process that made it ends. If other processes still use it then, or if that process is killed, it is removed
+when the same user makes the next limiter of that sort. `limit` of each object is the `shm_limit.RateLimit` behind it.
 """

@@ -5,7 +5,7 @@ these processes have in common: the key that multiprocessing gives to all descen
 how many limiters this line has made. (Forked children inherit the handle, and need no name.)
 
 Each process that has such a handle keeps a shared `flock` on the file, which the kernel releases when the process ends. A file on which
-no process has one is removed: by the last process, or, if that was killed, by the next one that makes such a limiter.
+no process has one is removed: by a process that ends, or by the next one that makes such a limiter.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class AsyncBucket(Bucket):
     ) -> AsyncIterator[Self]:
         """A block that acquires the amount, and counts for max_concurrent until it ends."""
         began = time.monotonic()
-        permit = nullcontext() if self._blocks is None else await self._blocks.acquire_async(timeout=timeout)
+        permit = nullcontext() if self._permits is None else await self._permits.acquire_async(timeout=timeout)
         if isinstance(permit, Denied):
             raise self._timed_out(amount, timeout)
         with permit:

@@ -8,6 +8,7 @@ from typing import Any, Optional, Union
 
 from ..._native import Admission, Denied, Limit
 from ..._rate_limit import RateLimit
+from .._blocks import Blocks
 from .._opening import open_limit
 from ._config import BucketConfig
 from ._estimates import Estimates
@@ -53,11 +54,16 @@ class Bucket:
         limit = Limit(self.capacity, self.seconds, burst=self.capacity, unit=_UNIT)
         self._limit = open_limit([limit], name=name, directory=directory, on_mismatch=on_mismatch)
         # The permits are apart from the bucket: `acquire` needs none, so a block may acquire more.
-        self._blocks: Optional[RateLimit] = None
+        self._permits: Optional[RateLimit] = None
         if max_concurrent is not None:
             blocks = None if name is None else f"{name}-blocks"
-            self._blocks = open_limit([], permits=max_concurrent, name=blocks, directory=directory, on_mismatch=on_mismatch)
+            self._permits = open_limit([], permits=max_concurrent, name=blocks, directory=directory, on_mismatch=on_mismatch)
+        self._begin()
+
+    def _begin(self) -> None:
+        """What each process has for itself."""
         self._estimates = Estimates()
+        self._blocks = None if self._permits is None else Blocks(self._permits)
 
     @property
     def limit(self) -> RateLimit:
@@ -102,10 +108,11 @@ class Bucket:
 
     def __getstate__(self) -> dict[str, Any]:
         """By reference: a process that unpickles it opens the same bucket."""
-        return {key: value for key, value in self.__dict__.items() if key != "_estimates"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_estimates", "_blocks")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _estimates=Estimates())
+        self.__dict__.update(state)
+        self._begin()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._limit.name!r}: {self._limit.policy()}>"

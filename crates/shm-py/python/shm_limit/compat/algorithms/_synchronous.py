@@ -30,7 +30,7 @@ class SyncBucket(Bucket):
     def acquire_ctx(self: Self, amount: Union[int, float] = 1, timeout: Optional[float] = None) -> Iterator[Self]:
         """A block that acquires the amount, and counts for max_concurrent until it ends."""
         began = time.monotonic()
-        permit = nullcontext() if self._blocks is None else self._blocks.acquire(timeout=timeout)
+        permit = nullcontext() if self._permits is None else self._permits.acquire(timeout=timeout)
         if isinstance(permit, Denied):
             raise self._timed_out(amount, timeout)
         with permit:

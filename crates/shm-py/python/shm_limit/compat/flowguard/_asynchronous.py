@@ -25,7 +25,7 @@ class AsyncRateLimiter(Limiter):
 
     async def release(self) -> None:
         """Gives a permit back that `acquire` has taken in this process. Does nothing if there is none, or without max_burst."""
-        self._release()
+        self._permits.release()
 
     async def wait_time(self) -> Optional[float]:
         """In how many seconds all limits would admit a call; None if they would now. Ignores max_burst."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
-from collections import deque
 from typing import Any, Optional, Union
 
 from ..._native import Admission, Denied, Limit
 from ..._rate_limit import RateLimit
+from .._blocks import Blocks
 from .._opening import open_limit
-from ._blocks import Blocks
+from .._permits import Permits
 
 #: The parameters of each limit, what an error calls it, and its unit in seconds.
 _LIMITS = (
@@ -88,32 +88,16 @@ class Limiter:
         """What each process has for itself."""
         self._blocks = Blocks(self._limit, self._blocking, "Failed to acquire permit")
         self._calls = Blocks(self._limit, self._blocking, self._call_denied)
-        self._forget_permits()
-
-    def _forget_permits(self) -> None:
-        #: The permits that `acquire` has taken and `release` has not given back. One is as good as another.
-        self._held: deque[Admission] = deque()
-        self._holder = os.getpid()
+        #: What `acquire` has taken and `release` has not given back.
+        self._permits = Permits()
 
     def _keep(self, outcome: Union[Admission, Denied]) -> bool:
         """Keeps the permit of an `acquire` for `release`. Returns whether it was admitted."""
         if isinstance(outcome, Denied):
             return False
         if self._max_burst is not None:
-            # What a forked child finds here is its parent's.
-            if self._holder != os.getpid():
-                self._forget_permits()
-            self._held.append(outcome)
+            self._permits.add(outcome)
         return True
-
-    def _release(self) -> None:
-        if self._holder != os.getpid():
-            return
-        try:
-            held = self._held.pop()
-        except IndexError:
-            return
-        held.release()
 
     def _wait_time(self) -> Optional[float]:
         return self._limit.status()["next_in"] or None
@@ -130,7 +114,7 @@ class Limiter:
     def __getstate__(self) -> dict[str, Any]:
         """By reference: a process that unpickles it opens the same limiter. Permits stay with the process that holds them."""
         state = self.__dict__.copy()
-        for own in ("_blocks", "_calls", "_held", "_holder"):
+        for own in ("_blocks", "_calls", "_permits"):
             del state[own]
         return state
 

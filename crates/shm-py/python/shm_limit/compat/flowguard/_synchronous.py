@@ -20,7 +20,7 @@ class RateLimiter(Limiter):
 
     def release(self) -> None:
         """Gives a permit back that `acquire` has taken in this process. Does nothing if there is none, or without max_burst."""
-        self._release()
+        self._permits.release()
 
     def wait_time(self) -> Optional[float]:
         """In how many seconds all limits would admit a call; None if they would now. Ignores max_burst."""
