@@ -71,12 +71,27 @@ pub(crate) fn test() -> Result<(), String> {
     python(clean, root, &["-c", "import shm_limit; assert shm_limit.RateLimit(1).try_acquire()"])?;
     pip(tools, &["--no-deps", "--force-reinstall", &wheel])?;
     python(tools, &places.tests(), &["-m", "pytest", "-q", "-p", "no:cacheprovider"])?;
-    // Elsewhere, so that the installed package is checked.
-    let away = root.join("target/python");
-    python(tools, &away, &["-m", "mypy", "--strict", "-p", "shm_limit"])?;
-    python(tools, &away, &["-m", "mypy.stubtest", "shm_limit"])?;
+    check_types(&places)?;
     println!("== python: done in {} s", begun.elapsed().as_secs());
     Ok(())
+}
+
+/// The types of the installed package, as two checkers see them: inside of it, against what is there when it runs, and in the program
+/// of a user.
+fn check_types(places: &Places) -> Result<(), String> {
+    let tools = &places.tools;
+    // Not beside the sources, so that the installed package is meant.
+    let away = places.root.join("target/python");
+    let usage = places.tests().join("types/usage.py").display().to_string();
+    python(tools, &away, &["-m", "mypy", "--strict", "-p", "shm_limit"])?;
+    python(tools, &away, &["-m", "mypy", "--strict", &usage])?;
+    python(tools, &away, &["-m", "mypy.stubtest", "shm_limit"])?;
+    let interpreter = tools.join("bin/python").display().to_string();
+    let package = ["-c", "import shm_limit; print(shm_limit.__path__[0])"];
+    let found = Command::new(&interpreter).args(package).current_dir(&away).output();
+    let package =
+        String::from_utf8(found.map_err(|why| why.to_string())?.stdout).map_err(|why| why.to_string())?;
+    python(tools, &away, &["-m", "pyright", "--pythonpath", &interpreter, package.trim(), &usage])
 }
 
 /// The package of sources is complete: a wheel can be built of it alone.
