@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from shm_limit import MismatchError
+from shm_limit.compat import ratemate
 from shm_limit.compat.ratemate import RateLimit
 
 
@@ -116,6 +117,24 @@ def test_a_process_that_is_killed_in_a_wait_hangs_no_other(forked):
     began = time.monotonic()
     limit.wait()
     assert time.monotonic() - began < 10
+
+
+def test_a_wait_does_not_look_at_the_clock_on_the_wall(monkeypatch):
+    def looked_at(*args):
+        raise AssertionError("it looked at the wall clock")
+
+    for name in ("time", "time_ns", "localtime", "gmtime", "mktime"):
+        monkeypatch.setattr(time, name, looked_at)
+    monkeypatch.setattr(ratemate, "datetime", None)
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        for greedy in (False, True):
+            limit = RateLimit(1, 0.05, greedy=greedy)
+            assert [limit.wait() > 0 for _ in range(3)] == [False, True, True]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_it_can_be_pickled():

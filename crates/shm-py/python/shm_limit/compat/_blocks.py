@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-from typing import Any, Callable, Union
+from typing import Any, Union, cast
 
 from .._decorate import Function, decorate
 from .._native import Admission, Denied
@@ -60,5 +60,4 @@ class Blocks:
     def decorate(self, function: Function) -> Function:
         """The function behind the limiter; a coroutine function waits without a thread."""
         # It uses the limiter only in `with` and `async with` statements.
-        decorate_by: Callable[[Any, Function], Function] = decorate
-        return decorate_by(self, function)
+        return decorate(cast(Any, self), function)
