@@ -176,8 +176,9 @@ def test_a_permit_may_be_released_by_another_thread():
     assert limiter.acquire()
 
 
-def test_a_block_may_end_in_another_thread():
-    limiter = RateLimiter(sec=100, max_burst=2, blocking=False)
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_block_may_end_in_another_thread(blocking):
+    limiter = RateLimiter(sec=100, max_burst=2, blocking=blocking)
     limiter.__enter__()
     with limiter:
         thread = threading.Thread(target=limiter.__exit__, args=(None, None, None))
@@ -313,16 +314,25 @@ def test_a_forked_child_does_not_release_what_its_parent_holds(forked):
     with pytest.raises(ValueError):
         limiter.__enter__()
     limiter.release()
+    assert limiter.acquire()
 
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_block_that_was_forked_into_a_child_ends_there_without_effect(forked, blocking):
+    limiter = RateLimiter(sec=100, max_burst=2, blocking=blocking)
+    free = lambda: limiter.get_remaining()["burst"]
     with limiter:
 
         def leave():
+            with limiter:
+                assert free() == 0
+            assert free() == 1
             limiter.__exit__(None, None, None)
-            assert not limiter.acquire()
+            assert free() == 1
 
         assert os.waitpid(forked(leave), 0)[1] == 0
-        assert not limiter.acquire()
-    assert limiter.acquire()
+        assert free() == 1
+    assert free() == 2
 
 
 def test_a_killed_process_frees_its_permit(forked):

@@ -122,6 +122,22 @@ def test_a_living_process_keeps_its_limiter_though_others_come_and_go(start, tmp
     assert os.listdir(directory) == []
 
 
+def test_a_child_that_outlives_its_parent_keeps_the_limiter(start, tmp_path, directory):
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import os, sys, time\n"
+        "from shm_limit.compat.ratemate import RateLimit\n"
+        "rate = RateLimit(2, 3600, greedy=True)\n"
+        "rate.wait()\n"
+        "parent = os.getpid()\n"
+        "if os.fork() == 0:\n"
+        "    while os.getppid() == parent: time.sleep(0.01)\n"
+        "    print([bool(rate.limit.try_acquire()) for _ in range(2)], rate.count, flush=True)\n"
+    )
+    out, err = start(file).communicate(timeout=60)
+    assert out.strip() == "[True, False] 2", err
+
+
 WAITERS = {
     "ratemate": lambda: RateLimit(1, 3600).wait,
     "flowguard": lambda: RateLimiter(hour=1).acquire,

@@ -30,10 +30,16 @@ class Blocks:
         self._in_thread = threading.local()
 
     def __enter__(self) -> None:
-        self._keep(self._limit.acquire() if self._blocking else self._limit.try_acquire())
+        if self._blocking:
+            self._limit.__enter__()
+            return
+        self._keep(self._limit.try_acquire())
         self._in_thread.__dict__.setdefault("began", []).append(os.getpid())
 
     def __exit__(self, *exception: object) -> None:
+        if self._blocking:
+            self._limit.__exit__(*exception)
+            return
         began = self._in_thread.__dict__.get("began")
         self._leave(began.pop() if began else os.getpid())
 

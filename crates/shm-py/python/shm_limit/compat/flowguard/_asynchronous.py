@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable
-from typing import Any, Callable, Literal, Optional
+from typing import Any, Callable, Literal, Optional, TypeVar, overload
 
 from ._limiter import Limiter
+
+AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Awaitable[Any]])
 
 
 class AsyncRateLimiter(Limiter):
@@ -44,6 +46,12 @@ class AsyncRateLimiter(Limiter):
     async def __aexit__(self, *exception: object) -> Literal[False]:
         await self._blocks.__aexit__(*exception)
         return False
+
+    @overload
+    def __call__(self, func: AsyncFunction) -> AsyncFunction: ...
+
+    @overload
+    def __call__(self, func: Callable[..., object]) -> Callable[..., Any]: ...
 
     def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """As a decorator: each call acquires, and gives its permit back when it ends, by an exception or a cancellation too.
