@@ -16,5 +16,6 @@ limiter's file is. Without a name, a limiter belongs to the program:
 - A limiter that a function makes is shared with forked children and with processes to which it is passed (it can be pickled).
 
 Its file is removed when the process that made it ends. If other processes still use it then, or if that process is killed, it is removed
-when the same user makes the next limiter of that sort. `limit` of each object is the `shm_limit.RateLimit` behind it.
+when the same user makes the next limiter of that sort. `limit` of each object is the `shm_limit.RateLimit` behind it; `Nekkar`
+has one for each name, `limit(name, rate_limit)`.
 """
