@@ -44,7 +44,9 @@ def test_the_definition_gives_the_figures_of_the_readme():
     assert gcra(3, 1.5, [1] * 6) == [0, 0, 0, 0.5, 1.0, 1.5]
 
 
-@pytest.mark.parametrize("capacity, seconds, amounts", [(3, 0.6, [1] * 6), (10, 1, [1, 2] * 8), (7, 0.9, [3, 7, 1, 5, 2])], ids=str)
+@pytest.mark.parametrize(
+    "capacity, seconds, amounts", [(3, 0.6, [1] * 6), (10, 1, [1, 2] * 8), (7, 0.9, [3, 7, 1, 5, 2])], ids=str
+)
 def test_all_algorithms_give_identical_results(capacity, seconds, amounts):
     """Each of them in a thread of its own, at the same time."""
     config = BucketConfig(capacity=capacity, seconds=seconds)

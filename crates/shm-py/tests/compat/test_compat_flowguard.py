@@ -199,7 +199,8 @@ def test_never_more_than_the_quota_in_any_window_and_the_quota_in_full():
         before = time.monotonic()
         if limiter.acquire():
             grants.append((before, time.monotonic()))
-    # A grant lies between the two times (but for a microsecond, by which the limiter's clock may lag), however late the process is.
+    # A grant lies between the two times (but for a microsecond, by which the limiter's clock may lag), however late the process
+    # is.
     assert all(after - before >= 0.99999 for (before, _), (_, after) in zip(grants, grants[5:]))
     # At 0, 1 and 2 s, if nothing holds this process up.
     assert 10 <= len(grants) <= 15

@@ -14,8 +14,8 @@ from shm_limit.compat.flowguard import RateLimiter
 from shm_limit.compat.nekkar import Nekkar
 from shm_limit.compat.ratemate import RateLimit
 
-#: A program whose module makes limiters of five calls, and that tries them in a pool. Under spawn and forkserver each process imports
-#: the module again.
+#: A program whose module makes limiters of five calls, and that tries them in a pool. Under spawn and forkserver each process
+#: imports the module again.
 POOL = """
 import concurrent.futures, multiprocessing, sys
 from shm_limit.compat.algorithms import BucketConfig, SyncTokenBucket

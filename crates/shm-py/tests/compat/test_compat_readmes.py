@@ -1,7 +1,7 @@
 """Every code block of the READMEs of the originals runs, with only its import line changed.
 
-They run at the same time, each as a process of its own. Those that take minutes run with time that passes faster (see faster.py); with
-SHM_LIMIT_REAL_TIME=1 they take the time that they take.
+They run at the same time, each as a process of its own. Those that take minutes run with time that passes faster (see faster.py);
+with SHM_LIMIT_REAL_TIME=1 they take the time that they take.
 """
 
 import os

@@ -1,11 +1,11 @@
 """Limiters without a name that a module makes when it is imported.
 
-A process that is spawned imports the module again, and would have a limiter of its own. So the limiter's name is derived from what
-these processes have in common: the key that multiprocessing gives to all descendants of a process, the module's file, the line, and
-how many limiters this line has made. (Forked children inherit the handle, and need no name.)
+A process that is spawned imports the module again, and would have a limiter of its own. So the limiter's name is derived from
+what these processes have in common: the key that multiprocessing gives to all descendants of a process, the module's file, the
+line, and how many limiters this line has made. (Forked children inherit the handle, and need no name.)
 
-Each process that has such a handle keeps a shared `flock` on the file, which the kernel releases when the process ends. A file on which
-no process has one is removed: by a process that ends, or by the next one that makes such a limiter.
+Each process that has such a handle keeps a shared `flock` on the file, which the kernel releases when the process ends. A file on
+which no process has one is removed: by a process that ends, or by the next one that makes such a limiter.
 """
 
 from __future__ import annotations

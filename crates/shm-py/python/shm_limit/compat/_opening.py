@@ -40,11 +40,11 @@ def open_limit(
 
 
 def _check_no_more(limit: RateLimit, limits: int, permits: Optional[int]) -> None:
-    """A program that joins a limiter accepts further limits and permits of it. The drop-ins have no others than those they state."""
+    """A program that joins a limiter accepts further limits and permits of it. The drop-ins have only those that they state."""
     if len(limit.status()["limits"]) != limits or (permits is None and limit.permits() is not None):
         error = MismatchError(
-            f"limiter {limit.name!r} ({limit.path}): it exists with {limit.policy()}, which is more than was asked for; to use it as it "
-            'is, give on_mismatch="keep", or choose another name'
+            f"limiter {limit.name!r} ({limit.path}): it exists with {limit.policy()}, which is more than was asked for; to use "
+            'it as it is, give on_mismatch="keep", or choose another name'
         )
         error.kind, error.path = "mismatch", limit.path
         raise error

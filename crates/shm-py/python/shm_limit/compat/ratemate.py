@@ -5,8 +5,8 @@ What differs from ratemate:
 - A waiting process holds no lock: if it is killed, the others go on.
 - It works with every start method of multiprocessing, can be pickled, and, with `name`, is shared by unrelated programs.
 - `RateLimit(1, per, greedy=True)` works.
-- Greedy: at most max_count calls in any window of per seconds, and as many as that allows. ratemate measures a window from the last
-  call of a batch, so slow callers wait longer there.
+- Greedy: at most max_count calls in any window of per seconds, and as many as that allows. ratemate measures a window from the
+  last call of a batch, so slow callers wait longer there.
 - Time is that of CLOCK_BOOTTIME: to set the clock, or daylight saving time, changes nothing.
 - A fraction as max_count counts as one call each per / max_count seconds; with greedy and more than 1, it is rounded down.
 - `count` cannot be set, and the steps of ratemate's algorithm (`dt_previous_call`, `batch_count`, `dt_batch_start`) do not exist.
@@ -31,7 +31,8 @@ __all__ = ["RateLimit"]
 class RateLimit:
     """At most max_count calls in per seconds, over all processes of the program.
 
-    max_count, per: as in 2 calls per 5 seconds; max_count is at least 1 and at most one call per nanosecond, per at most 366 days.
+    max_count, per: as in 2 calls per 5 seconds; max_count is at least 1 and at most one call per nanosecond, per at most 366
+    days.
     greedy: calls pass as fast as the limit allows. Otherwise (patient) they are evenly spaced: one each per / max_count seconds.
     Greedy limits have a max_count of at most 1,048,576.
     name: shares the limit with all programs of this user that give this name (and directory). Default: the program has its own.

@@ -1,10 +1,11 @@
-"""A drop-in for the library "Rate Limiting Algorithms" (`rate_limit`, later `limitor`): leaky bucket, token bucket, and the generic
-cell rate algorithm as virtual scheduling and as continuous leaky bucket, for threads and for tasks.
+"""A drop-in for the library "Rate Limiting Algorithms" (`rate_limit`, later `limitor`): leaky bucket, token bucket, and the
+generic cell rate algorithm as virtual scheduling and as continuous leaky bucket, for threads and for tasks.
 
     from rate_limit.leaky_bucket import SyncTokenBucket, TokenBucketConfig
     -> from shm_limit.compat.algorithms import SyncTokenBucket, TokenBucketConfig
 
-All four are names of one algorithm here, so they give identical results: 3 per 1.5 seconds admits calls at 0, 0, 0, 0.5, 1.0, … s.
+All four are names of one algorithm here, so they give identical results: 3 per 1.5 seconds admits calls at 0, 0, 0, 0.5, 1.0,
+… s.
 
 What differs from the library:
 

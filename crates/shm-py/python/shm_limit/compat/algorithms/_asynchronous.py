@@ -44,7 +44,8 @@ class AsyncBucket(Bucket):
             yield self
 
     async def reconcile(self, actual: Union[int, float], estimated: Union[int, float]) -> None:
-        """Corrects an amount that was acquired as an estimate, when the actual one is known, as with the tokens of a language model.
+        """Corrects an amount that was acquired as an estimate, when the actual one is known, as with the tokens of a language
+        model.
 
         If it was less, the rest is given back, in the process that acquired it. If it was more, it is charged at once, and later
         callers wait for it; this call does not wait, and the actual amount may be more than the capacity.

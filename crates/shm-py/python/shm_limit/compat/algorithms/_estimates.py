@@ -38,8 +38,8 @@ class Estimates:
         self._admissions.append((amount, admission))
 
     def take(self, actual: int, estimated: int, name: str) -> list[tuple[Admission, int]]:
-        """Which admissions to settle, and to what each, so that estimated - actual is given back: one of that estimate, or else the
-        latest ones. They are not kept any longer.
+        """Which admissions to settle, and to what each, so that estimated - actual is given back: one of that estimate, or else
+        the latest ones. They are not kept any longer.
         """
         self._begin_in_child()
         with self._taking:
@@ -53,8 +53,8 @@ class Estimates:
                     pass
         if not chosen:
             raise ValueError(
-                f"limiter {name!r}: cannot give back {estimated - actual}, since this process has not acquired that much that is not "
-                "reconciled yet; call reconcile in the process that called acquire, once for each estimate"
+                f"limiter {name!r}: cannot give back {estimated - actual}, since this process has not acquired that much that is "
+                "not reconciled yet; call reconcile in the process that called acquire, once for each estimate"
             )
         remains = sum(amount for amount, _ in chosen) - (estimated - actual)
         # All of them are settled to nothing, but for the oldest.

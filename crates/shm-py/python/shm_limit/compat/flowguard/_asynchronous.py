@@ -22,7 +22,7 @@ class AsyncRateLimiter(Limiter):
     _call_denied = "Rate limit exceeded"
 
     async def acquire(self) -> bool:
-        """Takes a permit. Waits for its turn, in line with the callers of all processes; if not blocking, returns False instead."""
+        """Takes a permit. Waits for its turn, in line with the callers of all processes; if not blocking, returns False."""
         return self._keep(await self._limit.acquire_async() if self._blocking else self._limit.try_acquire())
 
     async def release(self) -> None:
@@ -34,8 +34,8 @@ class AsyncRateLimiter(Limiter):
         return self._wait_time()
 
     async def get_remaining(self) -> dict[str, int]:
-        """How many calls each limit would admit now, by "second", "minute", "hour" and "day"; and by "burst", how many permits are
-        free.
+        """How many calls each limit would admit now, by "second", "minute", "hour" and "day"; and by "burst", how many permits
+        are free.
         """
         return self._get_remaining()
 

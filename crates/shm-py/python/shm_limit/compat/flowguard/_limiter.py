@@ -27,12 +27,13 @@ class Limiter:
     sec, min, hour, day: at most so many calls in any second, minute, hour or day.
     sec_window, min_window, hour_window, day_window: how many seconds, minutes, hours or days these windows have. Default: 1.
     blocking: whether to wait. Otherwise `acquire` returns False, and a block or a decorated call raises `ValueError`.
-    max_burst: how many permits may be held at one time, in all processes. `acquire` takes one; `release`, the end of a block or of a
-    decorated call gives it back.
+    max_burst: how many permits may be held at one time, in all processes. `acquire` takes one; `release`, the end of a block or
+    of a decorated call gives it back.
     name: shares the limiter with all programs of this user that give this name (and directory). Default: the program has its own.
     on_mismatch: if that name exists with other limits: "error", "keep" or "change".
 
-    Errors: `ValueError` without any limit, and for a limit or a max_burst that is 0 or too large; `OverflowError` for negative numbers.
+    Errors: `ValueError` without any limit, and for a limit or a max_burst that is 0 or too large; `OverflowError` for negative
+    numbers.
     """
 
     #: What the `ValueError` of a decorated call says that is denied.

@@ -27,8 +27,8 @@ class RateLimiter(Limiter):
         return self._wait_time()
 
     def get_remaining(self) -> dict[str, int]:
-        """How many calls each limit would admit now, by "second", "minute", "hour" and "day"; and by "burst", how many permits are
-        free.
+        """How many calls each limit would admit now, by "second", "minute", "hour" and "day"; and by "burst", how many permits
+        are free.
         """
         return self._get_remaining()
 

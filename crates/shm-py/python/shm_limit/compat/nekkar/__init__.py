@@ -5,14 +5,15 @@
 
 What differs from nekkar:
 
-- **Limits hold over all processes of this host, and not across hosts.** The state is in shared memory, and no cache is used: the cache
-  may be left out, and if one is given, `Nekkar` warns. Executors on several hosts that share a memcached need a store that they share.
+- **Limits hold over all processes of this host, and not across hosts.** The state is in shared memory, and no cache is used: the
+  cache may be left out, and if one is given, `Nekkar` warns. Executors on several hosts that share a memcached need a store that
+  they share.
 - No process holds a lock, so none can be stalled with it, or have it stolen. A name may contain spaces, and any other character.
 - A wait uses no CPU, and ends in order of arrival; `RetryMaxCountReached` is never raised.
 - The history is complete for a rate_limit of up to 1,048,576, and outlives every process: until the host reboots, or an operator
   resets it.
-- Two functions with the same name have the same rate_limit and interval; otherwise the second is a `MismatchError`. (nekkar counts their
-  calls together, and each function by its own limit.)
+- Two functions with the same name have the same rate_limit and interval; otherwise the second is a `MismatchError`. (nekkar
+  counts their calls together, and each function by its own limit.)
 - Decorated functions keep their name, and coroutine functions wait without a thread.
 """
 

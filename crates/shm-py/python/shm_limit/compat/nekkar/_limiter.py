@@ -49,8 +49,9 @@ class Nekkar:
         self._on_mismatch = on_mismatch
         if cache is not None:
             warnings.warn(
-                f"shm_limit.compat.nekkar does not use the cache ({type(cache).__name__}): limits hold over all processes of this host, "
-                "not across hosts. If all your executors run on this host, leave the cache out: Nekkar(). If not, stay with nekkar.",
+                f"shm_limit.compat.nekkar does not use the cache ({type(cache).__name__}): limits hold over all processes of "
+                "this host, not across hosts. If all your executors run on this host, leave the cache out: Nekkar(). If not, stay "
+                "with nekkar.",
                 RuntimeWarning,
                 stacklevel=2,
             )
