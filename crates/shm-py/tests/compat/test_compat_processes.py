@@ -86,9 +86,9 @@ def test_runs_of_a_program_have_limiters_of_their_own(start, tmp_path, directory
         "if sys.argv[1:]: os.kill(os.getpid(), 9)\n"
     )
     killed, _ = start(file, "die").communicate(timeout=60)
-    assert killed.startswith("import-program.py-3-") and killed.strip() in os.listdir(directory)
+    assert killed.startswith("private-program.py-3-") and killed.strip() in os.listdir(directory)
     other, _ = start(file).communicate(timeout=60)
-    assert other.startswith("import-program.py-3-") and other != killed
+    assert other.startswith("private-program.py-3-") and other != killed
     # The second run removed its own, and what the killed one had left.
     assert os.listdir(directory) == []
 

@@ -1,4 +1,4 @@
-"""How the drop-ins open their limiters: by name, as that of an imported module, or as a private one."""
+"""How the drop-ins open their limiters: by name, or without one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Optional, Union
 from .._errors import MismatchError
 from .._native import Limit
 from .._rate_limit import RateLimit
-from . import _import_time
 
 
 def open_limit(
@@ -25,18 +24,12 @@ def open_limit(
     Errors: those of `RateLimit`; `MismatchError` if the name exists with other limits.
     """
 
-    def opened(name: Optional[str]) -> RateLimit:
-        return RateLimit(
-            limits=list(limits) or None, permits=permits, name=name, directory=directory, on_mismatch=on_mismatch
-        )
-
-    if name is not None:
-        limit = opened(name)
-        if on_mismatch != "keep":
-            _check_no_more(limit, len(limits), permits)
-        return limit
-    name = _import_time.name_of_this_call()
-    return opened(None) if name is None else _import_time.hold(lambda: opened(name))
+    limit = RateLimit(
+        limits=list(limits) or None, permits=permits, name=name, directory=directory, on_mismatch=on_mismatch
+    )
+    if name is not None and on_mismatch != "keep":
+        _check_no_more(limit, len(limits), permits)
+    return limit
 
 
 def _check_no_more(limit: RateLimit, limits: int, permits: Optional[int]) -> None:

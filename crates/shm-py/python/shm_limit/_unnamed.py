@@ -1,11 +1,13 @@
-"""Limiters without a name that a module makes when it is imported.
+"""Limiters without a name: which file each has, and when that is removed.
 
-A process that is spawned imports the module again, and would have a limiter of its own. So the limiter's name is derived from
-what these processes have in common: the key that multiprocessing gives to all descendants of a process, the module's file, the
-line, and how many limiters this line has made. (Forked children inherit the handle, and need no name.)
+A limiter that a module makes when it is imported is made again by each process that imports the module. A process that multiprocessing
+has spawned is to have its parent's limiter then. So the name is derived from what these processes have in common: the key that
+multiprocessing gives to all descendants of a process, the module's file, the line, and how many limiters this line has made. Any other
+limiter has a random name: forked children inherit its handle, and pickling passes it on.
 
-Each process that has such a handle keeps a shared `flock` on the file, which the kernel releases when the process ends. A file on
-which no process has one is removed: by a process that ends, or by the next one that makes such a limiter.
+Each process that has a handle keeps a shared `flock` on the file, which the kernel releases when the process ends. A forked child shares
+that of its parent. A file on which no process has one is removed: by a process that drops its handle or ends, or by the next one that
+makes a limiter without a name.
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ import inspect
 import multiprocessing
 import os
 import re
+import secrets
 import sys
 import time
 import weakref
 from types import FrameType
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
-from .._native import NativeRateLimit
-from .._rate_limit import RateLimit
+from ._native import NativeRateLimit
 
-_PREFIX = "import-"
+if TYPE_CHECKING:
+    from ._rate_limit import RateLimit
+
+_PREFIX = "private-"
 #: How many limiters each line of a module has made.
 _made: dict[tuple[str, int], int] = {}
 #: Where this process has looked for what dead processes left.
@@ -34,7 +39,17 @@ _swept: set[tuple[int, str]] = set()
 _COMPREHENSIONS = {"<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"}
 
 
-def name_of_this_call() -> Optional[str]:
+def is_unnamed(name: str) -> bool:
+    """Whether this is the name of a limiter that was made without one."""
+    return name.startswith(_PREFIX)
+
+
+def new_name() -> str:
+    """The name of a limiter that is made now without one."""
+    return _name_in_module() or f"{_PREFIX}{os.getpid()}-{secrets.token_hex(12)}"
+
+
+def _name_in_module() -> Optional[str]:
     """The name of a limiter that is made by the module that runs now. None if a function makes it, or code that is in no file."""
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("shm_limit."):
@@ -63,7 +78,7 @@ def _is_function(frame: FrameType) -> bool:
 
 
 def hold(open_it: Callable[[], RateLimit]) -> RateLimit:
-    """Opens the limiter, and keeps its file while this process, or a forked child of it, has the handle."""
+    """Opens a limiter without a name, and keeps its file while this process, or a forked child of it, has the handle."""
     deadline = time.monotonic() + 1.0
     while True:
         limit = open_it()
@@ -76,7 +91,7 @@ def hold(open_it: Callable[[], RateLimit]) -> RateLimit:
             return limit
         time.sleep(0.01)
     directory = os.path.dirname(limit.path)
-    weakref.finalize(limit, _let_go, os.getpid(), descriptor, directory, limit.name)
+    weakref.finalize(limit, _let_go, descriptor, os.fstat(descriptor), directory, limit.name)
     _sweep(directory)
     return limit
 
@@ -97,11 +112,14 @@ def _lock_shared(path: str) -> Optional[int]:
     return None
 
 
-def _let_go(pid: int, descriptor: int, directory: str, name: str) -> None:
-    # A forked child keeps the lock that it shares with its parent until it ends.
-    if pid != os.getpid():
-        return
-    os.close(descriptor)
+def _let_go(descriptor: int, file: os.stat_result, directory: str, name: str) -> None:
+    """Closes this process's descriptor. The lock stays while a process that was forked meanwhile has its copy."""
+    try:
+        # A program that becomes a daemon may have closed all its descriptors, and this number may be another file by now.
+        if os.path.samestat(os.fstat(descriptor), file):
+            os.close(descriptor)
+    except OSError:
+        pass
     _remove_if_unused(directory, name)
 
 
@@ -111,7 +129,7 @@ def _sweep(directory: str) -> None:
         return
     _swept.add((os.getpid(), directory))
     for name in os.listdir(directory):
-        if name.startswith(_PREFIX):
+        if is_unnamed(name):
             _remove_if_unused(directory, name)
 
 
