@@ -65,14 +65,14 @@ pub use keyed::EventCount;
 #[doc(hidden)]
 pub use keyed::simulated::{SimulatedDecision, SimulatedTable};
 #[cfg(not(model))]
-#[doc(hidden)]
-pub use limiter::{CountRule, KeyCount, LogNotes, LogStatus};
-#[cfg(not(model))]
 pub use limiter::{
     ChargeTotals, Decision, Demand, DeniedKey, Granted, Inspection, KeyAsk, KeyInspection, KeyOf, KeyStatus,
     Limiter, OnMismatch, PrefetchedKey, Receipt, ReservedTurn, Settings, SleepPlan, TableStatus, TendStep,
     Undecided, WaitStep, Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
 };
+#[cfg(not(model))]
+#[doc(hidden)]
+pub use limiter::{CountRule, KeyCount, LogNotes, LogStatus};
 #[cfg(not(model))]
 pub use line::CallerWaker;
 #[cfg(not(model))]

@@ -101,11 +101,11 @@ pub use shm_core::clock::{Nanos, now};
 pub use shm_core::limit::{
     self, Calendar, Cost, KeyPolicy, Kind, Limit, Policy, PolicySpec, Rate, Start, Unit, Zone,
 };
-#[doc(hidden)]
-pub use shm_core::{CountRule, KeyCount, LogNotes, LogStatus};
 pub use shm_core::{
     Attached, Counts as Stats, DIR_VARIABLE, Denied, DeniedBy, DeniedKey, Directory, Error, ErrorKind,
     EventCount, Inspection, KeyInspection, KeyStatus, Name, OnMismatch, Result, TableStatus, Waiting,
     WindowEnd,
 };
+#[doc(hidden)]
+pub use shm_core::{CountRule, KeyCount, LogNotes, LogStatus};
 pub use wait::Acquiring;

@@ -253,7 +253,8 @@ impl<const N: usize> Row<'_, N> {
                     place = Place::Nowhere(Found { index, slot });
                 } else {
                     let state = next_at(&place)?.state;
-                    if slot.state < state && !Slot::replace(&self.0[index % N], slot, Slot { state, ..slot }) {
+                    if slot.state < state && !Slot::replace(&self.0[index % N], slot, Slot { state, ..slot })
+                    {
                         continue;
                     }
                 }

@@ -50,7 +50,10 @@ fn a_fixed_window_counts_what_it_denies_too() {
     let dir = tempfile::tempdir().unwrap();
     let limiter = open(&dir, fixed("1000/m"), 1_000);
     let counts = [3, 3, 3, 0].map(|n| count(&limiter, "a", n, CountRule::Always(6)));
-    assert_eq!(counts.map(|count| (count.admitted, count.used)), [(true, 3), (true, 6), (false, 9), (false, 9)]);
+    assert_eq!(
+        counts.map(|count| (count.admitted, count.used)),
+        [(true, 3), (true, 6), (false, 9), (false, 9)]
+    );
     assert!((59..=60).contains(&counts[0].ends_in.as_secs()), "{counts:?}");
     assert_eq!((limiter.counts().admitted, limiter.counts().calls, limiter.counts().denied), (2, 6, 1));
     assert_eq!(limiter.most_denied(1)[0].key, ["a"]);
@@ -65,8 +68,9 @@ fn counts_end_at_the_limit_of_the_table() {
     for limit in [fixed("1000/m"), sliding("1000/m")] {
         let dir = tempfile::tempdir().unwrap();
         let limiter = open(&dir, limit, 1_000);
-        let used: Vec<u64> =
-            [999, u64::MAX, 1, u64::MAX].map(|n| count(&limiter, "a", n, CountRule::Always(5_000)).used).into();
+        let used: Vec<u64> = [999, u64::MAX, 1, u64::MAX]
+            .map(|n| count(&limiter, "a", n, CountRule::Always(5_000)).used)
+            .into();
         assert_eq!(used, [999, u64::MAX, u64::MAX, u64::MAX]);
         assert!(!count(&limiter, "a", 1, CountRule::IfAtMost(u64::MAX)).admitted);
         assert!(!count(&limiter, "b", 1_001, CountRule::IfAtMost(u64::MAX)).admitted);
@@ -94,7 +98,8 @@ fn a_sliding_count_rounds_the_window_before_down() {
     let (clock, _wall) = (SetClock::at(Nanos::from_nanos(start)), SetWall::ahead_by(0));
     let dir = tempfile::tempdir().unwrap();
     let limiter = open(&dir, sliding("1000/m"), 1_000);
-    let admitted = |n: u64| (0..n).filter(|_| count(&limiter, "a", 1, CountRule::IfAtMost(5)).admitted).count();
+    let admitted =
+        |n: u64| (0..n).filter(|_| count(&limiter, "a", 1, CountRule::IfAtMost(5)).admitted).count();
     assert_eq!(admitted(9), 5);
     let refused = count(&limiter, "a", 1, CountRule::IfAtMost(5));
     assert_eq!((refused.used, refused.before), (5, 0), "what is denied is not counted");
