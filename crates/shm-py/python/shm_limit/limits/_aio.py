@@ -62,7 +62,7 @@ class AsyncShmStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport,
         return self.tables.reset()
 
     async def clear(self, key: str) -> None:
-        """Resets a key's fixed and moving windows, for all processes."""
+        """Resets a key of any strategy, for all processes."""
         self.tables.clear(key)
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:

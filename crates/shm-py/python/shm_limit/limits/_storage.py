@@ -61,7 +61,7 @@ class ShmStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport, Time
         return self.tables.reset()
 
     def clear(self, key: str) -> None:
-        """Resets a key's fixed and moving windows, for all processes."""
+        """Resets a key of any strategy, for all processes."""
         self.tables.clear(key)
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:

@@ -97,10 +97,12 @@ class Tables:
         return greatest
 
     def clear(self, key: str) -> None:
-        """Resets a key of fixed windows and of moving windows."""
+        """Resets a key of all strategies."""
         for counts in self._counts_of(key):
             counts.keys.reset(key)
         parsed = parse(key)
+        for period in self._periods(SLIDING) if parsed is None else [parsed[1]]:
+            self.clear_windows(key, period)
         for period in self._periods(MOVING) if parsed is None else [parsed[1]]:
             logs = self._find_logs(period)
             if logs is not None:
@@ -146,8 +148,8 @@ class Tables:
                 key,
                 limit,
                 logs.most,
-                f"run `shm-limit remove {logs.name}` and give the storage room for more (entries={limit * _ENTRIES_FOR_EACH}), or use the "
-                'strategy "sliding-window-counter"',
+                f"start the workers with more room (entries={limit * _ENTRIES_FOR_EACH}) and then run `shm-limit remove {logs.name}`, or use "
+                'the strategy "sliding-window-counter"',
             )
         return logs.keys.take(key, limit, amount)
 
