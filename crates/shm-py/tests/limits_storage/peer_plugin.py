@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import sys
+import tempfile
 import time
 import types
 
@@ -89,8 +90,10 @@ def _wait_for_a_start():
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    # What their authors mark as flaky depends on how fast the machine is; they run it up to three times.
-    for run in reversed(range(3 if pyfuncitem.get_closest_marker("flaky") else 1)):
+    # Their windows are a second or two long, and they mark some of them as flaky themselves: on a busy machine a test may come too late
+    # for its own window. So a test of a storage may be run again, with an empty storage. (That no process is ever over is tested
+    # elsewhere, and there no test has a second chance.)
+    for last in (False, False, True) if "uri" in arguments else (True,):
         if "uri" in arguments:
             _wait_for_a_start()
         try:
@@ -100,7 +103,7 @@ def pytest_pyfunc_call(pyfuncitem):
                 pyfuncitem.obj(**arguments)
             return True
         except AssertionError:
-            if run == 0:
+            if last:
                 raise
-            os.environ["SHM_LIMIT_DIR"] += "-again"
+            os.environ["SHM_LIMIT_DIR"] = tempfile.mkdtemp(dir=os.environ["SHM_LIMIT_DIR"])
     return True

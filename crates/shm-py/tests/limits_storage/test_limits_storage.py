@@ -87,10 +87,11 @@ def test_reset_times_are_seconds_since_1970(storage):
     assert store.get_moving_window(KEY, 5, 3600) == (pytest.approx(time.time(), abs=1), 0)
     before = time.time()
     store.acquire_entry(KEY, 5, 3600)
+    after = time.time()
     time.sleep(0.2)
     store.acquire_entry(KEY, 5, 3600, amount=2)
     start, count = store.get_moving_window(KEY, 5, 3600)
-    assert count == 3 and before - 0.05 <= start <= before + 0.15
+    assert count == 3 and before - 0.05 <= start <= after + 0.15
     store.acquire_sliding_window_entry(KEY, 5, 3600, amount=2)
     previous, previous_in, current, current_in = store.get_sliding_window(KEY, 3600)
     assert (previous, previous_in, current) == (0, 0.0, 2)
@@ -99,17 +100,22 @@ def test_reset_times_are_seconds_since_1970(storage):
 
 def test_a_sliding_window_counts_the_one_before(storage):
     store = storage()
-    key = parse("10/2 seconds").key_for("alice")
-    while time.time() % 2 > 0.3:
-        time.sleep(0.01)
-    assert store.acquire_sliding_window_entry(key, 10, 2, amount=10)
-    # In the middle of the next window, half of them count.
-    time.sleep(time.time() // 2 * 2 + 3 - time.time())
-    previous, previous_in, current, _ = store.get_sliding_window(key, 2)
-    assert (previous, current) == (10, 0) and 0 < previous_in <= 1
-    admitted = [store.acquire_sliding_window_entry(key, 10, 2) for _ in range(12)].count(True)
-    previous, previous_in, current, _ = store.get_sliding_window(key, 2)
-    assert current == admitted and 5 <= admitted <= 10 - previous * previous_in // 2
+    for number in range(9):
+        key = parse("10/2 seconds").key_for(str(number))
+        while time.time() % 2 > 0.3:
+            time.sleep(0.01)
+        start = time.time() // 2 * 2
+        took_all = store.acquire_sliding_window_entry(key, 10, 2, amount=10)
+        # In the middle of the next window, half of them count.
+        time.sleep(start + 3 - time.time())
+        previous, previous_in, current, _ = store.get_sliding_window(key, 2)
+        admitted = [store.acquire_sliding_window_entry(key, 10, 2) for _ in range(12)].count(True)
+        windows = store.get_sliding_window(key, 2)
+        if time.time() < start + 3.9:
+            break
+    # Otherwise the machine was too busy for each of them.
+    assert took_all and (previous, current) == (10, 0) and 0 < previous_in <= 1
+    assert windows[2] == admitted and 5 <= admitted <= 10 - windows[0] * windows[1] // 2
 
 
 def test_a_period_of_more_than_a_day(storage):
