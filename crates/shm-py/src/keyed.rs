@@ -17,6 +17,12 @@ use std::sync::Arc;
 #[pyclass(frozen, subclass, module = "shm_limit._native")]
 pub(crate) struct NativeKeyedRateLimit(Arc<KeyedRateLimit>);
 
+impl NativeKeyedRateLimit {
+    pub(crate) fn limit(&self) -> Arc<KeyedRateLimit> {
+        Arc::clone(&self.0)
+    }
+}
+
 #[pymethods]
 impl NativeKeyedRateLimit {
     /// Opens the limiter `name`, and creates it if it does not exist. Without limits it must exist.

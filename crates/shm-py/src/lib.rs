@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `rate_limit` | the handle: `RateLimit` |
 //! | `keyed` | the handle of a limiter with limits per key, and one key of it |
+//! | `counts` | counts and logs of keys, whose bounds come with the request, for storages of other rate limiters |
 //! | `policy` | limits and settings, as Python gives them |
 //! | `convert` | numbers, periods and costs, as Python gives them |
 //! | `outcome` | what a decision returns: an `Admission` or a `Denied` |
@@ -20,6 +21,7 @@
 
 mod blocks;
 mod convert;
+mod counts;
 mod errors;
 mod event_loop;
 mod keyed;
@@ -36,6 +38,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use crate::counts::{KeyCounts, KeyLogs};
+    #[pymodule_export]
     use crate::event_loop::{Acquiring, Wakeups};
     #[pymodule_export]
     use crate::keyed::{LimitOfKey, NativeKeyedRateLimit};
@@ -44,7 +48,7 @@ mod _native {
     #[pymodule_export]
     use crate::policy::Limit;
     #[pymodule_export]
-    use crate::rate_limit::NativeRateLimit;
+    use crate::rate_limit::{NativeRateLimit, default_directory};
     #[pymodule_export]
     use crate::reservation::Reservation;
 }

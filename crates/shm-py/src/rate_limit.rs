@@ -10,9 +10,15 @@ use crate::reservation::Reservation;
 use crate::wait;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use shm_lib::{Outcome, RateLimit};
+use shm_lib::{Directory, Outcome, RateLimit};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The directory of limiters for which none is given.
+#[pyfunction]
+pub(crate) fn default_directory() -> PathBuf {
+    Directory::from_env().path().to_owned()
+}
 
 /// A handle of a limiter: the native part of `shm_limit.RateLimit`, which adds what Python alone can do.
 #[pyclass(frozen, subclass, module = "shm_limit._native")]
