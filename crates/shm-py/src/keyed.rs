@@ -2,7 +2,7 @@
 
 use crate::convert::{Bounds, cost_or_one, count, rate};
 use crate::errors::{exception, wrong_type, wrong_value};
-use crate::outcome::{Source, object};
+use crate::outcome::{Denied, Fields, Source, fields_of_all_keys, object};
 use crate::rate_limit::NativeRateLimit;
 use crate::{policy, wait};
 use pyo3::IntoPyObjectExt;
@@ -104,6 +104,12 @@ impl NativeKeyedRateLimit {
         NativeRateLimit::of(Arc::new(self.0.all_keys().clone()))
     }
 
+    /// Whether it has only limits per key: neither limits nor permits of all keys.
+    fn limits_only_keys(&self, py: Python<'_>) -> PyResult<bool> {
+        let policy = py.detach(|| self.0.all_keys().policy()).map_err(|e| exception(py, &e))?;
+        Ok(policy.limits_only_keys())
+    }
+
     /// The keys that were denied most in the last minute, at most `n`: pairs of a key's parts and how often, estimated.
     fn most_denied(&self, n: usize) -> Vec<(Vec<String>, u64)> {
         self.0.most_denied(n).into_iter().map(|denied| (denied.key, denied.last_minute)).collect()
@@ -118,6 +124,12 @@ impl NativeKeyedRateLimit {
         found.set_item("bytes", table.bytes)?;
         found.set_item("allocated", table.allocated)?;
         Ok(found)
+    }
+
+    /// `response_fields` of `RateLimit`, for a request without a key, which takes only from the limits of all keys.
+    #[pyo3(signature = (policy_name="default", denied=None))]
+    fn response_fields(&self, policy_name: &str, denied: Option<&Denied>) -> Fields {
+        fields_of_all_keys(&self.0, policy_name, denied)
     }
 
     /// The limits per key, as a text.
@@ -204,6 +216,12 @@ impl LimitOfKey {
             found.append(one)?;
         }
         Ok(found)
+    }
+
+    /// `response_fields` of `RateLimit`, for a request of this key. The parameter `pk` stands for the key and does not reveal it.
+    #[pyo3(signature = (policy_name="default", denied=None))]
+    fn response_fields(&self, policy_name: &str, denied: Option<&Denied>) -> Fields {
+        self.source().response_fields(policy_name, denied)
     }
 
     fn __repr__(&self) -> String {

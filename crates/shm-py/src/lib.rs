@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `rate_limit` | the handle: `RateLimit` |
 //! | `keyed` | the handle of a limiter with limits per key, and one key of it |
+//! | `client_ip` | the address of a server's client, also behind trusted proxies |
 //! | `policy` | limits and settings, as Python gives them |
 //! | `convert` | numbers, periods and costs, as Python gives them |
 //! | `outcome` | what a decision returns: an `Admission` or a `Denied` |
@@ -14,6 +15,7 @@
 //!
 //! What is Python alone is in `python/shm_limit/`: the exceptions, decorators, and the public names.
 
+mod client_ip;
 mod convert;
 mod errors;
 mod event_loop;
@@ -29,6 +31,8 @@ use pyo3::prelude::*;
 /// The native part of `shm_limit`.
 #[pymodule(gil_used = false)]
 mod _native {
+    #[pymodule_export]
+    use crate::client_ip::NativeClientIp;
     #[pymodule_export]
     use crate::event_loop::{Acquiring, Wakeups};
     #[pymodule_export]
