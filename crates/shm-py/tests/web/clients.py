@@ -1,6 +1,7 @@
 """One face for the clients under test: httpx in threads, in asyncio and in trio, and requests."""
 
 import contextlib
+import ssl
 
 import anyio
 import httpx
@@ -8,6 +9,10 @@ import requests
 
 import shm_limit.httpx
 import shm_limit.requests
+
+
+#: To make one takes longer than most of these tests.
+_TLS = ssl.create_default_context()
 
 
 class Sync:
@@ -18,7 +23,7 @@ class Sync:
     refused = httpx.ConnectError
 
     def __init__(self, limit, **options):
-        self.client = httpx.Client(transport=shm_limit.httpx.LimitedTransport(limit, **options), timeout=30)
+        self.client = httpx.Client(transport=shm_limit.httpx.LimitedTransport(limit, httpx.HTTPTransport(verify=_TLS), **options), timeout=30)
 
     def send(self, url, method="GET", content=None):
         return self.client.request(method, url, content=content, follow_redirects=True)
@@ -70,7 +75,8 @@ class Async(Sync):
 
     @contextlib.asynccontextmanager
     async def opened(self):
-        async with httpx.AsyncClient(transport=shm_limit.httpx.AsyncLimitedTransport(self.limit, **self.options), timeout=30) as client:
+        transport = shm_limit.httpx.AsyncLimitedTransport(self.limit, httpx.AsyncHTTPTransport(verify=_TLS), **self.options)
+        async with httpx.AsyncClient(transport=transport, timeout=30) as client:
             yield client
 
     def run(self, main, *args):

@@ -1,9 +1,13 @@
 """Clients: turns, permits, pauses and retries, for httpx and requests alike."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
+import pickle
 import signal
+import socket
+import threading
 import time
 
 import anyio
@@ -340,6 +344,29 @@ def test_tasks_share_a_permit(limit, server, client):
     assert most == 2 and len(server.requests) == 20
 
 
+@all_clients
+def test_a_server_that_answers_garbage_leaves_the_permit_free(limit, client):
+    api = limit("1000/s", burst=1000, permits=1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            for garbage in (b"\x00\xff" * 500, b"HTTP/1.1 200 OK\r\nRetry-After\r\n: \r\n\r\n", b"HTTP/9 \r\n\r\n", b""):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(garbage)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        limited = client(api)
+        for _ in range(4):
+            # Some clients can read a part of it.
+            with contextlib.suppress(client.of_peer):
+                limited.send(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+            assert is_free(api)
+        thread.join(30)
+
+
 def hold(client, limit, url, ready):
     response = client(limit).open(url)
     ready.set()
@@ -468,9 +495,20 @@ def test_requests_adapters_may_have_a_class_of_responses(limit):
     assert closed
 
 
-def test_exceptions_can_be_pickled():
-    import pickle
+def test_transports_have_defaults(limit, server):
+    api = limit("1000/s", burst=1000)
+    with httpx.Client(transport=shm_limit.httpx.LimitedTransport(api)) as client:
+        assert client.get(server.url()).text == "answer"
 
+    async def main():
+        async with httpx.AsyncClient(transport=shm_limit.httpx.AsyncLimitedTransport(api)) as client:
+            assert (await client.get(server.url())).text == "answer"
+
+    anyio.run(main)
+    assert api.stats()["admitted"] == 2
+
+
+def test_exceptions_can_be_pickled():
     for module in (shm_limit.httpx, shm_limit.requests):
         error = pickle.loads(pickle.dumps(module.RequestDenied("limiter: denied", 1.5, "line")))
         assert (str(error), error.retry_after, error.denied_by) == ("limiter: denied", 1.5, "line")

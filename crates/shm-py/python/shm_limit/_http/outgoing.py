@@ -111,6 +111,7 @@ class Outgoing(Generic[Request]):
                 _pause_key(budget, seconds)
             else:
                 budget.pause_for(seconds)
+            _log.info("a server wants no requests for %.3f s: paused %r for all processes", seconds, budget)
         except ShmLimitError as error:
             # The answer is worth more than the pause.
             _log.warning("no pause of %.3f s, which a server asked for: %s", seconds, error)
