@@ -58,7 +58,7 @@ class LimitedTransport(httpx.BaseTransport):
     `RateLimit` and those of its earlier drafts (`RateLimit-Remaining: 0` with `RateLimit-Reset`, and the same with `X-`), when they say
     that no request is left for more than a second. A pause never shortens another one. With a KeyedRateLimit only the request's key is
     paused, by charging it with what it could use in that time; if several callers read such an answer at the same instant, each may
-    charge it.
+    charge it. A request without a key pauses all keys.
 
     max_pause: a server cannot ask for more; default: an hour. If it still refuses then, the next pause begins.
     default_pause: after an answer 429 that does not say for how long.

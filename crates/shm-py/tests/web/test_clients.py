@@ -283,6 +283,22 @@ def test_permits_of_tasks(limit, server, client):
 
 
 @in_tasks
+def test_a_permit_of_a_task_is_free_when_its_response_is_garbage(limit, server, client):
+    api = limit("1000/s", burst=1000, permits=1)
+    limited = client(api)
+
+    async def main():
+        async with limited.opened() as http:
+            response = await http.send(http.build_request("GET", server.url("/endless")), stream=True)
+            assert not is_free(api)
+            del response
+            gc.collect()
+            assert is_free(api)
+
+    limited.run(main)
+
+
+@in_tasks
 def test_a_task_that_is_cancelled_while_it_waits_takes_nothing(limit, server, client):
     api = limit("1/h", burst=1)
     limited = client(api)
@@ -506,6 +522,17 @@ def test_transports_have_defaults(limit, server):
 
     anyio.run(main)
     assert api.stats()["admitted"] == 2
+
+
+def test_sessions_can_be_pickled(limit, server):
+    api = limit("1/h", burst=2)
+    session = requests.Session()
+    session.mount("http://", shm_limit.requests.LimitedAdapter(api, timeout=0))
+    assert pickle.loads(pickle.dumps(session.get(server.url()))).text == "answer"
+    again = pickle.loads(pickle.dumps(session))
+    assert again.get(server.url()).text == "answer"
+    with pytest.raises(RateLimited):
+        again.get(server.url())
 
 
 def test_exceptions_can_be_pickled():
