@@ -1,10 +1,10 @@
 //! The handle of a limiter with limits per key, and one key of it.
 
-use crate::convert::{Bounds, cost_or_one, count, rate};
+use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::{exception, wrong_type, wrong_value};
 use crate::outcome::{Denied, Fields, Source, fields_of_all_keys, object};
 use crate::rate_limit::NativeRateLimit;
-use crate::{policy, wait};
+use crate::{key_pause, policy, wait};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
@@ -195,6 +195,13 @@ impl LimitOfKey {
     fn charge(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let cost = cost_or_one(n)?;
         py.detach(|| self.limit.key(self.key()).charge(cost)).map_err(|e| exception(py, &e))
+    }
+
+    /// Admits no request of the key for this long: charges it with the calls that it could make in that time. A longer pause stays. To
+    /// end it, reset the key. If several callers pause a key at the same instant, each may charge it.
+    fn pause_for(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+        let time = time("seconds", seconds)?;
+        py.detach(|| key_pause::pause(&self.limit, &self.key, time)).map_err(|e| exception(py, &e))
     }
 
     /// Resets the usage of the key to zero. Returns whether it was in the table.

@@ -5,6 +5,7 @@
 //! | `rate_limit` | the handle: `RateLimit` |
 //! | `keyed` | the handle of a limiter with limits per key, and one key of it |
 //! | `client_ip` | the address of a server's client, also behind trusted proxies |
+//! | `key_pause` | a pause of one key |
 //! | `policy` | limits and settings, as Python gives them |
 //! | `convert` | numbers, periods and costs, as Python gives them |
 //! | `outcome` | what a decision returns: an `Admission` or a `Denied` |
@@ -19,6 +20,7 @@ mod client_ip;
 mod convert;
 mod errors;
 mod event_loop;
+mod key_pause;
 mod keyed;
 mod outcome;
 mod policy;

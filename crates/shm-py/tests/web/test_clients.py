@@ -444,6 +444,7 @@ def test_each_host_has_a_budget_and_pauses_of_its_own(tmp_path, server, client):
         dict(limits=[Limit("5/m", window="sliding")]),
         dict(limits=[Limit(1000, per=60, unit="tokens"), Limit("10/s", burst=50)]),
         dict(limits=["1/s"], in_all=["1000/s"], permits=1),
+        dict(limits=[Limit("1000/h", burst=1000), Limit("5/s", burst=5)]),
     ],
 )
 def test_a_key_is_paused_whatever_its_limits_are(tmp_path, server, client, settings):
@@ -456,15 +457,16 @@ def test_a_key_is_paused_whatever_its_limits_are(tmp_path, server, client, setti
     # Not much longer: up to a window, or a call, more.
     assert 95 < after < 100 + 61
     # The answer of a request that was sent before asks for less: nothing more is charged.
-    shm_limit.httpx.Outgoing.pause(limited_outgoing(limited), keys.key("paused"), 50)
+    keys.key("paused").pause_for(50)
     assert max(limit["next_in"] for limit in keys.key("paused").status()) <= after
     assert limited.send(server.url()).status_code == 200
 
 
-def limited_outgoing(limited):
-    if isinstance(limited, Requests):
-        return limited.client.get_adapter("http://")._outgoing
-    return limited.client._transport._outgoing
+def test_a_key_without_a_limit_of_calls_cannot_be_paused(tmp_path, server, caplog):
+    keys = KeyedRateLimit(limits=[Limit(1000, per=60, unit="tokens")], name="keys", directory=tmp_path)
+    limited = Sync(keys, cost={"tokens": 1})
+    assert [limited.send(server.url(status=429, Retry_After=30)).status_code for _ in range(2)] == [429, 429]
+    assert "no pause of 30.000 s" in caplog.text and "counts calls" in caplog.text
 
 
 @in_threads

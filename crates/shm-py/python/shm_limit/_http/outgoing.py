@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from datetime import timedelta
 from typing import Generic, NamedTuple, Optional, TypeVar, Union
 
 from .. import _aio
 from .._errors import ShmLimitError
-from .._native import Admission, Denied, LimitOfKey
+from .._native import Admission, Denied
 from .._rate_limit import Seconds
-from . import server_limits, structured
+from . import server_limits
 from .budgets import Budget, Budgets, CostOf, KeyOf, Limiter
 
 __all__ = ["IDEMPOTENT", "Outgoing", "Turn", "Verdict"]
@@ -107,38 +106,11 @@ class Outgoing(Generic[Request]):
     def pause(self, budget: Budget, seconds: float) -> None:
         """Pauses the budget for all processes; a longer pause stays. May block for up to two seconds."""
         try:
-            if isinstance(budget, LimitOfKey):
-                _pause_key(budget, seconds)
-            else:
-                budget.pause_for(seconds)
+            budget.pause_for(seconds)
             _log.info("a server wants no requests for %.3f s: paused %r for all processes", seconds, budget)
         except ShmLimitError as error:
             # The answer is worth more than the pause.
             _log.warning("no pause of %.3f s, which a server asked for: %s", seconds, error)
-
-
-def _pause_key(key: LimitOfKey, seconds: float) -> None:
-    """A key cannot be paused, but it can be charged with what it could use in that time."""
-    rate = _calls_per_second(key)
-    if rate is None:
-        return
-    # One step for a bucket. In windows, what has been used before counts less and less, or for the rest of a window.
-    for _ in range(16):
-        counted = [limit["next_in"] for limit in key.status()]
-        lacking = seconds - max(counted)
-        if lacking <= 0:
-            return
-        key.charge(max(math.ceil(lacking * rate), 1))
-
-
-def _calls_per_second(key: LimitOfKey) -> Optional[float]:
-    """The rate of the first limit per key that counts calls. None in shadow mode, where nothing is denied."""
-    policy, _, _ = key.response_fields()
-    for _, parameters in structured.parse_list(policy or ""):
-        quota, window = parameters.get("q"), parameters.get("w")
-        if "pk" in parameters and isinstance(quota, int) and isinstance(window, int):
-            return quota / window
-    return None
 
 
 def _seconds(what: str, time: Seconds) -> float:
