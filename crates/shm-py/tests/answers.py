@@ -8,9 +8,9 @@ import pytest
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """GET /?status=429&Retry-After=30 answers with this status and these headers; /first?… does so once, and then 200. /endless sends
-    one chunk and then nothing until the test ends; /broken ends in the middle of its body; /busy refuses its first request. What is sent
-    is answered.
+    """GET /?status=429&Retry-After=30 answers with this status and these headers; /first?… does so once, and then 200. /endless
+    sends one chunk and then nothing until the test ends; /broken ends in the middle of its body; /busy refuses its first request.
+    What is sent is answered.
     """
 
     protocol_version = "HTTP/1.1"
@@ -18,7 +18,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         path, _, query = self.path.partition("?")
         fields = urllib.parse.parse_qsl(query, keep_blank_values=True, encoding="latin-1")
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) if "Content-Length" in self.headers else self.chunks()
+        length = self.headers.get("Content-Length")
+        body = self.chunks() if length is None else self.rfile.read(int(length))
         with self.server.lock:
             self.server.requests.append((self.command, self.path, body))
             is_first = len(self.server.requests) == 1

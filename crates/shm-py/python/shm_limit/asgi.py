@@ -32,27 +32,28 @@ ADMISSION = "shm_limit.admission"
 class RateLimitMiddleware:
     """Limits the requests of an ASGI application.
 
-    Each request takes from the limiter. A denied one gets `429 Too Many Requests` with `Retry-After` and an empty body. Responses have the
-    fields `RateLimit` and `RateLimit-Policy`, as those of the Rust crate `shm-tower`; not in shadow mode.
+    Each request takes from the limiter. A denied one gets `429 Too Many Requests` with `Retry-After` and an empty body. Responses
+    have the fields `RateLimit` and `RateLimit-Policy`, as those of the Rust crate `shm-tower`; not in shadow mode.
 
     limit: a RateLimit, for all requests together; or a KeyedRateLimit, for each client.
-    key: finds a request's key for a KeyedRateLimit, from the scope; default: `ClientIp()`. If it returns None, the request takes only from
-    the limits of all keys.
-    mode: "reject": a request whose turn is not now gets 429. "wait": it waits, without a thread; if the client hangs up meanwhile, it
-    leaves the line and takes nothing.
+    key: finds a request's key for a KeyedRateLimit, from the scope; default: `ClientIp()`. If it returns None, the request takes
+    only from the limits of all keys.
+    mode: "reject": a request whose turn is not now gets 429. "wait": it waits, without a thread; if the client hangs up
+    meanwhile, it leaves the line and takes nothing.
     timeout, max_waiters: bounds of a wait, as for `RateLimit.acquire`. A request that cannot keep them gets 429 at once.
-    on_error: what happens when the limiter cannot decide, because it was removed or damaged, say: "fail_closed": 503. "fail_open": the
-    request is passed without a limit. Either is logged. A cost that the limiter can never admit, and a request without a client address,
-    get 500.
-    cost: what a request takes: a cost, or a function of the scope. A request without a key must not cost units that only keys have.
+    on_error: what happens when the limiter cannot decide, because it was removed or damaged, say: "fail_closed": 503.
+    "fail_open": the request is passed without a limit. Either is logged. A cost that the limiter can never admit, and a request
+    without a client address, get 500.
+    cost: what a request takes: a cost, or a function of the scope. A request without a key must not cost units that only keys
+    have.
     policy_name: the limits' name in the fields.
-    websockets: whether the handshake of a WebSocket is a request. Default: WebSockets are passed without a limit, as everything that is
-    not a request: one would hold a permit for as long as it is connected. A denied handshake gets 429 if the server can send that
-    (extension "websocket.http.response"), otherwise the server's 403.
+    websockets: whether the handshake of a WebSocket is a request. Default: WebSockets are passed without a limit, as everything
+    that is not a request: one would hold a permit for as long as it is connected. A denied handshake gets 429 if the server can
+    send that (extension "websocket.http.response"), otherwise the server's 403.
 
-    If the limiter has permits, a request holds one until its response has been sent, or the application has returned or raised. When
-    the client hangs up, the server tells the application (Starlette cancels streaming responses then); the permit is held until it
-    returns. The application finds its admission in the scope as "shm_limit.admission".
+    If the limiter has permits, a request holds one until its response has been sent, or the application has returned or raised.
+    When the client hangs up, the server tells the application (Starlette cancels streaming responses then); the permit is held
+    until it returns. The application finds its admission in the scope as "shm_limit.admission".
     """
 
     def __init__(

@@ -14,9 +14,10 @@ __all__ = ["ClientIp"]
 class ClientIp(NativeClientIp):
     """The address of a request's client: each IPv4 address and each IPv6 network of 64 bits has a budget.
 
-    By default the client is the peer of the connection, and headers are ignored, since a client can send any. Behind trusted proxies,
-    the addresses in the header are read from the right, and the first one that is not trusted is the client. So a client cannot choose
-    its key, provided that only proxies are trusted, and that each of them adds the address of its peer to that header or replaces it.
+    By default the client is the peer of the connection, and headers are ignored, since a client can send any. Behind trusted
+    proxies, the addresses in the header are read from the right, and the first one that is not trusted is the client. So a client
+    cannot choose its key, provided that only proxies are trusted, and that each of them adds the address of its peer to that
+    header or replaces it.
 
     trusted_proxies: addresses (`"127.0.0.1"`, `"::1"`) and networks (`"10.1.0.0/24"`).
     header: "X-Forwarded-For" or "Forwarded", in which the proxies report the address.
@@ -24,9 +25,10 @@ class ClientIp(NativeClientIp):
     unix_socket_peer: what to take for the address of the peer of a Unix socket, which has none. If the proxy connects over one:
     `ClientIp(trusted_proxies=["127.0.0.1"], unix_socket_peer="127.0.0.1")`.
 
-    Use either this or a server that replaces the client's address itself (`uvicorn --proxy-headers`, which is its default for proxies
-    on 127.0.0.1), and not both. It is a function of an ASGI scope or a WSGI environment, which returns the key, such as "192.0.2.7" or
-    "2001:db8:0:7::/64"; it raises InvalidRequestError if the peer has no IP address. The Rust crate `shm-tower` finds the same keys.
+    Use either this or a server that replaces the client's address itself (`uvicorn --proxy-headers`, which is its default for
+    proxies on 127.0.0.1), and not both. It is a function of an ASGI scope or a WSGI environment, which returns the key, such as
+    "192.0.2.7" or "2001:db8:0:7::/64"; it raises InvalidRequestError if the peer has no IP address. The Rust crate `shm-tower`
+    finds the same keys.
     """
 
     _unix_socket_peer: Optional[str]
@@ -55,7 +57,8 @@ class ClientIp(NativeClientIp):
         address = self.of_peer(peer, values)
         if address is None:
             what = f"the peer is {peer!r}, which is not an IP address" if peer else "the peer has no address"
-            raise InvalidRequestError(f"a request has no client address: {what}; for a Unix socket, set unix_socket_peer of ClientIp")
+            remedy = "for a Unix socket, set unix_socket_peer of ClientIp"
+            raise InvalidRequestError(f"a request has no client address: {what}; {remedy}")
         return address
 
     def _of_environ(self, environ: Mapping[str, Any]) -> tuple[str, list[bytes]]:
@@ -63,6 +66,6 @@ class ClientIp(NativeClientIp):
         return environ.get("REMOTE_ADDR") or "", [] if value is None else [str(value).encode("latin-1", "replace")]
 
     def _of_scope(self, scope: Mapping[str, Any]) -> tuple[str, list[bytes]]:
-        name = self.header.encode("ascii")
-        client = scope.get("client")
-        return str(client[0] or "") if client else "", [bytes(value) for key, value in scope.get("headers", ()) if key.lower() == name]
+        name, client = self.header.encode("ascii"), scope.get("client")
+        values = [bytes(value) for key, value in scope.get("headers", ()) if key.lower() == name]
+        return str(client[0] or "") if client else "", values

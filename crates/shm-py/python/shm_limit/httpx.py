@@ -8,12 +8,12 @@
     client = httpx.Client(transport=LimitedTransport(limit))
     client = httpx.AsyncClient(transport=AsyncLimitedTransport(limit))   # asyncio or trio: no thread waits
 
-Each request waits for its turn, in line with the callers of all processes; redirects are requests, too. If the limiter has permits, a
-request holds one until its response is read or closed. When a server says that it has had enough, all processes pause: see
-`LimitedTransport`.
+Each request waits for its turn, in line with the callers of all processes; redirects are requests, too. If the limiter has
+permits, a request holds one until its response is read or closed. When a server says that it has had enough, all processes
+pause: see `LimitedTransport`.
 
-httpx does not use its own `verify=`, `http2=`, `limits=` and proxies of the environment when it is given a transport: give them to the
-transport that is wrapped, as in `LimitedTransport(limit, httpx.HTTPTransport(http2=True))`.
+httpx does not use its own `verify=`, `http2=`, `limits=` and proxies of the environment when it is given a transport: give them
+to the transport that is wrapped, as in `LimitedTransport(limit, httpx.HTTPTransport(http2=True))`.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ class LimitedTransport(httpx.BaseTransport):
 
     limit: a RateLimit, or a KeyedRateLimit.
     transport: what sends the requests; default: `httpx.HTTPTransport()`. It is closed with this one.
-    key: finds a request's key for a KeyedRateLimit; default: its host, with the port if it is not the scheme's. If it returns None, the
-    request takes only from the limits of all keys.
+    key: finds a request's key for a KeyedRateLimit; default: its host, with the port if it is not the scheme's. If it returns
+    None, the request takes only from the limits of all keys.
     cost: what a request takes: a cost, or a function of the request. What was an estimate can be settled: see `admission_of`.
-    timeout, max_waiters: as for `RateLimit.acquire`. A request whose turn would come later, or that finds so many callers waiting, is not
-    sent and raises `RequestDenied`. By default, a request waits as long as it takes.
+    timeout, max_waiters: as for `RateLimit.acquire`. A request whose turn would come later, or that finds so many callers
+    waiting, is not sent and raises `RequestDenied`. By default, a request waits as long as it takes.
 
-    Answers 429, and 503 with `Retry-After`, pause the limiter for all processes until the server wants requests again. So do the fields
-    `RateLimit` and those of its earlier drafts (`RateLimit-Remaining: 0` with `RateLimit-Reset`, and the same with `X-`), when they say
-    that no request is left for more than a second. A pause never shortens another one. With a KeyedRateLimit only the request's key is
-    paused, by charging it with what it could use in that time; if several callers read such an answer at the same instant, each may
-    charge it. A request without a key pauses all keys.
+    Answers 429, and 503 with `Retry-After`, pause the limiter for all processes until the server wants requests again. So do the
+    fields `RateLimit` and those of its earlier drafts (`RateLimit-Remaining: 0` with `RateLimit-Reset`, and the same with `X-`),
+    when they say that no request is left for more than a second. A pause never shortens another one. With a KeyedRateLimit only
+    the request's key is paused, by charging it with what it could use in that time; if several callers read such an answer at the
+    same instant, each may charge it. A request without a key pauses all keys.
 
     max_pause: a server cannot ask for more; default: an hour. If it still refuses then, the next pause begins.
     default_pause: after an answer 429 that does not say for how long.
     obey_fields: whether to obey the fields as well as `Retry-After`.
-    retries: how often to send a request again that got 429, or 503 with `Retry-After` if the method is idempotent, and whose body can be
-    sent again; it waits for another turn, after the pause. Default: 0, as everywhere in httpx: the caller sees the answer. A request is
-    not sent again if the pause is longer than `timeout`.
+    retries: how often to send a request again that got 429, or 503 with `Retry-After` if the method is idempotent, and whose body
+    can be sent again; it waits for another turn, after the pause. Default: 0, as everywhere in httpx: the caller sees the answer.
+    A request is not sent again if the pause is longer than `timeout`.
     """
 
     def __init__(

@@ -7,9 +7,9 @@
     session = requests.Session()
     session.mount("https://", LimitedAdapter(RateLimit(10, per=1, name="api")))
 
-Each request waits for its turn, in line with the callers of all processes; redirects are requests, too. If the limiter has permits, a
-request holds one until its response is read or closed. When a server says that it has had enough, all processes pause: see
-`LimitedAdapter`.
+Each request waits for its turn, in line with the callers of all processes; redirects are requests, too. If the limiter has
+permits, a request holds one until its response is read or closed. When a server says that it has had enough, all processes
+pause: see `LimitedAdapter`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class RequestDenied(RateLimited, requests.exceptions.RequestException):
 class LimitedResponse(requests.Response):
     """A response that holds the permit of its request until it is read to its end, closed, or garbage collected.
 
-    What is read by `response.raw` does not count: close the response then, as `with session.get(url, stream=True) as response:` does.
+    What is read by `response.raw` does not count: close the response then, as `with session.get(url, stream=True) as response:`
+    does.
     """
 
     _turn: Optional[Turn] = None
@@ -79,26 +80,27 @@ class LimitedAdapter(BaseAdapter):
 
     limit: a RateLimit, or a KeyedRateLimit.
     adapter: what sends the requests; default: `HTTPAdapter()`. It is closed with this one.
-    key: finds the key of a prepared request for a KeyedRateLimit; default: its host, with the port if the URL has one. If it returns
-    None, the request takes only from the limits of all keys.
-    cost: what a request takes: a cost, or a function of the prepared request. What was an estimate can be settled: see `admission_of`.
-    timeout, max_waiters: as for `RateLimit.acquire`. A request whose turn would come later, or that finds so many callers waiting, is not
-    sent and raises `RequestDenied`. By default, a request waits as long as it takes. (The `timeout` of a request is another one: it
-    begins when the request is sent.)
+    key: finds the key of a prepared request for a KeyedRateLimit; default: its host, with the port if the URL has one. If it
+    returns None, the request takes only from the limits of all keys.
+    cost: what a request takes: a cost, or a function of the prepared request. What was an estimate can be settled: see
+    `admission_of`.
+    timeout, max_waiters: as for `RateLimit.acquire`. A request whose turn would come later, or that finds so many callers
+    waiting, is not sent and raises `RequestDenied`. By default, a request waits as long as it takes. (The `timeout` of a request
+    is another one: it begins when the request is sent.)
 
-    Answers 429, and 503 with `Retry-After`, pause the limiter for all processes until the server wants requests again. So do the fields
-    `RateLimit` and those of its earlier drafts (`RateLimit-Remaining: 0` with `RateLimit-Reset`, and the same with `X-`), when they say
-    that no request is left for more than a second. A pause never shortens another one. With a KeyedRateLimit only the request's key is
-    paused, by charging it with what it could use in that time; if several callers read such an answer at the same instant, each may
-    charge it. A request without a key pauses all keys.
+    Answers 429, and 503 with `Retry-After`, pause the limiter for all processes until the server wants requests again. So do the
+    fields `RateLimit` and those of its earlier drafts (`RateLimit-Remaining: 0` with `RateLimit-Reset`, and the same with `X-`),
+    when they say that no request is left for more than a second. A pause never shortens another one. With a KeyedRateLimit only
+    the request's key is paused, by charging it with what it could use in that time; if several callers read such an answer at the
+    same instant, each may charge it. A request without a key pauses all keys.
 
     max_pause: a server cannot ask for more; default: an hour. If it still refuses then, the next pause begins.
     default_pause: after an answer 429 that does not say for how long.
     obey_fields: whether to obey the fields as well as `Retry-After`.
-    retries: how often to send a request again that got 429, or 503 with `Retry-After` if the method is idempotent, and whose body can be
-    sent again (none, bytes or text); it waits for another turn, after the pause. Default: 0, as everywhere in requests: the caller sees
-    the answer. A request is not sent again if the pause is longer than `timeout`. Leave the `max_retries` of the `HTTPAdapter` for
-    statuses at 0: what urllib3 sends again by itself takes no turn.
+    retries: how often to send a request again that got 429, or 503 with `Retry-After` if the method is idempotent, and whose body
+    can be sent again (none, bytes or text); it waits for another turn, after the pause. Default: 0, as everywhere in requests:
+    the caller sees the answer. A request is not sent again if the pause is longer than `timeout`. Leave the `max_retries` of the
+    `HTTPAdapter` for statuses at 0: what urllib3 sends again by itself takes no turn.
     """
 
     def __init__(

@@ -48,7 +48,8 @@ def command(heading):
 
 def environment(directory):
     """The limiters are in the test's own directory, and so is what gunicorn writes to its user's home."""
-    return {**os.environ, "SHM_LIMIT_DIR": str(directory), "HOME": str(directory), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    folders = {"SHM_LIMIT_DIR": str(directory), "HOME": str(directory)}
+    return {**os.environ, **folders, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def run(code, directory):

@@ -17,7 +17,8 @@ def running(command, directory, is_ready):
     path = directory / "log"
     with open(path, "w") as log:
         # In a group of its own, which has all of its workers.
-        process = subprocess.Popen(command, cwd=directory, env=environment(directory), stdout=log, stderr=log, start_new_session=True)
+        options = dict(cwd=directory, env=environment(directory), stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, **options)
     try:
         deadline = time.monotonic() + 60
         while not is_ready(path.read_text()):

@@ -15,7 +15,8 @@ pytest.importorskip("celery")
 CONFIG = """
 broker_url = "filesystem://"
 broker_transport_options = {
-    "data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control", "store_processed": False, "polling_interval": 0.05,
+    "data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control", "store_processed": False,
+    "polling_interval": 0.05,
 }
 worker_enable_remote_control = False
 """

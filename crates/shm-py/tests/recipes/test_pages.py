@@ -9,7 +9,8 @@ PROGRAMS = [block for block in blocks("python/http.md") if block.language == "py
 OF_WSGI = """
 began = []
 for _ in range(3):
-    body = application({"REQUEST_METHOD": "GET", "REMOTE_ADDR": ""}, lambda status, headers: began.append((status, dict(headers))))
+    start_response = lambda status, headers: began.append((status, dict(headers)))
+    body = application({"REQUEST_METHOD": "GET", "REMOTE_ADDR": ""}, start_response)
     print(b"".join(body).decode(), end="")
     getattr(body, "close", lambda: None)()
 print(began[-1])
@@ -46,7 +47,8 @@ def test_each_program_runs(tmp_path, server, block):
         printed = run(code + OF_WSGI, tmp_path)
         assert printed.count("served\n") == 3 and "'RateLimit-Policy'" in printed
     else:
-        statuses, requests = {"httpx": (20, 20) if "asyncio" in code else (1, 1), "requests": (1, 2), "Retries": (1, 2)}.get(block.heading, (2, 2))
+        of_httpx = (20, 20) if "asyncio" in code else (1, 1)
+        statuses, requests = {"httpx": of_httpx, "requests": (1, 2), "Retries": (1, 2)}.get(block.heading, (2, 2))
         assert run(code, tmp_path).count("200") == statuses and len(server.requests) == requests
 
 

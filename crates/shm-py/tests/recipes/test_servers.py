@@ -97,7 +97,10 @@ async def endless():
 """
 
 
-@pytest.mark.parametrize("code, heading, option", [(OF_FLASK, FLASK, "--bind"), (OF_FASTAPI, FASTAPI, "--uds")], ids=["flask", "fastapi"])
+SERVERS = [(OF_FLASK, FLASK, "--bind"), (OF_FASTAPI, FASTAPI, "--uds")]
+
+
+@pytest.mark.parametrize("code, heading, option", SERVERS, ids=["flask", "fastapi"])
 def test_permits_come_back_from_clients_that_hang_up_and_from_killed_workers(tmp_path, code, heading, option):
     (tmp_path / "app.py").write_text(code)
     with serving(command(heading), tmp_path, option) as (client, log):

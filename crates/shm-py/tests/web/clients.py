@@ -18,12 +18,14 @@ _TLS = ssl.create_default_context()
 class Sync:
     """httpx.Client."""
 
-    denied, of_peer, admission_of = shm_limit.httpx.RequestDenied, httpx.TransportError, staticmethod(shm_limit.httpx.admission_of)
+    denied, of_peer = shm_limit.httpx.RequestDenied, httpx.TransportError
+    admission_of = staticmethod(shm_limit.httpx.admission_of)
     broken = httpx.RemoteProtocolError
     refused = httpx.ConnectError
 
     def __init__(self, limit, **options):
-        self.client = httpx.Client(transport=shm_limit.httpx.LimitedTransport(limit, httpx.HTTPTransport(verify=_TLS), **options), timeout=30)
+        transport = shm_limit.httpx.LimitedTransport(limit, httpx.HTTPTransport(verify=_TLS), **options)
+        self.client = httpx.Client(transport=transport, timeout=30)
 
     def send(self, url, method="GET", content=None):
         return self.client.request(method, url, content=content, follow_redirects=True)

@@ -102,7 +102,8 @@ def test_admitted_and_denied(limit, loop):
 
     first, _, denied = run(loop, main)
     assert (first.status, first.body) == (200, b"hello")
-    assert first.headers == {"content-type": "text/plain", "ratelimit-policy": '"default";q=2;w=60', "ratelimit": '"default";r=1;t=30'}
+    fields = {"ratelimit-policy": '"default";q=2;w=60', "ratelimit": '"default";r=1;t=30'}
+    assert first.headers == {"content-type": "text/plain", **fields}
     assert (denied.status, denied.body) == (429, b"") and denied.headers["ratelimit-policy"] == '"default";q=2;w=60'
     retry_after = denied.headers["retry-after"]
     assert 20 < int(retry_after) <= 30 and denied.headers["ratelimit"] == f'"default";r=0;t={retry_after}'
@@ -115,7 +116,8 @@ def test_each_client_has_a_budget(tmp_path):
     async def main(peers):
         return [await Exchange(peer).run(app) for peer in peers]
 
-    found = run("asyncio", main, ["192.0.2.7"] * 3 + ["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.8", "192.0.2.9", "testclient"])
+    of_one_network = ["2001:db8::1", "2001:db8::2", "2001:db8::3"]
+    found = run("asyncio", main, ["192.0.2.7"] * 3 + of_one_network + ["192.0.2.8", "192.0.2.9", "testclient"])
     assert [one.status for one in found] == [200, 200, 429, 200, 200, 429, 200, 429, 500]
     assert found[0].headers["ratelimit"].split(", ")[1] == '"default-all";r=4;t=2880'
 
@@ -242,7 +244,7 @@ def test_a_client_that_hangs_up_while_it_waits_takes_nothing(limit, loop):
 
 @loops
 def test_of_a_large_body_only_a_part_is_received_while_it_waits(limit, loop):
-    api = limit("5/s")
+    api = limit("1/s")
     app = RateLimitMiddleware(echo, api, mode="wait")
     large = Exchange(body=[b"x" * 10_000] * 100)
 

@@ -22,10 +22,12 @@ def answer(status, obey_fields=True, **fields):
     "value, seconds",
     [
         ("30", 30), (" 30 ", 30), ("0", 0), ("1.5", 1.5), ("31536000", 31536000), ("9" * 15, 10**15 - 1), ("9" * 16, ENDLESS),
-        ("9" * 100_000, ENDLESS), ("0" * 100 + "7", 7), ("-5", None), ("+5", None), ("1e9", None), ("", None), ("soon", None), ("5 s", None),
+        ("9" * 100_000, ENDLESS), ("0" * 100 + "7", 7), ("-5", None), ("+5", None), ("1e9", None), ("", None),
+        ("soon", None), ("5 s", None),
         ("0x10", None), ("٣", None), ("nan", None), ("inf", None), ("5, 10", None), (["5", "10"], 10), (["x", "10"], 10),
         *[(date, 600) for date in LATER],
-        ("Fri, 15 Jan 2027 07:00:00 GMT", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 GMT", 253402300799 - NOW),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 253402300799 - NOW),
         ("Fri, 32 Jan 2027 08:10:00 GMT", None), ("Fri, 15 Jan 2027 25:10:00 GMT", None), ("Fri, 15 Jan 2027 08:10:00 CET", None),
         ("Fri, 15 Jan 0000 08:10:00 GMT", None), ("Mon, 29 Feb 2027 00:00:00 GMT", None), ("15 Jan 2027 08:10:00 GMT", None),
     ],
@@ -108,8 +110,9 @@ def test_a_refusal_says_itself_that_nothing_is_left():
 
 def test_garbage_is_never_an_error_and_no_time_is_negative():
     dice = random.Random(7)
-    pieces = ["0", "1", "9" * 30, "-", ".", " ", "r=0", "t=5", ";", ",", '"', "GMT", *LATER, "Jan", ":", "é", "\x00", "\xff", "(", "="]
-    names = ["retry-after", "date", "ratelimit", "ratelimit-remaining", "ratelimit-reset", "x-ratelimit-remaining", "x-ratelimit-reset"]
+    pieces = ["0", "1", "9" * 30, "-", ".", " ", "r=0", "t=5", ";", ",", '"', "GMT", *LATER, "Jan", ":", "é", "\x00", "("]
+    drafts = [f"{prefix}ratelimit-{name}" for prefix in ("", "x-") for name in ("remaining", "reset")]
+    names = ["retry-after", "date", "ratelimit", *drafts]
     pauses = 0
     for _ in range(20_000):
         values = {name: ["".join(dice.choice(pieces) for _ in range(dice.randrange(4))) for _ in range(dice.choice([0, 1, 1, 2]))]

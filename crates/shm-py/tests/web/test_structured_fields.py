@@ -34,8 +34,10 @@ VALID = [
 ]
 
 INVALID = [
-    "a,", ",a", "a,,b", "a b", '"a', '"\\a"', '"\x7f"', "é", "(a", "a)", "(a)(b)", '("a""b")', "((a))", "1000000000000000", "1.", ".5",
-    "1.2345", "1000000000000.1", "--1", "-", "@1.5", "@", "?2", "?", ":a b:", ":a", "a;", "a;A=1", "a;=1", "a; ", "a\n", '%"%C3"', '%"%c3"',
+    "a,", ",a", "a,,b", "a b", '"a', '"\\a"', '"\x7f"', "é", "(a", "a)", "(a)(b)", '("a""b")', "((a))", "1000000000000000", "1.",
+    ".5",
+    "1.2345", "1000000000000.1", "--1", "-", "@1.5", "@", "?2", "?", ":a b:", ":a", "a;", "a;A=1", "a;=1", "a; ", "a\n",
+    '%"%C3"', '%"%c3"',
     '%"é"', ":a:", "a;b=", "a;b=,c", "\ta", "Ⅷ", "１",
 ]
 
@@ -73,7 +75,7 @@ def test_dictionaries():
 
 def test_garbage_is_invalid_and_nothing_worse():
     dice = random.Random(4)
-    pieces = ['"', "\\", ";", "=", ",", " ", "(", ")", ":", "?", "@", "%", "a", "r", "t", "0", "9" * 20, "-", ".", "é", "\x00", "*", "\t", "٣"]
+    pieces = [*"\"\\;=, ():?@%art0-.é\x00*\t٣", "9" * 20]
     valid = 0
     for _ in range(40_000):
         text = "".join(dice.choice(pieces) for _ in range(dice.randrange(12)))
@@ -98,6 +100,7 @@ def test_garbage_is_invalid_and_nothing_worse():
 def test_a_long_field_is_parsed_in_time_proportional_to_its_length():
     # Quadratic time would be hours.
     assert len(parse_list(", ".join(["a;b=1"] * 200_000))) == 200_000
-    for text in ['"' + "\\" * 1_000_001, "(" * 1_000_000, "9" * 1_000_000, ":" + "=" * 1_000_001, "a;" * 500_000, '%"' + "%c3" * 300_000 + "!"]:
+    half = 500_000
+    for text in ['"' + "\\" * (half + 1), "(" * half, "9" * half, ":" + "=" * half, "a;" * half, '%"' + "%c3" * half + "!"]:
         with pytest.raises(InvalidField):
             parse_list(text)

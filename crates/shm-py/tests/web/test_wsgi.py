@@ -233,7 +233,8 @@ def test_wrong_arguments(limit, tmp_path):
 
 
 def test_threads_share_permits(limit):
-    app = RateLimitMiddleware(lambda environ, start_response: work(start_response), limit("100000/s", burst=1000, permits=2), mode="wait")
+    api = limit("100000/s", burst=1000, permits=2)
+    app = RateLimitMiddleware(lambda environ, start_response: work(start_response), api, mode="wait")
     now, most, lock = [0], [0], threading.Lock()
 
     def work(start_response):

@@ -1,7 +1,7 @@
 """Waiting for a turn while the client may hang up.
 
-An ASGI server does not cancel a request when its client hangs up: it sends the message `http.disconnect`. So while a request waits for
-its turn, its messages are received, and kept for the application.
+An ASGI server does not cancel a request when its client hangs up: it sends the message `http.disconnect`. So while a request
+waits for its turn, its messages are received, and kept for the application.
 """
 
 from __future__ import annotations

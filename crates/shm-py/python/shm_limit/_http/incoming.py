@@ -23,7 +23,7 @@ Fields = list[tuple[str, str]]
 
 
 class Passed(NamedTuple):
-    """The request is passed to the application. Without a budget, there was nothing to take from, or the limiter could not decide."""
+    """The request is passed to the application. There is no budget if nothing limits it or the limiter could not decide."""
 
     admission: Optional[Admission]
     budget: Optional[Budget]

@@ -29,7 +29,7 @@ _LONGEST_PAUSE = 366 * 86_400.0
 
 
 class Turn(NamedTuple):
-    """A request's turn: what admitted it, and the budget that it was taken from. Both are None if there was nothing to take from."""
+    """A request's turn: what admitted it, and the budget that it was taken from. Both are None if nothing limits it."""
 
     admission: Optional[Admission]
     budget: Optional[Budget]
