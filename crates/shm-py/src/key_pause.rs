@@ -1,6 +1,6 @@
 //! A pause of one key. Keys have no pause of their own, so the key is charged with what it could use in that time.
 
-use shm_lib::{Error, ErrorKind, Key, KeyedRateLimit, Kind, Limit, OwnedKey, Result};
+use shm_lib::{Error, ErrorKind, Key, KeyPolicy, KeyedRateLimit, Kind, Limit, OwnedKey, Result};
 use std::time::Duration;
 
 /// A bucket takes one step. What is charged in windows counts for whole windows, or less and less, so that half of what seems to be
@@ -12,7 +12,7 @@ pub(crate) fn pause(limit: &KeyedRateLimit, key: &OwnedKey, time: Duration) -> R
     let end = shm_lib::now().plus(time);
     for _ in 0..MOST_STEPS {
         let policy = limit.all_keys().policy()?;
-        let limits = policy.keys().into_iter().flat_map(|keys| keys.limits());
+        let limits = policy.keys().into_iter().flat_map(KeyPolicy::limits);
         let mut least = None;
         for (one, status) in limits.zip(limit.key(Key::from(key)).status()?) {
             let lacking = end.since(status.next_at.max(shm_lib::now()));
