@@ -5,6 +5,8 @@
 //! | `rate_limit` | the handle: `RateLimit` |
 //! | `keyed` | the handle of a limiter with limits per key, and one key of it |
 //! | `counts` | counts and logs of keys, whose bounds come with the request, for storages of other rate limiters |
+//! | `client_ip` | the address of a server's client, also behind trusted proxies |
+//! | `key_pause` | a pause of one key |
 //! | `policy` | limits and settings, as Python gives them |
 //! | `convert` | numbers, periods and costs, as Python gives them |
 //! | `outcome` | what a decision returns: an `Admission` or a `Denied` |
@@ -20,10 +22,12 @@
 #![deny(unsafe_code)]
 
 mod blocks;
+mod client_ip;
 mod convert;
 mod counts;
 mod errors;
 mod event_loop;
+mod key_pause;
 mod keyed;
 mod last_admission;
 mod outcome;
@@ -37,6 +41,8 @@ use pyo3::prelude::*;
 /// The native part of `shm_limit`.
 #[pymodule(gil_used = false)]
 mod _native {
+    #[pymodule_export]
+    use crate::client_ip::NativeClientIp;
     #[pymodule_export]
     use crate::counts::{KeyCounts, KeyLogs};
     #[pymodule_export]

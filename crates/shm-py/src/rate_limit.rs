@@ -4,7 +4,7 @@ use crate::blocks::Blocks;
 use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::{exception, wrong_value};
 use crate::last_admission::LastAdmission;
-use crate::outcome::{Admission, Source, object};
+use crate::outcome::{Admission, Denied, Fields, Source, object};
 use crate::policy;
 use crate::reservation::Reservation;
 use crate::wait;
@@ -285,6 +285,13 @@ impl NativeRateLimit {
     /// The limits and permits, as a text.
     fn policy(&self, py: Python<'_>) -> PyResult<String> {
         self.done(py, |limit| limit.policy().map(|policy| policy.to_string()))
+    }
+
+    /// What a server tells its clients: the values of the fields `RateLimit-Policy` and `RateLimit` (None: no such field), and the
+    /// `Retry-After` of a denied request in seconds. They are those of the Rust crate `shm-tower`.
+    #[pyo3(signature = (policy_name="default", denied=None))]
+    fn response_fields(&self, policy_name: &str, denied: Option<&Denied>) -> Fields {
+        self.source().response_fields(policy_name, denied)
     }
 
     /// How many processes have used the limiter and still have it open, not counting this one.
