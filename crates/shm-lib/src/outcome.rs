@@ -163,6 +163,12 @@ impl Admission {
         self.permit.take()
     }
 
+    /// Whether it holds a permit: the limiter has permits, and this one was not taken out.
+    #[inline]
+    pub fn holds_permit(&self) -> bool {
+        self.permit.is_some()
+    }
+
     /// The denial that shadow mode suppressed; `None` if the request was really admitted.
     pub fn shadowed(&self) -> Option<Denied> {
         match &self.charge {

@@ -1,33 +1,56 @@
 //! The handle of a limiter.
 
+use crate::blocks::Blocks;
 use crate::convert::{Bounds, cost_or_one, count, rate, time};
-use crate::errors::exception;
-use crate::outcome::{self, Admission, Source, object};
+use crate::errors::{exception, wrong_value};
+use crate::last_admission::LastAdmission;
+use crate::outcome::{self, Admission, Denied, Fields, Source, object};
 use crate::policy;
 use crate::reservation::Reservation;
 use crate::wait;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use shm_lib::RateLimit;
+use shm_lib::{Directory, Outcome, RateLimit};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The directory of limiters for which none is given.
+#[pyfunction]
+pub(crate) fn default_directory() -> PathBuf {
+    Directory::from_env().path().to_owned()
+}
+
 /// A handle of a limiter: the native part of `shm_limit.RateLimit`, which adds what Python alone can do.
 #[pyclass(frozen, subclass, module = "shm_limit._native")]
-pub(crate) struct NativeRateLimit(Arc<RateLimit>);
+pub(crate) struct NativeRateLimit {
+    limit: Arc<RateLimit>,
+    last: LastAdmission,
+    blocks: Blocks,
+}
 
 impl NativeRateLimit {
     pub(crate) fn limit(&self) -> &Arc<RateLimit> {
-        &self.0
+        &self.limit
     }
 
     pub(crate) fn of(limit: Arc<RateLimit>) -> NativeRateLimit {
-        NativeRateLimit(limit)
+        NativeRateLimit { limit, last: LastAdmission::default(), blocks: Blocks::default() }
     }
 
     fn source(&self) -> Source {
-        Source::Whole(Arc::clone(&self.0))
+        Source::Whole(Arc::clone(&self.limit))
+    }
+
+    /// The outcome as an object of Python.
+    #[inline(always)]
+    fn object(&self, py: Python<'_>, outcome: shm_lib::Result<Outcome>) -> PyResult<Py<PyAny>> {
+        // One match on the whole result: each further step would copy the admission once more.
+        match outcome {
+            Ok(Outcome::Admitted(admission)) => Ok(self.last.object(py, &self.limit, admission)?.into_any()),
+            Ok(denied) => object(py, self.source(), denied),
+            Err(e) => Err(exception(py, &e)),
+        }
     }
 
     fn done<T>(
@@ -38,7 +61,7 @@ impl NativeRateLimit {
     where
         T: Send,
     {
-        py.detach(|| act(&self.0)).map_err(|e| exception(py, &e))
+        py.detach(|| act(&self.limit)).map_err(|e| exception(py, &e))
     }
 }
 
@@ -82,27 +105,26 @@ impl NativeRateLimit {
             Some(policy) => builder.open_policy(policy),
             None => builder.attach(),
         });
-        opened.map(|limit| NativeRateLimit(Arc::new(limit))).map_err(|e| exception(py, &e))
+        opened.map(|limit| NativeRateLimit::of(Arc::new(limit))).map_err(|e| exception(py, &e))
     }
 
     /// The limiter's name.
     #[getter]
     fn name(&self) -> &str {
-        self.0.name()
+        self.limit.name()
     }
 
     /// The limiter's file.
     #[getter]
     fn path(&self) -> &OsStr {
-        self.0.path().as_os_str()
+        self.limit.path().as_os_str()
     }
 
     /// Takes `n` calls (or amounts by unit, such as `{"tokens": 500}`) now, or none. Never waits. Returns an `Admission`, which is
     /// true, or a `Denied`, which is false.
     #[pyo3(signature = (n=None))]
     fn try_acquire(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        let outcome = self.0.try_acquire(cost_or_one(n)?);
-        object(py, self.source(), outcome.map_err(|e| exception(py, &e))?)
+        self.object(py, self.limit.try_acquire(cost_or_one(n)?))
     }
 
     /// Waits for its turn, in line with all callers of all processes, and takes `n` calls. Returns an `Admission`; or a `Denied` if
@@ -119,18 +141,47 @@ impl NativeRateLimit {
     ) -> PyResult<Py<PyAny>> {
         let cost = cost_or_one(n)?;
         let bounds = Bounds::of(timeout, max_waiters)?;
-        object(py, self.source(), wait::acquire(py, &self.0, cost, bounds)?)
+        self.object(py, Ok(wait::acquire(py, &self.limit, cost, bounds)?))
     }
 
     /// Waits until one call is admitted, and returns for how many seconds it waited. If the limiter has permits, use `with limit:`
     /// or `acquire`, which hold one.
     fn wait(&self, py: Python<'_>) -> PyResult<f64> {
-        Ok(wait::wait(py, &self.0, 1.into())?.waited().as_secs_f64())
+        Ok(wait::wait(py, &self.limit, 1.into())?.waited().as_secs_f64())
     }
 
-    /// Waits until one call is admitted, and returns the admission.
-    fn enter(&self, py: Python<'_>) -> PyResult<Admission> {
-        Ok(Admission::new(self.source(), wait::wait(py, &self.0, 1.into())?))
+    /// Takes `n` calls if they need not wait. None: they have to wait, and nothing was taken or counted.
+    #[pyo3(signature = (n=None, timeout=None, max_waiters=None))]
+    fn acquire_now(
+        &self,
+        py: Python<'_>,
+        n: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        max_waiters: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let bounds = Bounds::of(timeout, max_waiters)?;
+        match wait::bounded(&self.limit, cost_or_one(n)?, bounds).try_now() {
+            Ok(None) => Ok(None),
+            Ok(Some(outcome)) => self.object(py, Ok(outcome)).map(Some),
+            Err(e) => Err(exception(py, &e)),
+        }
+    }
+
+    /// Waits for one call; holds a permit until the end of the block, if the limiter has permits.
+    fn __enter__(&self, py: Python<'_>) -> PyResult<Py<Admission>> {
+        let admission = self.last.object(py, &self.limit, wait::wait(py, &self.limit, 1.into())?)?;
+        self.blocks.enter(admission.clone_ref(py));
+        Ok(admission)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(admission) = self.blocks.exit() else {
+            return Err(wrong_value(format!("limiter {:?}: no block was entered", self.limit.name())));
+        };
+        admission.get().release();
+        self.last.released(admission);
+        Ok(())
     }
 
     /// Charges `n` calls that nothing denies: later requests are delayed for them.
@@ -198,32 +249,40 @@ impl NativeRateLimit {
         denial.map(|denied| outcome::denied(py, self.source(), denied)).transpose()
     }
 
-    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …, "limits": […]}`, of which the last has
-    /// the same numbers of each limit. Takes nothing.
+    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …, "limits": […]}`. Takes nothing.
+    /// "limits" has the same of each limit, in the order in which they were given.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let status = self.done(py, RateLimit::status)?;
-        let now = shm_lib::now();
-        let limits = PyList::empty(py);
-        for limit in status.limits {
-            let one = PyDict::new(py);
-            one.set_item("available", limit.available)?;
-            one.set_item("used", limit.used)?;
-            one.set_item("queued", limit.queued)?;
-            one.set_item("next_in", limit.next_at.since(now).as_secs_f64())?;
-            limits.append(one)?;
-        }
         let found = PyDict::new(py);
         found.set_item("available", status.available)?;
         found.set_item("used", status.used)?;
         found.set_item("queued", status.queued)?;
         found.set_item("next_in", status.next_in.as_secs_f64())?;
-        found.set_item("limits", limits)?;
+        let now = shm_lib::now();
+        let limits = status.limits.iter().map(|limit| {
+            let found = PyDict::new(py);
+            found.set_item("available", limit.available)?;
+            found.set_item("used", limit.used)?;
+            found.set_item("queued", limit.queued)?;
+            found.set_item("next_in", limit.next_at.since(now).as_secs_f64())?;
+            Ok(found)
+        });
+        found.set_item("limits", limits.collect::<PyResult<Vec<_>>>()?)?;
         Ok(found)
+    }
+
+    /// How many permits living processes hold, and how many there are. Asks the kernel which processes live. None if the limiter has
+    /// no permits.
+    fn permits(&self, py: Python<'_>) -> PyResult<Option<(u64, u32)>> {
+        self.done(py, |limit| {
+            let found = limit.inspect()?;
+            Ok(found.policy.permits().map(|all| (found.permits_held, all)))
+        })
     }
 
     /// How many requests all processes have made: `{"admitted": …, "calls": …, "denied": …, "waited": …, "waited_time": …}`.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.0.stats();
+        let stats = self.limit.stats();
         let found = PyDict::new(py);
         found.set_item("admitted", stats.admitted)?;
         found.set_item("calls", stats.calls)?;
@@ -236,6 +295,13 @@ impl NativeRateLimit {
     /// The limits and permits, as a text.
     fn policy(&self, py: Python<'_>) -> PyResult<String> {
         self.done(py, |limit| limit.policy().map(|policy| policy.to_string()))
+    }
+
+    /// What a server tells its clients: the values of the fields `RateLimit-Policy` and `RateLimit` (None: no such field), and the
+    /// `Retry-After` of a denied request in seconds. They are those of the Rust crate `shm-tower`.
+    #[pyo3(signature = (policy_name="default", denied=None))]
+    fn response_fields(&self, policy_name: &str, denied: Option<&Denied>) -> Fields {
+        self.source().response_fields(policy_name, denied)
     }
 
     /// How many processes have used the limiter and still have it open, not counting this one.

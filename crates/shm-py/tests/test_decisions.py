@@ -1,5 +1,6 @@
 """What requests get, in one thread."""
 
+import threading
 import time
 
 import pytest
@@ -68,6 +69,17 @@ def test_permits_are_held_by_blocks_and_admissions(limit):
     assert api.try_acquire()
 
 
+def test_the_status_tells_of_each_limit_and_permits_of_those_held(limit):
+    api = limit(limits=[Limit("9/h", burst=9), Limit(2, per=3600, greedy=True)], permits=3)
+    held = api.try_acquire(2)
+    first, second = api.status()["limits"]
+    assert (first["available"], first["used"], first["next_in"]) == (7, 2, 0.0)
+    assert (second["available"], second["used"]) == (0, 2) and 3590 < second["next_in"] <= 3600
+    assert api.permits() == (1, 3)
+    held.release()
+    assert api.permits() == (0, 3) and limit("9/h", name="none").permits() is None
+
+
 def test_an_estimate_is_settled(limit):
     api = limit(100, per=3600, unit="tokens")
     admission = api.try_acquire({"tokens": 60})
@@ -124,6 +136,54 @@ def test_shadow_mode_denies_nothing(limit):
     api = limit("1/h", shadow=True)
     assert not api.try_acquire().shadowed
     assert api.try_acquire().shadowed
+
+
+def test_an_admission_that_is_kept_stays_as_it_is(limit):
+    api = limit(100, burst=100)
+    first = api.try_acquire()
+    at = first.at_ns
+    others = [api.try_acquire() for _ in range(10)]
+    assert first.at_ns == at and len({id(one) for one in [first, *others]}) == 11
+    assert [one.at_ns for one in others] == sorted(one.at_ns for one in others)
+    del others, first
+    # Nobody keeps these, so one object may serve them all; each is of its own instant.
+    instants = [api.try_acquire().at_ns for _ in range(80)]
+    assert instants == sorted(instants) and instants[0] < instants[-1]
+
+
+def test_a_permit_is_released_with_its_last_user(limit):
+    api = limit(1000, burst=1000, permits=1)
+    for _ in range(5):
+        with api as admission:
+            assert not api.try_acquire()
+        # The block has ended, and its admission is still known here.
+        held = api.try_acquire()
+        assert held is not admission and not api.try_acquire()
+        del held
+        assert api.try_acquire()
+
+
+def test_blocks_of_threads_and_generators_end_in_any_order(limit):
+    api = limit(1000, burst=1000, permits=3)
+
+    def block():
+        with api:
+            yield
+
+    blocks = [block() for _ in range(3)]
+    for one in blocks:
+        next(one)
+    assert not api.try_acquire()
+    blocks[0].close()
+    thread = threading.Thread(target=blocks[1].close)
+    thread.start()
+    thread.join()
+    two = [api.try_acquire(), api.try_acquire()]
+    assert all(two) and not api.try_acquire()
+    blocks[2].close()
+    assert api.try_acquire()
+    with pytest.raises(ValueError, match="no block was entered"):
+        api.__exit__(None, None, None)
 
 
 def test_a_denial_says_which_limit_and_until_when(limit):

@@ -50,6 +50,20 @@ def test_limits_of_all_keys_and_several_per_key(tmp_path):
     assert users.all_keys().status()["used"] == 6
 
 
+def test_a_key_is_paused(tmp_path):
+    users = KeyedRateLimit("5/s", burst=5, name="users", directory=tmp_path)
+    users.key("alice").pause_for(30)
+    assert 29 < users.key("alice").try_acquire().retry_after <= 30.2
+    # A shorter pause changes nothing, a longer one extends it.
+    users.key("alice").pause_for(3)
+    assert 29 < users.key("alice").try_acquire().retry_after <= 30.2
+    users.key("alice").pause_for(60)
+    assert 59 < users.key("alice").try_acquire().retry_after <= 60.4
+    assert users.key("bob").try_acquire() and users.key("alice").reset() and users.key("alice").try_acquire()
+    users.key("alice").pause_for(0)
+    assert users.key("alice").try_acquire()
+
+
 def test_a_key_waits(tmp_path):
     users = KeyedRateLimit("20/s", name="users", directory=tmp_path)
     assert [users.key("a").acquire().waited > 0 for _ in range(3)] == [False, True, True]

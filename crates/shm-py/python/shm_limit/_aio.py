@@ -13,10 +13,10 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from ._native import Acquiring, Admission, Denied, LimitOfKey, Wakeups
+from ._native import Acquiring, Admission, Denied, LimitOfKey, NativeRateLimit, Wakeups
 
 if TYPE_CHECKING:
-    from ._rate_limit import Cost, RateLimit, Seconds
+    from ._rate_limit import Cost, Seconds
 
 _ids = itertools.count(1)
 
@@ -68,7 +68,7 @@ class _Loop:
 
 
 async def acquire(
-    limit: Union[RateLimit, LimitOfKey],
+    limit: Union[NativeRateLimit, LimitOfKey],
     n: Cost,
     timeout: Optional[Seconds],
     max_waiters: Optional[int],

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import os
-import threading
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Optional, Union
 
-from . import _aio, _private
+from . import _aio, _unnamed
 from ._decorate import Function, decorate
 from ._native import Admission, Denied, Limit, NativeRateLimit
 
@@ -48,7 +47,6 @@ class RateLimit(NativeRateLimit):
     """
 
     _on_lost: str
-    _entered: threading.local
 
     def __new__(
         cls,
@@ -88,15 +86,15 @@ class RateLimit(NativeRateLimit):
             on_mismatch=on_mismatch,
             on_lost=on_lost,
         )
-        is_private = name is None
-        if name is None:
-            name = _private.new_name()
-            settings["on_mismatch"], settings["on_lost"] = "keep", "reopen"
-        self = super().__new__(cls, name, all_limits, **settings)
+        if name is not None:
+            return cls._open(name, all_limits, settings)
+        settings["on_lost"], unnamed = "reopen", _unnamed.new_name()
+        return _unnamed.hold(lambda: cls._open(unnamed, all_limits, settings))
+
+    @classmethod
+    def _open(cls, name: str, limits: Optional[list[Union[Limit, str]]], settings: dict[str, Any]) -> RateLimit:
+        self = super().__new__(cls, name, limits, **settings)
         self._on_lost = settings["on_lost"]
-        self._entered = threading.local()
-        if is_private:
-            _private.adopt(self)
         return self
 
     @classmethod
@@ -108,11 +106,10 @@ class RateLimit(NativeRateLimit):
         on_lost: str = "reopen",
     ) -> RateLimit:
         """Joins the limiter `name` with whatever limits it has, and never creates it."""
-        path = None if directory is None else os.fspath(directory)
-        self = NativeRateLimit.__new__(cls, name, None, directory=path, on_lost=on_lost)
-        self._on_lost = on_lost
-        self._entered = threading.local()
-        return self
+        settings = dict(directory=None if directory is None else os.fspath(directory), on_lost=on_lost)
+        if _unnamed.is_unnamed(name):
+            return _unnamed.hold(lambda: cls._open(name, None, settings))
+        return cls._open(name, None, settings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By reference: a process that unpickles it opens the same limiter."""
@@ -120,15 +117,6 @@ class RateLimit(NativeRateLimit):
 
     def __repr__(self) -> str:
         return f"<RateLimit {self.name!r}: {self.policy()}>"
-
-    def __enter__(self) -> Admission:
-        """Waits for one call; holds a permit until the end of the block, if the limiter has permits."""
-        admission = self.enter()
-        self._entered.__dict__.setdefault("blocks", []).append(admission)
-        return admission
-
-    def __exit__(self, *exception: object) -> None:
-        self._entered.blocks.pop().release()
 
     async def __aenter__(self) -> Admission:
         """Waits for one call; holds a permit until the end of the block, if the limiter has permits."""
@@ -155,11 +143,12 @@ class RateLimit(NativeRateLimit):
         max_waiters: Optional[int] = None,
     ) -> Union[Admission, Denied]:
         """`acquire` for a task of asyncio or trio: waits without a thread. If the task is cancelled, nothing was taken."""
-        return await _aio.acquire(self, n, timeout, max_waiters)
+        now = self.acquire_now(n, timeout, max_waiters)
+        return await _aio.acquire(self, n, timeout, max_waiters) if now is None else now
 
     async def wait_async(self) -> float:
         """`wait` for a task: waits until one call is admitted, and returns for how many seconds it waited."""
-        admission = await _aio.acquire(self, 1, None, None)
+        admission = await self.acquire_async()
         if isinstance(admission, Denied):
             raise admission.exception()
         return admission.waited

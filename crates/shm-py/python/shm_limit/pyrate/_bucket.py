@@ -150,8 +150,8 @@ class ShmBucket(SharedBucket):
         return None
 
     def close(self) -> None:
-        """Closes this handle; other processes go on. The file of a private bucket is removed by the process that made it. To
-        close a second time does nothing.
+        """Closes this handle; other processes go on. The file of a private bucket is removed with its last handle. To close a
+        second time does nothing.
         """
         self._limit = None
 
