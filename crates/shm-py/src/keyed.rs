@@ -4,11 +4,11 @@ use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::{exception, wrong_type, wrong_value};
 use crate::outcome::{Denied, Fields, Source, fields_of_all_keys, object};
 use crate::rate_limit::NativeRateLimit;
-use crate::{key_pause, policy, wait};
+use crate::{key_pause, opening, policy, wait};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
-use shm_lib::{Key, KeyedRateLimit, OwnedKey};
+use shm_lib::{Key, KeyedBuilder, KeyedRateLimit, OwnedKey};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,22 +51,11 @@ impl NativeKeyedRateLimit {
         let policy = keys
             .map(|keys| policy::policy(py, &in_all, Some(keys), permits, max_waiters, shadow))
             .transpose()?;
-        let on_mismatch = policy::on_mismatch(on_mismatch)?;
-        let mut builder = KeyedRateLimit::builder(name).on_lost(policy::on_lost(on_lost)?);
-        if policy.is_some() {
-            builder = builder.on_mismatch(on_mismatch);
-        }
+        let creates = policy.is_some();
+        let builder = opening::builder(name, creates, directory, mode, seats, on_mismatch, on_lost)?;
+        let mut builder = KeyedBuilder::from(builder);
         if let Some(capacity) = capacity {
             builder = builder.capacity(count("capacity", capacity)?);
-        }
-        if let Some(directory) = directory {
-            builder = builder.directory(directory);
-        }
-        if let Some(mode) = mode {
-            builder = builder.mode(mode);
-        }
-        if let Some(seats) = seats {
-            builder = builder.seats(count("seats", seats)? as usize);
         }
         let opened = py.detach(|| match policy {
             Some(policy) => builder.open_policy(policy),

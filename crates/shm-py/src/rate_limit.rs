@@ -5,9 +5,9 @@ use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::{exception, wrong_value};
 use crate::last_admission::LastAdmission;
 use crate::outcome::{Admission, Denied, Fields, Source, object};
-use crate::policy;
+
 use crate::reservation::Reservation;
-use crate::wait;
+use crate::{opening, policy, wait};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use shm_lib::{Directory, Outcome, RateLimit};
@@ -86,20 +86,8 @@ impl NativeRateLimit {
         let policy = limits
             .map(|limits| policy::policy(py, &limits, None, permits, max_waiters, shadow))
             .transpose()?;
-        let mut builder = RateLimit::builder(name).on_lost(policy::on_lost(on_lost)?);
-        let on_mismatch = policy::on_mismatch(on_mismatch)?;
-        if policy.is_some() {
-            builder = builder.on_mismatch(on_mismatch);
-        }
-        if let Some(directory) = directory {
-            builder = builder.directory(directory);
-        }
-        if let Some(mode) = mode {
-            builder = builder.mode(mode);
-        }
-        if let Some(seats) = seats {
-            builder = builder.seats(count("seats", seats)? as usize);
-        }
+        let creates = policy.is_some();
+        let builder = opening::builder(name, creates, directory, mode, seats, on_mismatch, on_lost)?;
         let opened = py.detach(|| match policy {
             Some(policy) => builder.open_policy(policy),
             None => builder.attach(),
