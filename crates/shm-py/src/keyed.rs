@@ -8,7 +8,7 @@ use crate::{key_pause, opening, policy, wait};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
-use shm_lib::{Key, KeyedBuilder, KeyedRateLimit, OwnedKey};
+use shm_lib::{Key, KeyedBuilder, KeyedRateLimit, Outcome, OwnedKey};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -171,6 +171,15 @@ impl LimitOfKey {
     ) -> PyResult<Py<PyAny>> {
         let bounds = Bounds::of(timeout, max_waiters)?;
         object(py, self.source(), wait::acquire_key(py, &self.limit, self.key(), cost_or_one(n)?, bounds)?)
+    }
+
+    /// Waits until one call of the key is admitted, and returns for how many seconds it waited.
+    fn wait(&self, py: Python<'_>) -> PyResult<f64> {
+        match wait::acquire_key(py, &self.limit, self.key(), 1.into(), Bounds::default())? {
+            Outcome::Admitted(admission) => Ok(admission.waited().as_secs_f64()),
+            // By the limiter's own max_waiters.
+            Outcome::Denied(denied) => Err(Denied::new(self.source(), denied).exception(py)),
+        }
     }
 
     /// `acquire` for a task of asyncio or trio: waits without a thread. If the task is cancelled, nothing was taken.

@@ -195,6 +195,10 @@ impl Denied {
 }
 
 impl Denied {
+    pub(crate) fn new(by: Source, denied: shm_lib::Denied) -> Denied {
+        Denied { denied, by }
+    }
+
     pub(crate) fn exception(&self, py: Python<'_>) -> PyErr {
         denial(py, &self.denied, &message(&self.by, &self.denied))
     }
@@ -218,6 +222,6 @@ fn message(source: &Source, denied: &shm_lib::Denied) -> String {
 pub(crate) fn object(py: Python<'_>, by: Source, outcome: Outcome) -> PyResult<Py<PyAny>> {
     match outcome {
         Outcome::Admitted(admission) => Ok(Py::new(py, Admission::new(by, admission))?.into_any()),
-        Outcome::Denied(denied) => Ok(Py::new(py, Denied { denied, by })?.into_any()),
+        Outcome::Denied(denied) => Ok(Py::new(py, Denied::new(by, denied))?.into_any()),
     }
 }

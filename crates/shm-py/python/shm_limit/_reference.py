@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from ._keyed import KeyedRateLimit
     from ._rate_limit import RateLimit
 
-    Handle = Union[RateLimit, KeyedRateLimit]
 
-
-def reference(limit: Handle, on_lost: str) -> tuple[Any, ...]:
+def reference(limit: Union[RateLimit, KeyedRateLimit], on_lost: str) -> tuple[Any, ...]:
     """What `__reduce__` returns for this handle."""
     return (_attach, (type(limit), limit.name, os.path.dirname(limit.path), on_lost))
 
 
-def _attach(cls: type[Handle], name: str, directory: str, on_lost: str) -> Handle:
+def _attach(
+    cls: type[Union[RateLimit, KeyedRateLimit]], name: str, directory: str, on_lost: str
+) -> Union[RateLimit, KeyedRateLimit]:
     return cls.attach(name, directory=directory, on_lost=on_lost)
