@@ -67,11 +67,7 @@ impl Front for Wrong {
         }
         let mut got = self.library.perform(&request);
         match self.mistake {
-            Mistake::AdmitsAll if got["outcome"] == "denied" => {
-                let at = shm_lib::now().as_nanos();
-                return answer("admitted", json!({"at_ns": at, "shadowed": false}));
-            }
-            Mistake::NeverWaits if got["outcome"] == "denied" && got.contains_key("retry_after_s") => {
+            Mistake::AdmitsAll | Mistake::NeverWaits if got["outcome"] == "denied" => {
                 let at = shm_lib::now().as_nanos();
                 return answer("admitted", json!({"at_ns": at, "shadowed": false}));
             }
