@@ -1,7 +1,7 @@
 //! What keeps the crates fit to be published and built elsewhere. Most of it needs a tool; without it a check is skipped, and
 //! says how to get the tool.
 
-use crate::{HELP, UNIT, finish, run};
+use crate::{HELP, UNIT, finish, python, run};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 const PUBLISHED: [&str; 4] = ["shm-core", "shm-lib", "shm-tower", "shm-cli"];
 /// The crates whose public interface is kept in `docs/api/`.
 const LISTED: [&str; 2] = ["shm-lib", "shm-tower"];
-const ALL: [&str; 10] =
-    ["package", "musl", "deny", "api", "vectors", "msrv", "minimal", "miri", "aarch64", "coverage"];
+const ALL: [&str; 11] =
+    ["package", "sdist", "musl", "deny", "api", "vectors", "msrv", "minimal", "miri", "aarch64", "coverage"];
 
 /// Runs these checks, or all.
 pub(crate) fn check(parts: &[&str]) -> Result<(), String> {
@@ -24,6 +24,7 @@ pub(crate) fn check(parts: &[&str]) -> Result<(), String> {
     for part in ALL.into_iter().filter(|part| parts.is_empty() || parts.contains(part)) {
         match part {
             "package" => package()?,
+            "sdist" => python::check_sdist()?,
             "musl" => musl()?,
             "deny" => deny()?,
             "api" => api(bless)?,

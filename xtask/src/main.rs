@@ -32,12 +32,14 @@ cargo xtask faults [--op NAME] [--end killed|stopped|forked|retired] [--every N]
                              in a signal handler, by the retirement of its limiter
 cargo xtask fuzz [SECONDS] [--seed N] [--case N] [--release]
                              hostile bytes for longer, from a seed, or one case again and again
-cargo xtask check [PART...]  that the crates can be published and built elsewhere: package (each is complete by itself), musl (a
-                             static command), deny (licences, sources, advisories), api (the public interface is the one in
+cargo xtask check [PART...]  that the crates can be published and built elsewhere: package (each is complete by itself), sdist
+                             (so is Python's package of sources), musl (a static command), deny (licences, sources, advisories), api (the public interface is the one in
                              docs/api; --bless writes it), vectors (those of the file format are in docs/format-vectors.json;
                              --bless writes them), msrv, minimal (oldest dependencies), miri (pure code), aarch64 (by an
                              emulator), coverage. What needs a tool that is missing is skipped, and says so
-cargo xtask bench [PART...]  the benchmark, each figure next to its baseline or a peer, in one run; --svg FILE also draws the plot";
+cargo xtask bench [PART...]  the benchmark, each figure next to its baseline or a peer, in one run; --svg FILE also draws the plot
+cargo xtask bench python [PART...]
+                             the same of the Python package, beside its peers";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         ["interleave", n] if n.parse::<u64>().is_ok() => interleave(n),
         ["fuzz", more @ ..] => fuzz(more),
         ["check", parts @ ..] => check(parts),
+        ["bench", "python", parts @ ..] => python::bench(parts),
         ["bench", more @ ..] => bench(more),
         _ => {
             eprintln!("{HELP}");

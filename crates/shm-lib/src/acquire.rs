@@ -251,6 +251,33 @@ impl<'a, T: AcquireOutput> Acquire<'a, T> {
         wait::wait(self, None::<fn() -> bool>)
     }
 
+    /// Admits the request now if it need not wait. `None`: it has to wait, or will be denied; nothing was charged and no denial was
+    /// counted, and the caller goes on with [`wait`](Self::wait) or `.await`. For an event loop whose tasks are costly to suspend.
+    ///
+    /// ```
+    /// # fn main() -> shm_lib::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use shm_lib::{Rate, RateLimit};
+    ///
+    /// let limit = RateLimit::builder("api").directory(dir.path()).open_rate(Rate::per_second(20)?)?;
+    /// assert!(limit.acquire(1).try_now()?.is_some());
+    /// let second = limit.acquire(1);
+    /// assert!(second.try_now()?.is_none());
+    /// second.wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`RateLimit::try_acquire`].
+    #[inline]
+    pub fn try_now(&self) -> Result<Option<T>> {
+        match wait::try_immediate_calls(self.limit, &self.demand) {
+            Some((receipt, charge)) => Ok(Some(T::admitted(Admission::immediate(receipt, None, charge)))),
+            None => wait::try_immediate(self.limit, &self.demand),
+        }
+    }
+
     fn with_outcome(self) -> Acquire<'a, Outcome> {
         Acquire { limit: self.limit, demand: self.demand, output: PhantomData }
     }

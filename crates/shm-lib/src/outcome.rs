@@ -163,6 +163,12 @@ impl Admission {
         self.permit.take()
     }
 
+    /// Whether this holds a permit, which dropping it releases.
+    #[inline]
+    pub fn has_permit(&self) -> bool {
+        self.permit.is_some()
+    }
+
     /// The denial that shadow mode suppressed; `None` if the request was really admitted.
     pub fn shadowed(&self) -> Option<Denied> {
         match &self.charge {

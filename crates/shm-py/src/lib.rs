@@ -7,6 +7,8 @@
 //! | `policy` | limits and settings, as Python gives them |
 //! | `convert` | numbers, periods and costs, as Python gives them |
 //! | `outcome` | what a decision returns: an `Admission` or a `Denied` |
+//! | `blocks` | the admissions of `with` blocks |
+//! | `last_admission` | the object of a handle's last admission, used again |
 //! | `reservation` | a turn that was taken in advance |
 //! | `wait` | waiting in a thread, with the interpreter released and Ctrl-C obeyed |
 //! | `event_loop` | waiting in tasks of an event loop |
@@ -14,10 +16,14 @@
 //!
 //! What is Python alone is in `python/shm_limit/`: the exceptions, decorators, and the public names.
 
+#![deny(unsafe_code)]
+
+mod blocks;
 mod convert;
 mod errors;
 mod event_loop;
 mod keyed;
+mod last_admission;
 mod outcome;
 mod policy;
 mod rate_limit;

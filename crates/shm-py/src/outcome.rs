@@ -1,7 +1,7 @@
 //! What a decision returns: an `Admission`, which is true, or a `Denied`, which is false.
 
 use crate::convert::cost;
-use crate::errors::{denial, exception, wrong_value};
+use crate::errors::{denial, exception};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use shm_lib::{Cost, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
@@ -37,26 +37,16 @@ impl Source {
 /// collected, or when its process ends in any way. In a forked child a copy of it does nothing.
 #[pyclass(frozen, module = "shm_limit")]
 pub(crate) struct Admission {
-    /// None: it was released.
-    inner: Mutex<Option<shm_lib::Admission>>,
+    inner: Mutex<shm_lib::Admission>,
     by: Source,
-    at_ns: u64,
-    waited: f64,
-    shadowed: bool,
 }
 
 impl Admission {
     pub(crate) fn new(by: Source, inner: shm_lib::Admission) -> Admission {
-        Admission {
-            at_ns: inner.at().as_nanos(),
-            waited: inner.waited().as_secs_f64(),
-            shadowed: inner.shadowed().is_some(),
-            by,
-            inner: Mutex::new(Some(inner)),
-        }
+        Admission { by, inner: Mutex::new(inner) }
     }
 
-    fn with<T>(&self, use_it: impl FnOnce(&mut Option<shm_lib::Admission>) -> T) -> T {
+    pub(crate) fn with<T>(&self, use_it: impl FnOnce(&mut shm_lib::Admission) -> T) -> T {
         use_it(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -66,27 +56,25 @@ impl Admission {
     /// How long the request waited for its turn, in seconds; 0.0 if it did not wait.
     #[getter]
     fn waited(&self) -> f64 {
-        self.waited
+        self.with(|inner| inner.waited()).as_secs_f64()
     }
 
     /// The instant that the request was admitted for, in nanoseconds of `time.CLOCK_BOOTTIME`.
     #[getter]
     fn at_ns(&self) -> u64 {
-        self.at_ns
+        self.with(|inner| inner.at()).as_nanos()
     }
 
     /// Whether the request was admitted only because the limiter is in shadow mode.
     #[getter]
     fn shadowed(&self) -> bool {
-        self.shadowed
+        self.with(|inner| inner.shadowed()).is_some()
     }
 
     /// Releases the permit, if it holds one. To release twice does nothing.
-    fn release(&self, py: Python<'_>) {
-        let permit = self.with(|inner| inner.as_mut().and_then(shm_lib::Admission::take_permit));
-        if permit.is_some() {
-            py.detach(|| drop(permit));
-        }
+    pub(crate) fn release(&self) {
+        // Outside of the lock, since it may wake another caller.
+        drop(self.with(shm_lib::Admission::take_permit));
     }
 
     /// Corrects the cost, if it was an estimate: `actual` is a number of calls, or amounts by unit. Gives back what was too much,
@@ -95,10 +83,7 @@ impl Admission {
     fn settle<'py>(&self, py: Python<'py>, actual: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let units = units(actual)?;
         let actual = cost(actual)?;
-        let settled = self.with(|inner| match inner {
-            Some(admission) => self.by.settle(admission, actual).map_err(|e| exception(py, &e)),
-            None => Err(wrong_value("this admission cannot be settled any more".to_owned())),
-        })?;
+        let settled = self.with(|inner| self.by.settle(inner, actual)).map_err(|e| exception(py, &e))?;
         let found = PyDict::new(py);
         for name in units {
             let unit = crate::convert::unit(py, &name)?;
@@ -109,10 +94,9 @@ impl Admission {
 
     /// Gives back what was taken, as far as that is possible: for a task that was cancelled in the moment of its admission.
     fn give_back(&self) {
-        if let Some(mut admission) = self.with(Option::take) {
-            // If it cannot be given back, it counts as used.
-            let _ = self.by.settle(&mut admission, Cost::from(0));
-        }
+        self.release();
+        // If it cannot be given back, it counts as used.
+        let _ = self.with(|inner| self.by.settle(inner, Cost::from(0)));
     }
 
     fn __bool__(&self) -> bool {
@@ -124,12 +108,12 @@ impl Admission {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) {
-        self.release(py);
+    fn __exit__(&self, _exception: &Bound<'_, PyAny>) {
+        self.release();
     }
 
     fn __repr__(&self) -> String {
-        format!("<Admission of {:?}, waited {} s>", self.by.name(), self.waited)
+        format!("<Admission of {:?}, waited {} s>", self.by.name(), self.waited())
     }
 }
 

@@ -1,32 +1,49 @@
 //! The handle of a limiter.
 
+use crate::blocks::Blocks;
 use crate::convert::{Bounds, cost_or_one, count, rate, time};
-use crate::errors::exception;
+use crate::errors::{exception, wrong_value};
+use crate::last_admission::LastAdmission;
 use crate::outcome::{Admission, Source, object};
 use crate::policy;
 use crate::reservation::Reservation;
 use crate::wait;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use shm_lib::RateLimit;
+use shm_lib::{Outcome, RateLimit};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A handle of a limiter: the native part of `shm_limit.RateLimit`, which adds what Python alone can do.
 #[pyclass(frozen, subclass, module = "shm_limit._native")]
-pub(crate) struct NativeRateLimit(Arc<RateLimit>);
+pub(crate) struct NativeRateLimit {
+    limit: Arc<RateLimit>,
+    last: LastAdmission,
+    blocks: Blocks,
+}
 
 impl NativeRateLimit {
     pub(crate) fn limit(&self) -> &Arc<RateLimit> {
-        &self.0
+        &self.limit
     }
 
     pub(crate) fn of(limit: Arc<RateLimit>) -> NativeRateLimit {
-        NativeRateLimit(limit)
+        NativeRateLimit { limit, last: LastAdmission::default(), blocks: Blocks::default() }
     }
 
     fn source(&self) -> Source {
-        Source::Whole(Arc::clone(&self.0))
+        Source::Whole(Arc::clone(&self.limit))
+    }
+
+    /// The outcome as an object of Python.
+    #[inline(always)]
+    fn object(&self, py: Python<'_>, outcome: shm_lib::Result<Outcome>) -> PyResult<Py<PyAny>> {
+        // One match on the whole result: each further step would copy the admission once more.
+        match outcome {
+            Ok(Outcome::Admitted(admission)) => Ok(self.last.object(py, &self.limit, admission)?.into_any()),
+            Ok(denied) => object(py, self.source(), denied),
+            Err(e) => Err(exception(py, &e)),
+        }
     }
 
     fn done<T>(
@@ -37,7 +54,7 @@ impl NativeRateLimit {
     where
         T: Send,
     {
-        py.detach(|| act(&self.0)).map_err(|e| exception(py, &e))
+        py.detach(|| act(&self.limit)).map_err(|e| exception(py, &e))
     }
 }
 
@@ -81,27 +98,26 @@ impl NativeRateLimit {
             Some(policy) => builder.open_policy(policy),
             None => builder.attach(),
         });
-        opened.map(|limit| NativeRateLimit(Arc::new(limit))).map_err(|e| exception(py, &e))
+        opened.map(|limit| NativeRateLimit::of(Arc::new(limit))).map_err(|e| exception(py, &e))
     }
 
     /// The limiter's name.
     #[getter]
     fn name(&self) -> &str {
-        self.0.name()
+        self.limit.name()
     }
 
     /// The limiter's file.
     #[getter]
     fn path(&self) -> PathBuf {
-        self.0.path().to_owned()
+        self.limit.path().to_owned()
     }
 
     /// Takes `n` calls (or amounts by unit, such as `{"tokens": 500}`) now, or none. Never waits. Returns an `Admission`, which is
     /// true, or a `Denied`, which is false.
     #[pyo3(signature = (n=None))]
     fn try_acquire(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        let outcome = self.0.try_acquire(cost_or_one(n)?);
-        object(py, self.source(), outcome.map_err(|e| exception(py, &e))?)
+        self.object(py, self.limit.try_acquire(cost_or_one(n)?))
     }
 
     /// Waits for its turn, in line with all callers of all processes, and takes `n` calls. Returns an `Admission`; or a `Denied` if
@@ -118,18 +134,47 @@ impl NativeRateLimit {
     ) -> PyResult<Py<PyAny>> {
         let cost = cost_or_one(n)?;
         let bounds = Bounds::of(timeout, max_waiters)?;
-        object(py, self.source(), wait::acquire(py, &self.0, cost, bounds)?)
+        self.object(py, Ok(wait::acquire(py, &self.limit, cost, bounds)?))
     }
 
     /// Waits until one call is admitted, and returns for how many seconds it waited. If the limiter has permits, use `with limit:`
     /// or `acquire`, which hold one.
     fn wait(&self, py: Python<'_>) -> PyResult<f64> {
-        Ok(wait::wait(py, &self.0, 1.into())?.waited().as_secs_f64())
+        Ok(wait::wait(py, &self.limit, 1.into())?.waited().as_secs_f64())
     }
 
-    /// Waits until one call is admitted, and returns the admission.
-    fn enter(&self, py: Python<'_>) -> PyResult<Admission> {
-        Ok(Admission::new(self.source(), wait::wait(py, &self.0, 1.into())?))
+    /// Takes `n` calls if they need not wait. None: they have to wait, and nothing was taken or counted.
+    #[pyo3(signature = (n=None, timeout=None, max_waiters=None))]
+    fn acquire_now(
+        &self,
+        py: Python<'_>,
+        n: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        max_waiters: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let bounds = Bounds::of(timeout, max_waiters)?;
+        match wait::bounded(&self.limit, cost_or_one(n)?, bounds).try_now() {
+            Ok(None) => Ok(None),
+            Ok(Some(outcome)) => self.object(py, Ok(outcome)).map(Some),
+            Err(e) => Err(exception(py, &e)),
+        }
+    }
+
+    /// Waits for one call; holds a permit until the end of the block, if the limiter has permits.
+    fn __enter__(&self, py: Python<'_>) -> PyResult<Py<Admission>> {
+        let admission = self.last.object(py, &self.limit, wait::wait(py, &self.limit, 1.into())?)?;
+        self.blocks.enter(admission.clone_ref(py));
+        Ok(admission)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(admission) = self.blocks.exit() else {
+            return Err(wrong_value(format!("limiter {:?}: no block was entered", self.limit.name())));
+        };
+        admission.get().release();
+        self.last.released(admission);
+        Ok(())
     }
 
     /// Charges `n` calls that nothing denies: later requests are delayed for them.
@@ -201,7 +246,7 @@ impl NativeRateLimit {
 
     /// How many requests all processes have made: `{"admitted": …, "calls": …, "denied": …, "waited": …, "waited_time": …}`.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.0.stats();
+        let stats = self.limit.stats();
         let found = PyDict::new(py);
         found.set_item("admitted", stats.admitted)?;
         found.set_item("calls", stats.calls)?;

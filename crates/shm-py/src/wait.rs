@@ -37,15 +37,24 @@ pub(crate) fn bounded_key<'l, 'k>(
 /// Waits for the request's turn. A signal handler that raises, as Ctrl-C does, ends the wait with its exception; nothing was taken
 /// then.
 pub(crate) fn acquire(py: Python<'_>, limit: &RateLimit, cost: Cost, bounds: Bounds) -> PyResult<Outcome> {
+    let request = bounded(limit, cost, bounds);
+    // The interpreter is not released for a request that does not wait.
+    if let Some(outcome) = request.try_now().map_err(|e| exception(py, &e))? {
+        return Ok(outcome);
+    }
     let mut raised = None;
-    let ended = py.detach(|| bounded(limit, cost, bounds).stop_when(|| is_interrupted(&mut raised)).wait());
+    let ended = py.detach(|| request.stop_when(|| is_interrupted(&mut raised)).wait());
     concluded(py, ended, raised)
 }
 
 /// The same without a bound: a denial by the limiter's own is an error.
 pub(crate) fn wait(py: Python<'_>, limit: &RateLimit, cost: Cost) -> PyResult<Admission> {
+    let request = limit.acquire(cost);
+    if let Some(admission) = request.try_now().map_err(|e| exception(py, &e))? {
+        return Ok(admission);
+    }
     let mut raised = None;
-    let ended = py.detach(|| limit.acquire(cost).stop_when(|| is_interrupted(&mut raised)).wait());
+    let ended = py.detach(|| request.stop_when(|| is_interrupted(&mut raised)).wait());
     concluded(py, ended, raised)
 }
 
@@ -57,9 +66,12 @@ pub(crate) fn acquire_key(
     cost: Cost,
     bounds: Bounds,
 ) -> PyResult<Outcome> {
+    let request = bounded_key(limit, key, cost, bounds);
+    if let Some(outcome) = request.try_now().map_err(|e| exception(py, &e))? {
+        return Ok(outcome);
+    }
     let mut raised = None;
-    let ended =
-        py.detach(|| bounded_key(limit, key, cost, bounds).stop_when(|| is_interrupted(&mut raised)).wait());
+    let ended = py.detach(|| request.stop_when(|| is_interrupted(&mut raised)).wait());
     concluded(py, ended, raised)
 }
 

@@ -2,6 +2,8 @@
 
 import time
 
+import threading
+
 import pytest
 
 import shm_limit
@@ -124,3 +126,51 @@ def test_shadow_mode_denies_nothing(limit):
     api = limit("1/h", shadow=True)
     assert not api.try_acquire().shadowed
     assert api.try_acquire().shadowed
+
+
+def test_an_admission_that_is_kept_stays_as_it_is(limit):
+    api = limit(100, burst=100)
+    first = api.try_acquire()
+    at = first.at_ns
+    others = [api.try_acquire() for _ in range(10)]
+    assert first.at_ns == at and len({id(one) for one in [first, *others]}) == 11
+    assert [one.at_ns for one in others] == sorted(one.at_ns for one in others)
+    del others, first
+    # Nobody keeps these, so one object may serve them all; each is of its own instant.
+    instants = [api.try_acquire().at_ns for _ in range(80)]
+    assert instants == sorted(instants) and instants[0] < instants[-1]
+
+
+def test_a_permit_is_released_with_its_last_user(limit):
+    api = limit(1000, burst=1000, permits=1)
+    for _ in range(5):
+        with api as admission:
+            assert not api.try_acquire()
+        # The block has ended, and its admission is still known here.
+        held = api.try_acquire()
+        assert held is not admission and not api.try_acquire()
+        del held
+        assert api.try_acquire()
+
+
+def test_blocks_of_threads_and_generators_end_in_any_order(limit):
+    api = limit(1000, burst=1000, permits=3)
+
+    def block():
+        with api:
+            yield
+
+    blocks = [block() for _ in range(3)]
+    for one in blocks:
+        next(one)
+    assert not api.try_acquire()
+    blocks[0].close()
+    thread = threading.Thread(target=blocks[1].close)
+    thread.start()
+    thread.join()
+    two = [api.try_acquire(), api.try_acquire()]
+    assert all(two) and not api.try_acquire()
+    blocks[2].close()
+    assert api.try_acquire()
+    with pytest.raises(ValueError, match="no block was entered"):
+        api.__exit__(None, None, None)

@@ -1,5 +1,6 @@
 """Memory over many calls."""
 
+import asyncio
 import gc
 import sys
 
@@ -24,6 +25,33 @@ def test_a_million_calls_keep_no_memory(limit, tmp_path):
     gc.collect()
     before, references = resident(), sys.getrefcount(api)
     calls(500_000)
+    gc.collect()
+    assert resident() - before < 2 << 20
+    assert sys.getrefcount(api) == references
+
+
+def test_blocks_and_tasks_keep_no_memory(limit):
+    # The permits make every second task wait.
+    api = limit("1000000/s", burst=1000, permits=1)
+
+    async def task():
+        async with api:
+            await asyncio.sleep(0)
+
+    async def tasks(n):
+        for _ in range(n // 2):
+            await asyncio.gather(task(), task())
+
+    def calls(n):
+        for _ in range(n):
+            with api:
+                pass
+        asyncio.run(tasks(n // 20))
+
+    calls(20_000)
+    gc.collect()
+    before, references = resident(), sys.getrefcount(api)
+    calls(100_000)
     gc.collect()
     assert resident() - before < 2 << 20
     assert sys.getrefcount(api) == references

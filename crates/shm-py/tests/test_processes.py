@@ -61,6 +61,54 @@ def test_a_killed_waiter_takes_nothing_with_it(limit):
     assert api.status()["used"] == 1 and api.status()["queued"] == 0
 
 
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
+def test_a_stopped_waiter_delays_nobody(limit):
+    api = limit("10/s")
+    api.wait()
+    child = os.fork()
+    if child == 0:
+        for _ in range(10_000):
+            api.wait()
+        os._exit(0)
+    try:
+        wait_until(lambda: api.stats()["waited"] > 2)
+        os.kill(child, signal.SIGSTOP)
+        os.waitpid(child, os.WUNTRACED)
+        # The turns that a stopped process would have are delivered to those who live.
+        began, before = time.monotonic(), api.stats()["admitted"]
+        waited = [api.wait() for _ in range(12)]
+        assert max(waited) < 30 and api.stats()["admitted"] == before + 12
+        assert time.monotonic() - began > 1.0
+        os.kill(child, signal.SIGCONT)
+        wait_until(lambda: api.stats()["admitted"] > before + 14)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_permit_returns_from_a_process_that_is_killed(limit, end):
+    api = limit("1000/s", burst=1000, permits=1)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with api:
+            os.write(writer, b"x")
+            time.sleep(1000)
+    assert os.read(reader, 1) == b"x" and not api.try_acquire()
+    os.kill(child, end)
+    os.waitpid(child, 0)
+    assert api.acquire(timeout=30)
+    os.close(reader)
+    os.close(writer)
+
+
 def test_a_pickled_handle_opens_the_same_limiter(limit):
     api = limit("2/h", burst=2)
     other = pickle.loads(pickle.dumps(api))

@@ -109,6 +109,16 @@ impl<'l, 'k, T: AcquireOutput> KeyAcquire<'l, 'k, T> {
         StoppableKeyAcquire { acquire: self, stop }
     }
 
+    /// Decides the request now if it need not wait, or may not. `None`: it has to wait; nothing was charged, and the caller goes on
+    /// with [`wait`](Self::wait) or `.await`.
+    ///
+    /// # Errors
+    /// As [`LimitOfKey::try_acquire`].
+    pub fn try_now(&self) -> Result<Option<T>> {
+        let all = &self.request.of.limit.all;
+        wait::immediately(&self.request)?.map(|outcome| finish(all, outcome)).transpose()
+    }
+
     /// Blocks this thread until the request is admitted or denied.
     ///
     /// # Errors

@@ -73,7 +73,7 @@ impl Drop for WaitingCaller {
 
 /// Fast path: admits a request for calls if a single attempt succeeds. `None`: the caller goes on with [`try_immediate`].
 #[inline]
-fn try_immediate_calls(limit: &RateLimit, demand: &Demand) -> Option<(Receipt, Charge)> {
+pub(crate) fn try_immediate_calls(limit: &RateLimit, demand: &Demand) -> Option<(Receipt, Charge)> {
     let n = demand.calls()?;
     // Uses the first limiter, as `try_acquire` does: this attempt fails if that is lost, or in shadow mode and over its limit.
     let receipt = limit.first().admit_calls_now(n, demand.latest())?;
@@ -81,7 +81,7 @@ fn try_immediate_calls(limit: &RateLimit, demand: &Demand) -> Option<(Receipt, C
 }
 
 /// Admits the request if it need not wait. `None`: it must wait.
-fn try_immediate<T: AcquireOutput>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
+pub(crate) fn try_immediate<T: AcquireOutput>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
     if limit.limiter().is_shadow()
         && let Some(admitted) = try_in_shadow(limit, demand)?
     {

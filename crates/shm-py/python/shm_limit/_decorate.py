@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 if TYPE_CHECKING:
     from ._rate_limit import RateLimit
@@ -18,48 +18,59 @@ def decorate(limit: RateLimit, function: Function) -> Function:
     For a function, a method, a coroutine function, a generator function or an asynchronous one; of a generator, the turn is taken when
     it starts. Name, signature and documentation are those of the function.
     """
-    limited: Callable[..., Any]
     if inspect.isasyncgenfunction(function):
-
-        @functools.wraps(function)
-        async def limited(*args: Any, **kwargs: Any) -> Any:
-            async with limit:
-                generator = function(*args, **kwargs)
-                try:
-                    value = await generator.__anext__()
-                    while True:
-                        try:
-                            sent = yield value
-                        except GeneratorExit:
-                            raise
-                        except BaseException as raised:
-                            value = await generator.athrow(raised)
-                        else:
-                            value = await generator.asend(sent)
-                except StopAsyncIteration:
-                    return
-                finally:
-                    await generator.aclose()
-
+        limited = _async_generator(limit, function)
     elif inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def limited(*args: Any, **kwargs: Any) -> Any:
-            async with limit:
-                return await function(*args, **kwargs)
-
+        limited = _coroutine(limit, function)
     elif inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def limited(*args: Any, **kwargs: Any) -> Any:
-            with limit:
-                return (yield from function(*args, **kwargs))
-
+        limited = _generator(limit, function)
     else:
+        limited = _function(limit, function)
+    return cast(Function, functools.wraps(function)(limited))
 
-        @functools.wraps(function)
-        def limited(*args: Any, **kwargs: Any) -> Any:
-            with limit:
-                return function(*args, **kwargs)
 
-    return limited  # type: ignore[return-value]
+def _function(limit: RateLimit, function: Callable[..., Any]) -> Callable[..., Any]:
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        with limit:
+            return function(*args, **kwargs)
+
+    return limited
+
+
+def _generator(limit: RateLimit, function: Callable[..., Any]) -> Callable[..., Any]:
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        with limit:
+            return (yield from function(*args, **kwargs))
+
+    return limited
+
+
+def _coroutine(limit: RateLimit, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        async with limit:
+            return await function(*args, **kwargs)
+
+    return limited
+
+
+def _async_generator(limit: RateLimit, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        async with limit:
+            generator = function(*args, **kwargs)
+            try:
+                value = await generator.__anext__()
+                while True:
+                    try:
+                        sent = yield value
+                    except GeneratorExit:
+                        raise
+                    except BaseException as raised:
+                        value = await generator.athrow(raised)
+                    else:
+                        value = await generator.asend(sent)
+            except StopAsyncIteration:
+                return
+            finally:
+                await generator.aclose()
+
+    return limited

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import os
-import threading
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Optional, Union
@@ -48,7 +47,6 @@ class RateLimit(NativeRateLimit):
     """
 
     _on_lost: str
-    _entered: threading.local
 
     def __new__(
         cls,
@@ -94,7 +92,6 @@ class RateLimit(NativeRateLimit):
             settings["on_mismatch"], settings["on_lost"] = "keep", "reopen"
         self = super().__new__(cls, name, all_limits, **settings)
         self._on_lost = settings["on_lost"]
-        self._entered = threading.local()
         if is_private:
             _private.adopt(self)
         return self
@@ -111,7 +108,6 @@ class RateLimit(NativeRateLimit):
         path = None if directory is None else os.fspath(directory)
         self = NativeRateLimit.__new__(cls, name, None, directory=path, on_lost=on_lost)
         self._on_lost = on_lost
-        self._entered = threading.local()
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -120,15 +116,6 @@ class RateLimit(NativeRateLimit):
 
     def __repr__(self) -> str:
         return f"<RateLimit {self.name!r}: {self.policy()}>"
-
-    def __enter__(self) -> Admission:
-        """Waits for one call; holds a permit until the end of the block, if the limiter has permits."""
-        admission = self.enter()
-        self._entered.__dict__.setdefault("blocks", []).append(admission)
-        return admission
-
-    def __exit__(self, *exception: object) -> None:
-        self._entered.blocks.pop().release()
 
     async def __aenter__(self) -> Admission:
         """Waits for one call; holds a permit until the end of the block, if the limiter has permits."""
@@ -155,11 +142,12 @@ class RateLimit(NativeRateLimit):
         max_waiters: Optional[int] = None,
     ) -> Union[Admission, Denied]:
         """`acquire` for a task of asyncio or trio: waits without a thread. If the task is cancelled, nothing was taken."""
-        return await _aio.acquire(self, n, timeout, max_waiters)
+        now = self.acquire_now(n, timeout, max_waiters)
+        return await _aio.acquire(self, n, timeout, max_waiters) if now is None else now
 
     async def wait_async(self) -> float:
         """`wait` for a task: waits until one call is admitted, and returns for how many seconds it waited."""
-        admission = await _aio.acquire(self, 1, None, None)
+        admission = await self.acquire_async()
         if isinstance(admission, Denied):
             raise admission.exception()
         return admission.waited
