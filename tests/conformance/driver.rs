@@ -39,7 +39,6 @@ pub(crate) struct Line {
 /// An answer, as a driver writes it.
 #[derive(Debug, Deserialize)]
 struct Written {
-    id: u64,
     outcome: Outcome,
     at_ns: Option<i64>,
     retry_after_s: Option<f64>,

@@ -53,7 +53,9 @@ fn every_front_keeps_every_scenario() {
                 }
                 Verdict::Unsupported(_) => drop(skipped.insert(scenario.name.as_str())),
                 Verdict::TooLate(by) => late.push(format!("{place}: {by:?} ns")),
-                Verdict::Wrong(what) => wrong.extend(what.iter().map(|what| format!("{place}, {what}"))),
+                Verdict::Wrong(what) => {
+                    wrong.extend(what.iter().map(|what| format!("{place}, {what} ({})", scenario.why)));
+                }
             }
         }
         // What a front cannot do is listed, and no more than that.

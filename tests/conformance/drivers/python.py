@@ -65,7 +65,7 @@ class Driver:
             return {
                 "outcome": "denied",
                 "denied_by": outcome.denied_by,
-                "denied_limit": getattr(outcome, "denied_limit", None),
+                "denied_limit": outcome.denied_limit,
                 "retry_after_s": outcome.retry_after,
             }
         answer = {"outcome": "admitted", "at_ns": outcome.at_ns, "shadowed": outcome.shadowed}

@@ -61,6 +61,7 @@ fn all_fronts_at_once_share_a_greedy_limit_under_kills() {
 
 /// The judge finds fronts that are over, that exceed the permits, and that waste.
 #[test]
+#[ignore = "cargo xtask test conformance"]
 fn a_wrong_front_in_the_crowd_is_found() {
     let _alone = harness::alone();
     let plan = Plan { time: Duration::from_secs(2), troubles: false, ..PLAN };

@@ -140,7 +140,7 @@ mod tests {
             Waited { process: 0, front: "one", asked: at - 1_000 * MS, answered: at + MS, at }
         };
         let to = start + 4_500 * MS;
-        let waited = (0..).map(one).take_while(|one| one.at < to).collect();
+        let waited = (0..10_000).map(one).take_while(|one| one.at < to).collect();
         Record { from: start, to, waited, ..Record::default() }
     }
 

@@ -6,6 +6,7 @@
 //! | `scenario` | the format of a scenario, and the comparison with what it expects |
 //! | `simulated` | runs one |
 
+#[allow(dead_code, reason = "the suite with real processes uses all of it")]
 mod scenario;
 mod simulated;
 
@@ -42,6 +43,9 @@ fn complaints(scenario: &Scenario) -> Vec<String> {
                 all.push(format!("{place}: answered after {} ns, not {}", answer.answered, step.answered()));
             }
         }
+    }
+    if !all.is_empty() {
+        all.push(format!("  ({})", scenario.why));
     }
     all
 }

@@ -7,7 +7,7 @@ use crate::clock::{self, Nanos};
 use crate::denied::{Denied, DeniedBy};
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limit::{Cost, Policy, Unit};
+use crate::limit::{Cost, Limit, Policy, Unit};
 use crate::limiter::wait::{Demand, SleepPlan, WaitStep, Waiter};
 use crate::limiter::{ChargeTotals, Decision, KeyAsk, KeyOf, Limiter, Receipt, ReservedTurn, Settings};
 use crate::line::CallerWaker;
@@ -30,7 +30,7 @@ pub(super) struct Simulated {
     limiter: Limiter,
     is_keyed: bool,
     waiting: Vec<Waiting>,
-    kept: BTreeMap<String, Kept>,
+    kept: BTreeMap<String, Box<Kept>>,
     reserved: BTreeMap<String, ReservedTurn>,
     answers: Vec<Vec<Answer>>,
     /// The wall clock at the beginning, in Unix nanoseconds.
@@ -70,7 +70,7 @@ enum Next {
 }
 
 enum Decided {
-    Admitted { kept: Kept, shadowed: bool },
+    Admitted { kept: Box<Kept>, shadowed: bool },
     Denied(Denied),
 }
 
@@ -307,7 +307,7 @@ impl Simulated {
             Op::Charge => match key {
                 None => limiter.charge(cost)?,
                 Some(key) => {
-                    limiter.charge_key(&KeyAsk { key, cost: &limiter.split_cost(cost)?.1, at: None })?
+                    limiter.charge_key(&KeyAsk { key, cost: &limiter.split_cost(cost)?.1, at: None })?;
                 }
             },
             Op::Settle => {
@@ -383,8 +383,8 @@ impl Simulated {
 }
 
 impl Kept {
-    fn of(receipt: Receipt, charged: ChargeTotals, cost: Cost, permit: Option<PermitToken>) -> Kept {
-        Kept { receipt, charged, cost, permit, key: None }
+    fn of(receipt: Receipt, charged: ChargeTotals, cost: Cost, permit: Option<PermitToken>) -> Box<Kept> {
+        Box::new(Kept { receipt, charged, cost, permit, key: None })
     }
 }
 
@@ -402,10 +402,9 @@ impl Decided {
     }
 }
 
-fn of_key(decision: Decision, key: &str, cost: &Cost, of_all: Option<Kept>) -> Decided {
+fn of_key(decision: Decision, key: &str, cost: &Cost, mut of_all: Option<Box<Kept>>) -> Decided {
     match decision {
         Decision::Admitted(receipt) => {
-            let mut of_all = of_all.map(Box::new);
             let permit = of_all.as_mut().and_then(|all| all.permit.take());
             let mut kept = Kept::of(receipt, ChargeTotals::default(), *cost, permit);
             kept.key = Some((key.to_owned(), of_all));
@@ -444,7 +443,7 @@ fn settle(limiter: &Limiter, kept: &Kept, actual: &Cost) -> Result<BTreeMap<Stri
             return of_all.map_or_else(|| Ok(BTreeMap::new()), |all| settle(limiter, all, actual));
         }
     };
-    let units = policy.limits().map(|limit| limit.unit());
+    let units = policy.limits().map(Limit::unit);
     Ok(units.map(|unit| (unit.name().to_owned(), refund.map_or(0.0, |refund| refund.amount(unit)))).collect())
 }
 
