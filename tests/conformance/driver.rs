@@ -116,9 +116,9 @@ impl Line {
         let since = |ns: i64| ns - start_ns as i64;
         let (sent, answered) = (since(asked_ns as i64), since(self.read_ns as i64));
         let seconds = |time: f64| (time * 1e9).round() as i64;
-        // The driver counted from an instant that is not known, and was not after it answered.
-        let relative =
-            written.turns_s.map(|turns| turns.into_iter().map(|time| answered + seconds(time)).collect());
+        let relative = |time: f64| (sent + seconds(time), answered + seconds(time));
+        let relative = written.turns_s.map(|turns| turns.into_iter().map(relative).collect());
+        let exact = |at: i64| (since(at), since(at));
         Ok(Answer {
             outcome: written.outcome,
             sent,
@@ -128,7 +128,7 @@ impl Line {
             denied_by: written.denied_by,
             denied_limit: written.denied_limit,
             shadowed: written.shadowed,
-            turns: written.turns_at_ns.map(|turns| turns.into_iter().map(since).collect()).or(relative),
+            turns: written.turns_at_ns.map(|turns| turns.into_iter().map(exact).collect()).or(relative),
             status: written.status,
             given_back: written.given_back,
             kind: written.kind,

@@ -3,7 +3,7 @@
 use harness::log_uncaptured;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 /// The drivers that are programs in Rust.
@@ -81,6 +81,13 @@ fn python() -> Option<Front> {
         skips: &[("change-policy", "a handle changes the rate only")],
         silent: &[],
     })
+}
+
+/// Starts a process that does nothing, and waits for its end.
+pub(crate) fn start_and_end_a_process() {
+    let mut command = Command::new(DRIVER);
+    let done = command.arg("hold").stdin(Stdio::null()).stdout(Stdio::null()).status();
+    assert!(done.is_ok_and(|status| status.success()));
 }
 
 fn modified(file: &Path) -> SystemTime {

@@ -5,7 +5,7 @@ use crate::front::Front;
 use crate::real::{Verdict, run};
 
 /// The mistakes that `drivers/wrong.rs` knows, and scenarios that must find each of them.
-const MISTAKES: [(&str, &[&str]); 9] = [
+const MISTAKES: [(&str, &[&str]); 10] = [
     ("admits-all", &["bucket-burst", "greedy", "permits", "keys-bucket", "max-waiters-zero"]),
     ("never-waits", &["waiting-in-order", "pause-waiting"]),
     ("early", &["waiting-in-order", "greedy-waiting"]),
@@ -15,6 +15,7 @@ const MISTAKES: [(&str, &[&str]); 9] = [
     ("asks-too-early", &["bucket-burst", "window-first-use", "charge"]),
     ("one-key", &["keys-bucket"]),
     ("hides-shadow", &["shadow"]),
+    ("oversleeps", &["resume"]),
 ];
 
 #[test]
@@ -22,25 +23,20 @@ const MISTAKES: [(&str, &[&str]); 9] = [
 fn every_mistake_of_a_front_is_found() {
     let _alone = harness::alone();
     let all = crate::all_scenarios();
-    std::thread::scope(|scope| {
-        for (mistake, finders) in MISTAKES {
-            let of = |name: &&str| {
-                all.iter().find(|scenario| scenario.name == **name).expect("a scenario").clone()
-            };
-            let scenarios: Vec<_> = finders.iter().map(of).collect();
-            scope.spawn(move || {
-                let is_found = |verdict: &Verdict| matches!(verdict, Verdict::Wrong(_));
-                let front = [Front::wrong(mistake)];
-                for (_, scenario, mut verdict) in run_all(&front, &scenarios) {
-                    // A machine that is late by more than the mistake hides it.
-                    for _ in 0..2 {
-                        if !is_found(&verdict) {
-                            verdict = run(&front[0], scenario);
-                        }
-                    }
-                    assert!(is_found(&verdict), "{mistake} in {}: {verdict:?}", scenario.name);
-                }
-            });
-        }
+    let fronts = MISTAKES.map(|(mistake, _)| Front::wrong(mistake));
+    let pairs = fronts.iter().zip(MISTAKES).flat_map(|(front, (_, finders))| {
+        let of = |name: &&str| all.iter().find(|scenario| scenario.name == *name).expect("a scenario");
+        finders.iter().map(of).map(move |scenario| (front, scenario))
     });
+    let pairs: Vec<_> = pairs.collect();
+    let is_found = |verdict: &Verdict| matches!(verdict, Verdict::Wrong(_));
+    for (front, scenario, mut verdict) in run_all(pairs) {
+        // A machine that is late by more than the mistake hides it.
+        for _ in 0..2 {
+            if !is_found(&verdict) {
+                verdict = run(front, scenario);
+            }
+        }
+        assert!(is_found(&verdict), "{} in {}: {verdict:?}", front.name, scenario.name);
+    }
 }

@@ -17,7 +17,7 @@ _START = {None: "fixed", "epoch": "fixed", "first-use": "first-use"}
 
 def limit_of(described: dict[str, Any]) -> Limit:
     """A limit of a policy file."""
-    settings = {name: described[name] for name in ("burst", "zone", "unit") if name in described}
+    settings: dict[str, Any] = {name: described[name] for name in ("burst", "zone", "unit") if name in described}
     kind = described.get("kind", "bucket")
     if kind == "greedy":
         settings["greedy"] = True

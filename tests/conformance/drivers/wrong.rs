@@ -3,6 +3,7 @@
 use crate::library::Library;
 use crate::protocol::{Answer, Front, Request, answer, done};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// How a front can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) enum Mistake {
     OneKey,
     /// It hides the shadow mode.
     HidesShadow,
+    /// It tells callers that waited a second too late that they are admitted.
+    Oversleeps,
 }
 
 impl Mistake {
@@ -39,6 +42,7 @@ impl Mistake {
             "asks-too-early" => Mistake::AsksTooEarly,
             "one-key" => Mistake::OneKey,
             "hides-shadow" => Mistake::HidesShadow,
+            "oversleeps" => Mistake::Oversleeps,
             _ => return None,
         })
     }
@@ -81,6 +85,7 @@ impl Front for Wrong {
                     got.insert("retry_after_s".to_owned(), json!((time - 1.0).max(0.0)));
                 }
             }
+            Mistake::Oversleeps if request.op == "acquire" => std::thread::sleep(Duration::from_secs(1)),
             Mistake::HidesShadow if got["outcome"] == "admitted" => {
                 got.insert("shadowed".to_owned(), json!(false));
             }

@@ -225,7 +225,8 @@ pub(crate) struct Answer {
     pub(crate) denied_by: Option<String>,
     pub(crate) denied_limit: Option<usize>,
     pub(crate) shadowed: Option<bool>,
-    pub(crate) turns: Option<Vec<i64>>,
+    /// Each between two instants: a front that tells in how long it comes counts from an instant that is not known.
+    pub(crate) turns: Option<Vec<(i64, i64)>>,
     pub(crate) status: Option<Status>,
     pub(crate) given_back: Option<BTreeMap<String, f64>>,
     pub(crate) kind: Option<String>,
@@ -465,7 +466,7 @@ impl Judge {
             return;
         }
         for (turn, &expected) in seen.iter().zip(turns) {
-            self.within("a turn at", *turn, step.at() + ns(expected), self.early());
+            self.between("a turn at", *turn, step.at() + ns(expected), self.early());
         }
     }
 
@@ -475,11 +476,15 @@ impl Judge {
     }
 
     fn within(&mut self, what: &str, got: i64, expected: i64, early: i64) {
+        self.between(what, (got, got), expected, early);
+    }
+
+    fn between(&mut self, what: &str, (earliest, latest): (i64, i64), expected: i64, early: i64) {
         // An instant between two nanoseconds is rounded up, sometimes twice.
         let slack = self.clocks.slack;
         let (early, late) = (early + slack, self.clocks.late * self.clocks.stretch + slack.max(1));
-        if got < expected - early || got > expected + late {
-            let (got, expected, late) = (ms(got), ms(expected), ms(late));
+        if latest < expected - early || earliest > expected + late {
+            let (got, expected, late) = (ms(latest), ms(expected), ms(late));
             self.wrong.push(format!("{what} {got}, expected {expected} (up to {late} later)"));
         }
     }

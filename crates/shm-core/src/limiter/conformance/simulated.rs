@@ -78,6 +78,12 @@ fn now() -> i64 {
     clock::now().as_nanos() as i64
 }
 
+/// A turn, which comes at exactly this instant.
+fn instant(at: Nanos) -> (i64, i64) {
+    let at = at.as_nanos() as i64 - START;
+    (at, at)
+}
+
 fn cost_of(step: &Step) -> Cost {
     let mut units = step.cost().into_iter().map(|(unit, n)| match unit.as_str() {
         "calls" => (Unit::CALLS, n),
@@ -321,7 +327,7 @@ impl Simulated {
             }
             Op::Reserve => {
                 let turn = limiter.reserve(cost)?;
-                done.turns = Some(vec![turn.receipt.at.as_nanos() as i64 - START]);
+                done.turns = Some(vec![instant(turn.receipt.at)]);
                 if let Some(name) = &step.keep {
                     self.reserved.insert(name.clone(), turn);
                 }
@@ -332,7 +338,7 @@ impl Simulated {
             }
             Op::Schedule => {
                 let turns = limiter.schedule(cost, step.count.expect("checked"))?;
-                done.turns = Some(turns.iter().map(|at| at.as_nanos() as i64 - START).collect());
+                done.turns = Some(turns.into_iter().map(instant).collect());
             }
             Op::Pause => limiter.pause_for(Duration::from_nanos(ns(step.time.expect("checked")) as u64))?,
             Op::Resume => limiter.resume()?,
