@@ -33,7 +33,7 @@ pub(crate) struct Line {
     /// The driver of this number wrote it.
     pub(crate) driver: usize,
     pub(crate) read_ns: u64,
-    text: String,
+    pub(crate) text: String,
 }
 
 /// An answer, as a driver writes it.

@@ -8,6 +8,7 @@
 use crate::driver::{Dialogue, PATIENCE};
 use crate::front::{self, Front};
 use crate::scenario::{self, Answer, Clocks, Outcome, Scenario, Step, Wall, ns};
+use harness::file::{Patch, offset};
 use harness::shared_dir;
 use serde_json::{Value, json};
 use shm_lib::RateLimit;
@@ -125,7 +126,11 @@ fn attempt(front: &Front, scenario: &Scenario) -> Attempt {
         Ok(dialogue) => dialogue,
         Err(why) => return Attempt::Wrong(vec![why]),
     };
-    let start = scenario.wall.as_ref().map_or_else(|| shm_lib::now().as_nanos(), begin);
+    let start = match &scenario.wall {
+        Some(wall) => begin(wall),
+        None if scenario.begins_when_created => Patch::of(&dir.path().join(NAME)).get(offset::CREATED),
+        None => shm_lib::now().as_nanos(),
+    };
     let wall = (unix_ns() as u64 - shm_lib::now().as_nanos() + start) as i64;
     let (mut late, mut asked, mut answers) = (0, Vec::new(), Vec::new());
     for (index, step) in scenario.steps.iter().enumerate() {

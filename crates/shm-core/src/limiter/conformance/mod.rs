@@ -12,6 +12,7 @@ mod simulated;
 
 use scenario::{Clocks, Scenario, compare, ns};
 use simulated::Simulated;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn folder() -> Option<PathBuf> {
@@ -57,6 +58,22 @@ fn every_scenario_holds_in_simulated_time() {
     assert!(scenarios.len() >= 25, "{} scenarios", scenarios.len());
     let complaints: Vec<String> = scenarios.iter().flat_map(complaints).collect();
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// The page about scenarios shows one, and names every operation.
+#[test]
+fn the_scenario_on_the_page_holds() {
+    let Some(folder) = folder() else { return };
+    let page = std::fs::read_to_string(folder.join("../README.md")).expect("the page");
+    let (_, rest) = page.split_once("```json\n").expect("a scenario");
+    let (text, _) = rest.split_once("```").expect("its end");
+    let scenario = Scenario::read("page", text).expect("a scenario");
+    assert_eq!(complaints(&scenario), Vec::<String>::new());
+    let steps = Scenario::all(&folder).into_iter().flat_map(|scenario| scenario.steps);
+    let used: BTreeSet<String> = steps.map(|step| step.op.word()).collect();
+    let row = page.lines().find_map(|line| line.strip_prefix("| `do` |")).expect("a row");
+    let named: BTreeSet<String> = row.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert_eq!(used, named);
 }
 
 /// A scenario that expects a nanosecond more or less, or another outcome, does not hold.

@@ -27,6 +27,9 @@ pub(crate) struct Scenario {
     pub(crate) capacity: Option<u64>,
     /// What the wall clock shows when the scenario begins.
     pub(crate) wall: Option<Wall>,
+    /// Whether the scenario begins at the instant at which the limiter was created.
+    #[serde(default)]
+    pub(crate) begins_when_created: bool,
     /// Why it cannot be run for real.
     pub(crate) only_simulated: Option<String>,
     /// By how much an instant moves if the operations before it are late by 1.
