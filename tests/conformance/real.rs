@@ -1,4 +1,4 @@
-//! Runs a scenario on a front, for real.
+//! Runs a scenario for real, on a front or on several by turns.
 //!
 //! Nothing is early, and how late anything was is measured: an operation by its answer, a caller that waits by when it stands in
 //! the line. Instants are compared with what the scenario expects up to that much later. If something was later than the scenario
@@ -12,12 +12,13 @@ use harness::file::{Patch, offset};
 use harness::shared_dir;
 use serde_json::{Value, json};
 use shm_lib::RateLimit;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
 
 /// The limiter's name.
 const NAME: &str = "scenario";
@@ -50,17 +51,32 @@ enum Attempt {
     Wrong(Vec<String>),
 }
 
-/// Runs it beside others.
-pub(crate) fn run(front: &Front, scenario: &Scenario) -> Verdict {
-    attempts(|| (attempt(front, scenario), None))
+/// A scenario, and the fronts that do its steps, by turns. Each of them has opened the limiter.
+pub(crate) struct Run<'a> {
+    pub(crate) fronts: Vec<&'a Front>,
+    pub(crate) scenario: &'a Scenario,
 }
 
-/// Runs it without others. Something that is late where the machine is not is a mistake of the front.
-pub(crate) fn run_alone(front: &Front, scenario: &Scenario) -> Verdict {
-    attempts(|| {
-        let machine = Machine::watch();
-        (attempt(front, scenario), Some(machine.lateness()))
-    })
+impl Run<'_> {
+    /// Runs it beside others.
+    pub(crate) fn run(&self) -> Verdict {
+        attempts(|| (self.attempt(), None))
+    }
+
+    /// Runs it without others. Something that is late where the machine is not is a mistake of the front.
+    pub(crate) fn run_alone(&self) -> Verdict {
+        attempts(|| {
+            let machine = Machine::watch();
+            (self.attempt(), Some(machine.lateness()))
+        })
+    }
+
+    fn attempt(&self) -> Attempt {
+        match Play::begin(self).and_then(|mut play| Ok((play.run()?, play))) {
+            Ok((answers, play)) => play.judge(&answers),
+            Err(attempt) => attempt,
+        }
+    }
 }
 
 fn attempts(attempt: impl Fn() -> (Attempt, Option<Duration>)) -> Verdict {
@@ -112,66 +128,111 @@ impl Machine {
     }
 }
 
-/// A request whose answer is still to come.
+/// A request.
 struct Asked<'a> {
     place: String,
     step: &'a Step,
+    /// Who was asked.
+    by: usize,
     id: u64,
     at_ns: u64,
 }
 
-fn attempt(front: &Front, scenario: &Scenario) -> Attempt {
-    let dir = shared_dir();
-    let mut dialogue = match open(front, scenario, dir.path()) {
-        Ok(dialogue) => dialogue,
-        Err(why) => return Attempt::Wrong(vec![why]),
-    };
-    let start = match &scenario.wall {
-        Some(wall) => begin(wall),
-        None if scenario.begins_when_created => Patch::of(&dir.path().join(NAME)).get(offset::CREATED),
-        None => shm_lib::now().as_nanos(),
-    };
-    let wall = (unix_ns() as u64 - shm_lib::now().as_nanos() + start) as i64;
-    let (mut late, mut asked, mut answers) = (0, Vec::new(), Vec::new());
-    for (index, step) in scenario.steps.iter().enumerate() {
-        for _ in 0..step.times {
-            sleep_until(start + step.at() as u64);
-            let standing = step.waits().then(|| waiting(dir.path()));
-            let (id, at_ns) = dialogue.driver.ask(&step.op.word(), request(step));
-            let place = format!("step {}", index + 1);
-            let one = Asked { place, step, id, at_ns };
-            if let Some(standing) = standing {
-                if !scenario.is_keyed() && step.is != Outcome::Refused {
-                    late = late.max(stands(dir.path(), standing) - (start + step.at() as u64) as i64);
+/// A run that is going on.
+struct Play<'a> {
+    scenario: &'a Scenario,
+    fronts: &'a [&'a Front],
+    dialogues: Vec<Dialogue>,
+    dir: TempDir,
+    start: u64,
+    /// The wall clock at the start.
+    wall: i64,
+    /// How late anything was.
+    late: i64,
+    /// Who keeps something, by its name.
+    keepers: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Play<'a> {
+    fn begin(run: &'a Run<'a>) -> Result<Play<'a>, Attempt> {
+        let (scenario, dir) = (run.scenario, shared_dir());
+        let dialogues = run.fronts.iter().map(|front| open(front, scenario, dir.path()));
+        let dialogues = dialogues.collect::<Result<Vec<_>, _>>().map_err(|why| Attempt::Wrong(vec![why]))?;
+        let start = match &scenario.wall {
+            Some(wall) => begin(wall),
+            None if scenario.begins_when_created => Patch::of(&dir.path().join(NAME)).get(offset::CREATED),
+            None => shm_lib::now().as_nanos(),
+        };
+        let wall = (unix_ns() as u64 - shm_lib::now().as_nanos() + start) as i64;
+        let fronts = &run.fronts;
+        Ok(Play { scenario, fronts, dialogues, dir, start, wall, late: 0, keepers: BTreeMap::new() })
+    }
+
+    fn run(&mut self) -> Result<Vec<(Asked<'a>, Answer)>, Attempt> {
+        let (mut waiting, mut answers) = (Vec::new(), Vec::new());
+        for (index, step) in self.scenario.steps.iter().enumerate() {
+            for time in 0..step.times as usize {
+                sleep_until(self.start + step.at() as u64);
+                let standing = step.waits().then(|| callers_in_line(self.dir.path()));
+                let asked = self.ask(index, time, step);
+                match standing {
+                    Some(standing) => {
+                        if !self.scenario.is_keyed() && step.is != Outcome::Refused {
+                            let stands = stands(self.dir.path(), standing);
+                            self.late = self.late.max(stands - (self.start as i64 + step.at()));
+                        }
+                        waiting.push(asked);
+                    }
+                    None => answers.push(self.answer(asked, PATIENCE)?),
                 }
-                asked.push(one);
-                continue;
-            }
-            match answer(&mut dialogue, id, start, at_ns, PATIENCE) {
-                Ok(got) if got.outcome == Outcome::Unsupported => {
-                    return Attempt::Unsupported(step.op.word());
-                }
-                Ok(got) => answers.push((one, got)),
-                Err(why) => return Attempt::Wrong(vec![format!("{}: {why}", one.place)]),
             }
         }
+        for asked in waiting {
+            let due = self.start + asked.step.answered() as u64;
+            let patience = Duration::from_nanos(due.saturating_sub(shm_lib::now().as_nanos()));
+            answers.push(self.answer(asked, patience + PATIENCE)?);
+        }
+        for (asked, got) in &answers {
+            self.late = self.late.max(got.answered - asked.step.answered());
+        }
+        Ok(answers)
     }
-    for one in asked {
-        let patience = Duration::from_nanos(
-            (start + one.step.answered() as u64).saturating_sub(shm_lib::now().as_nanos()),
-        );
-        match answer(&mut dialogue, one.id, start, one.at_ns, patience + PATIENCE) {
-            Ok(got) if got.outcome == Outcome::Unsupported => {
-                return Attempt::Unsupported(one.step.op.word());
-            }
-            Ok(got) => answers.push((one, got)),
-            Err(why) => return Attempt::Wrong(vec![format!("{}: {why}", one.place)]),
+
+    fn ask(&mut self, index: usize, time: usize, step: &'a Step) -> Asked<'a> {
+        let keeper = step.of.as_deref().and_then(|name| self.keepers.get(name)).copied();
+        // Another front begins each scenario.
+        let by = keeper.unwrap_or((index + time + self.scenario.name.len()) % self.dialogues.len());
+        self.keepers.extend(step.keep.as_deref().map(|name| (name, by)));
+        let (id, at_ns) = self.dialogues[by].driver.ask(&step.op.word(), request(step));
+        let by_whom =
+            if self.fronts.len() > 1 { format!(" ({})", self.fronts[by].name) } else { String::new() };
+        Asked { place: format!("step {}{by_whom}", index + 1), step, by, id, at_ns }
+    }
+
+    fn answer(&mut self, asked: Asked<'a>, patience: Duration) -> Result<(Asked<'a>, Answer), Attempt> {
+        match answer(&mut self.dialogues[asked.by], asked.id, self.start, asked.at_ns, patience) {
+            Ok(got) if got.outcome == Outcome::Unsupported => Err(Attempt::Unsupported(asked.step.op.word())),
+            Ok(got) => Ok((asked, got)),
+            Err(why) => Err(Attempt::Wrong(vec![format!("{}: {why}", asked.place)])),
         }
     }
-    for (one, got) in &answers {
-        late = late.max(got.answered - one.step.answered());
+
+    fn judge(&self, answers: &[(Asked<'_>, Answer)]) -> Attempt {
+        let Play { scenario, late, wall, .. } = *self;
+        if late > scenario.tolerance * scenario::MS {
+            return Attempt::TooLate(late);
+        }
+        // The limiter and this test have measured the wall clock, each for itself.
+        let of_wall = if scenario.wall.is_some() { CLOCKS_DIFFER } else { 0 };
+        let clocks = Clocks { late, stretch: scenario.stretch, slack: ns(scenario.slack).max(of_wall), wall };
+        let (mut wrong, mut silent) = (Vec::new(), BTreeSet::new());
+        for (asked, got) in answers {
+            let (complaints, fields) = scenario::compare(asked.step, got, clocks);
+            wrong.extend(complaints.iter().map(|what| format!("{}: {what}", asked.place)));
+            silent.extend(fields.into_iter().map(|field| (asked.step.op.word(), field)));
+        }
+        if wrong.is_empty() { Attempt::Passed(silent, late) } else { Attempt::Wrong(wrong) }
     }
-    judge(scenario, &answers, late, wall)
 }
 
 /// Starts a driver and opens the limiter. One at a time: to start an interpreter takes the time of others.
@@ -185,22 +246,6 @@ fn open(front: &Front, scenario: &Scenario, dir: &Path) -> Result<Dialogue, Stri
         Answer { outcome: Outcome::Done, .. } => Ok(dialogue),
         other => Err(format!("not opened: {other:?}")),
     }
-}
-
-fn judge(scenario: &Scenario, answers: &[(Asked<'_>, Answer)], late: i64, wall: i64) -> Attempt {
-    if late > scenario.tolerance * scenario::MS {
-        return Attempt::TooLate(late);
-    }
-    // The limiter and this test have measured the wall clock, each for itself.
-    let of_wall = if scenario.wall.is_some() { CLOCKS_DIFFER } else { 0 };
-    let clocks = Clocks { late, stretch: scenario.stretch, slack: ns(scenario.slack).max(of_wall), wall };
-    let (mut wrong, mut silent) = (Vec::new(), BTreeSet::new());
-    for (one, got) in answers {
-        let (complaints, fields) = scenario::compare(one.step, got, clocks);
-        wrong.extend(complaints.iter().map(|what| format!("{}: {what}", one.place)));
-        silent.extend(fields.into_iter().map(|field| (one.step.op.word(), field)));
-    }
-    if wrong.is_empty() { Attempt::Passed(silent, late) } else { Attempt::Wrong(wrong) }
 }
 
 fn request(step: &Step) -> Value {
@@ -241,7 +286,7 @@ fn sleep_until(ns: u64) {
 }
 
 /// How many callers stand in the line.
-fn waiting(dir: &Path) -> u64 {
+fn callers_in_line(dir: &Path) -> u64 {
     let limit = RateLimit::builder(NAME).directory(dir).attach();
     let seen = limit.and_then(|limit| limit.inspect()).expect("the limiter");
     seen.waiting.iter().map(|process| process.callers).sum()
@@ -251,7 +296,7 @@ fn waiting(dir: &Path) -> u64 {
 /// was.
 fn stands(dir: &Path, before: u64) -> i64 {
     let end = shm_lib::now() + Duration::from_millis(300);
-    while waiting(dir) <= before && shm_lib::now() < end {
+    while callers_in_line(dir) <= before && shm_lib::now() < end {
         std::thread::sleep(Duration::from_millis(2));
     }
     shm_lib::now().as_nanos() as i64

@@ -16,6 +16,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const NAME: &str = "crowd";
+/// As it is written in three languages.
+const KEY: &str = "münchen/7 £";
 const MS: u64 = 1_000_000;
 /// How long an admission is kept, with its permit.
 const HOLD: u64 = 5 * MS;
@@ -92,6 +94,8 @@ pub(super) struct Crowd<'a> {
     plan: &'a Plan,
     policy: &'a Value,
     has_permits: bool,
+    /// The key of all requests, if the limits are per key.
+    key: Option<&'static str>,
     /// In the order of the fronts, several of each.
     members: Vec<Member>,
     /// Requests of processes that are dead: their answers may still be in a pipe.
@@ -116,6 +120,7 @@ impl<'a> Crowd<'a> {
             plan,
             policy,
             has_permits: policy.get("permits").is_some(),
+            key: policy.get("keys").map(|_| KEY),
             members: Vec::new(),
             of_the_dead: BTreeMap::new(),
             started: 0,
@@ -286,7 +291,8 @@ impl<'a> Crowd<'a> {
         let keep = self.keeps(place).then(|| index.to_string());
         let front = self.front(place).name;
         let member = &mut self.members[place];
-        let (id, asked) = member.driver.ask("acquire", json!({"cost": {"calls": 1}, "keep": keep}));
+        let (id, asked) =
+            member.driver.ask("acquire", json!({"cost": {"calls": 1}, "key": self.key, "keep": keep}));
         member.asked.insert(id, index);
         self.record.waited.push(Waited { process: member.number, front, asked, answered: 0, at: 0 });
     }

@@ -19,7 +19,7 @@ use verdict::Verdict;
 
 /// Callers wait for longer than the bound of the order: 60 callers for 100 a second.
 const PLAN: Plan =
-    Plan { processes: 3, callers: 6, commands: 8, time: Duration::from_secs(6), troubles: true };
+    Plan { processes: 3, callers: 6, commands: 8, time: Duration::from_secs(5), troubles: true };
 
 fn judge(what: &str, fronts: &[Front], plan: &Plan, policy: &Value) -> Verdict {
     let record = Crowd::gather(fronts, plan, policy).run();
@@ -59,12 +59,23 @@ fn all_fronts_at_once_share_a_greedy_limit_under_kills() {
     assert_eq!(verdict.complaints(&names(&fronts)), Vec::<String>::new());
 }
 
+/// The key is the same one for all fronts.
+#[test]
+#[ignore = "cargo xtask test conformance"]
+fn all_fronts_at_once_share_a_key_under_kills() {
+    let _alone = harness::alone();
+    let fronts = front::all();
+    let of_key = json!({"keys": {"limit": [{"rate": "100/s", "burst": 5}]}});
+    let verdict = judge("a key", &fronts, &PLAN, &of_key);
+    assert_eq!(verdict.complaints(&names(&fronts)), Vec::<String>::new());
+}
+
 /// The judge finds fronts that are over, that exceed the permits, and that waste.
 #[test]
 #[ignore = "cargo xtask test conformance"]
 fn a_wrong_front_in_the_crowd_is_found() {
     let _alone = harness::alone();
-    let plan = Plan { time: Duration::from_secs(2), troubles: false, ..PLAN };
+    let plan = Plan { time: Duration::from_secs(1), troubles: false, ..PLAN };
     let few_permits = json!({"permits": 2, "limit": [{"rate": "1000/s", "burst": 5}]});
     for (mistake, policy, found) in [
         ("never-waits", &bucket(), "over the limit"),

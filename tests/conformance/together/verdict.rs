@@ -32,6 +32,9 @@ pub(super) struct Verdict {
     /// Which part of those that waited was overtaken.
     overtaken: f64,
     by_front: BTreeMap<&'static str, u64>,
+    /// By which factor a front may have less than the others: each waits in the same line, or for a key by itself, where a front
+    /// with a process for each caller has more.
+    uneven: f64,
     refusals: Vec<String>,
 }
 
@@ -57,7 +60,8 @@ impl fmt::Display for Verdict {
 impl Verdict {
     pub(super) fn of(policy: &Value, record: &Record) -> Verdict {
         let policy: Policy = serde_json::from_value(policy.clone()).expect("a policy");
-        let limit = policy.first().expect("a limit");
+        let of_key = policy.keys().and_then(|keys| keys.limits().next());
+        let limit = of_key.or(policy.first()).expect("a limit");
         let served = || record.waited.iter().filter(|one| one.at > 0);
         let mut all: Vec<Admission> =
             served().map(|one| Admission { at: Nanos::from_nanos(one.at), calls: 1 }).collect();
@@ -74,8 +78,10 @@ impl Verdict {
             nominal: per_ns * to.saturating_sub(from) as f64,
             kills: record.kills.iter().filter(|(_, at)| *at >= from).count() as u64,
             stops: record.stops.len(),
-            overtaken: overtaken(record),
+            // Callers of different processes that wait for a key have no order.
+            overtaken: if of_key.is_some() { 0.0 } else { overtaken(record) },
             by_front,
+            uneven: if of_key.is_some() { 10.0 } else { 4.0 },
             refusals: record.refusals.clone(),
         }
     }
@@ -98,7 +104,7 @@ impl Verdict {
         let share = self.admitted as f64 / fronts.len() as f64;
         for front in fronts {
             let admitted = self.by_front.get(front).copied().unwrap_or(0);
-            if (admitted as f64) < share / 4.0 {
+            if (admitted as f64) < share / self.uneven {
                 all.push(format!("{front} was admitted {admitted} times of {}", self.admitted));
             }
         }
