@@ -4,7 +4,7 @@ use crate::convert::cost;
 use crate::errors::{denial, exception};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use shm_lib::{Cost, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
+use shm_lib::{Cost, DeniedBy, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
 use shm_tower::ResponseFields;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -177,6 +177,16 @@ impl Denied {
     #[getter]
     fn denied_by(&self) -> &'static str {
         self.denied.by().word()
+    }
+
+    /// Which limit denied it, counted from 1 in the order of the policy; None if it was not a limit. With denied_by "key", it is
+    /// one of the limits per key.
+    #[getter]
+    fn denied_limit(&self) -> Option<usize> {
+        match self.denied.by() {
+            DeniedBy::Limit { index, .. } | DeniedBy::KeyLimit { index, .. } => Some(index + 1),
+            _ => None,
+        }
     }
 
     /// The denial as an exception, to be raised: a `RateLimited`.

@@ -45,6 +45,7 @@ def test_greedy_windows_and_units(limit):
     assert admitted(tokens, 3, {"tokens": 40}) == 2
     both = limit(limits=[Limit("9/h", burst=9), Limit(2, per=3600, window="first-use")], name="both")
     assert admitted(both, 5) == 2
+    assert both.try_acquire().denied_limit == 2
 
 
 def test_an_acquire_with_a_timeout_is_a_value(limit):
@@ -62,7 +63,7 @@ def test_permits_are_held_by_blocks_and_admissions(limit):
     with api as admission, api:
         assert isinstance(admission, Admission)
         denied = api.try_acquire()
-        assert denied.denied_by == "permits" and denied.retry_after is None
+        assert denied.denied_by == "permits" and denied.denied_limit is None and denied.retry_after is None
     held = api.try_acquire()
     assert held and api.try_acquire()
     held.release()
