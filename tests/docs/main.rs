@@ -223,7 +223,7 @@ fn every_module_of_tests_with_real_processes_is_named_in_the_documentation() {
         let folder = module.split("::").next().expect("a folder");
         let inside = format!("{module}::");
         // These test all promises at once: their modules are parts of one test.
-        ["storm", "faults", "fuzz"].contains(&folder) && named.contains(folder)
+        ["storm", "faults", "fuzz", "conformance"].contains(&folder) && named.contains(folder)
             || named.iter().any(|name| name == module || name.starts_with(&inside))
     };
     let modules = Sources::read().modules_of_promises();

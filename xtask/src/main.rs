@@ -19,6 +19,8 @@ cargo xtask test [PART...]   run every test, or only these parts:
   loom        every interleaving of the protocols in small scenarios; random ones of long scenarios (shuttle)
   examples    the examples, run as a user would
   python      the wheel in an environment of its own: pytest, and mypy and stubtest for its types
+  conformance the same scenarios for Rust, the command and Python, and all of them at once on one limiter under kills; Python
+              with the wheel of the part `python`
 cargo xtask interleave [N]   N random interleavings of each long scenario (100000)
 cargo xtask storm [SECONDS [DIR]]
                              64 processes that do everything at once, killed and stopped at random (600), with the limiters
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
 }
 
 fn test(parts: &[&str]) -> Result<(), String> {
-    let all = ["unit", "processes", "fuzz", "loom", "examples", "python"];
+    let all = ["unit", "processes", "fuzz", "loom", "examples", "python", "conformance"];
     if let Some(unknown) = parts.iter().find(|part| !all.contains(part)) {
         return Err(format!("there is no part {unknown:?}\n{HELP}"));
     }
@@ -98,7 +100,8 @@ fn test(parts: &[&str]) -> Result<(), String> {
                 interleave("2000")?;
             }
             "examples" => examples()?,
-            _ => python::test()?,
+            "python" => python::test()?,
+            _ => conformance()?,
         }
     }
     Ok(())
@@ -130,6 +133,13 @@ fn examples() -> Result<(), String> {
         return Ok(());
     }
     finish("examples/requests.sh", Command::new("sh").arg("examples/requests.sh"))
+}
+
+/// The command is built beside the tests, which start it.
+fn conformance() -> Result<(), String> {
+    run("conformance", &[], &["build", "--profile", "suite", "-p", "shm-cli"])?;
+    let test = ["test", "--profile", "suite", "-p", "shm-limit-suite", "--test", "conformance"];
+    run("conformance", &[], &[&test[..], &["--", "--include-ignored"]].concat())
 }
 
 fn run(part: &str, environment: &[(&str, &str)], args: &[&str]) -> Result<(), String> {

@@ -4,11 +4,11 @@ use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::{exception, wrong_type, wrong_value};
 use crate::outcome::{Denied, Fields, Source, fields_of_all_keys, object};
 use crate::rate_limit::NativeRateLimit;
-use crate::{key_pause, policy, wait};
+use crate::{key_pause, opening, policy, wait};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
-use shm_lib::{Key, KeyedRateLimit, OwnedKey};
+use shm_lib::{Key, KeyedBuilder, KeyedRateLimit, Outcome, OwnedKey};
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -52,22 +52,11 @@ impl NativeKeyedRateLimit {
         let policy = keys
             .map(|keys| policy::policy(py, &in_all, Some(keys), permits, max_waiters, shadow))
             .transpose()?;
-        let on_mismatch = policy::on_mismatch(on_mismatch)?;
-        let mut builder = KeyedRateLimit::builder(name).on_lost(policy::on_lost(on_lost)?);
-        if policy.is_some() {
-            builder = builder.on_mismatch(on_mismatch);
-        }
+        let creates = policy.is_some();
+        let builder = opening::builder(name, creates, directory, mode, seats, on_mismatch, on_lost)?;
+        let mut builder = KeyedBuilder::from(builder);
         if let Some(capacity) = capacity {
             builder = builder.capacity(count("capacity", capacity)?);
-        }
-        if let Some(directory) = directory {
-            builder = builder.directory(directory);
-        }
-        if let Some(mode) = mode {
-            builder = builder.mode(mode);
-        }
-        if let Some(seats) = seats {
-            builder = builder.seats(count("seats", seats)? as usize);
         }
         let opened = py.detach(|| match policy {
             Some(policy) => builder.open_policy(policy),
@@ -183,6 +172,15 @@ impl LimitOfKey {
     ) -> PyResult<Py<PyAny>> {
         let bounds = Bounds::of(timeout, max_waiters)?;
         object(py, self.source(), wait::acquire_key(py, &self.limit, self.key(), cost_or_one(n)?, bounds)?)
+    }
+
+    /// Waits until one call of the key is admitted, and returns for how many seconds it waited.
+    fn wait(&self, py: Python<'_>) -> PyResult<f64> {
+        match wait::acquire_key(py, &self.limit, self.key(), 1.into(), Bounds::default())? {
+            Outcome::Admitted(admission) => Ok(admission.waited().as_secs_f64()),
+            // By the limiter's own max_waiters.
+            Outcome::Denied(denied) => Err(Denied::new(self.source(), denied).exception(py)),
+        }
     }
 
     /// `acquire` for a task of asyncio or trio: waits without a thread. If the task is cancelled, nothing was taken.

@@ -7,6 +7,7 @@
 //! | `counts` | counts and logs of keys, whose bounds come with the request, for storages of other rate limiters |
 //! | `client_ip` | the address of a server's client, also behind trusted proxies |
 //! | `key_pause` | a pause of one key |
+//! | `opening` | how a limiter is opened: the settings of its file, and what happens when it is not as it was |
 //! | `policy` | limits and settings, as Python gives them |
 //! | `convert` | numbers, periods and costs, as Python gives them |
 //! | `outcome` | what a decision returns: an `Admission` or a `Denied` |
@@ -30,6 +31,7 @@ mod event_loop;
 mod key_pause;
 mod keyed;
 mod last_admission;
+mod opening;
 mod outcome;
 mod policy;
 mod rate_limit;

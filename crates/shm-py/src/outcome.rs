@@ -179,12 +179,12 @@ impl Denied {
         self.denied.by().word()
     }
 
-    /// Which limit denied it: its index among the limiter's limits, or among those per key if `denied_by` is "key" or "table". With
-    /// several limits, the one whose turn would come last. None if no limit did.
+    /// Which limit denied it, counted from 1 in the order of the policy; None if it was not a limit. With denied_by "key", it is
+    /// one of the limits per key.
     #[getter]
-    fn limit(&self) -> Option<usize> {
+    fn denied_limit(&self) -> Option<usize> {
         match self.denied.by() {
-            DeniedBy::Limit { index, .. } | DeniedBy::KeyLimit { index, .. } => Some(index),
+            DeniedBy::Limit { index, .. } | DeniedBy::KeyLimit { index, .. } => Some(index + 1),
             _ => None,
         }
     }
@@ -218,6 +218,10 @@ impl Denied {
 }
 
 impl Denied {
+    pub(crate) fn new(by: Source, denied: shm_lib::Denied) -> Denied {
+        Denied { denied, by }
+    }
+
     pub(crate) fn exception(&self, py: Python<'_>) -> PyErr {
         denial(py, &self.denied, &message(&self.by, &self.denied))
     }
@@ -237,15 +241,10 @@ fn message(source: &Source, denied: &shm_lib::Denied) -> String {
     }
 }
 
-/// A denial as an object of Python.
-pub(crate) fn denied(py: Python<'_>, by: Source, denied: shm_lib::Denied) -> PyResult<Py<PyAny>> {
-    Ok(Py::new(py, Denied { denied, by })?.into_any())
-}
-
 /// The outcome as an object of Python.
 pub(crate) fn object(py: Python<'_>, by: Source, outcome: Outcome) -> PyResult<Py<PyAny>> {
     match outcome {
         Outcome::Admitted(admission) => Ok(Py::new(py, Admission::new(by, admission))?.into_any()),
-        Outcome::Denied(denied) => self::denied(py, by, denied),
+        Outcome::Denied(denied) => Ok(Py::new(py, Denied::new(by, denied))?.into_any()),
     }
 }

@@ -4,10 +4,9 @@ use crate::blocks::Blocks;
 use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::{exception, wrong_value};
 use crate::last_admission::LastAdmission;
-use crate::outcome::{self, Admission, Denied, Fields, Source, object};
-use crate::policy;
+use crate::outcome::{Admission, Denied, Fields, Source, object};
 use crate::reservation::Reservation;
-use crate::wait;
+use crate::{opening, policy, wait};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use shm_lib::{Directory, Outcome, RateLimit};
@@ -87,20 +86,8 @@ impl NativeRateLimit {
         let policy = limits
             .map(|limits| policy::policy(py, &limits, None, permits, max_waiters, shadow))
             .transpose()?;
-        let mut builder = RateLimit::builder(name).on_lost(policy::on_lost(on_lost)?);
-        let on_mismatch = policy::on_mismatch(on_mismatch)?;
-        if policy.is_some() {
-            builder = builder.on_mismatch(on_mismatch);
-        }
-        if let Some(directory) = directory {
-            builder = builder.directory(directory);
-        }
-        if let Some(mode) = mode {
-            builder = builder.mode(mode);
-        }
-        if let Some(seats) = seats {
-            builder = builder.seats(count("seats", seats)? as usize);
-        }
+        let creates = policy.is_some();
+        let builder = opening::builder(name, creates, directory, mode, seats, on_mismatch, on_lost)?;
         let opened = py.detach(|| match policy {
             Some(policy) => builder.open_policy(policy),
             None => builder.attach(),
@@ -243,10 +230,10 @@ impl NativeRateLimit {
     /// Why a request for `n` calls would be denied now: a `Denied`, or None if it would be admitted. Takes nothing, and does not look
     /// at permits.
     #[pyo3(signature = (n=None))]
-    fn denial(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    fn denial(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Denied>> {
         let cost = cost_or_one(n)?;
         let denial = self.done(py, |limit| limit.denial(cost))?;
-        denial.map(|denied| outcome::denied(py, self.source(), denied)).transpose()
+        Ok(denial.map(|denied| Denied::new(self.source(), denied)))
     }
 
     /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …, "limits": […]}`. Takes nothing.

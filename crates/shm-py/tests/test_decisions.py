@@ -44,6 +44,7 @@ def test_greedy_windows_and_units(limit):
     assert admitted(tokens, 3, {"tokens": 40}) == 2
     both = limit(limits=[Limit("9/h", burst=9), Limit(2, per=3600, window="first-use")], name="both")
     assert admitted(both, 5) == 2
+    assert both.try_acquire().denied_limit == 2
 
 
 def test_an_acquire_with_a_timeout_is_a_value(limit):
@@ -61,7 +62,7 @@ def test_permits_are_held_by_blocks_and_admissions(limit):
     with api as admission, api:
         assert isinstance(admission, Admission)
         denied = api.try_acquire()
-        assert denied.denied_by == "permits" and denied.retry_after is None
+        assert denied.denied_by == "permits" and denied.denied_limit is None and denied.retry_after is None
     held = api.try_acquire()
     assert held and api.try_acquire()
     held.release()
@@ -190,11 +191,12 @@ def test_a_denial_says_which_limit_and_until_when(limit):
     api = limit(limits=["100/s", Limit("2/h", burst=2)])
     assert api.denial() is None and api.try_acquire()
     denied = api.denial(1)
-    assert denied.limit == 0 and 0 < denied.retry_at_ns - denied.at_ns <= 10_000_000
+    assert denied.denied_limit == 1 and 0 < denied.retry_at_ns - denied.at_ns <= 10_000_000
     time.sleep(0.02)
     assert api.try_acquire()
     for denied in (api.denial(), api.try_acquire()):
-        assert denied.limit == 1 and denied.denied_by == "limits" and denied.at_ns <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        assert denied.denied_limit == 2 and denied.denied_by == "limits"
+        assert denied.at_ns <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         assert denied.retry_after == pytest.approx((denied.retry_at_ns - denied.at_ns) / 1e9)
         assert 1790 < denied.retry_after <= 1800
     # What was asked without taking has taken nothing.

@@ -8,6 +8,7 @@ use std::time::Duration;
 const TICK: u64 = 10;
 
 thread_local! {
+    static STANDS_STILL: Cell<bool> = const { Cell::new(false) };
     static NOW: Cell<Option<u64>> = const { Cell::new(None) };
     static WALL: Cell<Option<u64>> = const { Cell::new(None) };
 }
@@ -20,6 +21,14 @@ impl SetClock {
         assert!(NOW.get().is_none(), "one clock for each thread");
         NOW.set(Some(now.as_nanos()));
         SetClock(())
+    }
+
+    /// A clock that stands still between the instants to which the test advances it.
+    #[cfg(all(feature = "serde", feature = "zones"))]
+    pub(crate) fn still_at(now: Nanos) -> SetClock {
+        let clock = SetClock::at(now);
+        STANDS_STILL.set(true);
+        clock
     }
 
     /// Advances the time to this instant. It never goes back.
@@ -53,6 +62,7 @@ impl Drop for SetWall {
 impl Drop for SetClock {
     fn drop(&mut self) {
         NOW.set(None);
+        STANDS_STILL.set(false);
     }
 }
 
@@ -64,11 +74,16 @@ pub(super) fn wall_offset() -> Option<u64> {
 /// The time for this thread, if it has set one.
 pub(super) fn now() -> Option<Nanos> {
     let now = NOW.get()?;
-    NOW.set(Some(now + TICK));
+    if !STANDS_STILL.get() {
+        NOW.set(Some(now + TICK));
+    }
     Some(Nanos::from_nanos(now))
 }
 
-/// The quick clock, with almost its maximum lag.
+/// The quick clock, with almost its maximum lag. Where the clock stands still, it lags by nothing.
 pub(super) fn quick() -> Option<Nanos> {
+    if STANDS_STILL.get() {
+        return now();
+    }
     now().map(|now| now - (QUICK_LAG - Duration::from_nanos(1)))
 }

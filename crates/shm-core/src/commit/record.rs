@@ -509,8 +509,10 @@ impl Records<'_> {
             if !is_newest {
                 self.write_pending(&rules, &record, word)?;
             }
+            let before = record;
             let given = rules.refund(&mut record, &amounts, at.as_nanos(), charged, is_newest);
-            if self.replace(epoch, word, &record, size)? {
+            // Where nothing was given back, the state stays: a later admission can still be given back, as the newest.
+            if record == before || self.replace(epoch, word, &record, size)? {
                 return Ok(Refund::of(&units[..rules.len()], &amounts, &given));
             }
             back_off();

@@ -16,12 +16,15 @@
 //! | `change` | changes for all processes, and the end of a limiter |
 //! | `inspect` | read-only views |
 //! | `clock_tests` | what happens when the wall clock is set |
+//! | `conformance` | the scenarios that all fronts run, in simulated time |
 //! | `key_damage_tests` | damaged words of a limiter with limits per key |
 //! | `remove` | removing files that cannot be retired |
 
 mod change;
 #[cfg(test)]
 mod clock_tests;
+#[cfg(all(test, feature = "serde", feature = "zones"))]
+mod conformance;
 mod decide;
 mod give_back;
 mod inspect;

@@ -111,7 +111,7 @@ impl KeyedRateLimit {
     /// All other settings: a burst, another kind of limit, several limits per key, a limit of all keys, the capacity. See
     /// [`KeyedBuilder`].
     pub fn builder(name: &str) -> KeyedBuilder {
-        KeyedBuilder::new(name)
+        RateLimit::builder(name).into()
     }
 
     /// The budget of this key: see [`Key`] for what can be one.

@@ -13,7 +13,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from ._native import Acquiring, Admission, Denied, LimitOfKey, NativeRateLimit, Wakeups
+from ._native import Acquiring, Admission, Denied, LimitOfKey, NativeRateLimit, Reservation, Wakeups
 
 if TYPE_CHECKING:
     from ._rate_limit import Cost, Seconds
@@ -102,6 +102,20 @@ async def acquire(
         del loop.waiting[id]
         request.cancel()
     return waiting.result()
+
+
+async def wait_for_turn(reservation: Reservation) -> Admission:
+    """Sleeps until the turn that was reserved. If the task is cancelled meanwhile, the turn stays reserved."""
+    while True:
+        time = reservation.wait_time()
+        if time <= 0.0:
+            return reservation.commit()
+        if _is_trio():
+            import trio
+
+            await trio.sleep(time)
+        else:
+            await asyncio.sleep(time)
 
 
 _asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()

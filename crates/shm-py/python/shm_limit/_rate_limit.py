@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 from . import _aio, _unnamed
 from ._decorate import Function, decorate
 from ._native import Admission, Denied, Limit, NativeRateLimit
+from ._reference import reference
 
 __all__ = ["RateLimit"]
 
@@ -113,7 +114,7 @@ class RateLimit(NativeRateLimit):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By reference: a process that unpickles it opens the same limiter."""
-        return (_attached, (type(self), self.name, os.path.dirname(self.path), self._on_lost))
+        return reference(self, self._on_lost)
 
     def __repr__(self) -> str:
         return f"<RateLimit {self.name!r}: {self.policy()}>"
@@ -152,10 +153,6 @@ class RateLimit(NativeRateLimit):
         if isinstance(admission, Denied):
             raise admission.exception()
         return admission.waited
-
-
-def _attached(cls: type[RateLimit], name: str, directory: str, on_lost: str) -> RateLimit:
-    return cls.attach(name, directory=directory, on_lost=on_lost)
 
 
 def limits_of(

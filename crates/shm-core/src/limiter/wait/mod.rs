@@ -152,11 +152,11 @@ pub enum WaitStep {
 /// Until when to sleep, and on which futex word.
 #[derive(Clone, Copy, Debug)]
 pub struct SleepPlan {
-    until: Nanos,
+    pub(in crate::limiter) until: Nanos,
     /// The place on whose bell (a futex word) to sleep, and the value it had.
-    bell: Option<(usize, u64)>,
+    pub(in crate::limiter) bell: Option<(usize, u64)>,
     /// The value that the caller's own word had.
-    own: u64,
+    pub(in crate::limiter) own: u64,
 }
 
 impl SleepPlan {

@@ -79,7 +79,7 @@ impl Limiter {
         })
     }
 
-    pub(super) fn bell_of(&self, place: usize) -> u64 {
+    pub(in crate::limiter) fn bell_of(&self, place: usize) -> u64 {
         self.line().bell(place).map_or(0, |bell| bell.load(Ordering::SeqCst))
     }
 

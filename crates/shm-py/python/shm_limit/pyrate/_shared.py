@@ -74,7 +74,7 @@ class SharedBucket(AbstractBucket):
             self._admitted(item)
             return Decision()
         item.timestamp = down(outcome.at_ns)
-        index = 0 if outcome.limit is None else min(outcome.limit, len(self._rates) - 1)
+        index = min(outcome.denied_limit or 1, len(self._rates)) - 1
         retry_at = outcome.retry_at_ns
         return Decision(self._rates[index], _POLL if retry_at is None else up(retry_at) - item.timestamp)
 
