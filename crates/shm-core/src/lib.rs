@@ -71,6 +71,9 @@ pub use limiter::{
     Undecided, WaitStep, Waiter, Waiting, WindowEnd, remove_by_force, sleep_on,
 };
 #[cfg(not(model))]
+#[doc(hidden)]
+pub use limiter::{CountRule, KeyCount, LogNotes, LogStatus};
+#[cfg(not(model))]
 pub use line::CallerWaker;
 #[cfg(not(model))]
 pub use name::{MAX_NAME, Name};

@@ -106,4 +106,6 @@ pub use shm_core::{
     EventCount, Inspection, KeyInspection, KeyStatus, Name, OnMismatch, Result, TableStatus, Waiting,
     WindowEnd,
 };
+#[doc(hidden)]
+pub use shm_core::{CountRule, KeyCount, LogNotes, LogStatus};
 pub use wait::Acquiring;

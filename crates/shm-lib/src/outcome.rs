@@ -163,9 +163,9 @@ impl Admission {
         self.permit.take()
     }
 
-    /// Whether this holds a permit, which dropping it releases.
+    /// Whether it holds a permit: the limiter has permits, and this one was not taken out.
     #[inline]
-    pub fn has_permit(&self) -> bool {
+    pub fn holds_permit(&self) -> bool {
         self.permit.is_some()
     }
 

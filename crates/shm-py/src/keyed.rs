@@ -1,14 +1,14 @@
 //! The handle of a limiter with limits per key, and one key of it.
 
-use crate::convert::{Bounds, cost_or_one, count, rate};
+use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::{exception, wrong_type, wrong_value};
-use crate::outcome::{Source, object};
+use crate::outcome::{Denied, Fields, Source, fields_of_all_keys, object};
 use crate::rate_limit::NativeRateLimit;
-use crate::{policy, wait};
+use crate::{key_pause, opening, policy, wait};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
-use shm_lib::{Key, KeyedRateLimit, OwnedKey};
+use shm_lib::{Key, KeyedBuilder, KeyedRateLimit, Outcome, OwnedKey};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,12 @@ use std::sync::Arc;
 /// A handle of a limiter with limits per key: the native part of `shm_limit.KeyedRateLimit`.
 #[pyclass(frozen, subclass, module = "shm_limit._native")]
 pub(crate) struct NativeKeyedRateLimit(Arc<KeyedRateLimit>);
+
+impl NativeKeyedRateLimit {
+    pub(crate) fn limit(&self) -> Arc<KeyedRateLimit> {
+        Arc::clone(&self.0)
+    }
+}
 
 #[pymethods]
 impl NativeKeyedRateLimit {
@@ -45,22 +51,11 @@ impl NativeKeyedRateLimit {
         let policy = keys
             .map(|keys| policy::policy(py, &in_all, Some(keys), permits, max_waiters, shadow))
             .transpose()?;
-        let on_mismatch = policy::on_mismatch(on_mismatch)?;
-        let mut builder = KeyedRateLimit::builder(name).on_lost(policy::on_lost(on_lost)?);
-        if policy.is_some() {
-            builder = builder.on_mismatch(on_mismatch);
-        }
+        let creates = policy.is_some();
+        let builder = opening::builder(name, creates, directory, mode, seats, on_mismatch, on_lost)?;
+        let mut builder = KeyedBuilder::from(builder);
         if let Some(capacity) = capacity {
             builder = builder.capacity(count("capacity", capacity)?);
-        }
-        if let Some(directory) = directory {
-            builder = builder.directory(directory);
-        }
-        if let Some(mode) = mode {
-            builder = builder.mode(mode);
-        }
-        if let Some(seats) = seats {
-            builder = builder.seats(count("seats", seats)? as usize);
         }
         let opened = py.detach(|| match policy {
             Some(policy) => builder.open_policy(policy),
@@ -104,6 +99,12 @@ impl NativeKeyedRateLimit {
         NativeRateLimit::of(Arc::new(self.0.all_keys().clone()))
     }
 
+    /// Whether it has only limits per key: neither limits nor permits of all keys.
+    fn limits_only_keys(&self, py: Python<'_>) -> PyResult<bool> {
+        let policy = py.detach(|| self.0.all_keys().policy()).map_err(|e| exception(py, &e))?;
+        Ok(policy.limits_only_keys())
+    }
+
     /// The keys that were denied most in the last minute, at most `n`: pairs of a key's parts and how often, estimated.
     fn most_denied(&self, n: usize) -> Vec<(Vec<String>, u64)> {
         self.0.most_denied(n).into_iter().map(|denied| (denied.key, denied.last_minute)).collect()
@@ -118,6 +119,12 @@ impl NativeKeyedRateLimit {
         found.set_item("bytes", table.bytes)?;
         found.set_item("allocated", table.allocated)?;
         Ok(found)
+    }
+
+    /// `response_fields` of `RateLimit`, for a request without a key, which takes only from the limits of all keys.
+    #[pyo3(signature = (policy_name="default", denied=None))]
+    fn response_fields(&self, policy_name: &str, denied: Option<&Denied>) -> Fields {
+        fields_of_all_keys(&self.0, policy_name, denied)
     }
 
     /// The limits per key, as a text.
@@ -166,6 +173,15 @@ impl LimitOfKey {
         object(py, self.source(), wait::acquire_key(py, &self.limit, self.key(), cost_or_one(n)?, bounds)?)
     }
 
+    /// Waits until one call of the key is admitted, and returns for how many seconds it waited.
+    fn wait(&self, py: Python<'_>) -> PyResult<f64> {
+        match wait::acquire_key(py, &self.limit, self.key(), 1.into(), Bounds::default())? {
+            Outcome::Admitted(admission) => Ok(admission.waited().as_secs_f64()),
+            // By the limiter's own max_waiters.
+            Outcome::Denied(denied) => Err(Denied::new(self.source(), denied).exception(py)),
+        }
+    }
+
     /// `acquire` for a task of asyncio or trio: waits without a thread. If the task is cancelled, nothing was taken.
     #[pyo3(signature = (n=None, timeout=None, max_waiters=None))]
     fn acquire_async<'py>(
@@ -183,6 +199,13 @@ impl LimitOfKey {
     fn charge(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let cost = cost_or_one(n)?;
         py.detach(|| self.limit.key(self.key()).charge(cost)).map_err(|e| exception(py, &e))
+    }
+
+    /// Admits no request of the key for this long: charges it with the calls that it could make in that time. A longer pause stays. To
+    /// end it, reset the key. If several callers pause a key at the same instant, each may charge it.
+    fn pause_for(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+        let time = time("seconds", seconds)?;
+        py.detach(|| key_pause::pause(&self.limit, &self.key, time)).map_err(|e| exception(py, &e))
     }
 
     /// Resets the usage of the key to zero. Returns whether it was in the table.
@@ -204,6 +227,12 @@ impl LimitOfKey {
             found.append(one)?;
         }
         Ok(found)
+    }
+
+    /// `response_fields` of `RateLimit`, for a request of this key. The parameter `pk` stands for the key and does not reveal it.
+    #[pyo3(signature = (policy_name="default", denied=None))]
+    fn response_fields(&self, policy_name: &str, denied: Option<&Denied>) -> Fields {
+        self.source().response_fields(policy_name, denied)
     }
 
     fn __repr__(&self) -> String {

@@ -29,11 +29,11 @@ impl LastAdmission {
             && is_only_reference(object)
         {
             // A permit is released when its object is freed, so nothing else may keep that object.
-            let keep = !admission.has_permit();
+            let keep = !admission.holds_permit();
             object.get().with(|inner| *inner = admission);
             return if keep { Ok(object.clone_ref(py)) } else { Ok(last.take().expect("it is there")) };
         }
-        let keep = !admission.has_permit();
+        let keep = !admission.holds_permit();
         let object = Py::new(py, Admission::new(Source::Whole(Arc::clone(limit)), admission))?;
         if keep {
             *last = Some(object.clone_ref(py));

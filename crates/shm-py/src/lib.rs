@@ -4,6 +4,10 @@
 //! |---|---|
 //! | `rate_limit` | the handle: `RateLimit` |
 //! | `keyed` | the handle of a limiter with limits per key, and one key of it |
+//! | `counts` | counts and logs of keys, whose bounds come with the request, for storages of other rate limiters |
+//! | `client_ip` | the address of a server's client, also behind trusted proxies |
+//! | `key_pause` | a pause of one key |
+//! | `opening` | how a limiter is opened: the settings of its file, and what happens when it is not as it was |
 //! | `policy` | limits and settings, as Python gives them |
 //! | `convert` | numbers, periods and costs, as Python gives them |
 //! | `outcome` | what a decision returns: an `Admission` or a `Denied` |
@@ -19,11 +23,15 @@
 #![deny(unsafe_code)]
 
 mod blocks;
+mod client_ip;
 mod convert;
+mod counts;
 mod errors;
 mod event_loop;
+mod key_pause;
 mod keyed;
 mod last_admission;
+mod opening;
 mod outcome;
 mod policy;
 mod rate_limit;
@@ -36,6 +44,10 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use crate::client_ip::NativeClientIp;
+    #[pymodule_export]
+    use crate::counts::{KeyCounts, KeyLogs};
+    #[pymodule_export]
     use crate::event_loop::{Acquiring, Wakeups};
     #[pymodule_export]
     use crate::keyed::{LimitOfKey, NativeKeyedRateLimit};
@@ -44,7 +56,7 @@ mod _native {
     #[pymodule_export]
     use crate::policy::Limit;
     #[pymodule_export]
-    use crate::rate_limit::NativeRateLimit;
+    use crate::rate_limit::{NativeRateLimit, default_directory};
     #[pymodule_export]
     use crate::reservation::Reservation;
 }

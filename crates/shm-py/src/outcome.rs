@@ -5,6 +5,7 @@ use crate::errors::{denial, exception};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use shm_lib::{Cost, DeniedBy, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
+use shm_tower::ResponseFields;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What admitted or denied a request.
@@ -71,6 +72,12 @@ impl Admission {
         self.with(|inner| inner.shadowed()).is_some()
     }
 
+    /// Whether it holds a permit, which has to be released.
+    #[getter]
+    fn holds_permit(&self) -> bool {
+        self.with(|inner| inner.holds_permit())
+    }
+
     /// Releases the permit, if it holds one. To release twice does nothing.
     pub(crate) fn release(&self) {
         // Outside of the lock, since it may wake another caller.
@@ -124,6 +131,32 @@ fn units(actual: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     }
 }
 
+/// The values of the response fields `RateLimit-Policy` and `RateLimit`, and the `Retry-After` of a denied request.
+pub(crate) type Fields = (Option<String>, Option<String>, u64);
+
+impl Source {
+    pub(crate) fn response_fields(&self, policy_name: &str, denied: Option<&Denied>) -> Fields {
+        let denied = denied.map(|denied| &denied.denied);
+        fields(match self {
+            Source::Whole(limit) => ResponseFields::of(limit, policy_name, denied),
+            Source::Key(limit, key) => ResponseFields::of_key(limit, Some(key), policy_name, denied),
+        })
+    }
+}
+
+/// The fields of a request without a key, which takes only from the limits of all keys.
+pub(crate) fn fields_of_all_keys(
+    limit: &KeyedRateLimit,
+    policy_name: &str,
+    denied: Option<&Denied>,
+) -> Fields {
+    fields(ResponseFields::of_key(limit, None, policy_name, denied.map(|denied| &denied.denied)))
+}
+
+fn fields(fields: ResponseFields) -> Fields {
+    (fields.policy, fields.limit, fields.retry_after)
+}
+
 /// A denied request: nothing was taken. It is false, so `if not limit.try_acquire():` works.
 #[pyclass(frozen, module = "shm_limit")]
 pub(crate) struct Denied {
@@ -172,6 +205,10 @@ impl Denied {
 }
 
 impl Denied {
+    pub(crate) fn new(by: Source, denied: shm_lib::Denied) -> Denied {
+        Denied { denied, by }
+    }
+
     pub(crate) fn exception(&self, py: Python<'_>) -> PyErr {
         denial(py, &self.denied, &message(&self.by, &self.denied))
     }
@@ -195,6 +232,6 @@ fn message(source: &Source, denied: &shm_lib::Denied) -> String {
 pub(crate) fn object(py: Python<'_>, by: Source, outcome: Outcome) -> PyResult<Py<PyAny>> {
     match outcome {
         Outcome::Admitted(admission) => Ok(Py::new(py, Admission::new(by, admission))?.into_any()),
-        Outcome::Denied(denied) => Ok(Py::new(py, Denied { denied, by })?.into_any()),
+        Outcome::Denied(denied) => Ok(Py::new(py, Denied::new(by, denied))?.into_any()),
     }
 }

@@ -5,7 +5,7 @@ use crate::errors::{exception, wrong_type, wrong_value};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use shm_lib::limit::{KeySpec, LimitKind, LimitSpec};
-use shm_lib::{OnLost, OnMismatch, PolicySpec, Start, Unit, Zone};
+use shm_lib::{PolicySpec, Start, Unit, Zone};
 
 /// One limit of a limiter: a rate, how it counts, and what. See `RateLimit` for the parameters.
 #[pyclass(frozen, from_py_object, module = "shm_limit")]
@@ -130,23 +130,4 @@ pub(crate) fn policy(
         policy = policy.with_max_waiters(most);
     }
     Ok(if shadow { policy.in_shadow(true) } else { policy })
-}
-
-pub(crate) fn on_mismatch(word: &str) -> PyResult<OnMismatch> {
-    match word {
-        "error" => Ok(OnMismatch::Error),
-        "keep" => Ok(OnMismatch::Keep),
-        "change" => Ok(OnMismatch::Change),
-        other => {
-            Err(wrong_value(format!("on_mismatch must be \"error\", \"keep\" or \"change\", not {other:?}")))
-        }
-    }
-}
-
-pub(crate) fn on_lost(word: &str) -> PyResult<OnLost> {
-    match word {
-        "reopen" => Ok(OnLost::Reopen),
-        "error" => Ok(OnLost::Error),
-        other => Err(wrong_value(format!("on_lost must be \"reopen\" or \"error\", not {other:?}"))),
-    }
 }

@@ -4,15 +4,21 @@ use crate::blocks::Blocks;
 use crate::convert::{Bounds, cost_or_one, count, rate, time};
 use crate::errors::{exception, wrong_value};
 use crate::last_admission::LastAdmission;
-use crate::outcome::{Admission, Source, object};
-use crate::policy;
+use crate::outcome::{Admission, Denied, Fields, Source, object};
+
 use crate::reservation::Reservation;
-use crate::wait;
+use crate::{opening, policy, wait};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use shm_lib::{Outcome, RateLimit};
+use shm_lib::{Directory, Outcome, RateLimit};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The directory of limiters for which none is given.
+#[pyfunction]
+pub(crate) fn default_directory() -> PathBuf {
+    Directory::from_env().path().to_owned()
+}
 
 /// A handle of a limiter: the native part of `shm_limit.RateLimit`, which adds what Python alone can do.
 #[pyclass(frozen, subclass, module = "shm_limit._native")]
@@ -80,20 +86,8 @@ impl NativeRateLimit {
         let policy = limits
             .map(|limits| policy::policy(py, &limits, None, permits, max_waiters, shadow))
             .transpose()?;
-        let mut builder = RateLimit::builder(name).on_lost(policy::on_lost(on_lost)?);
-        let on_mismatch = policy::on_mismatch(on_mismatch)?;
-        if policy.is_some() {
-            builder = builder.on_mismatch(on_mismatch);
-        }
-        if let Some(directory) = directory {
-            builder = builder.directory(directory);
-        }
-        if let Some(mode) = mode {
-            builder = builder.mode(mode);
-        }
-        if let Some(seats) = seats {
-            builder = builder.seats(count("seats", seats)? as usize);
-        }
+        let creates = policy.is_some();
+        let builder = opening::builder(name, creates, directory, mode, seats, on_mismatch, on_lost)?;
         let opened = py.detach(|| match policy {
             Some(policy) => builder.open_policy(policy),
             None => builder.attach(),
@@ -233,7 +227,8 @@ impl NativeRateLimit {
         self.done(py, RateLimit::retire)
     }
 
-    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …}`. Takes nothing.
+    /// What is used and available now: `{"available": …, "used": …, "queued": …, "next_in": …, "limits": […]}`. Takes nothing.
+    /// "limits" has the same of each limit, in the order in which they were given.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let status = self.done(py, RateLimit::status)?;
         let found = PyDict::new(py);
@@ -241,7 +236,26 @@ impl NativeRateLimit {
         found.set_item("used", status.used)?;
         found.set_item("queued", status.queued)?;
         found.set_item("next_in", status.next_in.as_secs_f64())?;
+        let now = shm_lib::now();
+        let limits = status.limits.iter().map(|limit| {
+            let found = PyDict::new(py);
+            found.set_item("available", limit.available)?;
+            found.set_item("used", limit.used)?;
+            found.set_item("queued", limit.queued)?;
+            found.set_item("next_in", limit.next_at.since(now).as_secs_f64())?;
+            Ok(found)
+        });
+        found.set_item("limits", limits.collect::<PyResult<Vec<_>>>()?)?;
         Ok(found)
+    }
+
+    /// How many permits living processes hold, and how many there are. Asks the kernel which processes live. None if the limiter has
+    /// no permits.
+    fn permits(&self, py: Python<'_>) -> PyResult<Option<(u64, u32)>> {
+        self.done(py, |limit| {
+            let found = limit.inspect()?;
+            Ok(found.policy.permits().map(|all| (found.permits_held, all)))
+        })
     }
 
     /// How many requests all processes have made: `{"admitted": …, "calls": …, "denied": …, "waited": …, "waited_time": …}`.
@@ -259,6 +273,13 @@ impl NativeRateLimit {
     /// The limits and permits, as a text.
     fn policy(&self, py: Python<'_>) -> PyResult<String> {
         self.done(py, |limit| limit.policy().map(|policy| policy.to_string()))
+    }
+
+    /// What a server tells its clients: the values of the fields `RateLimit-Policy` and `RateLimit` (None: no such field), and the
+    /// `Retry-After` of a denied request in seconds. They are those of the Rust crate `shm-tower`.
+    #[pyo3(signature = (policy_name="default", denied=None))]
+    fn response_fields(&self, policy_name: &str, denied: Option<&Denied>) -> Fields {
+        self.source().response_fields(policy_name, denied)
     }
 
     /// How many processes have used the limiter and still have it open, not counting this one.

@@ -50,6 +50,11 @@ impl Reservation {
         }
     }
 
+    /// `wait` for a task of asyncio or trio.
+    fn wait_async<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("shm_limit._aio")?.getattr("wait_for_turn")?.call1((slf,))
+    }
+
     /// The admission, if the turn has come; otherwise an error.
     fn commit(&self, py: Python<'_>) -> PyResult<Admission> {
         if self.wait_time() > 0.0 {

@@ -43,6 +43,24 @@ def test_tasks_wait_in_order_without_threads(limit, loop):
 
 
 @loops
+def test_a_task_waits_for_its_reserved_turn(limit, loop):
+    api = limit("10/s")
+
+    async def main():
+        began = time.monotonic()
+        turns = [api.reserve() for _ in range(3)]
+        admissions = await asyncio.gather(*(turn.wait_async() for turn in turns))
+        assert time.monotonic() - began >= 0.19 and all(admissions)
+        waiting = asyncio.ensure_future(api.reserve().wait_async())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run(main, loop)
+
+
+@loops
 def test_a_cancelled_task_takes_nothing(limit, loop):
     api = limit("1/h")
 

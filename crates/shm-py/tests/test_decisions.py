@@ -71,6 +71,17 @@ def test_permits_are_held_by_blocks_and_admissions(limit):
     assert api.try_acquire()
 
 
+def test_the_status_tells_of_each_limit_and_permits_of_those_held(limit):
+    api = limit(limits=[Limit("9/h", burst=9), Limit(2, per=3600, greedy=True)], permits=3)
+    held = api.try_acquire(2)
+    first, second = api.status()["limits"]
+    assert (first["available"], first["used"], first["next_in"]) == (7, 2, 0.0)
+    assert (second["available"], second["used"]) == (0, 2) and 3590 < second["next_in"] <= 3600
+    assert api.permits() == (1, 3)
+    held.release()
+    assert api.permits() == (0, 3) and limit("9/h", name="none").permits() is None
+
+
 def test_an_estimate_is_settled(limit):
     api = limit(100, per=3600, unit="tokens")
     admission = api.try_acquire({"tokens": 60})

@@ -3,7 +3,9 @@
 import ipaddress
 import pickle
 
-from shm_limit import KeyedRateLimit, Limit
+import pytest
+
+from shm_limit import KeyedRateLimit, Limit, RateLimited
 
 
 def admitted(limit, times):
@@ -23,6 +25,17 @@ def test_each_key_has_a_budget_of_its_own(tmp_path):
     assert not users.key("carol").try_acquire()
     assert (["alice"], 4) <= max(users.most_denied(3), key=lambda denied: denied[1])
     assert users.table_status()["capacity"] >= 100_000
+
+
+def test_callers_wait_for_a_key(tmp_path):
+    users = KeyedRateLimit("10/s", name="users", directory=tmp_path, max_waiters=0)
+    assert users.key("alice").wait() == 0.0 and users.key("bob").wait() == 0.0
+    with pytest.raises(RateLimited) as denied:
+        users.key("alice").wait()
+    assert denied.value.denied_by == "line"
+    users = KeyedRateLimit("10/s", name="more", directory=tmp_path)
+    waited = [users.key("alice").wait() for _ in range(3)]
+    assert waited[0] == 0.0 and sum(waited) > 0.15
 
 
 def test_numbers_addresses_and_parts_are_keys(tmp_path):
@@ -48,6 +61,20 @@ def test_limits_of_all_keys_and_several_per_key(tmp_path):
     assert (admitted(users.key("a"), 9), admitted(users.key("b"), 9)) == (4, 2)
     assert users.key("b").try_acquire().denied_by == "limits"
     assert users.all_keys().status()["used"] == 6
+
+
+def test_a_key_is_paused(tmp_path):
+    users = KeyedRateLimit("5/s", burst=5, name="users", directory=tmp_path)
+    users.key("alice").pause_for(30)
+    assert 29 < users.key("alice").try_acquire().retry_after <= 30.2
+    # A shorter pause changes nothing, a longer one extends it.
+    users.key("alice").pause_for(3)
+    assert 29 < users.key("alice").try_acquire().retry_after <= 30.2
+    users.key("alice").pause_for(60)
+    assert 59 < users.key("alice").try_acquire().retry_after <= 60.4
+    assert users.key("bob").try_acquire() and users.key("alice").reset() and users.key("alice").try_acquire()
+    users.key("alice").pause_for(0)
+    assert users.key("alice").try_acquire()
 
 
 def test_a_key_waits(tmp_path):

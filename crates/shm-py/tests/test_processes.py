@@ -1,6 +1,7 @@
 """One budget for processes: forked, spawned, killed; and handles that travel."""
 
 import concurrent.futures
+import gc
 import multiprocessing
 import os
 import pickle
@@ -133,3 +134,66 @@ def test_private_limiters_are_removed_when_their_process_ends():
     # The next process that has a private limiter removes what the dead one left.
     run()
     assert not os.path.exists(killed)
+
+
+OUTLIVED = """
+import os, sys, time
+from shm_limit import RateLimit
+limit = RateLimit("10/h", burst=10)
+assert sum(bool(limit.try_acquire()) for _ in range(6)) == 6
+if os.fork() == 0:
+    # It has not used its copy of the handle when its parent ends.
+    while os.getppid() == int(sys.argv[1]):
+        time.sleep(0.01)
+    time.sleep(0.2)
+    print(limit.path, sum(bool(limit.try_acquire()) for _ in range(20)), flush=True)
+    sys.exit()
+"""
+
+
+def test_a_private_limiter_lasts_as_long_as_a_forked_child():
+    code = OUTLIVED.replace("int(sys.argv[1])", "parent").replace("limit = ", "parent = os.getpid()\nlimit = ")
+    path, admitted = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
+    assert admitted == "4" and not os.path.exists(path)
+
+
+AT_IMPORT = """
+import multiprocessing, sys
+from shm_limit import RateLimit
+
+limit = RateLimit("10/h", burst=10)
+others = [RateLimit("1/h") for _ in range(2)]
+
+def take(_):
+    return sum(bool(limit.try_acquire()) for _ in range(5)), sum(bool(other.try_acquire()) for other in others)
+
+if __name__ == "__main__":
+    with multiprocessing.get_context(sys.argv[1]).Pool(3) as pool:
+        taken = pool.map(take, range(9), chunksize=1)
+    print(sum(of for of, _ in taken), sum(of for _, of in taken))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_limiter_without_a_name_that_a_module_makes_is_shared(tmp_path, method):
+    (tmp_path / "program.py").write_text(AT_IMPORT)
+    run = [sys.executable, str(tmp_path / "program.py"), method]
+    # Two programs of the same file are not related.
+    first, second = (subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    assert [first.communicate()[0].split(), second.communicate()[0].split()] == [["10", "2"]] * 2
+
+
+def test_a_closed_descriptor_of_a_private_limiter_is_nobody_elses(tmp_path):
+    limit = RateLimit("1/h")
+    numbers = [int(number) for number in os.listdir("/proc/self/fd")]
+    mine = {fd for fd in numbers if os.path.exists(f"/proc/self/fd/{fd}") and os.path.samefile(f"/proc/self/fd/{fd}", limit.path)}
+    (number,) = mine
+    path = limit.path
+    with open(tmp_path / "file", "w") as file:
+        # The number is another file now, as after a program has become a daemon.
+        os.dup2(file.fileno(), number)
+    del limit
+    gc.collect()
+    os.fstat(number)
+    os.close(number)
+    assert not os.path.exists(path)

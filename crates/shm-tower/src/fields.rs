@@ -12,7 +12,9 @@
 use crate::budget::Budget;
 use crate::config::LayerConfig;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use shm_lib::{Denied, DeniedBy, KeyPolicy, KeyedRateLimit, Limit, OwnedKey, Policy, Result, Status};
+use shm_lib::{
+    Denied, DeniedBy, KeyPolicy, KeyedRateLimit, Limit, OwnedKey, Policy, RateLimit, Result, Status,
+};
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -71,51 +73,106 @@ enum Scope {
 #[derive(Clone, Copy)]
 struct Partition(u64);
 
-/// Adds the fields to the response of an admitted or denied request. Adds none if the limiter is gone or in shadow mode, or has no
-/// limit for the request.
+/// The values of the response fields that a [`RateLimitLayer`](crate::RateLimitLayer) adds, for servers that are not tower
+/// services, such as those of other languages.
 ///
-/// Returns the `Retry-After` of a denied request in seconds: at least 1 (also if the time is not known), and at least the `t` of
-/// the `RateLimit` field.
+/// ```
+/// # fn main() -> shm_lib::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use shm_lib::{Rate, RateLimit};
+/// use shm_tower::ResponseFields;
+///
+/// let limit = RateLimit::builder("api").directory(dir.path()).burst(5).open_rate(Rate::per_minute(5)?)?;
+/// let fields = ResponseFields::of(&limit, "default", None);
+/// assert_eq!(fields.policy.as_deref(), Some("\"default\";q=5;w=60"));
+/// assert_eq!(fields.limit.as_deref(), Some("\"default\";r=5;t=60"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResponseFields {
+    /// The value of `RateLimit-Policy`. `None` if the limiter is gone or in shadow mode, or has no limit for the request.
+    pub policy: Option<String>,
+    /// The value of `RateLimit`. `None` as for `policy`, and if it is not known for how long a request is denied.
+    pub limit: Option<String>,
+    /// The `Retry-After` of a denied request in seconds: at least 1 (also if the time is not known), and at least the `t` of
+    /// `limit`.
+    pub retry_after: u64,
+}
+
+impl ResponseFields {
+    /// The fields of a request that takes from this limiter, and why it was denied, if it was. `policy_name` is that of
+    /// [`RateLimitLayer::policy_name`](crate::RateLimitLayer::policy_name).
+    pub fn of(limit: &RateLimit, policy_name: &str, denied: Option<&Denied>) -> ResponseFields {
+        fields(&Names::of(policy_name), limit, None, denied)
+    }
+
+    /// The fields of a request that takes from the budget of this key; without a key, only from the limits of all keys.
+    pub fn of_key(
+        limit: &KeyedRateLimit,
+        key: Option<&OwnedKey>,
+        policy_name: &str,
+        denied: Option<&Denied>,
+    ) -> ResponseFields {
+        fields(&Names::of(policy_name), limit.all_keys(), Some((limit, key)), denied)
+    }
+}
+
+/// Adds the fields to the response of an admitted or denied request. Returns the `Retry-After` of a denied request.
 pub(crate) fn add(
     config: &LayerConfig,
     budget: &Budget,
     denied: Option<&Denied>,
     headers: &mut HeaderMap,
 ) -> u64 {
-    let retry_after = seconds(denied.and_then(Denied::retry_after).unwrap_or_default());
-    if matches!(budget, Budget::Unlimited) {
-        return retry_after;
-    }
-    let limit = config.limiter.all();
-    let (Ok(policy), Ok(status)) = (limit.policy(), limit.status()) else { return retry_after };
-    if policy.is_shadow() {
-        return retry_after;
-    }
-    let mut reported = Vec::new();
-    let mut suffix = "";
-    if let Some(keyed) = config.limiter.keyed() {
-        suffix = "-all";
-        if let Budget::Key(key) = budget {
-            match of_key(&config.names, keyed, key, &policy) {
-                Ok(of_key) => reported = of_key,
-                Err(_) => return retry_after,
-            }
-        }
-    }
-    reported.extend(of_all(&config.names, suffix, &policy, &status));
-    let of_permits = policy.permits().map(|n| (config.names.of_permits(), n));
-    let (limits, max_window) = match denied {
-        None => (remaining(&reported), 0),
-        Some(denied) => exhausted(&reported, &config.names, &policy, denied),
+    let key = match budget {
+        Budget::Key(key) => Some(key),
+        Budget::All => None,
+        Budget::Unlimited => return seconds(denied.and_then(Denied::retry_after).unwrap_or_default()),
     };
-    for (name, value) in [(POLICY, policies(&reported, of_permits)), (LIMIT, limits)] {
-        if let Ok(value) = HeaderValue::from_str(&value)
-            && !value.is_empty()
-        {
+    let keyed = config.limiter.keyed().map(|keyed| (keyed, key));
+    let fields = fields(&config.names, config.limiter.all(), keyed, denied);
+    for (name, value) in [(POLICY, fields.policy), (LIMIT, fields.limit)] {
+        if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
             headers.append(name, value);
         }
     }
-    retry_after.max(max_window)
+    fields.retry_after
+}
+
+fn fields(
+    names: &Names,
+    limit: &RateLimit,
+    keyed: Option<(&KeyedRateLimit, Option<&OwnedKey>)>,
+    denied: Option<&Denied>,
+) -> ResponseFields {
+    let retry_after = seconds(denied.and_then(Denied::retry_after).unwrap_or_default());
+    let none = ResponseFields { policy: None, limit: None, retry_after };
+    let (Ok(policy), Ok(status)) = (limit.policy(), limit.status()) else { return none };
+    if policy.is_shadow() {
+        return none;
+    }
+    let mut reported = Vec::new();
+    if let Some((keyed, Some(key))) = keyed {
+        match of_key(names, keyed, key, &policy) {
+            Ok(of_key) => reported = of_key,
+            Err(_) => return none,
+        }
+    }
+    let suffix = if keyed.is_some() { "-all" } else { "" };
+    reported.extend(of_all(names, suffix, &policy, &status));
+    let of_permits = policy.permits().map(|n| (names.of_permits(), n));
+    let (limits, max_window) = match denied {
+        None => (remaining(&reported), 0),
+        Some(denied) => exhausted(&reported, names, &policy, denied),
+    };
+    let filled = |value: String| Some(value).filter(|value| !value.is_empty());
+    ResponseFields {
+        policy: filled(policies(&reported, of_permits)),
+        limit: filled(limits),
+        retry_after: retry_after.max(max_window),
+    }
 }
 
 /// The limits of this key.

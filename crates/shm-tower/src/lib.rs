@@ -29,6 +29,7 @@
 //! | [`Mode`] | reject requests over the limit, or let them wait |
 //! | [`OnError`] | fail open or fail closed when the limiter cannot decide |
 //! | [`Admitted`], [`Undecided`] | in the extensions of requests and responses: when a request was admitted, or why the limiter could not decide |
+//! | [`ResponseFields`] | the values of the response fields, for servers that are not tower services |
 //! | [`Limited`], [`ResponseFuture`], [`LimitedBody`] | the service, its future and its body |
 //!
 //! - `poll_ready` charges nothing; `call` charges the request's cost.
@@ -59,6 +60,7 @@ mod verdict;
 
 pub use body::LimitedBody;
 pub use config::{Mode, OnError};
+pub use fields::ResponseFields;
 pub use future::ResponseFuture;
 pub use keys::{ClientIp, HeaderKey, KeyExtractor, OnMissing, PathKey, PeerIp, ProxyHeader, RequestKey};
 pub use layer::RateLimitLayer;

@@ -118,6 +118,11 @@ impl Sip {
 }
 
 impl KeyHash {
+    /// All of it.
+    pub(crate) fn bytes(self) -> [u8; 16] {
+        (u128::from(self.row) << 64 | u128::from(self.tag.word())).to_le_bytes()
+    }
+
     /// The key's row, in a table of this many.
     #[inline]
     pub(crate) fn row(self, rows: usize) -> usize {

@@ -133,6 +133,36 @@ pub(crate) struct KeyParams {
     pub(crate) anchor_ticks: u64,
 }
 
+/// The windows of a key, for those who compare its count themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyWindows {
+    /// The count of the present window; `u64::MAX` if it is at least the limit's own `max`, where it ends.
+    pub(crate) used: u64,
+    /// The count of the window before, of a sliding counter.
+    pub(crate) before: u64,
+    /// When the present window ends.
+    pub(crate) ends_at: Nanos,
+    /// The length of a window.
+    pub(crate) per: u64,
+    pub(crate) is_paused: bool,
+    /// The greatest count that is told.
+    pub(crate) most: u64,
+}
+
+impl KeyWindows {
+    /// What counts of the window before: in the proportion of the window that is left, rounded down.
+    pub(crate) fn weighted_before(&self, now: Nanos) -> u64 {
+        let left = (self.ends_at.since(now).as_nanos() as u64).min(self.per);
+        (u128::from(self.before) * u128::from(left) / u128::from(self.per)) as u64
+    }
+
+    /// Whether `amount` more would be at most `most`.
+    pub(crate) fn has_room_for(&self, amount: u64, most: u64, now: Nanos) -> bool {
+        let all = self.used.saturating_add(self.weighted_before(now)).saturating_add(amount);
+        !self.is_paused && all <= most.min(self.most)
+    }
+}
+
 /// What a request for a key leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Charge {
@@ -495,6 +525,50 @@ impl KeyLimit {
                 }
                 let number = w.number(Nanos::from_nanos(at.start));
                 Sliding { number, used: at.used, before: at.before }.word(w)
+            }
+        }
+    }
+
+    /// Whether it admits one call at a time.
+    pub(crate) fn is_bucket_of_one(&self) -> bool {
+        matches!(self, KeyLimit::Bucket(b) if b.interval == b.tolerance)
+    }
+
+    /// The windows of a key in this state; `None` for a bucket, which has none.
+    pub(crate) fn windows(&self, state: u64, now: Nanos) -> Option<KeyWindows> {
+        let (w, number, used, before) = match self {
+            KeyLimit::Bucket(_) => return None,
+            KeyLimit::Fixed(w) => {
+                let (number, used) = fixed(w, state.max(self.unused(now)));
+                (w, number, used, 0)
+            }
+            KeyLimit::Sliding(w) => {
+                let s = Sliding::of(w, state).advanced(w.number(now));
+                (w, s.number, s.used, s.before)
+            }
+        };
+        let most = w.max.min(w.full());
+        // By the clock of another process, a window may have begun already. A window that begins later is full of a debt.
+        let is_debt = w.start(number) > now + QUICK_LAG;
+        let used = if is_debt || used >= most { u64::MAX } else { used };
+        let ends_at = w.start(number.saturating_add(1)).max(now);
+        Some(KeyWindows { used, before, ends_at, per: w.per.max(1), is_paused: now < w.not_before, most })
+    }
+
+    /// The state after a count of `amount` more in the window of this instant, or in the key's own if that is later. A count ends at
+    /// the limit's own `max`. The same state for a bucket.
+    pub(crate) fn counted(&self, state: u64, now: Nanos, amount: u64) -> u64 {
+        match self {
+            KeyLimit::Bucket(_) => state,
+            KeyLimit::Fixed(w) => {
+                let (number, used) = fixed(w, state.max(self.unused(now)));
+                let used = used.saturating_add(amount).min(w.max.min(w.full())).max(used);
+                w.numbered(number, 1) | used
+            }
+            KeyLimit::Sliding(w) => {
+                let s = Sliding::of(w, state).advanced(w.number(now));
+                let used = s.used.saturating_add(amount).min(w.max.min(w.full())).max(s.used);
+                Sliding { used, ..s }.word(w)
             }
         }
     }

@@ -57,6 +57,8 @@ pub use events::EventCount;
 pub(crate) use key::{HashKey, KeyHash};
 #[cfg(all(test, not(model)))]
 pub(crate) use key_limit::Charge;
+#[cfg(not(model))]
+pub(crate) use key_limit::KeyWindows;
 pub(crate) use key_limit::{BUCKET as BUCKET_OF_A_KEY, KeyClock, KeyLimit, KeyParams};
 #[cfg(not(model))]
 pub(crate) use row::{Decision as RowDecision, KeyReset, Request as RowRequest, Row};

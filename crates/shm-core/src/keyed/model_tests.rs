@@ -350,6 +350,8 @@ proptest! {
             let known = row.known(&limit, tag, now);
             let _ = (limit.usage(known.state, now), limit.debt(known.state, now, amount), limit.recovery_ns());
             let _ = (limit.advance_past(known.state, now), limit.charge(known.state, now, cost, Nanos::from_nanos(u64::MAX)));
+            let windows = limit.windows(known.state, now);
+            let _ = (windows.map(|windows| windows.has_room_for(cost, u64::MAX, now)), limit.counted(known.state, now, cost));
             let _ = row.admit(&limit, &request);
             let _ = row.reset(&limit, tag, now);
             let _ = row.admit(&limit, &request);

@@ -43,6 +43,14 @@ pub(crate) enum Decision {
     Full,
 }
 
+/// What a key's state has become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Added {
+    pub(crate) state: u64,
+    /// As in [`Decision`].
+    pub(crate) has_forgotten: bool,
+}
+
 /// What a reset of a key did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyReset {
@@ -201,6 +209,33 @@ impl<const N: usize> Row<'_, N> {
         amount: u64,
         latest: Nanos,
     ) -> Result<(), Nanos> {
+        let debt = |base, _| {
+            let state = limit.debt(base, now, amount);
+            let ready = limit.next_at(state, now);
+            if ready > latest { Err(ready) } else { Ok(state) }
+        };
+        self.add(limit, key, now, debt).map(|_| ())
+    }
+
+    /// Replaces a key's state by what `next` makes of it, which is not less. `next` also gets whether the state is one that a new
+    /// key inherits; its error leaves the key as it is.
+    pub(crate) fn add<E>(
+        self,
+        limit: &KeyLimit,
+        key: Tag,
+        now: Nanos,
+        next: impl Fn(u64, bool) -> Result<u64, E>,
+    ) -> Result<Added, E> {
+        let next_at = |place: &Place| {
+            let (is_inherited, base) = match place {
+                Place::Here(own) => (false, own.slot.state),
+                Place::Nowhere(least) => {
+                    let base = limit.inherited(least.slot.state, self.states(), now);
+                    (limit.is_live(least.slot.state, now), base)
+                }
+            };
+            next(base, is_inherited).map(|state| Added { state, has_forgotten: is_inherited })
+        };
         loop {
             let mut place = self.find(key);
             let mut tag = key;
@@ -212,37 +247,27 @@ impl<const N: usize> Row<'_, N> {
                 tag = own.slot.tag.of_life(own.slot.tag.life());
                 let (index, slot) = (own.index, own.slot);
                 place = self.find(tag);
-                let base = self.base_at(limit, &place, now);
-                let state = limit.debt(base, now, amount);
                 if matches!(&place, Place::Nowhere(least) if least.index == index) {
                     // The row is full of debts of which its own is the least: as in `admit_in_later_life`.
                     tag = key;
                     place = Place::Nowhere(Found { index, slot });
-                } else if slot.state < state
-                    && limit.next_at(state, now) <= latest
-                    && !Slot::replace(&self.0[index % N], slot, Slot { state, ..slot })
-                {
-                    continue;
+                } else {
+                    let state = next_at(&place)?.state;
+                    if slot.state < state && !Slot::replace(&self.0[index % N], slot, Slot { state, ..slot })
+                    {
+                        continue;
+                    }
                 }
             }
-            let base = self.base_at(limit, &place, now);
-            let state = limit.debt(base, now, amount);
-            let ready = limit.next_at(state, now);
-            if ready > latest {
-                return Err(ready);
-            }
+            let added = next_at(&place)?;
             let (Place::Here(Found { index, slot }) | Place::Nowhere(Found { index, slot })) = place;
-            if state <= slot.state || Slot::replace(&self.0[index % N], slot, Slot { state, tag }) {
-                return Ok(());
+            // With sound parameters the state grows, unless the key has all that its state can hold already.
+            if added.state <= slot.state {
+                return Ok(Added { has_forgotten: false, ..added });
             }
-        }
-    }
-
-    /// The state from which a key at this place starts.
-    fn base_at(self, limit: &KeyLimit, place: &Place, now: Nanos) -> u64 {
-        match place {
-            Place::Here(own) => own.slot.state,
-            Place::Nowhere(least) => limit.inherited(least.slot.state, self.states(), now),
+            if Slot::replace(&self.0[index % N], slot, Slot { state: added.state, tag }) {
+                return Ok(added);
+            }
         }
     }
 

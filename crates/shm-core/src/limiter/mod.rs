@@ -42,7 +42,9 @@ mod settings;
 mod wait;
 
 pub use inspect::{Inspection, KeyInspection, Waiting, WindowEnd};
-pub use keys::{DeniedKey, KeyAsk, KeyOf, KeyStatus, PrefetchedKey, TableStatus};
+pub use keys::{
+    CountRule, DeniedKey, KeyAsk, KeyCount, KeyOf, KeyStatus, LogNotes, LogStatus, PrefetchedKey, TableStatus,
+};
 use process::ProcessState;
 pub use receipt::{ChargeTotals, Decision, Receipt, ReservedTurn, Undecided};
 pub use remove::remove_by_force;

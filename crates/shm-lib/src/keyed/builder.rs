@@ -44,11 +44,15 @@ pub struct KeyedBuilder {
     hides_names: Option<bool>,
 }
 
-impl KeyedBuilder {
-    pub(super) fn new(name: &str) -> KeyedBuilder {
-        KeyedBuilder { base: Builder::new(name), of_all: Vec::new(), refuses_new: None, hides_names: None }
+/// With the settings of the file and of losses that a [`Builder`] has; its settings of the limit are those of each key then, and its
+/// permits those of all keys.
+impl From<Builder> for KeyedBuilder {
+    fn from(base: Builder) -> KeyedBuilder {
+        KeyedBuilder { base, of_all: Vec::new(), refuses_new: None, hides_names: None }
     }
+}
 
+impl KeyedBuilder {
     fn with(self, set: impl FnOnce(Builder) -> Builder) -> KeyedBuilder {
         KeyedBuilder { base: set(self.base), ..self }
     }

@@ -6,6 +6,7 @@
 //! | `builder` | its settings |
 //! | `key` | a key, and what can be one |
 //! | `limit_of_key` | one key's budget |
+//! | `counts` | counts and logs of a key, whose bounds come with the request |
 //! | `decide` | a request of a key: decided now, from its own limits and those of all keys |
 //! | `many` | many keys at once |
 //! | `acquire` | a request that may wait, and its bounds |
@@ -13,6 +14,7 @@
 
 mod acquire;
 mod builder;
+mod counts;
 mod decide;
 mod key;
 mod limit_of_key;
@@ -109,7 +111,7 @@ impl KeyedRateLimit {
     /// All other settings: a burst, another kind of limit, several limits per key, a limit of all keys, the capacity. See
     /// [`KeyedBuilder`].
     pub fn builder(name: &str) -> KeyedBuilder {
-        KeyedBuilder::new(name)
+        RateLimit::builder(name).into()
     }
 
     /// The budget of this key: see [`Key`] for what can be one.

@@ -16,6 +16,8 @@
     users = KeyedRateLimit(5, per=1, burst=10, name="users")
     users.key("alice").try_acquire()           # 5 calls a second for each user
 
+Modules for HTTP: shm_limit.httpx and shm_limit.requests for clients, shm_limit.asgi and shm_limit.wsgi for servers.
+
 Periods are numbers of seconds or timedeltas. A denial is a value that is false, and says after how long to try again
 (`retry_after`). Errors are subclasses of ShmLimitError.
 """

@@ -13,10 +13,10 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from ._native import Acquiring, Admission, Denied, LimitOfKey, Wakeups
+from ._native import Acquiring, Admission, Denied, LimitOfKey, NativeRateLimit, Reservation, Wakeups
 
 if TYPE_CHECKING:
-    from ._rate_limit import Cost, RateLimit, Seconds
+    from ._rate_limit import Cost, Seconds
 
 _ids = itertools.count(1)
 
@@ -68,7 +68,7 @@ class _Loop:
 
 
 async def acquire(
-    limit: Union[RateLimit, LimitOfKey],
+    limit: Union[NativeRateLimit, LimitOfKey],
     n: Cost,
     timeout: Optional[Seconds],
     max_waiters: Optional[int],
@@ -102,6 +102,20 @@ async def acquire(
         del loop.waiting[id]
         request.cancel()
     return waiting.result()
+
+
+async def wait_for_turn(reservation: Reservation) -> Admission:
+    """Sleeps until the turn that was reserved. If the task is cancelled meanwhile, the turn stays reserved."""
+    while True:
+        time = reservation.wait_time()
+        if time <= 0.0:
+            return reservation.commit()
+        if _is_trio():
+            import trio
+
+            await trio.sleep(time)
+        else:
+            await asyncio.sleep(time)
 
 
 _asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()

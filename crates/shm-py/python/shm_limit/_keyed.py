@@ -8,6 +8,7 @@ from typing import Any, Optional, Union
 
 from ._native import Limit, NativeKeyedRateLimit
 from ._rate_limit import Seconds, limits_of
+from ._reference import reference
 
 __all__ = ["KeyedRateLimit"]
 
@@ -89,11 +90,7 @@ class KeyedRateLimit(NativeKeyedRateLimit):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By reference: a process that unpickles it opens the same limiter."""
-        return (_attached, (type(self), self.name, os.path.dirname(self.path), self._on_lost))
+        return reference(self, self._on_lost)
 
     def __repr__(self) -> str:
         return f"<KeyedRateLimit {self.name!r}: {self.policy()}>"
-
-
-def _attached(cls: type[KeyedRateLimit], name: str, directory: str, on_lost: str) -> KeyedRateLimit:
-    return cls.attach(name, directory=directory, on_lost=on_lost)

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Optional, Union
 
-from . import _aio, _private
+from . import _aio, _unnamed
 from ._decorate import Function, decorate
 from ._native import Admission, Denied, Limit, NativeRateLimit
+from ._reference import reference
 
 __all__ = ["RateLimit"]
 
@@ -86,14 +87,15 @@ class RateLimit(NativeRateLimit):
             on_mismatch=on_mismatch,
             on_lost=on_lost,
         )
-        is_private = name is None
-        if name is None:
-            name = _private.new_name()
-            settings["on_mismatch"], settings["on_lost"] = "keep", "reopen"
-        self = super().__new__(cls, name, all_limits, **settings)
+        if name is not None:
+            return cls._open(name, all_limits, settings)
+        settings["on_lost"], unnamed = "reopen", _unnamed.new_name()
+        return _unnamed.hold(lambda: cls._open(unnamed, all_limits, settings))
+
+    @classmethod
+    def _open(cls, name: str, limits: Optional[list[Union[Limit, str]]], settings: dict[str, Any]) -> RateLimit:
+        self = super().__new__(cls, name, limits, **settings)
         self._on_lost = settings["on_lost"]
-        if is_private:
-            _private.adopt(self)
         return self
 
     @classmethod
@@ -105,14 +107,14 @@ class RateLimit(NativeRateLimit):
         on_lost: str = "reopen",
     ) -> RateLimit:
         """Joins the limiter `name` with whatever limits it has, and never creates it."""
-        path = None if directory is None else os.fspath(directory)
-        self = NativeRateLimit.__new__(cls, name, None, directory=path, on_lost=on_lost)
-        self._on_lost = on_lost
-        return self
+        settings = dict(directory=None if directory is None else os.fspath(directory), on_lost=on_lost)
+        if _unnamed.is_unnamed(name):
+            return _unnamed.hold(lambda: cls._open(name, None, settings))
+        return cls._open(name, None, settings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By reference: a process that unpickles it opens the same limiter."""
-        return (_attached, (type(self), self.name, os.path.dirname(self.path), self._on_lost))
+        return reference(self, self._on_lost)
 
     def __repr__(self) -> str:
         return f"<RateLimit {self.name!r}: {self.policy()}>"
@@ -151,10 +153,6 @@ class RateLimit(NativeRateLimit):
         if isinstance(admission, Denied):
             raise admission.exception()
         return admission.waited
-
-
-def _attached(cls: type[RateLimit], name: str, directory: str, on_lost: str) -> RateLimit:
-    return cls.attach(name, directory=directory, on_lost=on_lost)
 
 
 def limits_of(

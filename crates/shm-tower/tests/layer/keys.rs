@@ -4,10 +4,10 @@ use crate::{Answer, LONG, MINUTE, SECOND, field, hello, text};
 use http::request::Parts;
 use http::{HeaderName, Request, StatusCode};
 use http_body::Body;
-use shm_lib::{Cost, ErrorKind, KeyedBuilder, KeyedRateLimit, Limit, Rate, Unit};
+use shm_lib::{Cost, ErrorKind, Key, KeyedBuilder, KeyedRateLimit, Limit, Rate, Unit};
 use shm_tower::{
     ClientIp, HeaderKey, KeyExtractor, Mode, OnError, OnMissing, PathKey, PeerIp, RateLimitLayer, RequestKey,
-    Undecided,
+    ResponseFields, Undecided,
 };
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -323,6 +323,26 @@ async fn both_policies_are_listed() {
     let [policies, limits] = without_pk(&refused);
     assert!(policies == policy && is_field(&limits, r#""default-all";r=0;t=9"#), "{policies} {limits}");
     assert!(is_left_of(field(&refused, "retry-after").unwrap(), 9));
+}
+
+#[tokio::test]
+async fn servers_that_are_not_tower_services_get_the_same_fields() {
+    let fixture = Fixture::with(|b| b.burst(2).in_all(bucket(7, 60 * MINUTE, 7)), 2, 60 * MINUTE);
+    let service = hello(&fixture.per_user(Mode::Reject).policy_name("api"));
+    let alice = Key::from("alice").into_owned();
+    let first = get(&service, "alice").await;
+    let fields = ResponseFields::of_key(&fixture.limit, Some(&alice), "api", None);
+    assert_eq!(fields.policy.as_deref(), field(&first, "ratelimit-policy"));
+    assert_eq!(fields.limit.as_deref(), field(&first, "ratelimit"));
+
+    get(&service, "alice").await;
+    let outcome = fixture.limit.key(&alice).try_acquire(1).unwrap();
+    let fields = ResponseFields::of_key(&fixture.limit, Some(&alice), "api", outcome.denied().as_ref());
+    assert!(fields.limit.unwrap().starts_with(r#""api";r=0;t=1"#) && fields.retry_after > 1_700);
+
+    let of_all = ResponseFields::of_key(&fixture.limit, None, "api", None);
+    assert_eq!(of_all.policy.as_deref(), Some(r#""api-all";q=7;w=3600"#));
+    assert_eq!(of_all.limit.as_deref(), Some(r#""api-all";r=5;t=2572"#));
 }
 
 #[tokio::test]

@@ -338,7 +338,7 @@ impl Limiter {
     }
 
     #[cold]
-    fn count_forgotten(&self, now: Nanos) {
+    pub(super) fn count_forgotten(&self, now: Nanos) {
         if let Some(stats) = self.segment.key_stats() {
             events::count(&stats.forgotten, now);
         }
@@ -346,7 +346,14 @@ impl Limiter {
 
     /// Counts a denial of the key with this tag and these parts.
     #[inline(never)]
-    fn count_denied_key(&self, key: Tag, parts: &[&[u8]], decision: KeyDecision, now: Nanos, epoch: u64) {
+    pub(super) fn count_denied_key(
+        &self,
+        key: Tag,
+        parts: &[&[u8]],
+        decision: KeyDecision,
+        now: Nanos,
+        epoch: u64,
+    ) {
         let Some(stats) = self.segment.key_stats() else { return };
         self.process.seat.counter(&self.segment).denied();
         match decision {

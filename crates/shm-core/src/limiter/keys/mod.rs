@@ -9,15 +9,23 @@
 //! | `mod` | what a request is, and what it needs of the configuration and the file |
 //! | `decide` | decisions: a request, or only a look |
 //! | `control` | debts and resets of keys, and of all keys |
+//! | `count` | counts of keys with windows, and bounds that come with the request |
+//! | `log` | an exact log per key, whose entries are keys |
 //! | `status` | what is known of a key, how full the tables are, which keys are denied most |
 
 mod control;
+mod count;
+#[cfg(test)]
+mod count_tests;
 mod decide;
+mod log;
 mod status;
 #[cfg(test)]
 mod tests;
 
+pub use count::{CountRule, KeyCount};
 pub use decide::PrefetchedKey;
+pub use log::{LogNotes, LogStatus};
 pub use status::{DeniedKey, KeyStatus, TableStatus};
 
 use super::Limiter;
