@@ -156,8 +156,11 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     fn begin(run: &'a Run<'a>) -> Result<Play<'a>, Attempt> {
         let (scenario, dir) = (run.scenario, shared_dir());
-        let dialogues = run.fronts.iter().map(|front| open(front, scenario, dir.path()));
-        let dialogues = dialogues.collect::<Result<Vec<_>, _>>().map_err(|why| Attempt::Wrong(vec![why]))?;
+        // The last one first: an interpreter takes a while to start, and should not do so after the limiter was created.
+        let dialogues = run.fronts.iter().rev().map(|front| open(front, scenario, dir.path()));
+        let mut dialogues =
+            dialogues.collect::<Result<Vec<_>, _>>().map_err(|why| Attempt::Wrong(vec![why]))?;
+        dialogues.reverse();
         let start = match &scenario.wall {
             Some(wall) => begin(wall),
             None if scenario.begins_when_created => Patch::of(&dir.path().join(NAME)).get(offset::CREATED),
