@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use shm_lib::{Denied, Error};
+use shm_lib::{Denied, DeniedBy, Error};
 
 /// An error of the library as an exception.
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
@@ -20,9 +20,17 @@ pub(crate) fn denial(py: Python<'_>, denied: &Denied, message: &str) -> PyErr {
     let retry_after = denied.retry_after().map(|time| time.as_secs_f64());
     let made = CLASS
         .import(py, "shm_limit._errors", "RateLimited")
-        .and_then(|class| class.call1((message, retry_after, denied.by().word())))
+        .and_then(|class| class.call1((message, retry_after, denied.by().word(), limit_of(denied))))
         .map(Bound::unbind);
     raised(py, made)
+}
+
+/// Which limit denied a request, counted from 1.
+pub(crate) fn limit_of(denied: &Denied) -> Option<usize> {
+    match denied.by() {
+        DeniedBy::Limit { index, .. } | DeniedBy::KeyLimit { index, .. } => Some(index + 1),
+        _ => None,
+    }
 }
 
 fn raised(py: Python<'_>, made: PyResult<Py<PyAny>>) -> PyErr {

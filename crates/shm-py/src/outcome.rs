@@ -1,10 +1,10 @@
 //! What a decision returns: an `Admission`, which is true, or a `Denied`, which is false.
 
 use crate::convert::cost;
-use crate::errors::{denial, exception};
+use crate::errors::{denial, exception, limit_of};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use shm_lib::{Cost, DeniedBy, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
+use shm_lib::{Cost, Key, KeyedRateLimit, Outcome, OwnedKey, RateLimit, Settled};
 use shm_tower::ResponseFields;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -183,10 +183,7 @@ impl Denied {
     /// one of the limits per key.
     #[getter]
     fn denied_limit(&self) -> Option<usize> {
-        match self.denied.by() {
-            DeniedBy::Limit { index, .. } | DeniedBy::KeyLimit { index, .. } => Some(index + 1),
-            _ => None,
-        }
+        limit_of(&self.denied)
     }
 
     /// The instant of the decision, in nanoseconds of `time.CLOCK_BOOTTIME`.

@@ -33,17 +33,25 @@ class RateLimited(ShmLimitError):
 
     retry_after: in how many seconds the same request would be admitted if no other request came; None if that is not known.
     denied_by: "limits", "key", "table", "pause", "permits", "line" or "unavailable".
+    denied_limit: which limit denied it, counted from 1; None if it was not a limit.
     """
 
     kind = "denied"
 
-    def __init__(self, message: str, retry_after: Optional[float] = None, denied_by: str = "limits") -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after: Optional[float] = None,
+        denied_by: str = "limits",
+        denied_limit: Optional[int] = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.denied_by = denied_by
+        self.denied_limit = denied_limit
 
-    def __reduce__(self) -> tuple[type[RateLimited], tuple[str, Optional[float], str]]:
-        return (type(self), (str(self), self.retry_after, self.denied_by))
+    def __reduce__(self) -> tuple[type[RateLimited], tuple[str, Optional[float], str, Optional[int]]]:
+        return (type(self), (str(self), self.retry_after, self.denied_by, self.denied_limit))
 
 
 class InvalidRequestError(ShmLimitError, ValueError):

@@ -271,7 +271,7 @@ def _host(request: httpx.Request) -> str:
 def _admitted(taken: object) -> Turn:
     if isinstance(taken, Denied):
         denied = taken.exception()
-        raise RequestDenied(str(denied), denied.retry_after, denied.denied_by)
+        raise RequestDenied(str(denied), denied.retry_after, denied.denied_by, denied.denied_limit)
     assert isinstance(taken, Turn)
     return taken
 

@@ -185,7 +185,7 @@ def _host(request: _Request) -> str:
 def _admitted(taken: Union[Turn, Denied], request: _Request) -> Turn:
     if isinstance(taken, Denied):
         denied = taken.exception()
-        error = RequestDenied(str(denied), denied.retry_after, denied.denied_by)
+        error = RequestDenied(str(denied), denied.retry_after, denied.denied_by, denied.denied_limit)
         error.request = request
         raise error
     return taken
