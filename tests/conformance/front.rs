@@ -78,7 +78,7 @@ fn python() -> Option<Front> {
     (!sources.into_iter().any(is_newer)).then(|| Front {
         name: "python",
         command: vec![interpreter, root.join("tests/conformance/drivers/python.py")],
-        skips: &[("change-policy", "a handle changes the rate only")],
+        skips: &[],
         silent: &[],
     })
 }

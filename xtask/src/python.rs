@@ -70,7 +70,11 @@ pub(crate) fn test() -> Result<(), String> {
     pip(clean, &["--no-deps", &wheel])?;
     python(clean, root, &["-c", "import shm_limit; assert shm_limit.RateLimit(1).try_acquire()"])?;
     pip(tools, &["--no-deps", "--force-reinstall", &wheel])?;
-    python(tools, &places.tests(), &["-m", "pytest", "-q", "-p", "no:cacheprovider"])?;
+    // Most tests wait most of the time, so several files run at once.
+    let several = ["-n", "4", "--dist", "loadfile"];
+    let pytest =
+        [&["-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations", "5"][..], &several].concat();
+    python(tools, &places.tests(), &pytest)?;
     check_types(&places)?;
     println!("== python: done in {} s", begun.elapsed().as_secs());
     Ok(())

@@ -217,6 +217,21 @@ impl NativeRateLimit {
         self.done(py, |limit| limit.change(rate.max(), rate.per()))
     }
 
+    /// Replaces all limits and settings, for all processes, in one step. What was used of limits that stay is still used. The file has
+    /// room for the limits and permits that it was created with; for more, retire the limiter and create another one.
+    #[pyo3(signature = (limits, *, permits=None, max_waiters=None, shadow=false))]
+    fn change_policy(
+        &self,
+        py: Python<'_>,
+        limits: Vec<Bound<'_, PyAny>>,
+        permits: Option<&Bound<'_, PyAny>>,
+        max_waiters: Option<&Bound<'_, PyAny>>,
+        shadow: bool,
+    ) -> PyResult<()> {
+        let policy = policy::policy(py, &limits, None, permits, max_waiters, shadow)?.policy();
+        self.done(py, |limit| limit.change_policy(policy))
+    }
+
     /// Resets the usage to zero, for all processes.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         self.done(py, RateLimit::reset)

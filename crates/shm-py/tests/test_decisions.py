@@ -188,6 +188,17 @@ def test_blocks_of_threads_and_generators_end_in_any_order(limit):
         api.__exit__(None, None, None)
 
 
+def test_a_policy_is_replaced(limit):
+    api, other = (limit(limits=[Limit("3/h", greedy=True), Limit("50/h", burst=50, unit="tokens")], permits=2) for _ in range(2))
+    assert api.try_acquire({"calls": 2, "tokens": 10})
+    other.change_policy([Limit("3/h", greedy=True)], permits=1, max_waiters=0)
+    # What was used of the limit that stays is still used.
+    assert admitted(api, 5) == 1 and api.try_acquire().denied_by == "limits"
+    assert api.permits() == (0, 1) and "tokens" not in api.policy()
+    with pytest.raises(InvalidRequestError, match="room"):
+        api.change_policy(["1/s"] * 4)
+
+
 def test_a_denial_says_which_limit_and_until_when(limit):
     hourly = limit(limits=["1/h", Limit("2/h", burst=2)], name="hourly")
     assert hourly.denial() is None and hourly.try_acquire()

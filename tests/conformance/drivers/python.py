@@ -109,6 +109,10 @@ class Driver:
             self.limit.resume()
         elif do == "change":
             (self.limit if self.keyed is None else self.keyed).change(request["rate"])
+        elif do == "change_policy":
+            policy = request["policy"]
+            settings = {name: policy[name] for name in ("permits", "max_waiters", "shadow") if name in policy}
+            self.limit.change_policy([limit_of(described) for described in policy.get("limit", [])], **settings)
         elif do == "reset":
             self.on(request).reset()
         elif do == "status":
