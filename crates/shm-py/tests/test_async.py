@@ -34,7 +34,7 @@ def test_tasks_wait_in_order_without_threads(limit, loop):
         began, threads = time.monotonic(), threading.active_count()
         tasks = [asyncio.create_task(one(i)) for i in range(20)]
         await asyncio.sleep(0.05)
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads
         await asyncio.gather(*tasks)
         assert time.monotonic() - began >= 0.185
         assert order == list(range(20))
