@@ -160,7 +160,7 @@ class ShmBucket(SharedBucket):
         return {**self.__dict__, "_own": None, "_last": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
         self._own = deque(maxlen=_REMEMBERED)
         self._last = threading.local()
 
