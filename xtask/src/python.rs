@@ -100,6 +100,7 @@ fn check_types(places: &Places) -> Result<(), String> {
 
 /// The package of sources is complete: a wheel can be built of it alone.
 pub(crate) fn check_sdist() -> Result<(), String> {
+    let begun = Instant::now();
     let Some(places) = Places::find("sdist")? else { return Ok(()) };
     let sources = places.root.join("target/python/sdist");
     let _ = fs::remove_dir_all(&sources);
@@ -113,7 +114,9 @@ pub(crate) fn check_sdist() -> Result<(), String> {
     build.arg(&places.wheels).arg(only_file(&sources)?);
     // With the libraries that are compiled already; the project's own crates are compiled from the package.
     build.env("CARGO_TARGET_DIR", places.root.join("target")).env("MATURIN_PEP517_ARGS", "--profile suite");
-    finish("pip wheel, from the package of sources", build.current_dir(&sources))
+    finish("pip wheel, from the package of sources", build.current_dir(&sources))?;
+    println!("== sdist: a wheel was built of the package of sources, in {} s", begun.elapsed().as_secs());
+    Ok(())
 }
 
 /// `benches/python`, with a wheel as it is published, beside the current versions of its peers.
