@@ -188,7 +188,7 @@ def keys() -> None:
     users = [f"user-{n}" for n in range(10_000)]
     rng = random.Random(1)
     choose = iter(lambda: users[int(rng.random() * 10_000)], None).__next__
-    item = limits.parse("1000000/minute")
+    item = limits.parse("200000/minute")
     keyed = KeyedRateLimit(10**6, per=60, burst=10**6, name="keys", directory=DIRECTORY, capacity=20_000)
     one = keyed.key("alice")
 
@@ -231,22 +231,20 @@ def pyrate() -> None:
     import pyrate_limiter as peer
 
     logging.getLogger("pyrate_limiter").setLevel(logging.ERROR)
-    rates = [peer.Rate(HUGE, peer.Duration.SECOND)]
-    small = [peer.Rate(1_000_000, peer.Duration.SECOND)]
+    rates = [peer.Rate(1_000_000, peer.Duration.SECOND)]
     path = os.path.join(DIRECTORY, "pyrate.sqlite")
-    sqlite = peer.SQLiteBucket.init_from_file(small, db_path=path, use_file_lock=True)
+    sqlite = peer.SQLiteBucket.init_from_file(rates, db_path=path, use_file_lock=True)
     shm = limiter("pyrate", HUGE, burst=HUGE)
     buckets = {
-        "PyrateLimiter, in memory": peer.InMemoryBucket(small),
-        "PyrateLimiter, multiprocess": peer.MultiprocessBucket.init(small),
+        "PyrateLimiter, in memory": peer.InMemoryBucket(rates),
+        "PyrateLimiter, multiprocess": peer.MultiprocessBucket.init(rates),
         "PyrateLimiter, SQLite with a file lock": sqlite,
     }
     with contextlib.suppress(ImportError):
         from shm_limit.pyrate import ShmBucket
 
         os.environ["SHM_LIMIT_DIR"] = DIRECTORY
-        buckets["PyrateLimiter with shm_limit.pyrate"] = ShmBucket([peer.Rate(1_000_000, peer.Duration.SECOND)], name="bucket")
-    del rates
+        buckets["PyrateLimiter with shm_limit.pyrate"] = ShmBucket(rates, name="bucket")
     subjects: dict[str, tuple[Call, int]] = {"shm-limit, try_acquire()": (shm.try_acquire, 3000)}
     against = {}
     with contextlib.ExitStack() as open_limiters:
