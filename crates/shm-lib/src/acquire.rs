@@ -251,8 +251,9 @@ impl<'a, T: AcquireOutput> Acquire<'a, T> {
         wait::wait(self, None::<fn() -> bool>)
     }
 
-    /// Admits the request now if it need not wait. `None`: it has to wait, or will be denied; nothing was charged and no denial was
-    /// counted, and the caller goes on with [`wait`](Self::wait) or `.await`. For an event loop whose tasks are costly to suspend.
+    /// Admits the request now if it need not wait. `None`: it has to wait, or will be denied, or the limiter has to be opened again;
+    /// nothing was charged and no denial was counted, and the caller goes on with [`wait`](Self::wait) or `.await`. It takes no lock
+    /// and opens no file, so it can be called where nothing may block.
     ///
     /// ```
     /// # fn main() -> shm_lib::Result<()> {
@@ -274,7 +275,7 @@ impl<'a, T: AcquireOutput> Acquire<'a, T> {
     pub fn try_now(&self) -> Result<Option<T>> {
         match wait::try_immediate_calls(self.limit, &self.demand) {
             Some((receipt, charge)) => Ok(Some(T::admitted(Admission::immediate(receipt, None, charge)))),
-            None => wait::try_immediate(self.limit, &self.demand),
+            None => wait::try_immediate_here(self.limit, &self.demand),
         }
     }
 

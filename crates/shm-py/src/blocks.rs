@@ -19,13 +19,18 @@ impl Blocks {
         self.entered().push((thread::current().id(), admission));
     }
 
-    /// The innermost block of this thread ends. A generator may be closed by another thread than that which entered its block: then the
-    /// innermost block of any thread ends in its place, whose permit is of the same limiter.
+    /// The innermost block of this thread ends. Generators and greenlets may end theirs in another order, or in another thread than
+    /// that which entered them: then another block ends in its place, whose permit is of the same limiter. An admission that holds no
+    /// permit any more goes first, so that no permit is released while its block goes on.
     pub(crate) fn exit(&self) -> Option<Py<Admission>> {
         let (mut entered, this) = (self.entered(), thread::current().id());
-        match entered.iter().rposition(|(thread, _)| *thread == this) {
-            Some(at) => Some(entered.remove(at).1),
-            None => entered.pop().map(|(_, admission)| admission),
-        }
+        let own = |entry: &(ThreadId, _)| entry.0 == this;
+        let holds_none =
+            |(_, admission): &(_, Py<Admission>)| !admission.get().with(|inner| inner.holds_permit());
+        let at = entered.iter().rposition(|entry| own(entry) && holds_none(entry));
+        let at = at.or_else(|| entered.iter().rposition(own));
+        let at =
+            at.or_else(|| entered.iter().rposition(holds_none)).or_else(|| entered.len().checked_sub(1))?;
+        Some(entered.remove(at).1)
     }
 }

@@ -141,18 +141,19 @@ impl Notes {
 
     fn put(&mut self, key: Vec<u8>, notes: LogNotes) {
         let size = size_of(&key, &notes);
+        if size > MAX_NOTES {
+            return;
+        }
+        // Another thread may have put its own meanwhile.
+        if let Some(old) = self.lately.remove(&key) {
+            self.size -= size_of(&key, &old);
+        }
         if self.size + size > MAX_NOTES {
             self.before = std::mem::take(&mut self.lately);
             self.size = 0;
         }
-        if size > MAX_NOTES {
-            return;
-        }
         self.size += size;
-        // Another thread may have put its own meanwhile.
-        if let Some(old) = self.lately.insert(key, notes) {
-            self.size -= old.len().min(self.size);
-        }
+        self.lately.insert(key, notes);
     }
 }
 

@@ -15,15 +15,17 @@ pub(crate) fn pause(limit: &KeyedRateLimit, key: &OwnedKey, time: Duration) -> R
         let limits = policy.keys().into_iter().flat_map(KeyPolicy::limits);
         let mut least = None;
         for (one, status) in limits.zip(limit.key(Key::from(key)).status()?) {
+            // Requests need not take from limits of other units.
+            if !one.unit().is_calls() {
+                continue;
+            }
             let lacking = end.since(status.next_at.max(shm_lib::now()));
             if lacking.is_zero() {
                 return Ok(());
             }
-            if one.unit().is_calls() {
-                let calls = status.available.saturating_add(calls_in(one, lacking));
-                let calls = if matches!(one.kind(), Kind::Bucket { .. }) { calls } else { calls.div_ceil(2) };
-                least = Some(least.map_or(calls, |least: u64| least.min(calls)));
-            }
+            let calls = status.available.saturating_add(calls_in(one, lacking));
+            let calls = if matches!(one.kind(), Kind::Bucket { .. }) { calls } else { calls.div_ceil(2) };
+            least = Some(least.map_or(calls, |least: u64| least.min(calls)));
         }
         let Some(calls) = least else {
             let why = "a key can be paused only if one of the limits per key counts calls";
@@ -31,7 +33,8 @@ pub(crate) fn pause(limit: &KeyedRateLimit, key: &OwnedKey, time: Duration) -> R
         };
         limit.key(Key::from(key)).charge(calls)?;
     }
-    Ok(())
+    let why = "the key is not paused; it is used or reset all the time; pause the limiter instead";
+    Err(Error::new(ErrorKind::Busy, why).at(limit.name(), limit.path()))
 }
 
 /// How many calls the limit admits in this time, rounded up.

@@ -49,8 +49,13 @@ impl LastAdmission {
 
 /// Whether no other reference to the object exists. Then none appears while the interpreter is held: the object has no weak references,
 /// and the garbage collector does not list it.
+///
+/// Without the interpreter's lock, other threads change the count meanwhile, and then it says nothing.
 #[inline(always)]
 fn is_only_reference(object: &Py<Admission>) -> bool {
+    if cfg!(Py_GIL_DISABLED) {
+        return false;
+    }
     // SAFETY: the pointer of a `Py` is that of a live object, and the caller is attached to the interpreter.
     unsafe { Py_REFCNT(object.as_ptr()) == 1 }
 }

@@ -109,8 +109,9 @@ impl<'l, 'k, T: AcquireOutput> KeyAcquire<'l, 'k, T> {
         StoppableKeyAcquire { acquire: self, stop }
     }
 
-    /// Decides the request now if it need not wait, or may not. `None`: it has to wait; nothing was charged, and the caller goes on
-    /// with [`wait`](Self::wait) or `.await`.
+    /// Decides the request now if that takes no place in a line. `None`: it has to wait, or (where there are limits of all keys or
+    /// permits, or other callers of this process wait for the key) has to stand in line first; nothing was charged, and the caller
+    /// goes on with [`wait`](Self::wait) or `.await`.
     ///
     /// # Errors
     /// As [`LimitOfKey::try_acquire`].

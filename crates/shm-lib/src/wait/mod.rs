@@ -81,7 +81,7 @@ pub(crate) fn try_immediate_calls(limit: &RateLimit, demand: &Demand) -> Option<
 }
 
 /// Admits the request if it need not wait. `None`: it must wait.
-pub(crate) fn try_immediate<T: AcquireOutput>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
+fn try_immediate<T: AcquireOutput>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
     if limit.limiter().is_shadow()
         && let Some(admitted) = try_in_shadow(limit, demand)?
     {
@@ -95,6 +95,19 @@ pub(crate) fn try_immediate<T: AcquireOutput>(limit: &RateLimit, demand: &Demand
         // Lost again right after it was reopened: a caller that may wait retries.
         Err(e) if e.kind().is_lost() => Ok(None),
         now => now,
+    }
+}
+
+/// The same on the limiter that the handle has now, which is not opened again if it is lost. `None` also in shadow mode.
+pub(crate) fn try_immediate_here<T: AcquireOutput>(limit: &RateLimit, demand: &Demand) -> Result<Option<T>> {
+    let limiter = limit.limiter();
+    if limiter.is_shadow() {
+        return Ok(None);
+    }
+    match limiter.admit_now(demand) {
+        Ok(granted) => Ok(granted.map(|granted| admitted(&limiter, demand, granted))),
+        Err(e) if e.kind().is_lost() => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

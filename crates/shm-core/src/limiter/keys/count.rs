@@ -40,6 +40,25 @@ impl KeyCount {
     }
 }
 
+/// What a count in a row led to.
+#[derive(Clone, Copy)]
+struct Counted {
+    windows: KeyWindows,
+    admitted: bool,
+    /// Whether the key is a new one that begins with the count of another one.
+    is_inherited: bool,
+    /// Whether it took that key's place.
+    has_forgotten: bool,
+    /// Whether there is no place for a new key, and none may be forgotten.
+    is_full: bool,
+}
+
+impl Counted {
+    fn of(windows: KeyWindows, admitted: bool) -> Counted {
+        Counted { windows, admitted, is_inherited: false, has_forgotten: false, is_full: false }
+    }
+}
+
 impl Limiter {
     /// Counts `amount` for a key in its present window, in one step; 0 counts nothing, and only looks. The limiter has one limit per
     /// key, a fixed window or a sliding counter, and no other limits.
@@ -59,39 +78,48 @@ impl Limiter {
             if !self.segment.generations().is_current(epoch) {
                 continue;
             }
-            let found = self.count_in(&limit, hash, amount, rule, now)?;
+            let found = self.count_in(&limit, hash, amount, rule, rules.may_forget, now)?;
             // A signal handler may have forked, and this may be the child: the count may have been its parent's.
             if process != process_token() || !self.segment.generations().is_current(epoch) {
                 continue;
             }
-            let Some((windows, admitted, is_new)) = found else { return Err(self.no_windows_error()) };
+            let Some(Counted { windows, admitted, is_inherited, has_forgotten, is_full }) = found else {
+                return Err(self.no_windows_error());
+            };
             if !limit.can_be_ready_at(windows.ends_at, now, self.created_ns) {
                 self.damaged_key(0, hash, windows.ends_at)?;
             }
+            if has_forgotten {
+                self.count_forgotten(now);
+            }
             if amount > 0 && admitted {
-                if is_new {
-                    self.count_forgotten(now);
-                }
                 self.process.seat.counter(&self.segment).admitted(amount);
             } else if amount > 0 {
                 let ready = windows.ends_at;
-                let decision = KeyDecision::TooEarly { limit: 0, ready, is_inherited: is_new };
+                let decision = match is_full {
+                    true => KeyDecision::Full { limit: 0 },
+                    false => KeyDecision::TooEarly { limit: 0, ready, is_inherited },
+                };
                 self.count_denied_key(hash.tag, key.parts(0), decision, now, epoch);
             }
             self.maybe_check_file(now)?;
-            return Ok(KeyCount::of(&windows, admitted || rules.is_shadow, now));
+            // Once more, for a child that was forked at the very end.
+            if process == process_token() {
+                return Ok(KeyCount::of(&windows, admitted || rules.is_shadow, now));
+            }
         }
     }
 
-    /// The windows, whether the request is admitted, and whether the key is a new one that inherited a count.
+    /// Counts in the key's row. `None` for a bucket, which has no windows.
     fn count_in(
         &self,
         limit: &KeyLimit,
         key: KeyHash,
         amount: u64,
         rule: CountRule,
+        may_forget: bool,
         now: Nanos,
-    ) -> Result<Option<(KeyWindows, bool, bool)>> {
+    ) -> Result<Option<Counted>> {
         let rows = self.segment.table(0);
         let row = Table { limit: *limit, rows }.row(key);
         let fits = |windows: &KeyWindows| match rule {
@@ -101,26 +129,34 @@ impl Limiter {
         if amount == 0 {
             let has_memory = self.segment.has_memory(0, key.row(rows.len()));
             let state = if has_memory { row.known(limit, key.tag, now).state } else { 0 };
-            return Ok(limit.windows(state, now).map(|windows| (windows, fits(&windows), false)));
+            return Ok(limit.windows(state, now).map(|windows| Counted::of(windows, fits(&windows))));
         }
         self.segment.ensure_memory(0, key.row(rows.len()))?;
         let added = row.add(limit, key.tag, now, |base, is_inherited| {
+            let refused = |windows: KeyWindows, is_full| Counted {
+                is_inherited,
+                is_full,
+                ..Counted::of(windows, false)
+            };
+            let Some(windows) = limit.windows(base, now) else { return Err(None) };
+            if is_inherited && !may_forget {
+                return Err(Some(refused(windows, true)));
+            }
             let state = limit.counted(base, now, amount);
-            // A state that does not grow has counted nothing.
-            match (rule, limit.windows(base, now)) {
-                (CountRule::Always(_), Some(_)) => Ok(state),
-                (CountRule::IfAtMost(_), Some(windows)) if fits(&windows) && state > base => Ok(state),
-                (_, windows) => Err((windows, is_inherited)),
+            match rule {
+                CountRule::Always(_) => Ok(state),
+                // A state that does not grow has counted nothing.
+                CountRule::IfAtMost(_) if fits(&windows) && state > base => Ok(state),
+                CountRule::IfAtMost(_) => Err(Some(refused(windows, false))),
             }
         });
-        Ok(match (added, rule) {
-            (Ok(added), CountRule::Always(_)) => {
-                limit.windows(added.state, now).map(|windows| (windows, fits(&windows), added.has_forgotten))
-            }
-            (Ok(added), CountRule::IfAtMost(_)) => {
-                limit.windows(added.state, now).map(|windows| (windows, true, added.has_forgotten))
-            }
-            (Err((windows, is_inherited)), _) => windows.map(|windows| (windows, false, is_inherited)),
+        Ok(match added {
+            Ok(added) => limit.windows(added.state, now).map(|windows| {
+                let admitted = matches!(rule, CountRule::IfAtMost(_)) || fits(&windows);
+                let is_inherited = added.has_forgotten;
+                Counted { is_inherited, has_forgotten: is_inherited, ..Counted::of(windows, admitted) }
+            }),
+            Err(refused) => refused,
         })
     }
 

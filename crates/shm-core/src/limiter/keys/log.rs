@@ -15,6 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::keyed::{HashKey, KeyDecision, KeyLimit, KeyReset, KeyRules, RowDecision, RowRequest, Table};
 use crate::sys::prefetch::prefetch;
 use crate::sys::process_token::process_token;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// So many entries are loaded at a time.
@@ -53,6 +54,8 @@ struct Log<'a> {
     key: [u8; 16],
     now: Nanos,
     may_forget: bool,
+    /// How many entries took the place of another key.
+    forgotten: Cell<usize>,
 }
 
 impl LogNotes {
@@ -162,7 +165,7 @@ impl Log<'_> {
         let request = RowRequest { key: hash.tag, now, cost: 1, latest: now, may_forget };
         let decision = Table { limit: self.limit, rows }.row(hash).admit(&self.limit, &request);
         if let RowDecision::Admitted { has_forgotten: true, .. } = decision {
-            self.limiter.count_forgotten(now);
+            self.forgotten.set(self.forgotten.get() + 1);
         }
         // If it looks free all the same (its row is full, say), it is not looked at again by this request.
         notes.free_from[entry] = self.look(hash)?.max(now + Duration::from_nanos(1));
@@ -221,17 +224,25 @@ impl Limiter {
         amount: usize,
         notes: &mut LogNotes,
     ) -> Result<LogStatus> {
-        self.with_log(key, entries, notes, |log, rules, epoch, notes| {
+        let act = |log: &Log<'_>, notes: &mut LogNotes| {
             let admitted = amount <= entries && log.take_all(notes, amount)?;
             let next = notes.first.map_or(log.now, |(_, from)| from);
-            if admitted {
+            Ok(LogStatus { admitted, taken: 0, next_in: next.since(log.now) })
+        };
+        // Only a decision that stands is counted.
+        self.with_log(key, entries, notes, act, |log, rules, epoch, status| {
+            for _ in 0..log.forgotten.get() {
+                self.count_forgotten(log.now);
+            }
+            if status.admitted {
                 self.process.seat.counter(&self.segment).admitted(amount as u64);
             } else {
-                let decision = KeyDecision::TooEarly { limit: 0, ready: next, is_inherited: false };
+                let ready = log.now + status.next_in;
+                let decision = KeyDecision::TooEarly { limit: 0, ready, is_inherited: false };
                 self.count_denied_key(self.key_hashes(key)?[0].tag, key.parts(0), decision, log.now, epoch);
             }
-            let admitted = admitted || rules.is_shadow;
-            Ok(LogStatus { admitted, taken: 0, next_in: next.since(log.now) })
+            status.admitted |= rules.is_shadow;
+            Ok(())
         })
     }
 
@@ -240,7 +251,7 @@ impl Limiter {
     /// # Errors
     /// As [`take_entries`](Self::take_entries).
     pub fn log_status(&self, key: KeyOf<'_>, entries: usize, notes: &mut LogNotes) -> Result<LogStatus> {
-        self.with_log(key, entries, notes, |log, _, _, notes| {
+        let act = |log: &Log<'_>, notes: &mut LogNotes| {
             let mut found = Vec::new();
             log.find_free(notes, entries, &mut found)?;
             let first = notes.find_first(log.now);
@@ -255,7 +266,8 @@ impl Limiter {
             }
             let taken = entries - found.len();
             Ok(LogStatus { admitted: !found.is_empty(), taken, next_in: first.since(log.now) })
-        })
+        };
+        self.with_log(key, entries, notes, act, |_, _, _, _| Ok(()))
     }
 
     /// Resets a key's log: all its entries are free. Returns whether any was in the table.
@@ -263,7 +275,7 @@ impl Limiter {
     /// # Errors
     /// As [`take_entries`](Self::take_entries).
     pub fn reset_log(&self, key: KeyOf<'_>, entries: usize, notes: &mut LogNotes) -> Result<bool> {
-        self.with_log(key, entries, notes, |log, _, _, notes| {
+        let act = |log: &Log<'_>, notes: &mut LogNotes| {
             let rows = self.segment.table(0);
             let mut was_known = false;
             for entry in 0..entries {
@@ -275,8 +287,8 @@ impl Limiter {
             }
             notes.clear();
             Ok(LogStatus { admitted: was_known, taken: 0, next_in: Duration::ZERO })
-        })
-        .map(|status| status.admitted)
+        };
+        self.with_log(key, entries, notes, act, |_, _, _, _| Ok(())).map(|status| status.admitted)
     }
 
     fn with_log(
@@ -284,7 +296,8 @@ impl Limiter {
         key: KeyOf<'_>,
         entries: usize,
         notes: &mut LogNotes,
-        act: impl Fn(&Log<'_>, &KeyRules, u64, &mut LogNotes) -> Result<LogStatus>,
+        act: impl Fn(&Log<'_>, &mut LogNotes) -> Result<LogStatus>,
+        conclude: impl Fn(&Log<'_>, &KeyRules, u64, &mut LogStatus) -> Result<()>,
     ) -> Result<LogStatus> {
         let hash_key = self.segment.hash_key();
         let key = hash_key.hash(key.parts(0)).bytes();
@@ -305,10 +318,19 @@ impl Limiter {
             }
             // Another limiter that has the name by now, or another clock of this one.
             notes.fit(entries, epoch);
-            let log = Log { limiter: self, limit, hash_key, key, now, may_forget: rules.may_forget };
-            let found = act(&log, &rules, epoch, notes)?;
+            let log = Log {
+                limiter: self,
+                limit,
+                hash_key,
+                key,
+                now,
+                may_forget: rules.may_forget,
+                forgotten: Cell::new(0),
+            };
+            let mut found = act(&log, notes)?;
             // A signal handler may have forked, and this may be the child: what was taken may have been its parent's.
             if process == process_token() && self.segment.generations().is_current(epoch) {
+                conclude(&log, &rules, epoch, &mut found)?;
                 self.maybe_check_file(now)?;
                 return Ok(found);
             }
