@@ -1,9 +1,11 @@
 """Waiting in tasks of asyncio, uvloop and trio."""
 
 import asyncio
+import gc
 import os
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -196,3 +198,47 @@ def test_trio(limit):
         assert scope.cancelled_caught and slow.status()["used"] == 1 and slow.status()["queued"] == 0
 
     trio.run(main)
+
+
+def test_blocks_of_several_limiters_end_in_any_order(limit):
+    first, second = (limit(permits=1, name=name) for name in ("first", "second"))
+
+    async def block(of):
+        async with of:
+            yield
+
+    async def enter(generator):
+        await generator.__anext__()
+
+    async def main():
+        one, other = block(first), block(second)
+        await enter(one)
+        await enter(other)
+        await one.aclose()
+        assert (first.permits(), second.permits()) == ((0, 1), (1, 1))
+        await other.aclose()
+        # Entered in one task, and closed in another.
+        for _ in range(3):
+            generator = block(first)
+            await asyncio.create_task(enter(generator))
+            assert first.permits() == (1, 1)
+            await generator.aclose()
+            assert first.permits() == (0, 1)
+
+    asyncio.run(main())
+
+
+def test_what_waits_in_a_closed_loop_leaves_the_line(limit):
+    api = limit("1/h", max_waiters=1)
+    api.wait()
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(api.acquire_async())
+    loop.run_until_complete(asyncio.sleep(0.05))
+    assert api.acquire(max_waiters=1).denied_by == "line"
+    loop.close()
+    # (asyncio says that the task was destroyed while it waited.)
+    loop.set_exception_handler(lambda *_: None)
+    known = weakref.ref(loop)
+    del loop, waiting
+    gc.collect()
+    assert known() is None and api.acquire(timeout=0.01).denied_by == "limits"

@@ -1,6 +1,7 @@
 """One budget for processes: forked, spawned, killed; and handles that travel."""
 
 import concurrent.futures
+import fcntl
 import gc
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ import time
 
 import pytest
 
-from shm_limit import RateLimit
+from shm_limit import RateLimit, _unnamed
 
 
 def take(limit):
@@ -197,3 +198,54 @@ def test_a_closed_descriptor_of_a_private_limiter_is_nobody_elses(tmp_path):
     os.fstat(number)
     os.close(number)
     assert not os.path.exists(path)
+
+
+PRELOADED = """
+import multiprocessing, sys
+import limited
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["limited"])
+    with context.Pool(3) as pool:
+        print(sum(pool.map(limited.take, range(9), chunksize=1)) + limited.take(0))
+"""
+
+
+def test_what_a_forkserver_preloads_is_the_parents_limiter(tmp_path):
+    code = 'from shm_limit import RateLimit\nlimit = RateLimit("10/h", burst=10)\n'
+    code += "def take(_): return sum(bool(limit.try_acquire()) for _ in range(5))\n"
+    (tmp_path / "limited.py").write_text(code)
+    (tmp_path / "program.py").write_text(PRELOADED)
+    run = subprocess.run([sys.executable, str(tmp_path / "program.py")], capture_output=True, text=True)
+    assert run.stdout.split() == ["10"], run.stderr
+
+
+def test_only_limiters_without_a_name_are_swept(tmp_path):
+    environment = {**os.environ, "SHM_LIMIT_DIR": str(tmp_path)}
+    run = lambda code: subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    take = "from shm_limit import RateLimit; print(bool(RateLimit('1/h', name='private-api').try_acquire()))"
+    # Links are not followed, and a pipe that nobody writes to is not waited for.
+    os.mkfifo(tmp_path / ("private-1-" + 24 * "0"))
+    os.symlink("nowhere", tmp_path / ("private-2-" + 24 * "0"))
+    assert run(take).stdout == "True\n"
+    assert run("from shm_limit import RateLimit; print(bool(RateLimit('1/h').try_acquire()))").stdout == "True\n"
+    assert run(take).stdout == "False\n"
+    with pytest.raises(ValueError, match="without a name"):
+        RateLimit("1/h", name="private-1-" + 24 * "a", directory=tmp_path)
+
+
+def test_a_file_that_was_made_anew_is_not_removed_with_the_old_one(limit, monkeypatch, tmp_path):
+    name = "private-1-" + 24 * "a"
+    RateLimit._open(name, ["1/h"], {"directory": str(tmp_path), "on_lost": "error"})
+    flock = fcntl.flock
+    made = []
+
+    def replaced_meanwhile(descriptor, operation):
+        flock(descriptor, operation)
+        os.unlink(tmp_path / name)
+        made.append(RateLimit._open(name, ["1/h"], {"directory": str(tmp_path), "on_lost": "error"}))
+
+    monkeypatch.setattr(_unnamed.fcntl, "flock", replaced_meanwhile)
+    _unnamed._remove_if_unused(str(tmp_path), name)
+    assert os.path.exists(tmp_path / name) and made[0].try_acquire()

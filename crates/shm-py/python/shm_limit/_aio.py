@@ -118,21 +118,27 @@ async def wait_for_turn(reservation: Reservation) -> Admission:
             await asyncio.sleep(time)
 
 
-_asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
+#: The event loop keeps its `_Loop`, as long as it watches the descriptor. So a loop that is closed goes with the requests that wait in it.
+_asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Loop]] = weakref.WeakKeyDictionary()
 
 
 def _asyncio_loop() -> _Loop:
     running = asyncio.get_running_loop()
-    loop = _asyncio_loops.get(running)
+    known = _asyncio_loops.get(running)
+    loop = None if known is None else known()
     if loop is None or loop.pid != os.getpid():
-        loop = _asyncio_loops[running] = _Loop()
+        loop = _Loop()
+        _asyncio_loops[running] = weakref.ref(loop)
         running.add_reader(loop.wakeups.fileno(), loop.poll_due)
     return loop
 
 
 def _is_trio() -> bool:
-    trio = sys.modules.get("trio")
+    trio, sniffio = sys.modules.get("trio"), sys.modules.get("sniffio")
     if trio is None:
+        return False
+    # Where one runs in the other, sniffio knows.
+    if sniffio is not None and sniffio.current_async_library_cvar.get() not in (None, "trio"):
         return False
     try:
         trio.lowlevel.current_task()

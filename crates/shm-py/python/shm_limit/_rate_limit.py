@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextvars
 import os
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Optional, Union
 
 from . import _aio, _unnamed
+from ._async_blocks import AsyncBlocks
 from ._decorate import Function, decorate
 from ._native import Admission, Denied, Limit, NativeRateLimit
 from ._reference import reference
 
 __all__ = ["RateLimit"]
-
-#: The admissions of a task's `async with` blocks, the innermost last.
-_blocks: contextvars.ContextVar[tuple[Admission, ...]] = contextvars.ContextVar("shm_limit", default=())
 
 Seconds = Union[int, float, timedelta]
 Cost = Union[int, dict[str, int]]
@@ -48,6 +45,7 @@ class RateLimit(NativeRateLimit):
     """
 
     _on_lost: str
+    _blocks: AsyncBlocks
 
     def __new__(
         cls,
@@ -88,6 +86,8 @@ class RateLimit(NativeRateLimit):
             on_lost=on_lost,
         )
         if name is not None:
+            if _unnamed.is_unnamed(name):
+                raise ValueError(f"the name {name!r} is one of limiters without a name, which are removed when no process uses them; choose another")
             return cls._open(name, all_limits, settings)
         settings["on_lost"], unnamed = "reopen", _unnamed.new_name()
         return _unnamed.hold(lambda: cls._open(unnamed, all_limits, settings))
@@ -96,6 +96,7 @@ class RateLimit(NativeRateLimit):
     def _open(cls, name: str, limits: Optional[list[Union[Limit, str]]], settings: dict[str, Any]) -> RateLimit:
         self = super().__new__(cls, name, limits, **settings)
         self._on_lost = settings["on_lost"]
+        self._blocks = AsyncBlocks()
         return self
 
     @classmethod
@@ -124,14 +125,11 @@ class RateLimit(NativeRateLimit):
         admission = await self.acquire_async()
         if isinstance(admission, Denied):
             raise admission.exception()
-        # Tasks copy their context, so each has a stack of its own; it is not changed, but replaced.
-        _blocks.set((*_blocks.get(), admission))
+        self._blocks.enter(admission)
         return admission
 
     async def __aexit__(self, *exception: object) -> None:
-        *outer, admission = _blocks.get()
-        _blocks.set(tuple(outer))
-        admission.release()
+        self._blocks.exit().release()
 
     def __call__(self, function: Function) -> Function:
         """As a decorator: each call of the function waits for its turn, and holds a permit until it ends."""
