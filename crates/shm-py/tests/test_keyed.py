@@ -51,6 +51,15 @@ def test_numbers_addresses_and_parts_are_keys(tmp_path):
     assert users.key(("ab", "c")).try_acquire() and users.key(("a", "bc")).try_acquire()
 
 
+def test_text_with_lone_surrogates_is_a_key_of_its_own(tmp_path):
+    users = KeyedRateLimit("1/h", name="users", directory=tmp_path)
+    keys = ["\ud800", "\ud801", "a\udc80", "a\ufffd", "a?", "\U00010000", ("\ud800", "x"), ("\ud801", "x"), ("?", "x")]
+    assert [bool(users.key(key).try_acquire()) for key in keys] == [True] * len(keys)
+    assert [bool(users.key(key).try_acquire()) for key in keys] == [False] * len(keys)
+    assert "of 'users'" in repr(users.key("\ud800")).replace('"', "'")
+    assert users.most_denied(20)
+
+
 def test_limits_of_all_keys_and_several_per_key(tmp_path):
     users = KeyedRateLimit(
         limits=[Limit("9/h", burst=9), Limit("4/h", window="sliding")],
