@@ -1,12 +1,11 @@
 //! Counts and logs of keys, whose bounds come with the request: what storages of other rate limiters need. See `shm_limit/limits/`.
 
 use crate::errors::{exception, wrong_value};
-use crate::keyed::NativeKeyedRateLimit;
+use crate::keyed::{NativeKeyedRateLimit, bytes_of};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use shm_lib::limit::{KeySpec, LimitKind, LimitSpec};
 use shm_lib::{CountRule, KeyCount, KeyedRateLimit, LogNotes, LogStatus, Rate, Start};
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -155,15 +154,6 @@ impl Notes {
         self.size += size;
         self.lately.insert(key, notes);
     }
-}
-
-/// A key in UTF-8. What a client sends may have halves of surrogate pairs, which are kept apart from each other.
-fn bytes_of<'k>(key: &'k Bound<'_, PyString>) -> PyResult<Cow<'k, [u8]>> {
-    Ok(match key.to_cow() {
-        Ok(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
-        Ok(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
-        Err(_) => Cow::Owned(key.call_method1("encode", ("utf-8", "surrogatepass"))?.extract()?),
-    })
 }
 
 /// What notes take, with their key and their place in a map: in entries of 8 bytes.

@@ -9,6 +9,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 use shm_lib::{Key, KeyedBuilder, KeyedRateLimit, Outcome, OwnedKey};
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -253,8 +254,8 @@ fn owned(value: &Bound<'_, PyAny>) -> PyResult<OwnedKey> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(Key::from(bytes.as_bytes()).into_owned());
     }
-    if value.is_instance_of::<PyString>() {
-        return Ok(Key::from(&value.extract::<String>()?).into_owned());
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(Key::from(&*bytes_of(text)?).into_owned());
     }
     if value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>() {
         // Of any size.
@@ -264,4 +265,14 @@ fn owned(value: &Bound<'_, PyAny>) -> PyResult<OwnedKey> {
         return Ok(Key::from(address).into_owned());
     }
     Err(wrong_type("a key", "text, bytes, an int, an IP address or a tuple of these", value))
+}
+
+/// The bytes of a key that is text: its UTF-8. What a client sends may have halves of surrogate pairs, which are kept apart from each
+/// other.
+pub(crate) fn bytes_of<'k>(key: &'k Bound<'_, PyString>) -> PyResult<Cow<'k, [u8]>> {
+    Ok(match key.to_cow() {
+        Ok(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+        Ok(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        Err(_) => Cow::Owned(key.call_method1("encode", ("utf-8", "surrogatepass"))?.extract()?),
+    })
 }

@@ -188,6 +188,27 @@ def test_blocks_of_threads_and_generators_end_in_any_order(limit):
         api.__exit__(None, None, None)
 
 
+def test_a_block_whose_permit_was_released_by_hand_takes_no_other(limit):
+    api = limit(1000, burst=1000, permits=1)
+
+    def released():
+        with api as admission:
+            admission.release()
+            yield
+
+    def block():
+        with api:
+            yield
+
+    one, other = released(), block()
+    next(one)
+    next(other)
+    one.close()
+    assert api.permits() == (1, 1)
+    other.close()
+    assert api.permits() == (0, 1)
+
+
 def test_a_policy_is_replaced(limit):
     api, other = (limit(limits=[Limit("3/h", greedy=True), Limit("50/h", burst=50, unit="tokens")], permits=2) for _ in range(2))
     assert api.try_acquire({"calls": 2, "tokens": 10})

@@ -51,6 +51,15 @@ def test_numbers_addresses_and_parts_are_keys(tmp_path):
     assert users.key(("ab", "c")).try_acquire() and users.key(("a", "bc")).try_acquire()
 
 
+def test_text_with_lone_surrogates_is_a_key_of_its_own(tmp_path):
+    users = KeyedRateLimit("1/h", name="users", directory=tmp_path)
+    keys = ["\ud800", "\ud801", "a\udc80", "a\ufffd", "a?", "\U00010000", ("\ud800", "x"), ("\ud801", "x"), ("?", "x")]
+    assert [bool(users.key(key).try_acquire()) for key in keys] == [True] * len(keys)
+    assert [bool(users.key(key).try_acquire()) for key in keys] == [False] * len(keys)
+    assert "of 'users'" in repr(users.key("\ud800")).replace('"', "'")
+    assert users.most_denied(20)
+
+
 def test_limits_of_all_keys_and_several_per_key(tmp_path):
     users = KeyedRateLimit(
         limits=[Limit("9/h", burst=9), Limit("4/h", window="sliding")],
@@ -81,3 +90,13 @@ def test_a_key_waits(tmp_path):
     users = KeyedRateLimit("20/s", name="users", directory=tmp_path)
     assert [users.key("a").acquire().waited > 0 for _ in range(3)] == [False, True, True]
     assert not users.key("a").acquire(timeout=0.001)
+
+
+def test_a_used_up_limit_of_another_unit_is_no_pause(tmp_path):
+    limits = [Limit("10/s", burst=10), Limit("1000/h", burst=1000, unit="tokens")]
+    users = KeyedRateLimit(limits=limits, name="users", directory=tmp_path)
+    alice = users.key("alice")
+    assert alice.try_acquire({"calls": 1, "tokens": 1000})
+    alice.pause_for(60)
+    denied = alice.try_acquire({"calls": 1, "tokens": 0})
+    assert denied.denied_limit == 1 and 50 < denied.retry_after <= 61

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from shm_limit import RateLimit
 from shm_limit.compat import algorithms
 from shm_limit.compat.algorithms import (
     AsyncLeakyBucket,
@@ -198,6 +199,30 @@ def test_estimates_are_reconciled(bucket):
     one.reconcile(actual=2000, estimated=20)
     with pytest.raises(TimeoutError):
         one.acquire(timeout=0.01)
+
+
+@sync
+def test_acquire_holds_no_permit_of_a_limiter_that_is_kept(bucket):
+    kept = RateLimit("1000/10h", burst=1000, unit="units", permits=2, name="kept")
+    one = bucket(BucketConfig(500, 3600), name="kept", on_mismatch="keep")
+    for _ in range(5):
+        one.acquire(100, timeout=0)
+    assert kept.permits() == (0, 2)
+    # Without its permit an estimate can be reconciled still.
+    one.reconcile(actual=40, estimated=100)
+    assert kept.status()["used"] in (440, 441)
+
+
+def test_acquire_of_tasks_holds_no_permit_of_a_limiter_that_is_kept():
+    kept = RateLimit("1000/10h", burst=1000, unit="units", permits=2, name="kept")
+
+    async def main():
+        one = AsyncLeakyBucket(BucketConfig(500, 3600), name="kept", on_mismatch="keep")
+        for _ in range(5):
+            await one.acquire(100, timeout=0)
+
+    asyncio.run(main())
+    assert kept.permits() == (0, 2)
 
 
 def test_a_forked_child_gives_nothing_back_for_its_parent(forked):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from shm_limit import RateLimit
 from shm_limit.compat.flowguard import AsyncRateLimiter, RateLimiter
 
 
@@ -215,6 +216,32 @@ def test_releasing_too_often_changes_nothing():
         limiter.release()
         assert limiter.get_remaining()["burst"] == 1
     assert [limiter.acquire() for _ in range(3)] == [True, True, False]
+
+
+def test_the_permits_of_a_limiter_that_is_kept_are_held_until_release():
+    RateLimit("100/s", burst=100, permits=2, name="kept")
+    limiter = RateLimiter(sec=100, blocking=False, name="kept", on_mismatch="keep")
+    assert [limiter.acquire() for _ in range(3)] == [True, True, False]
+    assert limiter.get_remaining()["burst"] == 0
+    limiter.release()
+    assert limiter.get_remaining()["burst"] == 1
+    assert [limiter.acquire() for _ in range(2)] == [True, False]
+
+    async def main():
+        tasks = AsyncRateLimiter(sec=100, blocking=False, name="kept", on_mismatch="keep")
+        limiter.release()
+        assert await tasks.acquire() and not await tasks.acquire()
+        await tasks.release()
+        assert await tasks.acquire()
+
+    asyncio.run(main())
+
+
+def test_nothing_is_held_of_a_limiter_that_is_kept_and_has_no_permits():
+    RateLimit("100/s", burst=100, name="kept")
+    limiter = RateLimiter(sec=100, max_burst=1, blocking=False, name="kept", on_mismatch="keep")
+    assert limiter.acquire() and limiter.acquire()
+    assert not limiter._permits._held
 
 
 def test_an_exception_or_a_cancellation_leaks_no_permit():

@@ -251,6 +251,33 @@ fn full_tables_are_never_over() {
     assert!(counts.table_status().unwrap().unwrap().inherited.total > 1_000);
 }
 
+/// A limiter that denies new keys while it is full forgets none, whatever the rule of a count is.
+#[test]
+fn a_limiter_that_refuses_new_keys_forgets_none() {
+    let start = whole_second();
+    let (_clock, _wall) = (SetClock::at(Nanos::from_nanos(start)), SetWall::ahead_by(0));
+    for (limit, rule) in
+        [(fixed("1000/h"), CountRule::Always(3)), (sliding("1000/h"), CountRule::IfAtMost(3))]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let limiter = open(&dir, limit, 1);
+        let keys = KeyPolicy::new(&[limit]).unwrap().refusing_new_keys(true);
+        limiter.change(Policy::of_keys(keys)).unwrap();
+        let first: Vec<bool> =
+            (0..500).map(|key| count(&limiter, &key.to_string(), 3, rule).admitted).collect();
+        let kept = first.iter().filter(|&&admitted| admitted).count();
+        assert!((8..500).contains(&kept), "{kept}");
+        // Each key that was admitted is known with what it counted, and none of the others gets in.
+        for (key, admitted) in first.into_iter().enumerate() {
+            let again = count(&limiter, &key.to_string(), 1, rule);
+            assert!(!again.admitted && (!admitted || again.used >= 3), "{key} {again:?}");
+        }
+        let status = limiter.table_status().unwrap().unwrap();
+        assert_eq!((status.forgotten.total, status.inherited.total), (0, 0));
+        assert!(status.refused.total >= 2 * (500 - kept as u64), "{status:?}");
+    }
+}
+
 #[test]
 fn threads_that_race_are_never_over() {
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());

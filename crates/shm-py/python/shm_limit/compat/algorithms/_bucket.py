@@ -79,6 +79,8 @@ class Bucket:
 
     def _admitted(self, outcome: Union[Admission, Denied], amount: int, timeout: Optional[float]) -> None:
         if isinstance(outcome, Admission):
+            # With on_mismatch="keep" the limiter may have permits. Nothing ends an `acquire`, so it must not hold one.
+            outcome.release()
             self._estimates.add(amount, outcome)
         elif timeout is None:
             raise outcome.exception()

@@ -26,7 +26,7 @@ class AsyncRateLimiter(Limiter):
         return self._keep(await self._limit.acquire_async() if self._blocking else self._limit.try_acquire())
 
     async def release(self) -> None:
-        """Gives a permit back that `acquire` has taken in this process. Does nothing if there is none, or without max_burst."""
+        """Gives a permit back that `acquire` has taken in this process. Does nothing if there is none."""
         self._permits.release()
 
     async def wait_time(self) -> Optional[float]:

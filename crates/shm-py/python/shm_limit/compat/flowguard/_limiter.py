@@ -96,7 +96,8 @@ class Limiter:
         """Keeps the permit of an `acquire` for `release`. Returns whether it was admitted."""
         if isinstance(outcome, Denied):
             return False
-        if self._max_burst is not None:
+        # max_burst does not tell: with on_mismatch="keep" the limiter may have other permits, or none.
+        if outcome.holds_permit:
             self._permits.add(outcome)
         return True
 

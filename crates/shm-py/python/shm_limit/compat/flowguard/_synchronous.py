@@ -19,7 +19,7 @@ class RateLimiter(Limiter):
         return self._keep(self._limit.acquire() if self._blocking else self._limit.try_acquire())
 
     def release(self) -> None:
-        """Gives a permit back that `acquire` has taken in this process. Does nothing if there is none, or without max_burst."""
+        """Gives a permit back that `acquire` has taken in this process. Does nothing if there is none."""
         self._permits.release()
 
     def wait_time(self) -> Optional[float]:
