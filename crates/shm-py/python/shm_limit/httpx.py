@@ -65,7 +65,8 @@ class LimitedTransport(httpx.BaseTransport):
     obey_fields: whether to obey the fields as well as `Retry-After`.
     retries: how often to send a request again that got 429, or 503 with `Retry-After` if the method is idempotent, and whose body
     can be sent again; it waits for another turn, after the pause. Default: 0, as everywhere in httpx: the caller sees the answer.
-    A request is not sent again if the pause is longer than `timeout`.
+    A request is not sent again if the pause is longer than `timeout`, or if it would not wait for the pause, as in shadow
+    mode.
     """
 
     def __init__(
@@ -105,9 +106,8 @@ class LimitedTransport(httpx.BaseTransport):
             try:
                 response = self._transport.handle_request(request)
                 verdict = _verdict(self._outgoing, request, response)
-                if verdict.pause > 0 and turn.budget is not None:
-                    self._outgoing.pause(turn.budget, verdict.pause)
-                if not (verdict.retry and retries > 0):
+                paused = self._outgoing.pause(turn, verdict.pause)
+                if not (verdict.retry and paused and retries > 0):
                     return _held(response, turn, _Stream(response, turn))
                 response.close()
             except BaseException:
@@ -181,10 +181,11 @@ class AsyncLimitedTransport(httpx.AsyncBaseTransport):
             try:
                 response = await self._transport.handle_async_request(request)
                 verdict = _verdict(self._outgoing, request, response)
-                if verdict.pause > 0 and turn.budget is not None:
+                paused = False
+                if verdict.pause > 0 or verdict.retry:
                     # In a thread, since it may have to wait for a process that changes the limiter.
-                    await anyio.to_thread.run_sync(self._outgoing.pause, turn.budget, verdict.pause)
-                if not (verdict.retry and retries > 0):
+                    paused = await anyio.to_thread.run_sync(self._outgoing.pause, turn, verdict.pause)
+                if not (verdict.retry and paused and retries > 0):
                     return _held(response, turn, _AsyncStream(response, turn))
                 await response.aclose()
             except BaseException:

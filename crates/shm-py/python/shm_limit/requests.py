@@ -15,7 +15,7 @@ pause: see `LimitedAdapter`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -99,8 +99,9 @@ class LimitedAdapter(BaseAdapter):
     obey_fields: whether to obey the fields as well as `Retry-After`.
     retries: how often to send a request again that got 429, or 503 with `Retry-After` if the method is idempotent, and whose body
     can be sent again (none, bytes or text); it waits for another turn, after the pause. Default: 0, as everywhere in requests:
-    the caller sees the answer. A request is not sent again if the pause is longer than `timeout`. Leave the `max_retries` of the
-    `HTTPAdapter` for statuses at 0: what urllib3 sends again by itself takes no turn.
+    the caller sees the answer. A request is not sent again if the pause is longer than `timeout`, or if it would not wait for the
+    pause, as in shadow mode. Leave the `max_retries` of the `HTTPAdapter` for statuses at 0: what urllib3 sends again by itself
+    takes no turn.
     """
 
     def __init__(
@@ -150,9 +151,10 @@ class LimitedAdapter(BaseAdapter):
             try:
                 response = self._adapter.send(request, stream, timeout, verify, cert, proxies)
                 verdict = self._outgoing.after(response.status_code, _values(response), request.method or "")
-                if verdict.pause > 0 and turn.budget is not None:
-                    self._outgoing.pause(turn.budget, verdict.pause)
-                if not (verdict.retry and retries > 0):
+                paused = self._outgoing.pause(turn, verdict.pause)
+                if not (verdict.retry and paused and retries > 0):
+                    # Authentications such as HTTPDigestAuth send their next request by it, which must wait for its turn as well.
+                    cast(Any, response).connection = self
                     return _held(response, turn)
                 response.close()
             except BaseException:

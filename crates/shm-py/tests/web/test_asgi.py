@@ -262,6 +262,25 @@ def test_of_a_large_body_only_a_part_is_received_while_it_waits(limit, loop):
 
 
 @loops
+def test_of_empty_messages_only_some_are_received_while_it_waits(limit, loop):
+    api = limit("1/s")
+    app = RateLimitMiddleware(echo, api, mode="wait")
+    many = Exchange(body=[b""] * 1000 + [b"end"])
+
+    async def main():
+        await Exchange().run(app)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(many.run, app)
+            await until(lambda: api.status()["queued"] == 1 and many.received >= 128)
+            await anyio.sleep(0.05)
+            received.append(many.received)
+
+    received = []
+    run(loop, main)
+    assert received == [128] and many.body == b"end" and many.received == 1001
+
+
+@loops
 def test_errors_of_the_server_and_of_functions_are_raised(limit, tmp_path, loop):
     api = limit("1/h")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import multiprocessing
 import os
 import pickle
@@ -14,6 +15,7 @@ import anyio
 import httpx
 import pytest
 import requests
+import urllib3
 
 import shm_limit.httpx
 import shm_limit.requests
@@ -108,7 +110,8 @@ def test_redirects_take_turns(limit, server, client):
         (dict(status=429, Retry_After=-5), 1),
         (dict(status=429, Retry_After=GARBAGE, RateLimit=GARBAGE, X_RateLimit_Reset=GARBAGE, Date=GARBAGE), 1),
         (dict(status=503), 0),
-        (dict(status=429, Retry_After="Thu, 01 Jan 1970 00:00:00 GMT"), 0),
+        (dict(status=429, Retry_After="Thu, 01 Jan 1970 00:00:00 GMT"), 1),
+        (dict(status=503, Retry_After="Thu, 01 Jan 1970 00:00:00 GMT"), 0),
         (dict(status=200, RateLimit='"default";r=3;t=30'), 0),
     ],
 )
@@ -205,6 +208,45 @@ def test_what_cannot_be_sent_again_is_not(limit, server, client):
         assert len(server.requests) == times
         api.resume()
     assert api.try_acquire()
+
+
+TOKENS = Limit(1000, per=60, unit="tokens")
+
+
+@all_clients
+@pytest.mark.parametrize(
+    "limiter, settings, options",
+    [
+        (RateLimit, dict(limits=["1000/s"], shadow=True), {}),
+        (RateLimit, dict(permits=5, shadow=True), {}),
+        (KeyedRateLimit, dict(limits=["1000/s"], in_all=["1000/s"], permits=5, shadow=True), {}),
+        (KeyedRateLimit, dict(limits=["1000/s"], in_all=["1000/s"], shadow=True), dict(key=lambda request: None)),
+        (KeyedRateLimit, dict(limits=["1000/s"]), dict(key=lambda request: None)),
+        (KeyedRateLimit, dict(limits=[TOKENS]), dict(cost={"tokens": 1})),
+        (KeyedRateLimit, dict(limits=[TOKENS, "1000/s"]), dict(cost={"calls": 0, "tokens": 1})),
+    ],
+)
+def test_what_would_not_wait_for_the_pause_is_not_sent_again(tmp_path, server, client, limiter, settings, options):
+    limited = client(limiter(name="api", directory=tmp_path, **settings), retries=5, **options)
+    assert limited.send(server.url(status=429, Retry_After=30)).status_code == 429
+    assert len(server.requests) == 1
+
+
+@all_clients
+@pytest.mark.parametrize(
+    "limiter, settings, options",
+    [
+        (RateLimit, dict(limits=[TOKENS]), dict(cost={"tokens": 1})),
+        (RateLimit, dict(permits=5), {}),
+        (KeyedRateLimit, dict(limits=[TOKENS, Limit("1000/s", burst=9)]), dict(cost={"calls": 1, "tokens": 1})),
+        (KeyedRateLimit, dict(limits=["1000/s"], in_all=["1000/s"]), dict(key=lambda request: None)),
+    ],
+)
+def test_what_waits_for_the_pause_is_sent_again(tmp_path, server, client, limiter, settings, options):
+    limited = client(limiter(name="api", directory=tmp_path, **settings), retries=1, **options)
+    began = time.monotonic()
+    assert limited.send(server.url(status=429, Retry_After="0.2")).status_code == 429
+    assert len(server.requests) == 2 and time.monotonic() - began >= 0.19
 
 
 def is_free(api):
@@ -517,6 +559,31 @@ def test_requests_adapters_may_have_a_class_of_responses(limit):
         assert isinstance(response, Own) and isinstance(response, shm_limit.requests.LimitedResponse) and response.text == "read"
         assert is_free(api)
     assert closed
+
+
+def test_each_request_of_an_authentication_takes_a_turn(limit):
+    class Adapter(requests.adapters.HTTPAdapter):
+        """A server that wants digests, behind the responses that an HTTPAdapter builds."""
+
+        def send(self, request, *args, **kwargs):
+            sent.append((request.headers.get("Authorization", ""), api.stats()["admitted"], api.permits()))
+            refused = not sent[-1][0].startswith("Digest ")
+            fields = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'} if refused else {}
+            raw = urllib3.HTTPResponse(io.BytesIO(b"body"), fields, 401 if refused else 200, preload_content=False)
+            return self.build_response(request, raw)
+
+    api, sent = limit("3/h", burst=3, permits=1), []
+    with requests.Session() as session:
+        session.mount("http://", shm_limit.requests.LimitedAdapter(api, Adapter(), timeout=0))
+        session.auth = requests.auth.HTTPDigestAuth("user", "password")
+        response = session.get("http://example.org/")
+        assert response.status_code == 200 and response.text == "body" and api.permits() == (0, 1)
+        assert [(admitted, held) for _, admitted, held in sent] == [(1, (1, 1)), (2, (1, 1))]
+        # The second request of another authentication would come too late.
+        session.auth = requests.auth.HTTPDigestAuth("user", "password")
+        with pytest.raises(shm_limit.requests.RequestDenied):
+            session.get("http://example.org/")
+        assert [admitted for _, admitted, _ in sent] == [1, 2, 3] and api.permits() == (0, 1)
 
 
 def test_transports_have_defaults(limit, server):

@@ -26,7 +26,8 @@ def answer(status, obey_fields=True, **fields):
         ("soon", None), ("5 s", None),
         ("0x10", None), ("٣", None), ("nan", None), ("inf", None), ("5, 10", None), (["5", "10"], 10), (["x", "10"], 10),
         *[(date, 600) for date in LATER],
-        ("Fri, 15 Jan 2027 07:00:00 GMT", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", None), ("Fri, 15 Jan 2027 08:00:00 GMT", None), ("Thu, 01 Jan 1970 00:00:00 GMT", None),
+        ("Fri, 15 Jan 2027 08:00:01 GMT", 1),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 253402300799 - NOW),
         ("Fri, 32 Jan 2027 08:10:00 GMT", None), ("Fri, 15 Jan 2027 25:10:00 GMT", None), ("Fri, 15 Jan 2027 08:10:00 CET", None),
         ("Fri, 15 Jan 0000 08:10:00 GMT", None), ("Mon, 29 Feb 2027 00:00:00 GMT", None), ("15 Jan 2027 08:10:00 GMT", None),
@@ -44,7 +45,7 @@ def test_a_date_counts_by_the_servers_clock():
     assert answer(429, Retry_After=LATER[0], Date="Fri, 15 Jan 2027 08:09:00 GMT").pause == 60
     assert answer(429, Retry_After=LATER[0], Date="garbage").pause == 600
     assert answer(429, Retry_After=LATER[0], Date=["Fri, 15 Jan 2027 08:09:00 GMT"] * 2).pause == 600
-    assert answer(429, Retry_After=LATER[0], Date="Fri, 15 Jan 2027 08:11:00 GMT").pause == 0
+    assert answer(429, Retry_After=LATER[0], Date="Fri, 15 Jan 2027 08:11:00 GMT") == (True, None)
 
 
 def test_dates_of_two_digit_years_and_leap_seconds():
@@ -105,6 +106,9 @@ def test_a_refusal_says_itself_that_nothing_is_left():
     assert answer(429, RateLimit='"default";r=0;t=30', Retry_After="5") == (True, 5)
     assert answer(429, RateLimit='"default";r=0;t=30', Retry_After="garbage") == (True, 30)
     assert answer(429, RateLimit='"default";r=0;t=30', obey_fields=False) == (True, None)
+    # An instant that is past.
+    assert answer(429, X_RateLimit_Reset="1700000000") == answer(429, X_RateLimit_Reset="1700000000000") == (True, None)
+    assert answer(429, RateLimit='"default";r=0;t=30', Retry_After="Fri, 15 Jan 2027 07:00:00 GMT") == (True, 30)
     assert answer(429, X_RateLimit_Remaining="5", X_RateLimit_Reset="30") == (True, None)
 
 

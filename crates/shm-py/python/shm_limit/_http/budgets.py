@@ -42,6 +42,11 @@ class Budgets(Generic[Request]):
             return self.limit.key(key)
         return None if self.limit.limits_only_keys() else self.limit.all_keys()
 
+    def are_in_shadow(self) -> bool:
+        """Whether the limiter is in shadow mode, and so delays and denies no request."""
+        whole = self.limit.all_keys() if isinstance(self.limit, NativeKeyedRateLimit) else self.limit
+        return whole.policy().endswith(" (shadow)")
+
     def cost(self, request: Request) -> Cost:
         """What the request takes."""
         return self._cost(request) if callable(self._cost) else self._cost

@@ -21,6 +21,8 @@ Decided = TypeVar("Decided")
 
 #: So much of a body is received while its request waits. With more than that, it is not seen that the client hangs up.
 _MOST_BYTES = 64 * 1024
+#: What a message takes besides its body, about: a server may send any number of messages whose bodies are empty.
+_BYTES_OF_MESSAGE = 512
 _HANG_UPS = ("http.disconnect", "websocket.disconnect")
 
 
@@ -50,7 +52,7 @@ class Inbox:
     def keep(self, message: Message) -> bool:
         """Keeps a message for the application. Returns whether it says that the client has hung up."""
         self._kept.append(message)
-        self._bytes += len(message.get("body", b""))
+        self._bytes += len(message.get("body", b"")) + _BYTES_OF_MESSAGE
         return message["type"] in _HANG_UPS
 
     def is_full(self) -> bool:

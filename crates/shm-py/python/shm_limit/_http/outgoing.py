@@ -9,8 +9,8 @@ from typing import Generic, NamedTuple, Optional, TypeVar, Union
 
 from .. import _aio
 from .._errors import ShmLimitError
-from .._native import Admission, Denied
-from .._rate_limit import Seconds
+from .._native import Admission, Denied, LimitOfKey
+from .._rate_limit import Cost, Seconds
 from . import server_limits
 from .budgets import Budget, Budgets, CostOf, KeyOf, Limiter
 
@@ -29,10 +29,13 @@ _LONGEST_PAUSE = 366 * 86_400.0
 
 
 class Turn(NamedTuple):
-    """A request's turn: what admitted it, and the budget that it was taken from. Both are None if nothing limits it."""
+    """A request's turn: what admitted it, the budget that it was taken from, and its cost. The first two are None if nothing
+    limits it.
+    """
 
     admission: Optional[Admission]
     budget: Optional[Budget]
+    cost: Cost
 
     def release(self) -> None:
         if self.admission is not None:
@@ -40,7 +43,9 @@ class Turn(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What to do after an answer: for how many seconds to pause, 0.0 for not at all; and whether a retry makes sense."""
+    """What to do after an answer: for how many seconds to pause, 0.0 for not at all; and whether a retry makes sense, provided
+    that it waits for the end of the pause.
+    """
 
     pause: float
     retry: bool
@@ -79,17 +84,19 @@ class Outgoing(Generic[Request]):
         """Waits for the request's turn in a thread."""
         budget = self._budgets.of(request)
         if budget is None:
-            return Turn(None, None)
-        outcome = budget.acquire(self._budgets.cost(request), self._timeout, self._max_waiters)
-        return outcome if isinstance(outcome, Denied) else Turn(outcome, budget)
+            return Turn(None, None, 0)
+        cost = self._budgets.cost(request)
+        outcome = budget.acquire(cost, self._timeout, self._max_waiters)
+        return outcome if isinstance(outcome, Denied) else Turn(outcome, budget, cost)
 
     async def take_async(self, request: Request) -> Union[Turn, Denied]:
         """Waits for the request's turn in a task."""
         budget = self._budgets.of(request)
         if budget is None:
-            return Turn(None, None)
-        outcome = await _aio.acquire(budget, self._budgets.cost(request), self._timeout, self._max_waiters)
-        return outcome if isinstance(outcome, Denied) else Turn(outcome, budget)
+            return Turn(None, None, 0)
+        cost = self._budgets.cost(request)
+        outcome = await _aio.acquire(budget, cost, self._timeout, self._max_waiters)
+        return outcome if isinstance(outcome, Denied) else Turn(outcome, budget, cost)
 
     def after(self, status: int, values: server_limits.FieldValues, method: str) -> Verdict:
         """What to do after an answer with this status and these headers."""
@@ -103,14 +110,29 @@ class Outgoing(Generic[Request]):
         comes_in_time = self._timeout is None or pause <= _seconds("timeout", self._timeout)
         return Verdict(pause, answer.refused and can_repeat and comes_in_time)
 
-    def pause(self, budget: Budget, seconds: float) -> None:
-        """Pauses the budget for all processes; a longer pause stays. May block for up to two seconds."""
+    def pause(self, turn: Turn, seconds: float) -> bool:
+        """Pauses the turn's budget for all processes, if there are seconds to pause; a longer pause stays. May block for up to
+        two seconds. Returns whether the same request would now wait for the end of the pause. It would not if it takes from no
+        budget, if the budget cannot be paused, in shadow mode, and if it takes no calls from a key: a key is paused by its calls.
+        """
+        if turn.budget is None:
+            return False
+        if seconds <= 0:
+            return True
         try:
-            budget.pause_for(seconds)
-            _log.info("a server wants no requests for %.3f s: paused %r for all processes", seconds, budget)
+            turn.budget.pause_for(seconds)
+            _log.info("a server wants no requests for %.3f s: paused %r for all processes", seconds, turn.budget)
+            if isinstance(turn.budget, LimitOfKey) and _calls(turn.cost) == 0:
+                return False
+            return not self._budgets.are_in_shadow()
         except ShmLimitError as error:
             # The answer is worth more than the pause.
             _log.warning("no pause of %.3f s, which a server asked for: %s", seconds, error)
+            return False
+
+
+def _calls(cost: Cost) -> int:
+    return cost.get("calls", 0) if isinstance(cost, dict) else cost
 
 
 def _seconds(what: str, time: Seconds) -> float:

@@ -74,7 +74,7 @@ def _delay(text: str, values: FieldValues, now: float) -> Optional[float]:
     # By the server's clock, if it says what that shows.
     server = [parse_date(value.strip()) for value in values("date")]
     begin = server[0] if len(server) == 1 and server[0] is not None else now
-    return max(date - begin, 0.0)
+    return date - begin if date > begin else None
 
 
 def _number(text: str) -> float:
@@ -120,7 +120,8 @@ def _reset(values: FieldValues, prefix: str, refused: bool, now: float) -> Optio
         return reset
     if reset < _EPOCH:
         return None
-    return max((reset / 1000 if reset >= _EPOCH_MILLISECONDS else reset) - now, 0.0)
+    instant = reset / 1000 if reset >= _EPOCH_MILLISECONDS else reset
+    return instant - now if instant > now else None
 
 
 def _only(found: list[str]) -> Optional[float]:
