@@ -232,6 +232,11 @@ impl NativeRateLimit {
         self.done(py, |limit| limit.change_policy(policy))
     }
 
+    /// Whether it is in shadow mode: it decides and counts, and denies and delays no request.
+    fn is_shadow(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.done(py, RateLimit::policy)?.is_shadow())
+    }
+
     /// Resets the usage to zero, for all processes.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         self.done(py, RateLimit::reset)

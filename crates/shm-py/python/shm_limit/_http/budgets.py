@@ -45,7 +45,7 @@ class Budgets(Generic[Request]):
     def are_in_shadow(self) -> bool:
         """Whether the limiter is in shadow mode, and so delays and denies no request."""
         whole = self.limit.all_keys() if isinstance(self.limit, NativeKeyedRateLimit) else self.limit
-        return whole.policy().endswith(" (shadow)")
+        return whole.is_shadow()
 
     def cost(self, request: Request) -> Cost:
         """What the request takes."""

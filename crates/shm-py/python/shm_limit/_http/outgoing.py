@@ -29,8 +29,8 @@ _LONGEST_PAUSE = 366 * 86_400.0
 
 
 class Turn(NamedTuple):
-    """A request's turn: what admitted it, the budget that it was taken from, and its cost. The first two are None if nothing limits
-    it.
+    """A request's turn: what admitted it, the budget that it was taken from, and its cost. The first two are None if nothing
+    limits it.
     """
 
     admission: Optional[Admission]
