@@ -1,4 +1,4 @@
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Literal, Optional, TypedDict, Union, final
@@ -161,7 +161,7 @@ class NativeRateLimit:
     def change(self, max_count: Union[int, str], per: Optional[_Seconds] = None) -> None: ...
     def change_policy(
         self,
-        limits: list[Union[Limit, str]],
+        limits: Sequence[Union[Limit, str]],
         *,
         permits: Optional[int] = None,
         max_waiters: Optional[int] = None,

@@ -84,9 +84,7 @@ class ShmBucket(SharedBucket):
     @rates.setter
     def rates(self, value: Sequence[Rate]) -> None:
         ordered = checked(value)
-        limits = limits_of(ordered, self._algorithm)
-        limit = self.limit
-        RateLimit(limits=limits, name=limit.name, directory=os.path.dirname(limit.path), on_mismatch="change")
+        self.limit.change_policy(limits_of(ordered, self._algorithm))
         self._rates = ordered
 
     # What a put has found is for its thread alone: a Limiter asks for it right after the put, and no lock keeps others from
