@@ -43,7 +43,7 @@ def peers_tests(tmp_path_factory):
     if not archive.exists():
         KEPT.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-        command += ["--no-binary", ":all:", "--dest", str(KEPT), f"pyrate-limiter=={VERSION}"]
+        command += ["--no-binary", "pyrate-limiter", "--dest", str(KEPT), f"pyrate-limiter=={VERSION}"]
         fetched = subprocess.run(command, capture_output=True, text=True)
         if fetched.returncode != 0:
             pytest.skip(f"PyrateLimiter's tests could not be fetched: {fetched.stderr.strip()[-300:]}")
