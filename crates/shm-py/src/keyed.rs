@@ -172,12 +172,27 @@ impl LimitOfKey {
         max_waiters: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let bounds = Bounds::of(timeout, max_waiters)?;
-        object(py, self.source(), wait::acquire_key(py, &self.limit, self.key(), cost_or_one(n)?, bounds)?)
+        object(py, self.source(), wait::wait_for_key(py, &self.limit, self.key(), cost_or_one(n)?, bounds)?)
+    }
+
+    /// `acquire`, if that takes no place in a line. None: it does, and nothing was taken.
+    #[pyo3(signature = (n=None, timeout=None, max_waiters=None))]
+    fn acquire_now(
+        &self,
+        py: Python<'_>,
+        n: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        max_waiters: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let (cost, bounds) = (cost_or_one(n)?, Bounds::of(timeout, max_waiters)?);
+        let now = wait::bounded_key(&self.limit, self.key(), cost, bounds).try_now();
+        let now = now.map_err(|e| exception(py, &e))?;
+        now.map(|outcome| object(py, self.source(), outcome)).transpose()
     }
 
     /// Waits until one call of the key is admitted, and returns for how many seconds it waited.
     fn wait(&self, py: Python<'_>) -> PyResult<f64> {
-        match wait::acquire_key(py, &self.limit, self.key(), 1.into(), Bounds::default())? {
+        match wait::wait_for_key(py, &self.limit, self.key(), 1.into(), Bounds::default())? {
             Outcome::Admitted(admission) => Ok(admission.waited().as_secs_f64()),
             // By the limiter's own max_waiters.
             Outcome::Denied(denied) => Err(Denied::new(self.source(), denied).exception(py)),

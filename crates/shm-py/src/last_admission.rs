@@ -24,16 +24,15 @@ impl LastAdmission {
         limit: &Arc<RateLimit>,
         admission: shm_lib::Admission,
     ) -> PyResult<Py<Admission>> {
+        // A permit is released when its object is freed, so nothing else may keep that object.
+        let keep = !admission.holds_permit();
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(object) = &*last
             && is_only_reference(object)
         {
-            // A permit is released when its object is freed, so nothing else may keep that object.
-            let keep = !admission.holds_permit();
             object.get().with(|inner| *inner = admission);
             return if keep { Ok(object.clone_ref(py)) } else { Ok(last.take().expect("it is there")) };
         }
-        let keep = !admission.holds_permit();
         let object = Py::new(py, Admission::new(Source::Whole(Arc::clone(limit)), admission))?;
         if keep {
             *last = Some(object.clone_ref(py));

@@ -128,13 +128,13 @@ impl NativeRateLimit {
     ) -> PyResult<Py<PyAny>> {
         let cost = cost_or_one(n)?;
         let bounds = Bounds::of(timeout, max_waiters)?;
-        self.object(py, Ok(wait::acquire(py, &self.limit, cost, bounds)?))
+        self.object(py, Ok(wait::wait(py, wait::bounded(&self.limit, cost, bounds))?))
     }
 
     /// Waits until one call is admitted, and returns for how many seconds it waited. If the limiter has permits, use `with limit:`
     /// or `acquire`, which hold one.
     fn wait(&self, py: Python<'_>) -> PyResult<f64> {
-        Ok(wait::wait(py, &self.limit, 1.into())?.waited().as_secs_f64())
+        Ok(wait::wait(py, self.limit.acquire(1))?.waited().as_secs_f64())
     }
 
     /// Takes `n` calls if they need not wait. None: they have to wait, and nothing was taken or counted.
@@ -156,7 +156,7 @@ impl NativeRateLimit {
 
     /// Waits for one call; holds a permit until the end of the block, if the limiter has permits.
     fn __enter__(&self, py: Python<'_>) -> PyResult<Py<Admission>> {
-        let admission = self.last.object(py, &self.limit, wait::wait(py, &self.limit, 1.into())?)?;
+        let admission = self.last.object(py, &self.limit, wait::wait(py, self.limit.acquire(1))?)?;
         self.blocks.enter(admission.clone_ref(py));
         Ok(admission)
     }

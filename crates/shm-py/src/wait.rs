@@ -3,7 +3,7 @@
 use crate::convert::Bounds;
 use crate::errors::exception;
 use pyo3::prelude::*;
-use shm_lib::{Acquire, Admission, Cost, ErrorKind, Key, KeyAcquire, KeyedRateLimit, Outcome, RateLimit};
+use shm_lib::{Acquire, AcquireOutput, Cost, ErrorKind, Key, KeyAcquire, KeyedRateLimit, Outcome, RateLimit};
 
 /// A request that waits within these bounds.
 pub(crate) fn bounded(limit: &RateLimit, cost: Cost, bounds: Bounds) -> Acquire<'_, Outcome> {
@@ -35,23 +35,11 @@ pub(crate) fn bounded_key<'l, 'k>(
 }
 
 /// Waits for the request's turn. A signal handler that raises, as Ctrl-C does, ends the wait with its exception; nothing was taken
-/// then.
-pub(crate) fn acquire(py: Python<'_>, limit: &RateLimit, cost: Cost, bounds: Bounds) -> PyResult<Outcome> {
-    let request = bounded(limit, cost, bounds);
+/// then. A denial of a request without a bound is an error.
+pub(crate) fn wait<T: AcquireOutput + Send>(py: Python<'_>, request: Acquire<'_, T>) -> PyResult<T> {
     // The interpreter is not released for a request that does not wait.
-    if let Some(outcome) = request.try_now().map_err(|e| exception(py, &e))? {
-        return Ok(outcome);
-    }
-    let mut raised = None;
-    let ended = py.detach(|| request.stop_when(|| is_interrupted(&mut raised)).wait());
-    concluded(py, ended, raised)
-}
-
-/// The same without a bound: a denial by the limiter's own is an error.
-pub(crate) fn wait(py: Python<'_>, limit: &RateLimit, cost: Cost) -> PyResult<Admission> {
-    let request = limit.acquire(cost);
-    if let Some(admission) = request.try_now().map_err(|e| exception(py, &e))? {
-        return Ok(admission);
+    if let Some(now) = request.try_now().map_err(|e| exception(py, &e))? {
+        return Ok(now);
     }
     let mut raised = None;
     let ended = py.detach(|| request.stop_when(|| is_interrupted(&mut raised)).wait());
@@ -59,7 +47,7 @@ pub(crate) fn wait(py: Python<'_>, limit: &RateLimit, cost: Cost) -> PyResult<Ad
 }
 
 /// Waits for the turn of a request of a key.
-pub(crate) fn acquire_key(
+pub(crate) fn wait_for_key(
     py: Python<'_>,
     limit: &KeyedRateLimit,
     key: Key<'_>,

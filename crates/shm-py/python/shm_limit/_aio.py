@@ -73,6 +73,17 @@ async def acquire(
     timeout: Optional[Seconds],
     max_waiters: Optional[int],
 ) -> Union[Admission, Denied]:
+    """Takes a request's turn in a task: at once if it can, or it waits."""
+    now = limit.acquire_now(n, timeout, max_waiters)
+    return await wait_in_line(limit, n, timeout, max_waiters) if now is None else now
+
+
+async def wait_in_line(
+    limit: Union[NativeRateLimit, LimitOfKey],
+    n: Cost,
+    timeout: Optional[Seconds],
+    max_waiters: Optional[int],
+) -> Union[Admission, Denied]:
     """Waits for a request's turn in a task."""
     in_trio = _is_trio()
     loop = _trio_loop() if in_trio else _asyncio_loop()

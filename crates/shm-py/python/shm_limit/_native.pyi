@@ -213,6 +213,12 @@ class NativeKeyedRateLimit:
 
 @final
 class LimitOfKey:
+    def acquire_now(
+        self,
+        n: Optional[_Cost] = None,
+        timeout: Optional[_Seconds] = None,
+        max_waiters: Optional[int] = None,
+    ) -> Union[Admission, Denied, None]: ...
     def wait(self) -> float: ...
     def try_acquire(self, n: Optional[_Cost] = None) -> Union[Admission, Denied]: ...
     def acquire(

@@ -142,8 +142,9 @@ class RateLimit(NativeRateLimit):
         max_waiters: Optional[int] = None,
     ) -> Union[Admission, Denied]:
         """`acquire` for a task of asyncio or trio: waits without a thread. If the task is cancelled, nothing was taken."""
+        # As `_aio.acquire`, and one coroutine less for a request that need not wait.
         now = self.acquire_now(n, timeout, max_waiters)
-        return await _aio.acquire(self, n, timeout, max_waiters) if now is None else now
+        return await _aio.wait_in_line(self, n, timeout, max_waiters) if now is None else now
 
     async def wait_async(self) -> float:
         """`wait` for a task: waits until one call is admitted, and returns for how many seconds it waited."""
