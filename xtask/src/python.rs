@@ -40,15 +40,17 @@ impl Places {
         self.root.join(CRATE).join("tests")
     }
 
-    /// A command of maturin, with its own environment.
-    fn maturin(&self) -> Command {
-        Command::new(self.tools.join("bin/maturin"))
+    /// A command of maturin, which is installed if it is not.
+    fn maturin(&self) -> Result<Command, String> {
+        environment(&self.tools)?;
+        pip(&self.tools, &["maturin>=1.9.4,<2"])?;
+        Ok(Command::new(self.tools.join("bin/maturin")))
     }
 
     /// Builds the wheel with this profile.
     fn wheel(&self, profile: &str) -> Result<String, String> {
         let _ = fs::remove_dir_all(&self.wheels);
-        let mut build = self.maturin();
+        let mut build = self.maturin()?;
         build.args(["build", "--profile", profile, "--manifest-path"]).arg(self.manifest());
         finish("maturin build", build.arg("--out").arg(&self.wheels))?;
         only_file(&self.wheels)
@@ -104,9 +106,7 @@ pub(crate) fn check_sdist() -> Result<(), String> {
     let Some(places) = Places::find("sdist")? else { return Ok(()) };
     let sources = places.root.join("target/python/sdist");
     let _ = fs::remove_dir_all(&sources);
-    environment(&places.tools)?;
-    pip(&places.tools, &["-r", &places.tests().join("requirements.txt").display().to_string()])?;
-    let mut sdist = places.maturin();
+    let mut sdist = places.maturin()?;
     sdist.args(["sdist", "--manifest-path"]).arg(places.manifest()).arg("--out").arg(&sources);
     finish("maturin sdist", &mut sdist)?;
     let mut build = Command::new(places.tools.join("bin/python"));
@@ -123,9 +123,7 @@ pub(crate) fn check_sdist() -> Result<(), String> {
 pub(crate) fn bench(parts: &[&str]) -> Result<(), String> {
     let Some(places) = Places::find("bench python")? else { return Ok(()) };
     let (own, folder) = (places.root.join("target/python/bench"), places.root.join("benches/python"));
-    environment(&places.tools)?;
     environment(&own)?;
-    pip(&places.tools, &["maturin>=1.9.4,<2"])?;
     pip(&own, &["--upgrade", "-r", &folder.join("requirements.txt").display().to_string()])?;
     pip(&own, &["--no-deps", "--force-reinstall", &places.wheel("release")?])?;
     python(&own, &folder, &[&["bench.py"], parts].concat())
