@@ -21,9 +21,18 @@ class Connection(http.client.HTTPConnection):
         self.path = path
 
     def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(self.path)
+        deadline = time.monotonic() + 30
+        while True:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(30)
+            try:
+                return self.sock.connect(self.path)
+            except ConnectionRefusedError:
+                # The server has made the file, and does not listen yet.
+                self.sock.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
 
 def get(path):
