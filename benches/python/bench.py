@@ -192,9 +192,12 @@ def keys() -> None:
     keyed = KeyedRateLimit(10**6, per=60, burst=10**6, name="keys", directory=DIRECTORY, capacity=20_000)
     one = keyed.key("alice")
 
-    def hit(strategy: Any, storage: str) -> Call:
+    # A moving window has an entry for each hit.
+    few = limits.parse("100/second")
+
+    def hit(strategy: Any, storage: str, of: Any = item) -> Call:
         limit = strategy(storage_from_string(storage))
-        return lambda: limit.hit(item, choose())
+        return lambda: limit.hit(of, choose())
 
     with redis_server() as redis:
         subjects: dict[str, tuple[Call, int]] = {
@@ -202,7 +205,7 @@ def keys() -> None:
             "shm-limit, key(user).try_acquire()": (lambda: keyed.key(choose()).try_acquire(), 3000),
             "shm-limit, one key, try_acquire()": (one.try_acquire, 3000),
             "limits, memory, fixed window": (hit(limits.strategies.FixedWindowRateLimiter, "memory://"), 300),
-            "limits, memory, moving window": (hit(limits.strategies.MovingWindowRateLimiter, "memory://"), 300),
+            "limits, memory, moving window": (hit(limits.strategies.MovingWindowRateLimiter, "memory://", few), 300),
             "limits, memory, sliding counter": (hit(limits.strategies.SlidingWindowCounterRateLimiter, "memory://"), 300),
         }
         ours = "shm-limit, key(user).try_acquire()"
@@ -215,15 +218,13 @@ def keys() -> None:
             import shm_limit.limits  # noqa: F401
 
             os.environ["SHM_LIMIT_DIR"] = DIRECTORY
-            for name, strategy in [
-                ("shm_limit.limits, fixed window", limits.strategies.FixedWindowRateLimiter),
-                ("shm_limit.limits, moving window", limits.strategies.MovingWindowRateLimiter),
-                ("shm_limit.limits, sliding counter", limits.strategies.SlidingWindowCounterRateLimiter),
+            for kind, strategy, of in [
+                ("fixed window", limits.strategies.FixedWindowRateLimiter, item),
+                ("moving window", limits.strategies.MovingWindowRateLimiter, few),
+                ("sliding counter", limits.strategies.SlidingWindowCounterRateLimiter, item),
             ]:
-                # A moving window has an entry for each hit.
-                of = limits.parse("100/second") if "moving" in name else item
-                limit = strategy(storage_from_string("shm://bench"))
-                subjects[name] = (lambda limit=limit, of=of: limit.hit(of, choose()), 300)
+                subjects[f"shm_limit.limits, {kind}"] = (hit(strategy, "shm://bench", of), 300)
+                against[f"shm_limit.limits, {kind}"] = (f"limits, memory, {kind}", "")
         table("one of 10,000 keys", subjects, against, rounds=31)
 
 
